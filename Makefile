@@ -1,0 +1,62 @@
+# Two commands: `make demo` serves the booking site, `make test` runs the tests. Both install what they need
+# into .venv first, once. All paths are relative, so that the folder may have a space in its name, and tools are
+# called as `python -m …`, for the scripts in .venv/bin break on spaces and on long paths.
+
+PYTHON ?= python3
+HOST ?= 127.0.0.1
+PORT ?= 5000
+ARGS ?=
+
+# More than two test processes gain little: each starts its own servers.
+TEST_WORKERS ?= 2
+
+VENV := .venv/bin/python
+# The stamps carry a checksum of what is installed: a changed pin or pyproject.toml makes a new stamp due.
+DEMO_STAMP := .venv/demo-$(shell cat pyproject.toml requirements/demo.txt | cksum | cut -d ' ' -f 1)
+TEST_STAMP := .venv/test-$(shell cat pyproject.toml requirements/demo.txt requirements/test.txt | cksum | cut -d ' ' -f 1)
+# pip of the system installs into .venv from outside: this needs neither ensurepip nor rights on the system.
+INSTALL := PIP_USER=0 PIP_DISABLE_PIP_VERSION_CHECK=1 $(PYTHON) -m pip --python $(VENV) install -qq
+
+.PHONY: help demo test lint format clean
+
+help:
+	@echo 'make demo    serve the booking site; PORT=5000, HOST=127.0.0.1'
+	@echo 'make test    run the tests; ARGS="-k name" is handed to pytest'
+	@echo 'make lint    ruff and mypy'
+	@echo 'make format  let ruff format and repair the code'
+	@echo 'make clean   remove .venv and all caches'
+
+demo: $(DEMO_STAMP)
+	@echo 'Booking site: http://$(HOST):$(PORT)/  (Ctrl-C stops it)'
+	@exec $(VENV) -m gunicorn --bind '$(HOST):$(PORT)' --workers 2 --threads 8 --no-control-socket 'demo_app:create_app()'
+
+test: $(TEST_STAMP)
+	@PYTEST_TIMEOUT=120 $(VENV) -m pytest -rs --numprocesses $(TEST_WORKERS) --dist loadgroup $(ARGS)
+
+lint: $(TEST_STAMP)
+	@$(VENV) -m ruff check .
+	@$(VENV) -m ruff format --check .
+	@$(VENV) -m mypy flask_rollingslots $(wildcard demo_app)
+
+format: $(TEST_STAMP)
+	@$(VENV) -m ruff check --fix .
+	@$(VENV) -m ruff format .
+
+clean:
+	rm -rf .venv .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
+
+$(DEMO_STAMP):
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; name it with: make PYTHON=…" if sys.version_info < (3, 11) else 0)'
+	@echo 'Installing into .venv, once …'
+	@test -x $(VENV) || $(PYTHON) -m venv --without-pip .venv
+	@$(INSTALL) -r requirements/demo.txt
+	@$(INSTALL) --no-deps --no-build-isolation -e .
+	@rm -f .venv/demo-*
+	@touch $@
+
+# After the other, also with `make -j`: two pips must not write into one environment at a time.
+$(TEST_STAMP): | $(DEMO_STAMP)
+	@echo 'Installing the test tools into .venv, once …'
+	@$(INSTALL) -r requirements/test.txt
+	@rm -f .venv/test-*
+	@touch $@

@@ -1,0 +1,243 @@
+"""``flask slots …``: the same things as the facade, for people at a terminal.
+
+Results go to standard output, progress and errors to standard error. Wrong input ends with exit code 2.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import sys
+from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar
+
+import click
+from flask import current_app
+from flask.cli import AppGroup
+
+from .errors import InvalidRequest, RollingSlotsError, TemplateNotFound
+from .settings import MAX_DAYS
+from .topup import FillRequest
+from .values import Health
+from .wiring import create_tables
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .extension import AppState
+    from .models import SlotMixin, TemplateMixin
+    from .values import Report
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+slots_group = AppGroup("slots", help="Keep bookable slots filled, and look at them.")
+
+_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+def _state() -> AppState:
+    state: AppState = current_app.extensions["rollingslots"]
+    return state
+
+
+def _teaching(command: Callable[P, R]) -> Callable[P, R]:
+    """Turn the library's errors into one clear line and exit code 2 for wrong input, 1 for the rest."""
+
+    @functools.wraps(command)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return command(*args, **kwargs)
+        except RollingSlotsError as error:
+            _fail(str(error), 2 if isinstance(error, InvalidRequest | TemplateNotFound) else 1)
+
+    return wrapper
+
+
+def _fail(text: str, code: int) -> NoReturn:
+    click.echo(f"Error: {text}", err=True)
+    sys.exit(code)
+
+
+@slots_group.command()
+@click.option("--days", type=int, help=f"Local days from today, 1 to {MAX_DAYS}; else each template's window.")
+@click.option("--weeks", type=int, help="The same in weeks.")
+@click.option("--template", type=int, help="Only the series of this template (id).")
+@click.option("--group", help="Only the templates of this group.")
+@click.option("--dry-run", is_flag=True, help="Say what would be done, and write nothing.")
+@_json_option
+@_teaching
+def generate(
+    days: int | None, weeks: int | None, template: int | None, group: str | None, dry_run: bool, as_json: bool
+) -> None:
+    """Create the missing slots now."""
+    if days is not None and weeks is not None:
+        _fail("--days and --weeks: give one of them", 2)
+    if weeks is not None:
+        if not 1 <= weeks <= MAX_DAYS // 7:
+            _fail(f"weeks = {weeks}: expected a whole number from 1 to {MAX_DAYS // 7}", 2)
+        days = weeks * 7
+    with _Bar(hidden=as_json) as bar:
+        request = FillRequest(
+            "manual", days=days, template_id=template, group=group, dry_run=dry_run, progress=bar.move
+        )
+        report = _state().topup.runner.generate(request)
+    if as_json:
+        _print_json(report.to_dict())
+    else:
+        _print_report(report)
+    if any(tally.error for tally in report.templates.values()):
+        sys.exit(1)
+
+
+class _Bar:
+    """A progress bar on standard error that learns its length with the first step."""
+
+    def __init__(self, hidden: bool) -> None:
+        self._hidden = hidden
+        self._bar: Any = None
+        self._done = 0
+
+    def __enter__(self) -> _Bar:
+        return self
+
+    def move(self, done: int, total: int) -> None:
+        """Show that ``done`` of ``total`` slots are written."""
+        if self._bar is None:
+            self._bar = click.progressbar(
+                length=total, label="Slots", file=sys.stderr, hidden=self._hidden, show_pos=True
+            )
+            self._bar.__enter__()
+        self._bar.length = total
+        self._bar.update(done - self._done)
+        self._done = done
+
+    def __exit__(self, *exception: object) -> None:
+        if self._bar is not None:
+            self._bar.__exit__(*exception)
+
+
+def _print_report(report: Report) -> None:
+    verb = "would be created" if report.dry_run else "created"
+    click.echo(f"{report.created} slots {verb}, {report.existing} there already.")
+    for name, text in (("updated", "moved to the right time"), ("removed", "no longer in a rule, removed")):
+        if getattr(report, name):
+            click.echo(f"{getattr(report, name)} {text}.")
+    if report.kept_booked:
+        click.echo(f"{report.kept_booked} no longer in a rule, kept because booked or changed.")
+    if report.skipped:
+        click.echo("Left out: " + ", ".join(f"{n} {reason}" for reason, n in sorted(report.skipped.items())))
+    for key, tally in report.templates.items():
+        note = f"  error: {tally.error}" if tally.error else ""
+        click.echo(f"  {key:>5}  {tally.created:>6}  {tally.name}{note}")
+
+
+@slots_group.command()
+@_json_option
+@_teaching
+def status(as_json: bool) -> None:
+    """Show the coverage of the window; exit code 1 if promised slots are missing."""
+    from .health import check_health
+
+    state = _state()
+    report = check_health(state.db.session(), state.models, state.settings, state.clock())
+    runs = state.browser().runs(None, 5)
+    if as_json:
+        last = [
+            {"id": r.id, "trigger": r.trigger, "status": r.status, "created": r.created, "error": r.error,
+             "started_at": r.started_at.isoformat(), "template": r.template_id}
+            for r in runs
+        ]  # fmt: skip
+        _print_json({**report.to_dict(), "runs": last})
+    else:
+        confirmed = f"{report.confirmed_at:%Y-%m-%d %H:%M} UTC" if report.confirmed_at else "never"
+        click.echo(f"{report.status}: {report.stored} of {report.promised} promised slots are stored")
+        click.echo(f"confirmed: {confirmed}; lease: {report.lease_owner or 'free'}")
+        if report.last_error:
+            click.echo(f"last error ({report.failures} in a row): {report.last_error}")
+        for row in report.templates:
+            if row.missing or row.due or row.error:
+                click.echo(f"  {row.id:>5}  {row.missing} missing, {row.due} due  {row.name}  {row.error or ''}")
+        for run in runs:
+            started = f"{run.started_at:%Y-%m-%d %H:%M:%S}"
+            click.echo(f"run {run.id}: {run.status}, {run.created} created, {run.trigger}, {started} UTC")
+    sys.exit(1 if report.status is Health.MISSING else 0)
+
+
+@slots_group.command()
+@click.option("--group", help="Only the templates of this group.")
+@_json_option
+@_teaching
+def templates(group: str | None, as_json: bool) -> None:
+    """List the templates."""
+    from sqlalchemy import select
+
+    state = _state()
+    cls = state.models.Template
+    query = select(cls).order_by(cls.id)
+    rows = list(state.db.session.scalars(query.where(cls.group == group) if group is not None else query))
+    if as_json:
+        _print_json([_template_dict(row) for row in rows])
+        return
+    for row in rows:
+        off = "" if row.active else "  (inactive)"
+        click.echo(f"{row.id:>5}  {row.name}  [{row.group or '-'}]  {row.recurrence.describe()}  {row.timezone}{off}")
+
+
+def _template_dict(row: TemplateMixin) -> dict[str, Any]:
+    return {
+        "id": row.id,
+        "series_id": row.series_id,
+        "name": row.name,
+        "group": row.group,
+        "active": row.active,
+        "rule": row.recurrence.describe(),
+        "rrule": row.rrule,
+        "dtstart": row.dtstart.isoformat(),
+        "timezone": row.timezone,
+        "duration_minutes": int(row.duration.total_seconds() // 60),
+        "capacity": row.capacity,
+        "revision": row.revision,
+    }
+
+
+@slots_group.command()
+@click.argument("template", type=int)
+@click.option("--count", type=int, default=5, show_default=True, help="How many slots, at most PREVIEW_MAX.")
+@_json_option
+@_teaching
+def preview(template: int, count: int, as_json: bool) -> None:
+    """Show the next slots of a template, stored or not."""
+    state = _state()
+    if not 1 <= count <= state.settings.preview_max:
+        _fail(f"count = {count}: expected a whole number from 1 to {state.settings.preview_max}", 2)
+    found = state.browser().upcoming(template, count)
+    if as_json:
+        _print_json([_slot_dict(slot, slot.state_at(state.clock())) for slot in found])
+        return
+    for slot in found:
+        kind = "virtual" if slot.is_virtual else "stored"
+        click.echo(f"{slot.local_start:%a %Y-%m-%d %H:%M %Z}  {slot.state_at(state.clock())}  {kind}  {slot.key}")
+
+
+def _slot_dict(slot: SlotMixin, state: str) -> dict[str, Any]:
+    return {
+        "key": slot.key,
+        "starts_at": slot.starts_at.isoformat(),
+        "ends_at": slot.ends_at.isoformat(),
+        "state": str(state),
+        "left": slot.left,
+        "is_virtual": slot.is_virtual,
+    }
+
+
+@slots_group.command("init-db")
+@_teaching
+def init_db() -> None:
+    """Create the library's tables where they are missing."""
+    state = _state()
+    for name in create_tables(state.app, state.db, state.models):
+        click.echo(name)
+
+
+def _print_json(value: Any) -> None:
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False))

@@ -1,0 +1,134 @@
+"""Every error that the library raises on purpose.
+
+One base class. The docstring of a class is its default message; details are attributes.
+The errors know nothing of HTTP: they are raised on the command line and in threads too.
+"""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class RollingSlotsError(Exception):
+    """Something went wrong in Flask-RollingSlots."""
+
+    def __init__(self, message: str | None = None, **details: Any) -> None:
+        """Store the details as attributes.
+
+        :param message: one sentence for people; the first line of the class's docstring by default.
+        :param details: facts about the failure, by name.
+        """
+        default = (type(self).__doc__ or type(self).__name__).splitlines()[0]
+        super().__init__(message or default)
+        self.details = details
+        for name, value in details.items():
+            setattr(self, name, value)
+
+
+class ConfigError(RollingSlotsError, RuntimeError):
+    """The extension is set up wrongly."""
+
+
+class NotRegistered(ConfigError):
+    """This app has no RollingSlots: call RollingSlots(app), or slots.init_app(app), first."""
+
+
+class InvalidRule(RollingSlotsError, ValueError):
+    """The recurrence rule is not valid.
+
+    Attributes: ``part`` (the part of the rule or the JSON field), ``value``, ``expected``.
+    """
+
+
+class InvalidTemplate(RollingSlotsError, ValueError):
+    """The template is not valid.
+
+    Attributes: ``field``, ``value``, ``expected``.
+    """
+
+
+class InvalidRequest(RollingSlotsError, ValueError):
+    """An argument is not valid.
+
+    Attributes: ``field``, ``value``, ``expected``.
+    """
+
+
+class InvalidKey(InvalidRequest):
+    """The slot key is not of the form <series id>@<YYYYMMDDTHHMM>."""
+
+
+class TemplateNotFound(RollingSlotsError, LookupError):
+    """There is no such template."""
+
+
+class SlotNotFound(RollingSlotsError, LookupError):
+    """There is no slot at this key: its series does not exist, or its rule has no such start."""
+
+
+class BookingNotFound(RollingSlotsError, LookupError):
+    """There is no such booking."""
+
+
+class SlotFull(RollingSlotsError):
+    """The slot has not enough places left.
+
+    Attributes: ``key``, ``left``, ``party``.
+    """
+
+
+class SlotClosed(RollingSlotsError):
+    """The slot cannot be booked.
+
+    Attributes: ``key``, ``state``.
+    """
+
+
+class SlotBooked(RollingSlotsError):
+    """The slot has bookings, so it cannot be changed like this.
+
+    Attributes: ``key``, ``booked``.
+    """
+
+
+class StatusConflict(RollingSlotsError):
+    """The slot's status does not allow this change.
+
+    Attributes: ``key``, ``status``.
+    """
+
+
+class IdempotencyConflict(RollingSlotsError):
+    """The idempotency key was used for a different booking before."""
+
+
+class StaleEdit(RollingSlotsError):
+    """Somebody else changed this in the meantime: read it again, then repeat the change."""
+
+
+class TopUpBusy(RollingSlotsError):
+    """Another top-up is under way and did not end in time: try again later."""
+
+
+class UncommittedChanges(TopUpBusy):
+    """The app's session holds uncommitted changes: commit first, then generate."""
+
+
+class LeaseLost(RollingSlotsError):
+    """The lease of this top-up was taken over, so it stopped without writing."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return a hint that names the nearest known name.
+
+    :param name: the unknown name.
+    :param known: all valid names.
+    :return: ``" Did you mean X?"``, or a list of all names when none is near.
+    """
+    names = sorted(known)
+    close = get_close_matches(name, names, n=1, cutoff=0.6)
+    return f" Did you mean {close[0]}?" if close else f" Known: {', '.join(names)}."

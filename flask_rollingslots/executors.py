@@ -1,0 +1,189 @@
+"""Where the job runs: on a background thread, or inside the request with a small budget."""
+
+from __future__ import annotations
+
+import atexit
+import importlib
+import logging
+import os
+import threading
+import weakref
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from .errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+log = logging.getLogger(__name__)
+
+DRAIN_SECONDS = 2.0
+#: Environments that freeze a process once it has answered: a thread would not go on.
+SERVERLESS = ("AWS_LAMBDA_FUNCTION_NAME", "VERCEL", "FUNCTIONS_WORKER_RUNTIME", "K_SERVICE")
+
+
+@dataclass(slots=True)
+class Budget:
+    """How much a job may do before it has to stop; without limits by default.
+
+    :param chunks: the most chunks that may be written.
+    :param seconds: how long it may take.
+    """
+
+    chunks: int | None = None
+    seconds: float | None = None
+
+    def spender(self) -> Callable[[], bool]:
+        """Return a function to call after each chunk: whether the job must stop now."""
+        left, end = self.chunks, None if self.seconds is None else monotonic() + self.seconds
+
+        def spent() -> bool:
+            nonlocal left
+            if left is not None:
+                left -= 1
+            return (left is not None and left <= 0) or (end is not None and monotonic() >= end)
+
+        return spent
+
+
+class Executor(ABC):
+    """Runs jobs. Subclass it, and name the class in ``ROLLINGSLOTS_EXECUTOR`` as ``module:attribute``."""
+
+    #: Whether the request goes on while the job works.
+    background = True
+    #: Whether a look at the cache before the database pays; not when a request waits for it.
+    uses_cache = True
+    #: How much one job may do.
+    budget = Budget()
+
+    @abstractmethod
+    def submit(self, job: Callable[[], None]) -> bool:
+        """Run a job now or soon; return whether it will run. Never raises, never waits in the background."""
+
+    @property
+    def stopping(self) -> threading.Event:
+        """Set when the job should stop at the next opportunity."""
+        return _NEVER
+
+    def shutdown(self, seconds: float = DRAIN_SECONDS) -> None:  # noqa: B027 (optional)
+        """Stop and wait for the job for at most so long."""
+
+
+_NEVER = threading.Event()
+
+
+class ThreadExecutor(Executor):
+    """One daemon thread, started when there is work; never a pool.
+
+    After a fork the child starts anew. At exit the thread is asked to stop after its chunk and is waited for.
+    """
+
+    def __init__(self) -> None:
+        """Start nothing yet."""
+        self._reset()
+        self._registered = False
+        _executors.add(self)
+
+    def _reset(self) -> None:
+        self._thread: threading.Thread | None = None
+        self._stop = threading.Event()
+
+    @property
+    def stopping(self) -> threading.Event:
+        """Set when the job should stop at the next opportunity."""
+        return self._stop
+
+    def submit(self, job: Callable[[], None]) -> bool:
+        """Run the job on a daemon thread."""
+        if self._stop.is_set():
+            return False
+        if not self._registered:
+            atexit.register(_shutdown, weakref.ref(self))
+            self._registered = True
+        thread = threading.Thread(target=job, name="rollingslots-topup", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:  # the interpreter shuts down, or the machine has no thread left
+            log.debug("no thread for a top-up: %s", error)
+            return False
+        self._thread = thread
+        return True
+
+    def shutdown(self, seconds: float = DRAIN_SECONDS) -> None:
+        """Ask the thread to stop and wait for it."""
+        self._stop.set()
+        thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(seconds)
+
+    def join(self, seconds: float) -> bool:
+        """Wait until no job is under way; return whether that came true. For tests."""
+        thread = self._thread
+        if thread is not None:
+            thread.join(seconds)
+        return thread is None or not thread.is_alive()
+
+
+class InlineExecutor(Executor):
+    """Runs the job in the request that noticed it: at most one chunk and 150 ms."""
+
+    background = False
+    uses_cache = False
+    budget = Budget(chunks=1, seconds=0.15)
+
+    def submit(self, job: Callable[[], None]) -> bool:
+        """Run the job now."""
+        job()
+        return True
+
+
+_executors: weakref.WeakSet[ThreadExecutor] = weakref.WeakSet()
+_fork_hooks: weakref.WeakSet[Any] = weakref.WeakSet()
+
+
+def reset_after_fork(resettable: Any) -> None:
+    """Let ``resettable.reset()`` be called in every child process; the object is not kept alive."""
+    _fork_hooks.add(resettable)
+
+
+def _after_fork_in_child() -> None:
+    for executor in list(_executors):
+        executor._reset()
+    for resettable in list(_fork_hooks):
+        resettable.reset()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
+def _shutdown(reference: weakref.ref[ThreadExecutor]) -> None:
+    executor = reference()
+    if executor is not None:
+        executor.shutdown()
+
+
+def make_executor(name: str, environ: Mapping[str, str] = os.environ) -> Executor:
+    """Return the executor of a setting.
+
+    :param name: ``auto``, ``thread``, ``inline`` or ``module:attribute``.
+    :raises ConfigError: if the import string leads nowhere.
+    """
+    if name == "auto":
+        name = "inline" if any(key in environ for key in SERVERLESS) else "thread"
+    if name == "thread":
+        return ThreadExecutor()
+    if name == "inline":
+        return InlineExecutor()
+    module, _, attribute = name.partition(":")
+    try:
+        made = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"ROLLINGSLOTS_EXECUTOR = {name!r}: {error}") from error
+    executor = made() if isinstance(made, type) else made
+    if not isinstance(executor, Executor):
+        raise ConfigError(f"ROLLINGSLOTS_EXECUTOR = {name!r}: expected a subclass of Executor")
+    return executor

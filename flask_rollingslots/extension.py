@@ -1,0 +1,361 @@
+"""RollingSlots: a thin facade over the rooms below, with one state for each app."""
+
+from __future__ import annotations
+
+import weakref
+from dataclasses import dataclass
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from flask import Flask, current_app
+
+from . import booking as bookings
+from . import series, signals
+from .browsing import Browser, holes
+from .errors import ConfigError, InvalidRequest, NotRegistered
+from .executors import make_executor
+from .health import HealthReport, check_health
+from .models import Models, SlotMixin, TemplateMixin, make_models
+from .settings import Settings
+from .wiring import create_tables, find_cache, find_db, listen_for_changes
+from .topup import FillRequest, Runner, TopUp
+from .values import Report, utc_now
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from datetime import datetime
+
+    from .models import BookingMixin, RunMixin
+
+EXTENSION = "rollingslots"
+
+
+@dataclass(frozen=True, eq=False)
+class AppState:
+    """Everything that belongs to one app; kept in ``app.extensions["rollingslots"]``."""
+
+    app: Flask
+    db: Any
+    models: Models
+    settings: Settings
+    topup: TopUp
+    clock: Callable[[], datetime]
+
+    def browser(self) -> Browser:
+        """Return a reader on the app's own session."""
+        return Browser(self.db.session(), self.models, self.clock())
+
+
+class RollingSlots:
+    """Keeps bookable slots always there.
+
+    :param app: the app; or call ``init_app`` later.
+    :param db: the app's Flask-SQLAlchemy object; by default the one on the app, or our own SQLite file.
+    :param cache: the app's Flask-Caching object; by default the one on the app.
+    :param models: the app's own classes made from the mixins: a mapping such as ``{"Slot": MySlot}``.
+    :param clock: returns the current time, aware; for tests.
+    :raises ConfigError: if the app is set up wrongly; the text says what to change.
+    """
+
+    def __init__(
+        self,
+        app: Flask | None = None,
+        *,
+        db: Any = None,
+        cache: Any = None,
+        models: Models | Mapping[str, type[Any]] | None = None,
+        clock: Callable[[], datetime] = utc_now,
+    ) -> None:
+        self._db, self._cache, self._given, self._clock = db, cache, models, clock
+        self._apps: weakref.WeakSet[Flask] = weakref.WeakSet()
+        self._models = self._make_models(db) if db is not None else None
+        if app is not None:
+            self.init_app(app)
+
+    def init_app(self, app: Flask) -> None:
+        """Set up one app: settings, models, the hook and the ``flask slots`` commands.
+
+        :raises ConfigError: if the app is set up wrongly, or twice.
+        """
+        if EXTENSION in app.extensions:
+            raise ConfigError("this app has a RollingSlots already: one for each app is enough")
+        settings = Settings.from_mapping(app.config)
+        db, is_ours = (self._db, False) if self._db is not None else find_db(app)
+        models = self._models or self._make_models(db)
+        runner = Runner(app, db.session, models, settings, self._clock)
+        topup = TopUp(runner, make_executor(settings.executor), find_cache(app, self._cache))
+        app.extensions[EXTENSION] = AppState(app, db, models, settings, topup, self._clock)
+        self._apps.add(app)
+        listen_for_changes(db, models, _after_commit)
+        if is_ours:
+            create_tables(app, db, models, wal=True)
+        _add_hook(app, topup)
+        from .cli import slots_group  # the one import inside a floor: the commands need the extension
+
+        app.cli.add_command(slots_group)
+
+    def _make_models(self, db: Any) -> Models:
+        if isinstance(self._given, Models):
+            return self._given
+        return make_models(db, self._given, clock=self._clock, default_timezone=_default_timezone)
+
+    # -- state ---------------------------------------------------------------------------------------------
+
+    @property
+    def _state(self) -> AppState:
+        return get_state()
+
+    def _get_models(self) -> Models:
+        if self._models is not None:
+            return self._models
+        if not current_app and len(self._apps) == 1:
+            state: AppState = next(iter(self._apps)).extensions[EXTENSION]
+            return state.models
+        return self._state.models
+
+    @property
+    def Template(self) -> type[TemplateMixin]:
+        """The template class, on the app's own ``db.Model``."""
+        return self._get_models().Template
+
+    @property
+    def Slot(self) -> type[SlotMixin]:
+        """The slot class."""
+        return self._get_models().Slot
+
+    @property
+    def Booking(self) -> type[BookingMixin]:
+        """The booking class."""
+        return self._get_models().Booking
+
+    @property
+    def Run(self) -> type[RunMixin]:
+        """The class of recorded top-ups."""
+        return self._get_models().Run
+
+    @property
+    def models(self) -> Models:
+        """All model classes."""
+        return self._get_models()
+
+    # -- templates and slots -------------------------------------------------------------------------------
+
+    def create_template(self, **fields: Any) -> TemplateMixin:
+        """Add a template to the app's session; after the app's commit it is topped up in the background.
+
+        :param fields: see the documentation of templates; ``name``, ``dtstart`` and ``duration`` are needed.
+        :raises InvalidTemplate: names the field, the value and what is expected.
+        :raises InvalidRule: if the rule, the zone or the day grid is not valid.
+        """
+        state = self._state
+        return series.create(state.db.session(), state.models, fields)
+
+    def between(
+        self,
+        start: datetime,
+        end: datetime,
+        template: TemplateMixin | int | None = None,
+        group: str | None = None,
+    ) -> list[SlotMixin]:
+        """Return the slots with ``start <= starts_at < end``, sorted, stored and virtual ones merged.
+
+        :param start: aware.
+        :param end: aware.
+        :param template: a template or its id: its whole series.
+        :raises InvalidRequest: if a bound is naive, or the end is before the start.
+        :raises TemplateNotFound: if there is no such template.
+        """
+        state, template_id = self._state, _id(template)
+        self.ensure(template)
+        slots = state.browser().between(start, end, template_id, group)
+        self._heal(state, slots)
+        return slots
+
+    def upcoming(
+        self, template: TemplateMixin | int, n: int = 5, after: datetime | None = None
+    ) -> list[SlotMixin]:
+        """Return the next ``n`` slots that start after a moment (now by default).
+
+        :param after: aware.
+        :raises InvalidRequest: if ``n`` is not between 1 and ``ROLLINGSLOTS_PREVIEW_MAX``.
+        :raises TemplateNotFound: if there is no such template.
+        """
+        state, template_id = self._state, _id(template)
+        most = state.settings.preview_max
+        if isinstance(n, bool) or not isinstance(n, int) or not 1 <= n <= most:
+            raise InvalidRequest(f"n = {n!r}: expected a whole number from 1 to {most}", field="n", value=n)
+        if after is not None and after.tzinfo is None:
+            raise InvalidRequest(f"after = {after!r}: expected an aware datetime", field="after", value=after)
+        self.ensure(template)
+        slots = state.browser().upcoming(template_id or 0, n, after)
+        self._heal(state, slots)
+        return slots
+
+    @staticmethod
+    def _heal(state: AppState, slots: list[SlotMixin]) -> None:
+        settings = state.settings
+        lacking = holes(slots, state.clock(), settings.window_days, settings.align)
+        if lacking:
+            state.topup.hole(lacking)
+
+    def get(self, key: str) -> SlotMixin:
+        """Return the slot at a key, stored or virtual.
+
+        :raises InvalidKey: if the key has another form than ``<series id>@<YYYYMMDDTHHMM>``.
+        :raises SlotNotFound: if there is no such slot.
+        """
+        return self._state.browser().get(key)
+
+    def materialize(self, key: str) -> SlotMixin:
+        """Return the row at a key, and make it in the app's session if it is still virtual; idempotent.
+
+        :raises InvalidKey: if the key has another form.
+        :raises SlotNotFound: if the rule has no such start, or a virtual slot has ended.
+        """
+        return self._state.browser().materialize(key)
+
+    def ensure(self, template: TemplateMixin | int | None = None) -> None:
+        """Let a top-up look at a template, or at all, if it was not looked at within the last hour.
+
+        Costs nothing otherwise and never waits; the readers of this class call it by themselves.
+        """
+        topup, template_id = self._state.topup, _id(template)
+        topup.view(() if template_id is None else (template_id,))
+
+    def generate(
+        self,
+        days: int | None = None,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        template: TemplateMixin | int | None = None,
+        group: str | None = None,
+        dry_run: bool = False,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Report:
+        """Fill now, in this thread and in a session of its own.
+
+        :param days: local days from today, 1 to 3,660; by default each template's own window.
+        :param start: aware; in the past: past slots are created too.
+        :param end: aware.
+        :param dry_run: count what would be done, and write nothing.
+        :param progress: called with (done, total) after each chunk.
+        :raises InvalidRequest: if an argument makes no sense.
+        :raises TemplateNotFound: if there is no such template or group.
+        :raises TopUpBusy: if another top-up does not end within twice the lease.
+        :raises UncommittedChanges: on SQLite, if the app's session holds uncommitted changes.
+        """
+        request = FillRequest("manual", days, start, end, _id(template), group, dry_run, progress)
+        return self._state.topup.runner.generate(request)
+
+    # -- decisions -----------------------------------------------------------------------------------------
+
+    def cancel(self, key: str, scope: str = "this", reason: str | None = None) -> SlotMixin:
+        """Cancel a slot: it stays visible as cancelled, and no top-up brings it back.
+
+        :param scope: ``this`` (or ``this_only``).
+        :raises SlotNotFound: if there is no such slot.
+        :raises StatusConflict: if it is completed, deleted or over.
+        """
+        series.check_scope(scope)
+        state = self._state
+        browser = state.browser()
+        slot = series.cancel(browser.session, state.models, browser.now, browser.materialize(key), reason)
+        signals.slot_cancelled.send(state.app, slot=slot, reason=reason)
+        return slot
+
+    def restore(self, key: str, scope: str = "this") -> SlotMixin:
+        """Bring a cancelled or deleted slot back.
+
+        :param scope: ``this`` (or ``this_only``).
+        :raises SlotNotFound: if there is no such slot.
+        :raises StatusConflict: if it is completed or over.
+        """
+        series.check_scope(scope)
+        state = self._state
+        browser = state.browser()
+        slot = series.restore(browser.session, state.models, browser.now, browser.materialize(key))
+        signals.slot_restored.send(state.app, slot=slot)
+        return slot
+
+    def book(
+        self, key: str, party: int = 1, who: str | None = None, idempotency_key: str | None = None
+    ) -> BookingMixin:
+        """Take places in a slot, stored or virtual, in the app's session; the app commits.
+
+        :param party: how many places.
+        :param idempotency_key: unique per ``who``: the same request again returns the same booking.
+        :raises SlotNotFound: if there is no such slot.
+        :raises SlotFull: if too few places are left.
+        :raises SlotClosed: if it cannot be booked now.
+        :raises IdempotencyConflict: if the key was used for another booking.
+        """
+        state = self._state
+        browser = state.browser()
+        slot = browser.materialize(key)
+        made = bookings.book(browser.session, state.models, browser.now, slot, party, who, idempotency_key)
+        signals.slot_booked.send(state.app, booking=made, slot=slot)
+        return made
+
+    def release(self, booking: BookingMixin | int) -> BookingMixin:
+        """Give a booking's places back; a second time changes nothing. The app commits.
+
+        :raises BookingNotFound: if there is no such booking.
+        """
+        state = self._state
+        released = bookings.release(state.db.session(), state.models, state.clock(), booking)
+        signals.booking_released.send(state.app, booking=released, slot=released.slot)
+        return released
+
+    # -- knowledge -----------------------------------------------------------------------------------------
+
+    def health(self) -> HealthReport:
+        """Return the coverage of the window: is every promised slot stored?"""
+        state = self._state
+        return check_health(state.db.session(), state.models, state.settings, state.clock())
+
+    def runs(self, template: TemplateMixin | int | None = None, limit: int = 50) -> list[RunMixin]:
+        """Return the recorded top-ups, newest first; of one template: those that touched it.
+
+        :param limit: at most so many.
+        """
+        state = self._state
+        return state.browser().runs(_id(template), limit)
+
+
+def get_state() -> AppState:
+    """Return the state of the current app.
+
+    :raises NotRegistered: outside an app context, or if the app has no RollingSlots.
+    """
+    if not current_app:
+        raise NotRegistered("no app: use RollingSlots inside a request, a command, or `with app.app_context():`")
+    state = current_app.extensions.get(EXTENSION)
+    if not isinstance(state, AppState):
+        raise NotRegistered
+    return state
+
+
+def _default_timezone() -> str:
+    registered = current_app and EXTENSION in current_app.extensions
+    return get_state().settings.timezone if registered else "UTC"
+
+
+def _after_commit(template_ids: set[int]) -> None:
+    if current_app and EXTENSION in current_app.extensions:
+        get_state().topup.changed(template_ids)
+
+
+def _add_hook(app: Flask, topup: TopUp) -> None:
+    memory = topup.memory
+
+    def keep_slots_filled() -> None:
+        if monotonic() < memory.next_check:
+            return
+        topup.notice()
+
+    # First of all, for a hook that answers the request itself would keep the later ones from running.
+    app.before_request_funcs.setdefault(None, []).insert(0, keep_slots_filled)
+
+
+def _id(template: TemplateMixin | int | None) -> int | None:
+    return template.id if isinstance(template, TemplateMixin) else template

@@ -1,0 +1,168 @@
+"""Writing a plan: insert what is absent, in sorted chunks, each in one short transaction.
+
+Nothing here commits: whoever opened the session does, after each chunk.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from sqlalchemy import delete, select, update
+
+from .models import row_of, table_of
+from .statements import dialect_of, insert_if_absent, locked
+from .values import Status
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from datetime import datetime
+
+    from sqlalchemy.orm import Session
+
+    from .models import Models
+    from .values import Plan, PlannedSlot, StoredSlot, TemplateSpec
+
+
+@dataclass(slots=True)
+class Chunk:
+    """Some work of one transaction: templates, and what to write for them."""
+
+    specs: dict[int, TemplateSpec] = field(default_factory=dict)
+    create: list[PlannedSlot] = field(default_factory=list)
+    update: list[tuple[StoredSlot, PlannedSlot]] = field(default_factory=list)
+    remove: list[tuple[int, StoredSlot]] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.create) + len(self.update) + len(self.remove)
+
+    def without(self, templates: set[int]) -> Chunk:
+        """Return the chunk without the work of some templates."""
+        return Chunk(
+            {key: spec for key, spec in self.specs.items() if key not in templates},
+            [slot for slot in self.create if slot.spec.id not in templates],
+            [pair for pair in self.update if pair[1].spec.id not in templates],
+            [pair for pair in self.remove if pair[0] not in templates],
+        )
+
+
+@dataclass(slots=True)
+class Written:
+    """What a chunk changed, by template id; ``stale``: templates that were edited after planning."""
+
+    created: dict[int, int] = field(default_factory=dict)
+    updated: dict[int, int] = field(default_factory=dict)
+    removed: dict[int, int] = field(default_factory=dict)
+    stale: set[int] = field(default_factory=set)
+
+
+class Chunker:
+    """Gathers plans and hands out chunks of a size that the caller may change on the way."""
+
+    def __init__(self, size: int) -> None:
+        """Start empty.
+
+        :param size: about how many rows a chunk holds.
+        """
+        self.size = size
+        self._chunk = Chunk()
+
+    def add(self, spec: TemplateSpec, plan: Plan) -> Iterator[Chunk]:
+        """Take in one plan; yield the chunks that are full."""
+        for slot in plan.create:
+            self._chunk.specs[spec.id] = spec
+            self._chunk.create.append(slot)
+            if len(self._chunk) >= self.size:
+                yield from self.rest()
+        if plan.update or plan.remove:
+            self._chunk.specs[spec.id] = spec
+            self._chunk.update += plan.update
+            self._chunk.remove += [(spec.id, row) for row in plan.remove]
+
+    def rest(self) -> Iterator[Chunk]:
+        """Yield what is left, if anything."""
+        chunk, self._chunk = self._chunk, Chunk()
+        if len(chunk):
+            yield chunk
+
+
+def write_chunk(session: Session, models: Models, chunk: Chunk, now: datetime, run_id: int | None) -> Written:
+    """Write one chunk into the session's transaction.
+
+    Templates are read again, locked: what was edited, deactivated or deleted since planning is left out and
+    reported as stale, so that no row of an old rule is ever written.
+
+    :param now: aware.
+    """
+    written = Written(stale=_stale(session, models, chunk.specs.values()))
+    if written.stale:
+        chunk = chunk.without(written.stale)
+    _create(session, models, chunk.create, now, run_id, written)
+    _update(session, models, chunk.update, written)
+    _remove(session, models, chunk.remove, written)
+    return written
+
+
+def _stale(session: Session, models: Models, specs: Iterable[TemplateSpec]) -> set[int]:
+    cls = models.Template
+    planned = {spec.id: spec.revision for spec in specs}
+    query = select(cls.id, cls.revision).where(cls.id.in_(planned)).order_by(cls.id)
+    current: dict[int, int] = {row[0]: row[1] for row in session.execute(locked(query, dialect_of(session)))}
+    return {key for key, revision in planned.items() if current.get(key) != revision}
+
+
+def _create(
+    session: Session,
+    models: Models,
+    slots: list[PlannedSlot],
+    now: datetime,
+    run_id: int | None,
+    written: Written,
+) -> None:
+    table, dialect = table_of(models.Slot), dialect_of(session)
+    # All writers insert in the order of the key, so that they cannot wait for each other in a circle.
+    ordered = sorted(slots, key=lambda slot: (slot.spec.series_id, slot.original_start))
+    statement = insert_if_absent(table, dialect)
+    for template_id, group in _by_template(ordered).items():
+        result = session.execute(statement, [row_of(slot, now, run_id) for slot in group])
+        written.created[template_id] = max(0, result.rowcount)  # type: ignore[attr-defined]
+
+
+def _by_template(slots: list[PlannedSlot]) -> dict[int, list[PlannedSlot]]:
+    groups: dict[int, list[PlannedSlot]] = {}
+    for slot in slots:
+        groups.setdefault(slot.spec.id, []).append(slot)
+    return groups
+
+
+def _update(
+    session: Session, models: Models, pairs: list[tuple[StoredSlot, PlannedSlot]], written: Written
+) -> None:
+    table = table_of(models.Slot)
+    for row, slot in sorted(pairs, key=lambda pair: (pair[0].series_id, pair[0].original_start)):
+        statement = (
+            update(table)
+            .where(table.c.id == row.id, table.c.booked == 0, table.c.status == Status.SCHEDULED.value)
+            .values(
+                starts_at=slot.starts_at,
+                ends_at=slot.ends_at,
+                opens_at=slot.opens_at,
+                closes_at=slot.closes_at,
+            )
+        )
+        count = session.execute(statement).rowcount  # type: ignore[attr-defined]
+        written.updated[slot.spec.id] = written.updated.get(slot.spec.id, 0) + count
+
+
+def _remove(session: Session, models: Models, pairs: list[tuple[int, StoredSlot]], written: Written) -> None:
+    table, bookings = table_of(models.Slot), table_of(models.Booking)
+    for template_id, row in sorted(pairs, key=lambda pair: (pair[1].series_id, pair[1].original_start)):
+        # A row that was booked once has a history that its bookings point to: it stays.
+        history = select(bookings.c.id).where(bookings.c.slot_id == row.id).exists()
+        untouched = (
+            table.c.id == row.id,
+            table.c.booked == 0,
+            table.c.status == Status.SCHEDULED.value,
+        )
+        count = session.execute(delete(table).where(*untouched, ~history)).rowcount  # type: ignore[attr-defined]
+        written.removed[template_id] = written.removed.get(template_id, 0) + count

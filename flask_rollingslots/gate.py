@@ -1,0 +1,275 @@
+"""Whether a top-up is due, asked cheaply and in this order: memory, cache, state row, lease.
+
+Memory and cache only save work. The state row is a hint too: slots are the truth, and every CHECK_INTERVAL they
+are compared with the rules again. The lease keeps two top-ups apart; that no slot exists twice is the unique
+constraint's doing.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+from dataclasses import dataclass
+from time import monotonic
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from sqlalchemy import or_, select, update
+
+from .errors import LeaseLost
+from .models import table_of
+from .statements import dialect_of, insert_if_absent
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+    from sqlalchemy.orm import Session
+
+    from .models import Models
+
+log = logging.getLogger(__name__)
+
+BREAKER_SECONDS = 60.0
+BACKOFF_LIMIT = 300.0
+_REMEMBERED_LOOKS = 10_000
+#: Who may ask, the most urgent last.
+_TRIGGERS = ("request", "view", "hole", "edit")
+
+#: What a job may be asked for: one template by id, or everything.
+Target = int | None
+
+
+def to_ms(moment: datetime) -> int:
+    """Return a moment as Unix time in milliseconds."""
+    return round(moment.timestamp() * 1000)
+
+
+def jittered(seconds: float) -> float:
+    """Return a little less than a span, so that many processes do not come at the same moment."""
+    return seconds * random.uniform(0.9, 1.0)  # noqa: S311 (no secret)
+
+
+def backoff(failures: int) -> float:
+    """Return the seconds until the next try: doubling, jittered, at most 300."""
+    return min(BACKOFF_LIMIT, 2.0 ** min(failures, 16)) * random.uniform(0.5, 1.0)  # noqa: S311 (no secret)
+
+
+class Memory:
+    """What one process remembers: when to look next, what was asked for, and whether a job is under way."""
+
+    def __init__(self) -> None:
+        """Start due: the first request looks."""
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything; in the child after a fork, where a lock of the parent may never be opened."""
+        self.next_check = 0.0
+        self._lock = threading.Lock()
+        self._wanted: dict[Target, str] = {}
+        self._active = False
+        self._next_look: dict[tuple[int, str], float] = {}
+
+    def claim(self, interval: float) -> bool:
+        """Ask for a look at everything; put off the next one first. Never waits.
+
+        :return: whether the caller has to start the job.
+        """
+        if not self._lock.acquire(blocking=False):
+            return False
+        try:
+            if monotonic() < self.next_check:
+                return False
+            self.next_check = monotonic() + jittered(interval)
+            return self._want(None, "request")
+        finally:
+            self._lock.release()
+
+    def claim_template(self, template_id: int, trigger: str, interval: float) -> bool:
+        """Ask for a look at one template, once an interval for each trigger. Never waits."""
+        due = self._next_look.get((template_id, trigger), 0.0)
+        if monotonic() < due or not self._lock.acquire(blocking=False):
+            return False
+        try:
+            if len(self._next_look) >= _REMEMBERED_LOOKS:
+                self._next_look.clear()
+            self._next_look[template_id, trigger] = monotonic() + jittered(interval)
+            return self._want(template_id, trigger)
+        finally:
+            self._lock.release()
+
+    def want(self, target: Target, trigger: str) -> bool:
+        """Ask for a top-up that must not be lost, such as that of a new template."""
+        with self._lock:
+            return self._want(target, trigger)
+
+    def _want(self, target: Target, trigger: str) -> bool:
+        known = self._wanted.get(target, trigger)
+        self._wanted[target] = max(known, trigger, key=_TRIGGERS.index)
+        starts, self._active = not self._active, True
+        return starts
+
+    def take(self) -> tuple[Target, str] | None:
+        """Return the next target and its trigger; ``None`` ends the job."""
+        with self._lock:
+            if not self._wanted:
+                self._active = False
+                return None
+            target = next(iter(self._wanted))
+            return target, self._wanted.pop(target)
+
+    def give_up(self) -> None:
+        """End the job although something may be left; the next request starts it again."""
+        with self._lock:
+            self._active = False
+            self.next_check = 0.0
+
+    def look_again_in(self, seconds: float) -> None:
+        """Set the time of the next look."""
+        self.next_check = monotonic() + max(0.0, seconds)
+
+
+class CacheHint:
+    """Knowledge shared by processes through the app's cache: "this was complete until then".
+
+    The value is its own expiry as a plain int, for not every backend keeps expiries. Any doubt means "look at the
+    database"; after an exception the cache is left alone for a minute.
+    """
+
+    def __init__(self, find: Callable[[], Any]) -> None:
+        """Store how to find the cache.
+
+        :param find: returns an object with ``get`` and ``set``, or ``None``.
+        """
+        self._find = find
+        self._broken_until = 0.0
+
+    def closed_for(self, key: str, now: datetime) -> float:
+        """Return for how many seconds the hint says that nothing is due; 0 in doubt."""
+        value = self._call("get", key)
+        if isinstance(value, bool) or not isinstance(value, int):
+            return 0.0
+        return max(0.0, value - now.timestamp())
+
+    def close(self, key: str, now: datetime, seconds: float) -> None:
+        """Say that nothing is due for some seconds."""
+        if seconds >= 1:
+            self._call("set", key, int(now.timestamp() + seconds), timeout=int(seconds))
+
+    def _call(self, method: str, *args: Any, **kwargs: Any) -> Any:
+        if monotonic() < self._broken_until:
+            return None
+        try:
+            cache = self._find()
+            return getattr(cache, method)(*args, **kwargs) if cache is not None else None
+        except Exception as error:  # a cache may raise anything, and none of it matters
+            self._broken_until = monotonic() + BREAKER_SECONDS
+            log.warning("cache left alone for %.0f s: %s", BREAKER_SECONDS, type(error).__name__)
+            return None
+
+
+class LeaseState(NamedTuple):
+    """The state row; times in milliseconds."""
+
+    owner: str | None
+    token: int
+    until_ms: int
+    confirmed_ms: int
+    complete_until_ms: int
+    fingerprint: str | None
+    failures: int
+    next_try_ms: int
+    last_error: str | None
+
+
+_NO_STATE = LeaseState(None, 0, 0, 0, 0, None, 0, 0, None)
+
+
+def read_state(session: Session, models: Models, name: str) -> LeaseState:
+    """Return the state row, or an empty state if there is none yet."""
+    columns = [getattr(models.Lease, field) for field in LeaseState._fields]
+    row = session.execute(select(*columns).where(models.Lease.name == name)).one_or_none()
+    return LeaseState._make(row) if row is not None else _NO_STATE
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """A lease that was won.
+
+    :param token: the fencing token; it grows with every owner.
+    """
+
+    models: Models
+    name: str
+    owner: str
+    token: int
+    seconds: int
+
+    @classmethod
+    def acquire(
+        cls, session: Session, models: Models, name: str, owner: str, seconds: int, now: datetime
+    ) -> Lease | None:
+        """Try to take the lease with one conditional UPDATE; the caller commits.
+
+        An expiry further ahead than twice the lease was written by a clock that jumped: it counts as past.
+        """
+        table, moment, span = table_of(models.Lease), to_ms(now), seconds * 1000
+        session.execute(insert_if_absent(table, dialect_of(session)), [{"name": name}])
+        free = or_(table.c.until_ms <= moment, table.c.until_ms > moment + 2 * span)
+        won = session.execute(
+            update(table)
+            .where(table.c.name == name, free)
+            .values(owner=owner, token=table.c.token + 1, until_ms=moment + span)
+        )
+        if won.rowcount != 1:  # type: ignore[attr-defined]
+            return None
+        token = session.scalar(select(table.c.token).where(table.c.name == name))
+        return cls(models, name, owner, int(token or 0), seconds)
+
+    def renew(self, session: Session, now: datetime) -> None:
+        """Prolong the lease in the caller's transaction: the fence against a holder that slept.
+
+        :raises LeaseLost: if somebody else took it over.
+        """
+        self._set(session, until_ms=to_ms(now) + self.seconds * 1000)
+
+    def confirm(self, session: Session, now: datetime, complete_until: datetime, fingerprint: str) -> None:
+        """Store that everything was complete at ``now``, and give the lease back.
+
+        :raises LeaseLost: if somebody else took it over.
+        """
+        self._set(
+            session,
+            until_ms=0,
+            confirmed_ms=to_ms(now),
+            complete_until_ms=to_ms(complete_until),
+            fingerprint=fingerprint,
+            failures=0,
+            next_try_ms=0,
+            last_error=None,
+        )
+
+    def release(self, session: Session) -> None:
+        """Give the lease back, if it is still ours."""
+        table = table_of(self.models.Lease)
+        mine = (table.c.name == self.name, table.c.token == self.token)
+        session.execute(update(table).where(*mine).values(until_ms=0))
+
+    def fail(self, session: Session, now: datetime, error: str) -> float:
+        """Record a failure, give the lease back, and return the seconds until the next try."""
+        failures = read_state(session, self.models, self.name).failures + 1
+        wait = backoff(failures)
+        self._set(
+            session,
+            until_ms=0,
+            failures=failures,
+            next_try_ms=to_ms(now) + int(wait * 1000),
+            last_error=error[:2000],
+        )
+        return wait
+
+    def _set(self, session: Session, **values: Any) -> None:
+        table = table_of(self.models.Lease)
+        mine = (table.c.name == self.name, table.c.token == self.token)
+        if session.execute(update(table).where(*mine).values(**values)).rowcount != 1:  # type: ignore[attr-defined]
+            raise LeaseLost(token=self.token)

@@ -1,0 +1,114 @@
+"""Health is the coverage of the window: is every promised slot there? Not "the last run did not throw"."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from . import gate, planning
+from .models import load_specs, load_stored
+from .values import Health
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+    from .models import Models
+    from .settings import Settings
+    from .values import TemplateSpec
+
+
+@dataclass(slots=True)
+class Coverage:
+    """How much of one template's window is stored.
+
+    :param promised: slots that should be stored: not started, and not left out by the template.
+    :param missing: promised and not stored, in days that were covered before.
+    :param due: promised and not stored, in days that entered the window since the last confirmed run.
+    """
+
+    id: int
+    name: str
+    group: str | None
+    promised: int = 0
+    stored: int = 0
+    missing: int = 0
+    due: int = 0
+    error: str | None = None
+
+
+@dataclass(slots=True)
+class HealthReport:
+    """The health of one app.
+
+    :param confirmed_at: when everything was last known to be complete, UTC; ``None``: never.
+    :param lease_owner: who tops up right now, or ``None``.
+    :param next_try: when a failed top-up is tried again, UTC.
+    """
+
+    status: Health
+    promised: int = 0
+    stored: int = 0
+    missing: int = 0
+    due: int = 0
+    templates: list[Coverage] = field(default_factory=list)
+    confirmed_at: datetime | None = None
+    lease_owner: str | None = None
+    failures: int = 0
+    next_try: datetime | None = None
+    last_error: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data for JSON."""
+        names = ("promised", "stored", "missing", "due", "lease_owner", "failures", "last_error")
+        moments = {n: (v.isoformat() if (v := getattr(self, n)) else None) for n in ("confirmed_at", "next_try")}
+        rows = [{n: getattr(c, n) for n in Coverage.__slots__} for c in self.templates]
+        return {"status": self.status.value, **{n: getattr(self, n) for n in names}, **moments, "templates": rows}
+
+
+def check_health(session: Session, models: Models, settings: Settings, now: datetime) -> HealthReport:
+    """Compare every active template's window with what is stored.
+
+    :param now: aware.
+    """
+    state = gate.read_state(session, models, settings.name)
+    report = HealthReport(Health.OK, failures=state.failures, last_error=state.last_error)
+    report.confirmed_at = _moment(state.confirmed_ms)
+    report.next_try = _moment(state.next_try_ms)
+    report.lease_owner = state.owner if state.until_ms > gate.to_ms(now) else None
+    for spec in load_specs(session, models, models.Template.active.is_(True)):
+        report.templates.append(_coverage(session, models, settings, now, report.confirmed_at, spec))
+    for coverage in report.templates:
+        for name in ("promised", "stored", "missing", "due"):
+            setattr(report, name, getattr(report, name) + getattr(coverage, name))
+    if report.missing or any(c.error for c in report.templates):
+        report.status = Health.MISSING
+    elif report.due:
+        report.status = Health.DUE
+    return report
+
+
+def _coverage(
+    session: Session,
+    models: Models,
+    settings: Settings,
+    now: datetime,
+    confirmed_at: datetime | None,
+    spec: TemplateSpec,
+) -> Coverage:
+    result = Coverage(spec.id, spec.name, spec.group)
+    try:
+        window = planning.window_of(spec, now, settings.window_days, settings.align)
+        plan = planning.plan(spec, window, load_stored(session, models, [(spec, window)]), now)
+    except Exception as error:  # a poisoned template is what this report is for
+        result.error = f"{type(error).__name__}: {error}"
+        return result
+    covered = confirmed_at and planning.window_of(spec, confirmed_at, settings.window_days, settings.align).end
+    result.promised, result.stored = plan.expected, plan.existing
+    result.missing = sum(1 for slot in plan.create if covered is not None and slot.starts_at < covered)
+    result.due = len(plan.create) - result.missing
+    return result
+
+
+def _moment(milliseconds: int) -> datetime | None:
+    return datetime.fromtimestamp(milliseconds / 1000, UTC) if milliseconds else None

@@ -1,0 +1,106 @@
+"""Column types: aware instants, durations and lists of dates, alike on every database."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import JSON, BigInteger, DateTime, Integer, TypeDecorator
+from sqlalchemy.dialects import mysql
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Dialect
+    from sqlalchemy.types import TypeEngine
+
+#: 64-bit ids; SQLite only counts up by itself in a column that is called INTEGER.
+Id = BigInteger().with_variant(Integer(), "sqlite")
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An instant: aware in Python, UTC in the database, to the microsecond."""
+
+    impl = DateTime
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """Return the database's own type."""
+        if dialect.name in ("mysql", "mariadb"):
+            return dialect.type_descriptor(mysql.DATETIME(fsp=6))
+        return dialect.type_descriptor(DateTime(timezone=dialect.name == "postgresql"))
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Turn an aware instant into UTC."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError(f"{value!r}: expected an aware datetime (with a time zone)")
+        value = value.astimezone(UTC)
+        return value if dialect.name == "postgresql" else value.replace(tzinfo=None)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Return an aware instant in UTC."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class WallDateTime(TypeDecorator[datetime]):
+    """A wall-clock time: naive in Python and in the database."""
+
+    impl = DateTime
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Refuse aware values: their zone would be lost silently."""
+        if value is not None and value.tzinfo is not None:
+            raise ValueError(f"{value!r}: expected a naive datetime (wall-clock time)")
+        return value
+
+
+class Seconds(TypeDecorator[timedelta]):
+    """A span of time: ``timedelta`` in Python, whole seconds in the database."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: timedelta | None, dialect: Dialect) -> int | None:
+        """Return whole seconds."""
+        return None if value is None else int(value.total_seconds())
+
+    def process_result_value(self, value: int | None, dialect: Dialect) -> timedelta | None:
+        """Return a ``timedelta``."""
+        return None if value is None else timedelta(seconds=value)
+
+
+class Moments(TypeDecorator[list[Any]]):
+    """A list of wall-clock times or dates, as ISO 8601 texts in JSON."""
+
+    impl = JSON
+    cache_ok = True
+
+    def process_bind_param(self, value: list[Any] | None, dialect: Dialect) -> list[str] | None:
+        """Return sorted texts without doubles."""
+        return None if value is None else sorted({moment.isoformat() for moment in value})
+
+    def process_result_value(self, value: list[str] | None, dialect: Dialect) -> list[Any]:
+        """Return datetimes, and dates where only a date was stored."""
+        return [_moment(text) for text in value or ()]
+
+
+class DateRanges(TypeDecorator[list[Any]]):
+    """A list of (first day, last day) pairs, both included."""
+
+    impl = JSON
+    cache_ok = True
+
+    def process_bind_param(self, value: list[Any] | None, dialect: Dialect) -> list[list[str]] | None:
+        """Return pairs of ISO 8601 texts."""
+        return None if value is None else [[first.isoformat(), last.isoformat()] for first, last in value]
+
+    def process_result_value(self, value: list[list[str]] | None, dialect: Dialect) -> list[Any]:
+        """Return pairs of dates."""
+        return [(date.fromisoformat(first), date.fromisoformat(last)) for first, last in value or ()]
+
+
+def _moment(text: str) -> date:
+    return datetime.fromisoformat(text) if "T" in text else date.fromisoformat(text)

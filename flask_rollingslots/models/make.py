@@ -1,0 +1,163 @@
+"""Making the model classes of one database, and checking those that an app brings.
+
+Nothing here creates a table. The classes live in the app's own metadata, so that its migrations see them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import ForeignKeyConstraint, Table, UniqueConstraint, event, update
+from sqlalchemy.orm import foreign, relationship
+from sqlalchemy.orm.attributes import set_committed_value
+
+from flask_rollingslots.errors import ConfigError
+from flask_rollingslots.values import utc_now
+
+from .checks import check_template
+from .mixins import BookingMixin, LeaseMixin, RunMixin, SlotMixin, TemplateMixin
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from datetime import datetime
+
+    from sqlalchemy.engine import Connection
+    from sqlalchemy.orm import Mapper
+
+
+@dataclass(frozen=True)
+class Models:
+    """The model classes of one database."""
+
+    Template: type[TemplateMixin]
+    Slot: type[SlotMixin]
+    Booking: type[BookingMixin]
+    Run: type[RunMixin]
+    Lease: type[LeaseMixin]
+    default_timezone: Callable[[], str] = lambda: "UTC"
+
+    def prepare(self, template: TemplateMixin) -> None:
+        """Complete and check a template.
+
+        :raises InvalidTemplate: names the field, the value and what is expected.
+        :raises InvalidRule: if the rule, the zone or the day grid is not valid.
+        """
+        template.timezone = template.timezone or self.default_timezone()
+        check_template(template)
+
+    @property
+    def tables(self) -> list[Table]:
+        """Our tables, in an order in which they can be created."""
+        return [table_of(getattr(self, name)) for name in _MIXINS]
+
+
+_MIXINS: dict[str, type[Any]] = {
+    "Template": TemplateMixin,
+    "Slot": SlotMixin,
+    "Booking": BookingMixin,
+    "Run": RunMixin,
+    "Lease": LeaseMixin,
+}
+
+
+def table_of(model: type[Any]) -> Table:
+    """Return a model's table."""
+    table = model.__table__
+    assert isinstance(table, Table)
+    return table
+
+
+def make_models(
+    db: Any,
+    given: Mapping[str, type[Any]] | None = None,
+    *,
+    clock: Callable[[], datetime] = utc_now,
+    default_timezone: Callable[[], str] = lambda: "UTC",
+) -> Models:
+    """Make the model classes on an app's own ``db.Model``; the same ones each time for one ``db``.
+
+    :param db: the app's Flask-SQLAlchemy object.
+    :param given: the app's own classes by name (``Template``, ``Slot``, …); made from the mixins.
+    :param clock: returns the current time, aware; ``slot.state`` asks it.
+    :param default_timezone: returns the zone of templates that name none.
+    :raises ConfigError: if a given class is not made from its mixin, or cannot work.
+    """
+    info = db.Model.metadata.info
+    known = info.get("rollingslots")
+    if known is not None and not given:
+        return known  # type: ignore[no-any-return]
+    for name in given or {}:
+        if name not in _MIXINS:
+            raise ConfigError(f"models: unknown class {name!r}; expected {', '.join(_MIXINS)}")
+    made = {
+        name: (given or {}).get(name) or type(f"Rolling{name}", (mixin, db.Model), {})
+        for name, mixin in _MIXINS.items()
+    }
+    models = Models(**made, default_timezone=default_timezone)
+    _check(models)
+    models.Slot.rolling_clock = staticmethod(clock)  # type: ignore[assignment]
+    _relate(models)
+    _listen(models)
+    info["rollingslots"] = models
+    return models
+
+
+def _check(models: Models) -> None:
+    for name, mixin in _MIXINS.items():
+        cls = getattr(models, name)
+        if not issubclass(cls, mixin):
+            raise ConfigError(f"models: {cls.__name__} is not made from {mixin.__name__}")
+        own = {column.name for column in table_of(cls).columns} - _column_names(mixin)
+        for column in table_of(cls).columns:
+            if column.name in own and not column.nullable and column.server_default is None:
+                raise ConfigError(
+                    f"models: the column {cls.__name__}.{column.name} is neither nullable nor has a "
+                    "server_default; rows that a top-up writes could not fill it",
+                    column=column.name,
+                )
+    uniques = [c for c in table_of(models.Slot).constraints if isinstance(c, UniqueConstraint)]
+    if not any({c.name for c in u.columns} == {"series_id", "original_start"} for u in uniques):
+        raise ConfigError(
+            f"models: {models.Slot.__name__} lacks the unique constraint on (series_id, original_start); "
+            "add SlotMixin.__table_args__ to its own __table_args__"
+        )
+
+
+def _column_names(mixin: type[Any]) -> set[str]:
+    columns = (getattr(mixin, name) for name in mixin.__annotations__)
+    names = {column.column.name for column in columns if hasattr(column, "column")}
+    return names | set(mixin.__annotations__)
+
+
+def _relate(models: Models) -> None:
+    slot, booking = models.Slot, models.Booking
+    for child, column, parent, attribute in (
+        (slot, slot.template_id, models.Template, "template"),
+        (booking, booking.slot_id, slot, "slot"),
+    ):
+        if attribute in child.__dict__:
+            continue
+        table = table_of(child)
+        name = f"fk_{table.name}_{column.key}"
+        table.append_constraint(
+            ForeignKeyConstraint([column.key], [table_of(parent).c.id], name=name),
+        )
+        join = foreign(column) == parent.id
+        setattr(child, attribute, relationship(parent, primaryjoin=join))
+
+
+def _listen(models: Models) -> None:
+    def complete(mapper: Mapper[Any], connection: Connection, template: TemplateMixin) -> None:
+        models.prepare(template)
+
+    def own_series(mapper: Mapper[Any], connection: Connection, template: TemplateMixin) -> None:
+        # The id is known only now; an uncut template is its own series.
+        if template.series_id is None:
+            table = mapper.local_table
+            connection.execute(update(table).where(table.c.id == template.id).values(series_id=template.id))
+            set_committed_value(template, "series_id", template.id)
+
+    event.listen(models.Template, "before_insert", complete)
+    event.listen(models.Template, "before_update", complete)
+    event.listen(models.Template, "after_insert", own_series)

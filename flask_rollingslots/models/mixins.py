@@ -1,0 +1,279 @@
+"""The columns of our tables as mixins, for an app's own classes and for ``make_models``."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from datetime import date, datetime, time, timedelta
+from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import (
+    CheckConstraint,
+    ColumnElement,
+    Integer,
+    String,
+    Text,
+    Time,
+    UniqueConstraint,
+    bindparam,
+    case,
+)
+from sqlalchemy.ext.hybrid import hybrid_property
+from sqlalchemy.ext.mutable import MutableDict
+from sqlalchemy.orm import Mapped, declared_attr, mapped_column
+from sqlalchemy.types import JSON
+
+from flask_rollingslots import planning
+from flask_rollingslots.values import SlotKey, State, Status, TemplateSpec, utc_now
+
+from .columns import DateRanges, Id, Moments, Seconds, UtcDateTime, WallDateTime
+
+if TYPE_CHECKING:
+    from flask_rollingslots.recurrence import Recurrence
+
+
+class TemplateMixin:
+    """A recurring offer: rule, wall-clock time, zone, duration, capacity, and the app's own fields."""
+
+    __tablename__ = "rolling_template"
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    series_id: Mapped[int | None] = mapped_column(Id, index=True)
+    continues_id: Mapped[int | None] = mapped_column(Id)
+    revision: Mapped[int] = mapped_column(Integer, nullable=False)
+    name: Mapped[str] = mapped_column(String(200))
+    group: Mapped[str | None] = mapped_column("group_name", String(200), index=True)
+    active: Mapped[bool] = mapped_column(default=True)
+    rrule: Mapped[str | None] = mapped_column(Text)
+    dtstart: Mapped[datetime] = mapped_column(WallDateTime)
+    timezone: Mapped[str] = mapped_column(String(64))
+    duration: Mapped[timedelta] = mapped_column(Seconds)
+    every: Mapped[timedelta | None] = mapped_column(Seconds)
+    until_time: Mapped[time | None] = mapped_column(Time)
+    capacity: Mapped[int] = mapped_column(Integer, default=1)
+    rdates: Mapped[list[datetime]] = mapped_column(Moments, default=list)
+    exdates: Mapped[list[datetime | date]] = mapped_column(Moments, default=list)
+    holidays: Mapped[str | None] = mapped_column(String(16))
+    blackouts: Mapped[list[tuple[date, date]]] = mapped_column(DateRanges, default=list)
+    window_days: Mapped[int | None] = mapped_column(Integer)
+    opens_before: Mapped[timedelta | None] = mapped_column(Seconds)
+    opens_days_before: Mapped[int | None] = mapped_column(Integer)
+    closes_before: Mapped[timedelta | None] = mapped_column(Seconds)
+    reminder_before: Mapped[timedelta | None] = mapped_column(Seconds)
+    resource: Mapped[str | None] = mapped_column(String(200))
+    exclusive: Mapped[bool] = mapped_column(default=False)
+    data: Mapped[dict[str, Any]] = mapped_column(MutableDict.as_mutable(JSON()), default=dict)
+    active_from: Mapped[datetime | None] = mapped_column(WallDateTime)
+    active_until: Mapped[datetime | None] = mapped_column(WallDateTime)
+    shift: Mapped[timedelta] = mapped_column(Seconds, default=timedelta(0))
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
+
+    @declared_attr.directive
+    def __mapper_args__(cls) -> dict[str, Any]:
+        return {"version_id_col": cls.revision}
+
+    @declared_attr.directive
+    def __table_args__(cls) -> tuple[Any, ...]:
+        # Ids are part of slot keys, so SQLite must not hand out a deleted row's id again.
+        return ({"sqlite_autoincrement": True},)
+
+    def spec(self) -> TemplateSpec:
+        """Return the template as plain data, independent of any session."""
+        names = [f.name for f in fields(TemplateSpec)]
+        values = {name: getattr(self, name) for name in names}
+        for name in ("rdates", "exdates", "blackouts"):
+            values[name] = tuple(values[name] or ())
+        values["series_id"] = self.series_id or self.id
+        values["data"] = dict(self.data or {})
+        return TemplateSpec(**values)
+
+    @property
+    def recurrence(self) -> Recurrence:
+        """The template's rule."""
+        return planning.recurrence_of(self.spec())
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.id} {self.name!r}>"
+
+
+class SlotMixin:
+    """A bookable thing at one occurrence: a row, or virtual (no row yet)."""
+
+    __tablename__ = "rolling_slot"
+    rolling_clock = staticmethod(utc_now)
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    series_id: Mapped[int] = mapped_column(Id)
+    template_id: Mapped[int] = mapped_column(Id, index=True)
+    original_start: Mapped[datetime] = mapped_column(WallDateTime)
+    starts_at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
+    ends_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    opens_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    closes_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    status: Mapped[str] = mapped_column(String(16), default=Status.SCHEDULED.value)
+    capacity: Mapped[int] = mapped_column(Integer, default=1)
+    booked: Mapped[int] = mapped_column(Integer, default=0)
+    data: Mapped[dict[str, Any]] = mapped_column(MutableDict.as_mutable(JSON()), default=dict)
+    customised: Mapped[list[str]] = mapped_column(JSON, default=list)
+    cancel_reason: Mapped[str | None] = mapped_column(String(500))
+    run_id: Mapped[int | None] = mapped_column(Id)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
+
+    if TYPE_CHECKING:
+        template: Any
+
+    @declared_attr.directive
+    def __table_args__(cls) -> tuple[Any, ...]:
+        table = cls.__tablename__
+        return (
+            UniqueConstraint("series_id", "original_start", name=f"uq_{table}_series_id_original_start"),
+            CheckConstraint("booked >= 0", name=f"ck_{table}_booked"),
+        )
+
+    @property
+    def key(self) -> str:
+        """The slot's identity, ``<series id>@<YYYYMMDDTHHMM>``: the same for row and virtual slot."""
+        return str(SlotKey(self.series_id, self.original_start))
+
+    @property
+    def is_virtual(self) -> bool:
+        """Whether there is no row for this slot (yet)."""
+        return self.id is None
+
+    @property
+    def local_start(self) -> datetime:
+        """The start in the template's zone, aware."""
+        return self.starts_at.astimezone(ZoneInfo(self.template.timezone))
+
+    @property
+    def local_end(self) -> datetime:
+        """The end in the template's zone, aware."""
+        return self.ends_at.astimezone(ZoneInfo(self.template.timezone))
+
+    @hybrid_property
+    def left(self) -> int:
+        """Places that are still free."""
+        return max(0, self.capacity - self.booked)
+
+    @left.inplace.expression
+    @classmethod
+    def _left_expression(cls) -> ColumnElement[int]:
+        free = cls.capacity - cls.booked
+        return case((free > 0, free), else_=0)
+
+    def state_at(self, now: datetime) -> State:
+        """Return what the slot is at a moment (aware), exact to the second."""
+        if self.status != Status.SCHEDULED:
+            return State(self.status)
+        tests = (
+            (State.ENDED, self.ends_at <= now),
+            (State.RUNNING, self.starts_at <= now),
+            (State.UPCOMING, self.opens_at is not None and self.opens_at > now),
+            (State.CLOSED, self.closes_at is not None and self.closes_at <= now),
+            (State.FULL, self.booked >= self.capacity),
+        )
+        return next((state for state, holds in tests if holds), State.OPEN)
+
+    @hybrid_property
+    def state(self) -> State:
+        """What the slot is now, derived from the time; in SQL too, with the time bound late."""
+        return self.state_at(self.rolling_clock())
+
+    @state.inplace.expression
+    @classmethod
+    def _state_expression(cls) -> ColumnElement[str]:
+        now = bindparam("rolling_now", callable_=cls.rolling_clock, type_=UtcDateTime(), unique=True)
+        return case(
+            (cls.status != Status.SCHEDULED.value, cls.status),
+            (cls.ends_at <= now, State.ENDED.value),
+            (cls.starts_at <= now, State.RUNNING.value),
+            (cls.opens_at > now, State.UPCOMING.value),
+            (cls.closes_at <= now, State.CLOSED.value),
+            (cls.booked >= cls.capacity, State.FULL.value),
+            else_=State.OPEN.value,
+        )
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.key}{' virtual' if self.is_virtual else ''}>"
+
+
+class BookingMixin:
+    """Somebody's places in a slot."""
+
+    __tablename__ = "rolling_booking"
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    slot_id: Mapped[int] = mapped_column(Id, index=True)
+    party: Mapped[int] = mapped_column(Integer, default=1)
+    who: Mapped[str | None] = mapped_column(String(200), index=True)
+    status: Mapped[str] = mapped_column(String(16))
+    idempotency_key: Mapped[str | None] = mapped_column(String(200))
+    request_key: Mapped[str | None] = mapped_column(String(64))
+    active_key: Mapped[str | None] = mapped_column(String(40))
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
+    released_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+    if TYPE_CHECKING:
+        slot: Any
+
+    @declared_attr.directive
+    def __table_args__(cls) -> tuple[Any, ...]:
+        # active_key is NULL once released, and NULLs do not collide: a partial unique index on every database.
+        table = cls.__tablename__
+        return (
+            UniqueConstraint("slot_id", "active_key", name=f"uq_{table}_slot_id_active_key"),
+            UniqueConstraint("request_key", name=f"uq_{table}_request_key"),
+            CheckConstraint("party > 0", name=f"ck_{table}_party"),
+        )
+
+
+class RunMixin:
+    """One recorded top-up: progress while it works, counts afterwards."""
+
+    __tablename__ = "rolling_run"
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    template_id: Mapped[int | None] = mapped_column(Id, index=True)
+    trigger: Mapped[str] = mapped_column(String(16))
+    status: Mapped[str] = mapped_column(String(16))
+    owner: Mapped[str | None] = mapped_column(String(100))
+    token: Mapped[int | None] = mapped_column(Id)
+    started_at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
+    finished_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    window_start: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    window_end: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    done: Mapped[int] = mapped_column(Integer, default=0)
+    total: Mapped[int] = mapped_column(Integer, default=0)
+    created: Mapped[int] = mapped_column(Integer, default=0)
+    existing: Mapped[int] = mapped_column(Integer, default=0)
+    updated: Mapped[int] = mapped_column(Integer, default=0)
+    removed: Mapped[int] = mapped_column(Integer, default=0)
+    kept_booked: Mapped[int] = mapped_column(Integer, default=0)
+    expected: Mapped[int] = mapped_column(Integer, default=0)
+    opened: Mapped[int] = mapped_column(Integer, default=0)
+    closed: Mapped[int] = mapped_column(Integer, default=0)
+    skipped: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
+    results: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
+    error: Mapped[str | None] = mapped_column(Text)
+
+    @property
+    def seconds(self) -> float | None:
+        """How long the run took, or ``None`` while it works."""
+        return (self.finished_at - self.started_at).total_seconds() if self.finished_at else None
+
+
+class LeaseMixin:
+    """Who may top up now, and what is known to be complete. All times are Unix time in milliseconds."""
+
+    __tablename__ = "rolling_lease"
+
+    name: Mapped[str] = mapped_column(String(64), primary_key=True)
+    owner: Mapped[str | None] = mapped_column(String(100))
+    token: Mapped[int] = mapped_column(Id, default=0)
+    until_ms: Mapped[int] = mapped_column(Id, default=0)
+    confirmed_ms: Mapped[int] = mapped_column(Id, default=0)
+    complete_until_ms: Mapped[int] = mapped_column(Id, default=0)
+    fingerprint: Mapped[str | None] = mapped_column(String(200))
+    failures: Mapped[int] = mapped_column(Integer, default=0)
+    next_try_ms: Mapped[int] = mapped_column(Id, default=0)
+    last_error: Mapped[str | None] = mapped_column(Text)

@@ -1,0 +1,218 @@
+"""What the rules promise against what is stored: pure functions that every other room shares.
+
+The same plan serves a top-up, a dry run, reading and health, so they cannot disagree.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, time, timedelta
+from functools import lru_cache
+from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
+
+from .recurrence import Recurrence
+from .values import Plan, PlannedSlot, SlotKey, Status, StoredSlot, TemplateSpec, Window, local_midnight
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+IN_THE_PAST = "in_the_past"
+BLACKOUT = "blackout"
+CANCELLED = "cancelled"
+DELETED = "deleted"
+
+
+def recurrence_of(spec: TemplateSpec) -> Recurrence:
+    """Return a template's rule, parsed.
+
+    :raises InvalidRule: if the rule, the zone or the day grid is not valid.
+    """
+    return _recurrence(
+        spec.rrule,
+        spec.dtstart,
+        spec.timezone,
+        spec.rdates,
+        spec.exdates,
+        spec.duration,
+        spec.every,
+        spec.until_time,
+        spec.shift,
+    )
+
+
+@lru_cache(maxsize=4096)
+def _recurrence(
+    rrule: str | None,
+    dtstart: datetime,
+    timezone: str,
+    rdates: tuple[datetime, ...],
+    exdates: tuple[datetime | date, ...],
+    duration: timedelta,
+    every: timedelta | None,
+    until_time: time | None,
+    shift: timedelta | None,
+) -> Recurrence:
+    # Parsing is pure, so an entry can never be stale; the bound keeps memory small.
+    return Recurrence(
+        rrule,
+        dtstart,
+        timezone,
+        rdates,
+        exdates,
+        duration=duration,
+        every=every,
+        until_time=until_time,
+        shift=shift or timedelta(0),
+    )
+
+
+def window_of(spec: TemplateSpec, now: datetime, days: int, align: str) -> Window:
+    """Return the rolling window of a template: its own number of days, or ``days``."""
+    return rolling_window(spec, now, spec.window_days or days, align)
+
+
+def rolling_window(spec: TemplateSpec, now: datetime, days: int, align: str) -> Window:
+    """Return the window of so many local days of a template's zone, today included."""
+    return Window.rolling(now, days, ZoneInfo(spec.timezone), align)
+
+
+def promised(spec: TemplateSpec, window: Window) -> Iterator[tuple[PlannedSlot, str | None]]:
+    """Yield what a template promises in a window, in order, with the reason why it is left out, if any.
+
+    An inactive template promises nothing. Segment bounds count on original starts, the window on shown times.
+    """
+    if not spec.active:
+        return
+    zone = ZoneInfo(spec.timezone)
+    for original_start, starts_at in recurrence_of(spec).between(window.start, window.end):
+        if spec.active_from is not None and original_start < spec.active_from:
+            continue
+        if spec.active_until is not None and original_start >= spec.active_until:
+            continue
+        yield planned_slot(spec, original_start, starts_at, zone), _left_out(spec, starts_at, zone)
+
+
+def offered(spec: TemplateSpec, window: Window) -> list[PlannedSlot]:
+    """Return what a template offers in a window: promised and not left out."""
+    return [slot for slot, reason in promised(spec, window) if reason is None]
+
+
+def offer_at(spec: TemplateSpec, original_start: datetime) -> PlannedSlot | None:
+    """Return what a template offers at one original start, or ``None``.
+
+    :param original_start: naive wall-clock time.
+    """
+    # A zone moves a wall-clock time by less than a day and a gap by at most a day.
+    shown = original_start + (spec.shift or timedelta(0))
+    try:
+        around = Window(
+            shown.replace(tzinfo=UTC) - timedelta(days=2), shown.replace(tzinfo=UTC) + timedelta(days=2)
+        )
+    except OverflowError:
+        return None
+    return next((s for s in offered(spec, around) if s.original_start == original_start), None)
+
+
+def planned_slot(spec: TemplateSpec, original_start: datetime, starts_at: datetime, zone: ZoneInfo) -> PlannedSlot:
+    """Return the slot of one occurrence, with its derived times (all UTC)."""
+    return PlannedSlot(
+        spec,
+        original_start,
+        starts_at,
+        starts_at + spec.duration,
+        _opens_at(spec, starts_at, zone),
+        starts_at - spec.closes_before if spec.closes_before else starts_at,
+    )
+
+
+def _opens_at(spec: TemplateSpec, starts_at: datetime, zone: ZoneInfo) -> datetime | None:
+    if spec.opens_before is not None:
+        return starts_at - spec.opens_before
+    if spec.opens_days_before is not None:
+        day = starts_at.astimezone(zone).date() - timedelta(days=spec.opens_days_before)
+        return local_midnight(day, zone)
+    return None
+
+
+def _left_out(spec: TemplateSpec, starts_at: datetime, zone: ZoneInfo) -> str | None:
+    if spec.blackouts:
+        day = starts_at.astimezone(zone).date()
+        if any(first <= day <= last for first, last in spec.blackouts):
+            return BLACKOUT
+    return None
+
+
+def plan(
+    spec: TemplateSpec,
+    window: Window,
+    stored: Mapping[SlotKey, StoredSlot],
+    now: datetime,
+    *,
+    backfill: bool = False,
+) -> Plan:
+    """Return the difference between what a template promises in a window and what is stored.
+
+    :param stored: all rows of the series that are promised in the window or start in it.
+    :param now: aware; nothing that has started by then is created, updated or removed.
+    :param backfill: create past slots too.
+    """
+    result, seen = Plan(), set()
+    for slot, reason in promised(spec, window):
+        row = stored.get(slot.key)
+        seen.add(slot.key)
+        if reason is not None:
+            result.skipped[reason] += 1
+            if row is not None:
+                _retire(result, row, now)
+        elif row is not None:
+            _compare(result, slot, row, now)
+        elif slot.starts_at <= now and not backfill:
+            result.skipped[IN_THE_PAST] += 1
+        else:
+            result.create.append(slot)
+            result.expected += 1
+    if spec.active:
+        for key, row in stored.items():
+            if key not in seen and row.template_id == spec.id and window.start <= row.starts_at < window.end:
+                _retire_unless_moved(result, spec, row, now)
+    return result
+
+
+def _compare(result: Plan, slot: PlannedSlot, row: StoredSlot, now: datetime) -> None:
+    result.existing += 1
+    result.expected += 1
+    if row.status in (Status.CANCELLED, Status.DELETED):
+        result.skipped[row.status] += 1
+    elif _moved_by_the_zone(slot, row, now):
+        result.update.append((row, slot))
+
+
+def _moved_by_the_zone(slot: PlannedSlot, row: StoredSlot, now: datetime) -> bool:
+    """Whether an untouched future slot is at another time than its rule says: all that healing rewrites."""
+    touchable = row.status == Status.SCHEDULED and not row.booked and not row.customised and row.starts_at > now
+    return touchable and (row.starts_at, row.ends_at) != (slot.starts_at, slot.ends_at)
+
+
+def _retire(result: Plan, row: StoredSlot, now: datetime) -> None:
+    """Sort out a row that the rule no longer yields: only what a top-up made and nobody touched may go."""
+    if row.status != Status.SCHEDULED or row.starts_at <= now:
+        return
+    if row.booked or row.customised:
+        result.kept_booked.append(row)
+    elif row.run_id is not None:
+        result.remove.append(row)
+
+
+def _retire_unless_moved(result: Plan, spec: TemplateSpec, row: StoredSlot, now: datetime) -> None:
+    # A slot that was moved into the window keeps the original start of another week.
+    if not row.customised or offer_at(spec, row.original_start) is None:
+        _retire(result, row, now)
+
+
+def next_midnight(zones: Iterable[str], now: datetime) -> datetime:
+    """Return the next moment at which a new day begins in any of the zones (at least one), UTC."""
+    midnights = []
+    for name in set(zones):
+        zone = ZoneInfo(name)
+        midnights.append(local_midnight(now.astimezone(zone).date() + timedelta(days=1), zone))
+    return min(midnights)

@@ -1,0 +1,143 @@
+"""The public class: a recurrence rule at home in a time zone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+from typing import Any, Self
+
+from ..errors import InvalidRequest
+from ..values import Occurrence
+from .describe import describe
+from .dialects import read_object
+from .series import Series
+from .split import split_fields
+from .writing import write_object
+from .zones import shown, walls_around
+
+_DAY = timedelta(days=1)
+
+
+class Recurrence(Series):
+    """The occurrences that a rule promises, in the wall clock of a zone.
+
+    Immutable and reusable; no clock, no database. Costs the same at any distance from ``dtstart``.
+
+    :param rrule: an RFC 5545 RRULE value, or ``None`` for the single start ``dtstart``.
+    :param dtstart: naive wall clock in ``timezone``: lower bound and anchor, itself an occurrence only if the rule
+        yields it. Microseconds are dropped.
+    :param timezone: an IANA name, or a tzinfo.
+    :param rdates: extra single starts: naive wall clock, aware (converted), or dates (at the time of ``dtstart``).
+    :param exdates: excluded starts: naive wall clock, aware (converted), or dates for whole local days.
+    :param gap: what to do with a wall clock time that a change to summer time leaves out: ``"shift"`` shows it later
+        by the gap (RFC 5545 section 3.3.5), ``"skip"`` leaves it out.
+    :param duration: elapsed length of a slot; needed with a day grid.
+    :param every: day grid: distance between starts, at least a minute.
+    :param until_time: day grid: naive time by which the last slot of a day ends.
+    :param shift: added to the wall clock of each original start before it is shown.
+    :raises InvalidRule: with ``part``, ``value`` and ``expected``.
+    """
+
+    def between(self, start: datetime, end: datetime) -> Iterator[Occurrence]:
+        """Yield the occurrences with ``start <= starts_at < end``, sorted by ``starts_at``.
+
+        :param start: aware.
+        :param end: aware.
+        :raises InvalidRequest: if one of them is naive.
+        """
+        start, end = _aware("start", start), _aware("end", end)
+        if start >= end:
+            return iter(())
+        lower = _minus(walls_around(start, self.zone)[0], self.shift)
+        upper = _minus(walls_around(end, self.zone)[1], self.shift)
+        found = shown(self.originals(lower, upper), self.zone, self.shift, self.gap)
+        return (occurrence for occurrence in found if start <= occurrence.starts_at < end)
+
+    def after(self, moment: datetime, limit: int) -> list[Occurrence]:
+        """Return the next occurrences with ``starts_at > moment``, at most ``limit``.
+
+        A rule that never matches is given up after 4,800 months without a match (about 50 ms).
+
+        :param moment: aware.
+        :param limit: 0 or more.
+        :raises InvalidRequest: if ``moment`` is naive or ``limit`` negative.
+        """
+        moment = _aware("moment", moment)
+        if isinstance(limit, bool) or not isinstance(limit, int) or limit < 0:
+            raise _invalid("limit", limit, "a whole number, 0 or more")
+        lower = _minus(walls_around(moment, self.zone)[0], self.shift)
+        found = shown(self.originals(lower, datetime.max), self.zone, self.shift, self.gap)
+        return list(islice((each for each in found if each.starts_at > moment), limit))
+
+    def first(self) -> Occurrence | None:
+        """Return the first occurrence, or ``None`` if there is none."""
+        return next(shown(self.originals(self.earliest, datetime.max), self.zone, self.shift, self.gap), None)
+
+    def last(self) -> Occurrence | None:
+        """Return the last occurrence, or ``None`` if there is none or the rule has no end."""
+        if self.is_forever:
+            return None
+        for lower, upper in self._windows_backward():
+            found = list(shown(self.originals(lower, upper), self.zone, self.shift, self.gap))
+            if found:
+                return found[-1]
+        return None
+
+    def split(self, original_start: datetime) -> tuple[Recurrence | None, Recurrence | None]:
+        """Cut the series in two: the starts before ``original_start``, and those from it on.
+
+        COUNT, UNTIL, RDATE and EXDATE are divided, the phase of INTERVAL is kept. A side without starts is ``None``.
+
+        :param original_start: naive wall clock.
+        """
+        before, after = split_fields(self, original_start)
+        return before and type(self)(**before), after and type(self)(**after)
+
+    def describe(self) -> str:
+        """Say in English when it happens, at the shown times; exact, or else the RRULE text."""
+        return describe(self)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON dialect object for :meth:`from_json`; ``{"type": "rrule", ...}`` if no other can say it."""
+        return write_object(self)
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any], *, dtstart: datetime, timezone: str) -> Self:
+        """Read a JSON dialect object.
+
+        :param value: for example ``{"type": "weekly", "weekday": 4}`` (0 = Monday).
+        :param dtstart: naive wall clock; ``start_time`` in the object replaces its time.
+        :raises InvalidRule: naming the field, the value and what is expected.
+        """
+        return cls(**read_object(value, dtstart=dtstart, timezone=timezone))
+
+    def _windows_backward(self) -> Iterator[tuple[datetime, datetime]]:
+        """Yield windows from the end of the series back to its start, each twice as long as the one before."""
+        upper, length = self.latest, timedelta(days=40)
+        while upper > self.earliest:
+            start = upper - length if upper - self.earliest > length else self.earliest
+            yield start, upper
+            upper, length = start, length * 2
+
+
+def _aware(name: str, moment: datetime) -> datetime:
+    if not isinstance(moment, datetime) or moment.tzinfo is None:
+        raise _invalid(name, moment, "an aware datetime")
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        edge = datetime.min if moment.year < 5000 else datetime.max
+        return edge.replace(tzinfo=UTC)
+
+
+def _invalid(name: str, value: object, expected: str) -> InvalidRequest:
+    message = f"{name}: {value!r} is not valid; expected {expected}"
+    return InvalidRequest(message, field=name, value=value, expected=expected)
+
+
+def _minus(wall: datetime, shift: timedelta) -> datetime:
+    try:
+        return wall - shift
+    except OverflowError:
+        return datetime.max if shift < timedelta(0) else datetime.min

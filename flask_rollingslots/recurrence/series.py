@@ -1,0 +1,193 @@
+"""A rule with its anchor, zone, extra and excluded dates: the set of nominal starts (RFC 5545 section 3.8.5)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import date, datetime, time, timedelta, tzinfo
+from functools import cached_property
+from heapq import merge
+
+from .counting import last_counted
+from .expand import Expander
+from .grid import Grid, make_grid
+from .parse import parse_rrule
+from .refusal import refuse
+from .rule import Rule
+from .zones import find_zone, instant_of, names_of, wall_of, walls_around
+
+_NONE = timedelta(0)
+_TICK = timedelta(microseconds=1)
+_SECOND = timedelta(seconds=1)
+
+
+@dataclass(frozen=True)
+class Series:
+    """The nominal starts that a rule promises. Immutable; see :class:`~.recurrence.Recurrence` for the parameters."""
+
+    rrule: str | None
+    dtstart: datetime
+    timezone: str
+    rdates: tuple[datetime, ...] = ()
+    exdates: tuple[datetime | date, ...] = ()
+    gap: str = "shift"
+    duration: timedelta | None = field(default=None, kw_only=True)
+    every: timedelta | None = field(default=None, kw_only=True)
+    until_time: time | None = field(default=None, kw_only=True)
+    shift: timedelta = field(default=_NONE, kw_only=True)
+
+    def __post_init__(self) -> None:
+        """Check everything once, so that nothing can fail later."""
+        name, zone = find_zone(self.timezone)
+        put = object.__setattr__
+        put(self, "timezone", name)
+        put(self, "zone", zone)
+        put(self, "dtstart", _whole_second(self.dtstart))
+        if self.gap not in ("shift", "skip"):
+            raise refuse("gap", self.gap, "shift or skip")
+        if not isinstance(self.shift, timedelta):
+            raise refuse("shift", self.shift, "a timedelta")
+        put(self, "rdates", self._read_rdates(self.rdates))
+        put(self, "exdates", _read_exdates(self.exdates, zone))
+        put(self, "rule", None if self.rrule is None else parse_rrule(self.rrule))
+        put(self, "grid", make_grid(self.rule, self.dtstart, self.duration, self.every, self.until_time))
+
+    zone: tzinfo = field(init=False, repr=False, compare=False)
+    rule: Rule | None = field(init=False, repr=False, compare=False)
+    grid: Grid | None = field(init=False, repr=False, compare=False)
+
+    # -- what is promised
+
+    @property
+    def is_forever(self) -> bool:
+        """Whether the rule has no end: neither COUNT nor UNTIL."""
+        return self.rule is not None and self.rule.count is None and self.rule.until is None
+
+    def originals(self, start: datetime, end: datetime) -> Iterator[datetime]:
+        """Yield the nominal starts of ``[start, end)``, sorted, each once.
+
+        :param start: naive wall clock in the series' zone, included.
+        :param end: naive wall clock, excluded.
+        """
+        starts = self._grid_starts(start, end)
+        if not self.rdates and not self.exdates:
+            return starts
+        extra = [moment for moment in self.rdates if start <= moment < end]
+        return self._without_exdates(merge(starts, extra) if extra else starts)
+
+    def contains(self, original_start: datetime) -> bool:
+        """Whether the series promises this nominal start (naive wall clock), exclusions taken off."""
+        if original_start.microsecond or original_start == datetime.max:
+            return False
+        return next(self.originals(original_start, original_start + _TICK), None) is not None
+
+    def rule_starts(self, start: datetime, end: datetime) -> Iterator[datetime]:
+        """Yield what the rule alone yields in ``[start, end)``: with a grid, the first start of each day."""
+        if self._expander is None:
+            return iter([self.dtstart] if start <= self.dtstart < end else [])
+        low, high, until = self._bound
+        if end <= high:
+            return self._expander.starts(start, end)
+        starts = self._expander.starts(start, high + _TICK if high < datetime.max else high)
+        if until is None or low == high:
+            return starts
+        return (wall for wall in starts if wall <= low or instant_of(wall, self.zone) <= until)
+
+    @property
+    def earliest(self) -> datetime:
+        """A nominal time (naive) that no start comes before."""
+        return min([self.dtstart, *self.rdates[:1]])
+
+    @property
+    def latest(self) -> datetime:
+        """A nominal time (naive) that all starts come before; ``datetime.max`` without an end."""
+        last = self._bound[1] if self._expander else self.dtstart
+        span = self.grid.span if self.grid else _NONE
+        if datetime.max - last <= span + _TICK:
+            return datetime.max
+        return max([last + span, *self.rdates[-1:]]) + _TICK
+
+    # -- inside
+
+    @cached_property
+    def _expander(self) -> Expander | None:
+        return self.rule and Expander(self.rule, self.dtstart)
+
+    @cached_property
+    def _bound(self) -> tuple[datetime, datetime, datetime | None]:
+        """Return the last wall clock time surely and possibly within the rule, and the instant that decides."""
+        until = self.rule.until if self.rule else None
+        if self._expander and self.rule and self.rule.count is not None:
+            last = last_counted(self._expander, self.rule.count) or datetime.max
+            return last, last, None
+        if until is None:
+            return datetime.max, datetime.max, None
+        if not isinstance(until, datetime):
+            return (last := datetime.combine(until, time.max)), last, None
+        if until.tzinfo is None:
+            return until, until, None
+        low, high = walls_around(until, self.zone)
+        return low, high, until
+
+    def _grid_starts(self, start: datetime, end: datetime) -> Iterator[datetime]:
+        if self.grid is None:
+            return self.rule_starts(start, end)
+        return self._on_grid(self.grid, start, end)
+
+    def _on_grid(self, grid: Grid, start: datetime, end: datetime) -> Iterator[datetime]:
+        earliest = start - grid.span if start - datetime.min > grid.span else datetime.min
+        for first in self.rule_starts(earliest, end):
+            for offset in grid.offsets:
+                if datetime.max - first < offset:
+                    return
+                if start <= (moment := first + offset) < end:
+                    yield moment
+
+    def _without_exdates(self, starts: Iterable[datetime]) -> Iterator[datetime]:
+        moments, days = self._excluded
+        previous = None
+        for moment in starts:
+            if moment != previous and moment not in moments and moment.date() not in days:
+                yield moment
+            previous = moment
+
+    @cached_property
+    def _excluded(self) -> tuple[frozenset[datetime], frozenset[date]]:
+        moments = frozenset(moment for moment in self.exdates if isinstance(moment, datetime))
+        return moments, frozenset(day for day in self.exdates if not isinstance(day, datetime))
+
+    def _read_rdates(self, rdates: Iterable[datetime | date]) -> tuple[datetime, ...]:
+        return tuple(sorted({self._read_rdate(value) for value in _listed("rdates", rdates)}))
+
+    def _read_rdate(self, value: object) -> datetime:
+        if isinstance(value, datetime):
+            return _whole_second(value if value.tzinfo is None else wall_of(value, self.zone), "rdates")
+        if isinstance(value, date):
+            return datetime.combine(value, self.dtstart.time())
+        raise refuse("rdates", value, "datetimes or dates")
+
+
+def _whole_second(value: object, part: str = "dtstart") -> datetime:
+    if not isinstance(value, datetime) or value.tzinfo is not None:
+        raise refuse(part, value, "a naive datetime: the wall clock in the series' zone")
+    return value.replace(microsecond=0) if value.microsecond else value
+
+
+def _listed(part: str, values: object) -> Iterable[object]:
+    if isinstance(values, (list, tuple, set, frozenset)):
+        return values
+    raise refuse(part, values, "a list or tuple of datetimes or dates")
+
+
+def _read_exdates(values: object, zone: tzinfo) -> tuple[datetime | date, ...]:
+    found: set[datetime | date] = set()
+    for value in _listed("exdates", values):
+        if isinstance(value, datetime) and value.tzinfo is not None:
+            found |= {name.replace(microsecond=0) for name in names_of(value, zone)}
+        elif isinstance(value, datetime):
+            found.add(_whole_second(value, "exdates"))
+        elif isinstance(value, date):
+            found.add(value)
+        else:
+            raise refuse("exdates", value, "datetimes, or dates for whole local days")
+    return tuple(sorted(found, key=lambda value: (value.isoformat())))

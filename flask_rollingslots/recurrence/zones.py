@@ -1,0 +1,119 @@
+"""Wall clock to instant and back (RFC 5545 section 3.3.5), with zoneinfo alone.
+
+A time that does not exist is read with the offset before the gap, so it is shown later by the width of the gap; a
+time that exists twice is the first one. :pep:`495` says the same with ``fold=0``.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime, timedelta, tzinfo
+from zoneinfo import ZoneInfo
+
+from ..values import Occurrence
+from .refusal import refuse
+
+_NONE = timedelta(0)
+_DAY = timedelta(days=1)
+_STEADY = timedelta(days=3)
+"""No zone of the tz database changes its offset and back within this time (the shortest took four days)."""
+_LATEST = datetime.max - _STEADY
+
+
+def find_zone(zone: str | tzinfo) -> tuple[str, tzinfo]:
+    """Return name and zone.
+
+    :param zone: an IANA name, or any tzinfo (for example a ``ZoneInfo`` made from another tz database).
+    :raises InvalidRule: if there is no zone of that name.
+    """
+    if isinstance(zone, tzinfo):
+        return getattr(zone, "key", None) or str(zone), zone
+    if not isinstance(zone, str):
+        raise refuse("timezone", zone, "an IANA name such as Europe/Madrid")
+    try:
+        return zone, ZoneInfo(zone)
+    except (KeyError, ValueError, OSError):
+        raise refuse("timezone", zone, "an IANA name such as Europe/Madrid", "is not a known zone") from None
+
+
+def offset_at(wall: datetime, zone: tzinfo) -> timedelta:
+    """Return the offset that a naive wall clock time is read with: before the gap, first of two."""
+    return zone.utcoffset(wall) or _NONE
+
+
+def instant_of(wall: datetime, zone: tzinfo) -> datetime:
+    """Return the instant of a naive wall clock time, aware, UTC.
+
+    :raises OverflowError: outside the years 1 to 9999.
+    """
+    return (wall - offset_at(wall, zone)).replace(tzinfo=UTC)
+
+
+def wall_of(moment: datetime, zone: tzinfo) -> datetime:
+    """Return what the clocks of a zone show at an aware moment, naive; clamped to the years 1 to 9999."""
+    try:
+        return moment.astimezone(zone).replace(tzinfo=None)
+    except OverflowError:
+        return datetime.min if moment.year < 5000 else datetime.max
+
+
+def is_gap(wall: datetime, zone: tzinfo) -> bool:
+    """Whether a naive wall clock time does not exist in a zone."""
+    return offset_at(wall, zone) < (zone.utcoffset(wall.replace(fold=1)) or _NONE)
+
+
+def walls_around(moment: datetime, zone: tzinfo) -> tuple[datetime, datetime]:
+    """Return the earliest and latest wall clock time that may name an aware moment: two near a change of offset."""
+    now = wall_of(moment, zone)
+    try:
+        before = wall_of(moment - _DAY, zone) + _DAY
+    except OverflowError:
+        return now, now
+    return (now, before) if now < before else (before, now)
+
+
+def names_of(moment: datetime, zone: tzinfo) -> set[datetime]:
+    """Return the wall clock times that are read as this aware moment: what clocks show, and its name in a gap."""
+    shown = wall_of(moment, zone)
+    names = {wall for wall in walls_around(moment, zone) if instant_of(wall, zone) == moment}
+    return names | {shown}
+
+
+def shown(walls: Iterable[datetime], zone: tzinfo, shift: timedelta, gap: str) -> Iterator[Occurrence]:
+    """Turn nominal starts into occurrences, sorted by instant, no two at the same one.
+
+    :param walls: naive nominal starts, sorted.
+    :param shift: added to the wall clock before it is read in the zone.
+    :param gap: ``"shift"`` or ``"skip"`` for times that do not exist.
+    """
+    waiting: deque[Occurrence] = deque()
+    for occurrence, in_gap in _read(walls, zone, shift):
+        if in_gap:
+            if gap == "shift":
+                waiting.append(occurrence)
+            continue
+        while waiting and waiting[0].starts_at < occurrence.starts_at:
+            yield waiting.popleft()
+        if waiting and waiting[0].starts_at == occurrence.starts_at:
+            waiting.popleft()  # a shifted one yields to the one that is really there
+        yield occurrence
+    yield from waiting
+
+
+def _read(walls: Iterable[datetime], zone: tzinfo, shift: timedelta) -> Iterator[tuple[Occurrence, bool]]:
+    """Yield each start with its instant, and whether its shown time falls into a gap."""
+    steady_until, offset = datetime.min, _NONE
+    for wall in walls:
+        try:
+            clock = wall + shift if shift else wall
+            if clock < steady_until:
+                yield Occurrence(wall, (clock - offset).replace(tzinfo=UTC)), False
+                continue
+            offset = offset_at(clock, zone)
+            steady = clock < _LATEST and offset_at(clock + _STEADY, zone) == offset
+            steady_until = clock + _STEADY if steady else clock
+            in_gap = not steady and is_gap(clock, zone)
+            yield Occurrence(wall, (clock - offset).replace(tzinfo=UTC)), in_gap
+        except OverflowError:
+            continue  # no datetime can name an instant outside the years 1 to 9999

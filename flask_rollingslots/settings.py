@@ -1,0 +1,88 @@
+"""Every ``ROLLINGSLOTS_…`` setting: its default, its check and its error text, and nowhere else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
+
+from .errors import ConfigError, nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+PREFIX = "ROLLINGSLOTS_"
+MAX_DAYS = 3660
+EXECUTORS = ("auto", "thread", "inline")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The settings of one app.
+
+    :param window_days: how many local calendar days are kept filled, today included; 1 to 3,660.
+    :param check_interval: seconds between two looks at the database per process; 1 to 86,400.
+    :param timezone: IANA zone of templates that name none.
+    :param executor: ``auto``, ``thread``, ``inline``, or ``module:attribute``.
+    :param lease_seconds: how long a top-up may be silent before another takes over; 1 to 3,600.
+    :param align: ``day``, or ``week``: the window ends with the Sunday of its last day.
+    :param preview_max: the most slots that ``upcoming`` gives at once; 1 to 10,000.
+    :param enabled: ``False`` stops automatic top-ups; ``generate`` and reading go on.
+    :param name: name of the lease, for several independent sets of workers on one database.
+    """
+
+    window_days: int = 7
+    check_interval: int = 3600
+    timezone: str = "UTC"
+    executor: str = "auto"
+    lease_seconds: int = 30
+    align: str = "day"
+    preview_max: int = 200
+    enabled: bool = True
+    name: str = "default"
+
+    @classmethod
+    def from_mapping(cls, config: Mapping[str, Any]) -> Settings:
+        """Read and check the settings of an app's config.
+
+        :param config: e.g. ``app.config``; keys without our prefix are ignored.
+        :raises ConfigError: for an unknown key or a value out of range; names key, value, expectation.
+        """
+        known = {PREFIX + f.name.upper(): f.name for f in fields(cls)}
+        given = {key: value for key, value in config.items() if str(key).startswith(PREFIX)}
+        for key in given:
+            if key not in known:
+                raise ConfigError(f"{key} is not a setting.{nearest(key, known)}", key=key)
+        settings = cls(**{known[key]: value for key, value in given.items()})
+        settings._check()
+        return settings
+
+    def _check(self) -> None:
+        self._check_int("window_days", 1, MAX_DAYS)
+        self._check_int("check_interval", 1, 86_400)
+        self._check_int("lease_seconds", 1, 3_600)
+        self._check_int("preview_max", 1, 10_000)
+        self._check_choice("align", ("day", "week"))
+        if not isinstance(self.enabled, bool):
+            self._refuse("enabled", "True or False")
+        if not (isinstance(self.name, str) and 0 < len(self.name) <= 64):
+            self._refuse("name", "a text of 1 to 64 characters")
+        if not (isinstance(self.executor, str) and (self.executor in EXECUTORS or ":" in self.executor)):
+            self._refuse("executor", f"one of {', '.join(EXECUTORS)}, or module:attribute")
+        try:
+            ZoneInfo(self.timezone)
+        except (ValueError, OSError, TypeError, LookupError):
+            self._refuse("timezone", "the name of an IANA time zone such as Europe/Madrid")
+
+    def _check_int(self, field: str, low: int, high: int) -> None:
+        value = getattr(self, field)
+        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+            self._refuse(field, f"a whole number from {low} to {high}")
+
+    def _check_choice(self, field: str, choices: tuple[str, ...]) -> None:
+        if getattr(self, field) not in choices:
+            self._refuse(field, f"one of {', '.join(choices)}")
+
+    def _refuse(self, field: str, expected: str) -> None:
+        key, value = PREFIX + field.upper(), getattr(self, field)
+        raise ConfigError(f"{key} = {value!r}: expected {expected}", key=key, value=value, expected=expected)

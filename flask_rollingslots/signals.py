@@ -1,0 +1,26 @@
+"""Blinker signals. The sender is always the Flask app.
+
+Receivers run where the signal is sent: the top-up signals in the top-up's thread, the others inside the
+caller's transaction, before its commit.
+"""
+
+from __future__ import annotations
+
+from blinker import Namespace
+
+_signals = Namespace()
+
+#: A top-up won the lease and begins. Arguments: ``run_id``.
+topup_started = _signals.signal("topup-started")
+#: A top-up ended and is confirmed. Arguments: ``report`` (:class:`~flask_rollingslots.values.Report`).
+topup_finished = _signals.signal("topup-finished")
+#: A top-up failed; it is tried again later. Arguments: ``error`` (the exception).
+topup_failed = _signals.signal("topup-failed")
+#: A slot was booked. Arguments: ``booking``, ``slot``.
+slot_booked = _signals.signal("slot-booked")
+#: A booking was released. Arguments: ``booking``, ``slot``.
+booking_released = _signals.signal("booking-released")
+#: A slot was cancelled. Arguments: ``slot``, ``reason``.
+slot_cancelled = _signals.signal("slot-cancelled")
+#: A cancelled or deleted slot was restored. Arguments: ``slot``.
+slot_restored = _signals.signal("slot-restored")

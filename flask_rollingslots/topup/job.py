@@ -1,0 +1,191 @@
+"""When to top up: the triggers on the request, and the job that asks the gate in order."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
+
+from flask_rollingslots import gate, signals
+from flask_rollingslots.errors import LeaseLost
+from flask_rollingslots.executors import Executor, reset_after_fork
+
+from .request import FillRequest
+from .run import Interrupted
+from .runner import Runner
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from datetime import datetime
+
+log = logging.getLogger("flask_rollingslots")
+
+_HOLE_SECONDS = 10.0
+
+
+@dataclass(eq=False)
+class TopUp:
+    """Notices when the windows of one app have to be filled, and fills them on the executor.
+
+    :param find_cache: returns the backend of the app's cache, or ``None``.
+    """
+
+    runner: Runner
+    executor: Executor
+    find_cache: Callable[[], Any]
+    memory: gate.Memory = field(default_factory=gate.Memory)
+    _automatic: bool | None = None
+    _failures: int = 0
+    _day_ends: float = float("inf")
+
+    def __post_init__(self) -> None:
+        self.hint = gate.CacheHint(self.find_cache)
+        self.settings, self.clock = self.runner.settings, self.runner.clock
+        reset_after_fork(self.memory)
+
+    # -- triggers: on the request, never waiting -----------------------------------------------------------
+
+    @property
+    def is_automatic(self) -> bool:
+        """Whether top-ups start by themselves: not when switched off, nor on a single shared connection."""
+        if self._automatic is None:
+            self._automatic = self.settings.enabled and not self.runner.joins
+            if not self._automatic:
+                self.memory.next_check = float("inf")
+        return self._automatic
+
+    def notice(self) -> None:
+        """Start a look at everything, if it is time."""
+        if self.is_automatic and self.memory.claim(self.settings.check_interval):
+            self._submit()
+
+    def view(self, template_ids: Iterable[int]) -> None:
+        """Start a look at templates that somebody views, once an interval each."""
+        if not self.is_automatic:
+            return
+        if self.clock().timestamp() >= self._day_ends:
+            # The monotonic clock does not see a day that begins while the machine sleeps.
+            self._day_ends, self.memory.next_check = float("inf"), 0.0
+            self.notice()
+        for template_id in template_ids:
+            if self.memory.claim_template(template_id, "view", self.settings.check_interval):
+                self._submit()
+
+    def hole(self, template_ids: Iterable[int]) -> None:
+        """Start a top-up of templates that were just seen to lack slots in their window."""
+        for template_id in template_ids if self.is_automatic else ():
+            if self.memory.claim_template(template_id, "hole", _HOLE_SECONDS):
+                self._submit()
+
+    def changed(self, template_ids: Iterable[int]) -> None:
+        """Start a top-up of templates that were added or edited, after their commit."""
+        if not self.is_automatic:
+            return
+        starts = [self.memory.want(template_id, "edit") for template_id in sorted(template_ids)]
+        if any(starts) and self.executor.background:
+            self._submit()
+        elif any(starts):
+            self.memory.give_up()  # the request that committed must not wait: the next one does the work
+
+    def _submit(self) -> None:
+        if not self.executor.submit(self.job):
+            self.memory.give_up()
+
+    # -- the job, on the executor --------------------------------------------------------------------------
+
+    def job(self) -> None:
+        """Do everything that was asked for. Never raises."""
+        spent, stopping = self.executor.budget.spender(), self.executor.stopping
+
+        def must_stop() -> bool:
+            return spent() or stopping.is_set()
+
+        while (taken := self.memory.take()) is not None:
+            target, trigger = taken
+            try:
+                with self.runner.app.app_context():
+                    self._attempt(target, trigger, must_stop)
+                self._failures = 0
+            except Interrupted:
+                self.memory.want(target, trigger)
+                self.memory.give_up()
+                return
+            except LeaseLost:
+                self.memory.look_again_in(self.settings.lease_seconds)
+            except Exception as error:
+                self._back_off(error)
+            if stopping.is_set():
+                self.memory.give_up()
+                return
+
+    def _back_off(self, error: Exception) -> None:
+        """Put off the next look; only the first of several failures is logged as an error."""
+        self._failures += 1
+        wait = gate.backoff(self._failures)
+        self.memory.look_again_in(wait)
+        log.log(
+            logging.ERROR if self._failures == 1 else logging.DEBUG,
+            "top-up failed, next try in %.0f s: %s: %s",
+            wait,
+            type(error).__name__,
+            error,
+            extra={"action": "topup_failed", "failures": self._failures},
+        )
+        signals.topup_failed.send(self.runner.app, error=error)
+
+    def _attempt(self, target: gate.Target, trigger: str, must_stop: Callable[[], bool]) -> None:
+        now = self.clock()
+        key = self._hint_key(target, now)
+        asks_cache = self.executor.uses_cache and trigger in ("request", "view")
+        rest = self.hint.closed_for(key, now) if asks_cache else 0.0
+        if rest <= 0:
+            look = self._everything(must_stop) if target is None else self._one(target, trigger, must_stop)
+            rest, is_complete = look
+            if is_complete and self.executor.uses_cache:
+                self.hint.close(key, now, rest)
+        if target is None:
+            self.memory.look_again_in(min(rest, gate.jittered(self.settings.check_interval)))
+
+    def _hint_key(self, target: gate.Target, now: datetime) -> str:
+        # The time in the key bounds how long a value that never expires could do harm.
+        local = now.astimezone(ZoneInfo(self.settings.timezone))
+        prefix = f"rollingslots:{self.settings.name}"
+        if target is None:
+            return f"{prefix}:day:{local:%Y-%m-%d}"
+        return f"{prefix}:template:{target}:{local:%Y-%m-%dT%H}"
+
+    def _everything(self, must_stop: Callable[[], bool]) -> tuple[float, bool]:
+        """Fill all windows if that is due; return for how many seconds nothing is due, and if all is complete."""
+        state = self.runner.read_state()
+        waiting = (state.next_try_ms - gate.to_ms(self.clock())) / 1000
+        rest = self._complete_for(state)
+        if rest <= 0 and waiting > 0:
+            return min(waiting, gate.BACKOFF_LIMIT), False
+        if rest <= 0:
+            lease = self.runner.acquire()
+            if lease is None:
+                return self.runner.holder_rest(), False
+            self.runner.run(lease, FillRequest("request"), must_stop)
+            state = self.runner.read_state()
+            rest = self._complete_for(state)
+        self._day_ends = state.complete_until_ms / 1000
+        return max(rest, 1.0), rest > 0
+
+    def _complete_for(self, state: gate.LeaseState) -> float:
+        """Return for how many seconds the state row says that everything is complete; 0 or less: it is not."""
+        mark = self.runner.fingerprint()
+        self.runner.session.rollback()
+        now = gate.to_ms(self.clock())
+        if state.fingerprint != mark or state.failures or state.confirmed_ms > now:
+            return 0.0
+        audit = state.confirmed_ms + self.settings.check_interval * 1000
+        return (min(audit, state.complete_until_ms) - now) / 1000
+
+    def _one(self, template_id: int, trigger: str, must_stop: Callable[[], bool]) -> tuple[float, bool]:
+        waits = trigger == "edit"
+        lease = self.runner.wait_for_lease(self.executor.stopping) if waits else self.runner.acquire()
+        if lease is None:
+            return 0.0, False
+        report = self.runner.run(lease, FillRequest(trigger, template_id=template_id), must_stop)
+        return float(self.settings.check_interval), not any(t.error for t in report.templates.values())

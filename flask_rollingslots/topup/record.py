@@ -1,0 +1,115 @@
+"""The run row: written when a top-up has something to do, moved on with each chunk, closed at its end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import func, insert, select, update
+
+from flask_rollingslots.models import table_of
+from flask_rollingslots.values import Report, RunStatus, Status
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+    from flask_rollingslots.gate import Lease
+    from flask_rollingslots.models import Models
+
+    from .request import FillRequest
+
+_COUNTS = ("created", "existing", "updated", "removed", "kept_booked", "expected", "opened", "closed")
+
+
+@dataclass
+class Recorder:
+    """Keeps one run row. Nothing here commits."""
+
+    session: Session
+    models: Models
+    request: FillRequest
+    lease: Lease | None
+    now: datetime
+    run_id: int | None = None
+    done: int = 0
+    total: int = 0
+    _planned: int = field(default=0)
+
+    def expect(self, planned: int, share: float) -> None:
+        """Take in what a batch planned, and estimate the whole from the share planned so far (0 to 1)."""
+        self._planned += planned
+        self.total = max(self._planned, round(self._planned / share))
+
+    def start(self) -> None:
+        """Write the row, once. Runs of a holder that never came back are closed on the way."""
+        if self.run_id is not None:
+            return
+        table = table_of(self.models.Run)
+        if self.lease is not None:
+            dead = (table.c.status == RunStatus.RUNNING.value, table.c.token < self.lease.token)
+            self.session.execute(update(table).where(*dead).values(status=RunStatus.INTERRUPTED.value))
+        result = self.session.execute(
+            insert(table).values(
+                template_id=self.request.template_id,
+                trigger=self.request.trigger,
+                status=RunStatus.RUNNING.value,
+                owner=self.lease.owner if self.lease else None,
+                token=self.lease.token if self.lease else None,
+                started_at=self.now,
+                done=0,
+                total=self.total,
+            )
+        )
+        self.run_id = result.inserted_primary_key[0]  # type: ignore[attr-defined]
+
+    def advance(self, rows: int) -> None:
+        """Move the progress on."""
+        self.done += rows
+        self._set(done=self.done, total=self.total)
+
+    def end(self, status: RunStatus, report: Report | None, now: datetime, error: str | None = None) -> None:
+        """Close the row, if there is one."""
+        if self.run_id is None:
+            return
+        values: dict[str, Any] = {"status": status.value, "finished_at": now, "error": error and error[:2000]}
+        if report is not None:
+            values |= {name: getattr(report, name) for name in _COUNTS}
+            values |= {"skipped": report.skipped, "results": _results(report), "total": self.done}
+            if report.window is not None:
+                values |= {"window_start": report.window.start, "window_end": report.window.end}
+        self._set(**values)
+
+    def _set(self, **values: Any) -> None:
+        table = table_of(self.models.Run)
+        self.session.execute(update(table).where(table.c.id == self.run_id).values(**values))
+
+
+def _results(report: Report) -> dict[str, Any]:
+    """Return what is kept per template and group: only those in which something happened."""
+    plain = report.to_dict()
+    eventful = ("created", "updated", "removed", "kept_booked", "error")
+    return {
+        kind: {key: tally for key, tally in plain[kind].items() if any(tally.get(name) for name in eventful)}
+        for kind in ("templates", "groups")
+    }
+
+
+def count_edges(session: Session, models: Models, since_ms: int, now: datetime) -> tuple[int, int]:
+    """Return how many slots became bookable, and how many ended, since the last confirmed run.
+
+    :param since_ms: Unix time in milliseconds; 0: there was none, so nothing is counted.
+    :param now: aware.
+    """
+    if not since_ms:
+        return 0, 0
+    cls, since = models.Slot, datetime.fromtimestamp(since_ms / 1000, UTC)
+    scheduled = cls.status == Status.SCHEDULED.value
+    opened = select(func.count()).where(scheduled, cls.starts_at > now, cls.opens_at > since, cls.opens_at <= now)
+    # The index is on starts_at: a slot that ended since then started at most the longest duration before.
+    longest = session.scalar(select(func.max(models.Template.duration)))
+    first = since - longest if longest is not None else since
+    closed = select(func.count()).where(
+        scheduled, cls.starts_at > first, cls.starts_at <= now, cls.ends_at > since, cls.ends_at <= now
+    )
+    return session.scalar(opened) or 0, session.scalar(closed) or 0

@@ -1,0 +1,126 @@
+"""What a top-up is asked to do: which templates, which window."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import select
+
+from flask_rollingslots import planning
+from flask_rollingslots.errors import InvalidRequest, TemplateNotFound
+from flask_rollingslots.models import load_specs
+from flask_rollingslots.settings import MAX_DAYS
+from flask_rollingslots.values import TemplateSpec, Window
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sqlalchemy.orm import Session
+
+    from flask_rollingslots.models import Models
+    from flask_rollingslots.settings import Settings
+
+#: Longest span that is planned at once: bounds the memory of a year of quarter-hours.
+_SPAN = timedelta(days=31)
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class FillRequest:
+    """What to fill.
+
+    :param trigger: ``request``, ``view``, ``edit`` or ``manual``: who asked.
+    :param days: local days from today; ``None``: each template's own window.
+    :param start: aware; instead of now. In the past: past slots are created too.
+    :param end: aware; instead of the window's end.
+    :param template_id: only the series of this template.
+    :param group: only the templates of this group.
+    :param dry_run: count, but write nothing.
+    :param progress: called with (done, total) slots after each chunk.
+    """
+
+    trigger: str
+    days: int | None = None
+    start: datetime | None = None
+    end: datetime | None = None
+    template_id: int | None = None
+    group: str | None = None
+    dry_run: bool = False
+    progress: Progress | None = None
+
+    def check(self, now: datetime) -> None:
+        """Refuse what makes no sense.
+
+        :raises InvalidRequest: names field, value and expectation.
+        """
+        days: Any = self.days
+        if days is not None and (isinstance(days, bool) or not isinstance(days, int) or not 1 <= days <= MAX_DAYS):
+            raise _refusal("days", days, f"a whole number from 1 to {MAX_DAYS:,}")
+        for name in ("start", "end"):
+            value = getattr(self, name)
+            if value is not None and not (isinstance(value, datetime) and value.tzinfo is not None):
+                raise _refusal(name, value, "an aware datetime (with a time zone)")
+        if self.days is not None and self.end is not None:
+            raise _refusal("days", days, "either days or end, not both")
+        if self.end is not None:
+            start = self.start or now
+            if self.end <= start:
+                raise _refusal("end", self.end, "a moment after the start")
+            if self.end - start > timedelta(days=MAX_DAYS):
+                raise _refusal("end", self.end, f"at most {MAX_DAYS:,} days after the start")
+
+    @property
+    def is_everything(self) -> bool:
+        """Whether this fills every template's own window: what may be confirmed as complete."""
+        return (self.days, self.start, self.end, self.template_id, self.group) == (None,) * 5
+
+    def backfills(self, now: datetime) -> bool:
+        """Whether past slots are wanted too."""
+        return self.start is not None and self.start < now
+
+    def window(self, spec: TemplateSpec, now: datetime, settings: Settings) -> Window:
+        """Return the window of one template."""
+        start, end = self.start and self.start.astimezone(UTC), self.end and self.end.astimezone(UTC)
+        if start is not None and end is None and self.days is not None:
+            end = start + timedelta(days=self.days)
+        if self.days is None:
+            rolling = planning.window_of(spec, now, settings.window_days, settings.align)
+        else:
+            rolling = planning.rolling_window(spec, now, self.days, settings.align)
+        return Window(start or rolling.start, end or rolling.end)
+
+    def specs(self, session: Session, models: Models) -> list[TemplateSpec]:
+        """Return the active templates that are asked for.
+
+        :raises TemplateNotFound: if there is no such template or group at all.
+        """
+        cls = models.Template
+        conditions = []
+        if self.template_id is not None:
+            series = session.scalar(select(cls.series_id).where(cls.id == self.template_id))
+            if series is None:
+                raise TemplateNotFound(f"template {self.template_id}: there is no such template")
+            conditions.append(cls.series_id == series)
+        if self.group is not None:
+            conditions.append(cls.group == self.group)
+        specs = load_specs(session, models, *conditions)
+        if self.group is not None and not specs:
+            raise TemplateNotFound(f"group {self.group!r}: there is no template in this group")
+        return [spec for spec in specs if spec.active]
+
+
+def spans(window: Window) -> Iterator[Window]:
+    """Cut a window into spans that can be planned at once."""
+    start = window.start
+    while start < window.end:
+        end = min(start + _SPAN, window.end)
+        yield Window(start, end)
+        start = end
+
+
+def _refusal(field: str, value: Any, expected: str) -> InvalidRequest:
+    return InvalidRequest(f"{field} = {value!r}: expected {expected}", field=field, value=value, expected=expected)

@@ -1,0 +1,213 @@
+"""One top-up from the templates to the confirmed run: plan in spans, write in chunks, count everything."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from sqlalchemy.exc import DBAPIError, OperationalError, StatementError
+
+from flask_rollingslots import planning
+from flask_rollingslots.filling import Chunk, Chunker, Written, write_chunk
+from flask_rollingslots.models import load_specs, load_stored
+from flask_rollingslots.statements import begin_write
+from flask_rollingslots.values import Report, Tally, TemplateSpec, Window
+
+from .record import Recorder
+from .request import FillRequest, spans
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from datetime import datetime
+
+    from sqlalchemy.orm import Session
+
+    from flask_rollingslots.gate import Lease
+    from flask_rollingslots.models import Models
+    from flask_rollingslots.settings import Settings
+    from flask_rollingslots.values import Plan
+
+log = logging.getLogger(__name__)
+
+_UNITS_AT_ONCE = 200
+_FIRST_CHUNK, _SMALLEST_CHUNK, _LARGEST_CHUNK = 500, 100, 5000
+_CHUNK_SECONDS = 0.1
+_REPLANS = 5
+
+Unit = tuple[TemplateSpec, Window]
+
+
+class Interrupted(Exception):
+    """The budget is spent or the process ends: what is committed stays, the rest comes later."""
+
+
+@dataclass
+class Filler:
+    """The working state of one top-up.
+
+    :param lease: what was won; ``None`` in a dry run, and where the app's own transaction is joined.
+    :param must_stop: asked after each chunk.
+    """
+
+    session: Session
+    models: Models
+    settings: Settings
+    clock: Callable[[], datetime]
+    request: FillRequest
+    lease: Lease | None
+    must_stop: Callable[[], bool] = lambda: False
+    joins: bool = False
+    recorder: Recorder = field(init=False)
+    report: Report = field(init=False)
+    _chunks: Chunker = field(init=False)
+    _stale: set[int] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.now, self._began = self.clock(), monotonic()
+        self.report = Report(dry_run=self.request.dry_run)
+        self.recorder = Recorder(self.session, self.models, self.request, self.lease, self.now)
+        self._chunks = Chunker(_FIRST_CHUNK)
+
+    @property
+    def errors(self) -> list[str]:
+        """What went wrong, one sentence for each failed template."""
+        return [f"{t.name}: {t.error}" for t in self.report.templates.values() if t.error]
+
+    def fill(self, specs: list[TemplateSpec]) -> None:
+        """Fill the windows of some templates; those edited meanwhile are read and planned again.
+
+        :raises Interrupted: if it must stop; what was written is committed.
+        :raises LeaseLost: if another top-up took over.
+        """
+        for _ in range(_REPLANS):
+            self._fill_once(specs)
+            if not self._stale:
+                return
+            ids, self._stale = self._stale, set()
+            cls = self.models.Template
+            specs = [s for s in load_specs(self.session, self.models, cls.id.in_(ids)) if s.active]
+
+    def _fill_once(self, specs: list[TemplateSpec]) -> None:
+        units = [(spec, span) for spec in specs for span in spans(self._window(spec))]
+        for position in range(0, len(units), _UNITS_AT_ONCE):
+            batch = units[position : position + _UNITS_AT_ONCE]
+            chunks = list(self._plan_batch(batch))
+            planned = sum(len(chunk) for chunk in chunks)
+            self.recorder.expect(planned, (position + len(batch)) / len(units))
+            for chunk in chunks:
+                self._write_isolated(chunk)
+
+    def _window(self, spec: TemplateSpec) -> Window:
+        window = self.request.window(spec, self.now, self.settings)
+        seen = self.report.window
+        if seen is not None:
+            seen = Window(min(seen.start, window.start), max(seen.end, window.end))
+        self.report.window = seen or window
+        return window
+
+    def _plan_batch(self, batch: list[Unit]) -> Iterator[Chunk]:
+        stored = load_stored(self.session, self.models, batch)
+        if not self.joins:
+            self.session.rollback()  # nothing was written: ends the reading transaction
+        by_series: dict[int, dict[planning.SlotKey, planning.StoredSlot]] = {}
+        for key, row in stored.items():
+            by_series.setdefault(key.series_id, {})[key] = row
+        for spec, window in batch:
+            plan = self._plan(spec, window, by_series.get(spec.series_id, {}))
+            if plan is not None and not self.request.dry_run:
+                yield from self._chunks.add(spec, plan)
+        yield from self._chunks.rest()
+
+    def _plan(
+        self, spec: TemplateSpec, window: Window, stored: dict[planning.SlotKey, planning.StoredSlot]
+    ) -> Plan | None:
+        tally = self._tally(spec)
+        try:
+            backfill = self.request.backfills(self.now)
+            plan = planning.plan(spec, window, stored, self.now, backfill=backfill)
+        except Exception as error:  # one poisoned template must not stop the others
+            log.warning("template %s (%s) left out: %s", spec.id, spec.name, error)
+            tally.error = f"{type(error).__name__}: {error}"
+            return None
+        self._count(tally, plan)
+        return plan
+
+    def _tally(self, spec: TemplateSpec) -> Tally:
+        return self.report.templates.setdefault(spec.id, Tally(spec.name))
+
+    def _count(self, tally: Tally, plan: Plan) -> None:
+        tally.expected += plan.expected
+        tally.existing += plan.existing
+        tally.kept_booked += len(plan.kept_booked)
+        for reason, number in plan.skipped.items():
+            self.report.skipped[reason] = self.report.skipped.get(reason, 0) + number
+        if self.request.dry_run:
+            tally.created += len(plan.create)
+            tally.updated += len(plan.update)
+            tally.removed += len(plan.remove)
+
+    def _write_isolated(self, chunk: Chunk) -> None:
+        """Write a chunk; if the database refuses it, template by template, so that one cannot stop the others."""
+        try:
+            self._write(chunk)
+        except (DBAPIError, StatementError) as error:
+            if self.joins or isinstance(error, OperationalError):
+                raise
+            self.session.rollback()
+            if len(chunk.specs) == 1:
+                (spec,) = chunk.specs.values()
+                log.warning("template %s (%s) left out: %s", spec.id, spec.name, error)
+                self._tally(spec).error = f"{type(error).__name__}: {error}"[:500]
+                return
+            for spec_id in chunk.specs:
+                self._write_isolated(chunk.without(set(chunk.specs) - {spec_id}))
+
+    def _write(self, chunk: Chunk) -> None:
+        began = monotonic()
+        if not self.joins:
+            begin_write(self.session)
+        now = self.clock()
+        if self.lease is not None:
+            self.lease.renew(self.session, now)
+        self.recorder.start()
+        written = write_chunk(self.session, self.models, chunk, now, self.recorder.run_id)
+        self.recorder.advance(len(chunk))
+        if not self.joins:
+            self.session.commit()
+        self._note(written)
+        self._adapt(len(chunk), monotonic() - began)
+        if self.request.progress is not None:
+            self.request.progress(self.recorder.done, self.recorder.total)
+        if self.must_stop():
+            raise Interrupted
+
+    def _adapt(self, rows: int, seconds: float) -> None:
+        """Size the next chunks so that each takes about 100 ms."""
+        fitting = int(rows * _CHUNK_SECONDS / max(seconds, 0.001))
+        self._chunks.size = max(_SMALLEST_CHUNK, min(_LARGEST_CHUNK, fitting))
+
+    def _note(self, written: Written) -> None:
+        self._stale |= written.stale
+        for name in ("created", "updated", "removed"):
+            for template_id, number in getattr(written, name).items():
+                tally = self.report.templates[template_id]
+                setattr(tally, name, getattr(tally, name) + number)
+
+    def finish(self, specs: Iterable[TemplateSpec]) -> Report:
+        """Sum up; the report is complete afterwards."""
+        report = self.report
+        groups = {spec.id: spec.group for spec in specs}
+        names = ("created", "existing", "updated", "removed", "kept_booked", "expected")
+        for template_id, tally in report.templates.items():
+            group = groups.get(template_id)
+            sums: list[Report | Tally] = [report]
+            if group is not None:
+                sums.append(report.groups.setdefault(group, Tally(group)))
+            for total in sums:
+                for name in names:
+                    setattr(total, name, getattr(total, name) + getattr(tally, name))
+        report.run_id = self.recorder.run_id
+        report.seconds = monotonic() - self._began
+        return report

@@ -1,0 +1,228 @@
+"""Running a top-up under the lease: take it, fill, and confirm only after everything is committed."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+from dataclasses import dataclass
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from flask_rollingslots import gate, planning, signals
+from flask_rollingslots.errors import LeaseLost, TopUpBusy, UncommittedChanges
+from flask_rollingslots.models import fingerprint
+from flask_rollingslots.statements import begin_write, dialect_of, has_uncommitted_writes, is_shared
+from flask_rollingslots.values import Report, RunStatus, TemplateSpec
+
+from .record import count_edges
+from .run import Filler, Interrupted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+    from sqlalchemy.orm import Session, scoped_session
+
+    from flask_rollingslots.models import Models
+    from flask_rollingslots.settings import Settings
+
+    from .request import FillRequest
+
+log = logging.getLogger("flask_rollingslots")
+
+
+def never() -> bool:
+    """Never stop."""
+    return False
+
+
+@dataclass(eq=False)
+class Runner:
+    """Executes requests for one app.
+
+    :param app: has ``app_context()``; a top-up works in a context, so in a session, of its own.
+    :param session: the app's scoped session; its own transaction is never committed.
+    """
+
+    app: Any
+    session: scoped_session[Any]
+    models: Models
+    settings: Settings
+    clock: Callable[[], datetime]
+
+    @property
+    def owner(self) -> str:
+        """This process, for people who look at the lease."""
+        return f"{socket.gethostname()[:60]}:{os.getpid()}"
+
+    @property
+    def joins(self) -> bool:
+        """Whether all sessions share one connection, so that a top-up cannot have a transaction of its own."""
+        return is_shared(self.session().get_bind(mapper=self.models.Slot))
+
+    def read_state(self) -> gate.LeaseState:
+        """Return the state row; ends the session's transaction."""
+        session = self.session()
+        state = gate.read_state(session, self.models, self.settings.name)
+        session.rollback()
+        return state
+
+    def fingerprint(self) -> str:
+        """Return a text that changes with the templates and with the settings that shape the window."""
+        mark = fingerprint(self.session(), self.models)
+        return f"{mark}:{self.settings.window_days}:{self.settings.align}"
+
+    def acquire(self) -> gate.Lease | None:
+        """Try to take the lease, once."""
+        session = self.session()
+        begin_write(session)
+        lease = gate.Lease.acquire(
+            session, self.models, self.settings.name, self.owner, self.settings.lease_seconds, self.clock()
+        )
+        session.commit()
+        if lease is None:
+            log.debug("another top-up is under way")
+        return lease
+
+    def holder_rest(self) -> float:
+        """Return the seconds that the lease of another holder still has; at least 0.1."""
+        rest = (self.read_state().until_ms - gate.to_ms(self.clock())) / 1000
+        return max(0.1, min(rest, 2.0 * self.settings.lease_seconds))
+
+    def wait_for_lease(self, stopping: threading.Event) -> gate.Lease | None:
+        """Wait for the lease up to twice its length; ``None`` if it stayed taken."""
+        end = monotonic() + 2 * self.settings.lease_seconds
+        while (lease := self.acquire()) is None:
+            if monotonic() >= end or stopping.wait(min(0.2, self.holder_rest())):
+                return None
+        return lease
+
+    def generate(self, request: FillRequest) -> Report:
+        """Fill now, in the caller's thread.
+
+        :raises InvalidRequest: if the request makes no sense.
+        :raises TemplateNotFound: if it names no template.
+        :raises TopUpBusy: if another top-up holds the lease for more than twice its length.
+        :raises UncommittedChanges: on SQLite, if the app's session holds the write lock itself.
+        """
+        request.check(self.clock())
+        if self.joins:
+            return self._fill(self.session(), None, request, never)
+        if request.dry_run:
+            with self.app.app_context():
+                return self._fill(self.session(), None, request, never)
+        if dialect_of(self.session()) == "sqlite" and has_uncommitted_writes(self.session()):
+            raise UncommittedChanges
+        with self.app.app_context():
+            request.specs(self.session(), self.models)  # refuse an unknown template before anything is written
+            self.session.rollback()
+            lease = self.wait_for_lease(threading.Event())
+            if lease is None:
+                raise TopUpBusy
+            return self.run(lease, request, never)
+
+    def run(self, lease: gate.Lease, request: FillRequest, must_stop: Callable[[], bool]) -> Report:
+        """Run under a lease that was won; whatever happens, it is given back."""
+        session = self.session()
+        try:
+            return self._fill(session, lease, request, must_stop)
+        except BaseException as error:
+            session.rollback()
+            self._close(session, lease, error)
+            raise
+
+    def _fill(
+        self,
+        session: Session,
+        lease: gate.Lease | None,
+        request: FillRequest,
+        must_stop: Callable[[], bool],
+    ) -> Report:
+        mark = self.fingerprint()
+        specs = request.specs(session, self.models)
+        joins = lease is None and not request.dry_run
+        filler = Filler(session, self.models, self.settings, self.clock, request, lease, must_stop, joins)
+        signals.topup_started.send(self.app, trigger=request.trigger)
+        try:
+            filler.fill(specs)
+        except Exception as error:
+            if lease is not None:
+                self._end_row(session, filler, error)
+            raise
+        report = filler.finish(specs)
+        if not request.dry_run:
+            self._confirm(session, lease, filler, specs, mark)
+            self._tell(report, request, filler.errors)
+        return report
+
+    def _confirm(
+        self, session: Session, lease: gate.Lease | None, filler: Filler, specs: list[TemplateSpec], mark: str
+    ) -> None:
+        """Write down that it is done: the run row and the state, in one transaction after all others."""
+        report, request, errors, now = filler.report, filler.request, filler.errors, self.clock()
+        if lease is not None:
+            begin_write(session)
+        if request.trigger in ("manual", "edit"):
+            filler.recorder.start()
+        report.run_id = filler.recorder.run_id
+        if lease is not None and errors:
+            lease.fail(session, now, "; ".join(errors))
+        elif lease is not None and request.is_everything:
+            since = gate.read_state(session, self.models, lease.name).confirmed_ms
+            report.opened, report.closed = count_edges(session, self.models, since, now)
+            zones = {spec.timezone for spec in specs} | {self.settings.timezone}
+            lease.confirm(session, filler.now, planning.next_midnight(zones, filler.now), mark)
+        elif lease is not None:
+            lease.renew(session, now)  # the fence holds for the run row too
+            lease.release(session)
+        status = RunStatus.FAILED if errors else RunStatus.CONFIRMED
+        filler.recorder.end(status, report, now, "; ".join(errors) or None)
+        if lease is not None:
+            session.commit()
+
+    def _end_row(self, session: Session, filler: Filler, error: Exception) -> None:
+        session.rollback()
+        calm = isinstance(error, Interrupted | LeaseLost)
+        status, text = (RunStatus.INTERRUPTED, None) if calm else (RunStatus.FAILED, _sentence(error))
+        self._write_calmly(session, lambda: filler.recorder.end(status, None, self.clock(), text))
+
+    def _close(self, session: Session, lease: gate.Lease, error: BaseException) -> None:
+        if isinstance(error, LeaseLost):
+            log.info("top-up fenced: another one took over", extra={"action": "topup_fenced"})
+        elif isinstance(error, Exception) and not isinstance(error, Interrupted):
+            self._write_calmly(session, lambda: lease.fail(session, self.clock(), _sentence(error)))
+        else:
+            self._write_calmly(session, lambda: lease.release(session))
+
+    def _write_calmly(self, session: Session, write: Callable[[], object]) -> None:
+        """Write in a transaction of its own, if the database lets us: lease and row also end by themselves."""
+        try:
+            begin_write(session)
+            write()
+            session.commit()
+        except Exception as error:
+            session.rollback()
+            log.debug("not written down: %s", error)
+
+    def _tell(self, report: Report, request: FillRequest, errors: list[str]) -> None:
+        counts = {name: getattr(report, name) for name in ("created", "updated", "removed", "existing")}
+        log.info(
+            "top-up %s: %d created, %d updated, %d removed, %d there already, %.2f s",
+            "incomplete" if errors else "confirmed",
+            *counts.values(),
+            report.seconds,
+            extra={
+                "action": "topup",
+                "trigger": request.trigger,
+                "run_id": report.run_id,
+                **{f"slots_{name}": number for name, number in counts.items()},
+            },
+        )
+        signals.topup_finished.send(self.app, report=report)
+
+
+def _sentence(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"
+

@@ -1,0 +1,306 @@
+"""Frozen values that all floors share: what a rule promises, what is stored, and what was done."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, time, timedelta
+from enum import StrEnum
+from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo
+
+from .errors import InvalidKey
+
+KEY_FORMAT = "%Y%m%dT%H%M"
+
+
+def utc_now() -> datetime:
+    """Return the current time, aware, in UTC: the default clock."""
+    return datetime.now(UTC)
+
+
+class Scope(StrEnum):
+    """Which slots of a series a change touches."""
+
+    THIS = "this"
+    THIS_AND_FUTURE = "this_and_future"
+    ALL = "all"
+
+    @classmethod
+    def _missing_(cls, value: object) -> Scope | None:
+        return cls.THIS if value == "this_only" else None
+
+
+class Status(StrEnum):
+    """What is stored of a slot's life; everything else follows from the time."""
+
+    SCHEDULED = "scheduled"
+    CANCELLED = "cancelled"
+    COMPLETED = "completed"
+    DELETED = "deleted"
+
+
+class State(StrEnum):
+    """What a slot is at a moment; the first that applies, in this order."""
+
+    DELETED = "deleted"
+    CANCELLED = "cancelled"
+    COMPLETED = "completed"
+    ENDED = "ended"
+    RUNNING = "running"
+    UPCOMING = "upcoming"
+    CLOSED = "closed"
+    BLOCKED = "blocked"
+    FULL = "full"
+    OPEN = "open"
+
+
+class RunStatus(StrEnum):
+    """How far a run got."""
+
+    RUNNING = "running"
+    CONFIRMED = "confirmed"
+    FAILED = "failed"
+    INTERRUPTED = "interrupted"
+
+
+class Health(StrEnum):
+    """Whether every promised slot of the window is stored."""
+
+    OK = "ok"
+    DUE = "due"
+    MISSING = "missing"
+
+
+class Occurrence(NamedTuple):
+    """One element of a rule's set.
+
+    :param original_start: nominal wall-clock time in the rule's zone, naive: the identity.
+    :param starts_at: the instant at which it is shown, aware, UTC.
+    """
+
+    original_start: datetime
+    starts_at: datetime
+
+
+class SlotKey(NamedTuple):
+    """The identity of a slot: the same for a row and for a virtual slot, for ever."""
+
+    series_id: int
+    original_start: datetime
+
+    def __str__(self) -> str:
+        start = self.original_start
+        return f"{self.series_id}@{start.year:04d}{start:%m%dT%H%M}"
+
+    @classmethod
+    def parse(cls, text: str) -> SlotKey:
+        """Read ``<series id>@<YYYYMMDDTHHMM>``.
+
+        :raises InvalidKey: if the text has another form.
+        """
+        series, _, moment = str(text).partition("@")
+        plain = series.isascii() and series.isdigit() and len(series) <= 18
+        if plain and len(moment) == 13 and moment.isascii():
+            try:
+                return cls(int(series), datetime.strptime(moment, KEY_FORMAT))  # noqa: DTZ007 (wall clock)
+            except ValueError:
+                pass
+        raise InvalidKey(
+            f"key: {str(text)[:80]!r} is not a slot key; expected <series id>@<YYYYMMDDTHHMM>, "
+            "for example 7@20260102T2200",
+            field="key",
+            value=text,
+            expected="<series id>@<YYYYMMDDTHHMM>",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A half-open span of time.
+
+    :param start: aware, UTC, included.
+    :param end: aware, UTC, excluded.
+    """
+
+    start: datetime
+    end: datetime
+
+    @classmethod
+    def rolling(cls, now: datetime, days: int, zone: ZoneInfo, align: str = "day") -> Window:
+        """Return the window of ``days`` local calendar days, today included.
+
+        :param now: aware.
+        :param days: whole local days, at least 1.
+        :param zone: whose midnights count.
+        :param align: ``"week"`` lets the window end with the Sunday of its last day.
+        """
+        today = now.astimezone(zone).date()
+        end = today + timedelta(days=days)
+        if align == "week":
+            end += timedelta(days=(7 - end.weekday()) % 7)
+        return cls.local_days(today, end, zone)
+
+    @classmethod
+    def local_days(cls, first: date, end: date, zone: ZoneInfo) -> Window:
+        """Return ``[first 00:00, end 00:00)`` of a zone."""
+        return cls(local_midnight(first, zone), local_midnight(end, zone))
+
+
+def local_midnight(day: date, zone: ZoneInfo) -> datetime:
+    """Return the first instant of a local day, aware, UTC (also where 00:00 does not exist)."""
+    return datetime.combine(day, time(), zone).astimezone(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class TemplateSpec:
+    """A template as plain data: what planning needs, and nothing that belongs to a session.
+
+    :param dtstart: naive wall-clock time.
+    :param active_from: original start of the segment's first occurrence, naive, or ``None``.
+    :param active_until: original start at which the segment ends (excluded), naive, or ``None``.
+    :param window_days: the template's own window, or ``None`` for the app's.
+    """
+
+    id: int
+    series_id: int
+    revision: int
+    name: str
+    group: str | None
+    active: bool
+    rrule: str | None
+    dtstart: datetime
+    timezone: str
+    duration: timedelta
+    every: timedelta | None = None
+    until_time: time | None = None
+    capacity: int = 1
+    rdates: tuple[datetime, ...] = ()
+    exdates: tuple[datetime | date, ...] = ()
+    holidays: str | None = None
+    blackouts: tuple[tuple[date, date], ...] = ()
+    window_days: int | None = None
+    opens_before: timedelta | None = None
+    opens_days_before: int | None = None
+    closes_before: timedelta | None = None
+    active_from: datetime | None = None
+    active_until: datetime | None = None
+    shift: timedelta = timedelta(0)
+    data: dict[str, Any] = field(default_factory=dict, hash=False)
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedSlot:
+    """A slot that a template promises: everything that its row would hold."""
+
+    spec: TemplateSpec
+    original_start: datetime
+    starts_at: datetime
+    ends_at: datetime
+    opens_at: datetime | None
+    closes_at: datetime
+
+    @property
+    def key(self) -> SlotKey:
+        """The slot's identity."""
+        return SlotKey(self.spec.series_id, self.original_start)
+
+
+class StoredSlot(NamedTuple):
+    """What planning needs to know of a stored row."""
+
+    id: int
+    series_id: int
+    template_id: int
+    original_start: datetime
+    starts_at: datetime
+    ends_at: datetime
+    status: str
+    booked: int
+    customised: bool
+    run_id: int | None
+
+
+@dataclass(slots=True)
+class Plan:
+    """The difference between what the rules promise and what is stored.
+
+    :param create: promised, not stored, not started.
+    :param update: stored rows whose times a new zone table moved, with the right times.
+    :param remove: rows of a top-up that the rule no longer yields and nobody touched.
+    :param kept_booked: such rows that stay because they are booked or changed.
+    :param existing: promised and stored (in any status).
+    :param expected: promised and not started, or stored.
+    :param skipped: reason -> number of promised occurrences left out.
+    """
+
+    create: list[PlannedSlot] = field(default_factory=list)
+    update: list[tuple[StoredSlot, PlannedSlot]] = field(default_factory=list)
+    remove: list[StoredSlot] = field(default_factory=list)
+    kept_booked: list[StoredSlot] = field(default_factory=list)
+    existing: int = 0
+    expected: int = 0
+    skipped: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(slots=True)
+class Tally:
+    """Counts of one template or one group in a report."""
+
+    name: str
+    created: int = 0
+    existing: int = 0
+    updated: int = 0
+    removed: int = 0
+    kept_booked: int = 0
+    expected: int = 0
+    error: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the counts by name, ready for JSON; ``error`` only if there is one."""
+        names = ("name", "created", "existing", "updated", "removed", "kept_booked", "expected", "error")
+        return {n: v for n in names if (v := getattr(self, n)) is not None}
+
+
+@dataclass(slots=True)
+class Report:
+    """What a top-up did, or would do.
+
+    :param window: the earliest start and the latest end over all templates, UTC.
+    :param templates: template id -> its counts.
+    :param groups: group -> its counts (templates without a group are not in it).
+    :param opened: slots that became bookable since the last confirmed run.
+    :param closed: slots that ended since the last confirmed run.
+    :param seconds: how long it took.
+    """
+
+    created: int = 0
+    existing: int = 0
+    updated: int = 0
+    removed: int = 0
+    kept_booked: int = 0
+    expected: int = 0
+    opened: int = 0
+    closed: int = 0
+    skipped: dict[str, int] = field(default_factory=dict)
+    templates: dict[int, Tally] = field(default_factory=dict)
+    groups: dict[str, Tally] = field(default_factory=dict)
+    window: Window | None = None
+    seconds: float = 0.0
+    run_id: int | None = None
+    dry_run: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as plain data for JSON; instants as ISO 8601 with offset."""
+        window = self.window and {"start": self.window.start.isoformat(), "end": self.window.end.isoformat()}
+        counts = ("created", "existing", "updated", "removed", "kept_booked", "expected", "opened", "closed")
+        return {
+            **{name: getattr(self, name) for name in counts},
+            "skipped": dict(self.skipped),
+            "templates": {str(key): tally.to_dict() for key, tally in self.templates.items()},
+            "groups": {key: tally.to_dict() for key, tally in self.groups.items()},
+            "window": window,
+            "seconds": round(self.seconds, 3),
+            "run_id": self.run_id,
+            "dry_run": self.dry_run,
+        }
