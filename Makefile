@@ -33,10 +33,12 @@ demo: $(DEMO_STAMP)
 test: $(TEST_STAMP)
 	@PYTEST_TIMEOUT=120 $(VENV) -m pytest -rs --numprocesses $(TEST_WORKERS) --dist loadgroup $(ARGS)
 
+# All three speak, also when the first has something to say.
 lint: $(TEST_STAMP)
-	@$(VENV) -m ruff check .
-	@$(VENV) -m ruff format --check .
-	@$(VENV) -m mypy flask_rollingslots $(wildcard demo_app)
+	@$(VENV) -m ruff check .; check=$$?; \
+	$(VENV) -m ruff format --check .; format=$$?; \
+	$(VENV) -m mypy flask_rollingslots $(wildcard demo_app); types=$$?; \
+	exit $$((check || format || types))
 
 format: $(TEST_STAMP)
 	@$(VENV) -m ruff check --fix .

@@ -100,7 +100,9 @@ def release(session: Session, models: Models, now: datetime, booking: BookingMix
 
 def _check(party: int, who: str | None, idempotency_key: str | None) -> None:
     if isinstance(party, bool) or not isinstance(party, int) or party < 1:
-        raise InvalidRequest(f"party = {party!r}: expected a whole number, at least 1", field="party", value=party)
+        raise InvalidRequest(
+            f"party = {party!r}: expected a whole number, at least 1", field="party", value=party
+        )
     for field, value in (("who", who), ("idempotency_key", idempotency_key)):
         if value is not None and not (isinstance(value, str) and 0 < len(value) <= 200):
             expected = "a text of 1 to 200 characters, or None"

@@ -11,6 +11,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import and_, or_, select
+from sqlalchemy.orm.attributes import set_committed_value
 
 from . import planning
 from .errors import InvalidRequest, SlotNotFound, TemplateNotFound
@@ -57,6 +58,12 @@ class Browser:
             raise TemplateNotFound(f"template {template_id}: there is no such template")
         return found
 
+    def all_templates(self, group: str | None = None) -> list[TemplateMixin]:
+        """Return the templates, active or not, by id; of a group, or all."""
+        cls = self.models.Template
+        query = select(cls).order_by(cls.id)
+        return list(self.session.scalars(query.where(cls.group == group) if group is not None else query))
+
     def _conditions(self, template_id: int | None, group: str | None) -> list[ColumnElement[bool]]:
         cls = self.models.Template
         conditions: list[ColumnElement[bool]] = [cls.active.is_(True)]
@@ -81,8 +88,14 @@ class Browser:
         specs = [t.spec() for t in templates.values()]
         offers = {slot.key: slot for spec in specs for slot in self._offers(spec, window)}
         shown = self._stored(self._conditions(template_id, group), window, offers)
+        for row in shown:
+            set_committed_value(
+                row, "template", templates[row.template_id]
+            )  # else one query for each template
         virtual = (virtual_slot(self.models, o, templates[o.spec.id], self.now) for o in offers.values())
-        return sorted([*shown, *virtual], key=lambda slot: (slot.starts_at, slot.series_id, slot.original_start))
+        return sorted(
+            [*shown, *virtual], key=lambda slot: (slot.starts_at, slot.series_id, slot.original_start)
+        )
 
     def _offers(self, spec: TemplateSpec, window: Window) -> Iterable[PlannedSlot]:
         """Return what may be shown as virtual: what has not ended yet."""
@@ -182,13 +195,17 @@ class Browser:
         query = select(cls).order_by(cls.id.desc())
         if template_id is None:
             return list(self.session.scalars(query.limit(limit)))
-        query = query.where(or_(cls.template_id == template_id, cls.template_id.is_(None))).limit(_RUNS_SEARCHED)
+        query = query.where(or_(cls.template_id == template_id, cls.template_id.is_(None))).limit(
+            _RUNS_SEARCHED
+        )
         found = (run for run in self.session.scalars(query) if _touched(run, template_id))
         return list(islice(found, limit))
 
     def _row(self, key: SlotKey, fresh: bool = False) -> SlotMixin | None:
         cls = self.models.Slot
-        query: Any = select(cls).where(cls.series_id == key.series_id, cls.original_start == key.original_start)
+        query: Any = select(cls).where(
+            cls.series_id == key.series_id, cls.original_start == key.original_start
+        )
         return self.session.scalars(newest(query, dialect_of(self.session)) if fresh else query).one_or_none()
 
     def _offer(self, key: SlotKey) -> tuple[PlannedSlot, TemplateMixin]:
@@ -221,9 +238,13 @@ def _window(start: datetime, end: datetime) -> Window:
     for name, value in (("start", start), ("end", end)):
         if not isinstance(value, datetime) or value.tzinfo is None:
             expected = "an aware datetime (with a time zone)"
-            raise InvalidRequest(f"{name} = {value!r}: expected {expected}", field=name, value=value, expected=expected)
+            raise InvalidRequest(
+                f"{name} = {value!r}: expected {expected}", field=name, value=value, expected=expected
+            )
     if end < start:
-        raise InvalidRequest(f"end = {end!r}: expected a moment not before start = {start!r}", field="end", value=end)
+        raise InvalidRequest(
+            f"end = {end!r}: expected a moment not before start = {start!r}", field="end", value=end
+        )
     return Window(start.astimezone(UTC), end.astimezone(UTC))
 
 

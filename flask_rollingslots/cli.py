@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import functools
 import json
+import signal
 import sys
+import threading
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar
 
 import click
@@ -15,13 +18,14 @@ from flask import current_app
 from flask.cli import AppGroup
 
 from .errors import InvalidRequest, RollingSlotsError, TemplateNotFound
+from .health import check_health
 from .settings import MAX_DAYS
 from .topup import FillRequest
 from .values import Health
-from .wiring import create_tables
+from .wiring import create_tables, missing_tables
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from .extension import AppState
     from .models import SlotMixin, TemplateMixin
@@ -49,6 +53,11 @@ def _teaching(command: Callable[P, R]) -> Callable[P, R]:
             return command(*args, **kwargs)
         except RollingSlotsError as error:
             _fail(str(error), 2 if isinstance(error, InvalidRequest | TemplateNotFound) else 1)
+        except Exception:
+            missing = missing_tables(_state().db, _state().models)
+            if not missing:
+                raise
+            _fail(f"the database has no table {missing[0]}: migrate it, or run `flask slots init-db`", 1)
 
     return wrapper
 
@@ -59,7 +68,9 @@ def _fail(text: str, code: int) -> NoReturn:
 
 
 @slots_group.command()
-@click.option("--days", type=int, help=f"Local days from today, 1 to {MAX_DAYS}; else each template's window.")
+@click.option(
+    "--days", type=int, help=f"Local days from today, 1 to {MAX_DAYS}; else each template's window."
+)
 @click.option("--weeks", type=int, help="The same in weeks.")
 @click.option("--template", type=int, help="Only the series of this template (id).")
 @click.option("--group", help="Only the templates of this group.")
@@ -76,6 +87,9 @@ def generate(
         if not 1 <= weeks <= MAX_DAYS // 7:
             _fail(f"weeks = {weeks}: expected a whole number from 1 to {MAX_DAYS // 7}", 2)
         days = weeks * 7
+    signal.signal(
+        signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM)
+    )  # gives the lease back on the way
     with _Bar(hidden=as_json) as bar:
         request = FillRequest(
             "manual", days=days, template_id=template, group=group, dry_run=dry_run, progress=bar.move
@@ -87,6 +101,19 @@ def generate(
         _print_report(report)
     if any(tally.error for tally in report.templates.values()):
         sys.exit(1)
+
+
+@contextmanager
+def _stopping_cleanly() -> Iterator[None]:
+    """Let SIGTERM end the command as Ctrl-C does: after what is committed, with the lease given back."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 class _Bar:
@@ -136,8 +163,6 @@ def _print_report(report: Report) -> None:
 @_teaching
 def status(as_json: bool) -> None:
     """Show the coverage of the window; exit code 1 if promised slots are missing."""
-    from .health import check_health
-
     state = _state()
     report = check_health(state.db.session(), state.models, state.settings, state.clock())
     runs = state.browser().runs(None, 5)
@@ -156,7 +181,9 @@ def status(as_json: bool) -> None:
             click.echo(f"last error ({report.failures} in a row): {report.last_error}")
         for row in report.templates:
             if row.missing or row.due or row.error:
-                click.echo(f"  {row.id:>5}  {row.missing} missing, {row.due} due  {row.name}  {row.error or ''}")
+                click.echo(
+                    f"  {row.id:>5}  {row.missing} missing, {row.due} due  {row.name}  {row.error or ''}"
+                )
         for run in runs:
             started = f"{run.started_at:%Y-%m-%d %H:%M:%S}"
             click.echo(f"run {run.id}: {run.status}, {run.created} created, {run.trigger}, {started} UTC")
@@ -169,18 +196,15 @@ def status(as_json: bool) -> None:
 @_teaching
 def templates(group: str | None, as_json: bool) -> None:
     """List the templates."""
-    from sqlalchemy import select
-
-    state = _state()
-    cls = state.models.Template
-    query = select(cls).order_by(cls.id)
-    rows = list(state.db.session.scalars(query.where(cls.group == group) if group is not None else query))
+    rows = _state().browser().all_templates(group)
     if as_json:
         _print_json([_template_dict(row) for row in rows])
         return
     for row in rows:
         off = "" if row.active else "  (inactive)"
-        click.echo(f"{row.id:>5}  {row.name}  [{row.group or '-'}]  {row.recurrence.describe()}  {row.timezone}{off}")
+        click.echo(
+            f"{row.id:>5}  {row.name}  [{row.group or '-'}]  {row.recurrence.describe()}  {row.timezone}{off}"
+        )
 
 
 def _template_dict(row: TemplateMixin) -> dict[str, Any]:
@@ -216,7 +240,9 @@ def preview(template: int, count: int, as_json: bool) -> None:
         return
     for slot in found:
         kind = "virtual" if slot.is_virtual else "stored"
-        click.echo(f"{slot.local_start:%a %Y-%m-%d %H:%M %Z}  {slot.state_at(state.clock())}  {kind}  {slot.key}")
+        click.echo(
+            f"{slot.local_start:%a %Y-%m-%d %H:%M %Z}  {slot.state_at(state.clock())}  {kind}  {slot.key}"
+        )
 
 
 def _slot_dict(slot: SlotMixin, state: str) -> dict[str, Any]:

@@ -122,13 +122,16 @@ class LeaseLost(RollingSlotsError):
     """The lease of this top-up was taken over, so it stopped without writing."""
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
+def nearest(name: str, known: Iterable[str], prefix: str = "") -> str:
     """Return a hint that names the nearest known name.
 
     :param name: the unknown name.
     :param known: all valid names.
+    :param prefix: written before every name.
     :return: ``" Did you mean X?"``, or a list of all names when none is near.
     """
     names = sorted(known)
     close = get_close_matches(name, names, n=1, cutoff=0.6)
-    return f" Did you mean {close[0]}?" if close else f" Known: {', '.join(names)}."
+    if close:
+        return f" Did you mean {prefix}{close[0]}?"
+    return f" Known: {', '.join(prefix + known_name for known_name in names)}."

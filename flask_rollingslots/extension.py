@@ -17,9 +17,9 @@ from .executors import make_executor
 from .health import HealthReport, check_health
 from .models import Models, SlotMixin, TemplateMixin, make_models
 from .settings import Settings
-from .wiring import create_tables, find_cache, find_db, listen_for_changes
 from .topup import FillRequest, Runner, TopUp
 from .values import Report, utc_now
+from .wiring import create_tables, find_cache, find_db, listen_for_changes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -328,7 +328,9 @@ def get_state() -> AppState:
     :raises NotRegistered: outside an app context, or if the app has no RollingSlots.
     """
     if not current_app:
-        raise NotRegistered("no app: use RollingSlots inside a request, a command, or `with app.app_context():`")
+        raise NotRegistered(
+            "no app: use RollingSlots inside a request, a command, or `with app.app_context():`"
+        )
     state = current_app.extensions.get(EXTENSION)
     if not isinstance(state, AppState):
         raise NotRegistered

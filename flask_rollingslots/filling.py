@@ -6,7 +6,7 @@ Nothing here commits: whoever opened the session does, after each chunk.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import delete, select, update
 
@@ -106,8 +106,8 @@ def write_chunk(session: Session, models: Models, chunk: Chunk, now: datetime, r
 def _stale(session: Session, models: Models, specs: Iterable[TemplateSpec]) -> set[int]:
     cls = models.Template
     planned = {spec.id: spec.revision for spec in specs}
-    query = select(cls.id, cls.revision).where(cls.id.in_(planned)).order_by(cls.id)
-    current: dict[int, int] = {row[0]: row[1] for row in session.execute(locked(query, dialect_of(session)))}
+    query: Any = select(cls.id, cls.revision).where(cls.id.in_(planned)).order_by(cls.id)
+    current = {row.id: row.revision for row in session.execute(locked(query, dialect_of(session)))}
     return {key for key, revision in planned.items() if current.get(key) != revision}
 
 

@@ -68,7 +68,8 @@ class Memory:
         self._lock = threading.Lock()
         self._wanted: dict[Target, str] = {}
         self._active = False
-        self._next_look: dict[tuple[int, str], float] = {}
+        self._covers_all = False
+        self._next_look: dict[tuple[Target, str], float] = {}
 
     def claim(self, interval: float) -> bool:
         """Ask for a look at everything; put off the next one first. Never waits.
@@ -85,12 +86,14 @@ class Memory:
         finally:
             self._lock.release()
 
-    def claim_template(self, template_id: int, trigger: str, interval: float) -> bool:
-        """Ask for a look at one template, once an interval for each trigger. Never waits."""
+    def claim_template(self, template_id: Target, trigger: str, interval: float) -> bool:
+        """Ask for a look at one template (``None``: at all), once an interval for each trigger. Never waits."""
         due = self._next_look.get((template_id, trigger), 0.0)
         if monotonic() < due or not self._lock.acquire(blocking=False):
             return False
         try:
+            if self._covers_all:
+                return False  # everything is being looked at already
             if len(self._next_look) >= _REMEMBERED_LOOKS:
                 self._next_look.clear()
             self._next_look[template_id, trigger] = monotonic() + jittered(interval)
@@ -106,6 +109,7 @@ class Memory:
     def _want(self, target: Target, trigger: str) -> bool:
         known = self._wanted.get(target, trigger)
         self._wanted[target] = max(known, trigger, key=_TRIGGERS.index)
+        self._covers_all |= target is None
         starts, self._active = not self._active, True
         return starts
 
@@ -113,15 +117,16 @@ class Memory:
         """Return the next target and its trigger; ``None`` ends the job."""
         with self._lock:
             if not self._wanted:
-                self._active = False
+                self._active = self._covers_all = False
                 return None
             target = next(iter(self._wanted))
+            self._covers_all = target is None or None in self._wanted
             return target, self._wanted.pop(target)
 
     def give_up(self) -> None:
         """End the job although something may be left; the next request starts it again."""
         with self._lock:
-            self._active = False
+            self._active = self._covers_all = False
             self.next_check = 0.0
 
     def look_again_in(self, seconds: float) -> None:
@@ -136,12 +141,13 @@ class CacheHint:
     database"; after an exception the cache is left alone for a minute.
     """
 
-    def __init__(self, find: Callable[[], Any]) -> None:
+    def __init__(self, find: Callable[[], Any], longest: int) -> None:
         """Store how to find the cache.
 
         :param find: returns an object with ``get`` and ``set``, or ``None``.
+        :param longest: the most seconds that a hint may hold; what lasts longer is not ours.
         """
-        self._find = find
+        self._find, self._longest = find, longest
         self._broken_until = 0.0
 
     def closed_for(self, key: str, now: datetime) -> float:
@@ -149,12 +155,14 @@ class CacheHint:
         value = self._call("get", key)
         if isinstance(value, bool) or not isinstance(value, int):
             return 0.0
-        return max(0.0, value - now.timestamp())
+        rest = value - int(now.timestamp())
+        return float(rest) if 0 < rest <= self._longest else 0.0
 
     def close(self, key: str, now: datetime, seconds: float) -> None:
         """Say that nothing is due for some seconds."""
-        if seconds >= 1:
-            self._call("set", key, int(now.timestamp() + seconds), timeout=int(seconds))
+        span = min(int(seconds), self._longest)
+        if span >= 1:
+            self._call("set", key, int(now.timestamp()) + span, timeout=span)
 
     def _call(self, method: str, *args: Any, **kwargs: Any) -> Any:
         if monotonic() < self._broken_until:

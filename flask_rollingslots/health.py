@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
     from .models import Models
     from .settings import Settings
-    from .values import TemplateSpec
+    from .values import SlotKey, StoredSlot, TemplateSpec, Window
+
+
+_AT_ONCE = 200
 
 
 @dataclass(slots=True)
@@ -61,9 +64,16 @@ class HealthReport:
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON."""
         names = ("promised", "stored", "missing", "due", "lease_owner", "failures", "last_error")
-        moments = {n: (v.isoformat() if (v := getattr(self, n)) else None) for n in ("confirmed_at", "next_try")}
+        moments = {
+            n: (v.isoformat() if (v := getattr(self, n)) else None) for n in ("confirmed_at", "next_try")
+        }
         rows = [{n: getattr(c, n) for n in Coverage.__slots__} for c in self.templates]
-        return {"status": self.status.value, **{n: getattr(self, n) for n in names}, **moments, "templates": rows}
+        return {
+            "status": self.status.value,
+            **{n: getattr(self, n) for n in names},
+            **moments,
+            "templates": rows,
+        }
 
 
 def check_health(session: Session, models: Models, settings: Settings, now: datetime) -> HealthReport:
@@ -76,8 +86,11 @@ def check_health(session: Session, models: Models, settings: Settings, now: date
     report.confirmed_at = _moment(state.confirmed_ms)
     report.next_try = _moment(state.next_try_ms)
     report.lease_owner = state.owner if state.until_ms > gate.to_ms(now) else None
-    for spec in load_specs(session, models, models.Template.active.is_(True)):
-        report.templates.append(_coverage(session, models, settings, now, report.confirmed_at, spec))
+    specs = load_specs(session, models, models.Template.active.is_(True))
+    for position in range(0, len(specs), _AT_ONCE):
+        report.templates += _coverages(
+            session, models, settings, now, report.confirmed_at, specs[position : position + _AT_ONCE]
+        )
     for coverage in report.templates:
         for name in ("promised", "stored", "missing", "due"):
             setattr(report, name, getattr(report, name) + getattr(coverage, name))
@@ -88,22 +101,40 @@ def check_health(session: Session, models: Models, settings: Settings, now: date
     return report
 
 
-def _coverage(
+def _coverages(
     session: Session,
     models: Models,
     settings: Settings,
     now: datetime,
     confirmed_at: datetime | None,
+    specs: list[TemplateSpec],
+) -> list[Coverage]:
+    def window(spec: TemplateSpec, moment: datetime) -> Window:
+        return planning.window_of(spec, moment, settings.window_days, settings.align)
+
+    by_series: dict[int, dict[SlotKey, StoredSlot]] = {}
+    for key, row in load_stored(session, models, [(spec, window(spec, now)) for spec in specs]).items():
+        by_series.setdefault(key.series_id, {})[key] = row
+    results = []
+    for spec in specs:
+        covered = confirmed_at and window(spec, confirmed_at).end
+        results.append(_coverage(spec, window(spec, now), by_series.get(spec.series_id, {}), now, covered))
+    return results
+
+
+def _coverage(
     spec: TemplateSpec,
+    window: Window,
+    stored: dict[SlotKey, StoredSlot],
+    now: datetime,
+    covered: datetime | None,
 ) -> Coverage:
     result = Coverage(spec.id, spec.name, spec.group)
     try:
-        window = planning.window_of(spec, now, settings.window_days, settings.align)
-        plan = planning.plan(spec, window, load_stored(session, models, [(spec, window)]), now)
+        plan = planning.plan(spec, window, stored, now)
     except Exception as error:  # a poisoned template is what this report is for
         result.error = f"{type(error).__name__}: {error}"
         return result
-    covered = confirmed_at and planning.window_of(spec, confirmed_at, settings.window_days, settings.align).end
     result.promised, result.stored = plan.expected, plan.existing
     result.missing = sum(1 for slot in plan.create if covered is not None and slot.starts_at < covered)
     result.due = len(plan.create) - result.missing

@@ -113,7 +113,9 @@ def offer_at(spec: TemplateSpec, original_start: datetime) -> PlannedSlot | None
     return next((s for s in offered(spec, around) if s.original_start == original_start), None)
 
 
-def planned_slot(spec: TemplateSpec, original_start: datetime, starts_at: datetime, zone: ZoneInfo) -> PlannedSlot:
+def planned_slot(
+    spec: TemplateSpec, original_start: datetime, starts_at: datetime, zone: ZoneInfo
+) -> PlannedSlot:
     """Return the slot of one occurrence, with its derived times (all UTC)."""
     return PlannedSlot(
         spec,
@@ -174,8 +176,25 @@ def plan(
     if spec.active:
         for key, row in stored.items():
             if key not in seen and row.template_id == spec.id and window.start <= row.starts_at < window.end:
-                _retire_unless_moved(result, spec, row, now)
+                _revise(result, spec, row, now)
     return result
+
+
+def revise(spec: TemplateSpec, rows: Iterable[StoredSlot], now: datetime) -> Plan:
+    """Return what a changed rule means for stored rows wherever they are; nothing is created."""
+    result = Plan()
+    for row in rows:
+        _revise(result, spec, row, now)
+    return result
+
+
+def _revise(result: Plan, spec: TemplateSpec, row: StoredSlot, now: datetime) -> None:
+    # Asked for each row: a slot that was moved here, by a person or a new zone table, is still promised elsewhere.
+    slot = offer_at(spec, row.original_start)
+    if slot is None:
+        _retire(result, row, now)
+    elif _moved_by_the_zone(slot, row, now):
+        result.update.append((row, slot))
 
 
 def _compare(result: Plan, slot: PlannedSlot, row: StoredSlot, now: datetime) -> None:
@@ -189,7 +208,9 @@ def _compare(result: Plan, slot: PlannedSlot, row: StoredSlot, now: datetime) ->
 
 def _moved_by_the_zone(slot: PlannedSlot, row: StoredSlot, now: datetime) -> bool:
     """Whether an untouched future slot is at another time than its rule says: all that healing rewrites."""
-    touchable = row.status == Status.SCHEDULED and not row.booked and not row.customised and row.starts_at > now
+    touchable = (
+        row.status == Status.SCHEDULED and not row.booked and not row.customised and row.starts_at > now
+    )
     return touchable and (row.starts_at, row.ends_at) != (slot.starts_at, slot.ends_at)
 
 
@@ -201,12 +222,6 @@ def _retire(result: Plan, row: StoredSlot, now: datetime) -> None:
         result.kept_booked.append(row)
     elif row.run_id is not None:
         result.remove.append(row)
-
-
-def _retire_unless_moved(result: Plan, spec: TemplateSpec, row: StoredSlot, now: datetime) -> None:
-    # A slot that was moved into the window keeps the original start of another week.
-    if not row.customised or offer_at(spec, row.original_start) is None:
-        _retire(result, row, now)
 
 
 def next_midnight(zones: Iterable[str], now: datetime) -> datetime:

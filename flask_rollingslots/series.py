@@ -18,7 +18,16 @@ if TYPE_CHECKING:
     from .models import Models, SlotMixin, TemplateMixin
 
 #: Decided by the library, not by whoever creates a template.
-_OWN_FIELDS = {"id", "series_id", "continues_id", "revision", "created_at", "active_from", "active_until", "shift"}
+_OWN_FIELDS = {
+    "id",
+    "series_id",
+    "continues_id",
+    "revision",
+    "created_at",
+    "active_from",
+    "active_until",
+    "shift",
+}
 
 
 def create(session: Session, models: Models, fields: dict[str, Any]) -> TemplateMixin:
@@ -35,6 +44,11 @@ def create(session: Session, models: Models, fields: dict[str, Any]) -> Template
     for name in ("name", "dtstart", "duration"):
         if name not in fields:
             raise InvalidTemplate(f"{name} is missing", field=name, value=None, expected="a value")
+    if not isinstance(fields.get("data") or {}, dict):
+        value = fields["data"]
+        raise InvalidTemplate(
+            f"data = {value!r}: expected a dict", field="data", value=value, expected="a dict"
+        )
     template = models.Template(**fields)
     models.prepare(template)  # before the session sees it: a refusal then costs the app none of its work
     session.add(template)
@@ -53,7 +67,9 @@ def check_scope(scope: str) -> Scope:
         found = None
     if found is not Scope.THIS:
         expected = f"{Scope.THIS.value!r}: wider scopes are not supported yet"
-        raise InvalidRequest(f"scope = {scope!r}: expected {expected}", field="scope", value=scope, expected=expected)
+        raise InvalidRequest(
+            f"scope = {scope!r}: expected {expected}", field="scope", value=scope, expected=expected
+        )
     return found
 
 
@@ -63,7 +79,9 @@ def cancel(session: Session, models: Models, now: datetime, slot: SlotMixin, rea
     :raises StatusConflict: if it is completed, deleted or over.
     """
     if reason is not None and not (isinstance(reason, str) and len(reason) <= 500):
-        raise InvalidRequest(f"reason = {reason!r}: expected a text of at most 500 characters", field="reason")
+        raise InvalidRequest(
+            f"reason = {reason!r}: expected a text of at most 500 characters", field="reason"
+        )
     allowed = (Status.SCHEDULED, Status.CANCELLED)
     return _change(session, models, now, slot, allowed, status=Status.CANCELLED.value, cancel_reason=reason)
 
@@ -91,5 +109,7 @@ def _change(
     session.refresh(slot)
     if changed != 1:
         word = slot.status if slot.status not in allowed else "over"
-        raise StatusConflict(f"slot {slot.key} is {word}: it cannot be changed", key=slot.key, status=slot.status)
+        raise StatusConflict(
+            f"slot {slot.key} is {word}: it cannot be changed", key=slot.key, status=slot.status
+        )
     return slot

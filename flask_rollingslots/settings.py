@@ -52,7 +52,10 @@ class Settings:
         given = {key: value for key, value in config.items() if str(key).startswith(PREFIX)}
         for key in given:
             if key not in known:
-                raise ConfigError(f"{key} is not a setting.{nearest(key, known)}", key=key)
+                hint = nearest(
+                    key.removeprefix(PREFIX), (name.removeprefix(PREFIX) for name in known), PREFIX
+                )
+                raise ConfigError(f"{key} is not a setting.{hint}", key=key)
         settings = cls(**{known[key]: value for key, value in given.items()})
         settings._check()
         return settings

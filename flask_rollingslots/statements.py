@@ -50,11 +50,14 @@ def has_uncommitted_writes(session: Session) -> bool:
 
 def insert_if_absent(table: Table, dialect: str) -> Insert:
     """Return an INSERT that skips rows whose unique key exists already; ``rowcount`` counts the new ones."""
+    statement: Insert
     if dialect == "sqlite":
-        return sqlite.insert(table).on_conflict_do_nothing()
-    if dialect == "postgresql":
-        return postgresql.insert(table).on_conflict_do_nothing()
-    return insert(table).prefix_with("IGNORE")
+        statement = sqlite.insert(table).on_conflict_do_nothing()
+    elif dialect == "postgresql":
+        statement = postgresql.insert(table).on_conflict_do_nothing()
+    else:
+        statement = insert(table).prefix_with("IGNORE")
+    return statement.execution_options(preserve_rowcount=True)
 
 
 def newest(select: Select[Any], dialect: str) -> Select[Any]:

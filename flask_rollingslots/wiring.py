@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from cachelib import SimpleCache
 from flask_sqlalchemy import SQLAlchemy
-from sqlalchemy import event
+from sqlalchemy import event, inspect
 from sqlalchemy.orm import object_session
 from sqlalchemy.schema import CreateIndex, CreateTable
 
@@ -76,7 +76,9 @@ def create_tables(app: Flask, db: Any, models: Models, wal: bool = False) -> lis
         bind = session.get_bind(mapper=models.Slot)
         if wal and bind.dialect.name == "sqlite":
             # Readers and the top-up then do not wait for each other; the mode stays with the file.
-            session.connection(bind_arguments={"mapper": models.Slot}).exec_driver_sql("PRAGMA journal_mode=WAL")
+            session.connection(bind_arguments={"mapper": models.Slot}).exec_driver_sql(
+                "PRAGMA journal_mode=WAL"
+            )
             session.rollback()
         begin_write(session)
         for table in models.tables:
@@ -86,6 +88,14 @@ def create_tables(app: Flask, db: Any, models: Models, wal: bool = False) -> lis
         session.commit()
         bind.dispose()  # a connection that is open now must not be shared by processes that fork later
     return [table.name for table in models.tables]
+
+
+def missing_tables(db: Any, models: Models) -> list[str]:
+    """Return the names of our tables that the database lacks."""
+    session = db.session()
+    session.rollback()
+    there = set(inspect(session.get_bind(mapper=models.Slot)).get_table_names())
+    return [table.name for table in models.tables if table.name not in there]
 
 
 def listen_for_changes(db: Any, models: Models, after_commit: Callable[[set[int]], None]) -> None:

@@ -4,7 +4,7 @@ from .checks import check_template
 from .columns import UtcDateTime
 from .make import Models, make_models, table_of
 from .mixins import BookingMixin, LeaseMixin, RunMixin, SlotMixin, TemplateMixin
-from .reading import fingerprint, load_specs, load_stored, row_of, segments, virtual_slot
+from .reading import fingerprint, load_later, load_specs, load_stored, row_of, segments, virtual_slot
 
 __all__ = [
     "BookingMixin",
@@ -16,6 +16,7 @@ __all__ = [
     "UtcDateTime",
     "check_template",
     "fingerprint",
+    "load_later",
     "load_specs",
     "load_stored",
     "make_models",

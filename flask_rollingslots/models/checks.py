@@ -33,11 +33,13 @@ def check_template(template: TemplateMixin) -> None:
 
 def _refuse(template: TemplateMixin, field: str, expected: str) -> NoReturn:
     value = getattr(template, field)
-    raise InvalidTemplate(f"{field} = {value!r}: expected {expected}", field=field, value=value, expected=expected)
+    raise InvalidTemplate(
+        f"{field} = {value!r}: expected {expected}", field=field, value=value, expected=expected
+    )
 
 
 def _texts(template: TemplateMixin) -> None:
-    if not (isinstance(template.name, str) and 0 < len(template.name.strip()) and len(template.name) <= 200):
+    if not (isinstance(template.name, str) and len(template.name.strip()) > 0 and len(template.name) <= 200):
         _refuse(template, "name", "a text of 1 to 200 characters")
     for field, longest in (("group", 200), ("resource", 200), ("rrule", 10_000), ("holidays", 16)):
         value = getattr(template, field)
@@ -69,7 +71,9 @@ def _durations(template: TemplateMixin) -> None:
             _refuse(template, field, "a timedelta of zero or more, or None")
     if template.until_time is not None and not isinstance(template.until_time, time):
         _refuse(template, "until_time", "a time of day, or None")
-    if template.shift is not None and not (isinstance(template.shift, timedelta) and not template.shift % _MINUTE):
+    if template.shift is not None and not (
+        isinstance(template.shift, timedelta) and not template.shift % _MINUTE
+    ):
         _refuse(template, "shift", "a timedelta of whole minutes")
 
 

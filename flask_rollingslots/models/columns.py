@@ -16,9 +16,28 @@ if TYPE_CHECKING:
 Id = BigInteger().with_variant(Integer(), "sqlite")
 
 
-class UtcDateTime(TypeDecorator[datetime]):
+class _Plain:
+    """Lets a migration name the plain type of the database, so that it runs without this library.
+
+    Alembic writes ``sa.`` and the type's repr for types that live in SQLAlchemy, and an import that is missing in
+    the script for all others.
+    """
+
+    __module__ = "sqlalchemy.types"
+    plain = ""
+
+    def __repr__(self) -> str:
+        return self.plain
+
+
+class UtcDateTime(_Plain, TypeDecorator[datetime]):
     """An instant: aware in Python, UTC in the database, to the microsecond."""
 
+    __module__ = _Plain.__module__
+    plain = (
+        "DateTime(timezone=True).with_variant(sa.dialects.mysql.DATETIME(fsp=6), 'mysql')"
+        ".with_variant(sa.dialects.mysql.DATETIME(fsp=6), 'mariadb')"
+    )
     impl = DateTime
     cache_ok = True
 
@@ -44,9 +63,11 @@ class UtcDateTime(TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
-class WallDateTime(TypeDecorator[datetime]):
+class WallDateTime(_Plain, TypeDecorator[datetime]):
     """A wall-clock time: naive in Python and in the database."""
 
+    __module__ = _Plain.__module__
+    plain = "DateTime()"
     impl = DateTime
     cache_ok = True
 
@@ -57,9 +78,11 @@ class WallDateTime(TypeDecorator[datetime]):
         return value
 
 
-class Seconds(TypeDecorator[timedelta]):
+class Seconds(_Plain, TypeDecorator[timedelta]):
     """A span of time: ``timedelta`` in Python, whole seconds in the database."""
 
+    __module__ = _Plain.__module__
+    plain = "BigInteger()"
     impl = BigInteger
     cache_ok = True
 
@@ -72,9 +95,11 @@ class Seconds(TypeDecorator[timedelta]):
         return None if value is None else timedelta(seconds=value)
 
 
-class Moments(TypeDecorator[list[Any]]):
+class Moments(_Plain, TypeDecorator[list[Any]]):
     """A list of wall-clock times or dates, as ISO 8601 texts in JSON."""
 
+    __module__ = _Plain.__module__
+    plain = "JSON()"
     impl = JSON
     cache_ok = True
 
@@ -87,9 +112,11 @@ class Moments(TypeDecorator[list[Any]]):
         return [_moment(text) for text in value or ()]
 
 
-class DateRanges(TypeDecorator[list[Any]]):
+class DateRanges(_Plain, TypeDecorator[list[Any]]):
     """A list of (first day, last day) pairs, both included."""
 
+    __module__ = _Plain.__module__
+    plain = "JSON()"
     impl = JSON
     cache_ok = True
 

@@ -6,9 +6,9 @@ Nothing here creates a table. The classes live in the app's own metadata, so tha
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
-from sqlalchemy import ForeignKeyConstraint, Table, UniqueConstraint, event, update
+from sqlalchemy import ForeignKeyConstraint, Table, UniqueConstraint, event, inspect, update
 from sqlalchemy.orm import foreign, relationship
 from sqlalchemy.orm.attributes import set_committed_value
 
@@ -16,7 +16,7 @@ from flask_rollingslots.errors import ConfigError
 from flask_rollingslots.values import utc_now
 
 from .checks import check_template
-from .mixins import BookingMixin, LeaseMixin, RunMixin, SlotMixin, TemplateMixin
+from .mixins import DECIDED_FIELDS, BookingMixin, LeaseMixin, RunMixin, SlotMixin, TemplateMixin
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -63,8 +63,7 @@ _MIXINS: dict[str, type[Any]] = {
 
 def table_of(model: type[Any]) -> Table:
     """Return a model's table."""
-    table = model.__table__
-    assert isinstance(table, Table)
+    table: Table = model.__table__
     return table
 
 
@@ -86,7 +85,7 @@ def make_models(
     info = db.Model.metadata.info
     known = info.get("rollingslots")
     if known is not None and not given:
-        return known  # type: ignore[no-any-return]
+        return cast(Models, known)
     for name in given or {}:
         if name not in _MIXINS:
             raise ConfigError(f"models: unknown class {name!r}; expected {', '.join(_MIXINS)}")
@@ -96,7 +95,7 @@ def make_models(
     }
     models = Models(**made, default_timezone=default_timezone)
     _check(models)
-    models.Slot.rolling_clock = staticmethod(clock)  # type: ignore[assignment]
+    models.Slot.rolling_clock = staticmethod(clock)
     _relate(models)
     _listen(models)
     info["rollingslots"] = models
@@ -154,10 +153,18 @@ def _listen(models: Models) -> None:
     def own_series(mapper: Mapper[Any], connection: Connection, template: TemplateMixin) -> None:
         # The id is known only now; an uncut template is its own series.
         if template.series_id is None:
-            table = mapper.local_table
+            table = table_of(mapper.class_)
             connection.execute(update(table).where(table.c.id == template.id).values(series_id=template.id))
             set_committed_value(template, "series_id", template.id)
 
+    def note_decisions(mapper: Mapper[Any], connection: Connection, slot: SlotMixin) -> None:
+        # Whatever a person changes through the ORM is a decision; top-ups write past the ORM.
+        state = inspect(slot)
+        changed = {name for name in DECIDED_FIELDS if state.attrs[name].history.has_changes()}
+        if changed - set(slot.customised or ()):
+            slot.customised = sorted(changed | set(slot.customised or ()))
+
+    event.listen(models.Slot, "before_update", note_decisions)
     event.listen(models.Template, "before_insert", complete)
     event.listen(models.Template, "before_update", complete)
     event.listen(models.Template, "after_insert", own_series)

@@ -32,6 +32,10 @@ if TYPE_CHECKING:
     from flask_rollingslots.recurrence import Recurrence
 
 
+#: Fields of a slot that a person may change; what was changed is remembered in ``customised``.
+DECIDED_FIELDS = ("starts_at", "ends_at", "opens_at", "closes_at", "capacity", "data")
+
+
 class TemplateMixin:
     """A recurring offer: rule, wall-clock time, zone, duration, capacity, and the app's own fields."""
 

@@ -12,7 +12,7 @@ from sqlalchemy.orm.attributes import set_committed_value
 from flask_rollingslots.values import SlotKey, Status, StoredSlot, TemplateSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from sqlalchemy import ColumnElement
     from sqlalchemy.orm import Session
@@ -61,26 +61,30 @@ def load_stored(
     shifts = [spec.shift or timedelta(0) for spec, _ in units]
     first = _naive(start) - _ZONE_SLACK - max(*shifts, timedelta(0))
     last = _naive(end) + _ZONE_SLACK - min(*shifts, timedelta(0))
-    query = select(
-        cls.id,
-        cls.series_id,
-        cls.template_id,
-        cls.original_start,
-        cls.starts_at,
-        cls.ends_at,
-        cls.status,
-        cls.booked,
-        cls.customised,
-        cls.run_id,
-    ).where(
+    rows = _stored(
+        session,
+        models,
         cls.series_id.in_({spec.series_id for spec, _ in units}),
         or_(
             and_(cls.original_start >= first, cls.original_start < last),
             and_(cls.starts_at >= start, cls.starts_at < end),
         ),
     )
-    rows = (StoredSlot._make((*row[:8], bool(row[8]), row[9])) for row in session.execute(query))
     return {SlotKey(row.series_id, row.original_start): row for row in rows}
+
+
+def load_later(session: Session, models: Models, template_id: int, after: datetime) -> list[StoredSlot]:
+    """Return the rows of a template that start at a moment or later, by start."""
+    cls = models.Slot
+    return list(_stored(session, models, cls.template_id == template_id, cls.starts_at >= after))
+
+
+def _stored(session: Session, models: Models, *conditions: ColumnElement[bool]) -> Iterator[StoredSlot]:
+    cls = models.Slot
+    columns = [getattr(cls, name) for name in StoredSlot._fields]
+    query = select(*columns).where(*conditions).order_by(cls.series_id, cls.original_start)
+    for row in session.execute(query):
+        yield StoredSlot._make(row)._replace(customised=bool(row.customised))
 
 
 def _naive(moment: datetime) -> datetime:

@@ -36,6 +36,19 @@ def last_counted(expander: Expander, count: int) -> datetime | None:
     return found[place] if found else None
 
 
+def counted_before(expander: Expander, moment: datetime) -> int:
+    """Return how many starts the rule yields before a naive moment, COUNT and UNTIL aside."""
+    size = None if expander.never else starts_per_period(expander)
+    first, latest = expander.first_period(), expander.period_of(moment)
+    if size is None or latest <= first:
+        return sum(1 for _ in expander.starts(expander.dtstart, moment))
+    periods, rest = divmod(latest - first, expander.interval)
+    count = sum(start >= expander.dtstart for start in expander.period(first))
+    if rest:
+        return count + periods * size
+    return count + (periods - 1) * size + sum(start < moment for start in expander.period(latest))
+
+
 def starts_per_period(expander: Expander) -> int | None:
     """Return how many starts every period in phase holds, if that number never varies."""
     rule, times = expander.rule, len(expander.offsets)

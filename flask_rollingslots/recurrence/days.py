@@ -69,10 +69,7 @@ class DaySource:
 
     def within(self, first: int, last: int) -> list[int]:
         """Return the allowed days of ``first`` to ``last``, which lie in one allowed month."""
-        if self._options:
-            days = self._ask_dateutil(first, last)
-        else:
-            days = list(range(first, last + 1))
+        days = self._ask_dateutil(first, last) if self._options else list(range(first, last + 1))
         for check in self._checks:
             days = [day for day in days if check(day)]
         return days
@@ -141,15 +138,21 @@ def possible_months(rule: Rule) -> frozenset[int]:
     if rule.byyearday:
         months &= _months_of_year_days(rule.byyearday)
     if rule.byweekno:
-        months &= _months_of_spans([(7 * n - 9, 7 * n + 3) for n in map(_from_start, rule.byweekno)])
+        months &= _months_of_spans([_week_span(week) for week in rule.byweekno])
+    in_month = rule.freq == "MONTHLY" or bool(rule.bymonth)
+    if in_month and rule.byday and all(abs(n) > 5 for n, _ in rule.byday):
+        return frozenset()
     if rule.freq == "YEARLY" and rule.byday and not rule.bymonth and all(n for n, _ in rule.byday):
         places = [n if n > 0 else n + 54 for n, _ in rule.byday]
         months &= _months_of_spans([(7 * n - 13, 7 * n) for n in places])
     return months
 
 
-def _from_start(week: int) -> int:
-    return week if week > 0 else week + 54
+def _week_span(week: int) -> tuple[int, int]:
+    """Return the year days that a week may lie on: week 1 starts between 29 December and 4 January."""
+    if week > 0:
+        return 7 * week - 9, 7 * week + 3
+    return 7 * (week + 53) - 9, 7 * (week + 54) + 3  # years have 52 or 53 weeks
 
 
 def _months_of_year_days(days: tuple[int, ...]) -> frozenset[int]:

@@ -10,7 +10,7 @@ from typing import Any
 from ..errors import nearest
 from .fields import read_clock, read_date, read_flag, read_length, read_moments, read_number, read_weekday
 from .parse import parse_rrule
-from .refusal import refuse
+from .refusal import MISSING, refuse
 from .rule import Rule
 
 _COMMON = {
@@ -66,12 +66,14 @@ def read_object(value: Any, *, dtstart: datetime, timezone: str) -> Fields:
 
 def _schedule_entry(entry: Any) -> Mapping[str, Any]:
     if not isinstance(entry, Mapping):
-        raise refuse("recurrence", entry, 'entries such as {"weekday": 0, "start_time": "16:00", "end_time": "17:00"}')
+        raise refuse(
+            "recurrence", entry, 'entries such as {"weekday": 0, "start_time": "16:00", "end_time": "17:00"}'
+        )
     if entry.get("type", "weekly") != "weekly":
         raise refuse("type", entry["type"], "weekly, or no type, in a fixed schedule")
     for name in ("weekday", "start_time"):
         if entry.get(name) is None:
-            raise refuse(name, None, f"a {name} in each entry of a fixed schedule", "is missing")
+            raise refuse(name, None, f"a {name} in each entry of a fixed schedule", MISSING)
     return {**entry, "type": "weekly"}
 
 
@@ -95,7 +97,7 @@ def _kind(given: Fields) -> str:
     kind = given.get("type")
     if not isinstance(kind, str) or kind not in _OWN:
         hint = nearest(kind, _OWN) if isinstance(kind, str) else ""
-        why = "is missing" if kind is None else f"is not a type.{hint}"
+        why = MISSING if kind is None else f"is not a type.{hint}"
         raise refuse("type", kind, f"one of {', '.join(_OWN)}", why)
     return kind
 
@@ -192,7 +194,7 @@ def _monthly_days(given: Fields) -> Fields:
         first = read_number("month_day", given["month_day"], 1, 31)
         return {"bymonthday": tuple(range(first, min(first + 7, 32))), "byday": ((0, weekday),)}
     if "week" not in given:
-        raise refuse("week", None, "1, 2, 3, 4 or -1 (which weekday of the month), or a month_day", "is missing")
+        raise refuse("week", None, "1, 2, 3, 4 or -1 (which weekday of the month), or a month_day", MISSING)
     week = given["week"]
     if isinstance(week, bool) or week not in (1, 2, 3, 4, -1) or not isinstance(week, int):
         raise refuse("week", week, "1, 2, 3, 4 or -1 (the last)")
@@ -214,7 +216,7 @@ def _start(given: Fields, dtstart: datetime | date | None) -> datetime:
         if isinstance(dtstart, datetime):
             day = datetime.combine(day, dtstart.time())
     if day is None:
-        raise refuse("dtstart", None, "the day or time of the first start, or a start_date", "is missing")
+        raise refuse("dtstart", None, "the day or time of the first start, or a start_date", MISSING)
     if not isinstance(day, date):
         raise refuse("dtstart", day, "a naive datetime or a date")
     start = day if isinstance(day, datetime) else datetime.combine(day, time())
@@ -246,4 +248,3 @@ def _until_end(start: datetime, end_time: time) -> timedelta:
     """Return the length of a slot; an end not later than the start is on the next day."""
     end = datetime.combine(start.date(), end_time)
     return end - start if end > start else end + _DAY - start
-

@@ -51,7 +51,7 @@ class Expander:
         self.interval = rule.interval
         self.source = DaySource(rule)
         self._anchor_day = dtstart.toordinal()
-        self.anchor = self.periods.index(self._anchor_day)
+        self.anchor = self.periods.number(self._anchor_day)
         self.picks = rule.bysetpos if rule.freq in ("YEARLY", "MONTHLY", "WEEKLY") else ()
         self.offsets = self._clock_offsets()
         self._week = self._week_pattern()
@@ -81,11 +81,20 @@ class Expander:
             return list(self._weeks(first, first))
         if self.picks:
             return self._picked(first, last)
-        return list(self._at_times(day for piece in self.source.pieces(first, last) for day in self.source.within(*piece)))
+        return list(
+            self._at_times(
+                day for piece in self.source.pieces(first, last) for day in self.source.within(*piece)
+            )
+        )
 
     def first_period(self) -> int:
         """Return the number of the period that holds DTSTART, as :meth:`period` takes it."""
-        return self._anchor_hour if self.is_hourly else self.anchor
+        return self.period_of(self.dtstart)
+
+    def period_of(self, moment: datetime) -> int:
+        """Return the number of the period that holds a naive moment, as :meth:`period` takes it."""
+        day = moment.toordinal()
+        return day * 24 + moment.hour if self.is_hourly else self.periods.number(day)
 
     # -- kinds of rules
 
@@ -132,12 +141,12 @@ class Expander:
     def _in_phase(self, days: list[int]) -> list[int]:
         if self.interval == 1 or self.rule.freq not in ("WEEKLY", "DAILY"):
             return days
-        index, anchor, interval = self.periods.index, self.anchor, self.interval
-        return [day for day in days if (index(day) - anchor) % interval == 0]
+        number, anchor, interval = self.periods.number, self.anchor, self.interval
+        return [day for day in days if (number(day) - anchor) % interval == 0]
 
     def _spans(self, first: int, last: int) -> Iterator[tuple[int, int]]:
         """Yield first and last day of the periods in phase that touch the days ``first`` to ``last``."""
-        number = self.periods.index(first)
+        number = self.periods.number(first)
         number += (self.anchor - number) % self.interval
         while True:
             start, end = self.periods.bounds(number)

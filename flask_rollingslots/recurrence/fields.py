@@ -54,7 +54,8 @@ def read_clock(name: str, value: Any) -> time:
     found = _CLOCK.fullmatch(value) if isinstance(value, str) else None
     try:
         if found:
-            return time(*(int(part or 0) for part in found.groups()))
+            hour, minute, second = (int(part or 0) for part in found.groups())
+            return time(hour, minute, second)
     except ValueError:
         pass
     raise refuse(name, value, "a time of day from 00:00 to 23:59, as HH:MM")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, time, timedelta
 
-from .refusal import refuse
+from .refusal import MISSING, refuse
 from .rule import Rule
 
 _DAY = timedelta(days=1)
@@ -44,17 +44,21 @@ def make_grid(
     if every is None and until_time is None:
         return None
     if every is None:
-        raise refuse("every", every, "the distance between two starts, because until_time is given", "is missing")
+        raise refuse("every", every, "the distance between two starts, because until_time is given", MISSING)
     if until_time is None:
-        raise refuse("until_time", until_time, "the time by which the last slot ends", "is missing beside every")
+        raise refuse(
+            "until_time", until_time, "the time by which the last slot ends, because every is given", MISSING
+        )
     if duration is None:
-        raise refuse("duration", duration, "the length of a slot", "is missing beside every")
+        raise refuse("duration", duration, "the length of a slot, because every is given", MISSING)
     _check_rule(rule)
     start = timedelta(hours=dtstart.hour, minutes=dtstart.minute, seconds=dtstart.second)
     end = timedelta(hours=until_time.hour, minutes=until_time.minute, seconds=until_time.second)
     length = end - start if end > start else end + _DAY - start
     if duration > length:
-        raise refuse("duration", duration, f"at most the {length} from the start to until_time", "does not fit")
+        raise refuse(
+            "duration", duration, f"at most the {length} from the start to until_time", "does not fit"
+        )
     return Grid(tuple(every * step for step in range((length - duration) // every + 1)))
 
 
@@ -77,4 +81,6 @@ def _check_rule(rule: Rule | None) -> None:
         raise refuse("FREQ", rule.freq, "DAILY or coarser beside a day grid")
     for name in ("BYHOUR", "BYMINUTE", "BYSECOND"):
         if values := getattr(rule, name.lower()):
-            raise refuse(name, values, f"no {name} beside a day grid: the grid gives the times")
+            raise refuse(
+                name, ",".join(map(str, values)), f"no {name} beside a day grid: the grid gives the times"
+            )

@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Any
 
 from ..errors import nearest
-from .refusal import refuse
+from .refusal import MISSING, refuse
 from .rule import FREQUENCIES, WEEKDAYS, Rule
 
 MAX_LENGTH = 4096
@@ -17,7 +17,7 @@ MAX_NUMBER = 10**9
 
 _NUMBER = re.compile(r"[+-]?[0-9]{1,10}")
 _BYDAY = re.compile(r"([+-]?[0-9]{1,2})?(MO|TU|WE|TH|FR|SA|SU)")
-_UNTIL = re.compile(r"([0-9]{8})(?:T([0-9]{6})(Z?))?")
+_UNTIL = re.compile(r"([0-9]{8})(?:T((?:[01][0-9]|2[0-3])[0-9]{4})(Z?))?")
 _ITEM = re.compile(r"[A-Z0-9+-]{1,20}")
 
 # part -> (lowest, highest, whether a negative value counts from the end)
@@ -52,7 +52,7 @@ def parse_rrule(text: str) -> Rule:
 def _parse(text: str) -> Rule:
     parts = _split(text)
     if "FREQ" not in parts:
-        raise refuse("FREQ", text, f"one of {', '.join(FREQUENCIES)}", "is missing")
+        raise refuse("FREQ", None, f"one of {', '.join(FREQUENCIES)}", MISSING)
     values = {name.lower(): _READERS[name](name, value) for name, value in parts.items()}
     rule = Rule(**values)
     _check(rule, parts)
@@ -61,6 +61,8 @@ def _parse(text: str) -> Rule:
 
 def _split(text: str) -> dict[str, str]:
     body = text.strip()
+    if not body:
+        raise refuse("rrule", text, "a rule such as FREQ=WEEKLY;BYDAY=FR, or None", "is empty")
     if not body.isascii():
         raise refuse("rrule", text, "plain ASCII characters")
     body = body.upper().removeprefix("RRULE:").removesuffix(";")
@@ -80,9 +82,11 @@ def _split(text: str) -> dict[str, str]:
 
 def _refuse_lines(text: str, body: str) -> None:
     spec = re.match(r"[A-Z]+", body)
-    if spec and spec.group() in _OTHER_SPECS or re.search(r"[\r\n]", body):
+    if (spec and spec.group() in _OTHER_SPECS) or re.search(r"[\r\n]", body):
         raise refuse(
-            "rrule", text, "one RRULE alone: extra and excluded dates go into rdates and exdates, the start into dtstart"
+            "rrule",
+            text,
+            "one RRULE alone: extra and excluded dates go into rdates and exdates, the start into dtstart",
         )
 
 
@@ -91,12 +95,16 @@ def _check_name(name: str, value: str) -> None:
         raise refuse(name, value, "a Gregorian rule without RSCALE and SKIP (RFC 7529)", "is not supported")
     if name not in _READERS:
         known = sorted(_READERS)
-        raise refuse(name[:40], value, f"one of {', '.join(known)}", f"is an unknown part.{nearest(name[:40], known)}")
+        hint = nearest(name[:40], known)
+        why = f"is in an unknown part.{hint}" if "Did you mean" in hint else "is in an unknown part"
+        raise refuse(name[:40], value, f"one of {', '.join(known)}", why)
 
 
 def _read_freq(name: str, value: str) -> str:
     if value in ("SECONDLY", "MINUTELY"):
-        raise refuse(name, value, f"one of {', '.join(FREQUENCIES)}; for minutes use a day grid", "is too fine")
+        raise refuse(
+            name, value, f"one of {', '.join(FREQUENCIES)}; for minutes use a day grid", "is too fine"
+        )
     if value not in FREQUENCIES:
         raise refuse(name, value, f"one of {', '.join(FREQUENCIES)}")
     return value
@@ -116,8 +124,8 @@ def _read_until(name: str, value: str) -> date | datetime:
             raise ValueError(value)
         day, clock, utc = found.groups()
         if clock is None:
-            return datetime.strptime(day, "%Y%m%d").date()  # noqa: DTZ007 (a DATE has no zone)
-        moment = datetime.strptime(day + clock.replace("60", "59") if clock[4:] == "60" else day + clock, "%Y%m%d%H%M%S")  # noqa: DTZ007, E501
+            return date.fromisoformat(day)
+        moment = datetime.fromisoformat(f"{day}T{clock}")
     except ValueError:
         expected = "a date as YYYYMMDD, a local time as YYYYMMDDTHHMMSS, or a UTC time with a final Z"
         raise refuse(name, value, expected) from None

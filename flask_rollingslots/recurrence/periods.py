@@ -20,11 +20,11 @@ _fromordinal = date.fromordinal
 class Periods(NamedTuple):
     """How one frequency divides the calendar.
 
-    :param index: day -> number of the period that holds it.
+    :param number: day -> number of the period that holds it.
     :param bounds: number of a period -> its first and last day; they may lie outside the years 1 to 9999.
     """
 
-    index: Callable[[int], int]
+    number: Callable[[int], int]
     bounds: Callable[[int], tuple[int, int]]
 
 

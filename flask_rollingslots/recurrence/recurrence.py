@@ -9,6 +9,7 @@ from typing import Any, Self
 
 from ..errors import InvalidRequest
 from ..values import Occurrence
+from .clamp import minus
 from .describe import describe
 from .dialects import read_object
 from .series import Series
@@ -49,8 +50,8 @@ class Recurrence(Series):
         start, end = _aware("start", start), _aware("end", end)
         if start >= end:
             return iter(())
-        lower = _minus(walls_around(start, self.zone)[0], self.shift)
-        upper = _minus(walls_around(end, self.zone)[1], self.shift)
+        lower = minus(walls_around(start, self.zone)[0], self.shift)
+        upper = minus(walls_around(end, self.zone)[1], self.shift)
         found = shown(self.originals(lower, upper), self.zone, self.shift, self.gap)
         return (occurrence for occurrence in found if start <= occurrence.starts_at < end)
 
@@ -66,7 +67,7 @@ class Recurrence(Series):
         moment = _aware("moment", moment)
         if isinstance(limit, bool) or not isinstance(limit, int) or limit < 0:
             raise _invalid("limit", limit, "a whole number, 0 or more")
-        lower = _minus(walls_around(moment, self.zone)[0], self.shift)
+        lower = minus(walls_around(moment, self.zone)[0], self.shift)
         found = shown(self.originals(lower, datetime.max), self.zone, self.shift, self.gap)
         return list(islice((each for each in found if each.starts_at > moment), limit))
 
@@ -92,7 +93,10 @@ class Recurrence(Series):
         :param original_start: naive wall clock.
         """
         before, after = split_fields(self, original_start)
-        return before and type(self)(**before), after and type(self)(**after)
+        return (
+            None if before is None else Recurrence(**before),
+            None if after is None else Recurrence(**after),
+        )
 
     def describe(self) -> str:
         """Say in English when it happens, at the shown times; exact, or else the RRULE text."""
@@ -134,10 +138,3 @@ def _aware(name: str, moment: datetime) -> datetime:
 def _invalid(name: str, value: object, expected: str) -> InvalidRequest:
     message = f"{name}: {value!r} is not valid; expected {expected}"
     return InvalidRequest(message, field=name, value=value, expected=expected)
-
-
-def _minus(wall: datetime, shift: timedelta) -> datetime:
-    try:
-        return wall - shift
-    except OverflowError:
-        return datetime.max if shift < timedelta(0) else datetime.min

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import date, time, timedelta
+
 from ..errors import InvalidRule
+
+MISSING = "is missing"
 
 
 def refuse(part: str, value: object, expected: str, why: str = "is not valid") -> InvalidRule:
@@ -13,7 +17,11 @@ def refuse(part: str, value: object, expected: str, why: str = "is not valid") -
     :param expected: what is right, in words.
     :param why: what is wrong with the value.
     """
-    shown = repr(value)
+    if why == MISSING:
+        return InvalidRule(f"{part} {why}; expected {expected}", part=part, value=value, expected=expected)
+    shown = f"'{value}'" if isinstance(value, (timedelta, date, time)) else repr(value)
     if len(shown) > 80:
         shown = f"{shown[:77]}..."
-    return InvalidRule(f"{part}: {shown} {why}; expected {expected}", part=part, value=value, expected=expected)
+    return InvalidRule(
+        f"{part}: {shown} {why}; expected {expected}", part=part, value=value, expected=expected
+    )

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import date, datetime, time, timedelta, tzinfo
 from functools import cached_property
 from heapq import merge
 
-from .counting import last_counted
+from .clamp import minus, plus
+from .counting import counted_before, last_counted
 from .expand import Expander
 from .grid import Grid, make_grid
 from .parse import parse_rrule
@@ -21,40 +22,65 @@ _TICK = timedelta(microseconds=1)
 _SECOND = timedelta(seconds=1)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class Series:
     """The nominal starts that a rule promises. Immutable; see :class:`~.recurrence.Recurrence` for the parameters."""
 
     rrule: str | None
     dtstart: datetime
     timezone: str
-    rdates: tuple[datetime, ...] = ()
-    exdates: tuple[datetime | date, ...] = ()
-    gap: str = "shift"
-    duration: timedelta | None = field(default=None, kw_only=True)
-    every: timedelta | None = field(default=None, kw_only=True)
-    until_time: time | None = field(default=None, kw_only=True)
-    shift: timedelta = field(default=_NONE, kw_only=True)
+    rdates: tuple[datetime, ...]
+    exdates: tuple[datetime | date, ...]
+    gap: str
+    duration: timedelta | None
+    every: timedelta | None
+    until_time: time | None
+    shift: timedelta
+    zone: tzinfo = field(repr=False, compare=False)
+    rule: Rule | None = field(repr=False, compare=False)
+    grid: Grid | None = field(repr=False, compare=False)
 
-    def __post_init__(self) -> None:
+    def __init__(
+        self,
+        rrule: str | None,
+        dtstart: datetime,
+        timezone: str | tzinfo,
+        rdates: Iterable[datetime | date] = (),
+        exdates: Iterable[datetime | date] = (),
+        gap: str = "shift",
+        *,
+        duration: timedelta | None = None,
+        every: timedelta | None = None,
+        until_time: time | None = None,
+        shift: timedelta = _NONE,
+    ) -> None:
         """Check everything once, so that nothing can fail later."""
-        name, zone = find_zone(self.timezone)
-        put = object.__setattr__
-        put(self, "timezone", name)
-        put(self, "zone", zone)
-        put(self, "dtstart", _whole_second(self.dtstart))
-        if self.gap not in ("shift", "skip"):
-            raise refuse("gap", self.gap, "shift or skip")
-        if not isinstance(self.shift, timedelta):
-            raise refuse("shift", self.shift, "a timedelta")
-        put(self, "rdates", self._read_rdates(self.rdates))
-        put(self, "exdates", _read_exdates(self.exdates, zone))
-        put(self, "rule", None if self.rrule is None else parse_rrule(self.rrule))
-        put(self, "grid", make_grid(self.rule, self.dtstart, self.duration, self.every, self.until_time))
+        name, zone = find_zone(timezone)
+        start = _whole_second(dtstart)
+        rule = None if rrule is None else parse_rrule(rrule)
+        if gap not in ("shift", "skip"):
+            raise refuse("gap", gap, "shift or skip")
+        if not isinstance(shift, timedelta):
+            raise refuse("shift", shift, "a timedelta")
+        self.__dict__.update(
+            rrule=rrule,
+            dtstart=start,
+            timezone=name,
+            rdates=_read_rdates(rdates, start, zone),
+            exdates=_read_exdates(exdates, zone),
+            gap=gap,
+            duration=duration,
+            every=every,
+            until_time=until_time,
+            shift=shift,
+            zone=zone,
+            rule=rule,
+            grid=make_grid(rule, start, duration, every, until_time),
+        )
 
-    zone: tzinfo = field(init=False, repr=False, compare=False)
-    rule: Rule | None = field(init=False, repr=False, compare=False)
-    grid: Grid | None = field(init=False, repr=False, compare=False)
+    def __getstate__(self) -> dict[str, object]:
+        """Leave out what was computed on the way, so that every copy and pickle is small and works."""
+        return {each.name: getattr(self, each.name) for each in fields(self)}
 
     # -- what is promised
 
@@ -88,7 +114,7 @@ class Series:
         low, high, until = self._bound
         if end <= high:
             return self._expander.starts(start, end)
-        starts = self._expander.starts(start, high + _TICK if high < datetime.max else high)
+        starts = self._expander.starts(start, plus(high, _TICK))
         if until is None or low == high:
             return starts
         return (wall for wall in starts if wall <= low or instant_of(wall, self.zone) <= until)
@@ -103,15 +129,24 @@ class Series:
         """A nominal time (naive) that all starts come before; ``datetime.max`` without an end."""
         last = self._bound[1] if self._expander else self.dtstart
         span = self.grid.span if self.grid else _NONE
-        if datetime.max - last <= span + _TICK:
-            return datetime.max
-        return max([last + span, *self.rdates[-1:]]) + _TICK
+        return plus(max([plus(last, span), *self.rdates[-1:]]), _TICK)
+
+    def count_before(self, moment: datetime) -> int:
+        """Return how many starts the rule yields before a naive moment: what COUNT has used up by then."""
+        if self._expander is None:
+            return int(self.dtstart < moment)
+        return counted_before(self._expander, min(moment, plus(self._bound[1], _TICK)))
+
+    @property
+    def bound_wall(self) -> datetime:
+        """The latest wall clock time (naive) that UNTIL or COUNT allows; ``datetime.max`` without an end."""
+        return self._bound[1]
 
     # -- inside
 
     @cached_property
     def _expander(self) -> Expander | None:
-        return self.rule and Expander(self.rule, self.dtstart)
+        return None if self.rule is None else Expander(self.rule, self.dtstart)
 
     @cached_property
     def _bound(self) -> tuple[datetime, datetime, datetime | None]:
@@ -135,12 +170,9 @@ class Series:
         return self._on_grid(self.grid, start, end)
 
     def _on_grid(self, grid: Grid, start: datetime, end: datetime) -> Iterator[datetime]:
-        earliest = start - grid.span if start - datetime.min > grid.span else datetime.min
-        for first in self.rule_starts(earliest, end):
+        for first in self.rule_starts(minus(start, grid.span), end):
             for offset in grid.offsets:
-                if datetime.max - first < offset:
-                    return
-                if start <= (moment := first + offset) < end:
+                if start <= (moment := plus(first, offset)) < end:
                     yield moment
 
     def _without_exdates(self, starts: Iterable[datetime]) -> Iterator[datetime]:
@@ -156,16 +188,6 @@ class Series:
         moments = frozenset(moment for moment in self.exdates if isinstance(moment, datetime))
         return moments, frozenset(day for day in self.exdates if not isinstance(day, datetime))
 
-    def _read_rdates(self, rdates: Iterable[datetime | date]) -> tuple[datetime, ...]:
-        return tuple(sorted({self._read_rdate(value) for value in _listed("rdates", rdates)}))
-
-    def _read_rdate(self, value: object) -> datetime:
-        if isinstance(value, datetime):
-            return _whole_second(value if value.tzinfo is None else wall_of(value, self.zone), "rdates")
-        if isinstance(value, date):
-            return datetime.combine(value, self.dtstart.time())
-        raise refuse("rdates", value, "datetimes or dates")
-
 
 def _whole_second(value: object, part: str = "dtstart") -> datetime:
     if not isinstance(value, datetime) or value.tzinfo is not None:
@@ -179,6 +201,18 @@ def _listed(part: str, values: object) -> Iterable[object]:
     raise refuse(part, values, "a list or tuple of datetimes or dates")
 
 
+def _read_rdates(values: object, dtstart: datetime, zone: tzinfo) -> tuple[datetime, ...]:
+    return tuple(sorted({_read_rdate(value, dtstart, zone) for value in _listed("rdates", values)}))
+
+
+def _read_rdate(value: object, dtstart: datetime, zone: tzinfo) -> datetime:
+    if isinstance(value, datetime):
+        return _whole_second(value if value.tzinfo is None else wall_of(value, zone), "rdates")
+    if isinstance(value, date):
+        return datetime.combine(value, dtstart.time())
+    raise refuse("rdates", value, "datetimes or dates")
+
+
 def _read_exdates(values: object, zone: tzinfo) -> tuple[datetime | date, ...]:
     found: set[datetime | date] = set()
     for value in _listed("exdates", values):
@@ -190,4 +224,4 @@ def _read_exdates(values: object, zone: tzinfo) -> tuple[datetime | date, ...]:
             found.add(value)
         else:
             raise refuse("exdates", value, "datetimes, or dates for whole local days")
-    return tuple(sorted(found, key=lambda value: (value.isoformat())))
+    return tuple(sorted(found, key=lambda value: value.isoformat()))

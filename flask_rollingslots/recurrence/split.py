@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import date, datetime, timedelta
 from typing import Any
 
+from .clamp import minus, plus
 from .rule import Rule
 from .series import Series
 from .zones import instant_of
@@ -49,9 +50,9 @@ def _last_rule_start(series: Series, cut: datetime) -> datetime | None:
 
 def _torn_day(series: Series, last: datetime | None, cut: datetime) -> list[datetime]:
     """Return all starts of the grid day that the cut goes through: they become single dates."""
-    if last is None or series.grid is None or last + series.grid.span < cut:
+    if last is None or series.grid is None or plus(last, series.grid.span) < cut:
         return []
-    return [last + offset for offset in series.grid.offsets]
+    return [plus(last, offset) for offset in series.grid.offsets]
 
 
 def _dates(series: Series, cut: datetime, torn: list[datetime]) -> tuple[Fields, Fields]:
@@ -68,7 +69,7 @@ def _dates(series: Series, cut: datetime, torn: list[datetime]) -> tuple[Fields,
 
 
 def _starts_before(value: datetime | date, cut: datetime) -> bool:
-    return value < cut if isinstance(value, datetime) else value <= (cut - _TICK).date()
+    return value < cut if isinstance(value, datetime) else value <= minus(cut, _TICK).date()
 
 
 def _ends_before(value: datetime | date, cut: datetime) -> bool:
@@ -82,15 +83,20 @@ def _before(series: Series, last: datetime | None, dates: Fields) -> Fields | No
     if series.rule is None:
         return fields
     if series.rule.count is not None:
-        count = sum(1 for _ in series.rule_starts(series.dtstart, last + _TICK))
-        return {**fields, "rrule": str(replace(series.rule, count=count))}
-    until = instant_of(last, series.zone)
-    rule = replace(series.rule, until=until)
-    fields["rrule"] = str(rule)
+        return {**fields, "rrule": str(replace(series.rule, count=series.count_before(plus(last, _TICK))))}
+    fields["rrule"] = str(replace(series.rule, until=_until(series, last)))
     # Around a gap an instant can let one start too many in.
-    spill = type(series)(**fields).rule_starts(last + _TICK, last + timedelta(days=3))
+    spill = type(series)(**fields).rule_starts(plus(last, _TICK), plus(last, timedelta(days=3)))
     fields["exdates"] = (*fields["exdates"], *spill)
     return fields
+
+
+def _until(series: Series, last: datetime) -> datetime:
+    """Return the last start as an instant: beside a zone RFC 5545 section 3.3.10 wants UNTIL in UTC."""
+    try:
+        return instant_of(last, series.zone)
+    except OverflowError:
+        return last
 
 
 def _after(
@@ -109,7 +115,7 @@ def _left(series: Series, following: datetime) -> int | None:
     """Return how much of COUNT is left from a start of the rule on."""
     if series.rule is None or series.rule.count is None:
         return None
-    return series.rule.count - sum(1 for _ in series.rule_starts(series.dtstart, following))
+    return series.rule.count - series.count_before(following)
 
 
 def _explicit(rule: Rule, dtstart: datetime, count: int | None) -> Rule:

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from datetime import date, datetime, time, tzinfo
 from typing import Any
 
 from .fields import write_length
 from .rule import Rule
 from .series import Series
-from .zones import wall_of
+from .zones import walls_around
 
 _TYPES = {"DAILY": "daily", "WEEKLY": "weekly", "MONTHLY": "monthly", "YEARLY": "yearly"}
 _DAY_PARTS = {"WEEKLY": {"byday"}, "MONTHLY": {"byday", "bymonthday"}}
-_BY = ("bymonth", "bymonthday", "byyearday", "byweekno", "byday", "byhour", "byminute", "bysecond", "bysetpos")
+_BY = (
+    "bymonth",
+    "bymonthday",
+    "byyearday",
+    "byweekno",
+    "byday",
+    "byhour",
+    "byminute",
+    "bysecond",
+    "bysetpos",
+)
 
 
 def write_object(series: Series) -> dict[str, Any]:
@@ -24,7 +34,9 @@ def write_object(series: Series) -> dict[str, Any]:
         if value := getattr(series, name):
             found[name] = write_length(value)
     if series.until_time is not None:
-        found["until_time"] = series.until_time.isoformat("minutes" if not series.until_time.second else "seconds")
+        found["until_time"] = series.until_time.isoformat(
+            "minutes" if not series.until_time.second else "seconds"
+        )
     for name in ("rdates", "exdates"):
         if values := getattr(series, name):
             found[name] = [value.isoformat() for value in values]
@@ -86,14 +98,5 @@ def _until_day(until: date | datetime, zone: tzinfo) -> date | None:
     """Return the day that UNTIL holds to its very end, if it does."""
     if not isinstance(until, datetime):
         return until
-    wall = until if until.tzinfo is None else wall_of(until, zone)
-    if wall.time() != time(23, 59, 59):
-        return None
-    if until.tzinfo is not None and until != _last_second(wall.date(), zone):
-        return None
-    return wall.date()
-
-
-def _last_second(day: date, zone: tzinfo) -> datetime:
-    next_day = datetime.combine(day, time(), zone) + timedelta(days=1)
-    return next_day.astimezone(UTC) - timedelta(seconds=1)
+    low, high = (until, until) if until.tzinfo is None else walls_around(until, zone)
+    return high.date() if low == high and high.time() == time(23, 59, 59) else None

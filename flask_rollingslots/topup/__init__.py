@@ -4,5 +4,4 @@ from .job import TopUp
 from .request import FillRequest
 from .runner import Runner
 
-
 __all__ = ["FillRequest", "Runner", "TopUp"]

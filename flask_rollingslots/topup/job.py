@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("flask_rollingslots")
 
 _HOLE_SECONDS = 10.0
+#: From so many templates with holes on, one look at everything is cheaper.
+_MANY_HOLES = 10
 
 
 @dataclass(eq=False)
@@ -40,8 +42,8 @@ class TopUp:
     _day_ends: float = float("inf")
 
     def __post_init__(self) -> None:
-        self.hint = gate.CacheHint(self.find_cache)
         self.settings, self.clock = self.runner.settings, self.runner.clock
+        self.hint = gate.CacheHint(self.find_cache, self.settings.check_interval)
         reset_after_fork(self.memory)
 
     # -- triggers: on the request, never waiting -----------------------------------------------------------
@@ -74,8 +76,11 @@ class TopUp:
 
     def hole(self, template_ids: Iterable[int]) -> None:
         """Start a top-up of templates that were just seen to lack slots in their window."""
-        for template_id in template_ids if self.is_automatic else ():
-            if self.memory.claim_template(template_id, "hole", _HOLE_SECONDS):
+        if not self.is_automatic:
+            return
+        lacking = list(template_ids)
+        for target in lacking if len(lacking) <= _MANY_HOLES else [None]:
+            if self.memory.claim_template(target, "hole", _HOLE_SECONDS):
                 self._submit()
 
     def changed(self, template_ids: Iterable[int]) -> None:
@@ -105,8 +110,8 @@ class TopUp:
             target, trigger = taken
             try:
                 with self.runner.app.app_context():
-                    self._attempt(target, trigger, must_stop)
-                self._failures = 0
+                    if self._attempt(target, trigger, must_stop):
+                        self._failures = 0
             except Interrupted:
                 self.memory.want(target, trigger)
                 self.memory.give_up()
@@ -134,34 +139,41 @@ class TopUp:
         )
         signals.topup_failed.send(self.runner.app, error=error)
 
-    def _attempt(self, target: gate.Target, trigger: str, must_stop: Callable[[], bool]) -> None:
-        now = self.clock()
+    def _attempt(self, target: gate.Target, trigger: str, must_stop: Callable[[], bool]) -> bool:
+        """Ask the gate, and fill if it is open; return whether everything is known to be complete."""
+        now, is_complete = self.clock(), False
         key = self._hint_key(target, now)
         asks_cache = self.executor.uses_cache and trigger in ("request", "view")
         rest = self.hint.closed_for(key, now) if asks_cache else 0.0
         if rest <= 0:
-            look = self._everything(must_stop) if target is None else self._one(target, trigger, must_stop)
-            rest, is_complete = look
+            if target is None:
+                rest, is_complete = self._everything(must_stop, knows_better=trigger == "hole")
+            else:
+                rest, is_complete = self._one(target, trigger, must_stop)
             if is_complete and self.executor.uses_cache:
                 self.hint.close(key, now, rest)
         if target is None:
             self.memory.look_again_in(min(rest, gate.jittered(self.settings.check_interval)))
+        return is_complete and target is None
 
     def _hint_key(self, target: gate.Target, now: datetime) -> str:
         # The time in the key bounds how long a value that never expires could do harm.
         local = now.astimezone(ZoneInfo(self.settings.timezone))
-        prefix = f"rollingslots:{self.settings.name}"
+        prefix = f"rollingslots:{self.settings.name}-{self.runner.database_mark}"
         if target is None:
             return f"{prefix}:day:{local:%Y-%m-%d}"
         return f"{prefix}:template:{target}:{local:%Y-%m-%dT%H}"
 
-    def _everything(self, must_stop: Callable[[], bool]) -> tuple[float, bool]:
-        """Fill all windows if that is due; return for how many seconds nothing is due, and if all is complete."""
+    def _everything(self, must_stop: Callable[[], bool], knows_better: bool) -> tuple[float, bool]:
+        """Fill all windows if that is due; return for how many seconds nothing is due, and if all is complete.
+
+        :param knows_better: holes were seen, whatever the state row says.
+        """
         state = self.runner.read_state()
         waiting = (state.next_try_ms - gate.to_ms(self.clock())) / 1000
-        rest = self._complete_for(state)
-        if rest <= 0 and waiting > 0:
-            return min(waiting, gate.BACKOFF_LIMIT), False
+        rest = 0.0 if knows_better else self._complete_for(state)
+        if rest <= 0 < waiting <= gate.BACKOFF_LIMIT:  # further ahead: written by a clock that jumped
+            return waiting, False
         if rest <= 0:
             lease = self.runner.acquire()
             if lease is None:

@@ -105,7 +105,9 @@ def count_edges(session: Session, models: Models, since_ms: int, now: datetime) 
         return 0, 0
     cls, since = models.Slot, datetime.fromtimestamp(since_ms / 1000, UTC)
     scheduled = cls.status == Status.SCHEDULED.value
-    opened = select(func.count()).where(scheduled, cls.starts_at > now, cls.opens_at > since, cls.opens_at <= now)
+    opened = select(func.count()).where(
+        scheduled, cls.starts_at > now, cls.opens_at > since, cls.opens_at <= now
+    )
     # The index is on starts_at: a slot that ended since then started at most the longest duration before.
     longest = session.scalar(select(func.max(models.Template.duration)))
     first = since - longest if longest is not None else since

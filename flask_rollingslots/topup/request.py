@@ -58,7 +58,9 @@ class FillRequest:
         :raises InvalidRequest: names field, value and expectation.
         """
         days: Any = self.days
-        if days is not None and (isinstance(days, bool) or not isinstance(days, int) or not 1 <= days <= MAX_DAYS):
+        if days is not None and (
+            isinstance(days, bool) or not isinstance(days, int) or not 1 <= days <= MAX_DAYS
+        ):
             raise _refusal("days", days, f"a whole number from 1 to {MAX_DAYS:,}")
         for name in ("start", "end"):
             value = getattr(self, name)
@@ -123,4 +125,6 @@ def spans(window: Window) -> Iterator[Window]:
 
 
 def _refusal(field: str, value: Any, expected: str) -> InvalidRequest:
-    return InvalidRequest(f"{field} = {value!r}: expected {expected}", field=field, value=value, expected=expected)
+    return InvalidRequest(
+        f"{field} = {value!r}: expected {expected}", field=field, value=value, expected=expected
+    )

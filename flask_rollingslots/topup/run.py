@@ -11,7 +11,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError, StatementError
 
 from flask_rollingslots import planning
 from flask_rollingslots.filling import Chunk, Chunker, Written, write_chunk
-from flask_rollingslots.models import load_specs, load_stored
+from flask_rollingslots.models import load_later, load_specs, load_stored
 from flask_rollingslots.statements import begin_write
 from flask_rollingslots.values import Report, Tally, TemplateSpec, Window
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from flask_rollingslots.gate import Lease
     from flask_rollingslots.models import Models
     from flask_rollingslots.settings import Settings
-    from flask_rollingslots.values import Plan
+    from flask_rollingslots.values import Plan, SlotKey, StoredSlot
 
 log = logging.getLogger(__name__)
 
@@ -99,6 +99,17 @@ class Filler:
             for chunk in chunks:
                 self._write_isolated(chunk)
 
+    def revise(self, specs: list[TemplateSpec]) -> None:
+        """Bring rows beyond the window in line with a rule that was edited."""
+        for spec in specs:
+            later = load_later(self.session, self.models, spec.id, self._window(spec).end)
+            if not self.joins:
+                self.session.rollback()
+            plan = planning.revise(spec, later, self.now)
+            self._count(self._tally(spec), plan)
+            for chunk in [*self._chunks.add(spec, plan), *self._chunks.rest()]:
+                self._write_isolated(chunk)
+
     def _window(self, spec: TemplateSpec) -> Window:
         window = self.request.window(spec, self.now, self.settings)
         seen = self.report.window
@@ -111,7 +122,7 @@ class Filler:
         stored = load_stored(self.session, self.models, batch)
         if not self.joins:
             self.session.rollback()  # nothing was written: ends the reading transaction
-        by_series: dict[int, dict[planning.SlotKey, planning.StoredSlot]] = {}
+        by_series: dict[int, dict[SlotKey, StoredSlot]] = {}
         for key, row in stored.items():
             by_series.setdefault(key.series_id, {})[key] = row
         for spec, window in batch:
@@ -120,9 +131,7 @@ class Filler:
                 yield from self._chunks.add(spec, plan)
         yield from self._chunks.rest()
 
-    def _plan(
-        self, spec: TemplateSpec, window: Window, stored: dict[planning.SlotKey, planning.StoredSlot]
-    ) -> Plan | None:
+    def _plan(self, spec: TemplateSpec, window: Window, stored: dict[SlotKey, StoredSlot]) -> Plan | None:
         tally = self._tally(spec)
         try:
             backfill = self.request.backfills(self.now)

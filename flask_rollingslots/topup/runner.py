@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import socket
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from flask_rollingslots import gate, planning, signals
 from flask_rollingslots.errors import LeaseLost, TopUpBusy, UncommittedChanges
-from flask_rollingslots.models import fingerprint
+from flask_rollingslots.models import fingerprint, table_of
 from flask_rollingslots.statements import begin_write, dialect_of, has_uncommitted_writes, is_shared
 from flask_rollingslots.values import Report, RunStatus, TemplateSpec
 
@@ -31,6 +34,9 @@ if TYPE_CHECKING:
     from .request import FillRequest
 
 log = logging.getLogger("flask_rollingslots")
+
+#: Ways to stop that are no failure.
+_CALM = (Interrupted, LeaseLost)
 
 
 def never() -> bool:
@@ -61,6 +67,13 @@ class Runner:
     def joins(self) -> bool:
         """Whether all sessions share one connection, so that a top-up cannot have a transaction of its own."""
         return is_shared(self.session().get_bind(mapper=self.models.Slot))
+
+    @cached_property
+    def database_mark(self) -> str:
+        """A short text that differs from database to database: apps may share a cache."""
+        bind = self.session().get_bind(mapper=self.models.Slot)
+        place = f"{bind.engine.url.render_as_string()} {table_of(self.models.Slot).fullname}"
+        return hashlib.sha256(place.encode()).hexdigest()[:12]
 
     def read_state(self) -> gate.LeaseState:
         """Return the state row; ends the session's transaction."""
@@ -109,14 +122,16 @@ class Runner:
         """
         request.check(self.clock())
         if self.joins:
-            return self._fill(self.session(), None, request, never)
+            return self._fill(self.session(), None, request, never, joins=True)
         if request.dry_run:
             with self.app.app_context():
                 return self._fill(self.session(), None, request, never)
         if dialect_of(self.session()) == "sqlite" and has_uncommitted_writes(self.session()):
             raise UncommittedChanges
         with self.app.app_context():
-            request.specs(self.session(), self.models)  # refuse an unknown template before anything is written
+            request.specs(
+                self.session(), self.models
+            )  # refuse an unknown template before anything is written
             self.session.rollback()
             lease = self.wait_for_lease(threading.Event())
             if lease is None:
@@ -129,7 +144,7 @@ class Runner:
         try:
             return self._fill(session, lease, request, must_stop)
         except BaseException as error:
-            session.rollback()
+            _abandon(session, error)
             self._close(session, lease, error)
             raise
 
@@ -139,15 +154,17 @@ class Runner:
         lease: gate.Lease | None,
         request: FillRequest,
         must_stop: Callable[[], bool],
+        joins: bool = False,
     ) -> Report:
         mark = self.fingerprint()
         specs = request.specs(session, self.models)
-        joins = lease is None and not request.dry_run
         filler = Filler(session, self.models, self.settings, self.clock, request, lease, must_stop, joins)
         signals.topup_started.send(self.app, trigger=request.trigger)
         try:
             filler.fill(specs)
-        except Exception as error:
+            if request.trigger == "edit":
+                filler.revise(specs)
+        except BaseException as error:
             if lease is not None:
                 self._end_row(session, filler, error)
             raise
@@ -182,9 +199,9 @@ class Runner:
         if lease is not None:
             session.commit()
 
-    def _end_row(self, session: Session, filler: Filler, error: Exception) -> None:
-        session.rollback()
-        calm = isinstance(error, Interrupted | LeaseLost)
+    def _end_row(self, session: Session, filler: Filler, error: BaseException) -> None:
+        _abandon(session, error)
+        calm = isinstance(error, _CALM) or not isinstance(error, Exception)
         status, text = (RunStatus.INTERRUPTED, None) if calm else (RunStatus.FAILED, _sentence(error))
         self._write_calmly(session, lambda: filler.recorder.end(status, None, self.clock(), text))
 
@@ -223,6 +240,18 @@ class Runner:
         signals.topup_finished.send(self.app, report=report)
 
 
+def _abandon(session: Session, error: BaseException) -> None:
+    """End the transaction of a top-up that stopped.
+
+    After an unforeseen error the connection is not used again: a result that was not read to its end would keep
+    SQLite's snapshot open, and the lease could not be given back.
+    """
+    if not isinstance(error, _CALM):
+        with suppress(Exception):
+            session.connection().connection.rollback()
+        session.invalidate()
+    session.rollback()
+
+
 def _sentence(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"
-

@@ -1,0 +1,85 @@
+"""The demo of Flask-RollingSlots: a small booking site with five venues.
+
+``flask --app demo_app run``, or ``gunicorn 'demo_app:create_app()'``. Everything that it does with slots goes
+through the public face of the library. What it keeps lies in the instance folder: a SQLite file and the key that
+signs the cookies. Environment: ``DATABASE_URL``, ``SECRET_KEY`` and ``DEMO_INSTANCE_PATH`` (the instance folder).
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flask import Flask, render_template
+from werkzeug.exceptions import HTTPException, NotFound
+
+from flask_rollingslots.errors import InvalidKey, SlotNotFound, TemplateNotFound
+
+from . import owner, safety, visitor, words
+from .models import db, slots
+from .seed import prepare_database
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["create_app", "db", "slots"]
+
+
+def create_app(config: Mapping[str, Any] | None = None) -> Flask:
+    """Return the booking site, its tables made and its venues filled in on the first start.
+
+    :param config: settings that win over all others; ``INSTANCE_PATH`` names another instance folder.
+    """
+    given = dict(config or {})
+    folder = given.pop("INSTANCE_PATH", None) or os.environ.get("DEMO_INSTANCE_PATH")
+    app = Flask(
+        __name__,
+        instance_path=str(Path(folder).resolve()) if folder else None,
+        instance_relative_config=True,
+    )
+    Path(app.instance_path).mkdir(parents=True, exist_ok=True)
+    _configure(app, given)
+    db.init_app(app)
+    prepare_database(app)
+    slots.init_app(app)
+    _add_pages(app)
+    return app
+
+
+def _configure(app: Flask, given: Mapping[str, Any]) -> None:
+    app.config.from_mapping(
+        SQLALCHEMY_DATABASE_URI=os.environ.get("DATABASE_URL") or "sqlite:///demo.db",
+        SESSION_COOKIE_SAMESITE="Lax",
+        MAX_CONTENT_LENGTH=64 * 1024,
+    )
+    app.config.from_pyfile("config.py", silent=True)
+    app.config.update(given)
+    app.config["SECRET_KEY"] = (
+        app.config["SECRET_KEY"]
+        or os.environ.get("SECRET_KEY")
+        or safety.stored_secret(Path(app.instance_path) / "secret_key")
+    )
+
+
+def _add_pages(app: Flask) -> None:
+    app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
+    app.jinja_env.filters.update(words.FILTERS)
+    app.jinja_env.globals["csrf_token"] = safety.csrf_token
+    app.before_request(safety.check_csrf)
+    app.after_request(safety.add_headers)
+    app.register_blueprint(visitor.pages)
+    app.register_blueprint(owner.pages)
+    app.register_error_handler(HTTPException, _show_error)
+    for error in (SlotNotFound, InvalidKey, TemplateNotFound):
+        app.register_error_handler(error, _show_not_found)
+
+
+def _show_error(error: HTTPException) -> tuple[str, int]:
+    code = error.code or 500
+    title, text = words.ERRORS.get(code, (error.name, error.description or ""))
+    return render_template("error.html", code=code, title=title, text=text), code
+
+
+def _show_not_found(error: Exception) -> tuple[str, int]:
+    return _show_error(NotFound())

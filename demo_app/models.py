@@ -1,0 +1,33 @@
+"""The database of the demo, the slots on it, and one small table of its own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from flask_sqlalchemy import SQLAlchemy
+from sqlalchemy import ForeignKey, String, select
+from sqlalchemy.orm import Mapped, mapped_column
+
+from flask_rollingslots import RollingSlots
+
+if TYPE_CHECKING:
+    from flask_rollingslots import TemplateMixin
+
+db = SQLAlchemy()
+slots = RollingSlots(db=db)
+
+
+class BookingName(db.Model):
+    """The name that somebody typed when booking; written in the same transaction as the booking."""
+
+    __tablename__ = "demo_booking_name"
+
+    booking_id: Mapped[int] = mapped_column(ForeignKey("rolling_booking.id", ondelete="CASCADE"), primary_key=True)
+    name: Mapped[str] = mapped_column(String(80))
+
+
+def active_templates(group: str | None = None) -> list[TemplateMixin]:
+    """Return the active templates of a venue, or of all, in the order in which they were made."""
+    cls = slots.Template
+    query = select(cls).where(cls.active.is_(True)).order_by(cls.id)
+    return list(db.session.scalars(query if group is None else query.where(cls.group == group)))

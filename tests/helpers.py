@@ -1,0 +1,88 @@
+"""Small things that many tests need: a clock to turn, an app on a database, a template to fill."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, time, timedelta
+from typing import TYPE_CHECKING, Any
+
+from flask import Flask
+from flask_sqlalchemy import SQLAlchemy
+
+from flask_rollingslots import RollingSlots
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MONDAY = datetime(2026, 1, 5, 8, 0, tzinfo=UTC)
+
+#: Eight hours a day, 10:00 to 18:00, one hour each.
+HALL: dict[str, Any] = {
+    "name": "Hall",
+    "rrule": "FREQ=DAILY",
+    "dtstart": datetime(2026, 1, 1, 10),
+    "timezone": "UTC",
+    "duration": timedelta(hours=1),
+    "every": timedelta(hours=1),
+    "until_time": time(18),
+}
+A_WEEK = 7 * 8
+
+
+class Clock:
+    """A clock that stands still until it is turned."""
+
+    def __init__(self, now: datetime = MONDAY) -> None:
+        self.now = now
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def turn(self, **span: float) -> datetime:
+        """Move on by a span of time."""
+        self.now += timedelta(**span)
+        return self.now
+
+
+class Site:
+    """An app with slots on a database of its own; nothing starts by itself unless asked for."""
+
+    def __init__(self, url: str, folder: Path, clock: Clock | None = None, **config: Any) -> None:
+        self.clock = clock or Clock()
+        self.app = Flask("site", instance_path=str(folder))
+        self.app.config["SQLALCHEMY_DATABASE_URI"] = url
+        self.app.config["ROLLINGSLOTS_ENABLED"] = False
+        self.app.config.update(config)
+        self.db = SQLAlchemy(self.app)
+        self.slots = RollingSlots(self.app, clock=self.clock)
+        with self.app.app_context():
+            self.db.create_all()
+
+    @property
+    def session(self) -> Any:
+        """The app's session."""
+        return self.db.session
+
+    @property
+    def topup(self) -> Any:
+        """The app's top-up, to wait for."""
+        return self.app.extensions["rollingslots"].topup
+
+    def settle(self) -> None:
+        """Wait until no top-up is under way."""
+        assert self.topup.executor.join(20)
+
+    def add(self, **fields: Any) -> Any:
+        """Create and commit a template like HALL."""
+        template = self.slots.create_template(**{**HALL, **fields})
+        self.session.commit()
+        return template
+
+    def week(self, **filters: Any) -> list[Any]:
+        """Return the slots of the next seven local days."""
+        today = self.clock.now.replace(hour=0, minute=0, second=0, microsecond=0)
+        return list(self.slots.between(today, today + timedelta(days=7), **filters))
+
+    def rows(self) -> list[Any]:
+        """Return all stored slots by key."""
+        cls = self.slots.Slot
+        return list(self.session.scalars(self.db.select(cls).order_by(cls.series_id, cls.original_start)))

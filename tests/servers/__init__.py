@@ -1,0 +1,23 @@
+"""Private real servers for the tests: each in its own temporary folder, on a unix socket, gone with the session.
+
+No system service is used or touched. A server that this machine does not have raises `Unavailable`, whose text
+becomes the reason of the skip; one that it has and that does not start is an error, never a skip.
+"""
+
+from .caches import Memcached, Valkey
+from .databases import DatabaseServer, MariaDB, Postgres
+from .process import Process, Unavailable, private_folder
+from .web import Gunicorn, Response
+
+__all__ = [
+    "DatabaseServer",
+    "Gunicorn",
+    "MariaDB",
+    "Memcached",
+    "Postgres",
+    "Process",
+    "Response",
+    "Unavailable",
+    "Valkey",
+    "private_folder",
+]

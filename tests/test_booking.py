@@ -1,0 +1,228 @@
+"""Booking: places are taken and given back, and never more than there are."""
+
+from __future__ import annotations
+
+import threading
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+from helpers import MONDAY, Site
+
+from flask_rollingslots import signals
+from flask_rollingslots.errors import (
+    BookingNotFound,
+    IdempotencyConflict,
+    InvalidRequest,
+    SlotClosed,
+    SlotFull,
+    SlotNotFound,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture
+def site(database_url: str, tmp_path: Path) -> Iterator[Site]:
+    """A site on each database, inside its app context."""
+    site = Site(database_url, tmp_path)
+    with site.app.app_context():
+        yield site
+
+
+def test_a_virtual_slot_becomes_a_row_when_booked(site: Site) -> None:
+    """Booking a slot without a row makes the row and takes the place."""
+    site.add(capacity=2)
+    key = site.week()[0].key
+    booking = site.slots.book(key, who="ada")
+    site.session.commit()
+    slot = site.slots.get(key)
+    assert not slot.is_virtual
+    assert (slot.booked, slot.left, slot.state) == (1, 1, "open")
+    assert (booking.slot.key, booking.who, booking.party) == (key, "ada", 1)
+
+
+def test_the_last_place_fills_the_slot(site: Site) -> None:
+    """With the last place taken the slot is full, and the next visitor is told how many are left."""
+    site.add(capacity=3)
+    key = site.week()[0].key
+    site.slots.book(key, party=2)
+    with pytest.raises(SlotFull, match="1 of 3 places left, 2 asked for") as caught:
+        site.slots.book(key, party=2)
+    assert (caught.value.left, caught.value.party) == (1, 2)  # type: ignore[attr-defined]
+    site.slots.book(key)
+    assert site.slots.get(key).state == "full"
+
+
+def test_release_gives_the_places_back_once(site: Site) -> None:
+    """Releasing frees the places; releasing again changes nothing."""
+    site.add(capacity=2)
+    key = site.week()[0].key
+    booking = site.slots.book(key, party=2)
+    site.slots.release(booking)
+    assert site.slots.get(key).left == 2
+    site.slots.release(booking.id)
+    assert site.slots.get(key).left == 2
+    assert booking.status == "released"
+    site.slots.book(key, party=2)
+
+
+def test_release_of_an_unknown_booking(site: Site) -> None:
+    """An id that does not exist is told."""
+    with pytest.raises(BookingNotFound, match="booking 77"):
+        site.slots.release(77)
+
+
+def test_booking_joins_the_app_transaction(site: Site) -> None:
+    """After the app's rollback neither booking nor row exist."""
+    site.add()
+    site.slots.book(site.week()[0].key)
+    site.session.rollback()
+    assert site.rows() == []
+    assert site.session.query(site.slots.Booking).count() == 0
+
+
+def test_a_far_future_slot_can_be_booked(site: Site) -> None:
+    """The window bounds what is stored in advance, not what can be booked."""
+    site.add()
+    booking = site.slots.book("1@20310106T1000")
+    assert booking.slot.starts_at.year == 2031
+
+
+def test_unknown_keys_cannot_be_booked(site: Site) -> None:
+    """A start that the rule does not have is not found."""
+    site.add()
+    with pytest.raises(SlotNotFound):
+        site.slots.book("1@20260105T1030")
+
+
+def test_started_slots_are_closed(site: Site) -> None:
+    """From its first second on a slot cannot be booked any more."""
+    site.add()
+    key = site.week()[0].key
+    site.clock.now = MONDAY.replace(hour=10) - timedelta(seconds=1)
+    site.slots.book(key)
+    site.clock.turn(seconds=1)
+    site.slots.release(1)
+    with pytest.raises(SlotClosed, match="running"):
+        site.slots.book(key)
+
+
+def test_opening_and_notice_are_enforced(site: Site) -> None:
+    """Booking opens and closes on the second, and the error says which of both it was."""
+    site.add(opens_before=timedelta(days=2), closes_before=timedelta(hours=3), capacity=10)
+    key = "1@20260110T1000"
+    start = MONDAY.replace(day=10, hour=10)
+    for moment, expected in (
+        (start - timedelta(days=2, seconds=1), "upcoming"),
+        (start - timedelta(days=2), "open"),
+        (start - timedelta(hours=3, seconds=1), "open"),
+        (start - timedelta(hours=3), "closed"),
+        (start, "running"),
+        (start + timedelta(hours=1, seconds=-1), "running"),
+    ):
+        site.clock.now = moment
+        assert site.slots.get(key).state == expected
+        if expected == "open":
+            site.slots.book(key)
+        else:
+            with pytest.raises(SlotClosed, match=expected):
+                site.slots.book(key)
+
+
+def test_cancelled_and_inactive_slots_cannot_be_booked(site: Site) -> None:
+    """A cancelled slot and a slot of a switched-off template are closed."""
+    template = site.add(capacity=2)
+    first, second = (slot.key for slot in site.week()[:2])
+    site.slots.cancel(first)
+    with pytest.raises(SlotClosed, match="cancelled"):
+        site.slots.book(first)
+    site.slots.materialize(second)
+    template.active = False
+    site.session.commit()
+    with pytest.raises(SlotClosed, match="inactive"):
+        site.slots.book(second)
+
+
+@pytest.mark.parametrize(
+    ("party", "who"), [(0, None), (-1, None), (True, None), ("2", None), (1, ""), (1, "x" * 201)]
+)
+def test_bad_arguments_are_refused(site: Site, party: object, who: str | None) -> None:
+    """A party of nobody, or a name that is too long, is refused by name."""
+    site.add(capacity=5)
+    with pytest.raises(InvalidRequest, match=r"party|who"):
+        site.slots.book(site.week()[0].key, party=party, who=who)  # type: ignore[arg-type]
+
+
+def test_the_same_request_again_is_the_same_booking(site: Site) -> None:
+    """An idempotency key returns the first booking instead of taking a second place."""
+    site.add(capacity=5)
+    key = site.week()[0].key
+    first = site.slots.book(key, who="ada", idempotency_key="k1")
+    assert site.slots.book(key, who="ada", idempotency_key="k1").id == first.id
+    assert site.slots.get(key).booked == 1
+    assert site.slots.book(key, who="bob", idempotency_key="k1").id != first.id
+    with pytest.raises(IdempotencyConflict):
+        site.slots.book(key, party=2, who="ada", idempotency_key="k1")
+
+
+def test_state_filters_and_sorts_in_the_database(site: Site) -> None:
+    """The state of every slot in SQL is the state of the slot in Python."""
+    site.add(capacity=1, closes_before=timedelta(hours=1), opens_before=timedelta(days=3))
+    site.slots.generate()
+    week = site.week()
+    site.slots.book(week[3].key)
+    site.slots.cancel(week[4].key)
+    site.slots.materialize(week[5].key).status = "completed"
+    site.slots.materialize(week[6].key).status = "deleted"
+    site.session.commit()
+    cls = site.slots.Slot
+    for hours in (0, 2.5, 3, 5, 30):
+        site.clock.now = MONDAY + timedelta(hours=hours)
+        rows = site.session.execute(site.db.select(cls, cls.state, cls.left)).all()
+        assert [(row[0].state, row[0].left) for row in rows] == [(row[1], row[2]) for row in rows]
+    open_ones = site.session.scalars(site.db.select(cls).where(cls.state == "open")).all()
+    assert open_ones
+    assert {slot.state for slot in open_ones} == {"open"}
+
+
+def test_signals_tell_of_bookings(site: Site) -> None:
+    """Booking and releasing send a signal with the app, the booking and its slot."""
+    site.add()
+    heard = []
+
+    def hear(sender: object, **facts: object) -> None:
+        heard.append((sender, sorted(facts)))
+
+    with signals.slot_booked.connected_to(hear), signals.booking_released.connected_to(hear):
+        site.slots.release(site.slots.book(site.week()[0].key))
+    assert heard == [(site.app, ["booking", "slot"])] * 2
+
+
+def test_capacity_holds_against_a_crowd(site: Site) -> None:
+    """Twelve visitors race for the five places of a virtual slot: five get one, seven are told it is full."""
+    site.add(capacity=5)
+    key = site.week()[0].key
+    site.session.remove()
+    gate, outcomes = threading.Barrier(12), []
+
+    def visitor() -> None:
+        with site.app.app_context():
+            gate.wait(10)
+            try:
+                site.slots.book(key)
+                site.session.commit()
+                outcomes.append("booked")
+            except SlotFull:
+                outcomes.append("full")
+
+    crowd = [threading.Thread(target=visitor) for _ in range(12)]
+    for thread in crowd:
+        thread.start()
+    for thread in crowd:
+        thread.join(30)
+    assert sorted(outcomes) == ["booked"] * 5 + ["full"] * 7
+    assert site.slots.get(key).booked == 5
+    assert site.session.query(site.slots.Booking).count() == 5
