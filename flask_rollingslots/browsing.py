@@ -5,6 +5,7 @@ Nothing virtual enters the session by itself; ``materialize`` turns a virtual sl
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import islice
@@ -14,9 +15,9 @@ from sqlalchemy import and_, or_, select
 from sqlalchemy.orm.attributes import set_committed_value
 
 from . import planning
-from .errors import InvalidRequest, SlotNotFound, TemplateNotFound
+from .errors import InvalidRequest, RollingSlotsError, SlotNotFound, TemplateNotFound
 from .models import row_of, segments, table_of, virtual_slot
-from .statements import dialect_of, insert_if_absent, newest
+from .statements import dialect_of, insert_or_lock, newest
 from .values import PlannedSlot, SlotKey, Status, TemplateSpec, Window
 
 if TYPE_CHECKING:
@@ -27,6 +28,11 @@ if TYPE_CHECKING:
 
     from .models import Models, RunMixin, SlotMixin, TemplateMixin
 
+log = logging.getLogger("flask_rollingslots")
+
+#: Templates, by id and revision, of which was said that their rule is broken: once each, not on every page.
+_complained: set[tuple[int, int]] = set()
+_COMPLAINTS = 1000
 #: How many runs of all templates are searched for those that touched one.
 _RUNS_SEARCHED = 1000
 _FAR = timedelta(days=366)
@@ -102,7 +108,11 @@ class Browser:
         first = max(window.start, self.now - spec.duration)
         if first >= window.end:
             return ()
-        return (s for s in planning.offered(spec, Window(first, window.end)) if s.ends_at > self.now)
+        try:
+            return [s for s in planning.offered(spec, Window(first, window.end)) if s.ends_at > self.now]
+        except (RollingSlotsError, ValueError, LookupError, OSError) as error:
+            _complain(spec, error)  # a page of many templates must not fail because of one
+            return ()
 
     def _stored(
         self,
@@ -182,7 +192,7 @@ class Browser:
         if row is not None:
             return row
         offer, _ = self._offer(slot_key)
-        statement = insert_if_absent(table_of(self.models.Slot), dialect_of(self.session))
+        statement = insert_or_lock(table_of(self.models.Slot), dialect_of(self.session))
         self.session.execute(statement, [row_of(offer, self.now)])
         row = self._row(slot_key, fresh=True)
         if row is None:
@@ -214,6 +224,15 @@ class Browser:
             if offer is not None and offer.ends_at > self.now:
                 return offer, template
         raise _not_found(key)
+
+
+def _complain(spec: TemplateSpec, error: Exception) -> None:
+    fault = (spec.id, spec.revision)
+    if fault not in _complained:
+        if len(_complained) >= _COMPLAINTS:
+            _complained.clear()
+        _complained.add(fault)
+        log.warning("template %s (%s) shows only what is stored: %s", spec.id, spec.name, error)
 
 
 def _touched(run: RunMixin, template_id: int) -> bool:

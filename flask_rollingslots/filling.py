@@ -48,12 +48,17 @@ class Chunk:
 
 @dataclass(slots=True)
 class Written:
-    """What a chunk changed, by template id; ``stale``: templates that were edited after planning."""
+    """What a chunk changed, by template id.
+
+    :param stale: templates that were edited, deactivated or deleted after planning.
+    :param busy: templates that somebody is editing right now in a transaction that is still open.
+    """
 
     created: dict[int, int] = field(default_factory=dict)
     updated: dict[int, int] = field(default_factory=dict)
     removed: dict[int, int] = field(default_factory=dict)
     stale: set[int] = field(default_factory=set)
+    busy: set[int] = field(default_factory=set)
 
 
 class Chunker:
@@ -89,26 +94,30 @@ class Chunker:
 def write_chunk(session: Session, models: Models, chunk: Chunk, now: datetime, run_id: int | None) -> Written:
     """Write one chunk into the session's transaction.
 
-    Templates are read again, locked: what was edited, deactivated or deleted since planning is left out and
-    reported as stale, so that no row of an old rule is ever written.
+    Templates are read again, locked: what was edited, deactivated or deleted since planning, or is being edited, is
+    left out and reported, so that no row of an old rule is ever written.
 
     :param now: aware.
     """
-    written = Written(stale=_stale(session, models, chunk.specs.values()))
-    if written.stale:
-        chunk = chunk.without(written.stale)
+    written = Written()
+    written.stale, written.busy = _edited(session, models, chunk.specs.values())
+    if written.stale or written.busy:
+        chunk = chunk.without(written.stale | written.busy)
     _create(session, models, chunk.create, now, run_id, written)
     _update(session, models, chunk.update, written)
     _remove(session, models, chunk.remove, written)
     return written
 
 
-def _stale(session: Session, models: Models, specs: Iterable[TemplateSpec]) -> set[int]:
+def _edited(session: Session, models: Models, specs: Iterable[TemplateSpec]) -> tuple[set[int], set[int]]:
+    """Return the templates that are no longer as planned, and those that an open transaction holds."""
     cls = models.Template
     planned = {spec.id: spec.revision for spec in specs}
     query: Any = select(cls.id, cls.revision).where(cls.id.in_(planned)).order_by(cls.id)
     current = {row.id: row.revision for row in session.execute(locked(query, dialect_of(session)))}
-    return {key for key, revision in planned.items() if current.get(key) != revision}
+    away = planned.keys() - current.keys()
+    busy = set(session.scalars(select(cls.id).where(cls.id.in_(away)))) if away else set()
+    return {key for key, revision in planned.items() if current.get(key) != revision} - busy, busy
 
 
 def _create(

@@ -129,6 +129,17 @@ class Memory:
             self._active = self._covers_all = False
             self.next_check = 0.0
 
+    def postpone(self, target: Target, trigger: str, seconds: float) -> None:
+        """End the job, and keep a target for the request that comes after so many seconds."""
+        with self._lock:
+            self._wanted[target] = trigger
+            self._active = self._covers_all = False
+            self.next_check = min(self.next_check, monotonic() + seconds)
+
+    def look_again_by(self, seconds: float) -> None:
+        """Look again after so many seconds at the latest."""
+        self.next_check = min(self.next_check, monotonic() + seconds)
+
     def look_again_in(self, seconds: float) -> None:
         """Set the time of the next look."""
         self.next_check = monotonic() + max(0.0, seconds)

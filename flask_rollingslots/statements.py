@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Insert, Select, insert, text
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import mysql, postgresql, sqlite
 from sqlalchemy.pool import SingletonThreadPool, StaticPool
 
 if TYPE_CHECKING:
@@ -60,6 +60,17 @@ def insert_if_absent(table: Table, dialect: str) -> Insert:
     return statement.execution_options(preserve_rowcount=True)
 
 
+def insert_or_lock(table: Table, dialect: str) -> Insert:
+    """Return an INSERT of one row that leaves an existing row as it is, for a transaction that changes it next.
+
+    MariaDB's INSERT IGNORE would share-lock the row it met: two transactions that go on to update it would then
+    wait for each other.
+    """
+    if dialect in ("mysql", "mariadb"):
+        return mysql.insert(table).on_duplicate_key_update(id=table.c.id)
+    return insert_if_absent(table, dialect)
+
+
 def newest(select: Select[Any], dialect: str) -> Select[Any]:
     """Let a SELECT see what other transactions committed meanwhile.
 
@@ -69,5 +80,5 @@ def newest(select: Select[Any], dialect: str) -> Select[Any]:
 
 
 def locked(select: Select[Any], dialect: str) -> Select[Any]:
-    """Keep the selected rows from changing until the end of the transaction."""
-    return select if dialect == "sqlite" else select.with_for_update(read=True)
+    """Keep the selected rows from changing until the end of the transaction; rows that others hold are left out."""
+    return select if dialect == "sqlite" else select.with_for_update(read=True, skip_locked=True)

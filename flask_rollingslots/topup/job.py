@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 from flask_rollingslots import gate, signals
-from flask_rollingslots.errors import LeaseLost
+from flask_rollingslots.errors import LeaseLost, TopUpBusy
 from flask_rollingslots.executors import Executor, reset_after_fork
 
 from .request import FillRequest
@@ -68,11 +68,12 @@ class TopUp:
             return
         if self.clock().timestamp() >= self._day_ends:
             # The monotonic clock does not see a day that begins while the machine sleeps.
-            self._day_ends, self.memory.next_check = float("inf"), 0.0
-            self.notice()
+            self._day_ends = float("inf")
+            if self.memory.want(None, "request"):
+                self._submit_outside_the_view()
         for template_id in template_ids:
             if self.memory.claim_template(template_id, "view", self.settings.check_interval):
-                self._submit()
+                self._submit_outside_the_view()
 
     def hole(self, template_ids: Iterable[int]) -> None:
         """Start a top-up of templates that were just seen to lack slots in their window."""
@@ -81,17 +82,25 @@ class TopUp:
         lacking = list(template_ids)
         for target in lacking if len(lacking) <= _MANY_HOLES else [None]:
             if self.memory.claim_template(target, "hole", _HOLE_SECONDS):
-                self._submit()
+                self._submit_outside_the_view()
 
     def changed(self, template_ids: Iterable[int]) -> None:
         """Start a top-up of templates that were added or edited, after their commit."""
         if not self.is_automatic:
             return
         starts = [self.memory.want(template_id, "edit") for template_id in sorted(template_ids)]
-        if any(starts) and self.executor.background:
+        if any(starts):
+            self._submit_outside_the_view()
+
+    def _submit_outside_the_view(self) -> None:
+        """Start the job, or leave it to the next request where it would run in the middle of this one.
+
+        A view may hold locks in the app's own transaction: a job inside it would wait for itself.
+        """
+        if self.executor.background:
             self._submit()
-        elif any(starts):
-            self.memory.give_up()  # the request that committed must not wait: the next one does the work
+        else:
+            self.memory.give_up()
 
     def _submit(self) -> None:
         if not self.executor.submit(self.job):
@@ -117,7 +126,10 @@ class TopUp:
                 self.memory.give_up()
                 return
             except LeaseLost:
-                self.memory.look_again_in(self.settings.lease_seconds)
+                self.memory.look_again_by(self.settings.lease_seconds)
+            except TopUpBusy:
+                self.memory.postpone(target, trigger, self.settings.lease_seconds)
+                return
             except Exception as error:
                 self._back_off(error)
             if stopping.is_set():
@@ -197,7 +209,10 @@ class TopUp:
     def _one(self, template_id: int, trigger: str, must_stop: Callable[[], bool]) -> tuple[float, bool]:
         waits = trigger == "edit"
         lease = self.runner.wait_for_lease(self.executor.stopping) if waits else self.runner.acquire()
+        if lease is None and waits:
+            raise TopUpBusy
         if lease is None:
+            self.memory.look_again_by(self.runner.holder_rest())
             return 0.0, False
         report = self.runner.run(lease, FillRequest(trigger, template_id=template_id), must_stop)
         return float(self.settings.check_interval), not any(t.error for t in report.templates.values())

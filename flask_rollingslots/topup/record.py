@@ -63,6 +63,14 @@ class Recorder:
         )
         self.run_id = result.inserted_primary_key[0]  # type: ignore[attr-defined]
 
+    def snapshot(self) -> tuple[int | None, int]:
+        """Return what ``restore`` needs if the transaction does not commit."""
+        return self.run_id, self.done
+
+    def restore(self, snapshot: tuple[int | None, int]) -> None:
+        """Forget what a transaction wrote that was rolled back."""
+        self.run_id, self.done = snapshot
+
     def advance(self, rows: int) -> None:
         """Move the progress on."""
         self.done += rows

@@ -98,12 +98,15 @@ class FillRequest:
     def specs(self, session: Session, models: Models) -> list[TemplateSpec]:
         """Return the active templates that are asked for.
 
-        :raises TemplateNotFound: if there is no such template or group at all.
+        :raises TemplateNotFound: if a person asks for a template or group that does not exist. One that was deleted
+            before its top-up began is nothing to do.
         """
         cls = models.Template
         conditions = []
         if self.template_id is not None:
             series = session.scalar(select(cls.series_id).where(cls.id == self.template_id))
+            if series is None and self.trigger != "manual":
+                return []
             if series is None:
                 raise TemplateNotFound(f"template {self.template_id}: there is no such template")
             conditions.append(cls.series_id == series)

@@ -57,12 +57,15 @@ class Filler:
     clock: Callable[[], datetime]
     request: FillRequest
     lease: Lease | None
-    must_stop: Callable[[], bool] = lambda: False
+    must_stop: Callable[[], bool]
     joins: bool = False
     recorder: Recorder = field(init=False)
     report: Report = field(init=False)
     _chunks: Chunker = field(init=False)
     _stale: set[int] = field(default_factory=set)
+    _wrote: bool = False
+    #: Templates that somebody was editing all the time: left out, to be looked at again soon.
+    busy: set[int] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.now, self._began = self.clock(), monotonic()
@@ -159,9 +162,11 @@ class Filler:
 
     def _write_isolated(self, chunk: Chunk) -> None:
         """Write a chunk; if the database refuses it, template by template, so that one cannot stop the others."""
+        before = self.recorder.snapshot()
         try:
             self._write(chunk)
         except (DBAPIError, StatementError) as error:
+            self.recorder.restore(before)
             if self.joins or isinstance(error, OperationalError):
                 raise
             self.session.rollback()
@@ -174,6 +179,8 @@ class Filler:
                 self._write_isolated(chunk.without(set(chunk.specs) - {spec_id}))
 
     def _write(self, chunk: Chunk) -> None:
+        if self._wrote and self.must_stop():
+            raise Interrupted
         began = monotonic()
         if not self.joins:
             begin_write(self.session)
@@ -185,12 +192,11 @@ class Filler:
         self.recorder.advance(len(chunk))
         if not self.joins:
             self.session.commit()
+        self._wrote = True
         self._note(written)
         self._adapt(len(chunk), monotonic() - began)
         if self.request.progress is not None:
             self.request.progress(self.recorder.done, self.recorder.total)
-        if self.must_stop():
-            raise Interrupted
 
     def _adapt(self, rows: int, seconds: float) -> None:
         """Size the next chunks so that each takes about 100 ms."""
@@ -199,6 +205,7 @@ class Filler:
 
     def _note(self, written: Written) -> None:
         self._stale |= written.stale
+        self.busy |= written.busy
         for name in ("created", "updated", "removed"):
             for template_id, number in getattr(written, name).items():
                 tally = self.report.templates[template_id]

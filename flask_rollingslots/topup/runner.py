@@ -166,7 +166,7 @@ class Runner:
                 filler.revise(specs)
         except BaseException as error:
             if lease is not None:
-                self._end_row(session, filler, error)
+                self._end_row(session, filler, specs, error)
             raise
         report = filler.finish(specs)
         if not request.dry_run:
@@ -186,7 +186,7 @@ class Runner:
         report.run_id = filler.recorder.run_id
         if lease is not None and errors:
             lease.fail(session, now, "; ".join(errors))
-        elif lease is not None and request.is_everything:
+        elif lease is not None and request.is_everything and not filler.busy:
             since = gate.read_state(session, self.models, lease.name).confirmed_ms
             report.opened, report.closed = count_edges(session, self.models, since, now)
             zones = {spec.timezone for spec in specs} | {self.settings.timezone}
@@ -194,16 +194,18 @@ class Runner:
         elif lease is not None:
             lease.renew(session, now)  # the fence holds for the run row too
             lease.release(session)
-        status = RunStatus.FAILED if errors else RunStatus.CONFIRMED
-        filler.recorder.end(status, report, now, "; ".join(errors) or None)
+        filler.recorder.end(_status(filler), report, now, "; ".join(errors) or None)
         if lease is not None:
             session.commit()
 
-    def _end_row(self, session: Session, filler: Filler, error: BaseException) -> None:
+    def _end_row(
+        self, session: Session, filler: Filler, specs: list[TemplateSpec], error: BaseException
+    ) -> None:
         _abandon(session, error)
         calm = isinstance(error, _CALM) or not isinstance(error, Exception)
         status, text = (RunStatus.INTERRUPTED, None) if calm else (RunStatus.FAILED, _sentence(error))
-        self._write_calmly(session, lambda: filler.recorder.end(status, None, self.clock(), text))
+        report = filler.finish(specs)
+        self._write_calmly(session, lambda: filler.recorder.end(status, report, self.clock(), text))
 
     def _close(self, session: Session, lease: gate.Lease, error: BaseException) -> None:
         if isinstance(error, LeaseLost):
@@ -238,6 +240,12 @@ class Runner:
             },
         )
         signals.topup_finished.send(self.app, report=report)
+
+
+def _status(filler: Filler) -> RunStatus:
+    if filler.errors:
+        return RunStatus.FAILED
+    return RunStatus.INTERRUPTED if filler.busy else RunStatus.CONFIRMED
 
 
 def _abandon(session: Session, error: BaseException) -> None:

@@ -152,7 +152,9 @@ def test_huge_counts_end_where_arithmetic_says(rrule: str, number: int, expected
         "FREQ=HOURLY;BYDAY=MO",
     ],
 )
-def test_a_far_window_asks_dateutil_no_more_than_a_near_one(rrule: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_far_window_asks_dateutil_no_more_than_a_near_one(
+    rrule: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The number of months looked at does not grow with the distance from DTSTART."""
     from flask_rollingslots.recurrence.days import DaySource
 

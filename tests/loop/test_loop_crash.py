@@ -1,0 +1,253 @@
+"""Claim, then confirm: crashes at every step, zombies, and no lease at all."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from forks import FINISHED, ended, forked, wait_forever
+from loop_site import DAY, WAIT, Clock, Pause, Site, week
+
+from flask_rollingslots import filling, gate
+from flask_rollingslots.topup import record, run, runner
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+CRASHED = 137
+TEMPLATES = 3
+CHUNK = 100
+#: After so many committed chunks of 100 rows.
+WHOLE_CHUNKS = {0, CHUNK, 2 * CHUNK, TEMPLATES * len(week())}
+
+
+def crash(*_args: Any, **_kwargs: Any) -> None:
+    """Die as by kill -9: nothing is cleaned up."""
+    os._exit(CRASHED)
+
+
+def second(original: Callable[..., Any], before: bool) -> Callable[..., Any]:
+    """Let the second call of a function be the end."""
+    calls: list[int] = []
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        calls.append(1)
+        if before and len(calls) == 2:
+            crash()
+        result = original(*args, **kwargs)
+        if len(calls) == 2:
+            crash()
+        return result
+
+    return call
+
+
+#: name -> (where, what, how it dies there, rows that must be stored then)
+POINTS: dict[str, tuple[Any, str, Callable[[Any], Any], set[int]]] = {
+    "after the lease": (runner.Runner, "run", lambda _: crash, {0}),
+    "before the first chunk": (run, "begin_write", lambda _: crash, {0}),
+    "after the fence": (record.Recorder, "start", lambda _: crash, {0}),
+    "mid-chunk": (filling, "_update", lambda _: crash, {0}),
+    "mid-chunk, the second": (run, "write_chunk", lambda f: second(f, before=False), {CHUNK}),
+    "before the second chunk": (run, "write_chunk", lambda f: second(f, before=True), {CHUNK}),
+    "after a commit": (run.Filler, "_note", lambda _: crash, {CHUNK}),
+    "before the confirmation": (runner.Runner, "_confirm", lambda _: crash, {max(WHOLE_CHUNKS)}),
+    "inside the confirmation": (record.Recorder, "end", lambda _: crash, {max(WHOLE_CHUNKS)}),
+    "after the confirmation": (runner.Runner, "_tell", lambda _: crash, {max(WHOLE_CHUNKS)}),
+}
+
+
+@pytest.fixture
+def _small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three chunks for three templates."""
+    monkeypatch.setattr(run, "_FIRST_CHUNK", CHUNK)
+
+
+@pytest.mark.faults
+@pytest.mark.usefixtures("_small_chunks")
+@pytest.mark.parametrize("point", POINTS)
+def test_crash_loses_nothing(
+    make: Callable[..., Site],
+    database_url: str,
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+    point: str,
+) -> None:
+    """A process killed at any step leaves whole chunks only, confirms nothing, and is replaced after its lease."""
+    where, name, dies, stored = POINTS[point]
+    make(database_url)
+
+    def first_process() -> None:
+        site = make(database_url, create=False, lease_seconds=1)
+        for number in range(TEMPLATES):
+            site.add_quietly(name=f"{number}")
+        monkeypatch.setattr(where, name, dies(getattr(where, name)))
+        site.get("/plain")
+        wait_forever()
+
+    assert ended(forked(first_process)) == CRASHED
+    site = make(database_url, create=False, lease_seconds=1)
+    assert len(site.starts()) in stored
+    confirmed = site.lease().confirmed_ms > 0
+    assert confirmed == (point == "after the confirmation")
+    assert site.visit()["starts"]  # at once: the page is whole whatever is stored
+    clock.pass_by(timedelta(seconds=1.1))
+    site.visit("/plain")
+    clock.pass_by(timedelta(seconds=1.1))
+    site.visit("/plain")
+    assert [site.starts(number + 1) for number in range(TEMPLATES)] == [week()] * TEMPLATES
+    assert site.lease().confirmed_ms > 0
+    assert site.lease().until_ms == 0
+    assert "running" not in {run.status for run in site.runs()}
+
+
+@pytest.mark.usefixtures("_small_chunks")
+def test_run_of_a_dead_process_is_closed(
+    make: Callable[..., Site], sqlite_url: str, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run row of a killed process is marked as interrupted by the one that completes the window."""
+    make(sqlite_url)
+
+    def first_process() -> None:
+        site = make(sqlite_url, create=False)
+        for number in range(TEMPLATES):
+            site.add_quietly(name=f"{number}")
+        monkeypatch.setattr(run.Filler, "_note", crash)
+        site.get("/plain")
+        wait_forever()
+
+    assert ended(forked(first_process)) == CRASHED
+    site = make(sqlite_url, create=False)
+    assert [run.status for run in site.runs()] == ["running"]
+    clock.pass_by(timedelta(seconds=31))
+    site.visit("/plain")
+    assert [(run.status, run.done) for run in site.runs()] == [
+        ("interrupted", CHUNK),
+        ("confirmed", max(WHOLE_CHUNKS) - CHUNK),
+    ]
+
+
+@pytest.mark.usefixtures("_small_chunks")
+@pytest.mark.parametrize("where", ["write", "confirm"])
+def test_zombie_is_fenced(
+    make: Callable[..., Site],
+    database_url: str,
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    where: str,
+) -> None:
+    """A holder that slept past its lease while another one finished writes nothing more and confirms nothing."""
+    caplog.set_level(logging.INFO, "flask_rollingslots")
+    zombie, successor = make(database_url), make(database_url)
+    for number in range(TEMPLATES):
+        zombie.add_quietly(name=f"{number}")
+    if where == "write":
+        pause = Pause(run.begin_write)
+        monkeypatch.setattr(run, "begin_write", pause)
+    else:
+        pause = Pause(runner.Runner._confirm)
+        monkeypatch.setattr(runner.Runner, "_confirm", lambda *args: pause(*args))
+    zombie.get("/plain")
+    assert pause.arrived.wait(WAIT)
+    clock.pass_by(timedelta(seconds=31))
+    successor.visit("/plain")
+    assert [successor.starts(number + 1) for number in range(TEMPLATES)] == [week()] * TEMPLATES
+    zombie.sql("DELETE FROM rolling_slot")  # whatever it still wrote would be seen
+    before = zombie.lease()
+    pause.go.set()
+    zombie.finish()
+    after = zombie.lease()
+    assert zombie.starts() == []
+    assert {c: getattr(after, c) for c in vars(after) if c[0] != "_"} == {
+        c: getattr(before, c) for c in vars(before) if c[0] != "_"
+    }
+    assert len([r for r in caplog.records if getattr(r, "action", "") == "topup_fenced"]) == 1
+    assert [r.message for r in caplog.records if r.levelno > logging.INFO] == []
+    assert [run.status for run in zombie.runs() if run.token != after.token] in ([], ["interrupted"])
+
+
+def test_two_processes_without_a_lease(
+    make: Callable[..., Site], database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two processes that both believe to hold the lease and plan the same window: each slot once, no deadlock."""
+    templates = 12
+    site = make(database_url)
+    for number in range(templates):
+        site.add_quietly(name=f"{number}")
+    both = multiprocessing.get_context("fork").Barrier(2)
+
+    def always(
+        _session: Any, models: Any, name: str, owner: str, seconds: int, _now: Any
+    ) -> gate.Lease | None:
+        return gate.Lease(models, name, owner, os.getpid(), seconds)
+
+    def process() -> None:
+        monkeypatch.setattr(gate.Lease, "acquire", staticmethod(always))
+        monkeypatch.setattr(gate.Lease, "_set", lambda *_args, **_values: None)
+        monkeypatch.setattr(run, "_FIRST_CHUNK", CHUNK)
+        monkeypatch.setattr(record.Recorder, "start", starts_once)
+        own = make(database_url, create=False)
+        meet, original = [both.wait], run.begin_write
+
+        def begin(session: Any) -> None:
+            if meet:
+                meet.pop()(WAIT)  # both have planned, nothing is written yet
+            original(session)
+
+        monkeypatch.setattr(run, "begin_write", begin)
+        with own.app.app_context():
+            report = own.slots.generate()
+        assert (report.existing, report.expected) == (0, templates * len(week()))
+        assert not [t.error for t in report.templates.values() if t.error]
+
+    original_start = record.Recorder.start
+
+    def starts_once(recorder: Any) -> None:
+        # The other one is not dead: do not close its run.
+        lease, recorder.lease = recorder.lease, None
+        original_start(recorder)
+        recorder.lease = lease
+
+    children = [forked(process) for _ in range(2)]
+    assert [ended(child) for child in children] == [FINISHED, FINISHED]
+    assert [site.starts(number + 1) for number in range(templates)] == [week()] * templates
+    runs = site.runs()
+    assert [run.status for run in runs] == ["confirmed", "confirmed"]
+    assert sum(run.created for run in runs) == templates * len(week())
+
+
+@pytest.mark.parametrize("busy", [False, True], ids=["idle", "while the parent tops up"])
+def test_child_after_a_fork_tops_up(
+    make: Callable[..., Site],
+    sqlite_url: str,
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+    busy: bool,
+) -> None:
+    """A process forked from one that has used its thread starts its own at the first request."""
+    site = make(sqlite_url)
+    site.add_quietly()
+    site.visit("/plain")
+    clock.pass_by(DAY)
+    pause = Pause(run.begin_write)
+    if busy:
+        monkeypatch.setattr(run, "begin_write", pause)
+        site.get("/plain")
+        assert pause.arrived.wait(WAIT)
+
+    def child() -> None:
+        with site.app.app_context():
+            site.db.engine.dispose(close=False)
+        clock.pass_by(timedelta(seconds=31))  # the parent's lease
+        site.visit("/plain")
+        assert site.starts() == week(days=8)
+
+    assert ended(forked(child)) == FINISHED
+    pause.go.set()
+    site.finish()
+    assert site.starts() == week(days=8)
