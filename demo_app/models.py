@@ -22,7 +22,9 @@ class BookingName(db.Model):
 
     __tablename__ = "demo_booking_name"
 
-    booking_id: Mapped[int] = mapped_column(ForeignKey("rolling_booking.id", ondelete="CASCADE"), primary_key=True)
+    booking_id: Mapped[int] = mapped_column(
+        ForeignKey("rolling_booking.id", ondelete="CASCADE"), primary_key=True
+    )
     name: Mapped[str] = mapped_column(String(80))
 
 

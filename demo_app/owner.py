@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 pages = Blueprint("owner", __name__, url_prefix="/owner")
 
 _PREVIEW = 5
+_RUNS = 20
 
 
 @dataclass(frozen=True)
@@ -113,12 +114,13 @@ def _find(template_id: int) -> TemplateMixin:
 
 
 def _progress(template: TemplateMixin) -> Progress:
-    """Return what the newest recorded top-up of a template says, or else how much of its week is stored."""
-    run = next(iter(slots.runs(template=template, limit=1)), None)
+    """Return what the newest recorded top-up of this template alone says, or else how much of its week is stored."""
+    runs = slots.runs(template=template, limit=_RUNS)
+    run = next((run for run in runs if run.template_id == template.id), None)
     if run is not None and run.status != RunStatus.INTERRUPTED:
         return Progress(run.status, run.done, run.total)
     days = template.window_days or current_app.config.get("ROLLINGSLOTS_WINDOW_DAYS", 7)
-    now = datetime.now(UTC)
+    now = datetime.now(UTC) + timedelta(microseconds=1)  # what begins right now is no longer written
     week = Window.rolling(now, days, ZoneInfo(template.timezone))
     found = slots.between(now, week.end, template=template)
     stored = sum(not slot.is_virtual for slot in found)

@@ -113,7 +113,11 @@ def _events(venue: Venue, today: date) -> Iterator[tuple[str, Fields, list[Field
     for event in venue.content["events"]:
         note = f"{event['caption']} {event['club']}. Music: {', '.join(event['music_genres'])}."
         own = {"capacity": event["guests"], "data": {"note": note, "unit": "places"}}
-        yield event["title"], own, _rules(event["recurring_config"], _moment(event["start_date"], today), venue)
+        yield (
+            event["title"],
+            own,
+            _rules(event["recurring_config"], _moment(event["start_date"], today), venue),
+        )
 
 
 def _jobs(venue: Venue, today: date) -> Iterator[tuple[str, Fields, list[Fields]]]:

@@ -74,7 +74,9 @@ def venue(slug: str) -> ResponseReturnValue:
         return redirect(url_for(".venue", slug=slug))
     templates = active_templates(slug)
     found = slots.between(week.start, week.end, group=slug)
-    return render_template("venue.html", venue=place, week=week, sections=make_sections(templates, found, week))
+    return render_template(
+        "venue.html", venue=place, week=week, sections=make_sections(templates, found, week)
+    )
 
 
 # -- one slot ------------------------------------------------------------------------------------------------
@@ -139,8 +141,10 @@ def book(key: str) -> ResponseReturnValue:
         return _refuse(key, int(party), error), 409
     except (IdempotencyConflict, InvalidRequest):
         db.session.rollback()
-        return _slot_page(slots.get(key), "This form was used before. Look at it once more, then send it."), 409
-    flash(_booked_words(booking) if is_new else "This form had been sent already; nothing was booked twice.")
+        return _slot_page(
+            slots.get(key), "This form was used before. Look at it once more, then send it."
+        ), 409
+    flash(_booked_words(booking) if is_new else "This form had been sent already; nothing was booked now.")
     return redirect(url_for(".bookings"))
 
 

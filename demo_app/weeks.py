@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from flask_rollingslots import SlotMixin, TemplateMixin
 
 DAYS = 7
-_LAST = date(9998, 12, 1)
+_LAST = date(9990, 12, 31)
 _OVER = {State.ENDED, State.COMPLETED, State.RUNNING}
 
 
@@ -120,7 +120,9 @@ class Section:
     next: datetime | None
 
 
-def make_sections(templates: Sequence[TemplateMixin], slots: Iterable[SlotMixin], week: Week) -> list[Section]:
+def make_sections(
+    templates: Sequence[TemplateMixin], slots: Iterable[SlotMixin], week: Week
+) -> list[Section]:
     """Return the grid of a week, offer by offer; templates of one name are one offer. Asks no database."""
     offers: dict[str, list[TemplateMixin]] = {}
     for template in templates:

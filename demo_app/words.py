@@ -37,11 +37,17 @@ _SENTENCES = {
     State.FULL: "All places are taken.",
 }
 ERRORS = {
-    400: ("That did not work", "The form was too old or incomplete. Go back, load the page again, send it once more."),
+    400: (
+        "That did not work",
+        "The form was too old or incomplete. Go back, load the page again, send it once more.",
+    ),
     404: ("Nothing here", "There is no such page, or no such date in the calendar."),
     405: ("That did not work", "This address does not take that kind of request."),
     413: ("Too much", "That was more than this site reads at once."),
-    500: ("Something broke", "The fault is on our side. Nothing was booked or changed. Try again in a moment."),
+    500: (
+        "Something broke",
+        "The fault is on our side. Nothing was booked or changed. Try again in a moment.",
+    ),
 }
 
 

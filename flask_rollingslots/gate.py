@@ -211,6 +211,15 @@ def read_state(session: Session, models: Models, name: str) -> LeaseState:
     return LeaseState._make(row) if row is not None else _NO_STATE
 
 
+def make_row(session: Session, models: Models, name: str) -> bool:
+    """Make the state row if there is none yet; return whether this transaction made it."""
+    if session.scalar(select(models.Lease.name).where(models.Lease.name == name)) is not None:
+        return False
+    table = table_of(models.Lease)
+    session.execute(insert_if_absent(table, dialect_of(session)), [{"name": name}])
+    return True
+
+
 @dataclass(frozen=True, slots=True)
 class Lease:
     """A lease that was won.
@@ -233,7 +242,6 @@ class Lease:
         An expiry further ahead than twice the lease was written by a clock that jumped: it counts as past.
         """
         table, moment, span = table_of(models.Lease), to_ms(now), seconds * 1000
-        session.execute(insert_if_absent(table, dialect_of(session)), [{"name": name}])
         free = or_(table.c.until_ms <= moment, table.c.until_ms > moment + 2 * span)
         won = session.execute(
             update(table)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import gate, planning
 from .models import load_specs, load_stored
+from .statements import sentence
 from .values import Health
 
 if TYPE_CHECKING:
@@ -133,7 +134,7 @@ def _coverage(
     try:
         plan = planning.plan(spec, window, stored, now)
     except Exception as error:  # a poisoned template is what this report is for
-        result.error = f"{type(error).__name__}: {error}"
+        result.error = sentence(error)
         return result
     result.promised, result.stored = plan.expected, plan.existing
     result.missing = sum(1 for slot in plan.create if covered is not None and slot.starts_at < covered)

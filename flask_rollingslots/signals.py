@@ -6,8 +6,12 @@ caller's transaction, before its commit.
 
 from __future__ import annotations
 
-from blinker import Namespace
+import logging
+from typing import Any
 
+from blinker import NamedSignal, Namespace
+
+log = logging.getLogger("flask_rollingslots")
 _signals = Namespace()
 
 #: A top-up won the lease and begins. Arguments: ``run_id``.
@@ -24,3 +28,11 @@ booking_released = _signals.signal("booking-released")
 slot_cancelled = _signals.signal("slot-cancelled")
 #: A cancelled or deleted slot was restored. Arguments: ``slot``.
 slot_restored = _signals.signal("slot-restored")
+
+
+def announce(signal: NamedSignal, sender: Any, **facts: Any) -> None:
+    """Send a signal of a top-up; a receiver that fails is logged and cannot turn the top-up into a failure."""
+    try:
+        signal.send(sender, **facts)
+    except Exception:  # receivers are the app's code
+        log.exception("a receiver of %s failed", signal.name)

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Insert, Select, insert, text
 from sqlalchemy.dialects import mysql, postgresql, sqlite
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import SingletonThreadPool, StaticPool
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from sqlalchemy import Engine, Table
     from sqlalchemy.orm import Session
+
+
+#: PostgreSQL: deadlock, serialisation failure, lock not available. MariaDB: deadlock, lock wait time-out.
+_LOST_RACES = {"40P01", "40001", "55P03", 1213, 1205}
+
+
+_MARIADB = ("mysql", "mariadb")
+_MARIADB_LIMITS = {"innodb_lock_wait_timeout": 2, "idle_write_transaction_timeout": 10}
 
 
 def dialect_of(session: Session) -> str:
@@ -23,19 +35,47 @@ def is_shared(engine: Engine | Connection) -> bool:
     return isinstance(engine, Connection) or isinstance(engine.pool, StaticPool | SingletonThreadPool)
 
 
-def begin_write(session: Session) -> None:
-    """Begin a short write transaction of our own; the first statement of its session.
+@contextmanager
+def own_transaction(session: Session) -> Iterator[None]:
+    """Run a short write transaction of our own, as the session's next one: commit at the end, or roll back.
 
-    SQLite: takes the write lock at once, for a transaction that reads first and writes later is refused
-    without waiting. PostgreSQL: bounds every wait, and lets the server end the transaction of a stopped process.
+    SQLite: the write lock is taken at once, for a transaction that reads first and writes later is refused without
+    waiting. PostgreSQL and MariaDB: every wait is bounded, and the server ends the transaction of a process that was
+    stopped; the settings hold for this transaction only.
     """
+    dialect = _begin(session)
+    try:
+        yield
+        session.commit()
+    except BaseException:
+        session.rollback()
+        raise
+    finally:
+        if dialect in _MARIADB:
+            _restore_mariadb(session)
+
+
+def _begin(session: Session) -> str:
     connection = session.connection()
-    if connection.dialect.name == "sqlite":
+    dialect = connection.dialect.name
+    if dialect == "sqlite":
         if not connection.connection.dbapi_connection.in_transaction:  # type: ignore[union-attr]
             connection.exec_driver_sql("BEGIN IMMEDIATE")
-    elif connection.dialect.name == "postgresql":
+    elif dialect == "postgresql":
         connection.execute(text("SET LOCAL lock_timeout = '2s'"))
         connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = '10s'"))
+    elif dialect in _MARIADB:
+        for name, seconds in _MARIADB_LIMITS.items():
+            connection.execute(text(f"SET @rolling_{name} = @@SESSION.{name}, SESSION {name} = {seconds}"))
+    return dialect
+
+
+def _restore_mariadb(session: Session) -> None:
+    # MariaDB has no SET LOCAL. A connection that broke needs no settings any more.
+    with suppress(SQLAlchemyError):
+        for name in _MARIADB_LIMITS:
+            session.execute(text(f"SET SESSION {name} = @rolling_{name}"))
+        session.rollback()
 
 
 def has_uncommitted_writes(session: Session) -> bool:
@@ -66,7 +106,7 @@ def insert_or_lock(table: Table, dialect: str) -> Insert:
     MariaDB's INSERT IGNORE would share-lock the row it met: two transactions that go on to update it would then
     wait for each other.
     """
-    if dialect in ("mysql", "mariadb"):
+    if dialect in _MARIADB:
         return mysql.insert(table).on_duplicate_key_update(id=table.c.id)
     return insert_if_absent(table, dialect)
 
@@ -76,9 +116,26 @@ def newest(select: Select[Any], dialect: str) -> Select[Any]:
 
     MariaDB reads from the transaction's snapshot, in which a row that our own INSERT just met may be missing.
     """
-    return select.with_for_update() if dialect in ("mysql", "mariadb") else select
+    return select.with_for_update() if dialect in _MARIADB else select
 
 
 def locked(select: Select[Any], dialect: str) -> Select[Any]:
     """Keep the selected rows from changing until the end of the transaction; rows that others hold are left out."""
     return select if dialect == "sqlite" else select.with_for_update(read=True, skip_locked=True)
+
+
+def is_lost_race(error: Exception) -> bool:
+    """Whether the database ended a transaction only because another one was in the way: worth running again."""
+    cause = getattr(error, "orig", None)
+    if getattr(cause, "sqlstate", None) in _LOST_RACES:
+        return True
+    number = cause.args[0] if cause is not None and cause.args else None
+    return number in _LOST_RACES or "database is locked" in str(number)
+
+
+def sentence(error: BaseException) -> str:
+    """Return what went wrong in one line, without the statement and its values: they hold the app's data."""
+    cause = getattr(error, "orig", None) or error
+    text = str(cause.args[-1] if isinstance(cause.args, tuple) and cause.args else cause)
+    first_line = text.strip().splitlines()[0] if text.strip() else ""
+    return f"{type(cause).__name__}: {first_line}"[:500]

@@ -12,7 +12,7 @@ from sqlalchemy.orm import object_session
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from .errors import ConfigError
-from .statements import begin_write
+from .statements import own_transaction
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -80,12 +80,11 @@ def create_tables(app: Flask, db: Any, models: Models, wal: bool = False) -> lis
                 "PRAGMA journal_mode=WAL"
             )
             session.rollback()
-        begin_write(session)
-        for table in models.tables:
-            session.execute(CreateTable(table, if_not_exists=True))
-            for index in sorted(table.indexes, key=lambda index: str(index.name)):
-                session.execute(CreateIndex(index, if_not_exists=True))
-        session.commit()
+        with own_transaction(session):
+            for table in models.tables:
+                session.execute(CreateTable(table, if_not_exists=True))
+                for index in sorted(table.indexes, key=lambda index: str(index.name)):
+                    session.execute(CreateIndex(index, if_not_exists=True))
         bind.dispose()  # a connection that is open now must not be shared by processes that fork later
     return [table.name for table in models.tables]
 

@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 from flask_rollingslots import gate, signals
 from flask_rollingslots.errors import LeaseLost, TopUpBusy
 from flask_rollingslots.executors import Executor, reset_after_fork
+from flask_rollingslots.statements import sentence
 
 from .request import FillRequest
 from .run import Interrupted
@@ -116,25 +117,34 @@ class TopUp:
             return spent() or stopping.is_set()
 
         while (taken := self.memory.take()) is not None:
-            target, trigger = taken
             try:
-                with self.runner.app.app_context():
-                    if self._attempt(target, trigger, must_stop):
-                        self._failures = 0
-            except Interrupted:
-                self.memory.want(target, trigger)
-                self.memory.give_up()
+                goes_on = self._serve(*taken, must_stop)
+            except BaseException:  # such as a time-out of gevent, or the end of a worker in an inline request
+                self.memory.postpone(*taken, 0.0)
+                raise
+            if not goes_on:
                 return
-            except LeaseLost:
-                self.memory.look_again_by(self.settings.lease_seconds)
-            except TopUpBusy:
-                self.memory.postpone(target, trigger, self.settings.lease_seconds)
-                return
-            except Exception as error:
-                self._back_off(error)
-            if stopping.is_set():
-                self.memory.give_up()
-                return
+
+    def _serve(self, target: gate.Target, trigger: str, must_stop: Callable[[], bool]) -> bool:
+        """Do one thing that was asked for; return whether the job may go on."""
+        try:
+            with self.runner.app.app_context():
+                if self._attempt(target, trigger, must_stop):
+                    self._failures = 0
+        except Interrupted:
+            self.memory.postpone(target, trigger, 0.0)
+            return False
+        except TopUpBusy:
+            self.memory.postpone(target, trigger, self.settings.lease_seconds)
+            return False
+        except LeaseLost:
+            self.memory.look_again_by(self.settings.lease_seconds)
+        except Exception as error:
+            self._back_off(error)
+        if self.executor.stopping.is_set():
+            self.memory.give_up()
+            return False
+        return True
 
     def _back_off(self, error: Exception) -> None:
         """Put off the next look; only the first of several failures is logged as an error."""
@@ -143,13 +153,12 @@ class TopUp:
         self.memory.look_again_in(wait)
         log.log(
             logging.ERROR if self._failures == 1 else logging.DEBUG,
-            "top-up failed, next try in %.0f s: %s: %s",
+            "top-up failed, next try in %.0f s: %s",
             wait,
-            type(error).__name__,
-            error,
+            sentence(error),
             extra={"action": "topup_failed", "failures": self._failures},
         )
-        signals.topup_failed.send(self.runner.app, error=error)
+        signals.announce(signals.topup_failed, self.runner.app, error=error)
 
     def _attempt(self, target: gate.Target, trigger: str, must_stop: Callable[[], bool]) -> bool:
         """Ask the gate, and fill if it is open; return whether everything is known to be complete."""
@@ -182,9 +191,9 @@ class TopUp:
         :param knows_better: holes were seen, whatever the state row says.
         """
         state = self.runner.read_state()
-        waiting = (state.next_try_ms - gate.to_ms(self.clock())) / 1000
+        waiting = self._waiting(state)
         rest = 0.0 if knows_better else self._complete_for(state)
-        if rest <= 0 < waiting <= gate.BACKOFF_LIMIT:  # further ahead: written by a clock that jumped
+        if rest <= 0 < waiting:
             return waiting, False
         if rest <= 0:
             lease = self.runner.acquire()
@@ -195,6 +204,13 @@ class TopUp:
             rest = self._complete_for(state)
         self._day_ends = state.complete_until_ms / 1000
         return max(rest, 1.0), rest > 0
+
+    def _waiting(self, state: gate.LeaseState) -> float:
+        """Return the seconds until a failed top-up may be tried again."""
+        rest = (state.next_try_ms - gate.to_ms(self.clock())) / 1000
+        return (
+            rest if 0 < rest <= gate.BACKOFF_LIMIT else 0.0
+        )  # further ahead: written by a clock that jumped
 
     def _complete_for(self, state: gate.LeaseState) -> float:
         """Return for how many seconds the state row says that everything is complete; 0 or less: it is not."""
@@ -208,6 +224,8 @@ class TopUp:
 
     def _one(self, template_id: int, trigger: str, must_stop: Callable[[], bool]) -> tuple[float, bool]:
         waits = trigger == "edit"
+        if not waits and self._waiting(self.runner.read_state()) > 0:
+            return 0.0, False
         lease = self.runner.wait_for_lease(self.executor.stopping) if waits else self.runner.acquire()
         if lease is None and waits:
             raise TopUpBusy

@@ -42,13 +42,10 @@ class Recorder:
         self.total = max(self._planned, round(self._planned / share))
 
     def start(self) -> None:
-        """Write the row, once. Runs of a holder that never came back are closed on the way."""
+        """Write the row, once."""
         if self.run_id is not None:
             return
         table = table_of(self.models.Run)
-        if self.lease is not None:
-            dead = (table.c.status == RunStatus.RUNNING.value, table.c.token < self.lease.token)
-            self.session.execute(update(table).where(*dead).values(status=RunStatus.INTERRUPTED.value))
         result = self.session.execute(
             insert(table).values(
                 template_id=self.request.template_id,
@@ -62,6 +59,13 @@ class Recorder:
             )
         )
         self.run_id = result.inserted_primary_key[0]  # type: ignore[attr-defined]
+
+    def close_dead_runs(self) -> None:
+        """Close the runs of holders that never came back."""
+        if self.lease is not None:
+            table = table_of(self.models.Run)
+            dead = (table.c.status == RunStatus.RUNNING.value, table.c.token < self.lease.token)
+            self.session.execute(update(table).where(*dead).values(status=RunStatus.INTERRUPTED.value))
 
     def snapshot(self) -> tuple[int | None, int]:
         """Return what ``restore`` needs if the transaction does not commit."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -12,7 +13,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError, StatementError
 from flask_rollingslots import planning
 from flask_rollingslots.filling import Chunk, Chunker, Written, write_chunk
 from flask_rollingslots.models import load_later, load_specs, load_stored
-from flask_rollingslots.statements import begin_write
+from flask_rollingslots.statements import is_lost_race, own_transaction, sentence
 from flask_rollingslots.values import Report, Tally, TemplateSpec, Window
 
 from .record import Recorder
@@ -35,6 +36,7 @@ _UNITS_AT_ONCE = 200
 _FIRST_CHUNK, _SMALLEST_CHUNK, _LARGEST_CHUNK = 500, 100, 5000
 _CHUNK_SECONDS = 0.1
 _REPLANS = 5
+_RACES = 3
 
 Unit = tuple[TemplateSpec, Window]
 
@@ -140,8 +142,8 @@ class Filler:
             backfill = self.request.backfills(self.now)
             plan = planning.plan(spec, window, stored, self.now, backfill=backfill)
         except Exception as error:  # one poisoned template must not stop the others
-            log.warning("template %s (%s) left out: %s", spec.id, spec.name, error)
-            tally.error = f"{type(error).__name__}: {error}"
+            tally.error = sentence(error)
+            log.warning("template %s (%s) left out: %s", spec.id, spec.name, tally.error)
             return None
         self._count(tally, plan)
         return plan
@@ -162,36 +164,42 @@ class Filler:
 
     def _write_isolated(self, chunk: Chunk) -> None:
         """Write a chunk; if the database refuses it, template by template, so that one cannot stop the others."""
-        before = self.recorder.snapshot()
         try:
-            self._write(chunk)
+            self._write_patiently(chunk)
         except (DBAPIError, StatementError) as error:
-            self.recorder.restore(before)
             if self.joins or isinstance(error, OperationalError):
                 raise
-            self.session.rollback()
             if len(chunk.specs) == 1:
                 (spec,) = chunk.specs.values()
-                log.warning("template %s (%s) left out: %s", spec.id, spec.name, error)
-                self._tally(spec).error = f"{type(error).__name__}: {error}"[:500]
+                self._tally(spec).error = sentence(error)
+                log.warning("template %s (%s) left out: %s", spec.id, spec.name, sentence(error))
                 return
             for spec_id in chunk.specs:
                 self._write_isolated(chunk.without(set(chunk.specs) - {spec_id}))
+
+    def _write_patiently(self, chunk: Chunk) -> None:
+        """Write a chunk; a race that the database ended is run again, a few times."""
+        for tries_left in reversed(range(_RACES)):
+            before = self.recorder.snapshot()
+            try:
+                return self._write(chunk)
+            except (DBAPIError, StatementError) as error:
+                self.recorder.restore(before)
+                if not (tries_left and not self.joins and is_lost_race(error)):
+                    raise
+                log.debug("chunk written again after a lost race: %s", sentence(error))
 
     def _write(self, chunk: Chunk) -> None:
         if self._wrote and self.must_stop():
             raise Interrupted
         began = monotonic()
-        if not self.joins:
-            begin_write(self.session)
-        now = self.clock()
-        if self.lease is not None:
-            self.lease.renew(self.session, now)
-        self.recorder.start()
-        written = write_chunk(self.session, self.models, chunk, now, self.recorder.run_id)
-        self.recorder.advance(len(chunk))
-        if not self.joins:
-            self.session.commit()
+        with nullcontext() if self.joins else own_transaction(self.session):
+            now = self.clock()
+            if self.lease is not None:
+                self.lease.renew(self.session, now)
+            self.recorder.start()
+            written = write_chunk(self.session, self.models, chunk, now, self.recorder.run_id)
+            self.recorder.advance(len(chunk))
         self._wrote = True
         self._note(written)
         self._adapt(len(chunk), monotonic() - began)
@@ -212,10 +220,13 @@ class Filler:
                 setattr(tally, name, getattr(tally, name) + number)
 
     def finish(self, specs: Iterable[TemplateSpec]) -> Report:
-        """Sum up; the report is complete afterwards."""
+        """Sum up what was done so far; may be called again."""
         report = self.report
         groups = {spec.id: spec.group for spec in specs}
         names = ("created", "existing", "updated", "removed", "kept_booked", "expected")
+        report.groups = {}
+        for name in names:
+            setattr(report, name, 0)
         for template_id, tally in report.templates.items():
             group = groups.get(template_id)
             sums: list[Report | Tally] = [report]

@@ -16,7 +16,13 @@ from typing import TYPE_CHECKING, Any
 from flask_rollingslots import gate, planning, signals
 from flask_rollingslots.errors import LeaseLost, TopUpBusy, UncommittedChanges
 from flask_rollingslots.models import fingerprint, table_of
-from flask_rollingslots.statements import begin_write, dialect_of, has_uncommitted_writes, is_shared
+from flask_rollingslots.statements import (
+    dialect_of,
+    has_uncommitted_writes,
+    is_shared,
+    own_transaction,
+    sentence,
+)
 from flask_rollingslots.values import Report, RunStatus, TemplateSpec
 
 from .record import count_edges
@@ -89,15 +95,24 @@ class Runner:
 
     def acquire(self) -> gate.Lease | None:
         """Try to take the lease, once."""
-        session = self.session()
-        begin_write(session)
-        lease = gate.Lease.acquire(
-            session, self.models, self.settings.name, self.owner, self.settings.lease_seconds, self.clock()
-        )
-        session.commit()
+        lease = self._acquire()
+        if lease is None:
+            # The row is made in a transaction of its own: MariaDB's INSERT IGNORE and the UPDATE that follows would
+            # make two processes wait for each other.
+            session = self.session()
+            with own_transaction(session):
+                is_new = gate.make_row(session, self.models, self.settings.name)
+            lease = self._acquire() if is_new else None
         if lease is None:
             log.debug("another top-up is under way")
         return lease
+
+    def _acquire(self) -> gate.Lease | None:
+        session, settings = self.session(), self.settings
+        with own_transaction(session):
+            return gate.Lease.acquire(
+                session, self.models, settings.name, self.owner, settings.lease_seconds, self.clock()
+            )
 
     def holder_rest(self) -> float:
         """Return the seconds that the lease of another holder still has; at least 0.1."""
@@ -159,18 +174,19 @@ class Runner:
         mark = self.fingerprint()
         specs = request.specs(session, self.models)
         filler = Filler(session, self.models, self.settings, self.clock, request, lease, must_stop, joins)
-        signals.topup_started.send(self.app, trigger=request.trigger)
+        signals.announce(signals.topup_started, self.app, trigger=request.trigger)
         try:
             filler.fill(specs)
             if request.trigger == "edit":
                 filler.revise(specs)
+            report = filler.finish(specs)
+            if not request.dry_run:
+                self._confirm(session, lease, filler, specs, mark)
         except BaseException as error:
             if lease is not None:
                 self._end_row(session, filler, specs, error)
             raise
-        report = filler.finish(specs)
         if not request.dry_run:
-            self._confirm(session, lease, filler, specs, mark)
             self._tell(report, request, filler.errors)
         return report
 
@@ -178,32 +194,42 @@ class Runner:
         self, session: Session, lease: gate.Lease | None, filler: Filler, specs: list[TemplateSpec], mark: str
     ) -> None:
         """Write down that it is done: the run row and the state, in one transaction after all others."""
-        report, request, errors, now = filler.report, filler.request, filler.errors, self.clock()
-        if lease is not None:
-            begin_write(session)
-        if request.trigger in ("manual", "edit"):
-            filler.recorder.start()
-        report.run_id = filler.recorder.run_id
-        if lease is not None and errors:
-            lease.fail(session, now, "; ".join(errors))
-        elif lease is not None and request.is_everything and not filler.busy:
-            since = gate.read_state(session, self.models, lease.name).confirmed_ms
-            report.opened, report.closed = count_edges(session, self.models, since, now)
-            zones = {spec.timezone for spec in specs} | {self.settings.timezone}
-            lease.confirm(session, filler.now, planning.next_midnight(zones, filler.now), mark)
-        elif lease is not None:
-            lease.renew(session, now)  # the fence holds for the run row too
-            lease.release(session)
-        filler.recorder.end(_status(filler), report, now, "; ".join(errors) or None)
-        if lease is not None:
-            session.commit()
+        if lease is None:  # the app's own transaction
+            self._close_row(filler)
+            return
+        with own_transaction(session):
+            filler.recorder.close_dead_runs()
+            if filler.errors:
+                lease.fail(session, self.clock(), "; ".join(filler.errors))
+            elif filler.request.is_everything and not filler.busy:
+                self._confirm_everything(session, lease, filler, specs, mark)
+            else:
+                lease.renew(session, self.clock())  # the fence holds for the run row too
+                lease.release(session)
+            self._close_row(filler)
+
+    def _confirm_everything(
+        self, session: Session, lease: gate.Lease, filler: Filler, specs: list[TemplateSpec], mark: str
+    ) -> None:
+        report, now = filler.report, self.clock()
+        since = gate.read_state(session, self.models, lease.name).confirmed_ms
+        report.opened, report.closed = count_edges(session, self.models, since, now)
+        zones = {spec.timezone for spec in specs} | {self.settings.timezone}
+        lease.confirm(session, filler.now, planning.next_midnight(zones, filler.now), mark)
+
+    def _close_row(self, filler: Filler) -> None:
+        recorder = filler.recorder
+        if filler.request.trigger in ("manual", "edit"):
+            recorder.start()
+        filler.report.run_id = recorder.run_id
+        recorder.end(_status(filler), filler.report, self.clock(), "; ".join(filler.errors) or None)
 
     def _end_row(
         self, session: Session, filler: Filler, specs: list[TemplateSpec], error: BaseException
     ) -> None:
         _abandon(session, error)
         calm = isinstance(error, _CALM) or not isinstance(error, Exception)
-        status, text = (RunStatus.INTERRUPTED, None) if calm else (RunStatus.FAILED, _sentence(error))
+        status, text = (RunStatus.INTERRUPTED, None) if calm else (RunStatus.FAILED, sentence(error))
         report = filler.finish(specs)
         self._write_calmly(session, lambda: filler.recorder.end(status, report, self.clock(), text))
 
@@ -211,19 +237,17 @@ class Runner:
         if isinstance(error, LeaseLost):
             log.info("top-up fenced: another one took over", extra={"action": "topup_fenced"})
         elif isinstance(error, Exception) and not isinstance(error, Interrupted):
-            self._write_calmly(session, lambda: lease.fail(session, self.clock(), _sentence(error)))
+            self._write_calmly(session, lambda: lease.fail(session, self.clock(), sentence(error)))
         else:
             self._write_calmly(session, lambda: lease.release(session))
 
     def _write_calmly(self, session: Session, write: Callable[[], object]) -> None:
         """Write in a transaction of its own, if the database lets us: lease and row also end by themselves."""
         try:
-            begin_write(session)
-            write()
-            session.commit()
+            with own_transaction(session):
+                write()
         except Exception as error:
-            session.rollback()
-            log.debug("not written down: %s", error)
+            log.debug("not written down: %s", sentence(error))
 
     def _tell(self, report: Report, request: FillRequest, errors: list[str]) -> None:
         counts = {name: getattr(report, name) for name in ("created", "updated", "removed", "existing")}
@@ -239,7 +263,7 @@ class Runner:
                 **{f"slots_{name}": number for name, number in counts.items()},
             },
         )
-        signals.topup_finished.send(self.app, report=report)
+        signals.announce(signals.topup_finished, self.app, report=report)
 
 
 def _status(filler: Filler) -> RunStatus:
@@ -259,7 +283,3 @@ def _abandon(session: Session, error: BaseException) -> None:
             session.connection().connection.rollback()
         session.invalidate()
     session.rollback()
-
-
-def _sentence(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}"

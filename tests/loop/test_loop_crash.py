@@ -5,12 +5,16 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
+import threading
+from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from forks import FINISHED, ended, forked, wait_forever
 from loop_site import DAY, WAIT, Clock, Pause, Site, week
+from sqlalchemy import event
+from sqlalchemy.exc import OperationalError
 
 from flask_rollingslots import filling, gate
 from flask_rollingslots.topup import record, run, runner
@@ -251,3 +255,73 @@ def test_child_after_a_fork_tops_up(
     pause.go.set()
     site.finish()
     assert site.starts() == week(days=8)
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("where", ["write_chunk", "load_stored"])
+def test_server_ends_the_connection(
+    make: Callable[..., Site], postgres_url: str, clock: Clock, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    """A connection that the server ends in the middle costs one failed top-up; the next one completes."""
+    site = make(postgres_url)
+    site.add_quietly()
+    pause = Pause(getattr(run, where))
+    monkeypatch.setattr(run, where, pause)
+    site.get("/plain")
+    assert pause.arrived.wait(WAIT)
+    site.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()")
+    pause.go.set()
+    site.finish()
+    assert site.starts() == []
+    with site.app.app_context():
+        assert site.db.engine.pool.checkedout() == 0
+    clock.pass_by(timedelta(minutes=6))
+    site.visit("/plain")
+    assert site.starts() == week()
+    assert site.lease().failures == 0
+
+
+def test_engine_that_begins_by_itself(
+    make: Callable[..., Site],
+    sqlite_url: str,
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """On SQLite with WAL and a BEGIN for each transaction, a write of the app in between is no failure."""
+    site, other = make(sqlite_url), make(sqlite_url)
+    site.add_quietly()
+    for one in (site, other):
+        with one.app.app_context():
+            engine = one.db.engine
+        engine.dispose()
+
+        @event.listens_for(engine, "connect")
+        def connect(raw: Any, _record: Any) -> None:
+            raw.isolation_level = None
+            raw.execute("PRAGMA journal_mode = WAL")
+
+        @event.listens_for(engine, "begin")
+        def begin(connection: Any) -> None:
+            connection.exec_driver_sql("BEGIN")
+
+    pause = Pause(runner.count_edges, before=False)
+    monkeypatch.setattr(runner, "count_edges", pause)
+    site.get("/plain")
+    assert pause.arrived.wait(WAIT)
+    writes = threading.Event()
+
+    def write() -> None:
+        with suppress(OperationalError):  # it may have to wait for the confirmation, or be refused
+            other.sql("INSERT INTO note (text) VALUES ('mine')")
+        writes.set()
+
+    visitor = threading.Thread(target=write)
+    visitor.start()
+    writes.wait(0.3)  # either it is through by now, or it waits for us
+    pause.go.set()
+    visitor.join(WAIT)
+    site.finish()
+    assert [r.message for r in caplog.records if r.levelno >= logging.WARNING] == []
+    assert site.starts() == week()
+    assert site.lease().confirmed_ms > 0

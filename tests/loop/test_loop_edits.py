@@ -360,3 +360,47 @@ def test_inline_run_is_confirmed(make: Callable[..., Site], sqlite_url: str) -> 
         site.get("/plain")
     assert site.starts() == week()
     assert [(run.status, run.created) for run in site.runs()] == [("confirmed", len(week()))]
+
+
+def test_refused_template_is_backed_off_also_when_looked_at(site: Site, clock: Clock) -> None:
+    """Visitors who see the holes of a template that the database refuses do not make it fail on every look."""
+    site.add_quietly()
+    site.sql("CREATE TRIGGER refuse BEFORE INSERT ON rolling_slot BEGIN SELECT RAISE(ABORT, 'not here'); END")
+    for _ in range(30):
+        assert len(site.visit()["starts"]) == len(week())
+        clock.pass_by(timedelta(seconds=11))
+    assert 1 <= len(site.runs()) <= 15
+    site.sql("DROP TRIGGER refuse")
+    clock.pass_by(timedelta(minutes=6))
+    site.visit()
+    assert site.starts() == week()
+
+
+def test_many_templates_in_one_commit(site: Site) -> None:
+    """Sixty templates of one commit are all filled by the top-up that the commit starts."""
+    with site.app.app_context():
+        for number in range(60):
+            site.slots.create_template(**hourly(name=f"{number}"))
+        site.db.session.commit()
+    site.finish()
+    assert len(site.starts()) == 60 * len(week())
+    assert {run.status for run in site.runs()} == {"confirmed"}
+
+
+def test_error_text_holds_no_data(
+    make: Callable[..., Site], database_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What is logged and stored about a refused row names the reason, but quotes neither SQL nor the app's data."""
+    site = make(database_url)
+    site.add_quietly(data={"door": "s3cret"})
+    if "sqlite" in database_url:
+        site.sql(
+            "CREATE TRIGGER refuse BEFORE INSERT ON rolling_slot BEGIN SELECT RAISE(ABORT, 'refused'); END"
+        )
+    else:
+        site.sql("ALTER TABLE rolling_slot ADD CONSTRAINT refused CHECK (capacity > 5)")
+    site.visit("/plain")
+    (run,) = site.runs()
+    written = [run.error, str(run.results), site.lease().last_error, caplog.text]
+    assert all("refused" in found for found in written[:3])
+    assert not [found for found in written if "s3cret" in found or "INSERT" in found]

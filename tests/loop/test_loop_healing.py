@@ -219,3 +219,20 @@ def test_lease_of_a_dead_owner(full: Site, clock: Clock, ahead: timedelta) -> No
     full.visit("/plain")
     assert week()[MIDDLE] in full.starts()
     assert full.lease().token > 77
+
+
+@pytest.mark.parametrize(("zone", "hours"), [("Asia/Tokyo", 3.0), ("Asia/Kolkata", 6.5)])
+def test_each_zone_has_its_own_midnight(
+    make: Callable[..., Site], sqlite_url: str, clock: Clock, zone: str, hours: float
+) -> None:
+    """The day that begins in a template's own zone is stored by the next visit, not after the app's midnight."""
+    site = make(sqlite_url, check_interval=86_400, cache={"CACHE_TYPE": "SimpleCache"})
+    site.add_quietly(timezone=zone)
+    site.visit("/plain")
+    last = site.starts()[-1]
+    clock.pass_by(timedelta(hours=hours, seconds=-1))
+    site.visit("/plain")
+    assert site.starts()[-1] == last
+    clock.pass_by(timedelta(seconds=2))
+    site.visit("/plain")
+    assert site.starts()[-1] == last + DAY

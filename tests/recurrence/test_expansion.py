@@ -17,6 +17,7 @@ from .strategies import difficult_rules, lengths, rules, starts
 # python-dateutil searches sparse rules to the year 9999: starts shortly before keep it quick.
 YEARS = {"YEARLY": (9955, 9965), "MONTHLY": (9980, 9988), "WEEKLY": (9988, 9993), "DAILY": (9993, 9996)}
 LAST = datetime(9999, 11, 15)
+NINE = datetime(2026, 1, 1, 9)
 
 
 def slow_path(rrule: str, dtstart: datetime) -> list[datetime]:
@@ -39,13 +40,13 @@ def anchored_rules(draw: st.DrawFn) -> tuple[str, datetime]:
 
 
 @given(anchored_rules(), st.data())
-@settings(max_examples=150)
+@settings(max_examples=400)
 def test_windows_equal_the_slow_path(anchored: tuple[str, datetime], data: st.DataObject) -> None:
     """Any window, COUNT, membership, first and last agree with python-dateutil walking from DTSTART."""
     rrule, dtstart = anchored
     expected = slow_path(rrule, dtstart)
     recurrence = Recurrence(rrule, dtstart, "UTC")
-    assert list(recurrence.originals(datetime.min, LAST)) == expected
+    assert list(recurrence.originals(datetime(1, 1, 1), LAST)) == expected
     lower = dtstart + data.draw(lengths(max(1, (LAST - dtstart).days)))
     upper = min(LAST, lower + data.draw(lengths(40)))
     assert list(recurrence.originals(lower, upper)) == [each for each in expected if lower <= each < upper]
@@ -58,7 +59,7 @@ def check_count(rrule: str, dtstart: datetime, expected: list[datetime], count: 
     counted = Recurrence(f"{rrule};COUNT={count}", dtstart, "UTC")
     last = expected[count - 1]
     assert list(counted.originals(last, LAST)) == [last]
-    assert list(counted.originals(datetime.min, LAST)) == expected[:count]
+    assert list(counted.originals(datetime(1, 1, 1), LAST)) == expected[:count]
     assert counted.contains(last)
     assert not counted.contains(last + timedelta(seconds=1))
     ends = counted.first(), counted.last()
@@ -66,7 +67,7 @@ def check_count(rrule: str, dtstart: datetime, expected: list[datetime], count: 
 
 
 @given(difficult_rules(), starts(1990, 2024), lengths(1200), lengths(60))
-@settings(max_examples=60)
+@settings(max_examples=200)
 def test_what_dateutil_gets_wrong_equals_the_oracle(
     rrule: str, dtstart: datetime, distance: timedelta, length: timedelta
 ) -> None:
@@ -74,21 +75,21 @@ def test_what_dateutil_gets_wrong_equals_the_oracle(
     end = dtstart + timedelta(days=1300)
     expected = oracle.expand(rrule, dtstart, end)
     recurrence = Recurrence(rrule, dtstart, "UTC")
-    assert list(recurrence.originals(datetime.min, end)) == expected
+    assert list(recurrence.originals(datetime(1, 1, 1), end)) == expected
     lower = dtstart + distance
     upper = min(end, lower + length)
     assert list(recurrence.originals(lower, upper)) == [each for each in expected if lower <= each < upper]
     for count in (1, len(expected)):
         if expected:
             counted = Recurrence(f"{rrule};COUNT={count}", dtstart, "UTC")
-            assert list(counted.originals(datetime.min, end)) == expected[:count]
+            assert list(counted.originals(datetime(1, 1, 1), end)) == expected[:count]
 
 
 CYCLES = {"YEARLY": 400, "MONTHLY": 4800, "WEEKLY": 20871, "DAILY": 146097, "HOURLY": 146097 * 24}
 
 
 @given(st.one_of(rules(), difficult_rules()), starts(1990, 1999), lengths(4000), lengths(60))
-@settings(max_examples=150)
+@settings(max_examples=400)
 def test_four_hundred_years_later_it_is_the_same(
     rrule: str, dtstart: datetime, distance: timedelta, length: timedelta
 ) -> None:
@@ -123,9 +124,9 @@ def test_known_faults_of_dateutil_are_right_here(rrule: str, expected: list[tupl
 @pytest.mark.parametrize(
     ("rrule", "number", "expected"),
     [
-        ("FREQ=DAILY;COUNT=1000000", 1_000_000, datetime(2026, 1, 1, 9) + timedelta(days=999_999)),
-        ("FREQ=WEEKLY;INTERVAL=3;BYDAY=TH;COUNT=100000", 100_000, datetime(2026, 1, 1, 9) + timedelta(days=21 * 99_999)),
-        ("FREQ=HOURLY;INTERVAL=7;COUNT=300000", 300_000, datetime(2026, 1, 1, 9) + timedelta(hours=7 * 299_999)),
+        ("FREQ=DAILY;COUNT=1000000", 1_000_000, NINE + timedelta(days=999_999)),
+        ("FREQ=WEEKLY;INTERVAL=3;BYDAY=TH;COUNT=100000", 100_000, NINE + timedelta(days=21 * 99_999)),
+        ("FREQ=HOURLY;INTERVAL=7;COUNT=300000", 300_000, NINE + timedelta(hours=7 * 299_999)),
         ("FREQ=MONTHLY;COUNT=60000", 60_000, datetime(2026 + 59_999 // 12, 1 + 59_999 % 12, 1, 9)),
     ],
 )  # fmt: skip
@@ -136,7 +137,7 @@ def test_huge_counts_end_where_arithmetic_says(rrule: str, number: int, expected
     assert last is not None
     assert last.original_start == expected
     assert recurrence.count_before(expected) == number - 1
-    assert not list(recurrence.originals(expected + timedelta(seconds=1), datetime.max))
+    assert not list(recurrence.originals(expected + timedelta(seconds=1), datetime(9999, 12, 31, 23, 59, 59)))
 
 
 @pytest.mark.parametrize(

@@ -108,7 +108,7 @@ def test_window_edges_inside_a_fold_and_a_gap_lose_nothing() -> None:
 def test_a_whole_missing_day_is_shown_on_the_next_or_yields() -> None:
     """Samoa had no 30 December 2011: a daily start yields to the one of the 31st, a monthly one moves there."""
     daily = Recurrence("FREQ=DAILY", datetime(2011, 12, 28, 12), "Pacific/Apia")
-    assert [name for name, _ in shown(daily, utc(2011, 12, 28), utc(2012, 1, 2))] == [
+    assert [name for name, _ in shown(daily, utc(2011, 12, 28), utc(2012, 1, 1))] == [
         "28 12:00", "29 12:00", "31 12:00", "01 12:00",
     ]  # fmt: skip
     monthly = Recurrence("FREQ=MONTHLY;BYMONTHDAY=30", datetime(2011, 11, 30, 12), "Pacific/Apia")
@@ -155,12 +155,12 @@ def test_until_as_an_instant_is_compared_with_instants() -> None:
     gap = Recurrence(
         "FREQ=DAILY;UNTIL=20260308T071500Z;BYHOUR=2,3;BYMINUTE=10,30", datetime(2026, 3, 8, 2, 10), NEW_YORK
     )
-    assert list(gap.originals(datetime.min, datetime.max)) == [
+    assert list(gap.originals(datetime(1, 1, 1), datetime(9999, 12, 31, 23, 59, 59))) == [
         datetime(2026, 3, 8, 2, 10),
         datetime(2026, 3, 8, 3, 10),
     ]
     fold = Recurrence("FREQ=HOURLY;UNTIL=20261101T061500Z", datetime(2026, 11, 1, 0, 30), NEW_YORK)
-    assert list(fold.originals(datetime.min, datetime.max)) == [
+    assert list(fold.originals(datetime(1, 1, 1), datetime(9999, 12, 31, 23, 59, 59))) == [
         datetime(2026, 11, 1, 0, 30),
         datetime(2026, 11, 1, 1, 30),
     ]
@@ -273,14 +273,9 @@ def test_a_year_of_every_zone() -> None:
 
 @pytest.mark.slow
 def test_no_zone_changes_back_within_three_days() -> None:
-    """What the quick reading of steady offsets relies on holds for every zone from 1970 to 2038."""
+    """What the quick reading of steady offsets relies on holds for every zone from 2000 to 2037."""
+    days = [datetime(2000, 1, 1, 12) + timedelta(days=n) for n in range(38 * 365)]
     for name in sorted(available_timezones()):
-        zone = ZoneInfo(name)
-        changes, previous = [], None
-        for hour in range(0, 68 * 366 * 24, 24):
-            moment = utc(1970, 1, 1) + timedelta(hours=hour)
-            offset = zone.utcoffset(moment.astimezone(zone))
-            if previous is not None and offset != previous:
-                changes.append(moment)
-            previous = offset
+        offsets = [(day, ZoneInfo(name).utcoffset(day)) for day in days]
+        changes = [later for (_, before), (later, after) in pairwise(offsets) if before != after]
         assert all(later - earlier > timedelta(days=3) for earlier, later in pairwise(changes)), name
