@@ -66,7 +66,7 @@ def _add_pages(app: Flask) -> None:
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     app.jinja_env.filters.update(words.FILTERS)
     app.jinja_env.globals["csrf_token"] = safety.csrf_token
-    app.before_request(safety.check_csrf)
+    app.before_request(safety.check_form)
     app.after_request(safety.add_headers)
     app.register_blueprint(visitor.pages)
     app.register_blueprint(owner.pages)

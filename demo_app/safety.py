@@ -41,12 +41,14 @@ def csrf_token() -> str:
     return token
 
 
-def check_csrf() -> None:
-    """Refuse a form that another site made this visitor send."""
+def check_form() -> None:
+    """Refuse a form that another site made this visitor send, and texts that no database can hold."""
     if request.method in ("GET", "HEAD", "OPTIONS"):
         return
     expected, given = str(session.get("csrf", "")), request.form.get("csrf_token", "")
     if not expected or not secrets.compare_digest(expected.encode(), given.encode()):
+        abort(400)
+    if any("\0" in text for _, text in request.form.items(multi=True)):
         abort(400)
 
 

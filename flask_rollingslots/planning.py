@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from .recurrence import Recurrence
+from .recurrence.public_holidays import public_holiday
 from .values import Plan, PlannedSlot, SlotKey, Status, StoredSlot, TemplateSpec, Window, local_midnight
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
 IN_THE_PAST = "in_the_past"
+EXCLUDED = "excluded"
+HOLIDAY = "holiday"
 BLACKOUT = "blackout"
 CANCELLED = "cancelled"
 DELETED = "deleted"
@@ -27,12 +30,16 @@ def recurrence_of(spec: TemplateSpec) -> Recurrence:
 
     :raises InvalidRule: if the rule, the zone or the day grid is not valid.
     """
+    return _recurrence_with(spec, spec.exdates)
+
+
+def _recurrence_with(spec: TemplateSpec, exdates: tuple[datetime | date, ...]) -> Recurrence:
     return _recurrence(
         spec.rrule,
         spec.dtstart,
         spec.timezone,
         spec.rdates,
-        spec.exdates,
+        exdates,
         spec.duration,
         spec.every,
         spec.until_time,
@@ -83,13 +90,15 @@ def promised(spec: TemplateSpec, window: Window) -> Iterator[tuple[PlannedSlot, 
     """
     if not spec.active:
         return
-    zone = ZoneInfo(spec.timezone)
-    for original_start, starts_at in recurrence_of(spec).between(window.start, window.end):
+    zone, exdates = ZoneInfo(spec.timezone), frozenset(spec.exdates)
+    for original_start, starts_at in _recurrence_with(spec, ()).between(window.start, window.end):
         if spec.active_from is not None and original_start < spec.active_from:
             continue
         if spec.active_until is not None and original_start >= spec.active_until:
             continue
-        yield planned_slot(spec, original_start, starts_at, zone), _left_out(spec, starts_at, zone)
+        excluded = exdates and (original_start in exdates or original_start.date() in exdates)
+        reason = EXCLUDED if excluded else _left_out(spec, starts_at, zone)
+        yield planned_slot(spec, original_start, starts_at, zone), reason
 
 
 def offered(spec: TemplateSpec, window: Window) -> list[PlannedSlot]:
@@ -137,10 +146,13 @@ def _opens_at(spec: TemplateSpec, starts_at: datetime, zone: ZoneInfo) -> dateti
 
 
 def _left_out(spec: TemplateSpec, starts_at: datetime, zone: ZoneInfo) -> str | None:
-    if spec.blackouts:
-        day = starts_at.astimezone(zone).date()
-        if any(first <= day <= last for first, last in spec.blackouts):
-            return BLACKOUT
+    if not (spec.blackouts or spec.holidays):
+        return None
+    day = starts_at.astimezone(zone).date()
+    if any(first <= day <= last for first, last in spec.blackouts):
+        return BLACKOUT
+    if spec.holidays and public_holiday(spec.holidays, day):
+        return HOLIDAY
     return None
 
 

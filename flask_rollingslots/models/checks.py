@@ -7,6 +7,7 @@ from datetime import date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from flask_rollingslots.errors import InvalidTemplate
+from flask_rollingslots.recurrence.public_holidays import check_holidays
 from flask_rollingslots.settings import MAX_DAYS
 
 if TYPE_CHECKING:
@@ -28,6 +29,10 @@ def check_template(template: TemplateMixin) -> None:
     _lists(template)
     if template.opens_before is not None and template.opens_days_before is not None:
         _refuse(template, "opens_before", "either opens_before or opens_days_before, not both")
+    if template.exclusive:
+        _refuse(template, "exclusive", "False: exclusive resources are not supported yet")
+    if template.holidays is not None:
+        check_holidays(template.holidays)
     _ = template.recurrence  # raises InvalidRule
 
 

@@ -2,18 +2,21 @@
 
 Where every period holds the same number of starts, the last one is computed. That covers DAILY, WEEKLY and HOURLY
 without other filters, days of the month that every month has, first to fourth (last to fourth last) weekdays, and
-the like by year, with BYSETPOS too. All other kinds are walked once from DTSTART, and the result is remembered by
-the caller.
+the like by year, with BYSETPOS too. All other kinds are walked once from DTSTART (a COUNT of a thousand takes about
+a millisecond), and the result is remembered by the caller; queries so near DTSTART that COUNT cannot be used up do
+without.
 """
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import islice
 
+from .clamp import plus
 from .expand import Expander
 from .rule import Rule
 
+_HOURS_OF_ALL_YEARS = 24 * 366 * 10_000
 _SHORTEST = (0, 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 
 
@@ -34,6 +37,16 @@ def last_counted(expander: Expander, count: int) -> datetime | None:
     number = expander.first_period() + (periods + 1) * expander.interval
     found = expander.period(number)
     return found[place] if found else None
+
+
+def sure_until(expander: Expander, count: int) -> datetime:
+    """Return a naive time before which a rule cannot have yielded ``count`` starts, however dense it is."""
+    interval = expander.interval if expander.rule.freq in ("DAILY", "HOURLY") else 1
+    periods = (count // (len(expander.offsets) or 1) - 1) * interval
+    hours = periods if expander.is_hourly else periods * 24
+    if hours > _HOURS_OF_ALL_YEARS:
+        return datetime.max
+    return plus(expander.dtstart, timedelta(hours=max(hours - 24, 0)))
 
 
 def counted_before(expander: Expander, moment: datetime) -> int:

@@ -1,4 +1,4 @@
-"""Which days a rule's BY parts allow: python-dateutil finds them, one month at a time.
+"""Which days a rule's BY parts allow: python-dateutil finds them, one kind of month at a time.
 
 Only day filters live here, without the phase of INTERVAL and without BYSETPOS. What python-dateutil gets wrong is
 kept from it: numbers on weekdays (it joins ``3MO,WE`` with "and") and week numbers (it counts them by calendar
@@ -7,15 +7,16 @@ year) are checked here.
 
 from __future__ import annotations
 
-from calendar import monthrange
+from calendar import isleap, monthrange
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import date, datetime, time
+from functools import lru_cache
 from typing import Any
 
 from dateutil.rrule import MONTHLY, rrule
 
-from .periods import month_pieces, new_year, week_number
+from .periods import month_bounds, month_pieces, new_year, week_number
 from .rule import Rule
 
 _ALL_MONTHS = frozenset(range(1, 13))
@@ -61,6 +62,9 @@ class DaySource:
         if rule.byyearday:
             self._options["byyearday"] = rule.byyearday
         self._checks = _own_checks(rule)
+        # Months repeat: which of their days are allowed depends on the month, on the weekday that its year starts
+        # with, and on leap years (the one before matters to week numbers). So dateutil is asked for 336 at most.
+        self._known: dict[tuple[int, int, bool, bool], tuple[int, ...]] = {}
 
     @property
     def is_everything(self) -> bool:
@@ -69,14 +73,25 @@ class DaySource:
 
     def within(self, first: int, last: int) -> list[int]:
         """Return the allowed days of ``first`` to ``last``, which lie in one allowed month."""
-        days = self._ask_dateutil(first, last) if self._options else list(range(first, last + 1))
-        for check in self._checks:
-            days = [day for day in days if check(day)]
-        return days
+        found = _fromordinal(first)
+        year, month = found.year, found.month
+        start = first - found.day + 1
+        kind = (month, new_year(year) % 7, isleap(year), isleap(year - 1))
+        days = self._known.get(kind)
+        if days is None:
+            days = self._known[kind] = self._look_up(start, month_bounds(year * 12 + month - 1)[1])
+        return [start + day for day in days if first <= start + day <= last]
 
     def pieces(self, first: int, last: int) -> Iterator[tuple[int, int]]:
         """Cut a span of days into the pieces that :meth:`within` takes."""
         return month_pieces(first, last, self.months)
+
+    def _look_up(self, first: int, last: int) -> tuple[int, ...]:
+        """Return the allowed days of one whole month, counted from 0."""
+        days = self._ask_dateutil(first, last) if self._options else list(range(first, last + 1))
+        for check in self._checks:
+            days = [day for day in days if check(day)]
+        return tuple(day - first for day in days)
 
     def _ask_dateutil(self, first: int, last: int) -> list[int]:
         # dateutil looks at UNTIL only when it found something. The step to a month after the year 9999 ends its
@@ -92,6 +107,18 @@ class DaySource:
             **self._options,
         )
         return [moment.toordinal() for moment in found]
+
+
+@lru_cache(maxsize=128)
+def _shared_source(rule: Rule) -> DaySource:
+    return DaySource(rule)
+
+
+def source_of(rule: Rule) -> DaySource:
+    """Return the days of a filled-in rule; rules with the same day parts share what is known of months."""
+    return _shared_source(
+        replace(rule, interval=1, count=None, until=None, byhour=(), byminute=(), bysetpos=())
+    )
 
 
 def _own_checks(rule: Rule) -> list[Callable[[int], bool]]:

@@ -12,12 +12,12 @@ from datetime import datetime, timedelta
 from math import gcd
 from typing import TypeVar
 
-from .days import DaySource, fill_in, times_of_day
+from .days import fill_in, source_of, times_of_day
 from .periods import FIRST_DAY, LAST_DAY, periods_of
 from .rule import Rule
 
 BARREN = 4800
-"""A search ends after this many months in a row that were looked at and held nothing (less than 0.1 s).
+"""A search ends after this many months in a row that were looked at and held nothing (about 10 ms).
 
 They are the 400 years of a full cycle of the calendar; months that cannot match are not looked at.
 """
@@ -49,7 +49,7 @@ class Expander:
         self.rule = rule = fill_in(rule, dtstart)
         self.periods = periods_of(rule)
         self.interval = rule.interval
-        self.source = DaySource(rule)
+        self.source = source_of(rule)
         self._anchor_day = dtstart.toordinal()
         self.anchor = self.periods.number(self._anchor_day)
         self.picks = rule.bysetpos if rule.freq in ("YEARLY", "MONTHLY", "WEEKLY") else ()
@@ -157,21 +157,20 @@ class Expander:
 
     # -- WEEKLY by arithmetic
 
-    def _week_pattern(self) -> tuple[timedelta, ...]:
-        """Return all starts of a week as distances from its first day, if every week in phase is the same."""
+    def _week_pattern(self) -> tuple[tuple[int, timedelta], ...]:
+        """Return all starts of a week as days and times from its first day, if every week in phase is the same."""
         rule = self.rule
         if rule.freq != "WEEKLY" or rule.bymonth:
             return ()
         days = sorted((day - rule.wkst) % 7 for day in rule.weekdays)
-        starts = [timedelta(days=day) + offset for day in days for offset in self.offsets]
-        return tuple(choose(starts, rule.bysetpos))
+        return tuple(choose([(day, offset) for day in days for offset in self.offsets], rule.bysetpos))
 
     def _weeks(self, first: int, last: int) -> Iterator[datetime]:
         for start, _ in self._spans(first, last):
-            # The last week of the year 9999 may end outside, the first week of the year 1 may start outside.
-            for offset in self._week if start >= FIRST_DAY else ():
-                if start + offset.days <= LAST_DAY:
-                    yield _midnight(start) + offset
+            for days, offset in self._week:
+                # The first week of the year 1 and the last one of 9999 may be cut.
+                if FIRST_DAY <= start + days <= LAST_DAY:
+                    yield _midnight(start + days) + offset
 
     # -- HOURLY
 

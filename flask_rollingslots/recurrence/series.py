@@ -9,7 +9,7 @@ from functools import cached_property
 from heapq import merge
 
 from .clamp import minus, plus
-from .counting import counted_before, last_counted
+from .counting import counted_before, last_counted, sure_until
 from .expand import Expander
 from .grid import Grid, make_grid
 from .parse import parse_rrule
@@ -111,13 +111,7 @@ class Series:
         """Yield what the rule alone yields in ``[start, end)``: with a grid, the first start of each day."""
         if self._expander is None:
             return iter([self.dtstart] if start <= self.dtstart < end else [])
-        low, high, until = self._bound
-        if end <= high:
-            return self._expander.starts(start, end)
-        starts = self._expander.starts(start, plus(high, _TICK))
-        if until is None or low == high:
-            return starts
-        return (wall for wall in starts if wall <= low or instant_of(wall, self.zone) <= until)
+        return self._bounded(self._expander, start, end)
 
     @property
     def earliest(self) -> datetime:
@@ -143,6 +137,25 @@ class Series:
         return self._bound[1]
 
     # -- inside
+
+    def _bounded(self, expander: Expander, start: datetime, end: datetime) -> Iterator[datetime]:
+        """Yield what the rule yields in ``[start, end)``, COUNT and UNTIL applied."""
+        if (
+            self.rule
+            and self.rule.count is not None
+            and start < (sure := sure_until(expander, self.rule.count))
+        ):
+            # So near, COUNT cannot be used up: where its end would have to be searched, it need not be known.
+            yield from expander.starts(start, min(end, sure))
+            start = sure
+        if start >= end:
+            return
+        low, high, until = self._bound
+        starts = expander.starts(start, min(end, plus(high, _TICK)))
+        if until is None or low == high:
+            yield from starts
+        else:
+            yield from (wall for wall in starts if wall <= low or instant_of(wall, self.zone) <= until)
 
     @cached_property
     def _expander(self) -> Expander | None:

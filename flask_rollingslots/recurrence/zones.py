@@ -88,32 +88,32 @@ def shown(walls: Iterable[datetime], zone: tzinfo, shift: timedelta, gap: str) -
     :param gap: ``"shift"`` or ``"skip"`` for times that do not exist.
     """
     waiting: deque[Occurrence] = deque()
-    for occurrence, in_gap in _read(walls, zone, shift):
-        if in_gap:
-            if gap == "shift":
-                waiting.append(occurrence)
-            continue
-        while waiting and waiting[0].starts_at < occurrence.starts_at:
-            yield waiting.popleft()
-        if waiting and waiting[0].starts_at == occurrence.starts_at:
-            waiting.popleft()  # a shifted one yields to the one that is really there
-        yield occurrence
-    yield from waiting
-
-
-def _read(walls: Iterable[datetime], zone: tzinfo, shift: timedelta) -> Iterator[tuple[Occurrence, bool]]:
-    """Yield each start with its instant, and whether its shown time falls into a gap."""
     steady_until, offset = datetime.min, _NONE
     for wall in walls:
         try:
             clock = wall + shift if shift else wall
-            if clock < steady_until:
-                yield Occurrence(wall, (clock - offset).replace(tzinfo=UTC)), False
-                continue
-            offset = offset_at(clock, zone)
-            steady = clock < _LATEST and offset_at(clock + _STEADY, zone) == offset
-            steady_until = clock + _STEADY if steady else clock
-            in_gap = not steady and is_gap(clock, zone)
-            yield Occurrence(wall, (clock - offset).replace(tzinfo=UTC)), in_gap
+            in_gap = False
+            if clock >= steady_until:
+                offset, steady_until, in_gap = _look(clock, zone)
+            occurrence = Occurrence(wall, (clock - offset).replace(tzinfo=UTC))
         except OverflowError:
             continue  # no datetime can name an instant outside the years 1 to 9999
+        if in_gap:
+            waiting.append(occurrence)
+            continue
+        while waiting and waiting[0].starts_at <= occurrence.starts_at:
+            earlier = waiting.popleft()
+            # A shifted one yields to the one that is really there.
+            if gap == "shift" and earlier.starts_at < occurrence.starts_at:
+                yield earlier
+        yield occurrence
+    if gap == "shift":
+        yield from waiting
+
+
+def _look(clock: datetime, zone: tzinfo) -> tuple[timedelta, datetime, bool]:
+    """Return the offset, until when it surely holds, and whether the time is in a gap."""
+    offset = offset_at(clock, zone)
+    if clock < _LATEST and offset_at(clock + _STEADY, zone) == offset:
+        return offset, clock + _STEADY, False
+    return offset, clock, is_gap(clock, zone)

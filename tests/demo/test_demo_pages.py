@@ -78,6 +78,12 @@ def test_a_form_without_the_token_is_refused(
     assert "4 of 4 left, Laser tag, Wednesday 11 March 10:00" in read(client.get("/venues/game-hall")).links
 
 
+def test_a_text_with_a_null_character_is_refused(client: FlaskClient, site: Flask) -> None:
+    """PostgreSQL cannot hold it, so no page takes it."""
+    address = f"/slots/{template_id(site, 'Laser tag')}@20260311T1000"
+    assert book(client, address, "Ada\0").status_code == 400
+
+
 def test_what_somebody_types_is_shown_and_never_run(client: FlaskClient, site: Flask) -> None:
     """A name with markup is only text on the page."""
     book(client, f"/slots/{template_id(site, 'Laser tag')}@20260311T1000", "<script>alert(1)</script>")

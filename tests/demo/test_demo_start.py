@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from demo_site import ROOT, VENUES
+from demo_site import ROOT, VENUES, book, read, send, template_id
 
 from demo_app import db, slots
 from demo_app.venues import find_venue, load_venues
@@ -98,6 +98,20 @@ def test_the_environment_names_database_and_key(
     assert make_site().config["SECRET_KEY"] == os.environ["SECRET_KEY"]
     assert (tmp_path / "elsewhere.db").exists()
     assert not (tmp_path / "instance" / "secret_key").exists()
+
+
+def test_the_site_works_on_postgresql(
+    clock: object, make_site: Callable[..., Flask], postgres_url: str
+) -> None:
+    """Seeded, shown, booked and cancelled on another database than SQLite."""
+    site = make_site(SQLALCHEMY_DATABASE_URI=postgres_url)
+    client = site.test_client()
+    address = f"/slots/{template_id(site, 'Laser tag')}@20260311T1000"
+    week = "/venues/game-hall"
+    assert book(client, address).status_code == 302
+    assert "3 of 4 left, Laser tag, Wednesday 11 March 10:00" in read(client.get(week)).links
+    assert send(client, "/bookings", read(client.get("/bookings"))).status_code == 302
+    assert "4 of 4 left, Laser tag, Wednesday 11 March 10:00" in read(client.get(week)).links
 
 
 def test_a_dry_run_says_what_the_real_run_creates_and_a_second_one_creates_nothing(site: Flask) -> None:

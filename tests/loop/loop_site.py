@@ -16,6 +16,7 @@ from sqlalchemy import Integer, String, event, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from flask_rollingslots import RollingSlots
+from flask_rollingslots.topup import run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -206,26 +207,45 @@ def make_site(
     return Site(app, db, slots, Note, clock)
 
 
-class Pause:
-    """Stops one call of a function in the middle of things until the test lets it go on.
+class Stop:
+    """Stops whoever comes first in the middle of things, until the test lets it go on.
 
-    Only the first call is stopped: `arrived` is set when it is reached, `go` lets it continue.
+    `arrived` is set when somebody is stopped, `go` lets him continue; all others pass.
     """
 
-    def __init__(self, function: Callable[..., Any], before: bool = True) -> None:
-        self.function, self.before = function, before
+    def __init__(self) -> None:
         self.arrived, self.go = threading.Event(), threading.Event()
         self._first = threading.Lock()
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        mine = self._first.acquire(blocking=False)
-        if mine and self.before:
-            self._wait()
-        result = self.function(*args, **kwargs)
-        if mine and not self.before:
-            self._wait()
+    def __call__(self) -> None:
+        if self._first.acquire(blocking=False):
+            self.arrived.set()
+            assert self.go.wait(WAIT), "nobody let it go on"
+
+
+def before(patch: Any, where: Any, name: str, hook: Callable[[], object]) -> None:
+    """Call a hook before each call of a function or method."""
+    original = getattr(where, name)
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        hook()
+        return original(*args, **kwargs)
+
+    patch.setattr(where, name, call)
+
+
+def after(patch: Any, where: Any, name: str, hook: Callable[[], object]) -> None:
+    """Call a hook after each call of a function or method."""
+    original = getattr(where, name)
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        result = original(*args, **kwargs)
+        hook()
         return result
 
-    def _wait(self) -> None:
-        self.arrived.set()
-        assert self.go.wait(WAIT), "nobody let it go on"
+    patch.setattr(where, name, call)
+
+
+def before_chunks(patch: Any, hook: Callable[[], object]) -> None:
+    """Call a hook before the transaction of each chunk, when no lock is held."""
+    before(patch, run.Filler, "_write", hook)

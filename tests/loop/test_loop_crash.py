@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from forks import FINISHED, ended, forked, wait_forever
-from loop_site import DAY, WAIT, Clock, Pause, Site, week
+from loop_site import DAY, WAIT, Clock, Site, Stop, after, before, before_chunks, week
 from sqlalchemy import event
 from sqlalchemy.exc import OperationalError
 
@@ -53,7 +53,7 @@ def second(original: Callable[..., Any], before: bool) -> Callable[..., Any]:
 #: name -> (where, what, how it dies there, rows that must be stored then)
 POINTS: dict[str, tuple[Any, str, Callable[[Any], Any], set[int]]] = {
     "after the lease": (runner.Runner, "run", lambda _: crash, {0}),
-    "before the first chunk": (run, "begin_write", lambda _: crash, {0}),
+    "before the first chunk": (run.Filler, "_write", lambda _: crash, {0}),
     "after the fence": (record.Recorder, "start", lambda _: crash, {0}),
     "mid-chunk": (filling, "_update", lambda _: crash, {0}),
     "mid-chunk, the second": (run, "write_chunk", lambda f: second(f, before=False), {CHUNK}),
@@ -150,25 +150,23 @@ def test_zombie_is_fenced(
     zombie, successor = make(database_url), make(database_url)
     for number in range(TEMPLATES):
         zombie.add_quietly(name=f"{number}")
-    if where == "write":
-        pause = Pause(run.begin_write)
-        monkeypatch.setattr(run, "begin_write", pause)
-    else:
-        pause = Pause(runner.Runner._confirm)
-        monkeypatch.setattr(runner.Runner, "_confirm", lambda *args: pause(*args))
+    stop = Stop()
+    before(
+        monkeypatch, *{"write": (run.Filler, "_write"), "confirm": (runner.Runner, "_confirm")}[where], stop
+    )
     zombie.get("/plain")
-    assert pause.arrived.wait(WAIT)
+    assert stop.arrived.wait(WAIT)
     clock.pass_by(timedelta(seconds=31))
     successor.visit("/plain")
     assert [successor.starts(number + 1) for number in range(TEMPLATES)] == [week()] * TEMPLATES
     zombie.sql("DELETE FROM rolling_slot")  # whatever it still wrote would be seen
-    before = zombie.lease()
-    pause.go.set()
+    state = zombie.lease()
+    stop.go.set()
     zombie.finish()
     after = zombie.lease()
     assert zombie.starts() == []
     assert {c: getattr(after, c) for c in vars(after) if c[0] != "_"} == {
-        c: getattr(before, c) for c in vars(before) if c[0] != "_"
+        c: getattr(state, c) for c in vars(state) if c[0] != "_"
     }
     assert len([r for r in caplog.records if getattr(r, "action", "") == "topup_fenced"]) == 1
     assert [r.message for r in caplog.records if r.levelno > logging.INFO] == []
@@ -194,28 +192,14 @@ def test_two_processes_without_a_lease(
         monkeypatch.setattr(gate.Lease, "acquire", staticmethod(always))
         monkeypatch.setattr(gate.Lease, "_set", lambda *_args, **_values: None)
         monkeypatch.setattr(run, "_FIRST_CHUNK", CHUNK)
-        monkeypatch.setattr(record.Recorder, "start", starts_once)
+        monkeypatch.setattr(record.Recorder, "close_dead_runs", lambda *_: None)
         own = make(database_url, create=False)
-        meet, original = [both.wait], run.begin_write
-
-        def begin(session: Any) -> None:
-            if meet:
-                meet.pop()(WAIT)  # both have planned, nothing is written yet
-            original(session)
-
-        monkeypatch.setattr(run, "begin_write", begin)
+        meet = [both.wait]  # once: both have planned, nothing is written yet
+        before_chunks(monkeypatch, lambda: meet and meet.pop()(WAIT))
         with own.app.app_context():
             report = own.slots.generate()
         assert (report.existing, report.expected) == (0, templates * len(week()))
         assert not [t.error for t in report.templates.values() if t.error]
-
-    original_start = record.Recorder.start
-
-    def starts_once(recorder: Any) -> None:
-        # The other one is not dead: do not close its run.
-        lease, recorder.lease = recorder.lease, None
-        original_start(recorder)
-        recorder.lease = lease
 
     children = [forked(process) for _ in range(2)]
     assert [ended(child) for child in children] == [FINISHED, FINISHED]
@@ -238,11 +222,11 @@ def test_child_after_a_fork_tops_up(
     site.add_quietly()
     site.visit("/plain")
     clock.pass_by(DAY)
-    pause = Pause(run.begin_write)
+    stop = Stop()
     if busy:
-        monkeypatch.setattr(run, "begin_write", pause)
+        before_chunks(monkeypatch, stop)
         site.get("/plain")
-        assert pause.arrived.wait(WAIT)
+        assert stop.arrived.wait(WAIT)
 
     def child() -> None:
         with site.app.app_context():
@@ -252,7 +236,7 @@ def test_child_after_a_fork_tops_up(
         assert site.starts() == week(days=8)
 
     assert ended(forked(child)) == FINISHED
-    pause.go.set()
+    stop.go.set()
     site.finish()
     assert site.starts() == week(days=8)
 
@@ -265,12 +249,12 @@ def test_server_ends_the_connection(
     """A connection that the server ends in the middle costs one failed top-up; the next one completes."""
     site = make(postgres_url)
     site.add_quietly()
-    pause = Pause(getattr(run, where))
-    monkeypatch.setattr(run, where, pause)
+    stop = Stop()
+    before(monkeypatch, run, where, stop)
     site.get("/plain")
-    assert pause.arrived.wait(WAIT)
+    assert stop.arrived.wait(WAIT)
     site.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()")
-    pause.go.set()
+    stop.go.set()
     site.finish()
     assert site.starts() == []
     with site.app.app_context():
@@ -305,10 +289,10 @@ def test_engine_that_begins_by_itself(
         def begin(connection: Any) -> None:
             connection.exec_driver_sql("BEGIN")
 
-    pause = Pause(runner.count_edges, before=False)
-    monkeypatch.setattr(runner, "count_edges", pause)
+    stop = Stop()
+    after(monkeypatch, runner, "count_edges", stop)
     site.get("/plain")
-    assert pause.arrived.wait(WAIT)
+    assert stop.arrived.wait(WAIT)
     writes = threading.Event()
 
     def write() -> None:
@@ -319,7 +303,7 @@ def test_engine_that_begins_by_itself(
     visitor = threading.Thread(target=write)
     visitor.start()
     writes.wait(0.3)  # either it is through by now, or it waits for us
-    pause.go.set()
+    stop.go.set()
     visitor.join(WAIT)
     site.finish()
     assert [r.message for r in caplog.records if r.levelno >= logging.WARNING] == []

@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from loop_site import DAY, NOON, WAIT, Clock, Pause, Site, hourly, week
+from loop_site import DAY, NOON, WAIT, Clock, Site, Stop, before_chunks, hourly, week
 
 from flask_rollingslots.topup import run
 
@@ -27,13 +27,13 @@ def test_first_request_shows_the_week_before_anything_is_stored(
     """The very first visitor of a fresh database sees the whole week and does not wait for the filling."""
     site = make(database_url)
     site.add_quietly()
-    pause = Pause(run.write_chunk)
-    monkeypatch.setattr(run, "write_chunk", pause)
+    stop = Stop()
+    before_chunks(monkeypatch, stop)
     answer = site.get()  # answers although the filling is stopped
-    assert pause.arrived.wait(WAIT)
+    assert stop.arrived.wait(WAIT)
     assert answer["starts"] == texts(week())
     assert answer["virtual"] == len(week())
-    pause.go.set()
+    stop.go.set()
     site.finish()
     assert site.starts() == week()
     answer = site.visit()
@@ -48,13 +48,13 @@ def test_first_request_after_forty_days_of_silence(
     site.add_quietly()
     site.visit()
     clock.pass_by(40 * DAY)
-    pause = Pause(run.write_chunk)
-    monkeypatch.setattr(run, "write_chunk", pause)
+    stop = Stop()
+    before_chunks(monkeypatch, stop)
     answer = site.get()
-    assert pause.arrived.wait(WAIT)
+    assert stop.arrived.wait(WAIT)
     assert answer["starts"] == texts(week(clock.now))
     assert answer["virtual"] == len(week(clock.now))
-    pause.go.set()
+    stop.go.set()
     site.finish()
     # The days in between stay empty: nothing is made for the past.
     assert site.starts() == week(NOON) + week(clock.now)

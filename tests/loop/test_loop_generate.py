@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from loop_site import NOON, WAIT, Clock, Pause, Site, week
+from loop_site import NOON, WAIT, Clock, Site, Stop, before_chunks, week
 
 from flask_rollingslots import TopUpBusy
 from flask_rollingslots.errors import InvalidRequest, TemplateNotFound, UncommittedChanges
@@ -30,10 +30,10 @@ def test_waits_for_a_top_up_under_way(
     """generate() waits until a top-up under way has ended, and then reports the complete window."""
     site = make(sqlite_url)
     site.add_quietly()
-    pause = Pause(run.begin_write)
-    monkeypatch.setattr(run, "begin_write", pause)
+    stop = Stop()
+    before_chunks(monkeypatch, stop)
     site.get("/plain")
-    assert pause.arrived.wait(WAIT)
+    assert stop.arrived.wait(WAIT)
     refused = threading.Event()
     original = type(site.topup.runner).holder_rest
 
@@ -51,7 +51,7 @@ def test_waits_for_a_top_up_under_way(
     thread = threading.Thread(target=person)
     thread.start()
     assert refused.wait(WAIT), "it did not meet the top-up"
-    pause.go.set()
+    stop.go.set()
     thread.join(WAIT)
     assert (reports[0].existing, reports[0].created) == (len(week()), 0)
 

@@ -44,7 +44,7 @@ def tell(self):
 runner.Runner.acquire = tell
 """
 
-# The third chunk ends when the worker is told to stop: the stop then comes in the middle, whatever the speed.
+# Before its third chunk it waits to be told to stop: the stop then comes in the middle, whatever the speed.
 SLOW = """
 import os, pathlib
 from loop_site import Clock, make_site
@@ -53,18 +53,16 @@ from flask_rollingslots.topup import run
 site = make_site(os.environ["DATABASE"], Clock(), create=False)
 app = site.app
 run._FIRST_CHUNK = 100
-write, chunks = run.write_chunk, []
+write, chunks = run.Filler._write, []
 
-def slow(session, *args):
+def slow(filler, chunk):
     chunks.append(1)
     if len(chunks) == 3:
-        session.rollback()  # let the test look at the database
         pathlib.Path("arrived").touch()
         site.topup.executor.stopping.wait(30)
-        run.begin_write(session)
-    return write(session, *args)
+    return write(filler, chunk)
 
-run.write_chunk = slow
+run.Filler._write = slow
 """
 
 

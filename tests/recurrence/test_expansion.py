@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from itertools import islice
 
 import pytest
 from dateutil.rrule import rrulestr
@@ -138,6 +139,44 @@ def test_huge_counts_end_where_arithmetic_says(rrule: str, number: int, expected
     assert last.original_start == expected
     assert recurrence.count_before(expected) == number - 1
     assert not list(recurrence.originals(expected + timedelta(seconds=1), datetime(9999, 12, 31, 23, 59, 59)))
+
+
+@pytest.mark.parametrize(
+    "rrule",
+    [
+        "FREQ=MONTHLY;BYMONTHDAY=1,-28",
+        "FREQ=MONTHLY;BYMONTHDAY=15,-15",
+        "FREQ=MONTHLY;BYMONTHDAY=29",
+        "FREQ=MONTHLY;BYDAY=1MO,-4MO",
+        "FREQ=MONTHLY;BYDAY=4FR,5FR",
+        "FREQ=MONTHLY;BYDAY=FR;BYSETPOS=1,-4",
+        "FREQ=MONTHLY;BYDAY=FR;BYSETPOS=-5",
+        "FREQ=MONTHLY;BYMONTHDAY=28,29,30,31;BYSETPOS=-1",
+        "FREQ=YEARLY;BYMONTH=2;BYMONTHDAY=28,-1",
+        "FREQ=YEARLY;BYYEARDAY=366",
+        "FREQ=YEARLY;BYYEARDAY=100,-266",
+        "FREQ=YEARLY;BYWEEKNO=53;BYDAY=MO",
+        "FREQ=YEARLY;BYWEEKNO=52,-1;BYDAY=MO",
+        "FREQ=YEARLY;BYDAY=53MO",
+        "FREQ=YEARLY;BYDAY=1MO,-52MO",
+        "FREQ=WEEKLY;BYDAY=MO,TU,WE;BYSETPOS=1,-3",
+        "FREQ=WEEKLY;BYMONTH=1,2;BYDAY=MO",
+        "FREQ=DAILY;BYHOUR=9,10;BYSETPOS=1,-2",
+        "FREQ=HOURLY;BYHOUR=9,10",
+        "FREQ=HOURLY;BYMINUTE=0,30;BYSETPOS=-1",
+    ],
+)
+def test_count_where_periods_may_differ_in_size(rrule: str) -> None:
+    """COUNT takes the first so many starts also where a period may hold more or fewer than another."""
+    plain = Recurrence(rrule, datetime(2023, 5, 20, 9), "UTC")
+    expected = list(islice(plain.originals(datetime(1, 1, 1), LAST), 60))
+    for count in range(1, len(expected) + 1):
+        counted = Recurrence(f"{rrule};COUNT={count}", datetime(2023, 5, 20, 9), "UTC")
+        assert list(counted.originals(datetime(1, 1, 1), LAST)) == expected[:count]
+        assert counted.count_before(expected[count - 1]) == count - 1
+        last = counted.last()
+        assert last is not None
+        assert last.original_start == expected[count - 1]
 
 
 @pytest.mark.parametrize(

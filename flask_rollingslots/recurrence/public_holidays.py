@@ -1,0 +1,72 @@
+"""Public holidays by country or subdivision, from the ``holidays`` package (an optional extra)."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from ..errors import ConfigError, InvalidRule, nearest
+
+if TYPE_CHECKING:
+    from datetime import date
+    from types import ModuleType
+
+
+def public_holiday(code: str, day: date) -> str | None:
+    """Return the name of the public holiday on a day, or ``None``.
+
+    :param code: ISO 3166-1 country (``ES``) or ISO 3166-2 subdivision (``ES-MD``).
+    :raises InvalidRule: if the code is unknown.
+    :raises ConfigError: if the ``holidays`` package is not installed.
+    """
+    return _year(code, day.year).get(day)
+
+
+def check_holidays(code: str) -> None:
+    """Refuse a code for which there are no holidays.
+
+    :raises InvalidRule: if the code is unknown; names the nearest one.
+    :raises ConfigError: if the ``holidays`` package is not installed.
+    """
+    package, (country, subdivision) = _package(), _parts(code)
+    known = package.list_supported_countries()
+    if country not in known:
+        raise _refusal(
+            code, f"an ISO country code such as ES, or a subdivision such as ES-MD.{_near(country, known)}"
+        )
+    if subdivision and subdivision not in known[country]:
+        choices = [f"{country}-{name}" for name in known[country]]
+        hint = nearest(code, choices) if choices else f" {country} has none."
+        raise _refusal(code, f"a subdivision of {country}.{hint}")
+
+
+@lru_cache(maxsize=512)
+def _year(code: str, year: int) -> dict[date, str]:
+    # A year is computed at once; a new version of the package comes with a new process.
+    check_holidays(code)
+    country, subdivision = _parts(code)
+    found: Any = _package().country_holidays(country, subdiv=subdivision, years=year)
+    return dict(found)
+
+
+def _parts(code: str) -> tuple[str, str | None]:
+    country, _, subdivision = code.partition("-")
+    return country, subdivision or None
+
+
+def _package() -> ModuleType:
+    try:
+        import holidays
+    except ImportError as error:
+        raise ConfigError("holidays need an extra: pip install 'Flask-RollingSlots[holidays]'") from error
+    return holidays
+
+
+def _near(country: str, known: dict[str, Any]) -> str:
+    return nearest(country, known) if len(country) != 2 or not country.isupper() else ""
+
+
+def _refusal(code: str, expected: str) -> InvalidRule:
+    return InvalidRule(
+        f"holidays = {code!r}: expected {expected}", part="holidays", value=code, expected=expected
+    )
