@@ -5,6 +5,7 @@ Nothing here commits: whoever opened the session does, after each chunk.
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from .statements import dialect_of, insert_if_absent, locked
 from .values import Status
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
     from datetime import datetime
 
     from sqlalchemy.orm import Session
@@ -61,34 +62,38 @@ class Written:
     busy: set[int] = field(default_factory=set)
 
 
-class Chunker:
-    """Gathers plans and hands out chunks of a size that the caller may change on the way."""
+class Backlog:
+    """What was planned and is not written yet; handed out in chunks of a size that may change on the way."""
 
-    def __init__(self, size: int) -> None:
-        """Start empty.
+    def __init__(self) -> None:
+        """Start empty."""
+        self._create: deque[PlannedSlot] = deque()
+        self._update: deque[tuple[StoredSlot, PlannedSlot]] = deque()
+        self._remove: deque[tuple[TemplateSpec, StoredSlot]] = deque()
 
-        :param size: about how many rows a chunk holds.
-        """
-        self.size = size
-        self._chunk = Chunk()
+    def __len__(self) -> int:
+        return len(self._create) + len(self._update) + len(self._remove)
 
-    def add(self, spec: TemplateSpec, plan: Plan) -> Iterator[Chunk]:
-        """Take in one plan; yield the chunks that are full."""
-        for slot in plan.create:
-            self._chunk.specs[spec.id] = spec
-            self._chunk.create.append(slot)
-            if len(self._chunk) >= self.size:
-                yield from self.rest()
-        if plan.update or plan.remove:
-            self._chunk.specs[spec.id] = spec
-            self._chunk.update += plan.update
-            self._chunk.remove += [(spec.id, row) for row in plan.remove]
+    def add(self, spec: TemplateSpec, plan: Plan) -> None:
+        """Take in one plan."""
+        self._create.extend(plan.create)
+        self._update.extend(plan.update)
+        self._remove.extend((spec, row) for row in plan.remove)
 
-    def rest(self) -> Iterator[Chunk]:
-        """Yield what is left, if anything."""
-        chunk, self._chunk = self._chunk, Chunk()
-        if len(chunk):
-            yield chunk
+    def take(self, size: int) -> Chunk:
+        """Return the next chunk of at most ``size`` rows."""
+        chunk = Chunk()
+        while self._create and len(chunk) < size:
+            chunk.create.append(self._create.popleft())
+        while self._update and len(chunk) < size:
+            chunk.update.append(self._update.popleft())
+        while self._remove and len(chunk) < size:
+            spec, row = self._remove.popleft()
+            chunk.specs[spec.id] = spec
+            chunk.remove.append((spec.id, row))
+        for slot in [*chunk.create, *(slot for _, slot in chunk.update)]:
+            chunk.specs[slot.spec.id] = slot.spec
+        return chunk
 
 
 def write_chunk(session: Session, models: Models, chunk: Chunk, now: datetime, run_id: int | None) -> Written:

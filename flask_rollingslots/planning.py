@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
 IN_THE_PAST = "in_the_past"
+#: Leaves room for the local times of every zone before the calendar ends.
+_LAST = datetime.max.replace(tzinfo=UTC) - timedelta(days=2)
 EXCLUDED = "excluded"
 HOLIDAY = "holiday"
 BLACKOUT = "blackout"
@@ -96,6 +98,8 @@ def promised(spec: TemplateSpec, window: Window) -> Iterator[tuple[PlannedSlot, 
             continue
         if spec.active_until is not None and original_start >= spec.active_until:
             continue
+        if starts_at > _LAST - spec.duration:
+            return  # it would end after the last day of the calendar
         excluded = exdates and (original_start in exdates or original_start.date() in exdates)
         reason = EXCLUDED if excluded else _left_out(spec, starts_at, zone)
         yield planned_slot(spec, original_start, starts_at, zone), reason

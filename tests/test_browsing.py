@@ -335,3 +335,14 @@ def test_a_grid_past_midnight(site: Site) -> None:
         "06 00:00",
         "06 01:00",
     ]
+
+
+def test_the_end_of_the_calendar_is_quiet(site: Site) -> None:
+    """A slot that would end after the last day of the calendar does not exist; nothing overflows."""
+    template = site.add(every=None, until_time=None, duration=timedelta(minutes=999_999))
+    for key in (f"{template.id}@99981231T1000", f"{template.id}@99991231T2359"):
+        with pytest.raises(SlotNotFound):
+            site.slots.get(key)
+    assert site.slots.upcoming(template, 5, after=datetime(9998, 12, 30, tzinfo=UTC)) == []
+    edge = datetime(9998, 12, 1, tzinfo=UTC)
+    assert site.slots.between(edge, edge + timedelta(days=300)) == []

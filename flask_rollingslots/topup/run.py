@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy.exc import DBAPIError, OperationalError, StatementError
 
 from flask_rollingslots import planning
-from flask_rollingslots.filling import Chunk, Chunker, Written, write_chunk
+from flask_rollingslots.filling import Backlog, Chunk, Written, write_chunk
 from flask_rollingslots.models import load_later, load_specs, load_stored
 from flask_rollingslots.statements import is_lost_race, own_transaction, sentence
 from flask_rollingslots.values import Report, Tally, TemplateSpec, Window
@@ -20,7 +20,7 @@ from .record import Recorder
 from .request import FillRequest, spans
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
     from datetime import datetime
 
     from sqlalchemy.orm import Session
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _UNITS_AT_ONCE = 200
-_FIRST_CHUNK, _SMALLEST_CHUNK, _LARGEST_CHUNK = 500, 100, 5000
+_SMALLEST_CHUNK, _LARGEST_CHUNK = 50, 5000
 _CHUNK_SECONDS = 0.1
 _REPLANS = 5
 _RACES = 3
@@ -63,7 +63,8 @@ class Filler:
     joins: bool = False
     recorder: Recorder = field(init=False)
     report: Report = field(init=False)
-    _chunks: Chunker = field(init=False)
+    #: Begins small, so that the progress of a single template's week can be seen.
+    _chunk_size: int = _SMALLEST_CHUNK
     _stale: set[int] = field(default_factory=set)
     _wrote: bool = False
     #: Templates that somebody was editing all the time: left out, to be looked at again soon.
@@ -73,7 +74,6 @@ class Filler:
         self.now, self._began = self.clock(), monotonic()
         self.report = Report(dry_run=self.request.dry_run)
         self.recorder = Recorder(self.session, self.models, self.request, self.lease, self.now)
-        self._chunks = Chunker(_FIRST_CHUNK)
 
     @property
     def errors(self) -> list[str]:
@@ -98,11 +98,13 @@ class Filler:
         units = [(spec, span) for spec in specs for span in spans(self._window(spec))]
         for position in range(0, len(units), _UNITS_AT_ONCE):
             batch = units[position : position + _UNITS_AT_ONCE]
-            chunks = list(self._plan_batch(batch))
-            planned = sum(len(chunk) for chunk in chunks)
-            self.recorder.expect(planned, (position + len(batch)) / len(units))
-            for chunk in chunks:
-                self._write_isolated(chunk)
+            backlog = self._plan_batch(batch)
+            self.recorder.expect(len(backlog), (position + len(batch)) / len(units))
+            self._write_all(backlog)
+
+    def _write_all(self, backlog: Backlog) -> None:
+        while backlog:
+            self._write_isolated(backlog.take(self._chunk_size))
 
     def revise(self, specs: list[TemplateSpec]) -> None:
         """Bring rows beyond the window in line with a rule that was edited."""
@@ -112,8 +114,9 @@ class Filler:
                 self.session.rollback()
             plan = planning.revise(spec, later, self.now)
             self._count(self._tally(spec), plan)
-            for chunk in [*self._chunks.add(spec, plan), *self._chunks.rest()]:
-                self._write_isolated(chunk)
+            backlog = Backlog()
+            backlog.add(spec, plan)
+            self._write_all(backlog)
 
     def _window(self, spec: TemplateSpec) -> Window:
         window = self.request.window(spec, self.now, self.settings)
@@ -123,18 +126,19 @@ class Filler:
         self.report.window = seen or window
         return window
 
-    def _plan_batch(self, batch: list[Unit]) -> Iterator[Chunk]:
+    def _plan_batch(self, batch: list[Unit]) -> Backlog:
         stored = load_stored(self.session, self.models, batch)
         if not self.joins:
             self.session.rollback()  # nothing was written: ends the reading transaction
         by_series: dict[int, dict[SlotKey, StoredSlot]] = {}
         for key, row in stored.items():
             by_series.setdefault(key.series_id, {})[key] = row
+        backlog = Backlog()
         for spec, window in batch:
             plan = self._plan(spec, window, by_series.get(spec.series_id, {}))
             if plan is not None and not self.request.dry_run:
-                yield from self._chunks.add(spec, plan)
-        yield from self._chunks.rest()
+                backlog.add(spec, plan)
+        return backlog
 
     def _plan(self, spec: TemplateSpec, window: Window, stored: dict[SlotKey, StoredSlot]) -> Plan | None:
         tally = self._tally(spec)
@@ -209,7 +213,7 @@ class Filler:
     def _adapt(self, rows: int, seconds: float) -> None:
         """Size the next chunks so that each takes about 100 ms."""
         fitting = int(rows * _CHUNK_SECONDS / max(seconds, 0.001))
-        self._chunks.size = max(_SMALLEST_CHUNK, min(_LARGEST_CHUNK, fitting))
+        self._chunk_size = max(_SMALLEST_CHUNK, min(_LARGEST_CHUNK, fitting))
 
     def _note(self, written: Written) -> None:
         self._stale |= written.stale

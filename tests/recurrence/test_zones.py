@@ -94,6 +94,16 @@ def test_of_two_equal_times_the_first_counts() -> None:
     ]
 
 
+def test_gap_skip_keeps_times_that_exist_twice() -> None:
+    """What exists twice is not missing."""
+    recurrence = Recurrence("FREQ=DAILY;COUNT=3", datetime(2026, 10, 31, 1, 30), NEW_YORK, gap="skip")
+    assert [name for name, _ in shown(recurrence, utc(2026, 10, 1), utc(2026, 12, 1))] == [
+        "31 01:30",
+        "01 01:30",
+        "02 01:30",
+    ]
+
+
 def test_window_edges_inside_a_fold_and_a_gap_lose_nothing() -> None:
     """Windows cut at every quarter of an hour around both changes together give each occurrence once."""
     for day in (datetime(2026, 3, 8), datetime(2026, 11, 1)):
