@@ -118,6 +118,10 @@ class UncommittedChanges(TopUpBusy):
     """The app's session holds uncommitted changes: commit first, then generate."""
 
 
+class RowsRefused(RollingSlotsError):
+    """The database refused rows that a top-up wanted to write."""
+
+
 class LeaseLost(RollingSlotsError):
     """The lease of this top-up was taken over, so it stopped without writing."""
 

@@ -9,10 +9,11 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, func, select, update
 
+from .errors import RowsRefused
 from .models import row_of, table_of
-from .statements import dialect_of, insert_if_absent, locked
+from .statements import dialect_of, insert_if_absent, locked, may_swallow_errors
 from .values import Status
 
 if TYPE_CHECKING:
@@ -139,7 +140,21 @@ def _create(
     statement = insert_if_absent(table, dialect)
     for template_id, group in _by_template(ordered).items():
         result = session.execute(statement, [row_of(slot, now, run_id) for slot in group])
-        written.created[template_id] = max(0, result.rowcount)  # type: ignore[attr-defined]
+        created = max(0, result.rowcount)  # type: ignore[attr-defined]
+        if created < len(group) and may_swallow_errors(dialect):
+            _check_all_there(session, models, group)
+        written.created[template_id] = created
+
+
+def _check_all_there(session: Session, models: Models, slots: list[PlannedSlot]) -> None:
+    """Tell rows that were there already from rows that the database refused."""
+    cls, starts = models.Slot, [slot.original_start for slot in slots]
+    query = select(func.count()).where(
+        cls.series_id == slots[0].spec.series_id, cls.original_start.in_(starts)
+    )
+    there = session.scalar(query) or 0
+    if there < len(slots):
+        raise RowsRefused(f"the database refused {len(slots) - there} of {len(slots)} rows")
 
 
 def _by_template(slots: list[PlannedSlot]) -> dict[int, list[PlannedSlot]]:

@@ -46,13 +46,13 @@ def own_transaction(session: Session) -> Iterator[None]:
     dialect = _begin(session)
     try:
         yield
+        _restore_limits(session, dialect)
         session.commit()
     except BaseException:
+        with suppress(SQLAlchemyError):  # a connection that broke needs no settings any more
+            _restore_limits(session, dialect)
         session.rollback()
         raise
-    finally:
-        if dialect in _MARIADB:
-            _restore_mariadb(session)
 
 
 def _begin(session: Session) -> str:
@@ -70,12 +70,11 @@ def _begin(session: Session) -> str:
     return dialect
 
 
-def _restore_mariadb(session: Session) -> None:
-    # MariaDB has no SET LOCAL. A connection that broke needs no settings any more.
-    with suppress(SQLAlchemyError):
+def _restore_limits(session: Session, dialect: str) -> None:
+    # MariaDB has no SET LOCAL, and after the end of the transaction the connection is no longer the session's.
+    if dialect in _MARIADB:
         for name in _MARIADB_LIMITS:
             session.execute(text(f"SET SESSION {name} = @rolling_{name}"))
-        session.rollback()
 
 
 def has_uncommitted_writes(session: Session) -> bool:
@@ -98,6 +97,11 @@ def insert_if_absent(table: Table, dialect: str) -> Insert:
     else:
         statement = insert(table).prefix_with("IGNORE")
     return statement.execution_options(preserve_rowcount=True)
+
+
+def may_swallow_errors(dialect: str) -> bool:
+    """Whether ``insert_if_absent`` also skips rows that the database refuses for another reason."""
+    return dialect in _MARIADB
 
 
 def insert_or_lock(table: Table, dialect: str) -> Insert:

@@ -63,8 +63,8 @@ class DaySource:
             self._options["byyearday"] = rule.byyearday
         self._checks = _own_checks(rule)
         # Months repeat: which of their days are allowed depends on the month, on the weekday that its year starts
-        # with, and on leap years (the one before matters to week numbers). So dateutil is asked for 336 at most.
-        self._known: dict[tuple[int, int, bool, bool], tuple[int, ...]] = {}
+        # with, and on leap years (those beside it matter to week numbers). So dateutil is asked for 336 at most.
+        self._known: dict[tuple[int, int, bool, bool, bool], tuple[int, ...]] = {}
 
     @property
     def is_everything(self) -> bool:
@@ -76,7 +76,7 @@ class DaySource:
         found = _fromordinal(first)
         year, month = found.year, found.month
         start = first - found.day + 1
-        kind = (month, new_year(year) % 7, isleap(year), isleap(year - 1))
+        kind = (month, new_year(year) % 7, isleap(year - 1), isleap(year), isleap(year + 1))
         days = self._known.get(kind)
         if days is None:
             days = self._known[kind] = self._look_up(start, month_bounds(year * 12 + month - 1)[1])
@@ -110,13 +110,14 @@ class DaySource:
 
 
 @lru_cache(maxsize=128)
-def _shared_source(rule: Rule) -> DaySource:
+def shared_source(rule: Rule) -> DaySource:
+    """Return the one source of a rule that has day parts alone."""
     return DaySource(rule)
 
 
 def source_of(rule: Rule) -> DaySource:
     """Return the days of a filled-in rule; rules with the same day parts share what is known of months."""
-    return _shared_source(
+    return shared_source(
         replace(rule, interval=1, count=None, until=None, byhour=(), byminute=(), bysetpos=())
     )
 

@@ -1,4 +1,8 @@
-"""Reading the JSON dialects: what apps store today, turned into rules and template fields."""
+"""Reading the JSON dialects: what apps store today, turned into rules and template fields.
+
+``month_day`` together with ``weekday`` is the first such weekday on or after that day, within the month: from day 23
+on, months that have none are skipped, as months without a day 31 are.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,7 @@ from .fields import read_clock, read_date, read_flag, read_length, read_moments,
 from .parse import parse_rrule
 from .refusal import MISSING, refuse
 from .rule import Rule
+from .series import Series
 
 _COMMON = {
     "type", "interval", "count", "until_date", "end", "enabled", "active", "start_time", "end_time", "start_date",
@@ -90,6 +95,9 @@ def _template(value: Mapping[str, Any], dtstart: datetime | date | None, timezon
             fields[name] = read_moments(name, given[name])
     if "gap" in given:
         fields["gap"] = given["gap"]
+    Series(
+        **{name: item for name, item in fields.items() if name != "active"}
+    )  # refuses what does not fit together
     return fields
 
 

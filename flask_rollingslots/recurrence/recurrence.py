@@ -12,6 +12,7 @@ from ..values import Occurrence
 from .clamp import minus
 from .describe import describe
 from .dialects import read_object
+from .export import ical_rrule
 from .series import Series
 from .split import split_fields
 from .writing import write_object
@@ -23,7 +24,9 @@ _DAY = timedelta(days=1)
 class Recurrence(Series):
     """The occurrences that a rule promises, in the wall clock of a zone.
 
-    Immutable and reusable; no clock, no database. Costs the same at any distance from ``dtstart``.
+    Immutable and reusable; no clock, no database. Costs the same at any distance from ``dtstart``. One kind falls
+    back: where periods hold different numbers of starts (day 31, weekdays of a month, BYMONTH in a daily rule …), the
+    end of a COUNT is searched once by walking from ``dtstart``, about a microsecond a start, when it is needed.
 
     :param rrule: an RFC 5545 RRULE value, or ``None`` for the single start ``dtstart``.
     :param dtstart: naive wall clock in ``timezone``: lower bound and anchor, itself an occurrence only if the rule
@@ -101,6 +104,10 @@ class Recurrence(Series):
     def describe(self) -> str:
         """Say in English when it happens, at the shown times; exact, or else the RRULE text."""
         return describe(self)
+
+    def ical_rrule(self) -> str | None:
+        """Return the RRULE for a feed: UNTIL in UTC, ambiguous parts written out; ``None`` without a rule."""
+        return ical_rrule(self)
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON dialect object for :meth:`from_json`; ``{"type": "rrule", ...}`` if no other can say it."""

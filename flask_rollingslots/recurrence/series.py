@@ -8,6 +8,7 @@ from datetime import date, datetime, time, timedelta, tzinfo
 from functools import cached_property
 from heapq import merge
 
+from ..errors import InvalidRequest
 from .clamp import minus, plus
 from .counting import counted_before, last_counted, sure_until
 from .expand import Expander
@@ -94,7 +95,15 @@ class Series:
 
         :param start: naive wall clock in the series' zone, included.
         :param end: naive wall clock, excluded.
+        :raises InvalidRequest: if one of them is aware.
         """
+        if start.tzinfo or end.tzinfo:
+            raise InvalidRequest(
+                f"start: {start!r} to {end!r} is aware; expected the wall clock in the series' zone, naive",
+                field="start",
+                value=start,
+                expected="a naive datetime",
+            )
         starts = self._grid_starts(start, end)
         if not self.rdates and not self.exdates:
             return starts

@@ -8,7 +8,6 @@ from datetime import date, datetime, timedelta
 from typing import Any
 
 from .clamp import minus, plus
-from .rule import Rule
 from .series import Series
 from .zones import instant_of
 
@@ -107,7 +106,7 @@ def _after(
     fields = {**_fields(series, dates), "dtstart": following}
     rule = series.rule
     if rule is not None:
-        fields["rrule"] = str(_explicit(rule, series.dtstart, _left(series, following)))
+        fields["rrule"] = str(replace(rule, count=_left(series, following)))
     return fields
 
 
@@ -116,13 +115,6 @@ def _left(series: Series, following: datetime) -> int | None:
     if series.rule is None or series.rule.count is None:
         return None
     return series.rule.count - series.count_before(following)
-
-
-def _explicit(rule: Rule, dtstart: datetime, count: int | None) -> Rule:
-    """Write out the time parts that the new DTSTART would not imply any more."""
-    if rule.byhour and not rule.byminute:
-        rule = replace(rule, byminute=(dtstart.minute,))
-    return replace(rule, count=count)
 
 
 def _only_dates(series: Series, dates: Fields) -> Fields | None:

@@ -232,5 +232,8 @@ class TopUp:
         if lease is None:
             self.memory.look_again_by(self.runner.holder_rest())
             return 0.0, False
-        report = self.runner.run(lease, FillRequest(trigger, template_id=template_id), must_stop)
+        # A job that may write one chunk only makes the most of it.
+        watched = trigger == "edit" and self.executor.budget.chunks is None
+        request = FillRequest(trigger, template_id=template_id, watched=watched)
+        report = self.runner.run(lease, request, must_stop)
         return float(self.settings.check_interval), not any(t.error for t in report.templates.values())

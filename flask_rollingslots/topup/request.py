@@ -41,6 +41,7 @@ class FillRequest:
     :param group: only the templates of this group.
     :param dry_run: count, but write nothing.
     :param progress: called with (done, total) slots after each chunk.
+    :param watched: somebody may look at the run row: begin with chunks so small that its progress can be seen.
     """
 
     trigger: str
@@ -51,6 +52,7 @@ class FillRequest:
     group: str | None = None
     dry_run: bool = False
     progress: Progress | None = None
+    watched: bool = False
 
     def check(self, now: datetime) -> None:
         """Refuse what makes no sense.

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy.exc import DBAPIError, OperationalError, StatementError
 
 from flask_rollingslots import planning
+from flask_rollingslots.errors import RowsRefused
 from flask_rollingslots.filling import Backlog, Chunk, Written, write_chunk
 from flask_rollingslots.models import load_later, load_specs, load_stored
 from flask_rollingslots.statements import is_lost_race, own_transaction, sentence
@@ -33,10 +34,13 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _UNITS_AT_ONCE = 200
-_SMALLEST_CHUNK, _LARGEST_CHUNK = 50, 5000
+_SMALLEST_CHUNK, _FIRST_CHUNK, _LARGEST_CHUNK = 20, 500, 5000
+_VISIBLE_STEPS = 5
 _CHUNK_SECONDS = 0.1
 _REPLANS = 5
 _RACES = 3
+#: What a database may say to a chunk.
+_REFUSALS = (DBAPIError, StatementError, RowsRefused)
 
 Unit = tuple[TemplateSpec, Window]
 
@@ -63,8 +67,7 @@ class Filler:
     joins: bool = False
     recorder: Recorder = field(init=False)
     report: Report = field(init=False)
-    #: Begins small, so that the progress of a single template's week can be seen.
-    _chunk_size: int = _SMALLEST_CHUNK
+    _chunk_size: int = 0
     _stale: set[int] = field(default_factory=set)
     _wrote: bool = False
     #: Templates that somebody was editing all the time: left out, to be looked at again soon.
@@ -103,6 +106,9 @@ class Filler:
             self._write_all(backlog)
 
     def _write_all(self, backlog: Backlog) -> None:
+        if not self._chunk_size:
+            first = len(backlog) // _VISIBLE_STEPS if self.request.watched else _FIRST_CHUNK
+            self._chunk_size = max(_SMALLEST_CHUNK, min(_FIRST_CHUNK, first))
         while backlog:
             self._write_isolated(backlog.take(self._chunk_size))
 
@@ -170,7 +176,7 @@ class Filler:
         """Write a chunk; if the database refuses it, template by template, so that one cannot stop the others."""
         try:
             self._write_patiently(chunk)
-        except (DBAPIError, StatementError) as error:
+        except _REFUSALS as error:
             if self.joins or isinstance(error, OperationalError):
                 raise
             if len(chunk.specs) == 1:
@@ -187,7 +193,7 @@ class Filler:
             before = self.recorder.snapshot()
             try:
                 return self._write(chunk)
-            except (DBAPIError, StatementError) as error:
+            except _REFUSALS as error:
                 self.recorder.restore(before)
                 if not (tries_left and not self.joins and is_lost_race(error)):
                     raise

@@ -219,7 +219,7 @@ class Runner:
 
     def _close_row(self, filler: Filler) -> None:
         recorder = filler.recorder
-        if filler.request.trigger in ("manual", "edit"):
+        if filler.request.trigger in ("manual", "edit") or filler.errors:
             recorder.start()
         filler.report.run_id = recorder.run_id
         recorder.end(_status(filler), filler.report, self.clock(), "; ".join(filler.errors) or None)

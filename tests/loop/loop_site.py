@@ -7,6 +7,7 @@ import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from flask import Flask, jsonify
@@ -249,3 +250,13 @@ def after(patch: Any, where: Any, name: str, hook: Callable[[], object]) -> None
 def before_chunks(patch: Any, hook: Callable[[], object]) -> None:
     """Call a hook before the transaction of each chunk, when no lock is held."""
     before(patch, run.Filler, "_write", hook)
+
+
+def chunks_of(patch: Any, rows: int) -> None:
+    """Fix the size of the chunks, so that a test knows where they end."""
+    for name in ("_SMALLEST_CHUNK", "_FIRST_CHUNK", "_LARGEST_CHUNK"):
+        patch.setattr(run, name, rows)
+
+
+#: Patches for good, in a process of its own.
+PLAIN = SimpleNamespace(setattr=setattr)

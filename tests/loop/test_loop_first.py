@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from loop_site import DAY, NOON, WAIT, Clock, Site, Stop, before_chunks, hourly, week
+from loop_site import DAY, NOON, WAIT, Clock, Site, Stop, before, before_chunks, hourly, week
 
 from flask_rollingslots.topup import run
 
@@ -117,6 +117,22 @@ def test_hook_only_compares_the_clock(site: Site, clock: Clock, monkeypatch: pyt
     for _ in range(50):
         site.visit("/plain")
     assert noticed == [1]
+
+
+def test_requests_during_a_top_up_start_nothing(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While a top-up works, other requests pass by the hook with no more than the comparison."""
+    site.add_quietly()
+    stop, noticed = Stop(), []
+    before_chunks(monkeypatch, stop)
+    before(monkeypatch, type(site.topup), "notice", lambda: noticed.append(1))
+    site.get("/plain")
+    assert stop.arrived.wait(WAIT)
+    for _ in range(50):
+        site.get("/plain")
+    assert noticed == [1]
+    stop.go.set()
+    site.finish()
+    assert site.starts() == week()
 
 
 def test_hook_runs_before_a_hook_that_answers(site: Site) -> None:

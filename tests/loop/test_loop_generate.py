@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from loop_site import NOON, WAIT, Clock, Site, Stop, before_chunks, week
+from loop_site import NOON, WAIT, Clock, Site, Stop, before_chunks, chunks_of, week
 
 from flask_rollingslots import TopUpBusy
 from flask_rollingslots.errors import InvalidRequest, TemplateNotFound, UncommittedChanges
@@ -133,7 +133,7 @@ def test_report_counts_what_is_there(make: Callable[..., Site], database_url: st
 @pytest.mark.parametrize("templates", [1, 7, 30])
 def test_progress_ends_at_the_total(site: Site, monkeypatch: pytest.MonkeyPatch, templates: int) -> None:
     """The last call of the progress callback says (n, n), and progress never goes back."""
-    monkeypatch.setattr(run, "_FIRST_CHUNK", 100)
+    chunks_of(monkeypatch, 100)
     monkeypatch.setattr(run, "_UNITS_AT_ONCE", 4)
     for number in range(templates):
         site.add_quietly(name=f"{number}")
@@ -148,7 +148,7 @@ def test_progress_ends_at_the_total(site: Site, monkeypatch: pytest.MonkeyPatch,
 
 def test_progress_that_raises_loses_nothing(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """A progress callback that raises stops generate() there; the lease is free and a visitor completes it."""
-    monkeypatch.setattr(run, "_FIRST_CHUNK", 100)
+    chunks_of(monkeypatch, 100)
     for number in range(3):
         site.add_quietly(name=f"{number}")
 

@@ -60,14 +60,17 @@ def test_thousand_top_ups_leave_nothing(
     assert len(site.starts()) == len(set(site.starts()))
 
 
-def test_top_up_has_its_own_context_and_session(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("executor", ["thread", "inline"])
+def test_top_up_has_its_own_context_and_session(
+    make: Callable[..., Site], sqlite_url: str, executor: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The job pushes a context of its own, so that it never shares the visitor's session."""
+    site = make(sqlite_url, executor=executor)
     seen: dict[str, Any] = {}
     original = run.Filler.fill
 
     def fill(filler: Any, specs: Any) -> None:
         seen["job"] = (flask.globals.app_ctx._get_current_object(), filler.session)  # type: ignore[attr-defined]
-        seen["request context"] = flask.has_request_context()
         original(filler, specs)
 
     def remember() -> None:
@@ -76,10 +79,11 @@ def test_top_up_has_its_own_context_and_session(site: Site, monkeypatch: pytest.
     monkeypatch.setattr(run.Filler, "fill", fill)
     site.app.before_request(remember)
     site.add_quietly()
-    site.visit("/plain")
+    site.get("/plain")
+    if executor == "thread":
+        site.finish()
     assert seen["job"][0] is not seen["request"][0]
     assert seen["job"][1] is not seen["request"][1]
-    assert not seen["request context"]
 
 
 def test_receiver_of_a_failure_that_raises(site: Site, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:

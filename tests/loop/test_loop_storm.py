@@ -47,22 +47,19 @@ runner.Runner.acquire = tell
 # Before its third chunk it waits to be told to stop: the stop then comes in the middle, whatever the speed.
 SLOW = """
 import os, pathlib
-from loop_site import Clock, make_site
-from flask_rollingslots.topup import run
+from loop_site import PLAIN, Clock, before_chunks, chunks_of, make_site
 
 site = make_site(os.environ["DATABASE"], Clock(), create=False)
-app = site.app
-run._FIRST_CHUNK = 100
-write, chunks = run.Filler._write, []
+app, chunks = site.app, []
 
-def slow(filler, chunk):
+def wait_to_be_stopped():
     chunks.append(1)
     if len(chunks) == 3:
         pathlib.Path("arrived").touch()
         site.topup.executor.stopping.wait(30)
-    return write(filler, chunk)
 
-run.Filler._write = slow
+chunks_of(PLAIN, 100)
+before_chunks(PLAIN, wait_to_be_stopped)
 """
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from flask_rollingslots.errors import InvalidRule
 from flask_rollingslots.recurrence import Recurrence
+from flask_rollingslots.values import Occurrence
 
 DATA = Path(__file__).parent.parent / "data"
 SECOND = timedelta(seconds=1)
@@ -29,9 +30,9 @@ VALID = [case for case in CASES if not case.get("must_reject") and None not in c
 
 def build(case: dict[str, Any]) -> Recurrence:
     """Make the Recurrence of a case."""
-    dates = {name: [any_date(text) for text in case.get(name, [])] for name in ("rdates", "exdates")}
+    rdates, exdates = ([any_date(text) for text in case.get(name, [])] for name in ("rdates", "exdates"))
     start = datetime.fromisoformat(case["dtstart"].rstrip("Z"))
-    return Recurrence(case.get("rrule"), start, case.get("tzid", "UTC"), **dates)
+    return Recurrence(case.get("rrule"), start, case.get("tzid", "UTC"), rdates, exdates)
 
 
 def any_date(text: str) -> datetime | date:
@@ -95,7 +96,7 @@ def test_any_window_gives_the_same(case: dict[str, Any]) -> None:
     whole = recurrence.after(datetime(1, 1, 3, tzinfo=UTC), 40)[:25]
     if not whole:
         return
-    found = []
+    found: list[Occurrence] = []
     lower = whole[0].starts_at - timedelta(days=15)
     width = max(timedelta(days=11), (whole[-1].starts_at - lower) / 300)
     while lower <= whole[-1].starts_at:

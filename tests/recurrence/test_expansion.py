@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from itertools import islice
 
 import pytest
@@ -120,6 +120,23 @@ def test_known_faults_of_dateutil_are_right_here(rrule: str, expected: list[tupl
     recurrence = Recurrence(rrule, datetime(2026, 1, 1, 9), "UTC")
     found = list(recurrence.originals(datetime(2026, 1, 1), datetime(2027, 1, 1)))
     assert [(each.month, each.day) for each in found][: len(expected)] == expected
+
+
+@pytest.mark.parametrize("week", [1, 2, 9, 27, 52, 53, -1, -2, -10, -26, -27, -52, -53])
+def test_week_numbers_equal_the_iso_calendar(week: int) -> None:
+    """Over a full cycle of the calendar, BYWEEKNO picks the days that Python's own ISO calendar says."""
+    start = date(2000, 1, 1)
+    year_lengths = {year: date(year, 12, 28).isocalendar().week for year in range(1999, 2402)}
+    expected = []
+    for day in (start + timedelta(days=n) for n in range(146_097)):
+        year, number, _ = day.isocalendar()
+        if week in (number, number - year_lengths[year] - 1):
+            expected.append(day)
+    every_day = Recurrence(
+        f"FREQ=YEARLY;BYWEEKNO={week};BYDAY=MO,TU,WE,TH,FR,SA,SU", datetime(2000, 1, 1), "UTC"
+    )
+    found = every_day.originals(datetime(2000, 1, 1), datetime(2400, 1, 1))
+    assert [moment.date() for moment in found] == expected
 
 
 @pytest.mark.parametrize(

@@ -108,6 +108,33 @@ def test_naive_moments_are_refused() -> None:
         recurrence.after(aware, -1)
 
 
+def test_aware_originals_are_refused() -> None:
+    """Original starts are wall clock: an aware one is refused, not converted silently."""
+    recurrence = Recurrence("FREQ=DAILY", datetime(2026, 1, 5, 9), "UTC")
+    with pytest.raises(InvalidRequest, match="naive"):
+        recurrence.contains(datetime(2026, 1, 5, 9, tzinfo=UTC))
+
+
+@pytest.mark.parametrize(
+    ("rrule", "exported"),
+    [
+        (None, None),
+        ("RRULE:FREQ=DAILY", "FREQ=DAILY"),
+        ("FREQ=DAILY;UNTIL=20260701", "FREQ=DAILY;UNTIL=20260701T215959Z"),
+        ("FREQ=DAILY;UNTIL=20260701T090000", "FREQ=DAILY;UNTIL=20260701T070000Z"),
+        ("FREQ=YEARLY;BYMONTHDAY=5", "FREQ=YEARLY;BYMONTH=1,2,3,4,5,6,7,8,9,10,11,12;BYMONTHDAY=5"),
+        ("FREQ=YEARLY;BYWEEKNO=10", "FREQ=YEARLY;BYWEEKNO=10;BYDAY=MO"),
+    ],
+)
+def test_the_rule_for_other_programs(rrule: str | None, exported: str | None) -> None:
+    """For a feed, UNTIL is in UTC and what programs read differently is written out; the set stays the same."""
+    recurrence = Recurrence(rrule, datetime(2026, 1, 5, 9), "Europe/Madrid")
+    assert recurrence.ical_rrule() == exported
+    again = Recurrence(exported, datetime(2026, 1, 5, 9), "Europe/Madrid")
+    window = datetime(2026, 1, 1), datetime(2031, 1, 1)
+    assert list(again.originals(*window)) == list(recurrence.originals(*window))
+
+
 def test_it_is_a_value() -> None:
     """Equal parameters are equal objects; they cannot be changed; copies and pickles work after use."""
     one = Recurrence("FREQ=YEARLY;BYWEEKNO=1;BYDAY=MO", datetime(2026, 1, 5, 9), "Europe/Madrid")

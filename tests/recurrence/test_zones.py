@@ -160,6 +160,16 @@ def test_shift_moves_what_is_shown_and_keeps_the_names() -> None:
     assert not recurrence.contains(datetime(2026, 3, 8, 2, 30))
 
 
+@pytest.mark.parametrize("days", [-3, -1, 1, 3])
+def test_windows_find_what_a_shift_moved_into_them(days: int) -> None:
+    """A shift by days takes each start out of its own window and into another, none twice, none lost."""
+    recurrence = Recurrence("FREQ=DAILY", datetime(2026, 1, 1, 9), NEW_YORK, shift=timedelta(days=days))
+    for n in range(20):
+        start = utc(2026, 3, 1) + timedelta(days=n)
+        found = list(recurrence.between(start, start + timedelta(days=1)))
+        assert [each.original_start for each in found] == [datetime(2026, 3, 1 + n, 9) - timedelta(days=days)]
+
+
 def test_until_as_an_instant_is_compared_with_instants() -> None:
     """An UNTIL in UTC decides by instants, also for a start in a gap and for the first of two equal times."""
     gap = Recurrence(

@@ -153,7 +153,11 @@ class MariaDB(DatabaseServer):
             raise Unavailable("no MariaDB: mariadb-install-db and mariadbd are not installed")
         user = nobody()
         self.folder = private_folder(user)
-        popen = {**user, "cwd": self.folder, "env": {"PATH": SYSTEM_PATH, "LC_ALL": "C", "TZ": "UTC"}}
+        popen = {
+            **user,
+            "cwd": self.folder,
+            "env": {"PATH": SYSTEM_PATH, "LC_ALL": "C", "TZ": "UTC", "TMPDIR": str(self.folder)},
+        }
         data = f"--datadir={self.folder / 'data'}"
         run(
             (install, "--no-defaults", data, "--auth-root-authentication-method=normal", "--skip-test-db"),
