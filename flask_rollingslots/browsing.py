@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
 from sqlalchemy import and_, or_, select
 from sqlalchemy.orm.attributes import set_committed_value
@@ -69,6 +70,16 @@ class Browser:
         cls = self.models.Template
         query = select(cls).order_by(cls.id)
         return list(self.session.scalars(query.where(cls.group == group) if group is not None else query))
+
+    def zone_of(self, template_id: int) -> ZoneInfo:
+        """Return a template's zone.
+
+        :raises TemplateNotFound: if there is no template with this id.
+        """
+        template = self.session.get(self.models.Template, template_id)
+        if template is None:
+            raise TemplateNotFound(f"template {template_id}: there is no such template")
+        return ZoneInfo(template.timezone)
 
     def _conditions(self, template_id: int | None, group: str | None) -> list[ColumnElement[bool]]:
         cls = self.models.Template

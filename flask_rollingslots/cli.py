@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import signal
 import sys
 import threading
@@ -18,7 +19,7 @@ from flask import current_app
 from flask.cli import AppGroup
 
 from .errors import InvalidRequest, RollingSlotsError, TemplateNotFound
-from .health import check_health
+from .health import Doctor, Level, check_health, explain
 from .settings import MAX_DAYS
 from .topup import FillRequest
 from .values import Health
@@ -26,6 +27,7 @@ from .wiring import create_tables, missing_tables
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from datetime import datetime
 
     from .extension import AppState
     from .models import SlotMixin, TemplateMixin
@@ -254,6 +256,54 @@ def _slot_dict(slot: SlotMixin, state: str) -> dict[str, Any]:
         "left": slot.left,
         "is_virtual": slot.is_virtual,
     }
+
+
+@slots_group.command("explain")
+@click.argument("template", type=int)
+@click.argument("moment", type=click.DateTime(["%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M"]))
+@_json_option
+@_teaching
+def explain_command(template: int, moment: datetime, as_json: bool) -> None:
+    """Say why there is, or is not, a slot at MOMENT, a wall-clock time of the template's zone."""
+    state = _state()
+    local = moment.replace(tzinfo=state.browser().zone_of(template))
+    found = explain(state.db.session(), state.models, state.clock(), template, local)
+    if as_json:
+        _print_json({"code": found.code, "sentence": found.sentence, "key": found.key})
+    else:
+        click.echo(f"{found.code}: {found.sentence}")
+
+
+@slots_group.command()
+@_json_option
+@_teaching
+def doctor(as_json: bool) -> None:
+    """Look for faults of the deployment; exit code 1 if something must change."""
+    state = _state()
+    topup = state.topup
+    caches = len(current_app.extensions.get("cache") or {})
+    session, settings = state.db.session(), state.settings
+    patient = Doctor(
+        session,
+        state.models,
+        settings,
+        topup.find_cache(),
+        caches,
+        current_app.debug,
+        state.clock(),
+        os.environ,
+    )
+    found = patient.examine()
+    if as_json:
+        _print_json(
+            [{"level": f.level, "code": f.code, "sentence": f.sentence, "advice": f.advice} for f in found]
+        )
+    else:
+        for finding in found:
+            click.echo(f"{finding.level}: {finding.sentence}. {finding.advice}")
+        if not found:
+            click.echo("nothing to complain of")
+    sys.exit(1 if any(finding.level is Level.ERROR for finding in found) else 0)
 
 
 @slots_group.command("init-db")

@@ -14,7 +14,7 @@ from . import series, signals
 from .browsing import Browser, holes
 from .errors import ConfigError, InvalidRequest, NotRegistered
 from .executors import make_executor
-from .health import HealthReport, check_health
+from .health import Explanation, HealthReport, check_health, explain
 from .models import Models, SlotMixin, TemplateMixin, make_models
 from .settings import Settings
 from .topup import FillRequest, Runner, TopUp
@@ -312,6 +312,16 @@ class RollingSlots:
         """Return the coverage of the window: is every promised slot stored?"""
         state = self._state
         return check_health(state.db.session(), state.models, state.settings, state.clock())
+
+    def explain(self, template: TemplateMixin | int, moment: datetime) -> Explanation:
+        """Say why there is, or is not, a slot of a template's series at a moment: a code and a sentence.
+
+        :param moment: aware; the start of the slot in question.
+        :raises InvalidRequest: if the moment is naive.
+        :raises TemplateNotFound: if there is no such template.
+        """
+        state = self._state
+        return explain(state.db.session(), state.models, state.clock(), _id(template) or 0, moment)
 
     def runs(self, template: TemplateMixin | int | None = None, limit: int = 50) -> list[RunMixin]:
         """Return the recorded top-ups, newest first; of one template: those that touched it.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Insert, Select, insert, text
@@ -75,6 +76,18 @@ def _restore_limits(session: Session, dialect: str) -> None:
     if dialect in _MARIADB:
         for name in _MARIADB_LIMITS:
             session.execute(text(f"SET SESSION {name} = @rolling_{name}"))
+
+
+def server_time(session: Session) -> datetime | None:
+    """Return the clock of a database server, aware, UTC; ``None`` for SQLite, which has none of its own."""
+    dialect = dialect_of(session)
+    if dialect == "postgresql":
+        moment: datetime = session.scalar(text("SELECT clock_timestamp()"))
+        return moment.astimezone(UTC)
+    if dialect in _MARIADB:
+        moment = session.scalar(text("SELECT UTC_TIMESTAMP(6)"))
+        return moment.replace(tzinfo=UTC)
+    return None
 
 
 def has_uncommitted_writes(session: Session) -> bool:

@@ -6,7 +6,7 @@ import json
 import math
 import re
 from collections.abc import Iterable, Mapping
-from datetime import date, datetime, time, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any, NoReturn
 from zoneinfo import ZoneInfo
 
@@ -250,7 +250,7 @@ def ranges(label: str, value: Any) -> list[tuple[date, date]]:
     :raises InvalidRequest: if it is not a list of pairs.
     :raises InvalidRule: if a day is not valid.
     """
-    expected = "a list of pairs of days, such as [["'"2026-08-01", "2026-08-15"'"]]"
+    expected = 'a list of pairs of days, such as [["2026-08-01", "2026-08-15"]]'
     if not isinstance(value, list) or not all(isinstance(each, list) and len(each) == 2 for each in value):
         refuse(label, "blackouts", value, expected)
     found: Iterable[tuple[date, date]] = (
@@ -268,11 +268,3 @@ def length(label: str, key: str, value: Any) -> timedelta:
     if not number or not math.isfinite(value) or abs(value) > 10**8:
         refuse(label, key, value, "a number of minutes")
     return timedelta(seconds=round(value * 60))
-
-
-def clock(key: str, value: Any) -> time:
-    """Return a time of day written as HH:MM.
-
-    :raises InvalidRule: otherwise.
-    """
-    return read_clock(key, value)

@@ -5,14 +5,16 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
+import signal
 import threading
 from contextlib import suppress
 from datetime import timedelta
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from forks import FINISHED, ended, forked, wait_forever
-from loop_site import DAY, WAIT, Clock, Site, Stop, after, before, before_chunks, chunks_of, week
+from loop_site import DAY, PLAIN, WAIT, Clock, Site, Stop, after, before, before_chunks, chunks_of, week
 from sqlalchemy import event
 from sqlalchemy.exc import OperationalError
 
@@ -310,3 +312,37 @@ def test_engine_that_begins_by_itself(
     assert [r.message for r in caplog.records if r.levelno >= logging.WARNING] == []
     assert site.starts() == week()
     assert site.lease().confirmed_ms > 0
+
+
+@pytest.mark.slow
+@pytest.mark.faults
+@pytest.mark.parametrize("server", ["postgres_url", "mariadb_url"])
+def test_stopped_process_holds_nobody_up(
+    make: Callable[..., Site], server: str, request: pytest.FixtureRequest, clock: Clock
+) -> None:
+    """A process stopped in the middle of its transaction loses it to the server; another completes, pages answer."""
+    url = request.getfixturevalue(server)
+    make(url).add_quietly()
+
+    def first_process() -> None:
+        site = make(url, create=False)
+        after(PLAIN, run, "write_chunk", lambda: os.kill(os.getpid(), signal.SIGSTOP))
+        site.get("/plain")
+        site.topup.executor._thread.join()
+
+    child = forked(first_process)
+    assert os.WIFSTOPPED(os.waitpid(child, os.WUNTRACED)[1])
+    try:
+        site = make(url, create=False)
+        end = monotonic() + 3 * WAIT
+        while not set(week(clock.now)) <= set(site.starts()):
+            assert monotonic() < end, "nobody completes the window"
+            clock.pass_by(timedelta(minutes=6))
+            site.visit()
+        state = site.lease()
+    finally:
+        os.kill(child, signal.SIGCONT)
+    assert ended(child) == FINISHED
+    assert (site.lease().token, site.lease().confirmed_ms) == (state.token, state.confirmed_ms)
+    assert len(site.starts()) == len(set(site.starts()))
+    assert site.starts()[-1] == week()[-1]

@@ -74,6 +74,12 @@ def test_start_and_end_time_become_dtstart_and_duration() -> None:
     ]
 
 
+def test_an_end_time_equal_to_the_start_is_a_whole_day() -> None:
+    """From 10:00 to 10:00 is until the next day, as with the day grid."""
+    value = {"type": "daily", "start_time": "10:00", "end_time": "10:00"}
+    assert template_fields(value, dtstart=START, timezone=MADRID)[0]["duration"] == timedelta(days=1)
+
+
 def test_a_fixed_schedule_is_one_template_each() -> None:
     """A list of weekly entries gives one dict of template fields for each."""
     schedule = [

@@ -6,11 +6,12 @@ from datetime import UTC, date, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
+from dateutil.rrule import rrule
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from flask_rollingslots.errors import InvalidRule
-from flask_rollingslots.recurrence import Recurrence
+from flask_rollingslots.recurrence import Recurrence, days
 from flask_rollingslots.recurrence.days import DaySource
 from flask_rollingslots.recurrence.expand import BARREN
 
@@ -182,6 +183,22 @@ def test_a_rule_that_never_matches_gives_nothing_within_the_bound(
     assert recurrence.first() is None
 
 
+def test_dateutil_never_searches_beyond_the_month_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """dateutil compares with UNTIL only what it finds, so each question steps from its month out of the calendar."""
+    asked: list[dict[str, Any]] = []
+
+    def asking(freq: int, **options: Any) -> rrule:
+        asked.append(options)
+        return rrule(freq, **options)
+
+    monkeypatch.setattr(days, "rrule", asking)
+    days.shared_source.cache_clear()
+    recurrence = Recurrence("FREQ=YEARLY;BYMONTH=1;BYMONTHDAY=31;BYYEARDAY=30", START, "UTC")
+    assert recurrence.after(datetime(2026, 1, 1, tzinfo=UTC), 1) == []
+    assert 0 < len(asked) <= 336
+    assert all(START.year + options["interval"] // 12 > 9999 for options in asked)
+
+
 ZONES = ["UTC", "America/New_York", "Pacific/Apia", "Pacific/Kiritimati"]
 EXTREME_RULES = [
     "FREQ=DAILY",
@@ -209,8 +226,8 @@ EXTREME_RULES = [
 def test_the_years_1_and_9999_overflow_nowhere(rrule: str | None, dtstart: datetime) -> None:
     """Every question at the edges of the calendar has an answer."""
     for zone in ZONES:
-        for days in (0, 2, -2):
-            recurrence = Recurrence(rrule, dtstart, zone, shift=timedelta(days=days))
+        for moved in (0, 2, -2):
+            recurrence = Recurrence(rrule, dtstart, zone, shift=timedelta(days=moved))
             ask_at_the_edges(recurrence)
             for cut in (EARLIEST, dtstart, datetime(9999, 12, 31), LATEST):
                 recurrence.split(cut)

@@ -6,17 +6,17 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from . import gate, planning
-from .models import load_specs, load_stored
-from .statements import sentence
-from .values import Health
+from flask_rollingslots import gate, planning
+from flask_rollingslots.models import load_specs, load_stored
+from flask_rollingslots.statements import sentence
+from flask_rollingslots.values import Health
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
-    from .models import Models
-    from .settings import Settings
-    from .values import SlotKey, StoredSlot, TemplateSpec, Window
+    from flask_rollingslots.models import Models
+    from flask_rollingslots.settings import Settings
+    from flask_rollingslots.values import SlotKey, StoredSlot, TemplateSpec, Window
 
 
 _AT_ONCE = 200

@@ -1,0 +1,102 @@
+"""``flask slots import`` and ``export``: templates and people's decisions, to and from files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from flask import current_app
+
+from .errors import InvalidRequest
+from .exchange import bring_in, outgoing
+from .feeds import FORMATS, MAX_BYTES, Defaults, ics_bytes, json_text, read_file
+from .recurrence.zones import find_zone
+
+if TYPE_CHECKING:
+    from .exchange import Imported
+    from .extension import AppState
+
+
+def _state() -> AppState:
+    state: AppState = current_app.extensions["rollingslots"]
+    return state
+
+
+@click.option("--format", "form", type=click.Choice(FORMATS[1:]), default="json", show_default=True)
+@click.option("--template", type=int, help="Only the series of this template (id).")
+@click.option("--group", help="Only the templates of this group.")
+@click.option("--output", type=click.Path(dir_okay=False), help="Write to this file; else to standard output.")
+def export_templates(form: str, template: int | None, group: str | None, output: str | None) -> None:
+    """Write templates, with what people decided about their slots, as JSON or as an .ics file.
+
+    JSON holds everything that import needs to restore them. In an .ics file inactive templates are left out, and
+    public holidays and blackouts are written for the next two years.
+    """
+    state = _state()
+    found = outgoing(state.db.session(), state.models, template, group)
+    content = json_text(found).encode() if form == "json" else ics_bytes(found, state.clock())
+    if output is None:
+        click.echo(content, nl=False)
+    else:
+        try:
+            Path(output).write_bytes(content)
+        except OSError as error:
+            raise InvalidRequest(f"output = {output!r}: {error.strerror or error}") from error
+    inactive = sum(not each.spec.active for each in found)
+    if form == "ics" and inactive:
+        click.echo(f"{inactive} inactive templates left out.", err=True)
+
+
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, allow_dash=True))
+@click.option("--format", "form", type=click.Choice(FORMATS), default="auto", show_default=True)
+@click.option("--group", help="Put all templates into this group.")
+@click.option("--timezone", help="IANA name of the zone of times without one; else ROLLINGSLOTS_TIMEZONE.")
+@click.option("--dry-run", is_flag=True, help="Check everything, and write nothing.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def import_templates(
+    file: str, form: str, group: str | None, timezone: str | None, dry_run: bool, as_json: bool
+) -> None:
+    """Add the templates of a JSON or .ics FILE (- for standard input): all of them, or none.
+
+    JSON may come from export, or from another app: an object or a list with a title, a first start and end, and
+    a rule. Importing a file twice adds its templates twice.
+    """
+    state = _state()
+    zone = find_zone(timezone)[0] if timezone is not None else state.settings.timezone
+    entries = read_file(_content(file), Defaults(zone), form)
+    session = state.db.session()
+    try:
+        done = bring_in(session, state.models, state.clock(), entries, group)
+        _print(done, dry_run, as_json)
+        if dry_run:
+            session.rollback()
+        else:
+            session.commit()
+    except BaseException:
+        session.rollback()
+        raise
+
+
+def _content(file: str) -> bytes:
+    """Return what the file holds, or a little more than allowed of it."""
+    with click.open_file(file, "rb") as stream:
+        content: bytes = stream.read(MAX_BYTES + 1)
+    return content
+
+
+def _print(done: Imported, dry_run: bool, as_json: bool) -> None:
+    if as_json:
+        found = {
+            # A dry run gives no ids: they would not be those of the import.
+            "templates": [{"id": None if dry_run else each.id, "name": each.name} for each in done.templates],
+            "decisions": done.decisions,
+            "dry_run": dry_run,
+        }
+        click.echo(json.dumps(found, indent=2, ensure_ascii=False))
+        return
+    verb = "would be imported" if dry_run else "imported"
+    click.echo(f"{len(done.templates)} templates and {done.decisions} decisions about slots {verb}.")
+    for each in done.templates:
+        click.echo(f"  {'' if dry_run else each.id:>5}  {each.name}  {each.recurrence.describe()}")

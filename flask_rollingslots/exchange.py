@@ -1,0 +1,172 @@
+"""Import and export: from rows to what ``feeds`` writes, and from what it reads to rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import String, cast, or_, select
+
+from . import planning
+from .errors import TemplateNotFound
+from .feeds import Decision, Entry, Outgoing
+from .feeds.entries import naming
+from .models import row_of
+from .recurrence.zones import instant_of
+from .values import Status
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sqlalchemy.orm import Session
+
+    from .models import Models, SlotMixin, TemplateMixin
+    from .values import TemplateSpec
+
+#: Fields of a template that planning does not need, and so no TemplateSpec has.
+_MORE = ("reminder_before", "resource", "exclusive")
+_CHUNK = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """What an import brought: templates in the session, flushed, and the number of decisions."""
+
+    templates: list[TemplateMixin]
+    decisions: int
+
+
+def outgoing(
+    session: Session, models: Models, template_id: int | None = None, group: str | None = None
+) -> list[Outgoing]:
+    """Return templates, by id, with what people decided about their slots.
+
+    :param template_id: only the series of this template.
+    :param group: only the templates of this group.
+    :raises TemplateNotFound: if there is no such template, or none in the group.
+    """
+    cls = models.Template
+    query = select(cls).order_by(cls.id)
+    if template_id is not None:
+        query = query.where(cls.series_id.in_(select(cls.series_id).where(cls.id == template_id)))
+    if group is not None:
+        query = query.where(cls.group == group)
+    templates = list(session.scalars(query))
+    if template_id is not None and not templates:
+        raise TemplateNotFound(f"template {template_id}: there is no such template")
+    if group is not None and not templates:
+        raise TemplateNotFound(f"group {group!r}: no template is in it")
+    decisions = _decisions(session, models, [template.id for template in templates])
+    return [
+        Outgoing(
+            template.spec(),
+            template.created_at,
+            {name: getattr(template, name) for name in _MORE},
+            tuple(decisions.get(template.id, ())),
+        )
+        for template in templates
+    ]
+
+
+def _decisions(session: Session, models: Models, ids: Sequence[int]) -> dict[int, list[Decision]]:
+    cls, found = models.Slot, dict[int, list[Decision]]()
+    decided = or_(cls.status != Status.SCHEDULED.value, cast(cls.customised, String) != "[]")
+    for first in range(0, len(ids), _CHUNK):
+        chunk = ids[first : first + _CHUNK]
+        query = select(cls).where(cls.template_id.in_(chunk), decided).order_by(cls.original_start)
+        for slot in session.scalars(query):
+            if slot.customised or slot.status != Status.SCHEDULED:
+                found.setdefault(slot.template_id, []).append(_decision_of(slot))
+    return found
+
+
+def _decision_of(slot: SlotMixin) -> Decision:
+    return Decision(
+        original_start=slot.original_start,
+        status=slot.status,
+        starts_at=slot.starts_at,
+        ends_at=slot.ends_at,
+        opens_at=slot.opens_at,
+        closes_at=slot.closes_at,
+        capacity=slot.capacity,
+        data=dict(slot.data or {}),
+        cancel_reason=slot.cancel_reason,
+        customised=tuple(slot.customised or ()),
+    )
+
+
+def bring_in(
+    session: Session, models: Models, now: datetime, entries: Sequence[Entry], group: str | None = None
+) -> Imported:
+    """Add the templates of a file and their decisions to the session, and flush; the caller commits.
+
+    :param now: aware; becomes the time at which the decided slots were stored.
+    :param group: put all templates into this group.
+    :raises InvalidRequest: if a template could not be filled; names the entry. Nothing was flushed then.
+    """
+    templates = [_template(models, entry, group) for entry in entries]
+    heads: dict[str, TemplateMixin] = {}
+    later: list[tuple[str, TemplateMixin]] = []
+    for entry, template in zip(entries, templates, strict=True):
+        if entry.series is not None and entry.series in heads:
+            later.append((entry.series, template))
+        else:
+            heads.setdefault(entry.series or "", template)
+            session.add(template)
+    session.flush()
+    _continue(session, heads, later)
+    rows = [
+        models.Slot(**_row(template.spec(), decision, now))
+        for entry, template in zip(entries, templates, strict=True)
+        for decision in entry.decisions
+    ]
+    session.add_all(rows)
+    session.flush()
+    return Imported(templates, len(rows))
+
+
+def _template(models: Models, entry: Entry, group: str | None) -> TemplateMixin:
+    fields = entry.fields if group is None else {**entry.fields, "group": group}
+    template = models.Template(**fields)
+    with naming(entry.label):
+        models.prepare(template)
+    return template
+
+
+def _continue(
+    session: Session, heads: dict[str, TemplateMixin], later: list[tuple[str, TemplateMixin]]
+) -> None:
+    """Store the later segments of series, each behind the one before."""
+    last = dict(heads)
+    for series, template in later:
+        template.series_id = heads[series].series_id
+        template.continues_id = last[series].id
+        last[series] = template
+        session.add(template)
+        session.flush()
+
+
+def _row(spec: TemplateSpec, decision: Decision, now: datetime) -> dict[str, Any]:
+    """Return the column values of a decided slot; what the file leaves open follows from the rule."""
+    zone = ZoneInfo(spec.timezone)
+    by_rule = instant_of(decision.original_start + spec.shift, zone)
+    starts_at = decision.starts_at or by_rule
+    row = row_of(planning.planned_slot(spec, decision.original_start, starts_at, zone), now)
+    customised = set(decision.customised)
+    for name in ("ends_at", "opens_at", "closes_at", "capacity", "data"):
+        value = getattr(decision, name)
+        if value is not None:
+            row[name] = value
+            customised |= {name} if name != "ends_at" else set()
+    if starts_at != by_rule:
+        customised |= {"starts_at", "ends_at"}
+    elif row["ends_at"] != by_rule + spec.duration:
+        customised.add("ends_at")
+    row["data"] = dict(row["data"])
+    return row | {
+        "status": decision.status,
+        "customised": sorted(customised),
+        "cancel_reason": decision.cancel_reason,
+    }

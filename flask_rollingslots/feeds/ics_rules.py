@@ -1,0 +1,210 @@
+"""A template as calendar programs understand it: one rule for each time of day, at the times that are shown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, time, timedelta
+from functools import lru_cache
+from typing import NoReturn
+from zoneinfo import ZoneInfo
+
+from .. import planning
+from ..errors import InvalidRequest
+from ..recurrence import Recurrence
+from ..recurrence.clamp import minus, plus
+from ..recurrence.parse import parse_rrule
+from ..recurrence.public_holidays import public_holiday
+from ..recurrence.rule import Rule
+from ..recurrence.zones import instant_of
+from ..values import TemplateSpec, Window
+
+_DAY = timedelta(days=1)
+_NONE = timedelta(0)
+#: How far ahead days that public holidays and blackouts leave out are written as single dates.
+HORIZON = timedelta(days=2 * 366)
+
+
+@dataclass(frozen=True)
+class Component:
+    """The starts of a template at one time of day: what one VEVENT can say.
+
+    :param days: the rule without grid, extra and excluded dates.
+    :param offset: from the first start of a day to this one.
+    :param shift: from original start to shown time.
+    :param extra: original starts beside the rule.
+    :param excluded: original starts of the rule that are left out.
+    """
+
+    days: Recurrence
+    offset: timedelta
+    shift: timedelta
+    is_grid: bool
+    extra: tuple[datetime, ...] = ()
+    excluded: frozenset[datetime] = frozenset()
+
+    def starts(self, start: datetime, end: datetime) -> Iterator[datetime]:
+        """Yield the original starts that the rule gives in ``[start, end)`` (naive), before exclusions."""
+        found = self.days.originals(minus(start, self.offset), minus(end, self.offset))
+        return (plus(each, self.offset) for each in found)
+
+    def owns(self, original_start: datetime) -> bool:
+        """Whether this component has an original start, left out or not."""
+        return original_start in self.extra or self.days.contains(minus(original_start, self.offset))
+
+    @property
+    def first(self) -> datetime | None:
+        """The first original start.
+
+        Calendar programs count DTSTART as an occurrence (RFC 5545 section 3.8.5.3), so DTSTART has to be one. COUNT
+        stays right, for nothing of the rule lies between the old and the new DTSTART.
+        """
+        found = next(self.days.rule_starts(self.days.dtstart, datetime.max), None)
+        return plus(found, self.offset) if found else min(self.extra, default=None)
+
+    @property
+    def rrule(self) -> str | None:
+        """The RRULE for the shown times."""
+        if next(self.days.rule_starts(self.days.dtstart, datetime.max), None) is None:
+            return None
+        return _moved(self.days, self.offset + self.shift)
+
+
+def components(spec: TemplateSpec, now: datetime, decided: Iterable[datetime] = ()) -> list[Component]:
+    """Return the components of a template or segment, by time of day; none if it has no starts.
+
+    :param now: aware; public holidays and blackouts are left out for two years from here.
+    :param decided: original starts with a visible decision: an exclusion does not hide them.
+    :raises InvalidRequest: if the rule cannot be said so, with a sentence.
+    """
+    whole = _segment(spec)
+    if whole is None:
+        return []
+    days = Recurrence(whole.rrule, whole.dtstart, whole.timezone)
+    grid = whole.grid
+    found = [Component(days, offset, whole.shift, grid is not None) for offset in (grid.offsets if grid else (_NONE,))]
+    extra = tuple(
+        each for each in whole.rdates if whole.contains(each) and not any(part.owns(each) for part in found)
+    )
+    found[0] = replace(found[0], extra=extra)
+    spare, closed = frozenset(decided), list(_closed_days(spec, whole, now))
+    return [
+        replace(part, excluded=frozenset(_excluded(spec, whole, part, closed)) - spare)
+        for part in found
+        if part.first is not None
+    ]
+
+
+def _segment(spec: TemplateSpec) -> Recurrence | None:
+    """Return the rule within the segment's bounds."""
+    whole: Recurrence | None = planning.recurrence_of(spec)
+    if whole is not None and spec.active_until is not None:
+        whole = whole.split(spec.active_until)[0]
+    if whole is not None and spec.active_from is not None:
+        whole = whole.split(spec.active_from)[1]
+    return whole
+
+
+def _excluded(
+    spec: TemplateSpec, whole: Recurrence, part: Component, closed: list[date]
+) -> Iterator[datetime]:
+    for value in whole.exdates:
+        if not isinstance(value, datetime):
+            yield from part.starts(datetime.combine(value, time()), datetime.combine(value, time.max))
+        elif part.owns(value):
+            yield value
+    for day in closed:
+        yield from _left_out(spec, part, day)
+
+
+def _left_out(spec: TemplateSpec, part: Component, day: date) -> Iterator[datetime]:
+    """Yield what the component's rule has on a shown day and the template does not offer."""
+    zone = ZoneInfo(spec.timezone)
+    midnight = datetime.combine(day, time())
+    # A day more on both sides: near a change of offset a wall clock time may be shown on the next day.
+    window = Window(instant_of(midnight - _DAY, zone), instant_of(midnight + 2 * _DAY, zone))
+    offered = {slot.original_start for slot in planning.offered(spec, window)}
+    first = midnight - part.shift
+    for original in [*part.starts(first, first + _DAY), *part.extra]:
+        if first <= original < first + _DAY and original not in offered:
+            yield original
+
+
+def _closed_days(spec: TemplateSpec, whole: Recurrence, now: datetime) -> Iterator[date]:
+    """Yield the days of the next two years on which the template may offer less than its rule says."""
+    rule, first = whole.rule, now.astimezone(ZoneInfo(spec.timezone)).date()
+    # Where the clocks go forward two starts of a day can fall on one instant; only one of them is offered.
+    crowded = whole.grid is not None or (rule and (rule.freq == "HOURLY" or rule.byhour or rule.byminute))
+    gaps = _gap_days(spec.timezone, first) if crowded else frozenset()
+    if not (spec.holidays or spec.blackouts or gaps):
+        return
+    for number in range(HORIZON.days):
+        day = first + timedelta(days=number)
+        closed = any(start <= day <= end for start, end in spec.blackouts)
+        if day in gaps or closed or (spec.holidays and public_holiday(spec.holidays, day)):
+            yield day
+
+
+@lru_cache(maxsize=256)
+def _gap_days(timezone: str, first: date) -> frozenset[date]:
+    zone, found = ZoneInfo(timezone), set()
+    before = datetime.combine(first, time(), UTC).astimezone(zone).utcoffset() or _NONE
+    for number in range(1, HORIZON.days + 1):
+        moment = datetime.combine(first, time(), UTC) + timedelta(days=number)
+        after = moment.astimezone(zone).utcoffset() or _NONE
+        if after > before:
+            found |= {moment.date() - _DAY, moment.date(), moment.date() + _DAY}
+        before = after
+    return frozenset(found)
+
+
+# -- a rule at another time of day
+
+
+def _moved(days: Recurrence, by: timedelta) -> str | None:
+    """Return the RRULE of starts that are moved by a time."""
+    text = days.ical_rrule()
+    if text is None:
+        return None
+    rule = parse_rrule(text)
+    if rule.until is not None:
+        last = days.last()
+        if last is not None:
+            rule = replace(rule, until=instant_of(last.original_start + by, days.zone))
+    if by:
+        rule = _at_other_times(rule, by)
+        hops = ((days.dtstart + by).date() - days.dtstart.date()).days
+        rule = _on_other_days(rule, hops) if hops else rule
+    return str(rule)
+
+
+def _at_other_times(rule: Rule, by: timedelta) -> Rule:
+    if rule.freq == "HOURLY" and (rule.bymonth or rule.byday or rule.bymonthday or rule.byyearday):
+        _cannot(rule, "an hourly rule for some days, shown at other times")
+    if not (rule.byhour or rule.byminute or rule.bysecond):
+        return rule
+    hours, rest = divmod(by, timedelta(hours=1))
+    moved = tuple(hour + hours for hour in rule.byhour)
+    if rest or not all(0 <= hour <= 23 for hour in moved):
+        _cannot(rule, "times of day within the rule, shown at other times")
+    return replace(rule, byhour=moved)
+
+
+def _on_other_days(rule: Rule, hops: int) -> Rule:
+    """Return the rule on days a fixed number later: the weekdays turn, and the week begins as many days later."""
+    bound = rule.bymonth or rule.bymonthday or rule.byyearday or rule.byweekno
+    if rule.freq == "HOURLY":
+        return rule
+    if rule.freq not in ("DAILY", "WEEKLY") or bound or (rule.freq == "DAILY" and rule.bysetpos):
+        _cannot(rule, "starts on another day than the rule's own, past midnight or moved")
+    turned = tuple(sorted((0, (day + hops) % 7) for _, day in rule.byday))
+    return replace(rule, byday=turned, wkst=(rule.wkst + hops) % 7 if rule.freq == "WEEKLY" else rule.wkst)
+
+
+def _cannot(rule: Rule, what: str) -> NoReturn:
+    raise InvalidRequest(
+        f"rrule = {str(rule)!r}: iCalendar has no rule for {what}; expected a DAILY or WEEKLY rule without months "
+        "and days of the month, or a day that ends before midnight; JSON can be exported all the same",
+        field="rrule",
+        value=str(rule),
+    )

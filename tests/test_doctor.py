@@ -1,0 +1,163 @@
+"""The doctor finds each known fault of a deployment, and nothing in a healthy one."""
+
+from __future__ import annotations
+
+import json
+import sys
+import types
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from flask_caching import Cache
+from helpers import HALL, Clock, Site
+from sqlalchemy import text
+
+from flask_rollingslots.health import doctor as doctor_room
+from flask_rollingslots.values import utc_now
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+Examine = Any
+
+
+@pytest.fixture
+def examine(sqlite_url: str, tmp_path: Path) -> Callable[..., dict[str, str]]:
+    """Run ``flask slots doctor`` on a site; return the findings as code -> level."""
+
+    def run(site: Site | None = None, code: int = 0, **config: Any) -> dict[str, str]:
+        site = site or Site(sqlite_url, tmp_path, **{"ROLLINGSLOTS_ENABLED": True, **config})
+        result = site.app.test_cli_runner().invoke(args=["slots", "doctor", "--json"])
+        assert result.exit_code == code, result.output
+        found = json.loads(result.stdout)
+        assert all(f["sentence"] and f["advice"] for f in found)
+        return {f["code"]: f["level"] for f in found}
+
+    return run
+
+
+def wal(site: Site) -> Site:
+    """Switch a site's SQLite file to WAL."""
+    with site.app.app_context():
+        site.session.execute(text("PRAGMA journal_mode=WAL"))
+        site.session.commit()
+    return site
+
+
+def test_a_healthy_app_has_only_notes(database_url: str, tmp_path: Path, examine: Examine) -> None:
+    """On each database a well set-up app gets exit code 0 and no warning."""
+    site = Site(database_url, tmp_path, Clock(utc_now()), ROLLINGSLOTS_ENABLED=True)
+    if database_url.startswith("sqlite"):
+        wal(site)
+    assert examine(site) == {"cache_per_process": "note"}
+
+
+def test_missing_tables_and_constraint(sqlite_url: str, tmp_path: Path, examine: Examine) -> None:
+    """A database without our tables, or without the unique constraint, is an error."""
+    site = wal(Site(sqlite_url, tmp_path, ROLLINGSLOTS_ENABLED=True))
+    with site.app.app_context():
+        site.session.execute(text("DROP TABLE rolling_slot"))
+        columns = ", ".join(site.slots.Slot.__table__.columns.keys())
+        site.session.commit()
+        assert examine(site, 1)["tables"] == "error"
+        site.session.execute(text(f"CREATE TABLE rolling_slot ({columns})"))
+        site.session.commit()
+    assert examine(site, 1)["constraint"] == "error"
+
+
+def test_sqlite_without_wal(examine: Examine) -> None:
+    """A SQLite file in the old journal mode gets a warning."""
+    assert examine()["sqlite_wal"] == "warning"
+
+
+def test_sqlite_on_a_network_file_system(examine: Examine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A SQLite file on NFS is an error; the mount table is made up, for no test can mount one."""
+    monkeypatch.setattr(doctor_room, "_file_system", lambda path: "nfs4")
+    assert examine(code=1)["sqlite_network"] == "error"
+
+
+def test_the_file_system_is_the_innermost_mount(tmp_path: Path) -> None:
+    """The type of the file system comes from the longest mount point above the file."""
+    assert doctor_room._file_system(tmp_path) not in ("", "nfs4")
+
+
+def test_a_pool_of_one(examine: Examine) -> None:
+    """A pool with a single connection is an error."""
+    options = {"SQLALCHEMY_ENGINE_OPTIONS": {"pool_size": 1, "max_overflow": 0}}
+    assert examine(code=1, **options)["pool_size"] == "error"
+
+
+def test_a_shared_connection(tmp_path: Path, examine: Examine) -> None:
+    """In-memory SQLite gets a warning that nothing runs by itself."""
+    site = Site("sqlite:///:memory:", tmp_path, ROLLINGSLOTS_ENABLED=True)
+    assert examine(site)["shared_connection"] == "warning"
+
+
+def test_redis_without_a_time_out(sqlite_url: str, tmp_path: Path, examine: Examine) -> None:
+    """A Redis client that may wait for ever gets a warning; one with a limit does not."""
+    for options, expected in (({}, True), ({"socket_timeout": 1}, False)):
+        site = wal(Site(sqlite_url, tmp_path, ROLLINGSLOTS_ENABLED=True))
+        config = {
+            "CACHE_TYPE": "RedisCache",
+            "CACHE_REDIS_URL": "redis://127.0.0.1:1/0",
+            "CACHE_OPTIONS": options,
+        }
+        Cache(site.app, config=config)
+        assert ("cache_timeout" in examine(site)) is expected
+
+
+def test_several_caches(sqlite_url: str, tmp_path: Path, examine: Examine) -> None:
+    """With two caches none is guessed, and the doctor says so."""
+    site = Site(sqlite_url, tmp_path, ROLLINGSLOTS_ENABLED=True)
+    for _ in range(2):
+        Cache(site.app, config={"CACHE_TYPE": "SimpleCache"})
+    assert examine(site)["caches"] == "note"
+
+
+def test_threads_that_do_not_run(examine: Examine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """uWSGI without threads, and a platform whose threads do not move, are errors; uWSGI itself is made up."""
+    monkeypatch.setattr(doctor_room, "_thread_moves", lambda: False)
+    assert examine(code=1)["threads"] == "error"
+    monkeypatch.undo()
+    uwsgi = types.ModuleType("uwsgi")
+    uwsgi.opt = {}  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "uwsgi", uwsgi)
+    assert examine(code=1)["threads"] == "error"
+    uwsgi.opt = {"enable-threads": b"true"}  # type: ignore[attr-defined]
+    assert "threads" not in examine()
+
+
+def test_serverless_preload_debug_and_disabled(examine: Examine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread on a serverless host is an error; preloading and a switched-off top-up warn; debug is noted."""
+    monkeypatch.setenv("GUNICORN_CMD_ARGS", "--preload --workers 4")
+    monkeypatch.setenv("FLASK_DEBUG", "1")
+    found = examine(ROLLINGSLOTS_ENABLED=False)
+    assert (found["preload"], found["disabled"], found["reloader"]) == ("warning", "warning", "note")
+    monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "f")
+    assert examine(code=1, ROLLINGSLOTS_EXECUTOR="thread")["serverless"] == "error"
+    assert "serverless" not in examine(ROLLINGSLOTS_EXECUTOR="auto")
+
+
+@pytest.mark.parametrize("server", ["postgres_url", "mariadb_url"])
+def test_clocks_that_differ(
+    server: str, request: pytest.FixtureRequest, tmp_path: Path, examine: Examine
+) -> None:
+    """A database whose clock is ten seconds away warns, two minutes are an error."""
+    clock = Clock(utc_now() - timedelta(seconds=10))
+    site = Site(request.getfixturevalue(server), tmp_path, clock, ROLLINGSLOTS_ENABLED=True)
+    assert examine(site)["clock"] == "warning"
+    clock.turn(minutes=-2)
+    assert examine(site, 1)["clock"] == "error"
+
+
+def test_failed_top_ups(sqlite_url: str, tmp_path: Path, examine: Examine) -> None:
+    """Top-ups that fail are an error with their reason."""
+    site = wal(Site(sqlite_url, tmp_path, ROLLINGSLOTS_ENABLED=False))
+    with site.app.app_context():
+        site.slots.create_template(**HALL)
+        site.session.execute(text("UPDATE rolling_template SET rrule = 'FREQ=NEVER'"))
+        site.session.commit()
+        site.slots.generate()
+    assert examine(site, 1)["failures"] == "error"

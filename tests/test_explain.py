@@ -1,0 +1,111 @@
+"""Why is there (no) slot? Every reason has its code and its sentence."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+from helpers import MONDAY, Site
+
+from flask_rollingslots.errors import InvalidRequest, TemplateNotFound
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture
+def site(sqlite_url: str, tmp_path: Path) -> Iterator[Site]:
+    """A site inside its app context."""
+    site = Site(sqlite_url, tmp_path)
+    with site.app.app_context():
+        yield site
+
+
+TEN = MONDAY.replace(hour=10)
+
+
+def code(site: Site, moment: datetime = TEN, template: int = 1) -> str:
+    """Return the reason's code, after a look at its sentence."""
+    found = site.slots.explain(template, moment)
+    assert found.sentence.startswith("Hall, ")
+    assert str(found) == found.sentence
+    return found.code
+
+
+def test_reasons_of_the_rule(site: Site) -> None:
+    """A time outside the grid, before the first and after the last start, and excluded days."""
+    site.add(
+        rrule="FREQ=DAILY;UNTIL=20260120",
+        dtstart=datetime(2026, 1, 5, 10),
+        exdates=[date(2026, 1, 6)],
+        blackouts=[(date(2026, 1, 7), date(2026, 1, 7))],
+    )
+    assert code(site) == "available"
+    assert code(site, TEN.replace(minute=30)) == "not_in_rule"
+    assert code(site, TEN - timedelta(days=1)) == "before_start"
+    assert code(site, TEN + timedelta(days=1)) == "excluded"
+    assert code(site, TEN + timedelta(days=2)) == "blackout"
+    assert code(site, TEN + timedelta(days=20)) == "past_end"
+
+
+def test_reasons_of_the_slot(site: Site) -> None:
+    """Cancelled with its reason, full, not open yet, too late, running, over."""
+    site.add(opens_before=timedelta(days=2), closes_before=timedelta(hours=1))
+    site.slots.cancel("1@20260105T1100", reason="Floor is wet")
+    site.slots.book("1@20260105T1200")
+    assert code(site, TEN.replace(hour=11)) == "cancelled"
+    assert "Floor is wet" in site.slots.explain(1, TEN.replace(hour=11)).sentence
+    assert code(site, TEN.replace(hour=12)) == "full"
+    assert code(site, TEN + timedelta(days=5)) == "not_open_yet"
+    site.clock.now = TEN - timedelta(minutes=30)
+    assert code(site) == "too_late"
+    site.session.commit()
+    site.slots.generate()
+    site.clock.now = TEN
+    assert code(site) == "running"
+    site.clock.now = TEN + timedelta(hours=1)
+    assert code(site) == "in_the_past"
+
+
+def test_never_stored_and_over(site: Site) -> None:
+    """A slot that nobody stored before it began is explained by the past."""
+    site.add()
+    assert code(site, TEN - timedelta(days=3)) == "in_the_past"
+
+
+def test_moved_deleted_and_inactive(site: Site) -> None:
+    """A moved slot tells where it went; a deleted one that it is gone; a template that is off comes first."""
+    template = site.add()
+    moved, gone = site.slots.materialize("1@20260105T1000"), site.slots.materialize("1@20260105T1100")
+    moved.starts_at += timedelta(minutes=15)
+    gone.status = "deleted"
+    site.session.commit()
+    assert code(site) == "moved"
+    assert "10:15" in site.slots.explain(1, TEN).sentence
+    assert code(site, TEN.replace(minute=15)) == "available"
+    assert code(site, TEN.replace(hour=11)) == "deleted"
+    template.active = False
+    site.session.commit()
+    assert code(site) == "template_inactive"
+
+
+def test_wrong_questions(site: Site) -> None:
+    """A naive moment and an unknown template are told."""
+    site.add()
+    with pytest.raises(InvalidRequest, match="moment"):
+        site.slots.explain(1, datetime(2026, 1, 5))
+    with pytest.raises(TemplateNotFound):
+        site.slots.explain(9, datetime(2026, 1, 5, tzinfo=UTC))
+
+
+def test_the_command_takes_the_zone_s_wall_clock(site: Site) -> None:
+    """``flask slots explain`` reads a wall-clock time of the template's zone."""
+    site.add(timezone="Europe/Madrid")
+    runner = site.app.test_cli_runner()
+    result = runner.invoke(args=["slots", "explain", "1", "2026-01-05T10:00"])
+    assert (result.exit_code, result.stdout.split(":")[0]) == (0, "available")
+    assert "10:00 CET" in result.stdout
+    assert runner.invoke(args=["slots", "explain", "9", "2026-01-05T10:00"]).exit_code == 2
+    assert runner.invoke(args=["slots", "explain", "1", "tomorrow"]).exit_code == 2
