@@ -18,6 +18,7 @@ import click
 from flask import current_app
 from flask.cli import AppGroup
 
+from .cli_exchange import export_templates, import_templates
 from .errors import InvalidRequest, RollingSlotsError, TemplateNotFound
 from .health import Doctor, Level, check_health, explain
 from .settings import MAX_DAYS
@@ -313,6 +314,10 @@ def init_db() -> None:
     state = _state()
     for name in create_tables(state.app, state.db, state.models):
         click.echo(name)
+
+
+slots_group.command("export")(_teaching(export_templates))
+slots_group.command("import")(_teaching(import_templates))
 
 
 def _print_json(value: Any) -> None:

@@ -12,6 +12,7 @@ from flask import current_app
 from .errors import InvalidRequest
 from .exchange import bring_in, outgoing
 from .feeds import FORMATS, MAX_BYTES, Defaults, ics_bytes, json_text, read_file
+from .feeds.entries import naming
 from .recurrence.zones import find_zone
 
 if TYPE_CHECKING:
@@ -27,7 +28,9 @@ def _state() -> AppState:
 @click.option("--format", "form", type=click.Choice(FORMATS[1:]), default="json", show_default=True)
 @click.option("--template", type=int, help="Only the series of this template (id).")
 @click.option("--group", help="Only the templates of this group.")
-@click.option("--output", type=click.Path(dir_okay=False), help="Write to this file; else to standard output.")
+@click.option(
+    "--output", type=click.Path(dir_okay=False), help="Write to this file; else to standard output."
+)
 def export_templates(form: str, template: int | None, group: str | None, output: str | None) -> None:
     """Write templates, with what people decided about their slots, as JSON or as an .ics file.
 
@@ -64,19 +67,18 @@ def import_templates(
     a rule. Importing a file twice adds its templates twice.
     """
     state = _state()
-    zone = find_zone(timezone)[0] if timezone is not None else state.settings.timezone
+    with naming("--timezone"):
+        zone = find_zone(timezone)[0] if timezone is not None else state.settings.timezone
     entries = read_file(_content(file), Defaults(zone), form)
     session = state.db.session()
     try:
         done = bring_in(session, state.models, state.clock(), entries, group)
-        _print(done, dry_run, as_json)
-        if dry_run:
-            session.rollback()
-        else:
+        text = _report(done, dry_run, as_json)
+        if not dry_run:
             session.commit()
-    except BaseException:
+    finally:
         session.rollback()
-        raise
+    click.echo(text)
 
 
 def _content(file: str) -> bytes:
@@ -86,7 +88,7 @@ def _content(file: str) -> bytes:
     return content
 
 
-def _print(done: Imported, dry_run: bool, as_json: bool) -> None:
+def _report(done: Imported, dry_run: bool, as_json: bool) -> str:
     if as_json:
         found = {
             # A dry run gives no ids: they would not be those of the import.
@@ -94,9 +96,9 @@ def _print(done: Imported, dry_run: bool, as_json: bool) -> None:
             "decisions": done.decisions,
             "dry_run": dry_run,
         }
-        click.echo(json.dumps(found, indent=2, ensure_ascii=False))
-        return
+        return json.dumps(found, indent=2, ensure_ascii=False)
     verb = "would be imported" if dry_run else "imported"
-    click.echo(f"{len(done.templates)} templates and {done.decisions} decisions about slots {verb}.")
+    lines = [f"{len(done.templates)} templates and {done.decisions} decisions about slots {verb}."]
     for each in done.templates:
-        click.echo(f"  {'' if dry_run else each.id:>5}  {each.name}  {each.recurrence.describe()}")
+        lines.append(f"  {'' if dry_run else each.id:>5}  {each.name}  {each.recurrence.describe()}")
+    return "\n".join(lines)

@@ -112,9 +112,10 @@ def bring_in(
     for entry, template in zip(entries, templates, strict=True):
         if entry.series is not None and entry.series in heads:
             later.append((entry.series, template))
-        else:
-            heads.setdefault(entry.series or "", template)
-            session.add(template)
+            continue
+        if entry.series is not None:
+            heads[entry.series] = template
+        session.add(template)
     session.flush()
     _continue(session, heads, later)
     rows = [

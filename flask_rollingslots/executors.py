@@ -6,6 +6,7 @@ import atexit
 import importlib
 import logging
 import os
+import sys
 import threading
 import weakref
 from abc import ABC, abstractmethod
@@ -140,6 +141,27 @@ class InlineExecutor(Executor):
         return True
 
 
+class AfterResponseExecutor(Executor):
+    """Runs the job when the response is sent: at most one chunk and 150 ms, for the worker is busy meanwhile."""
+
+    uses_cache = False
+    budget = Budget(chunks=1, seconds=0.15)
+
+    def __init__(self) -> None:
+        """Start with nothing waiting."""
+        self._waiting = threading.local()
+
+    def submit(self, job: Callable[[], None]) -> bool:
+        """Keep the job for the end of this thread's request."""
+        self._waiting.job = job
+        return True
+
+    def take(self) -> Callable[[], None] | None:
+        """Return the job that waits in this thread, if any, and forget it."""
+        job: Callable[[], None] | None = self._waiting.__dict__.pop("job", None)
+        return job
+
+
 _executors: weakref.WeakSet[ThreadExecutor] = weakref.WeakSet()
 _fork_hooks: weakref.WeakSet[Any] = weakref.WeakSet()
 
@@ -166,18 +188,27 @@ def _shutdown(reference: weakref.ref[ThreadExecutor]) -> None:
         executor.shutdown()
 
 
+def has_threads() -> bool:
+    """Whether threads run between requests: not under uWSGI, unless it was started with them."""
+    uwsgi = sys.modules.get("uwsgi")
+    options = {str(key, "ascii") if isinstance(key, bytes) else key for key in getattr(uwsgi, "opt", {})}
+    return uwsgi is None or bool({"enable-threads", "threads"} & options)
+
+
 def make_executor(name: str, environ: Mapping[str, str] = os.environ) -> Executor:
     """Return the executor of a setting.
 
-    :param name: ``auto``, ``thread``, ``inline`` or ``module:attribute``.
+    :param name: ``auto``, ``thread``, ``inline``, ``after_response`` or ``module:attribute``.
     :raises ConfigError: if the import string leads nowhere.
     """
     if name == "auto":
-        name = "inline" if any(key in environ for key in SERVERLESS) else "thread"
+        name = "inline" if any(key in environ for key in SERVERLESS) or not has_threads() else "thread"
     if name == "thread":
         return ThreadExecutor()
     if name == "inline":
         return InlineExecutor()
+    if name == "after_response":
+        return AfterResponseExecutor()
     module, _, attribute = name.partition(":")
     try:
         made = getattr(importlib.import_module(module), attribute)

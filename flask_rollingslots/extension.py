@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from flask import Flask, current_app
+from flask import Flask, Response, current_app
 
 from . import booking as bookings
 from . import series, signals
 from .browsing import Browser, holes
 from .errors import ConfigError, InvalidRequest, NotRegistered
-from .executors import make_executor
+from .executors import AfterResponseExecutor, make_executor
 from .health import Explanation, HealthReport, check_health, explain
 from .models import Models, SlotMixin, TemplateMixin, make_models
 from .settings import Settings
@@ -367,6 +367,16 @@ def _add_hook(app: Flask, topup: TopUp) -> None:
 
     # First of all, for a hook that answers the request itself would keep the later ones from running.
     app.before_request_funcs.setdefault(None, []).insert(0, keep_slots_filled)
+    executor = topup.executor
+    if isinstance(executor, AfterResponseExecutor):
+
+        def fill_after_response(response: Response) -> Response:
+            job = executor.take()
+            if job is not None:
+                response.call_on_close(job)
+            return response
+
+        app.after_request(fill_after_response)
 
 
 def _id(template: TemplateMixin | int | None) -> int | None:

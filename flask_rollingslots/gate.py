@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 BREAKER_SECONDS = 60.0
 BACKOFF_LIMIT = 300.0
 _REMEMBERED_LOOKS = 10_000
+_LOST_SECONDS = 30.0
 #: Who may ask, the most urgent last.
 _TRIGGERS = ("request", "view", "hole", "edit")
 
@@ -67,7 +68,8 @@ class Memory:
         self.next_check = 0.0
         self._lock = threading.Lock()
         self._wanted: dict[Target, str] = {}
-        self._active = False
+        self._active = self._begun = False
+        self._handed_over = 0.0
         self._covers_all = False
         self._next_look: dict[tuple[Target, str], float] = {}
 
@@ -110,12 +112,17 @@ class Memory:
         known = self._wanted.get(target, trigger)
         self._wanted[target] = max(known, trigger, key=_TRIGGERS.index)
         self._covers_all |= target is None
-        starts, self._active = not self._active, True
+        # A job that was handed over and never began, for its response was never closed, must not block the next.
+        lost = self._active and not self._begun and monotonic() > self._handed_over + _LOST_SECONDS
+        starts = not self._active or lost
+        if starts:
+            self._active, self._begun, self._handed_over = True, False, monotonic()
         return starts
 
     def take(self) -> tuple[Target, str] | None:
         """Return the next target and its trigger; ``None`` ends the job."""
         with self._lock:
+            self._begun = True
             if not self._wanted:
                 self._active = self._covers_all = False
                 return None

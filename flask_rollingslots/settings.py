@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 PREFIX = "ROLLINGSLOTS_"
 MAX_DAYS = 3660
-EXECUTORS = ("auto", "thread", "inline")
+EXECUTORS = ("auto", "thread", "inline", "after_response")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class Settings:
     :param window_days: how many local calendar days are kept filled, today included; 1 to 3,660.
     :param check_interval: seconds between two looks at the database per process; 1 to 86,400.
     :param timezone: IANA zone of templates that name none.
-    :param executor: ``auto``, ``thread``, ``inline``, or ``module:attribute``.
+    :param executor: ``auto``, ``thread``, ``inline``, ``after_response``, or ``module:attribute``.
     :param lease_seconds: how long a top-up may be silent before another takes over; 1 to 3,600.
     :param align: ``day``, or ``week``: the window ends with the Sunday of its last day.
     :param preview_max: the most slots that ``upcoming`` gives at once; 1 to 10,000.

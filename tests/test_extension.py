@@ -147,7 +147,7 @@ def test_without_a_context_the_error_teaches(app: Flask, sqlite_url: str) -> Non
         ("TIMEZONE", None, "IANA"),
         ("ALIGN", "month", "day, week"),
         ("ENABLED", "yes", "True or False"),
-        ("EXECUTOR", "threads", "auto, thread, inline"),
+        ("EXECUTOR", "threads", "auto, thread, inline, after_response"),
         ("EXECUTOR", "no_such_module:Executor", "no_such_module"),
         ("EXECUTOR", "collections:OrderedDict", "subclass of Executor"),
         ("PREVIEW_MAX", 0, "from 1"),

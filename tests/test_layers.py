@@ -25,13 +25,19 @@ FLOORS = (
     {"recurrence", "planning", "feeds"},
     {"models", "statements"},
     {"browsing", "filling", "series", "booking", "gate", "executors"},
-    {"topup", "health", "wiring", "contrib"},
-    {"extension", "api", "cli"},
+    {"topup", "health", "wiring", "exchange", "contrib"},
+    {"extension", "api", "cli", "cli_exchange"},
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 FOR_ALL = {"errors", "values"}
 # The only steps within a floor. A plan compares what rules promise with what is stored, so it expands rules.
-STEPS = {("planning", "recurrence")}
+# Files hold rules and what they promise; the command line's modules make up one program.
+STEPS = {
+    ("planning", "recurrence"),
+    ("feeds", "recurrence"),
+    ("feeds", "planning"),
+    ("cli", "cli_exchange"),
+}
 # The only imports upwards or sideways that wait inside a function: the facade registers commands and blueprint.
 LAZY = {("extension", "cli"), ("extension", "api")}
 
@@ -41,7 +47,8 @@ IN_ROOMS = {
     "flask_sqlalchemy": {"extension", "wiring"},
     "flask_caching": {"extension", "wiring"},
     "cachelib": {"gate", "extension", "wiring"},
-    "click": {"cli"},
+    "click": {"cli", "cli_exchange"},
+    "icalendar": {"feeds"},
     "celery": {"contrib"},
 }
 

@@ -56,7 +56,9 @@ def foreign_entries(label: str, value: Mapping[str, Any], defaults: Defaults) ->
         end = _moment(label, given, _ENDS, zone)
         if end is not None and not isinstance(end, datetime):
             key = _only(label, given, _ENDS)
-            expected = "the time at which the first slot ends; the last day of a series is until_date in its rule"
+            expected = (
+                "the time at which the first slot ends; the last day of a series is until_date in its rule"
+            )
             refuse(label, str(key), given[str(key)], expected)
         read = _read_rule(label, given, start, zone)
     data = {key: each for key, each in given.items() if key not in _KNOWN and key not in used}
@@ -99,9 +101,7 @@ def _only(label: str, given: Mapping[str, Any], keys: tuple[str, ...]) -> str | 
     return found[0] if found else None
 
 
-def _moment(
-    label: str, given: Mapping[str, Any], keys: tuple[str, ...], zone: str
-) -> datetime | date | None:
+def _moment(label: str, given: Mapping[str, Any], keys: tuple[str, ...], zone: str) -> datetime | date | None:
     """Return the wall clock time, or the day, under one of some keys."""
     key = _only(label, given, keys)
     if key is None:
@@ -130,9 +130,7 @@ def _read_rule(
     return rules(label, rule, start, zone)
 
 
-def _single(
-    label: str, start: datetime | date | None, times: Mapping[str, Any], zone: str
-) -> dict[str, Any]:
+def _single(label: str, start: datetime | date | None, times: Mapping[str, Any], zone: str) -> dict[str, Any]:
     """Return the fields of a template with one slot."""
     if start is None:
         refuse(label, "start", MISSING, f"the first slot's time under {', '.join(_STARTS)}")

@@ -70,12 +70,10 @@ def read_events(text: str) -> list[RawEvent]:
     :raises InvalidRequest: if components are not closed in order, nested too deep, too many, or there is no event.
     :raises ConfigError: if icalendar is not installed.
     """
-    icalendar_package()
-    from icalendar.parser import Contentlines
-
+    lines = icalendar_package().parser.Contentlines.from_ical(text)
     events: list[RawEvent] = []
     stack: list[str] = []
-    for number, line in enumerate(Contentlines.from_ical(text), 1):
+    for number, line in enumerate(lines, 1):
         word = line[:6].upper()
         if word == "BEGIN:":
             stack.append(_name_of(line, 6))
@@ -88,7 +86,9 @@ def read_events(text: str) -> list[RawEvent]:
         elif not stack and line.strip():
             _broken(number, line, "BEGIN:VCALENDAR")
     if stack:
-        raise InvalidRequest(f"the file ends within {stack[-1][:40]}: is it cut off? expected END:{stack[-1][:40]}")
+        raise InvalidRequest(
+            f"the file ends within {stack[-1][:40]}: is it cut off? expected END:{stack[-1][:40]}"
+        )
     if not events:
         raise InvalidRequest("the file has no VEVENT; expected at least one")
     return events
@@ -100,7 +100,9 @@ def _name_of(line: str, start: int) -> str:
 
 def _begin(number: int, stack: list[str], events: list[RawEvent]) -> None:
     if len(stack) > _DEEPEST:
-        raise InvalidRequest(f"line {number}: components are nested deeper than {_DEEPEST}; expected a calendar")
+        raise InvalidRequest(
+            f"line {number}: components are nested deeper than {_DEEPEST}; expected a calendar"
+        )
     if len(stack) == 1 and stack[0] != "VCALENDAR":
         _broken(number, f"BEGIN:{stack[0]}", "BEGIN:VCALENDAR")
     if stack == ["VCALENDAR", "VEVENT"]:
@@ -199,7 +201,10 @@ def read_moment(label: str, name: str, prop: Property) -> Moment:
 
 
 def _moment(label: str, name: str, value: str, params: Mapping[str, str]) -> Moment:
-    found, expected = _MOMENT.fullmatch(value), "a date as YYYYMMDD or a time as YYYYMMDDTHHMM00, or so with Z"
+    found, expected = (
+        _MOMENT.fullmatch(value),
+        "a date as YYYYMMDD or a time as YYYYMMDDTHHMM00, or so with Z",
+    )
     if found is None:
         refuse(label, name, value, expected)
     day, time_of_day, utc = found.groups()

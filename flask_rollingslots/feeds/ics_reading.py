@@ -159,7 +159,12 @@ def _decisions(entry: Entry, overrides: list[RawEvent]) -> tuple[Decision, ...]:
         with naming(event.label):
             decision = _decision(event, entry, series)
         if decision.original_start in found:
-            refuse(event.label, "RECURRENCE-ID", decision.original_start.isoformat(), "one override for each slot")
+            refuse(
+                event.label,
+                "RECURRENCE-ID",
+                decision.original_start.isoformat(),
+                "one override for each slot",
+            )
         found[decision.original_start] = decision
     return tuple(found.values())
 

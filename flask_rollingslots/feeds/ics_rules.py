@@ -82,7 +82,10 @@ def components(spec: TemplateSpec, now: datetime, decided: Iterable[datetime] = 
         return []
     days = Recurrence(whole.rrule, whole.dtstart, whole.timezone)
     grid = whole.grid
-    found = [Component(days, offset, whole.shift, grid is not None) for offset in (grid.offsets if grid else (_NONE,))]
+    found = [
+        Component(days, offset, whole.shift, grid is not None)
+        for offset in (grid.offsets if grid else (_NONE,))
+    ]
     extra = tuple(
         each for each in whole.rdates if whole.contains(each) and not any(part.owns(each) for part in found)
     )

@@ -53,7 +53,9 @@ def objects_of(text: str) -> list[tuple[str, dict[str, Any]]]:
             f"the file is not JSON: {error.msg} in line {error.lineno}, column {error.colno}"
         ) from error
     except (RecursionError, ValueError) as error:
-        raise InvalidRequest("the file is not JSON that can be read: a number or nesting without end") from error
+        raise InvalidRequest(
+            "the file is not JSON that can be read: a number or nesting without end"
+        ) from error
     if isinstance(found, dict) and "templates" in found:
         if len(found) > 1:
             extra = next(name for name in found if name != "templates")
@@ -71,7 +73,9 @@ def _no_constant(name: str) -> NoReturn:
 
 def _labelled(number: int, value: Any) -> tuple[str, dict[str, Any]]:
     if not isinstance(value, dict):
-        raise InvalidRequest(f"entry {number}: {short(value)}; expected an object with the fields of a template")
+        raise InvalidRequest(
+            f"entry {number}: {short(value)}; expected an object with the fields of a template"
+        )
     named = (value.get(key) for key in ("name", "title", "business_name", "studentName"))
     name = next((each for each in named if isinstance(each, str)), None)
     label = f"entry {number}" + (f" ({short(name[:60])})" if name else "")
@@ -85,7 +89,9 @@ def _check_texts(label: str, value: Any, depth: int = 0) -> None:
         raise InvalidRequest(f"{label}: nested too deep; expected at most {_DEEPEST} levels", entry=label)
     if isinstance(value, str):
         if "\0" in value or any("\ud800" <= sign <= "\udfff" for sign in value):
-            raise InvalidRequest(f"{label}: {short(value)} holds a character that cannot be stored", entry=label)
+            raise InvalidRequest(
+                f"{label}: {short(value)} holds a character that cannot be stored", entry=label
+            )
     elif isinstance(value, list):
         for each in value:
             _check_texts(label, each, depth + 1)

@@ -44,11 +44,15 @@ def _decode(content: bytes) -> str:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        raise InvalidRequest(f"line {line}: {content[error.start]:#04x} is not UTF-8; expected UTF-8 text") from error
+        raise InvalidRequest(
+            f"line {line}: {content[error.start]:#04x} is not UTF-8; expected UTF-8 text"
+        ) from error
     if not text.strip():
         raise InvalidRequest("the file is empty; expected JSON or BEGIN:VCALENDAR")
     found = _CONTROL.search(text)
     if found:
         line = text.count("\n", 0, found.start()) + 1
-        raise InvalidRequest(f"line {line}: the control character {found.group()!r} is no text; expected UTF-8 text")
+        raise InvalidRequest(
+            f"line {line}: the control character {found.group()!r} is no text; expected UTF-8 text"
+        )
     return text

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import threading
 from dataclasses import dataclass
 from enum import StrEnum
@@ -14,7 +13,7 @@ from sqlalchemy import inspect, text
 from sqlalchemy.pool import NullPool, QueuePool
 
 from flask_rollingslots import gate
-from flask_rollingslots.executors import SERVERLESS
+from flask_rollingslots.executors import SERVERLESS, has_threads
 from flask_rollingslots.models import table_of
 from flask_rollingslots.statements import is_shared, server_time
 
@@ -92,7 +91,9 @@ class Doctor:
             yield Finding(Level.ERROR, "tables", text, "Migrate the database, or run `flask slots init-db`.")
         slot = table_of(self.models.Slot).name
         if slot in there:
-            uniques: list[set[Any]] = [set(unique["column_names"]) for unique in inspector.get_unique_constraints(slot)]
+            uniques: list[set[Any]] = [
+                set(unique["column_names"]) for unique in inspector.get_unique_constraints(slot)
+            ]
             uniques += [
                 set(index["column_names"]) for index in inspector.get_indexes(slot) if index["unique"]
             ]
@@ -142,11 +143,7 @@ class Doctor:
             yield Finding(Level.WARNING, "cache_timeout", text, advice)
 
     def _process(self) -> Iterator[Finding]:
-        uwsgi = sys.modules.get("uwsgi")
-        options = getattr(uwsgi, "opt", {}) if uwsgi is not None else {}
-        if uwsgi is not None and not (
-            {"enable-threads", b"enable-threads", "threads", b"threads"} & set(options)
-        ):
+        if not has_threads():
             text = "uWSGI runs without threads: a background top-up does not move between requests"
             advice = "Start uWSGI with --enable-threads, or set ROLLINGSLOTS_EXECUTOR = 'inline'."
             yield Finding(Level.ERROR, "threads", text, advice)

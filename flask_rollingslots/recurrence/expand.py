@@ -17,7 +17,7 @@ from .periods import FIRST_DAY, LAST_DAY, periods_of
 from .rule import Rule
 
 BARREN = 4800
-"""A search ends after this many months in a row that were looked at and held nothing (about 10 ms).
+"""A search ends after this many months in a row that were looked at and held nothing (10 to 40 ms).
 
 They are the 400 years of a full cycle of the calendar; months that cannot match are not looked at.
 """

@@ -18,8 +18,6 @@ from .split import split_fields
 from .writing import write_object
 from .zones import shown, walls_around
 
-_DAY = timedelta(days=1)
-
 
 class Recurrence(Series):
     """The occurrences that a rule promises, in the wall clock of a zone.
@@ -61,7 +59,7 @@ class Recurrence(Series):
     def after(self, moment: datetime, limit: int) -> list[Occurrence]:
         """Return the next occurrences with ``starts_at > moment``, at most ``limit``.
 
-        A rule that never matches is given up after 4,800 months without a match (about 50 ms).
+        A rule that never matches is given up after 4,800 months without a match (10 to 40 ms).
 
         :param moment: aware.
         :param limit: 0 or more.

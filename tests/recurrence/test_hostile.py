@@ -187,7 +187,7 @@ def test_dateutil_never_searches_beyond_the_month_it_is_asked_for(monkeypatch: p
     """dateutil compares with UNTIL only what it finds, so each question steps from its month out of the calendar."""
     asked: list[dict[str, Any]] = []
 
-    def asking(freq: int, **options: Any) -> rrule:
+    def asking(freq: Any, **options: Any) -> rrule:
         asked.append(options)
         return rrule(freq, **options)
 

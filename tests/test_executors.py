@@ -1,0 +1,117 @@
+"""Executors: where the job runs, what it may do there, and how the environment chooses one."""
+
+from __future__ import annotations
+
+import sys
+import types
+from typing import TYPE_CHECKING
+
+import pytest
+from helpers import A_WEEK, HALL, Clock, Site
+
+from flask_rollingslots.executors import (
+    AfterResponseExecutor,
+    Executor,
+    InlineExecutor,
+    ThreadExecutor,
+    make_executor,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+class Recording(Executor):
+    """Runs nothing; remembers that it was asked."""
+
+    jobs: list[Callable[[], None]]
+
+    def __init__(self) -> None:
+        self.jobs = []
+
+    def submit(self, job: Callable[[], None]) -> bool:
+        """Remember the job."""
+        self.jobs.append(job)
+        return True
+
+
+@pytest.mark.parametrize(
+    ("name", "environ", "kind"),
+    [
+        ("auto", {}, ThreadExecutor),
+        ("auto", {"AWS_LAMBDA_FUNCTION_NAME": "f"}, InlineExecutor),
+        ("auto", {"VERCEL": "1"}, InlineExecutor),
+        ("thread", {"VERCEL": "1"}, ThreadExecutor),
+        ("inline", {}, InlineExecutor),
+        ("after_response", {}, AfterResponseExecutor),
+        ("test_executors:Recording", {}, Recording),
+    ],
+)
+def test_the_setting_and_the_environment_choose(
+    name: str, environ: dict[str, str], kind: type[Executor]
+) -> None:
+    """``auto`` looks at the environment; any other name is taken at its word."""
+    assert type(make_executor(name, environ)) is kind
+
+
+def test_auto_sees_uwsgi_without_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under uWSGI without threads ``auto`` works inside the requests; the module uwsgi is made up here."""
+    uwsgi = types.ModuleType("uwsgi")
+    uwsgi.opt = {"master": b"true"}  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "uwsgi", uwsgi)
+    assert isinstance(make_executor("auto", {}), InlineExecutor)
+    uwsgi.opt = {b"enable-threads": b"true"}  # type: ignore[attr-defined]
+    assert isinstance(make_executor("auto", {}), ThreadExecutor)
+
+
+@pytest.mark.parametrize("executor", ["inline", "after_response"])
+def test_work_inside_requests_completes_the_window(sqlite_url: str, tmp_path: Path, executor: str) -> None:
+    """Without threads each request writes one chunk at most, and a bounded number of requests completes all."""
+    config = {"ROLLINGSLOTS_ENABLED": True, "ROLLINGSLOTS_EXECUTOR": executor}
+    site = Site(sqlite_url, tmp_path, Clock(), **config)
+    templates = 30
+    with site.app.app_context():
+        for number in range(templates):
+            site.add(name=f"{number}")
+    counts, client = [], site.app.test_client()
+    while not counts or counts[-1] < templates * A_WEEK:
+        client.get("/").close()
+        with site.app.app_context():
+            counts.append(len(site.rows()))
+        assert len(counts) == 1 or counts[-1] > counts[-2], "a request moved nothing"
+    assert len(counts) <= 10
+    with site.app.app_context():
+        assert site.slots.health().status == "ok"
+
+
+def test_after_response_waits_for_the_close(sqlite_url: str, tmp_path: Path) -> None:
+    """Nothing is written before the server closes the response."""
+    config = {"ROLLINGSLOTS_ENABLED": True, "ROLLINGSLOTS_EXECUTOR": "after_response"}
+    site = Site(sqlite_url, tmp_path, Clock(), **config)
+    with site.app.app_context():
+        site.session.add(site.slots.Template(**HALL))
+        site.session.commit()
+    response = site.app.test_client().get("/", buffered=False)
+    with site.app.app_context():
+        assert site.rows() == []
+    response.close()
+    with site.app.app_context():
+        assert len(site.rows()) == A_WEEK
+
+
+def test_a_job_that_never_began_does_not_block(
+    sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If a response is never closed, a later request starts the job all the same."""
+    config = {"ROLLINGSLOTS_ENABLED": True, "ROLLINGSLOTS_EXECUTOR": "test_executors:Recording"}
+    site = Site(sqlite_url, tmp_path, Clock(), **config)
+    memory, executor, client = site.topup.memory, site.topup.executor, site.app.test_client()
+    client.get("/")
+    memory.next_check = 0.0
+    client.get("/")
+    assert len(executor.jobs) == 1
+    memory._handed_over -= 31
+    memory.next_check = 0.0
+    client.get("/")
+    assert len(executor.jobs) == 2
