@@ -97,8 +97,13 @@ def _report(done: Imported, dry_run: bool, as_json: bool) -> str:
             "dry_run": dry_run,
         }
         return json.dumps(found, indent=2, ensure_ascii=False)
-    verb = "would be imported" if dry_run else "imported"
-    lines = [f"{len(done.templates)} templates and {done.decisions} decisions about slots {verb}."]
+    verb = "Would import" if dry_run else "Imported"
+    lines = [f"{verb} templates: {len(done.templates)}, decisions about slots: {done.decisions}."]
     for each in done.templates:
-        lines.append(f"  {'' if dry_run else each.id:>5}  {each.name}  {each.recurrence.describe()}")
+        lines.append(f"  {'' if dry_run else each.id:>5}  {_plain(each.name)}  {each.recurrence.describe()}")
     return "\n".join(lines)
+
+
+def _plain(text: str) -> str:
+    """Return a text from a file without what a terminal could obey."""
+    return "".join(sign if sign.isprintable() else " " for sign in text)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -13,15 +13,13 @@ from ..recurrence.zones import instant_of
 from .entries import Decision, Outgoing, naming, short
 from .icalendar_package import icalendar_package
 from .ics_rules import Component, components
+from .ics_zones import timezone_component
 
 _PRODID = "-//Flask-RollingSlots//Flask-RollingSlots//EN"
 _UTC_NAMES = {"UTC", "Etc/UTC", "Etc/UCT", "UCT", "Etc/Zulu", "Zulu", "Etc/Universal", "Universal"}
 # What some programs take for the end of a line, and what RFC 5545 section 3.1 forbids in a text.
 _BREAKS = re.compile("\r\n?|[\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")
 _CONTROLS = re.compile("[\x00-\x08\x0e-\x1f\x7f]")
-#: The VTIMEZONEs end here, as far as the zones of 32-bit programs reach. A program that knows IANA names, as all
-#: common ones do, takes its own zone and needs no VTIMEZONE; RFC 5545 section 3.2.19 wants one all the same.
-_ZONES_UNTIL = date(2038, 1, 1)
 
 
 def ics_bytes(templates: Iterable[Outgoing], now: datetime) -> bytes:
@@ -42,16 +40,29 @@ def ics_bytes(templates: Iterable[Outgoing], now: datetime) -> bytes:
         if out.spec.active:
             for event in _events(package, out, now):
                 calendar.add_component(event)
-    starts = [_day(event["DTSTART"].dt) for event in calendar.walk("VEVENT")]
-    # From the first year that is needed; what lies before it could be wrong only for years without slots.
-    first = date(max(1970, min((day.year for day in starts), default=1970) - 1), 1, 1)
-    calendar.add_missing_timezones(first_date=min(first, date(2037, 1, 1)), last_date=_ZONES_UNTIL)
+    for position, zone in enumerate(_zones(package, calendar)):
+        calendar.subcomponents.insert(position, zone)  # before the events that name them
     found: bytes = calendar.to_ical()
     return found
 
 
-def _day(moment: datetime) -> date:
-    return moment.date()
+def _zones(package: Any, calendar: Any) -> list[Any]:
+    """Return the VTIMEZONEs that the events' times name (RFC 5545 section 3.2.19 wants one for each)."""
+    used: dict[str, int] = {}
+    for event in calendar.walk("VEVENT"):
+        for moment in _moments(event):
+            name = getattr(moment.tzinfo, "key", None)
+            if name:
+                used[name] = min(used.get(name, moment.year), moment.year)
+    # A year more, for the time that holds when the first begins; nobody keeps a diary of years before 1970.
+    return [timezone_component(package, name, max(year - 1, 1970)) for name, year in sorted(used.items())]
+
+
+def _moments(event: Any) -> Iterator[datetime]:
+    yield event["DTSTART"].dt
+    for name in ("RDATE", "EXDATE"):
+        if name in event:
+            yield from (each.dt for each in event[name].dts)
 
 
 def _events(package: Any, out: Outgoing, now: datetime) -> Iterator[Any]:
@@ -96,7 +107,7 @@ def _uid(out: Outgoing, part: Component) -> str:
     """Return the UID: the same for a series whatever else changes; each time of day of a grid is an event."""
     spec = out.spec
     segment = f"-{spec.id}" if spec.id != spec.series_id else ""
-    clock = f"-{part.days.dtstart + part.offset:%H%M}" if part.is_grid else ""
+    clock = f"-t{part.days.dtstart + part.offset:%H%M}" if part.is_grid else ""
     return f"series-{spec.series_id}{segment}{clock}@flask-rollingslots"
 
 

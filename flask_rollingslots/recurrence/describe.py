@@ -190,6 +190,8 @@ def _on_or_after(rule: Rule) -> str | None:
     full = rule.bymonthday == tuple(range(first, min(first + _FULL_WEEK, 32))) and first > 0
     if not full or rule.is_numbered or len(rule.byday) > 1:
         return None
+    if first in (1, 8, 15, 22):  # whole weeks of a month: the same days as the nth weekday
+        return f"the {NTH[first // _FULL_WEEK + 1]} {DAYS[rule.byday[0][1]]}"
     text = f"the first {DAYS[rule.byday[0][1]]} on or after the {ordinal(first)}"
     return text if first <= _SURE_WEEK else f"{text} (where the month has one)"
 

@@ -42,9 +42,11 @@ def say(rrule: str | None, **changes: Any) -> str:
         ("FREQ=MONTHLY;BYDAY=2TU", "every month on the second Tuesday at 22:00"),
         ("FREQ=MONTHLY;INTERVAL=3;BYDAY=-1FR", "every 3 months on the last Friday at 22:00"),
         ("FREQ=MONTHLY;BYDAY=1SU,-1SU", "every month on the first Sunday and the last Sunday at 22:00"),
+        ("FREQ=MONTHLY;BYMONTHDAY=1,2,3,4,5,6,7;BYDAY=SA", "every month on the first Saturday at 22:00"),
+        ("FREQ=MONTHLY;BYMONTHDAY=15,16,17,18,19,20,21;BYDAY=SA", "every month on the third Saturday at 22:00"),
         (
-            "FREQ=MONTHLY;BYMONTHDAY=1,2,3,4,5,6,7;BYDAY=SA",
-            "every month on the first Saturday on or after the 1st at 22:00",
+            "FREQ=MONTHLY;BYMONTHDAY=3,4,5,6,7,8,9;BYDAY=SA",
+            "every month on the first Saturday on or after the 3rd at 22:00",
         ),
         (
             "FREQ=MONTHLY;BYMONTHDAY=25,26,27,28,29,30,31;BYDAY=SA",
