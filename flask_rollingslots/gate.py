@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 BREAKER_SECONDS = 60.0
+CACHE_SECONDS = 0.3
+#: Caches that cannot keep anybody waiting.
+_LOCAL_CACHES = {"NoneType", "NullCache", "SimpleCache"}
 BACKOFF_LIMIT = 300.0
 _REMEMBERED_LOOKS = 10_000
 _LOST_SECONDS = 30.0
@@ -70,7 +73,7 @@ class Memory:
         self._wanted: dict[Target, str] = {}
         self._active = self._begun = False
         self._handed_over = 0.0
-        self._covers_all = False
+        self._covers_all = self._holes = False
         self._next_look: dict[tuple[Target, str], float] = {}
 
     def claim(self, interval: float) -> bool:
@@ -94,8 +97,9 @@ class Memory:
         if monotonic() < due or not self._lock.acquire(blocking=False):
             return False
         try:
-            if self._covers_all:
-                return False  # everything is being looked at already
+            if self._covers_all:  # everything is being looked at already
+                self._holes |= trigger == "hole"
+                return False
             if len(self._next_look) >= _REMEMBERED_LOOKS:
                 self._next_look.clear()
             self._next_look[template_id, trigger] = monotonic() + jittered(interval)
@@ -130,6 +134,11 @@ class Memory:
             self._covers_all = target is None or None in self._wanted
             return target, self._wanted.pop(target)
 
+    def take_holes(self) -> bool:
+        """Whether holes were seen while everything is being looked at; whatever a hint says, it is not complete."""
+        seen, self._holes = self._holes, False
+        return seen
+
     def give_up(self) -> None:
         """End the job although something may be left; the next request starts it again."""
         with self._lock:
@@ -156,7 +165,7 @@ class CacheHint:
     """Knowledge shared by processes through the app's cache: "this was complete until then".
 
     The value is its own expiry as a plain int, for not every backend keeps expiries. Any doubt means "look at the
-    database"; after an exception the cache is left alone for a minute.
+    database"; after an exception, or no answer within 0.3 s, the cache is left alone for a minute.
     """
 
     def __init__(self, find: Callable[[], Any], longest: int) -> None:
@@ -166,6 +175,7 @@ class CacheHint:
         :param longest: the most seconds that a hint may hold; what lasts longer is not ours.
         """
         self._find, self._longest = find, longest
+        self._caller: threading.Thread | None = None
         self._broken_until = 0.0
 
     def closed_for(self, key: str, now: datetime) -> float:
@@ -183,15 +193,32 @@ class CacheHint:
             self._call("set", key, int(now.timestamp()) + span, timeout=span)
 
     def _call(self, method: str, *args: Any, **kwargs: Any) -> Any:
-        if monotonic() < self._broken_until:
+        if monotonic() < self._broken_until or (self._caller is not None and self._caller.is_alive()):
             return None
-        try:
-            cache = self._find()
-            return getattr(cache, method)(*args, **kwargs) if cache is not None else None
-        except Exception as error:  # a cache may raise anything, and none of it matters
-            self._broken_until = monotonic() + BREAKER_SECONDS
-            log.warning("cache left alone for %.0f s: %s", BREAKER_SECONDS, type(error).__name__)
-            return None
+        outcome: list[Any] = []
+
+        def call() -> None:
+            try:
+                cache = self._find()
+                outcome.append(getattr(cache, method)(*args, **kwargs) if cache is not None else None)
+            except Exception as error:  # a cache may raise anything, and none of it matters
+                self._break(type(error).__name__)
+                outcome.append(None)
+
+        if type(self._find()).__name__ in _LOCAL_CACHES:
+            call()
+            return outcome[0]
+        # Not every client has a time-out: a server that is silent must not hold the top-up.
+        self._caller = threading.Thread(target=call, name="rollingslots-cache", daemon=True)
+        self._caller.start()
+        self._caller.join(CACHE_SECONDS)
+        if not outcome:
+            self._break(f"no answer within {CACHE_SECONDS} s")
+        return outcome[0] if outcome else None
+
+    def _break(self, reason: str) -> None:
+        self._broken_until = monotonic() + BREAKER_SECONDS
+        log.warning("cache left alone for %.0f s: %s", BREAKER_SECONDS, reason)
 
 
 class LeaseState(NamedTuple):

@@ -166,6 +166,8 @@ class TopUp:
         key = self._hint_key(target, now)
         asks_cache = self.executor.uses_cache and trigger in ("request", "view")
         rest = self.hint.closed_for(key, now) if asks_cache else 0.0
+        if target is None and self.memory.take_holes():
+            trigger, rest = "hole", 0.0
         if rest <= 0:
             if target is None:
                 rest, is_complete = self._everything(must_stop, knows_better=trigger == "hole")
