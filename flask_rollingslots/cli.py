@@ -180,8 +180,11 @@ def status(as_json: bool) -> None:
         confirmed = f"{report.confirmed_at:%Y-%m-%d %H:%M} UTC" if report.confirmed_at else "never"
         click.echo(f"{report.status}: {report.stored} of {report.promised} promised slots are stored")
         click.echo(f"confirmed: {confirmed}; lease: {report.lease_owner or 'free'}")
+        if report.horizon:
+            click.echo(f"complete until {report.horizon:%Y-%m-%d %H:%M} UTC")
         if report.last_error:
-            click.echo(f"last error ({report.failures} in a row): {report.last_error}")
+            retry = f"; next try {report.next_try:%H:%M:%S} UTC" if report.next_try else ""
+            click.echo(f"last error ({report.failures} in a row): {report.last_error}{retry}")
         for row in report.templates:
             if row.missing or row.due or row.error:
                 click.echo(

@@ -29,6 +29,8 @@ class Coverage:
     :param promised: slots that should be stored: not started, and not left out by the template.
     :param missing: promised and not stored, in days that were covered before.
     :param due: promised and not stored, in days that entered the window since the last confirmed run.
+    :param skipped: reason -> number of occurrences that are left out, such as ``holiday`` or ``cancelled``.
+    :param horizon: up to when every promised slot is stored, UTC.
     """
 
     id: int
@@ -38,7 +40,14 @@ class Coverage:
     stored: int = 0
     missing: int = 0
     due: int = 0
+    skipped: dict[str, int] = field(default_factory=dict)
+    horizon: datetime | None = None
     error: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data for JSON."""
+        plain = {name: getattr(self, name) for name in self.__slots__}
+        return {**plain, "horizon": self.horizon and self.horizon.isoformat()}
 
 
 @dataclass(slots=True)
@@ -46,7 +55,10 @@ class HealthReport:
     """The health of one app.
 
     :param confirmed_at: when everything was last known to be complete, UTC; ``None``: never.
+    :param confirmed_age: the seconds since then.
+    :param horizon: up to when every promised slot of every template is stored, UTC.
     :param lease_owner: who tops up right now, or ``None``.
+    :param lease_until: when the lease ends unless it is renewed, UTC.
     :param next_try: when a failed top-up is tried again, UTC.
     """
 
@@ -57,24 +69,25 @@ class HealthReport:
     due: int = 0
     templates: list[Coverage] = field(default_factory=list)
     confirmed_at: datetime | None = None
+    confirmed_age: float | None = None
+    horizon: datetime | None = None
     lease_owner: str | None = None
+    lease_until: datetime | None = None
     failures: int = 0
     next_try: datetime | None = None
     last_error: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON."""
-        names = ("promised", "stored", "missing", "due", "lease_owner", "failures", "last_error")
-        moments = {
-            n: (v.isoformat() if (v := getattr(self, n)) else None) for n in ("confirmed_at", "next_try")
+        moments = ("confirmed_at", "next_try", "horizon", "lease_until")
+        plain = {
+            name: getattr(self, name)
+            for name in self.__slots__
+            if name not in (*moments, "status", "templates")
         }
-        rows = [{n: getattr(c, n) for n in Coverage.__slots__} for c in self.templates]
-        return {
-            "status": self.status.value,
-            **{n: getattr(self, n) for n in names},
-            **moments,
-            "templates": rows,
-        }
+        texts = {name: (v.isoformat() if (v := getattr(self, name)) else None) for name in moments}
+        rows = [coverage.to_dict() for coverage in self.templates]
+        return {"status": self.status.value, **plain, **texts, "templates": rows}
 
 
 def check_health(session: Session, models: Models, settings: Settings, now: datetime) -> HealthReport:
@@ -86,7 +99,10 @@ def check_health(session: Session, models: Models, settings: Settings, now: date
     report = HealthReport(Health.OK, failures=state.failures, last_error=state.last_error)
     report.confirmed_at = _moment(state.confirmed_ms)
     report.next_try = _moment(state.next_try_ms)
-    report.lease_owner = state.owner if state.until_ms > gate.to_ms(now) else None
+    if report.confirmed_at is not None:
+        report.confirmed_age = (now - report.confirmed_at).total_seconds()
+    if state.until_ms > gate.to_ms(now):
+        report.lease_owner, report.lease_until = state.owner, _moment(state.until_ms)
     specs = load_specs(session, models, models.Template.active.is_(True))
     for position in range(0, len(specs), _AT_ONCE):
         report.templates += _coverages(
@@ -95,6 +111,7 @@ def check_health(session: Session, models: Models, settings: Settings, now: date
     for coverage in report.templates:
         for name in ("promised", "stored", "missing", "due"):
             setattr(report, name, getattr(report, name) + getattr(coverage, name))
+    report.horizon = min((c.horizon for c in report.templates if c.horizon), default=None)
     if report.missing or any(c.error for c in report.templates):
         report.status = Health.MISSING
     elif report.due:
@@ -139,6 +156,8 @@ def _coverage(
     result.promised, result.stored = plan.expected, plan.existing
     result.missing = sum(1 for slot in plan.create if covered is not None and slot.starts_at < covered)
     result.due = len(plan.create) - result.missing
+    result.skipped = dict(plan.skipped)
+    result.horizon = min((slot.starts_at for slot in plan.create), default=window.end)
     return result
 
 

@@ -1,0 +1,116 @@
+"""Health is coverage: what is promised, what is stored, what is missing and since when."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+from helpers import A_WEEK, MONDAY, Site
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture
+def site(sqlite_url: str, tmp_path: Path) -> Iterator[Site]:
+    """A site inside its app context."""
+    site = Site(sqlite_url, tmp_path)
+    with site.app.app_context():
+        yield site
+
+
+def test_quiet_nights_are_due_not_missing(site: Site) -> None:
+    """A day that entered the window without a visitor is due: the next visitor starts it, no alarm rings."""
+    site.add()
+    assert site.slots.health().status == "due"
+    site.slots.generate()
+    assert site.slots.health().status == "ok"
+    site.clock.turn(days=2)
+    report = site.slots.health()
+    assert (report.status, report.due, report.missing) == ("due", 16, 0)
+
+
+def test_a_lost_row_is_missing(site: Site) -> None:
+    """A row that was there and is gone is missing, and the template is named with its numbers."""
+    site.add(name="Good")
+    site.add(name="Hurt")
+    site.slots.generate()
+    site.session.delete(site.rows()[-5])
+    site.session.commit()
+    report = site.slots.health()
+    assert (report.status, report.promised, report.stored, report.missing) == (
+        "missing",
+        2 * A_WEEK,
+        2 * A_WEEK - 1,
+        1,
+    )
+    assert [(c.name, c.missing) for c in report.templates] == [("Good", 0), ("Hurt", 1)]
+
+
+def test_the_horizon_ends_at_the_first_hole(site: Site) -> None:
+    """The horizon is the end of the window, or the start of the first slot that is not stored."""
+    site.add()
+    site.slots.generate()
+    assert site.slots.health().horizon == datetime(2026, 1, 12, tzinfo=UTC)
+    hole = site.rows()[20]
+    site.session.delete(hole)
+    site.session.commit()
+    assert site.slots.health().horizon == datetime(2026, 1, 7, 14, tzinfo=UTC)
+
+
+def test_decisions_are_no_holes(site: Site) -> None:
+    """Cancelled slots, blackouts and started slots are not missing; the reasons are counted."""
+    site.add(blackouts=[(date(2026, 1, 8), date(2026, 1, 8))])
+    site.clock.turn(hours=4, minutes=30)
+    site.slots.generate()
+    site.slots.cancel("1@20260107T1000")
+    site.session.commit()
+    report = site.slots.health()
+    assert (report.status, report.promised) == ("ok", A_WEEK - 8 - 3)
+    assert report.templates[0].skipped == {"blackout": 8, "cancelled": 1, "in_the_past": 3}
+
+
+def test_age_lease_and_failures(site: Site) -> None:
+    """The age of the last confirmed run, who holds the lease, and what failed are told."""
+    site.add()
+    site.slots.generate()
+    site.clock.turn(minutes=10)
+    report = site.slots.health()
+    assert (report.confirmed_at, report.confirmed_age, report.lease_owner) == (MONDAY, 600.0, None)
+    runner = site.topup.runner
+    lease = runner.acquire()
+    report = site.slots.health()
+    assert report.lease_owner == runner.owner
+    assert report.lease_until == site.clock.now + timedelta(seconds=30)
+    assert lease is not None
+    runner._close(site.session(), lease, ValueError("boom"))
+    report = site.slots.health()
+    assert (report.failures, report.last_error, report.lease_owner) == (1, "ValueError: boom", None)
+    assert report.next_try is not None
+    assert report.next_try > site.clock.now
+
+
+def test_a_broken_rule_is_missing_and_named(site: Site) -> None:
+    """A template whose rule cannot be read makes health missing and says why; the others are counted."""
+    site.add(name="Good")
+    site.add(name="Bad")
+    site.slots.generate()
+    table = site.slots.Template.__table__
+    site.session.execute(table.update().where(table.c.id == 2).values(rrule="FREQ=NEVER"))
+    site.session.commit()
+    report = site.slots.health()
+    assert report.status == "missing"
+    assert "InvalidRule" in (report.templates[1].error or "")
+    assert report.templates[0].stored == A_WEEK
+
+
+def test_the_report_is_plain_data(site: Site) -> None:
+    """``to_dict`` gives what JSON can hold."""
+    site.add()
+    site.slots.generate()
+    plain = json.loads(json.dumps(site.slots.health().to_dict()))
+    assert plain["status"] == "ok"
+    assert plain["templates"][0]["horizon"].startswith("2026-01-12")
