@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 #: Fields of a template that planning does not need, and so no TemplateSpec has.
 _MORE = ("reminder_before", "resource", "exclusive")
+#: What an override may say beside its status and start.
+_DETAILS = ("ends_at", "opens_at", "closes_at", "capacity", "data")
 _CHUNK = 500
 
 
@@ -58,38 +60,39 @@ def outgoing(
         raise TemplateNotFound(f"template {template_id}: there is no such template")
     if group is not None and not templates:
         raise TemplateNotFound(f"group {group!r}: no template is in it")
-    decisions = _decisions(session, models, [template.id for template in templates])
-    return [
-        Outgoing(
-            template.spec(),
-            template.created_at,
-            {name: getattr(template, name) for name in _MORE},
-            tuple(decisions.get(template.id, ())),
-        )
-        for template in templates
-    ]
+    decided = _decided(session, models, [template.id for template in templates])
+    return [_outgoing(template, decided.get(template.id, [])) for template in templates]
 
 
-def _decisions(session: Session, models: Models, ids: Sequence[int]) -> dict[int, list[Decision]]:
-    cls, found = models.Slot, dict[int, list[Decision]]()
+def _outgoing(template: TemplateMixin, slots: list[SlotMixin]) -> Outgoing:
+    spec = template.spec()
+    more = {name: getattr(template, name) for name in _MORE}
+    return Outgoing(spec, template.created_at, more, tuple(_decision_of(spec, slot) for slot in slots))
+
+
+def _decided(session: Session, models: Models, ids: Sequence[int]) -> dict[int, list[SlotMixin]]:
+    """Return the slots that a person decided about, by template."""
+    cls = models.Slot
+    found: dict[int, list[SlotMixin]] = {}
     decided = or_(cls.status != Status.SCHEDULED.value, cast(cls.customised, String) != "[]")
     for first in range(0, len(ids), _CHUNK):
         chunk = ids[first : first + _CHUNK]
         query = select(cls).where(cls.template_id.in_(chunk), decided).order_by(cls.original_start)
         for slot in session.scalars(query):
             if slot.customised or slot.status != Status.SCHEDULED:
-                found.setdefault(slot.template_id, []).append(_decision_of(slot))
+                found.setdefault(slot.template_id, []).append(slot)
     return found
 
 
-def _decision_of(slot: SlotMixin) -> Decision:
+def _decision_of(spec: TemplateSpec, slot: SlotMixin) -> Decision:
+    derived = planning.planned_slot(spec, slot.original_start, slot.starts_at, ZoneInfo(spec.timezone))
     return Decision(
         original_start=slot.original_start,
         status=slot.status,
         starts_at=slot.starts_at,
         ends_at=slot.ends_at,
-        opens_at=slot.opens_at,
-        closes_at=slot.closes_at,
+        opens_at=slot.opens_at if slot.opens_at != derived.opens_at else None,
+        closes_at=slot.closes_at if slot.closes_at != derived.closes_at else None,
         capacity=slot.capacity,
         data=dict(slot.data or {}),
         cancel_reason=slot.cancel_reason,
@@ -155,19 +158,17 @@ def _row(spec: TemplateSpec, decision: Decision, now: datetime) -> dict[str, Any
     by_rule = instant_of(decision.original_start + spec.shift, zone)
     starts_at = decision.starts_at or by_rule
     row = row_of(planning.planned_slot(spec, decision.original_start, starts_at, zone), now)
-    customised = set(decision.customised)
-    for name in ("ends_at", "opens_at", "closes_at", "capacity", "data"):
-        value = getattr(decision, name)
-        if value is not None:
-            row[name] = value
-            customised |= {name} if name != "ends_at" else set()
-    if starts_at != by_rule:
-        customised |= {"starts_at", "ends_at"}
-    elif row["ends_at"] != by_rule + spec.duration:
-        customised.add("ends_at")
-    row["data"] = dict(row["data"])
+    given = {name for name in _DETAILS if getattr(decision, name) is not None}
+    row |= {name: getattr(decision, name) for name in given}
+    if decision.customised is not None:
+        customised = set(decision.customised)
+    elif starts_at != by_rule:
+        customised = {*given, "starts_at", "ends_at"}
+    else:
+        customised = given if row["ends_at"] != by_rule + spec.duration else given - {"ends_at"}
     return row | {
         "status": decision.status,
+        "data": dict(row["data"]),
         "customised": sorted(customised),
         "cancel_reason": decision.cancel_reason,
     }

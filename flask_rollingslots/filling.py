@@ -5,7 +5,7 @@ Nothing here commits: whoever opened the session does, after each chunk.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ from sqlalchemy import delete, func, select, update
 
 from .errors import RowsRefused
 from .models import row_of, table_of
-from .statements import dialect_of, insert_if_absent, locked, may_swallow_errors
+from .statements import dialect_of, insert_if_absent, locked, may_swallow_errors, tells_what_it_inserted
 from .values import Status
 
 if TYPE_CHECKING:
@@ -134,16 +134,29 @@ def _create(
     run_id: int | None,
     written: Written,
 ) -> None:
-    table, dialect = table_of(models.Slot), dialect_of(session)
+    dialect = dialect_of(session)
     # All writers insert in the order of the key, so that they cannot wait for each other in a circle.
     ordered = sorted(slots, key=lambda slot: (slot.spec.series_id, slot.original_start))
-    statement = insert_if_absent(table, dialect)
+    statement = insert_if_absent(table_of(models.Slot), dialect)
+    if tells_what_it_inserted(dialect):
+        rows = [row_of(slot, now, run_id) for slot in ordered]
+        if rows:
+            new = session.scalars(statement.returning(table_of(models.Slot).c.template_id), rows)
+            written.created.update(Counter(new))
+        return
     for template_id, group in _by_template(ordered).items():
         result = session.execute(statement, [row_of(slot, now, run_id) for slot in group])
         created = max(0, result.rowcount)  # type: ignore[attr-defined]
         if created < len(group) and may_swallow_errors(dialect):
             _check_all_there(session, models, group)
         written.created[template_id] = created
+
+
+def _by_template(slots: list[PlannedSlot]) -> dict[int, list[PlannedSlot]]:
+    groups: dict[int, list[PlannedSlot]] = {}
+    for slot in slots:
+        groups.setdefault(slot.spec.id, []).append(slot)
+    return groups
 
 
 def _check_all_there(session: Session, models: Models, slots: list[PlannedSlot]) -> None:
@@ -155,13 +168,6 @@ def _check_all_there(session: Session, models: Models, slots: list[PlannedSlot])
     there = session.scalar(query) or 0
     if there < len(slots):
         raise RowsRefused(f"the database refused {len(slots) - there} of {len(slots)} rows")
-
-
-def _by_template(slots: list[PlannedSlot]) -> dict[int, list[PlannedSlot]]:
-    groups: dict[int, list[PlannedSlot]] = {}
-    for slot in slots:
-        groups.setdefault(slot.spec.id, []).append(slot)
-    return groups
 
 
 def _update(

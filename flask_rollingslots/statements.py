@@ -117,6 +117,15 @@ def may_swallow_errors(dialect: str) -> bool:
     return dialect in _MARIADB
 
 
+def tells_what_it_inserted(dialect: str) -> bool:
+    """Whether many rows are best inserted with RETURNING, as few large statements.
+
+    psycopg's ``executemany`` is a pipeline: while a process is stopped in the middle of it the server does not see an
+    idle transaction, and would keep its locks for as long.
+    """
+    return dialect == "postgresql"
+
+
 def insert_or_lock(table: Table, dialect: str) -> Insert:
     """Return an INSERT of one row that leaves an existing row as it is, for a transaction that changes it next.
 

@@ -25,7 +25,7 @@ class Decision:
     :param original_start: naive wall clock in the template's zone: the identity.
     :param status: ``scheduled`` (moved or changed), ``cancelled``, ``deleted`` or ``completed``.
     :param starts_at: aware; ``None`` where the rule's time holds. So are ``ends_at``, ``opens_at``, ``closes_at``.
-    :param customised: names of the slot's fields that a person changed.
+    :param customised: names of the slot's fields that a person changed; ``None`` for those that differ.
     """
 
     original_start: datetime
@@ -37,7 +37,7 @@ class Decision:
     capacity: int | None = None
     data: Mapping[str, Any] | None = None
     cancel_reason: str | None = None
-    customised: tuple[str, ...] = ()
+    customised: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

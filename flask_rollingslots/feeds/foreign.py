@@ -67,7 +67,8 @@ def foreign_entries(label: str, value: Mapping[str, Any], defaults: Defaults) ->
     fields["data"] = {**data, **given.get("data", {})}
     found = []
     for each in read:
-        each.setdefault("duration", _length(label, each["dtstart"], start, end))
+        if "duration" not in each:
+            each["duration"] = _length(label, each["dtstart"], start, end)
         found.append(Entry(label, {**fields, **each}))
     return found
 
@@ -147,12 +148,10 @@ def _single(label: str, start: datetime | date | None, times: Mapping[str, Any],
     return fields
 
 
-def _length(
-    label: str, dtstart: datetime, start: datetime | date | None, end: datetime | None
-) -> timedelta | None:
+def _length(label: str, dtstart: datetime, start: datetime | date | None, end: datetime | None) -> timedelta:
     """Return how long the first slot is by the wall clock, so that a night of a clock change counts as any other."""
     if end is None:
-        return None
+        refuse(label, "end", MISSING, f"the first slot's end under {', '.join(_ENDS)}, or end_time")
     first = start if isinstance(start, datetime) else dtstart
     if end <= first:
         refuse(label, "end", end.isoformat(), f"a time after the start, {first.isoformat()}")

@@ -75,6 +75,8 @@ def read_events(text: str) -> list[RawEvent]:
     stack: list[str] = []
     for number, line in enumerate(lines, 1):
         word = line[:6].upper()
+        if not line.strip():
+            continue
         if word == "BEGIN:":
             stack.append(_name_of(line, 6))
             _begin(number, stack, events)
@@ -83,7 +85,7 @@ def read_events(text: str) -> list[RawEvent]:
                 _broken(number, line, "the END of what was begun last")
         elif stack == ["VCALENDAR", "VEVENT"]:
             _add(number, line, events[-1])
-        elif not stack and line.strip():
+        elif not stack:
             _broken(number, line, "BEGIN:VCALENDAR")
     if stack:
         raise InvalidRequest(
@@ -202,7 +204,7 @@ def read_moment(label: str, name: str, prop: Property) -> Moment:
 
 def _moment(label: str, name: str, value: str, params: Mapping[str, str]) -> Moment:
     found, expected = (
-        _MOMENT.fullmatch(value),
+        _MOMENT.fullmatch(value.upper()),
         "a date as YYYYMMDD or a time as YYYYMMDDTHHMM00, or so with Z",
     )
     if found is None:

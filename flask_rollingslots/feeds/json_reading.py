@@ -144,6 +144,8 @@ def rules(label: str, value: Any, dtstart: datetime | date | None, zone: str) ->
 
 
 def _own_fields(label: str, given: Mapping[str, Any], zone: str) -> dict[str, Any]:
+    if not isinstance(given.get("data", {}), dict):
+        refuse(label, "data", given["data"], "an object")
     fields: dict[str, Any] = {key: given[key] for key in PLAIN if key in given}
     fields |= {name: length(label, key, given[key]) for key, name in _LENGTHS.items() if key in given}
     fields |= {key: read_flag(key, given[key]) for key in FLAGS if key in given}
@@ -189,7 +191,8 @@ def _decision(label: str, value: Any, zone: str) -> Decision:
             moment = read_moment(label, key, given[key])
             fields[key] = moment if moment.tzinfo else moment.replace(tzinfo=ZoneInfo(zone))
     _check_changes(label, fields)
-    fields["customised"] = tuple(given.get("customised", ()))
+    if "customised" in given:
+        fields["customised"] = tuple(given["customised"])
     return Decision(**fields)
 
 

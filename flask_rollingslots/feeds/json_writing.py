@@ -10,8 +10,8 @@ from typing import Any
 from ..recurrence import Recurrence
 from .entries import Decision, Outgoing
 
-#: Fields of a slot that are written where a person changed them.
-_CHANGED = ("opens_at", "closes_at", "capacity", "data")
+#: Fields of a slot that are written where a person changed them; else the template's hold.
+_CHANGED = ("capacity", "data")
 
 
 def json_text(templates: Iterable[Outgoing]) -> str:
@@ -63,10 +63,13 @@ def decision_object(decision: Decision) -> dict[str, Any]:
         "status": decision.status,
         "starts_at": decision.starts_at,
         "ends_at": decision.ends_at,
+        "opens_at": decision.opens_at,
+        "closes_at": decision.closes_at,
         "cancel_reason": decision.cancel_reason,
-        "customised": decision.customised or None,
+        "customised": decision.customised,
     }
-    values |= {name: getattr(decision, name) for name in _CHANGED if name in decision.customised}
+    changed = decision.customised or ()
+    values |= {name: getattr(decision, name) for name in _CHANGED if name in changed}
     return {name: _plain(value) for name, value in values.items() if value is not None}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, time, timedelta
+from importlib.util import find_spec
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -11,14 +12,18 @@ import pytest
 from exchange_site import NOW, WINDOW, ics, instants, lines, offered, read, spec
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from recurrence.strategies import difficult_rules, rules, starts
 
 from flask_rollingslots.errors import InvalidRequest
 from flask_rollingslots.feeds import Decision, Outgoing, ics_bytes
 from flask_rollingslots.feeds.ics_zones import timezone_component
 from flask_rollingslots.values import Window
-from recurrence.strategies import difficult_rules, rules, starts
 
-GRID: dict[str, Any] = {"every": timedelta(hours=1), "until_time": time(13), "dtstart": datetime(2026, 1, 1, 10)}
+GRID: dict[str, Any] = {
+    "every": timedelta(hours=1),
+    "until_time": time(13),
+    "dtstart": datetime(2026, 1, 1, 10),
+}
 ENDS = st.sampled_from(["", ";COUNT=9", ";COUNT=40", ";UNTIL=20270101", ";UNTIL=20261025T003000Z"])
 
 
@@ -75,6 +80,7 @@ def test_what_no_rule_can_say_is_refused(rrule: str) -> None:
         ics(spec(rrule=rrule, every=timedelta(hours=3), until_time=time(2)))
 
 
+@pytest.mark.skipif(find_spec("holidays") is None, reason="the package holidays is not installed")
 def test_exclusions_are_exdates() -> None:
     """Excluded times and days, blackouts, holidays and deleted slots are left out; blackouts for two years."""
     template = spec(

@@ -334,7 +334,7 @@ def test_stopped_process_holds_nobody_up(
     assert os.WIFSTOPPED(os.waitpid(child, os.WUNTRACED)[1])
     try:
         site = make(url, create=False)
-        end = monotonic() + 3 * WAIT
+        end = monotonic() + 1.5 * WAIT
         while not set(week(clock.now)) <= set(site.starts()):
             assert monotonic() < end, "nobody completes the window"
             clock.pass_by(timedelta(minutes=6))

@@ -1,0 +1,402 @@
+"""JSON: templates come back as they were, and the shapes of other apps are understood."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, date, datetime, time, timedelta
+from importlib.util import find_spec
+from typing import Any
+
+import pytest
+from exchange_site import CREATED, Desk, read, spec
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from recurrence.strategies import difficult_rules, rules, starts
+from sqlalchemy import select
+
+from flask_rollingslots.errors import InvalidRequest
+from flask_rollingslots.feeds import Entry, Outgoing, json_text
+from flask_rollingslots.feeds.json_reading import _CUSTOMISABLE, OWN_KEYS, STATUSES
+from flask_rollingslots.models.mixins import DECIDED_FIELDS
+from flask_rollingslots.recurrence import Recurrence
+from flask_rollingslots.values import Status
+
+FULL: dict[str, Any] = {
+    "name": "Hall",
+    "group": "north",
+    "active": False,
+    "rrule": "FREQ=WEEKLY;BYDAY=MO,FR;COUNT=20",
+    "dtstart": datetime(2026, 1, 1, 10),
+    "timezone": "Europe/Madrid",
+    "duration": timedelta(minutes=45),
+    "every": timedelta(hours=1),
+    "until_time": time(22),
+    "capacity": 3,
+    "rdates": [datetime(2026, 2, 3, 9)],
+    "exdates": [date(2026, 1, 9), datetime(2026, 1, 12, 11)],
+    "holidays": "ES" if find_spec("holidays") else None,
+    "blackouts": [(date(2026, 8, 1), date(2026, 8, 15))],
+    "window_days": 14,
+    "opens_days_before": 3,
+    "closes_before": timedelta(seconds=90),
+    "reminder_before": timedelta(hours=24),
+    "resource": "field",
+    "data": {"music": ["jazz"], "née": None},
+}
+
+needs_holidays = pytest.mark.skipif(
+    find_spec("holidays") is None, reason="the package holidays is not installed"
+)
+
+
+def entries(value: Any) -> list[Entry]:
+    """Read a value as a JSON file."""
+    return read(json.dumps(value))
+
+
+def entry(value: Any) -> dict[str, Any]:
+    """Read a value that is one template, and return its fields."""
+    (found,) = entries(value)
+    return found.fields
+
+
+def refusal(value: Any) -> str:
+    """Return the sentence with which a value is refused."""
+    with pytest.raises(InvalidRequest) as refused:
+        entries(value)
+    return str(refused.value)
+
+
+def test_a_full_template_comes_back(desk: Desk) -> None:
+    """Every field of a template survives the way through a file; a second export is the same text."""
+    with desk.app.app_context():
+        desk.add(**FULL)
+        desk.add(rrule=None, every=None, until_time=None, opens_before=timedelta(days=2))
+    first = desk.run("export").stdout
+    assert desk.bring(first).exit_code == 0
+    with desk.app.app_context():
+        once, _, again, _ = desk.templates()
+        names = [name for name in FULL if name != "rrule"]
+        assert {n: getattr(again, n) for n in names} == {n: getattr(once, n) for n in names}
+        assert {n: getattr(again, n) for n in names} == {n: FULL[n] for n in names}
+        assert again.recurrence.after(CREATED, 50) == once.recurrence.after(CREATED, 50)
+        for template in desk.templates()[:2]:
+            desk.session.delete(template)
+        desk.session.commit()
+    assert desk.run("export").stdout == first
+
+
+def test_nothing_of_a_template_is_forgotten(desk: Desk) -> None:
+    """Each column of a template is in the format, under its name or in minutes, or follows from others."""
+    columns = {column.key for column in desk.app.extensions["rollingslots"].models.Template.__mapper__.attrs}
+    written = {key.removesuffix("_minutes") for key in OWN_KEYS}
+    derived = {"id", "series_id", "continues_id", "revision", "created_at", "rrule"}
+    assert columns - written == derived
+    assert {*_CUSTOMISABLE} == {*DECIDED_FIELDS}
+    assert {*STATUSES} == {str(status) for status in Status}
+
+
+def test_decisions_come_back(desk: Desk) -> None:
+    """Cancelled stays cancelled, deleted stays hidden, moved and changed slots are so and count as decided."""
+    with desk.app.app_context():
+        desk.add()
+        desk.slots.generate()
+        cancelled, moved, changed, deleted, _ = desk.rows()[:5]
+        desk.slots.cancel(cancelled.key, reason="ill")
+        moved.starts_at += timedelta(minutes=20)
+        moved.ends_at += timedelta(minutes=20)
+        changed.capacity, changed.data = 7, {"dj": "Ada"}
+        deleted.status = "deleted"
+        desk.session.commit()
+        before = [_seen(slot) for slot in desk.rows()[:4]]
+    (template,) = desk.export()
+    assert len(template["overrides"]) == 4
+    assert desk.bring({"templates": [template]}).exit_code == 0
+    with desk.app.app_context():
+        assert [_seen(slot) for slot in desk.rows() if slot.series_id == 2] == before
+        desk.slots.generate()
+        assert [_seen(slot) for slot in desk.rows() if slot.series_id == 2][:4] == before
+        assert len(desk.rows()) == 2 * 7 * 8
+
+
+def _seen(slot: Any) -> tuple[Any, ...]:
+    return (
+        slot.original_start,
+        slot.status,
+        slot.starts_at,
+        slot.ends_at,
+        slot.closes_at,
+        slot.capacity,
+        dict(slot.data),
+        slot.cancel_reason,
+        slot.customised,
+    )
+
+
+def test_a_decision_by_hand(desk: Desk) -> None:
+    """An override may say as little as it wants: the rest follows from the rule; closing moves with the start."""
+    hall = {
+        "name": "Hall",
+        "dtstart": "2026-01-01T10:00",
+        "duration_minutes": 60,
+        "timezone": "Europe/Madrid",
+    }
+    moved = {"original_start": "2026-01-01T10:00", "status": "scheduled", "starts_at": "2026-01-01T12:00"}
+    assert desk.bring({**hall, "overrides": [moved]}).exit_code == 0
+    with desk.app.app_context():
+        (slot,) = desk.rows()
+        assert slot.starts_at == slot.closes_at == datetime(2026, 1, 1, 11, tzinfo=UTC)
+        assert slot.ends_at == datetime(2026, 1, 1, 12, tzinfo=UTC)
+        assert slot.customised == ["ends_at", "starts_at"]
+
+
+def test_segments_come_back_as_one_series(desk: Desk) -> None:
+    """The segments of a series keep their bounds, shift and order, in a series of their own."""
+    with desk.app.app_context():
+        first = desk.add()
+        first.active_until = datetime(2026, 1, 10)
+        _segment(desk, first)
+        desk.add(name="Alone")
+    exported = desk.export()
+    assert desk.bring({"templates": exported}).exit_code == 0
+    with desk.app.app_context():
+        _, _, _, head, alone, tail = desk.templates()
+        assert (head.series_id, tail.series_id, alone.series_id) == (head.id, head.id, alone.id)
+        assert (head.continues_id, tail.continues_id) == (None, head.id)
+        assert (tail.active_from, tail.shift) == (datetime(2026, 1, 10), timedelta(hours=1))
+        assert head.active_until == datetime(2026, 1, 10)
+    assert [each["name"] for each in desk.export("--template", "2")] == ["Hall", "Hall"]
+
+
+def _segment(desk: Desk, first: Any) -> None:
+    desk.session.add(
+        desk.slots.Template(
+            **{name: getattr(first, name) for name in ("name", "rrule", "dtstart", "timezone", "duration")},
+            series_id=first.id,
+            continues_id=first.id,
+            active_from=datetime(2026, 1, 10),
+            shift=timedelta(hours=1),
+        )
+    )
+    desk.session.commit()
+
+
+@given(
+    st.one_of(st.none(), rules("YEARLY MONTHLY WEEKLY DAILY HOURLY"), difficult_rules()),
+    starts(2025, 2026),
+    st.sampled_from(["", ";COUNT=9", ";UNTIL=20270101", ";UNTIL=20261025T003000Z"]),
+)
+@settings(max_examples=100)
+def test_rule_to_json_and_back(rrule: str | None, dtstart: datetime, end: str) -> None:
+    """Any rule comes back with the same occurrences."""
+    template = spec(rrule=rrule and rrule + end, dtstart=dtstart)
+    (found,) = read(json_text([Outgoing(template, CREATED)]))
+    window = datetime(2025, 1, 1), datetime(2028, 1, 1)
+    back = Recurrence(found.fields["rrule"], found.fields["dtstart"], found.fields["timezone"])
+    assert list(back.originals(*window)) == list(
+        Recurrence(template.rrule, dtstart, "Europe/Madrid").originals(*window)
+    )
+
+
+# -- other apps
+
+
+def test_an_event_of_a_club() -> None:
+    """A title, a club, a weekly rule from 22:00 to 02:00; poster and music go into data."""
+    fields = entry(
+        {
+            "title": "Friday Night Party",
+            "caption": "The best party",
+            "club_id": "c1",
+            "poster_url": "https://example.com/poster.jpg",
+            "music_genres": ["HipHop", "EDM"],
+            "start_date": "2024-01-01T22:00:00",
+            "end_date": "2024-01-02T02:00:00",
+            "recurring_config": {
+                "type": "weekly",
+                "weekday": 4,
+                "start_time": "22:00",
+                "end_time": "02:00",
+                "active": True,
+            },
+        }
+    )
+    assert fields == {
+        "name": "Friday Night Party",
+        "group": "c1",
+        "rrule": "FREQ=WEEKLY;BYDAY=FR",
+        "dtstart": datetime(2024, 1, 1, 22),
+        "timezone": "Europe/Madrid",
+        "duration": timedelta(hours=4),
+        "active": True,
+        "data": {
+            "caption": "The best party",
+            "poster_url": "https://example.com/poster.jpg",
+            "music_genres": ["HipHop", "EDM"],
+        },
+    }
+
+
+def test_a_first_saturday_of_the_month() -> None:
+    """month_day with weekday is the first such weekday from that day on."""
+    fields = entry(
+        {
+            "title": "Saturday",
+            "start_date": "2024-01-01",
+            "recurring_config": {
+                "type": "monthly",
+                "month_day": 1,
+                "weekday": 5,
+                "start_time": "21:00",
+                "end_time": "01:00",
+            },
+        }
+    )
+    found = Recurrence(fields["rrule"], fields["dtstart"], "UTC").after(datetime(2024, 1, 1, tzinfo=UTC), 2)
+    assert [each.original_start for each in found] == [datetime(2024, 1, 6, 21), datetime(2024, 2, 3, 21)]
+
+
+@pytest.mark.parametrize("keys", [("start", "end"), ("start_dt", "end_dt")])
+def test_a_job_of_a_calendar(keys: tuple[str, str]) -> None:
+    """A business name, a numbered calendar, every two months, twelve times."""
+    fields = entry(
+        {
+            "business_name": "ABC Company",
+            keys[0]: "2025-01-01T09:00:00",
+            keys[1]: "2025-01-01T17:00:00",
+            "calendar_id": 1,
+            "recurrence": {
+                "enabled": True,
+                "type": "monthly",
+                "interval": 2,
+                "count": 12,
+                "until_date": None,
+            },
+        }
+    )
+    assert fields["rrule"] == "FREQ=MONTHLY;INTERVAL=2;COUNT=12"
+    assert (fields["name"], fields["group"], fields["duration"]) == ("ABC Company", "1", timedelta(hours=8))
+    assert fields["dtstart"] == datetime(2025, 1, 1, 9)
+
+
+def test_a_student_with_a_fixed_schedule() -> None:
+    """A list of weekly classes gives one template each."""
+    found = entries(
+        {
+            "studentId": 1,
+            "studentName": "Juan Pérez",
+            "start_date": "2024-01-15",
+            "fixed_schedule": [
+                {"weekday": 0, "start_time": "16:00", "end_time": "17:00"},
+                {"weekday": 2, "start_time": "17:30", "end_time": "18:30"},
+            ],
+        }
+    )
+    assert [each.fields["rrule"] for each in found] == ["FREQ=WEEKLY;BYDAY=MO", "FREQ=WEEKLY;BYDAY=WE"]
+    assert [each.fields["dtstart"].hour for each in found] == [16, 17]
+    assert {each.fields["name"] for each in found} == {"Juan Pérez"}
+    assert found[0].fields["data"] == {"studentId": 1}
+
+
+def test_lists_objects_and_containers() -> None:
+    """A list, one object, and templates in a container may all be of either kind."""
+    foreign = {"title": "A", "start": "2026-01-01T09:00", "end": "2026-01-01T10:00"}
+    own = {"name": "B", "dtstart": "2026-01-01T09:00", "duration_minutes": 30}
+    assert [each.fields["name"] for each in entries([foreign, own])] == ["A", "B"]
+    assert [each.fields["name"] for each in entries({"templates": [own, foreign]})] == ["B", "A"]
+    assert entry(foreign)["rrule"] is None
+
+
+def test_offsets_and_times_apart() -> None:
+    """A time with an offset is shown in the zone; a time of day may stand apart from its date."""
+    aware = {"title": "A", "start": "2026-01-01T09:00:00.000Z", "end": "2026-01-01T11:00:00+01:00"}
+    assert entry(aware)["dtstart"] == datetime(2026, 1, 1, 10)
+    assert entry(aware)["duration"] == timedelta(hours=1)
+    apart = {"name": "A", "start_date": "2026-01-01", "start_time": "22:00", "end_time": "02:00"}
+    for rule, rrule in ((None, None), ({"type": "daily"}, "FREQ=DAILY")):
+        fields = entry({**apart, "recurrence": rule})
+        assert (fields["dtstart"], fields["duration"]) == (datetime(2026, 1, 1, 22), timedelta(hours=4))
+        assert fields["rrule"] == rrule
+
+
+OWN: dict[str, Any] = {"name": "B", "dtstart": "2026-01-01T09:00", "duration_minutes": 30}
+FOREIGN: dict[str, Any] = {"title": "A", "start": "2026-01-01T09:00", "end": "2026-01-01T10:00"}
+RULE = {"type": "weekly"}
+NINE = "2026-01-01T09:00"
+GONE = {"original_start": NINE, "status": "cancelled"}
+CLASS = {"weekday": 1, "start_time": "09:00"}
+TWO_ENDS = "FREQ=DAILY;COUNT=1;UNTIL=20260101"
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ({**OWN, "capcity": 2}, "entry 1 ('B'): capcity = 2; expected a known field; the app's own go into data."),
+        ({**OWN, "capcity": 2}, "Did you mean capacity?"),
+        ({**OWN, "name": None}, "entry 1: name is missing"),
+        ({**OWN, "dtstart": "2026-01-01"}, "dtstart = '2026-01-01'; expected a date and time"),
+        ({**OWN, "dtstart": "2026-01-01T09:00:30"}, "expected whole minutes"),
+        ({**OWN, "dtstart": "2026-01-01T09:00Z"}, "expected the wall clock in the template's zone"),
+        ({**OWN, "dtstart": "2026-02-30T09:00"}, "dtstart = '2026-02-30T09:00'; expected a date and time"),
+        ({**OWN, "duration_minutes": "30"}, "duration_minutes = '30'; expected a number of minutes"),
+        ({**OWN, "duration_minutes": True}, "duration_minutes = True"),
+        ({**OWN, "active": "yes"}, "active: 'yes' is not valid; expected true or false"),
+        ({**OWN, "timezone": "Mars"}, "timezone: 'Mars' is not a known zone"),
+        ({**OWN, "timezone": ["UTC"]}, "timezone: ['UTC'] is not valid"),
+        ({**OWN, "recurrence": {"type": "weekly", "interval": 0}}, "interval: 0 is not valid"),
+        ({**OWN, "recurrence": {"type": "weekly", "gap": "skip"}}, "gap = 'skip'; expected shift"),
+        ({**OWN, "recurrence": {"type": "rrule", "rrule": TWO_ENDS}}, "COUNT: '1' stands together"),
+        ({**OWN, "rdates": ["soon"]}, "rdates: 'soon' is not valid"),
+        ({**OWN, "blackouts": [["2026-01-01"]]}, "expected a list of pairs of days"),
+        ({**OWN, "series": [1]}, "series = [1]; expected a number or a text"),
+        ({**OWN, "data": []}, "data = []; expected an object"),
+        ({**OWN, "overrides": {}}, "overrides = {}; expected a list"),
+        ({**OWN, "overrides": [{"status": "cancelled"}]}, "entry 1 ('B'), override 1: original_start is missing"),
+        ({**OWN, "overrides": [{**GONE, "status": "gone"}]}, "status = 'gone'; expected one of"),
+        ({**OWN, "overrides": [{**GONE, "state": "x"}]}, "Did you mean status?"),
+        ({**OWN, "overrides": [GONE] * 2}, "override 2: original_start"),
+        ({**OWN, "overrides": [{**GONE, "capacity": 0}]}, "capacity = 0"),
+        ({**OWN, "overrides": [{**GONE, "starts_at": NINE, "ends_at": NINE}]}, "a time after starts_at"),
+        ({**OWN, "recurrence": [CLASS, CLASS], "overrides": [GONE]}, "none beside a list"),
+        ({"templates": [], "version": 1}, "the file: version = 1; expected templates alone"),
+        ({**FOREIGN, "title": None}, "name is missing; expected a text under name, title, business_name or "),
+        ({**FOREIGN, "end": None}, "entry 1 ('A'): end is missing; expected the first slot's end under end"),
+        ({**FOREIGN, "start": None}, "start is missing; expected the first slot's time"),
+        ({**FOREIGN, "start": None, "recurrence": RULE}, "dtstart is missing"),
+        ({**FOREIGN, "start_dt": NINE}, "start_dt = '2026-01-01T09:00'; expected either start or start_dt"),
+        ({**FOREIGN, "recurrence": RULE, "recurring_config": RULE}, "expected either recurrence or recurring_config"),
+        ({**FOREIGN, "end": "2026-01-01"}, "the last day of a series is until_date"),
+        ({**FOREIGN, "end": "2026-01-01T08:00"}, "end = '2026-01-01T08:00:00'; expected a time after the start"),
+        ({**FOREIGN, "start": "2026-01-01"}, "start_time is missing"),
+        ({**FOREIGN, "start": 5}, "start = 5; expected a date and time"),
+        ({**FOREIGN, "recurrence": {"type": "wekly"}}, "Did you mean weekly?"),
+        ({**FOREIGN, "recurrence": {"type": "weekly", "weekday": 7}}, "weekday: 7 is not valid"),
+        ({**FOREIGN, "recurrence": {"type": "weekly", "enabled": False}}, "enabled: False is not valid"),
+        ({**FOREIGN, "recurrence": "weekly"}, "recurrence: 'weekly' is not valid"),
+        ({**FOREIGN, "end_recurrence_date": "2026-06-01"}, "expected until_date within the recurrence"),
+        ({**FOREIGN, "data": []}, "data = []; expected an object"),
+        ([FOREIGN, {**FOREIGN, "title": None}], "entry 2: name is missing"),
+    ],
+)  # fmt: skip
+def test_refused_by_name(value: Any, said: str) -> None:
+    """One line that names the entry, the field, the value and what is expected."""
+    assert said in refusal(value)
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"capacity": 0}, "entry 2 ('B'): capacity = 0: expected a whole number"),
+        ({"name": "x" * 201}, "name = 'xxx"),
+        pytest.param({"holidays": "XX"}, "entry 2 ('B'): holidays = 'XX'", marks=needs_holidays),
+        ({"dtstart": "2026-01-01T09:00", "every_minutes": 30}, "until_time is missing"),
+        ({"group": 5}, "group = 5: expected a text"),
+    ],
+)
+def test_what_a_template_refuses_names_the_entry(desk: Desk, fields: dict[str, Any], said: str) -> None:
+    """The template's own checks speak of the entry too, and the good entry before it is not written."""
+    result = desk.bring([OWN, {**OWN, **fields}])
+    assert result.exit_code == 2
+    assert said in result.stderr
+    with desk.app.app_context():
+        assert not desk.session.scalars(select(desk.slots.Template)).all()
