@@ -110,7 +110,7 @@ def amount_words(number: int, item: SlotMixin | TemplateMixin) -> str:
 
 def rule_words(template: TemplateMixin) -> str:
     """Return when a template happens, in words."""
-    words = template.recurrence.describe()
+    words = template.recurrence.describe(times=True)
     return words[:1].upper() + words[1:]
 
 

@@ -175,7 +175,7 @@ class Browser:
             return max(near, min(limit, _add(near, _FAR)))
         return min(limit, _add(nexts[min(n, len(nexts)) - 1], timedelta(microseconds=1)))
 
-    def get(self, key: str | SlotKey) -> SlotMixin:
+    def get(self, key: str | SlotKey | SlotMixin) -> SlotMixin:
         """Return the slot at a key, stored or virtual.
 
         :raises InvalidKey: if the key has another form.
@@ -190,7 +190,7 @@ class Browser:
         offer, template = self._offer(slot_key)
         return virtual_slot(self.models, offer, template, self.now)
 
-    def materialize(self, key: str | SlotKey) -> SlotMixin:
+    def materialize(self, key: str | SlotKey | SlotMixin) -> SlotMixin:
         """Return the row at a key, and make it if it is still virtual; idempotent, also among processes.
 
         A cancelled or deleted slot is returned as it is.
@@ -285,8 +285,10 @@ def _add(moment: datetime, span: timedelta) -> datetime:
         return datetime.max.replace(tzinfo=UTC) - timedelta(days=2)
 
 
-def _key(key: str | SlotKey) -> SlotKey:
-    return key if isinstance(key, SlotKey) else SlotKey.parse(key)
+def _key(key: str | SlotKey | SlotMixin) -> SlotKey:
+    if isinstance(key, SlotKey):
+        return key
+    return SlotKey.parse(key if isinstance(key, str) else getattr(key, "key", str(key)))
 
 
 def _not_found(key: SlotKey) -> SlotNotFound:

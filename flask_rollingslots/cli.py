@@ -209,7 +209,7 @@ def templates(group: str | None, as_json: bool) -> None:
     for row in rows:
         off = "" if row.active else "  (inactive)"
         click.echo(
-            f"{row.id:>5}  {row.name}  [{row.group or '-'}]  {row.recurrence.describe()}  {row.timezone}{off}"
+            f"{row.id:>5}  {row.name}  [{row.group or '-'}]  {row.recurrence.describe(times=True)}  {row.timezone}{off}"
         )
 
 
@@ -220,7 +220,7 @@ def _template_dict(row: TemplateMixin) -> dict[str, Any]:
         "name": row.name,
         "group": row.group,
         "active": row.active,
-        "rule": row.recurrence.describe(),
+        "rule": row.recurrence.describe(times=True),
         "rrule": row.rrule,
         "dtstart": row.dtstart.isoformat(),
         "timezone": row.timezone,

@@ -100,7 +100,9 @@ def _report(done: Imported, dry_run: bool, as_json: bool) -> str:
     verb = "Would import" if dry_run else "Imported"
     lines = [f"{verb} templates: {len(done.templates)}, decisions about slots: {done.decisions}."]
     for each in done.templates:
-        lines.append(f"  {'' if dry_run else each.id:>5}  {_plain(each.name)}  {each.recurrence.describe()}")
+        lines.append(
+            f"  {'' if dry_run else each.id:>5}  {_plain(each.name)}  {each.recurrence.describe(times=True)}"
+        )
     return "\n".join(lines)
 
 

@@ -58,16 +58,16 @@ class InvalidRequest(RollingSlotsError, ValueError):
     """
 
 
-class InvalidKey(InvalidRequest):
-    """The slot key is not of the form <series id>@<YYYYMMDDTHHMM>."""
-
-
 class TemplateNotFound(RollingSlotsError, LookupError):
     """There is no such template."""
 
 
 class SlotNotFound(RollingSlotsError, LookupError):
     """There is no slot at this key: its series does not exist, or its rule has no such start."""
+
+
+class InvalidKey(InvalidRequest, SlotNotFound):
+    """The slot key is not of the form <series id>@<YYYYMMDDTHHMM>."""
 
 
 class BookingNotFound(RollingSlotsError, LookupError):

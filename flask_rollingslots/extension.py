@@ -198,15 +198,16 @@ class RollingSlots:
         if lacking:
             state.topup.hole(lacking)
 
-    def get(self, key: str) -> SlotMixin:
+    def get(self, key: str | SlotMixin) -> SlotMixin:
         """Return the slot at a key, stored or virtual.
 
+        :param key: the key, or a slot.
         :raises InvalidKey: if the key has another form than ``<series id>@<YYYYMMDDTHHMM>``.
         :raises SlotNotFound: if there is no such slot.
         """
         return self._state.browser().get(key)
 
-    def materialize(self, key: str) -> SlotMixin:
+    def materialize(self, key: str | SlotMixin) -> SlotMixin:
         """Return the row at a key, and make it in the app's session if it is still virtual; idempotent.
 
         :raises InvalidKey: if the key has another form.
@@ -249,7 +250,7 @@ class RollingSlots:
 
     # -- decisions -----------------------------------------------------------------------------------------
 
-    def cancel(self, key: str, scope: str = "this", reason: str | None = None) -> SlotMixin:
+    def cancel(self, key: str | SlotMixin, scope: str = "this", reason: str | None = None) -> SlotMixin:
         """Cancel a slot: it stays visible as cancelled, and no top-up brings it back.
 
         :param scope: ``this`` (or ``this_only``).
@@ -263,7 +264,7 @@ class RollingSlots:
         signals.slot_cancelled.send(state.app, slot=slot, reason=reason)
         return slot
 
-    def restore(self, key: str, scope: str = "this") -> SlotMixin:
+    def restore(self, key: str | SlotMixin, scope: str = "this") -> SlotMixin:
         """Bring a cancelled or deleted slot back.
 
         :param scope: ``this`` (or ``this_only``).
@@ -278,7 +279,7 @@ class RollingSlots:
         return slot
 
     def book(
-        self, key: str, party: int = 1, who: str | None = None, idempotency_key: str | None = None
+        self, key: str | SlotMixin, party: int = 1, who: str | None = None, idempotency_key: str | None = None
     ) -> BookingMixin:
         """Take places in a slot, stored or virtual, in the app's session; the app commits.
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta, tzinfo
 from functools import lru_cache
-from typing import Any, NoReturn
+from typing import NoReturn
 from zoneinfo import ZoneInfo
 
 from ..errors import InvalidRequest
@@ -17,7 +17,10 @@ from .icalendar_package import icalendar_package
 
 _DEEPEST = 10
 _LONGEST = 1_000_000
-_NAME = re.compile(r"[A-Za-z0-9-]+(?=[;:])")
+_NAME = re.compile(r"([A-Za-z0-9-]+)[;:]")
+_LINE = re.compile(r'[A-Za-z0-9-]+((?:;[A-Za-z0-9-]+=(?:"[^"]*"|[^";:])*)*):(.*)', re.DOTALL)
+_PARAMETER = re.compile(r';([A-Za-z0-9-]+)=("[^"]*"|[^";:]*)')
+_ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 _MOMENT = re.compile(r"([0-9]{8})(?:T([0-9]{6})(Z?))?")
 #: The properties that are read; the others of an event are skipped.
 READ = {
@@ -33,12 +36,15 @@ class Property:
 
     :param params: parameters by name, in capitals.
     :param raw: the value as it stands.
-    :param text: the value with the backslashes of a TEXT resolved.
     """
 
     params: Mapping[str, str]
     raw: str
-    text: str
+
+    @property
+    def text(self) -> str:
+        """The value as a TEXT, its backslashes resolved (RFC 5545 section 3.3.11)."""
+        return _ESCAPE.sub(lambda found: "\n" if found[1] in "nN" else found[1], self.raw)
 
 
 @dataclass(slots=True)
@@ -70,10 +76,10 @@ def read_events(text: str) -> list[RawEvent]:
     :raises InvalidRequest: if components are not closed in order, nested too deep, too many, or there is no event.
     :raises ConfigError: if icalendar is not installed.
     """
-    lines = icalendar_package().parser.Contentlines.from_ical(text)
+    icalendar_package()  # refused here, not at the first length or zone that needs it
     events: list[RawEvent] = []
     stack: list[str] = []
-    for number, line in enumerate(lines, 1):
+    for number, line in _unfolded(text):
         word = line[:6].upper()
         if not line.strip():
             continue
@@ -96,8 +102,20 @@ def read_events(text: str) -> list[RawEvent]:
     return events
 
 
+def _unfolded(text: str) -> Iterator[tuple[int, str]]:
+    """Yield the content lines (RFC 5545 section 3.1), each with the number of the line of the file it begins on."""
+    begin, parts = 1, list[str]()
+    for number, piece in enumerate(text.split("\n"), 1):
+        if parts and piece[:1] in (" ", "\t"):
+            parts.append(piece[1:].removesuffix("\r"))
+            continue
+        yield begin, "".join(parts)
+        begin, parts = number, [piece.removesuffix("\r")]
+    yield begin, "".join(parts)
+
+
 def _name_of(line: str, start: int) -> str:
-    return str(line[start:]).strip().upper()
+    return line[start:].strip().upper()
 
 
 def _begin(number: int, stack: list[str], events: list[RawEvent]) -> None:
@@ -113,28 +131,27 @@ def _begin(number: int, stack: list[str], events: list[RawEvent]) -> None:
         events.append(RawEvent(len(events) + 1))
 
 
-def _add(number: int, line: Any, event: RawEvent) -> None:
+def _add(number: int, line: str, event: RawEvent) -> None:
     found = _NAME.match(line)
     if found is None:
         _broken(number, line, "NAME:value")
-    name = found.group().upper()
+    name = found.group(1).upper()
     if name not in READ:
         return
     if len(line) > _LONGEST:
-        refuse(event.label, name, str(line[:100]), f"at most {_LONGEST} characters")
-    try:
-        _, params, raw = line.raw_parts()
-        text = line.parts()[2]
-    except ValueError:
+        refuse(event.label, name, line[:100], f"at most {_LONGEST} characters")
+    whole = _LINE.fullmatch(line)
+    if whole is None:
         _broken(number, line, "NAME;PARAMETER=value:value")
-    texts = {key.upper(): value for key, value in params.items() if isinstance(value, str)}
-    event.properties.setdefault(name, []).append(Property(texts, raw, text))
+    params = {key.upper(): value.strip('"') for key, value in _PARAMETER.findall(whole.group(1))}
+    prop = Property(params, whole.group(2))
+    event.properties.setdefault(name, []).append(prop)
     if len(event.properties[name]) > 1 and name not in _REPEATABLE:
-        refuse(event.label, name, raw, f"{name} once")
+        refuse(event.label, name, prop.raw, f"{name} once")
 
 
 def _broken(number: int, line: str, expected: str) -> NoReturn:
-    raise InvalidRequest(f"line {number}: {short(str(line[:100]))}; expected {expected}")
+    raise InvalidRequest(f"line {number}: {short(line[:100])}; expected {expected}")
 
 
 # -- times

@@ -154,7 +154,7 @@ class _Case:
             return Explanation("before_start", f"{self._label()}: the series begins later")
         if all(self._is_over(spec) for spec in specs):
             return Explanation("past_end", f"{self._label()}: the series has ended by then")
-        words = " and ".join(rule.describe() for rule in rules)
+        words = " and ".join(rule.describe(times=True) for rule in rules)
         return Explanation("not_in_rule", f"{self._label()}: not in the rule ({words})")
 
     def _is_over(self, spec: TemplateSpec) -> bool:

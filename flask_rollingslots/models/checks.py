@@ -29,6 +29,9 @@ def check_template(template: TemplateMixin) -> None:
     _lists(template)
     if template.opens_before is not None and template.opens_days_before is not None:
         _refuse(template, "opens_before", "either opens_before or opens_days_before, not both")
+    for field in ("active", "exclusive"):
+        if not isinstance(getattr(template, field), bool | None):
+            _refuse(template, field, "True or False")
     if template.exclusive:
         _refuse(template, "exclusive", "False: exclusive resources are not supported yet")
     if template.holidays is not None:

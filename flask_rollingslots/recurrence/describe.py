@@ -33,15 +33,18 @@ class _View:
     moved: int
 
 
-def describe(series: Series) -> str:
-    """Return a sentence without a capital and without a full stop, in shown times (``shift`` added)."""
+def describe(series: Series, with_times: bool) -> str:
+    """Return a sentence without a capital and without a full stop, in shown times (``shift`` added).
+
+    :param with_times: also where the time of day is simply that of DTSTART.
+    """
     if series.rule is None:
         return _once(series)
     view = _view(series, series.rule)
     sentence = _when(view) if view else None
     if view is None or sentence is None:
         return _as_text(series)
-    return sentence + _times(view) + _end(view) + _changes(series)
+    return sentence + _times(view, with_times) + _end(view) + _changes(series)
 
 
 def _view(series: Series, rule: Rule) -> _View | None:
@@ -199,10 +202,11 @@ def _on_or_after(rule: Rule) -> str | None:
 # -- at which times, how long, except when
 
 
-def _times(view: _View) -> str:
+def _times(view: _View, with_times: bool) -> str:
     if view.series.grid:
         return _grid(view.series, view.times[0])
-    if view.rule.freq == "HOURLY":
+    own_times = bool(view.series.shift) or view.times != (view.series.dtstart.time(),)
+    if view.rule.freq == "HOURLY" or not (with_times or own_times):
         return ""
     return f" at {listed([clock(at) for at in sorted(view.times)])}"
 

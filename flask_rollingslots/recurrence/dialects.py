@@ -84,6 +84,8 @@ def _schedule_entry(entry: Any) -> Mapping[str, Any]:
 
 def _template(value: Mapping[str, Any], dtstart: datetime | date | None, timezone: str) -> Fields:
     given = {name: item for name, item in value.items() if item is not None}
+    if "type" not in given and ("weekday" in given or "weekdays" in given):
+        given["type"] = "weekly"  # an entry of a fixed schedule on its own
     kind = _kind(given)
     _check_names(kind, given)
     _check_flags(given)
@@ -138,6 +140,8 @@ def _rrule(kind: str, given: Fields) -> str | None:
         return _plain_rrule(given)
     freq, step = _FREQ.get(kind, (kind.upper(), 1))
     interval = read_number("interval", given.get("interval", 1), 1, 10**9)
+    if step > 1 and interval == step:
+        interval = 1  # the same said twice
     if step > 1 and interval > 1:
         raise refuse("interval", interval, f"no interval: {kind} says it already", f"contradicts type {kind}")
     rule = Rule(freq, interval * step, **_days(kind, given))

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from itertools import islice
-from typing import Any, Self
+from typing import Any, Self, overload
 
 from ..errors import InvalidRequest
 from ..values import Occurrence
 from .clamp import minus
 from .describe import describe
-from .dialects import read_object
+from .dialects import read_object, template_fields
 from .export import ical_rrule
 from .series import Series
 from .split import split_fields
@@ -93,15 +93,21 @@ class Recurrence(Series):
 
         :param original_start: naive wall clock.
         """
+        if not isinstance(original_start, datetime) or original_start.tzinfo is not None:
+            raise _invalid("original_start", original_start, "a naive datetime: the wall clock of the zone")
         before, after = split_fields(self, original_start)
         return (
             None if before is None else Recurrence(**before),
             None if after is None else Recurrence(**after),
         )
 
-    def describe(self) -> str:
-        """Say in English when it happens, at the shown times; exact, or else the RRULE text."""
-        return describe(self)
+    def describe(self, *, times: bool = False) -> str:
+        """Say in English when it happens, as shown; exact for what it covers, else the RRULE text.
+
+        :param times: name the time of day also where it is simply that of ``dtstart``:
+            ``every 2 weeks on Friday at 22:00``.
+        """
+        return describe(self, times)
 
     def ical_rrule(self) -> str | None:
         """Return the RRULE for a feed: UNTIL in UTC, ambiguous parts written out; ``None`` without a rule."""
@@ -111,15 +117,32 @@ class Recurrence(Series):
         """Return the JSON dialect object for :meth:`from_json`; ``{"type": "rrule", ...}`` if no other can say it."""
         return write_object(self)
 
+    @overload
     @classmethod
-    def from_json(cls, value: Mapping[str, Any], *, dtstart: datetime, timezone: str) -> Self:
-        """Read a JSON dialect object.
+    def from_json(
+        cls, value: Mapping[str, Any], dtstart: datetime, timezone: str, **options: Any
+    ) -> Self: ...
 
-        :param value: for example ``{"type": "weekly", "weekday": 4}`` (0 = Monday).
+    @overload
+    @classmethod
+    def from_json(
+        cls, value: list[Mapping[str, Any]], dtstart: datetime, timezone: str, **options: Any
+    ) -> list[Self]: ...
+
+    @classmethod
+    def from_json(cls, value: Any, dtstart: datetime, timezone: str, **options: Any) -> Self | list[Self]:
+        """Read a JSON dialect.
+
+        :param value: for example ``{"type": "weekly", "weekday": 4}`` (0 = Monday); or a fixed schedule, a list of
+            such entries, which gives a list.
         :param dtstart: naive wall clock; ``start_time`` in the object replaces its time.
+        :param options: further arguments of the class, such as ``exdates`` and ``gap``.
         :raises InvalidRule: naming the field, the value and what is expected.
         """
-        return cls(**read_object(value, dtstart=dtstart, timezone=timezone))
+        if isinstance(value, list | tuple):
+            entries = template_fields(value, dtstart=dtstart, timezone=timezone)
+            return [cls(**_without_active(fields), **options) for fields in entries]
+        return cls(**read_object(value, dtstart=dtstart, timezone=timezone), **options)
 
     def _windows_backward(self) -> Iterator[tuple[datetime, datetime]]:
         """Yield windows from the end of the series back to its start, each twice as long as the one before."""
@@ -128,6 +151,10 @@ class Recurrence(Series):
             start = upper - length if upper - self.earliest > length else self.earliest
             yield start, upper
             upper, length = start, length * 2
+
+
+def _without_active(fields: dict[str, Any]) -> dict[str, Any]:
+    return {name: item for name, item in fields.items() if name != "active"}
 
 
 def _aware(name: str, moment: datetime) -> datetime:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from .request import FillRequest
 
+#: Up to so many templates a run row keeps the result of each.
+_FEW = 100
 _COUNTS = ("created", "existing", "updated", "removed", "kept_booked", "expected", "opened", "closed")
 
 
@@ -98,11 +100,15 @@ class Recorder:
 
 
 def _results(report: Report) -> dict[str, Any]:
-    """Return what is kept per template and group: only those in which something happened."""
+    """Return what is kept per template and group: all of a few, of many only those in which something happened."""
     plain = report.to_dict()
     eventful = ("created", "updated", "removed", "kept_booked", "error")
     return {
-        kind: {key: tally for key, tally in plain[kind].items() if any(tally.get(name) for name in eventful)}
+        kind: {
+            key: tally
+            for key, tally in plain[kind].items()
+            if len(plain[kind]) <= _FEW or any(tally.get(name) for name in eventful)
+        }
         for kind in ("templates", "groups")
     }
 

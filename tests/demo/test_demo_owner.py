@@ -93,7 +93,7 @@ def test_the_form_says_every_kind_of_rule(
     with site.app_context():
         made = db.session.get(slots.Template, int(answer.location.rpartition("/")[2]))
         assert made is not None
-        described = made.recurrence.describe()
+        described = made.recurrence.describe(times=True)
         assert (described[:1].upper() + described[1:], made.recurrence.is_forever) == (rule, is_forever)
         assert (made.group, made.timezone, made.capacity) == ("clubs", "Europe/Madrid", 2)
 

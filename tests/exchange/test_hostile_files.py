@@ -26,6 +26,7 @@ HOSTILE: dict[str, tuple[Any, str]] = {
     "nothing within": ("BEGIN:VCALENDAR\nEND:VCALENDAR\n", "the file has no VEVENT"),
     "text behind": (events(GOOD) + "hello\n", "'hello'; expected BEGIN:VCALENDAR"),
     "a line that is none": (events(GOOD + "hello"), "'hello'; expected NAME:value"),
+    "a line behind folded ones": (events("DESCRIPTION:a\n b\n c\n" + GOOD + "hello"), "line 10: 'hello'"),
     "no value": (events("SUMMARY;:;=\n" + GOOD), "expected NAME;PARAMETER=value:value"),
     "not UTF-8": (b"BEGIN:VCALENDAR\nSUMMARY:\xff\xfe\n", "line 2: 0xff is not UTF-8"),
     "UTF-16": (events(GOOD).encode("utf-16"), "line 1: 0xff is not UTF-8"),

@@ -15,7 +15,7 @@ HOUR = timedelta(hours=1)
 
 def say(rrule: str | None, **changes: Any) -> str:
     """Describe a rule that starts on Friday 2 January 2026, 22:00."""
-    return Recurrence(rrule, changes.pop("dtstart", FRIDAY), "Europe/Madrid", **changes).describe()
+    return Recurrence(rrule, changes.pop("dtstart", FRIDAY), "Europe/Madrid", **changes).describe(times=True)
 
 
 @pytest.mark.parametrize(
@@ -120,3 +120,19 @@ def test_changes_are_mentioned() -> None:
     assert say("FREQ=DAILY", exdates=[date(2026, 1, 5)]) == "every day at 22:00, except 1 date"
     extra = [datetime(2026, 1, 5, 9), datetime(2026, 1, 6, 9)]
     assert say("FREQ=DAILY", rdates=extra) == "every day at 22:00, plus 2 extra dates"
+
+
+@pytest.mark.parametrize(
+    ("rrule", "changes", "sentence"),
+    [
+        ("FREQ=WEEKLY;INTERVAL=2;BYDAY=FR", {}, "every 2 weeks on Friday"),
+        ("FREQ=DAILY;COUNT=5", {}, "every day, 5 times"),
+        ("FREQ=DAILY;BYHOUR=9,17", {}, "every day at 09:00 and 17:00"),
+        ("FREQ=WEEKLY;BYDAY=FR", {"shift": timedelta(hours=1)}, "every week on Friday at 23:00"),
+    ],
+)
+def test_the_time_of_day_is_left_out_where_it_is_dtstart_s(
+    rrule: str, changes: dict[str, Any], sentence: str
+) -> None:
+    """By default the sentence names times only where the rule, a grid or a shift says something about them."""
+    assert Recurrence(rrule, FRIDAY.replace(minute=0), "Europe/Madrid", **changes).describe() == sentence

@@ -163,7 +163,7 @@ REFUSED: list[tuple[Any, str]] = [
     ({"type": "daily", "gap": "jump"}, "gap"),
     ("daily", "recurrence"),
     (None, "recurrence"),
-    ([{"type": "daily"}], "recurrence"),
+    ([{"type": "daily"}], "type"),
 ]
 
 
@@ -299,3 +299,20 @@ def test_any_json_is_read_or_refused(value: dict[str, Any], kind: str) -> None:
         assert recurrence.describe()
         assert recurrence.to_json()["type"] in TYPES
         list(recurrence.originals(datetime(2026, 1, 1), datetime(2026, 1, 8)))
+
+
+def test_a_fixed_schedule_gives_a_list() -> None:
+    """A list of entries is read into one recurrence each; an entry alone is weekly without saying so."""
+    entry = {"weekday": 0, "start_time": "16:00", "end_time": "17:00"}
+    several = Recurrence.from_json([entry, {**entry, "weekday": 3}], datetime(2026, 1, 1), "UTC")
+    assert [each.describe() for each in several] == ["every week on Monday", "every week on Thursday"]
+    alone = Recurrence.from_json(entry, datetime(2026, 1, 1), "UTC")
+    assert (alone.rrule, alone.duration) == (several[0].rrule, timedelta(hours=1))
+
+
+def test_options_go_on_to_the_class() -> None:
+    """``from_json`` takes the other arguments of the class as well."""
+    rule = Recurrence.from_json(
+        {"type": "daily"}, datetime(2026, 1, 1, 9), "UTC", exdates=[datetime(2026, 1, 2, 9)], gap="skip"
+    )
+    assert (len(rule.exdates), rule.gap) == (1, "skip")
