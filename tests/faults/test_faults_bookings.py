@@ -147,5 +147,6 @@ def test_booking_race_with_kills(
     )
     assert operations >= len(keys) * len(clients)
     assert (book.unresolved, oversold, impossible) == (0, [], [])
-    assert stored == set(live)
+    gone = {o.booking for done in book.operations.values() for o in done if o.kind == "release"}
+    assert stored == set(live), f"released and still there: {stored & gone}; nobody knows of {stored - set(live) - gone}"
     assert kills > 0
