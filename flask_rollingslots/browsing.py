@@ -190,16 +190,19 @@ class Browser:
         offer, template = self._offer(slot_key)
         return virtual_slot(self.models, offer, template, self.now)
 
-    def materialize(self, key: str | SlotKey | SlotMixin) -> SlotMixin:
+    def materialize(self, key: str | SlotKey | SlotMixin, hidden: bool = False) -> SlotMixin:
         """Return the row at a key, and make it if it is still virtual; idempotent, also among processes.
 
-        A cancelled or deleted slot is returned as it is.
+        A cancelled slot is returned as it is.
 
+        :param hidden: return a deleted slot too, to restore it.
         :raises InvalidKey: if the key has another form.
-        :raises SlotNotFound: if the rule has no such start, or a virtual slot has ended.
+        :raises SlotNotFound: if the rule has no such start, a virtual slot has ended, or the slot was deleted.
         """
         slot_key = _key(key)
         row = self._row(slot_key)
+        if row is not None and row.status == Status.DELETED and not hidden:
+            raise _not_found(slot_key)
         if row is not None:
             return row
         offer, _ = self._offer(slot_key)

@@ -12,7 +12,7 @@ from sqlalchemy import String, cast, or_, select
 from . import planning
 from .errors import TemplateNotFound
 from .feeds import Decision, Entry, Outgoing
-from .feeds.entries import naming
+from .feeds.entries import naming, refuse
 from .models import row_of
 from .recurrence.zones import instant_of
 from .values import Status
@@ -136,6 +136,9 @@ def _template(models: Models, entry: Entry, group: str | None) -> TemplateMixin:
     template = models.Template(**fields)
     with naming(entry.label):
         models.prepare(template)
+        rule = template.recurrence.rule
+    if rule is not None and any(rule.bysecond):
+        refuse(entry.label, "BYSECOND", rule.bysecond, "whole minutes: slot keys have no seconds")
     return template
 
 

@@ -274,7 +274,8 @@ class RollingSlots:
         series.check_scope(scope)
         state = self._state
         browser = state.browser()
-        slot = series.restore(browser.session, state.models, browser.now, browser.materialize(key))
+        row = browser.materialize(key, hidden=True)
+        slot = series.restore(browser.session, state.models, browser.now, row)
         signals.slot_restored.send(state.app, slot=slot)
         return slot
 

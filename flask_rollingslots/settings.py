@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 PREFIX = "ROLLINGSLOTS_"
 MAX_DAYS = 3660
+#: Settings of capabilities that are still to come: known, but only as switched off.
+_LATER = {PREFIX + name for name in ("RETENTION_DAYS", "API_PREFIX", "API_TOKEN")}
 EXECUTORS = ("auto", "thread", "inline", "after_response")
 
 
@@ -50,7 +52,11 @@ class Settings:
         """
         known = {PREFIX + f.name.upper(): f.name for f in fields(cls)}
         given = {key: value for key, value in config.items() if str(key).startswith(PREFIX)}
+        for key in [key for key in given if key in _LATER and given[key] is None]:
+            del given[key]
         for key in given:
+            if key in _LATER:
+                raise ConfigError(f"{key} = {given[key]!r}: not supported yet; expected None", key=key)
             if key not in known:
                 hint = nearest(
                     key.removeprefix(PREFIX), (name.removeprefix(PREFIX) for name in known), PREFIX

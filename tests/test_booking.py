@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from helpers import MONDAY, Site
+from sqlalchemy import func
 
 from flask_rollingslots import signals
 from flask_rollingslots.errors import (
@@ -226,3 +227,28 @@ def test_capacity_holds_against_a_crowd(site: Site) -> None:
     assert sorted(outcomes) == ["booked"] * 5 + ["full"] * 7
     assert site.slots.get(key).booked == 5
     assert site.session.query(site.slots.Booking).count() == 5
+
+
+def test_state_can_be_grouped_and_told_apart(site: Site) -> None:
+    """The state is the same expression wherever a statement uses it: GROUP BY and DISTINCT work on each database."""
+    site.add(closes_before=timedelta(hours=3))
+    site.slots.generate()
+    site.slots.book(site.week()[10].key)
+    site.session.commit()
+    cls = site.slots.Slot
+    counts = site.session.execute(site.db.select(cls.state, func.count()).group_by(cls.state)).all()
+    assert dict(map(tuple, counts)) == {"open": 53, "full": 1, "closed": 2}
+    named = site.session.scalars(site.db.select(cls.state).distinct().order_by(cls.state)).all()
+    assert named == ["closed", "full", "open"]
+
+
+def test_a_deleted_slot_is_found_only_to_be_restored(site: Site) -> None:
+    """A deleted slot can be neither read nor made nor booked, but restored."""
+    site.add()
+    key = site.week()[0].key
+    site.slots.materialize(key).status = "deleted"
+    site.session.commit()
+    for call in (site.slots.get, site.slots.materialize, site.slots.book):
+        with pytest.raises(SlotNotFound):
+            call(key)
+    assert site.slots.restore(key).state == "open"

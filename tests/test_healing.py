@@ -295,3 +295,16 @@ def test_a_booked_row_with_history_is_not_lost(site: Site) -> None:
     site.session.commit()
     site.slots.generate()
     assert key in {row.key for row in site.rows()}
+
+
+def test_a_run_tells_what_opened_and_ended(site: Site) -> None:
+    """Slots that became bookable or ended since the last run are counted, in a dry run too, and not twice."""
+    site.add(opens_before=timedelta(days=2), every=None, until_time=None)
+    first = site.slots.generate(template=1)
+    assert (first.opened, first.closed) == (0, 0)
+    site.clock.turn(days=1)
+    said = site.slots.generate(dry_run=True)
+    done = site.slots.generate()
+    assert (said.opened, said.closed) == (done.opened, done.closed) == (1, 1)
+    again = site.slots.generate()
+    assert (again.opened, again.closed) == (0, 0)

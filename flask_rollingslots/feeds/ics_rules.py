@@ -23,6 +23,8 @@ _DAY = timedelta(days=1)
 _NONE = timedelta(0)
 #: How far ahead days that public holidays and blackouts leave out are written as single dates.
 HORIZON = timedelta(days=2 * 366)
+#: The midnight of a shown day, and the original starts that are offered around it.
+_Closed = tuple[datetime, frozenset[datetime]]
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ class Component:
 
 
 def components(spec: TemplateSpec, now: datetime, decided: Iterable[datetime] = ()) -> list[Component]:
-    """Return the components of a template or segment, by time of day; none if it has no starts.
+    """Return the components of a template or segment, by time of day; those without starts have no ``first``.
 
     :param now: aware; public holidays and blackouts are left out for two years from here.
     :param decided: original starts with a visible decision: an exclusion does not hide them.
@@ -91,11 +93,7 @@ def components(spec: TemplateSpec, now: datetime, decided: Iterable[datetime] = 
     )
     found[0] = replace(found[0], extra=extra)
     spare, closed = frozenset(decided), list(_closed_days(spec, whole, now))
-    return [
-        replace(part, excluded=frozenset(_excluded(spec, whole, part, closed)) - spare)
-        for part in found
-        if part.first is not None
-    ]
+    return [replace(part, excluded=frozenset(_excluded(whole, part, closed)) - spare) for part in found]
 
 
 def _segment(spec: TemplateSpec) -> Recurrence | None:
@@ -108,32 +106,20 @@ def _segment(spec: TemplateSpec) -> Recurrence | None:
     return whole
 
 
-def _excluded(
-    spec: TemplateSpec, whole: Recurrence, part: Component, closed: list[date]
-) -> Iterator[datetime]:
+def _excluded(whole: Recurrence, part: Component, closed: list[_Closed]) -> Iterator[datetime]:
+    """Yield what the component's rule has and the template does not offer."""
     for value in whole.exdates:
         if not isinstance(value, datetime):
             yield from part.starts(datetime.combine(value, time()), datetime.combine(value, time.max))
         elif part.owns(value):
             yield value
-    for day in closed:
-        yield from _left_out(spec, part, day)
+    for midnight, offered in closed:
+        first, end = midnight - part.shift, midnight - part.shift + _DAY
+        extra = (each for each in part.extra if first <= each < end)
+        yield from (each for each in (*part.starts(first, end), *extra) if each not in offered)
 
 
-def _left_out(spec: TemplateSpec, part: Component, day: date) -> Iterator[datetime]:
-    """Yield what the component's rule has on a shown day and the template does not offer."""
-    zone = ZoneInfo(spec.timezone)
-    midnight = datetime.combine(day, time())
-    # A day more on both sides: near a change of offset a wall clock time may be shown on the next day.
-    window = Window(instant_of(midnight - _DAY, zone), instant_of(midnight + 2 * _DAY, zone))
-    offered = {slot.original_start for slot in planning.offered(spec, window)}
-    first = midnight - part.shift
-    for original in [*part.starts(first, first + _DAY), *part.extra]:
-        if first <= original < first + _DAY and original not in offered:
-            yield original
-
-
-def _closed_days(spec: TemplateSpec, whole: Recurrence, now: datetime) -> Iterator[date]:
+def _closed_days(spec: TemplateSpec, whole: Recurrence, now: datetime) -> Iterator[_Closed]:
     """Yield the days of the next two years on which the template may offer less than its rule says."""
     rule, first = whole.rule, now.astimezone(ZoneInfo(spec.timezone)).date()
     # Where the clocks go forward two starts of a day can fall on one instant; only one of them is offered.
@@ -145,7 +131,14 @@ def _closed_days(spec: TemplateSpec, whole: Recurrence, now: datetime) -> Iterat
         day = first + timedelta(days=number)
         closed = any(start <= day <= end for start, end in spec.blackouts)
         if day in gaps or closed or (spec.holidays and public_holiday(spec.holidays, day)):
-            yield day
+            yield _closed_day(spec, datetime.combine(day, time()))
+
+
+def _closed_day(spec: TemplateSpec, midnight: datetime) -> _Closed:
+    # A day more on both sides: near a change of offset a wall clock time may be shown on the next day.
+    zone = ZoneInfo(spec.timezone)
+    window = Window(instant_of(midnight - _DAY, zone), instant_of(midnight + 2 * _DAY, zone))
+    return midnight, frozenset(slot.original_start for slot in planning.offered(spec, window))
 
 
 @lru_cache(maxsize=256)

@@ -5,6 +5,7 @@ Nothing here creates a table. The classes live in the app's own metadata, so tha
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -19,7 +20,7 @@ from .checks import check_template
 from .mixins import DECIDED_FIELDS, BookingMixin, LeaseMixin, RunMixin, SlotMixin, TemplateMixin
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
     from datetime import datetime
 
     from sqlalchemy.engine import Connection
@@ -86,6 +87,8 @@ def make_models(
     known = info.get("rollingslots")
     if known is not None and not given:
         return cast(Models, known)
+    if given is not None and not isinstance(given, Mapping):
+        raise ConfigError(f"models: {given!r}: expected a mapping such as {{'Slot': MySlot}}")
     for name in given or {}:
         if name not in _MIXINS:
             raise ConfigError(f"models: unknown class {name!r}; expected {', '.join(_MIXINS)}")

@@ -17,6 +17,7 @@ from sqlalchemy import (
     UniqueConstraint,
     bindparam,
     case,
+    literal_column,
 )
 from sqlalchemy.ext.hybrid import hybrid_property
 from sqlalchemy.ext.mutable import MutableDict
@@ -132,6 +133,9 @@ class SlotMixin:
         return (
             UniqueConstraint("series_id", "original_start", name=f"uq_{table}_series_id_original_start"),
             CheckConstraint("booked >= 0", name=f"ck_{table}_booked"),
+            CheckConstraint(
+                f"status IN ({', '.join(repr(s.value) for s in Status)})", name=f"ck_{table}_status"
+            ),
         )
 
     @property
@@ -186,19 +190,26 @@ class SlotMixin:
     @state.inplace.expression
     @classmethod
     def _state_expression(cls) -> ColumnElement[str]:
-        now = bindparam("rolling_now", callable_=cls.rolling_clock, type_=UtcDateTime(), unique=True)
+        # Literals, and one parameter for the time: the expression is then the same text wherever a statement uses it,
+        # as GROUP BY and DISTINCT ask for.
+        now = bindparam("rolling_now", callable_=cls.rolling_clock, type_=UtcDateTime(), unique=False)
+        scheduled: ColumnElement[str] = literal_column(f"'{Status.SCHEDULED.value}'")
         return case(
-            (cls.status != Status.SCHEDULED.value, cls.status),
-            (cls.ends_at <= now, State.ENDED.value),
-            (cls.starts_at <= now, State.RUNNING.value),
-            (cls.opens_at > now, State.UPCOMING.value),
-            (cls.closes_at <= now, State.CLOSED.value),
-            (cls.booked >= cls.capacity, State.FULL.value),
-            else_=State.OPEN.value,
+            (cls.status != scheduled, cls.status),
+            (cls.ends_at <= now, _literal(State.ENDED)),
+            (cls.starts_at <= now, _literal(State.RUNNING)),
+            (cls.opens_at > now, _literal(State.UPCOMING)),
+            (cls.closes_at <= now, _literal(State.CLOSED)),
+            (cls.booked >= cls.capacity, _literal(State.FULL)),
+            else_=_literal(State.OPEN),
         )
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.key}{' virtual' if self.is_virtual else ''}>"
+
+
+def _literal(state: State) -> ColumnElement[str]:
+    return literal_column(f"'{state.value}'", String)
 
 
 class BookingMixin:

@@ -114,14 +114,17 @@ def _results(report: Report) -> dict[str, Any]:
 
 
 def count_edges(session: Session, models: Models, since_ms: int, now: datetime) -> tuple[int, int]:
-    """Return how many slots became bookable, and how many ended, since the last confirmed run.
+    """Return how many slots became bookable, and how many ended, since everything was last confirmed.
 
-    :param since_ms: Unix time in milliseconds; 0: there was none, so nothing is counted.
+    :param since_ms: Unix time in milliseconds; 0: it never was, so all that happened since the first run counts.
     :param now: aware.
     """
-    if not since_ms:
+    cls = models.Slot
+    since = datetime.fromtimestamp(since_ms / 1000, UTC) if since_ms else None
+    if since is None:
+        since = session.scalar(select(func.min(models.Run.started_at)))
+    if since is None:
         return 0, 0
-    cls, since = models.Slot, datetime.fromtimestamp(since_ms / 1000, UTC)
     scheduled = cls.status == Status.SCHEDULED.value
     opened = select(func.count()).where(
         scheduled, cls.starts_at > now, cls.opens_at > since, cls.opens_at <= now

@@ -182,6 +182,8 @@ class Runner:
             report = filler.finish(specs)
             if not request.dry_run:
                 self._confirm(session, lease, filler, specs, mark)
+            elif request.is_everything:
+                self._count_edges(session, filler)
         except BaseException as error:
             if lease is not None:
                 self._end_row(session, filler, specs, error)
@@ -211,11 +213,15 @@ class Runner:
     def _confirm_everything(
         self, session: Session, lease: gate.Lease, filler: Filler, specs: list[TemplateSpec], mark: str
     ) -> None:
-        report, now = filler.report, self.clock()
-        since = gate.read_state(session, self.models, lease.name).confirmed_ms
-        report.opened, report.closed = count_edges(session, self.models, since, now)
+        self._count_edges(session, filler)
+        now = self.clock()
         zones = {spec.timezone for spec in specs} | {self.settings.timezone}
         lease.confirm(session, filler.now, planning.next_midnight(zones, filler.now), mark)
+
+    def _count_edges(self, session: Session, filler: Filler) -> None:
+        since = gate.read_state(session, self.models, self.settings.name).confirmed_ms
+        report = filler.report
+        report.opened, report.closed = count_edges(session, self.models, since, self.clock())
 
     def _close_row(self, filler: Filler) -> None:
         recorder = filler.recorder

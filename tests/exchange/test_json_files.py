@@ -391,6 +391,10 @@ def test_refused_by_name(value: Any, said: str) -> None:
         pytest.param({"holidays": "XX"}, "entry 2 ('B'): holidays = 'XX'", marks=needs_holidays),
         ({"dtstart": "2026-01-01T09:00", "every_minutes": 30}, "until_time is missing"),
         ({"group": 5}, "group = 5: expected a text"),
+        (
+            {"recurrence": {"type": "rrule", "rrule": "FREQ=DAILY;BYSECOND=30"}},
+            "BYSECOND = (30,); expected whole minutes",
+        ),
     ],
 )
 def test_what_a_template_refuses_names_the_entry(desk: Desk, fields: dict[str, Any], said: str) -> None:
