@@ -64,7 +64,8 @@ def book(
         "created_at": now,
     }
     statement = insert_if_absent(table_of(models.Booking), dialect_of(session))
-    inserted = session.execute(statement, [row]).rowcount == 1  # type: ignore[attr-defined]
+    result: Any = session.execute(statement, row)
+    inserted = result.rowcount == 1
     session.expire(slot, ["booked"])
     if not inserted:
         _give_back(session, models, slot.id, party)
@@ -72,8 +73,11 @@ def book(
         if known is not None:
             return known
         raise SlotFull(f"slot {slot.key} is full", key=slot.key, left=0, party=party)
-    cls = models.Booking
-    return session.scalars(select(cls).where(cls.slot_id == slot.id, cls.active_key == active_key)).one()
+    # By its id: under the active key MariaDB's snapshot may still hold somebody else's booking, released meanwhile.
+    booking = session.get(models.Booking, result.inserted_primary_key[0])
+    if booking is None:
+        raise BookingNotFound("the booking was taken back by another transaction")
+    return booking
 
 
 def release(session: Session, models: Models, now: datetime, booking: BookingMixin | int) -> BookingMixin:

@@ -114,3 +114,14 @@ def test_the_report_is_plain_data(site: Site) -> None:
     plain = json.loads(json.dumps(site.slots.health().to_dict()))
     assert plain["status"] == "ok"
     assert plain["templates"][0]["horizon"].startswith("2026-01-12")
+
+
+@pytest.mark.parametrize("fill", [{}, {"days": 14}, {"template": 1}])
+def test_whatever_filled_it_a_lost_row_is_missing(site: Site, fill: dict[str, int]) -> None:
+    """A lost row is missing whether the window was filled as a whole, further ahead, or for the template alone."""
+    site.add()
+    site.slots.generate(**fill)  # type: ignore[arg-type]
+    assert site.slots.health().status == "ok"
+    site.session.delete(site.rows()[10])
+    site.session.commit()
+    assert site.slots.health().status == "missing"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import NoReturn
 from zoneinfo import ZoneInfo
 
@@ -61,15 +61,16 @@ class Component:
         Calendar programs count DTSTART as an occurrence (RFC 5545 section 3.8.5.3), so DTSTART has to be one. COUNT
         stays right, for nothing of the rule lies between the old and the new DTSTART.
         """
-        found = next(self.days.rule_starts(self.days.dtstart, datetime.max), None)
-        return plus(found, self.offset) if found else min(self.extra, default=None)
+        return plus(self._begin, self.offset) if self._begin else min(self.extra, default=None)
 
     @property
     def rrule(self) -> str | None:
         """The RRULE for the shown times."""
-        if next(self.days.rule_starts(self.days.dtstart, datetime.max), None) is None:
-            return None
-        return _moved(self.days, self.offset + self.shift)
+        return _moved(self.days, self.offset + self.shift) if self._begin else None
+
+    @cached_property
+    def _begin(self) -> datetime | None:
+        return next(self.days.rule_starts(self.days.dtstart, datetime.max), None)
 
 
 def components(spec: TemplateSpec, now: datetime, decided: Iterable[datetime] = ()) -> list[Component]:

@@ -6,10 +6,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from sqlalchemy import func, select
+
 from flask_rollingslots import gate, planning
 from flask_rollingslots.models import load_specs, load_stored
 from flask_rollingslots.statements import sentence
-from flask_rollingslots.values import Health
+from flask_rollingslots.values import Health, RunStatus
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -104,10 +106,10 @@ def check_health(session: Session, models: Models, settings: Settings, now: date
     if state.until_ms > gate.to_ms(now):
         report.lease_owner, report.lease_until = state.owner, _moment(state.until_ms)
     specs = load_specs(session, models, models.Template.active.is_(True))
+    filled = _filled_alone(session, models)
     for position in range(0, len(specs), _AT_ONCE):
-        report.templates += _coverages(
-            session, models, settings, now, report.confirmed_at, specs[position : position + _AT_ONCE]
-        )
+        batch = specs[position : position + _AT_ONCE]
+        report.templates += _coverages(session, models, settings, now, report.confirmed_at, filled, batch)
     for coverage in report.templates:
         for name in ("promised", "stored", "missing", "due"):
             setattr(report, name, getattr(report, name) + getattr(coverage, name))
@@ -119,12 +121,24 @@ def check_health(session: Session, models: Models, settings: Settings, now: date
     return report
 
 
+def _filled_alone(session: Session, models: Models) -> dict[int, datetime]:
+    """Return up to when templates were filled by confirmed runs of their own."""
+    run = models.Run
+    query = (
+        select(run.template_id, func.max(run.window_end))
+        .where(run.template_id.is_not(None), run.status == RunStatus.CONFIRMED.value)
+        .group_by(run.template_id)
+    )
+    return {template_id: end for template_id, end in session.execute(query) if template_id and end}
+
+
 def _coverages(
     session: Session,
     models: Models,
     settings: Settings,
     now: datetime,
     confirmed_at: datetime | None,
+    filled: dict[int, datetime],
     specs: list[TemplateSpec],
 ) -> list[Coverage]:
     def window(spec: TemplateSpec, moment: datetime) -> Window:
@@ -135,7 +149,8 @@ def _coverages(
         by_series.setdefault(key.series_id, {})[key] = row
     results = []
     for spec in specs:
-        covered = confirmed_at and window(spec, confirmed_at).end
+        ends = [window(spec, confirmed_at).end] if confirmed_at else []
+        covered = max([*ends, *([filled[spec.id]] if spec.id in filled else [])], default=None)
         results.append(_coverage(spec, window(spec, now), by_series.get(spec.series_id, {}), now, covered))
     return results
 

@@ -77,10 +77,12 @@ class FillRequest:
             if self.end - start > timedelta(days=MAX_DAYS):
                 raise _refusal("end", self.end, f"at most {MAX_DAYS:,} days after the start")
 
-    @property
-    def is_everything(self) -> bool:
-        """Whether this fills every template's own window: what may be confirmed as complete."""
-        return (self.days, self.start, self.end, self.template_id, self.group) == (None,) * 5
+    def covers_all(self, specs: list[TemplateSpec], settings: Settings) -> bool:
+        """Whether this fills every template's own window at least: what may be confirmed as complete."""
+        if (self.start, self.end, self.template_id, self.group) != (None,) * 4:
+            return False
+        longest = max((spec.window_days or settings.window_days for spec in specs), default=1)
+        return self.days is None or self.days >= longest
 
     def backfills(self, now: datetime) -> bool:
         """Whether past slots are wanted too."""

@@ -182,7 +182,7 @@ class Runner:
             report = filler.finish(specs)
             if not request.dry_run:
                 self._confirm(session, lease, filler, specs, mark)
-            elif request.is_everything:
+            elif request.covers_all(specs, self.settings):
                 self._count_edges(session, filler)
         except BaseException as error:
             if lease is not None:
@@ -203,7 +203,7 @@ class Runner:
             filler.recorder.close_dead_runs()
             if filler.errors:
                 lease.fail(session, self.clock(), "; ".join(filler.errors))
-            elif filler.request.is_everything and not filler.busy:
+            elif filler.request.covers_all(specs, self.settings) and not filler.busy:
                 self._confirm_everything(session, lease, filler, specs, mark)
             else:
                 lease.renew(session, self.clock())  # the fence holds for the run row too
@@ -214,7 +214,7 @@ class Runner:
         self, session: Session, lease: gate.Lease, filler: Filler, specs: list[TemplateSpec], mark: str
     ) -> None:
         self._count_edges(session, filler)
-        now = self.clock()
+        self.clock()
         zones = {spec.timezone for spec in specs} | {self.settings.timezone}
         lease.confirm(session, filler.now, planning.next_midnight(zones, filler.now), mark)
 

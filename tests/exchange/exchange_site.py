@@ -82,6 +82,17 @@ def offered(template: TemplateSpec, window: Window = WINDOW) -> set[datetime]:
     return {slot.starts_at for slot in planning.offered(template, window)}
 
 
+def entries(value: Any) -> list[Entry]:
+    """Read a value as a JSON file."""
+    return read(json.dumps(value))
+
+
+def entry(value: Any) -> dict[str, Any]:
+    """Read a value that is one template, and return its fields."""
+    (found,) = entries(value)
+    return found.fields
+
+
 class Desk(Site):
     """A site with a terminal."""
 

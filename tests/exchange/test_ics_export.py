@@ -73,6 +73,14 @@ def test_a_grid_past_midnight_turns_the_weekdays() -> None:
     assert instants(read(text)) == offered(night)
 
 
+def test_numbered_weekdays_of_the_year_stay_so() -> None:
+    """Months are not written out where they would turn the first Monday of the year into that of a month."""
+    template = spec(rrule="FREQ=YEARLY;BYMONTHDAY=4;BYDAY=1MO", dtstart=datetime(2025, 1, 16, 9, 30))
+    text = ics(template)
+    assert instants(read(text)) == offered(template)
+    assert [line for line in lines(text, "RRULE") if "DAY=4" in line and "BYMONTH=" in line] == []
+
+
 @pytest.mark.parametrize("rrule", ["FREQ=MONTHLY;BYMONTHDAY=1", "FREQ=WEEKLY;BYMONTH=5", "FREQ=YEARLY"])
 def test_what_no_rule_can_say_is_refused(rrule: str) -> None:
     """A monthly night past midnight has no RRULE: one sentence that names the template and the rule."""
