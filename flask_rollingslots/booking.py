@@ -10,7 +10,7 @@ from sqlalchemy import or_, select, update
 
 from .errors import BookingNotFound, IdempotencyConflict, InvalidRequest, SlotClosed, SlotFull
 from .models import table_of
-from .statements import dialect_of, insert_if_absent, newest
+from .statements import dialect_of, insert_if_absent, newest, only_if
 from .values import State, Status
 
 if TYPE_CHECKING:
@@ -137,19 +137,16 @@ def _known(
 def _take(session: Session, models: Models, now: datetime, slot: SlotMixin, party: int) -> bool:
     table, templates = table_of(models.Slot), table_of(models.Template)
     c = table.c
-    statement = (
-        update(table)
-        .where(
-            c.id == slot.id,
-            c.status == Status.SCHEDULED.value,
-            c.booked + party <= c.capacity,
-            c.starts_at > now,
-            or_(c.opens_at.is_(None), c.opens_at <= now),
-            or_(c.closes_at.is_(None), c.closes_at > now),
-            c.template_id.in_(select(templates.c.id).where(templates.c.active.is_(True))),
-        )
-        .values(booked=c.booked + party)
+    is_active = select(templates.c.active).where(templates.c.id == c.template_id).scalar_subquery()
+    bookable = only_if(
+        c.status == Status.SCHEDULED.value,
+        c.booked + party <= c.capacity,
+        c.starts_at > now,
+        or_(c.opens_at.is_(None), c.opens_at <= now),
+        or_(c.closes_at.is_(None), c.closes_at > now),
+        is_active.is_(True),
     )
+    statement = update(table).where(c.id == slot.id, bookable).values(booked=c.booked + party)
     return bool(session.execute(statement).rowcount == 1)  # type: ignore[attr-defined]
 
 

@@ -15,7 +15,7 @@ from .browsing import Browser, holes
 from .errors import ConfigError, InvalidRequest, NotRegistered
 from .executors import AfterResponseExecutor, make_executor
 from .health import Explanation, HealthReport, check_health, explain
-from .models import Models, SlotMixin, TemplateMixin, make_models
+from .models import Models, SlotMixin, TemplateMixin, make_models, template_id_of
 from .settings import Settings
 from .topup import FillRequest, Runner, TopUp
 from .values import Report, utc_now
@@ -82,7 +82,7 @@ class RollingSlots:
         settings = Settings.from_mapping(app.config)
         db, is_ours = (self._db, False) if self._db is not None else find_db(app)
         models = self._models or self._make_models(db)
-        runner = Runner(app, db.session, models, settings, self._clock)
+        runner = Runner(app, db, models, settings, self._clock)
         topup = TopUp(runner, make_executor(settings.executor), find_cache(app, self._cache))
         app.extensions[EXTENSION] = AppState(app, db, models, settings, topup, self._clock)
         self._apps.add(app)
@@ -260,8 +260,11 @@ class RollingSlots:
         series.check_scope(scope)
         state = self._state
         browser = state.browser()
-        slot = series.cancel(browser.session, state.models, browser.now, browser.materialize(key), reason)
-        signals.slot_cancelled.send(state.app, slot=slot, reason=reason)
+        row = browser.materialize(key)
+        was = row.status
+        slot = series.cancel(browser.session, state.models, browser.now, row, reason)
+        if slot.status != was:
+            signals.slot_cancelled.send(state.app, slot=slot, reason=reason)
         return slot
 
     def restore(self, key: str | SlotMixin, scope: str = "this") -> SlotMixin:
@@ -275,8 +278,10 @@ class RollingSlots:
         state = self._state
         browser = state.browser()
         row = browser.materialize(key, hidden=True)
+        was = row.status
         slot = series.restore(browser.session, state.models, browser.now, row)
-        signals.slot_restored.send(state.app, slot=slot)
+        if slot.status != was:
+            signals.slot_restored.send(state.app, slot=slot)
         return slot
 
     def book(
@@ -382,4 +387,8 @@ def _add_hook(app: Flask, topup: TopUp) -> None:
 
 
 def _id(template: TemplateMixin | int | None) -> int | None:
-    return template.id if isinstance(template, TemplateMixin) else template
+    """Return a template's id, also if it belongs to a session that is gone."""
+    if not isinstance(template, TemplateMixin):
+        return template
+    known = template_id_of(template)
+    return template.id if known is None else known

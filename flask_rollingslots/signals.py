@@ -14,9 +14,9 @@ from blinker import NamedSignal, Namespace
 log = logging.getLogger("flask_rollingslots")
 _signals = Namespace()
 
-#: A top-up won the lease and begins. Arguments: ``run_id``.
+#: A top-up begins, or a dry run. Arguments: ``trigger`` (``request``, ``view``, ``hole``, ``edit`` or ``manual``).
 topup_started = _signals.signal("topup-started")
-#: A top-up ended and is confirmed. Arguments: ``report`` (:class:`~flask_rollingslots.values.Report`).
+#: A top-up ended. Arguments: ``report`` (:class:`~flask_rollingslots.values.Report`).
 topup_finished = _signals.signal("topup-finished")
 #: A top-up failed; it is tried again later. Arguments: ``error`` (the exception).
 topup_failed = _signals.signal("topup-failed")

@@ -6,7 +6,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, Insert, Select, insert, text
+from sqlalchemy import ColumnElement, Connection, Insert, Select, and_, case, insert, text
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import SingletonThreadPool, StaticPool
@@ -135,6 +135,14 @@ def insert_or_lock(table: Table, dialect: str) -> Insert:
     if dialect in _MARIADB:
         return mysql.insert(table).on_duplicate_key_update(id=table.c.id)
     return insert_if_absent(table, dialect)
+
+
+def only_if(*conditions: ColumnElement[bool]) -> ColumnElement[bool]:
+    """Join conditions so that no index can serve them, for an UPDATE of one row that is named by its id.
+
+    MariaDB may otherwise come from the index of another column, and lock rows and gaps that others hold: a deadlock.
+    """
+    return case((and_(*conditions), 1), else_=0) == 1
 
 
 def newest(select: Select[Any], dialect: str) -> Select[Any]:

@@ -106,20 +106,25 @@ def listen_for_changes(db: Any, models: Models, after_commit: Callable[[set[int]
 
     def mark(mapper: Any, connection: Any, template: TemplateMixin) -> None:
         session = object_session(template)
-        if session is not None:
-            session.info.setdefault(_MARK, set()).add(template.id)
+        if session is None:
+            return
+        if _MARK not in session.info:
+            # On this session alone, whoever made it: test suites often bring their own.
+            session.info[_MARK] = set()
+            event.listen(session, "after_commit", committed)
+            event.listen(session, "after_rollback", rolled_back)
+        session.info[_MARK].add(template.id)
 
     def committed(session: Any) -> None:
-        if not session.in_nested_transaction():  # a savepoint's release is no commit
-            changed = session.info.pop(_MARK, None)
-            if changed:
-                after_commit(changed)
+        if not session.in_nested_transaction() and session.info.get(
+            _MARK
+        ):  # a savepoint's release is no commit
+            changed, session.info[_MARK] = session.info[_MARK], set()
+            after_commit(changed)
 
     def rolled_back(session: Any) -> None:
         if not session.in_nested_transaction():
-            session.info.pop(_MARK, None)
+            session.info[_MARK] = set()
 
     event.listen(models.Template, "after_insert", mark)
     event.listen(models.Template, "after_update", mark)
-    event.listen(db.session, "after_commit", committed)
-    event.listen(db.session, "after_rollback", rolled_back)

@@ -4,7 +4,16 @@ from .checks import check_template
 from .columns import UtcDateTime
 from .make import Models, make_models, table_of
 from .mixins import BookingMixin, LeaseMixin, RunMixin, SlotMixin, TemplateMixin
-from .reading import fingerprint, load_later, load_specs, load_stored, row_of, segments, virtual_slot
+from .reading import (
+    fingerprint,
+    load_later,
+    load_specs,
+    load_stored,
+    row_of,
+    segments,
+    template_id_of,
+    virtual_slot,
+)
 
 __all__ = [
     "BookingMixin",
@@ -23,5 +32,6 @@ __all__ = [
     "row_of",
     "segments",
     "table_of",
+    "template_id_of",
     "virtual_slot",
 ]

@@ -36,7 +36,9 @@ def check_template(template: TemplateMixin) -> None:
         _refuse(template, "exclusive", "False: exclusive resources are not supported yet")
     if template.holidays is not None:
         check_holidays(template.holidays)
-    _ = template.recurrence  # raises InvalidRule
+    rule = template.recurrence.rule  # raises InvalidRule
+    if rule is not None and any(rule.bysecond):
+        _refuse(template, "rrule", "a rule without BYSECOND: slot keys have no seconds")
 
 
 def _refuse(template: TemplateMixin, field: str, expected: str) -> NoReturn:

@@ -164,6 +164,11 @@ def _listen(models: Models) -> None:
         # Whatever a person changes through the ORM is a decision; top-ups write past the ORM.
         state = inspect(slot)
         changed = {name for name in DECIDED_FIELDS if state.attrs[name].history.has_changes()}
+        before = state.attrs["starts_at"].history.deleted
+        if before:  # opening and notice keep their distance from the start
+            for name in {"opens_at", "closes_at"} - changed:
+                if getattr(slot, name) is not None:
+                    setattr(slot, name, getattr(slot, name) + (slot.starts_at - before[0]))
         if changed - set(slot.customised or ()):
             slot.customised = sorted(changed | set(slot.customised or ()))
 

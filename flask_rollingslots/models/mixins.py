@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import fields
 from datetime import date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any
@@ -89,7 +90,7 @@ class TemplateMixin:
         for name in ("rdates", "exdates", "blackouts"):
             values[name] = tuple(values[name] or ())
         values["series_id"] = self.series_id or self.id
-        values["data"] = dict(self.data or {})
+        values["data"] = deepcopy(dict(self.data or {}))
         return TemplateSpec(**values)
 
     @property

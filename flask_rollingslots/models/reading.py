@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import and_, func, or_, select
+from sqlalchemy import and_, func, inspect, or_, select
 from sqlalchemy.orm.attributes import set_committed_value
 
 from flask_rollingslots.values import SlotKey, Status, StoredSlot, TemplateSpec
@@ -120,9 +121,15 @@ def row_of(slot: PlannedSlot, now: datetime, run_id: int | None = None) -> dict[
 def virtual_slot(models: Models, slot: PlannedSlot, template: TemplateMixin, now: datetime) -> SlotMixin:
     """Return a slot without a row; it enters no session by itself."""
     values = row_of(slot, now)
-    virtual = models.Slot(**{**values, "data": dict(values["data"])})
+    virtual = models.Slot(**{**values, "data": deepcopy(values["data"])})
     set_committed_value(virtual, "template", template)
     return virtual
+
+
+def template_id_of(template: TemplateMixin) -> int | None:
+    """Return the id that the database gave a template, also if it belongs to a session that is gone."""
+    identity = inspect(template).identity
+    return int(identity[0]) if identity else None
 
 
 def segments(session: Session, models: Models, series_ids: Iterable[int]) -> list[TemplateMixin]:

@@ -55,14 +55,20 @@ class Runner:
     """Executes requests for one app.
 
     :param app: has ``app_context()``; a top-up works in a context, so in a session, of its own.
-    :param session: the app's scoped session; its own transaction is never committed.
+    :param db: the app's Flask-SQLAlchemy object; the transaction of its own session is never committed.
     """
 
     app: Any
-    session: scoped_session[Any]
+    db: Any
     models: Models
     settings: Settings
     clock: Callable[[], datetime]
+
+    @property
+    def session(self) -> scoped_session[Any]:
+        """The app's scoped session, as it is now: test suites replace it."""
+        found: scoped_session[Any] = self.db.session
+        return found
 
     @property
     def owner(self) -> str:

@@ -206,6 +206,17 @@ def test_vtimezone_is_right_for_ever(name: str) -> None:
             assert read_zone.utcoffset(wall) == zone.utcoffset(wall), wall
 
 
+def test_vtimezone_onsets_are_on_the_clock_before() -> None:
+    """Summer time begins at 02:00 by the clock that still shows winter, and has a rule without end."""
+    text = timezone_component(icalendar, "Europe/Madrid", 2026).to_ical().decode()
+    assert lines(text, "DTSTART")[1:] == ["DTSTART:20260329T020000", "DTSTART:20261025T030000"]
+    assert [sorted(line[6:].split(";")) for line in lines(text, "RRULE")] == [
+        ["BYDAY=-1SU", "BYMONTH=3", "FREQ=YEARLY"],
+        ["BYDAY=-1SU", "BYMONTH=10", "FREQ=YEARLY"],
+    ]
+    assert not lines(text, "RDATE")
+
+
 def test_the_zones_of_a_file_come_first_and_once() -> None:
     """Each zone that is named has one VTIMEZONE, before the events."""
     outs = [

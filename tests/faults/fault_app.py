@@ -17,7 +17,7 @@ from loop_site import PLAIN, Site, before, before_chunks, chunks_of, make_site
 from sqlalchemy import event
 from sqlalchemy.exc import SQLAlchemyError
 
-from flask_rollingslots import errors
+from flask_rollingslots import errors, gate
 from flask_rollingslots.topup import run
 
 BASE = datetime(2026, 3, 2, 12, 0, 1, tzinfo=UTC)  # a Monday, just after noon
@@ -117,6 +117,8 @@ def build(options: dict[str, Any], folder: Path) -> Site:
         if caught(folder / "stop-inside"):
             os.kill(os.getpid(), signal.SIGSTOP)
 
+    if options.get("backoff"):
+        gate.BACKOFF_LIMIT = options["backoff"]
     if options.get("rows"):
         chunks_of(PLAIN, options["rows"])
     before_chunks(PLAIN, in_between)
@@ -130,3 +132,6 @@ if "FAULT_APP" in os.environ:
     if os.environ.get("FAULT_WARM"):  # as an app that reads its slots while it is imported
         app.test_client().get("/")
         fault_site.finish()
+        if os.environ["FAULT_WARM"] == "dispose":
+            with app.app_context():
+                fault_site.db.engine.dispose()

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 WRITERS = 8 if SCALE else 4
 TEMPLATES = 12
-CHUNK = 100
+CHUNK = 5000  # everything in one transaction, so that they overlap for long
 DEADLOCKED = 76
 
 
@@ -42,17 +42,21 @@ def write_together(url: str, writers: int, prepare: Callable[[], object]) -> lis
         run._RACES = 1  # a deadlock is not run again here, but seen
         chunks_of(PLAIN, CHUNK)
         prepare()
-        own = make_site(url, Clock(), create=False, enabled=False)
+        # A few rows a statement, so that a transaction takes long enough to meet the others.
+        pages = {"insertmanyvalues_page_size": 5}
+        own = make_site(url, Clock(), create=False, enabled=False, engine_options=pages)
         seen: list[str] = []
         with own.app.app_context():
             event.listen(own.db.engine, "handle_error", lambda it: seen.append(str(it.original_exception)))
         meet: list[Any] = [meeting.wait]  # once: all have planned, nothing is written yet
         before_chunks(PLAIN, lambda: meet and meet.pop()(WAIT))
-        with own.app.app_context():
-            report = own.slots.generate()
-        assert report.existing == 0, "somebody came too late to race"
-        if any("deadlock" in error.lower() for error in seen):
-            os._exit(DEADLOCKED)
+        try:
+            with own.app.app_context():
+                report = own.slots.generate()
+            assert report.existing == 0, "somebody came too late to race"
+        finally:
+            if any("deadlock" in error.lower() for error in seen):
+                os._exit(DEADLOCKED)
         assert seen == []
 
     return [ended(child) for child in [forked(process) for _ in range(writers)]]
