@@ -7,6 +7,10 @@ HOST ?= 127.0.0.1
 PORT ?= 5000
 ARGS ?=
 
+# How much of the fault suite is done, and where its figures are written.
+FAULTS_SCALE ?= 1
+FAULTS_FIGURES ?= build/fault-figures.jsonl
+
 # More than two test processes gain little: each starts its own servers.
 TEST_WORKERS ?= 2
 
@@ -17,11 +21,12 @@ TEST_STAMP := .venv/test-$(shell cat pyproject.toml requirements/demo.txt requir
 # pip of the system installs into .venv from outside: this needs neither ensurepip nor rights on the system.
 INSTALL := PIP_USER=0 PIP_DISABLE_PIP_VERSION_CHECK=1 $(PYTHON) -m pip --python $(VENV) install -qq
 
-.PHONY: help demo test lint format clean
+.PHONY: help demo test faults lint format clean
 
 help:
 	@echo 'make demo    serve the booking site; PORT=5000, HOST=127.0.0.1'
 	@echo 'make test    run the tests; ARGS="-k name" is handed to pytest'
+	@echo 'make faults  the whole fault suite, about an hour; ARGS="-k name" is handed to pytest'
 	@echo 'make lint    ruff and mypy'
 	@echo 'make format  let ruff format and repair the code'
 	@echo 'make clean   remove .venv and all caches'
@@ -32,6 +37,12 @@ demo: $(DEMO_STAMP)
 
 test: $(TEST_STAMP)
 	@PYTEST_TIMEOUT=120 $(VENV) -m pytest -rs --numprocesses $(TEST_WORKERS) --dist loadgroup $(ARGS)
+
+# One process: the tests measure, so they must not be in each other's way. The figures also go to a file, as JSON.
+faults: $(TEST_STAMP)
+	@FAULTS_SCALE='$(FAULTS_SCALE)' FAULTS_FIGURES='$(FAULTS_FIGURES)' PYTEST_TIMEOUT=3600 \
+		$(VENV) -m pytest tests/faults -rs -s $(ARGS)
+	@$(VENV) tests/faults/mutation_audit.py
 
 # All three speak, also when the first has something to say.
 lint: $(TEST_STAMP)

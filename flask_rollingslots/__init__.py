@@ -1,5 +1,8 @@
 """Bookable slots that are always there: a rolling window, filled by your own visitors, with no cron."""
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from .errors import (
     ConfigError,
     InvalidRule,
@@ -7,17 +10,21 @@ from .errors import (
     SlotClosed,
     SlotFull,
     SlotNotFound,
+    StaleEdit,
     TopUpBusy,
 )
-from .extension import RollingSlots
-from .models import BookingMixin, SlotMixin, TemplateMixin, make_models
 from .recurrence import Recurrence
-from .values import Report, Scope, State, Window
+from .values import Occurrence, Report, Scope, State, Window
+
+if TYPE_CHECKING:
+    from .extension import RollingSlots
+    from .models import BookingMixin, SlotMixin, TemplateMixin, make_models
 
 __all__ = [
     "BookingMixin",
     "ConfigError",
     "InvalidRule",
+    "Occurrence",
     "Recurrence",
     "Report",
     "RollingSlots",
@@ -27,9 +34,25 @@ __all__ = [
     "SlotFull",
     "SlotMixin",
     "SlotNotFound",
+    "StaleEdit",
     "State",
     "TemplateMixin",
     "TopUpBusy",
     "Window",
     "make_models",
 ]
+
+# What stands on Flask and SQLAlchemy is imported when it is asked for, so that the pure rooms stay pure.
+_LATER = {
+    "RollingSlots": "extension",
+    "BookingMixin": "models",
+    "SlotMixin": "models",
+    "TemplateMixin": "models",
+    "make_models": "models",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_LATER[name]}", __name__), name)

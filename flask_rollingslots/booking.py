@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .models import BookingMixin, Models, SlotMixin
 
 CONFIRMED = "confirmed"
+_MOST = 1_000_000
 RELEASED = "released"
 
 
@@ -32,8 +33,8 @@ def book(
     party: int = 1,
     who: str | None = None,
     idempotency_key: str | None = None,
-) -> BookingMixin:
-    """Take places in a stored slot.
+) -> tuple[BookingMixin, bool]:
+    """Take places in a stored slot; return the booking, and whether it is new (not an earlier one of this request).
 
     :param now: aware; opening, closing and start are judged by it, in the statement that takes the places.
     :param party: how many places, at least 1.
@@ -47,7 +48,7 @@ def book(
     request_key = _request_key(who, idempotency_key)
     known = _known(session, models, request_key, slot, party)
     if known is not None:
-        return known
+        return known, False
     if not _take(session, models, now, slot, party):
         session.refresh(slot)
         raise _refusal(slot, now, party)
@@ -71,23 +72,25 @@ def book(
         _give_back(session, models, slot.id, party)
         known = _known(session, models, request_key, slot, party)
         if known is not None:
-            return known
+            return known, False
         raise SlotFull(f"slot {slot.key} is full", key=slot.key, left=0, party=party)
     # By its id: under the active key MariaDB's snapshot may still hold somebody else's booking, released meanwhile.
     booking = session.get(models.Booking, result.inserted_primary_key[0])
     if booking is None:
         raise BookingNotFound("the booking was taken back by another transaction")
-    return booking
+    return booking, True
 
 
-def release(session: Session, models: Models, now: datetime, booking: BookingMixin | int) -> BookingMixin:
-    """Give a booking's places back; a second time changes nothing.
+def release(
+    session: Session, models: Models, now: datetime, booking: BookingMixin | int
+) -> tuple[BookingMixin, bool]:
+    """Give a booking's places back; return it, and whether that changed anything: a second time does not.
 
     :param now: aware.
     :raises BookingNotFound: if there is no such booking.
     """
     found = session.get(models.Booking, booking) if isinstance(booking, int) else booking
-    if found is None:
+    if not isinstance(found, models.Booking):
         raise BookingNotFound(f"booking {booking}: there is no such booking")
     table = table_of(models.Booking)
     statement = (
@@ -95,22 +98,24 @@ def release(session: Session, models: Models, now: datetime, booking: BookingMix
         .where(table.c.id == found.id, table.c.status != RELEASED)
         .values(status=RELEASED, active_key=None, released_at=now)
     )
-    if session.execute(statement).rowcount == 1:  # type: ignore[attr-defined]
-        _give_back(session, models, found.slot_id, found.party)
-        session.expire(found)
-        session.expire(found.slot, ["booked"])
-    return found
+    if session.execute(statement).rowcount != 1:  # type: ignore[attr-defined]
+        return found, False
+    _give_back(session, models, found.slot_id, found.party)
+    session.expire(found)
+    session.expire(found.slot, ["booked"])
+    return found, True
 
 
 def _check(party: int, who: str | None, idempotency_key: str | None) -> None:
-    if isinstance(party, bool) or not isinstance(party, int) or party < 1:
-        raise InvalidRequest(
-            f"party = {party!r}: expected a whole number, at least 1", field="party", value=party
-        )
+    if isinstance(party, bool) or not isinstance(party, int) or not 1 <= party <= _MOST:
+        text = f"party = {str(party)[:40]!r}: expected a whole number from 1 to {_MOST:,}"
+        raise InvalidRequest(text, field="party", value=party)
     for field, value in (("who", who), ("idempotency_key", idempotency_key)):
-        if value is not None and not (isinstance(value, str) and 0 < len(value) <= 200):
-            expected = "a text of 1 to 200 characters, or None"
-            raise InvalidRequest(f"{field} = {value!r}: expected {expected}", field=field, value=value)
+        if value is not None and not (isinstance(value, str) and 0 < len(value) <= 200 and "\0" not in value):
+            expected = "a text of 1 to 200 characters without NUL, or None"
+            raise InvalidRequest(
+                f"{field} = {str(value)[:80]!r}: expected {expected}", field=field, value=value
+            )
 
 
 def _request_key(who: str | None, idempotency_key: str | None) -> str | None:

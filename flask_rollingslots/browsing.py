@@ -116,12 +116,12 @@ class Browser:
 
     def _offers(self, spec: TemplateSpec, window: Window) -> Iterable[PlannedSlot]:
         """Return what may be shown as virtual: what has not ended yet."""
-        first = max(window.start, self.now - spec.duration)
+        first = max(window.start, _add(self.now, -spec.duration))
         if first >= window.end:
             return ()
         try:
             return [s for s in planning.offered(spec, Window(first, window.end)) if s.ends_at > self.now]
-        except (RollingSlotsError, ValueError, LookupError, OSError) as error:
+        except (RollingSlotsError, ValueError, LookupError, OSError, ArithmeticError) as error:
             _complain(spec, error)  # a page of many templates must not fail because of one
             return ()
 
@@ -152,7 +152,7 @@ class Browser:
 
         :raises TemplateNotFound: if there is no template with this id.
         """
-        start = (after or self.now) + timedelta(microseconds=1)
+        start = _add(_utc(after or self.now), timedelta(microseconds=1))
         found: list[SlotMixin] = []
         specs = [t.spec() for t in self.templates(template_id)]
         limit, step = _add(start, _HORIZON), timedelta(days=31)
@@ -169,7 +169,7 @@ class Browser:
         nexts = sorted(
             starts_at
             for spec in specs
-            for _, starts_at in planning.recurrence_of(spec).after(start - timedelta(microseconds=1), n)
+            for _, starts_at in planning.recurrence_of(spec).after(_add(start, -timedelta(microseconds=1)), n)
         )
         if not nexts:
             return max(near, min(limit, _add(near, _FAR)))
@@ -278,14 +278,23 @@ def _window(start: datetime, end: datetime) -> Window:
         raise InvalidRequest(
             f"end = {end!r}: expected a moment not before start = {start!r}", field="end", value=end
         )
-    return Window(start.astimezone(UTC), end.astimezone(UTC))
+    return Window(_utc(start), _utc(end))
+
+
+def _utc(moment: datetime) -> datetime:
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        edge = datetime.min if moment.year < 5000 else datetime.max
+        return edge.replace(tzinfo=UTC)
 
 
 def _add(moment: datetime, span: timedelta) -> datetime:
     try:
         return moment + span
     except OverflowError:
-        return datetime.max.replace(tzinfo=UTC) - timedelta(days=2)
+        edge = datetime.max - timedelta(days=2) if span > timedelta(0) else datetime.min
+        return edge.replace(tzinfo=UTC)
 
 
 def _key(key: str | SlotKey | SlotMixin) -> SlotKey:

@@ -11,11 +11,12 @@ from flask import Flask, Response, current_app
 
 from . import booking as bookings
 from . import series, signals
+from .arguments import check_group, check_upcoming, template_id
 from .browsing import Browser, holes
-from .errors import ConfigError, InvalidRequest, NotRegistered
+from .errors import ConfigError, NotRegistered
 from .executors import AfterResponseExecutor, make_executor
 from .health import Explanation, HealthReport, check_health, explain
-from .models import Models, SlotMixin, TemplateMixin, make_models, template_id_of
+from .models import Models, SlotMixin, TemplateMixin, make_models
 from .settings import Settings
 from .topup import FillRequest, Runner, TopUp
 from .values import Report, utc_now
@@ -165,9 +166,10 @@ class RollingSlots:
         :raises InvalidRequest: if a bound is naive, or the end is before the start.
         :raises TemplateNotFound: if there is no such template.
         """
-        state, template_id = self._state, _id(template)
+        state, number = self._state, template_id(template)
+        check_group(group)
         self.ensure(template)
-        slots = state.browser().between(start, end, template_id, group)
+        slots = state.browser().between(start, end, number, group)
         self._heal(state, slots)
         return slots
 
@@ -180,14 +182,10 @@ class RollingSlots:
         :raises InvalidRequest: if ``n`` is not between 1 and ``ROLLINGSLOTS_PREVIEW_MAX``.
         :raises TemplateNotFound: if there is no such template.
         """
-        state, template_id = self._state, _id(template)
-        most = state.settings.preview_max
-        if isinstance(n, bool) or not isinstance(n, int) or not 1 <= n <= most:
-            raise InvalidRequest(f"n = {n!r}: expected a whole number from 1 to {most}", field="n", value=n)
-        if after is not None and after.tzinfo is None:
-            raise InvalidRequest(f"after = {after!r}: expected an aware datetime", field="after", value=after)
+        state, number = self._state, template_id(template)
+        check_upcoming(n, after, state.settings.preview_max)
         self.ensure(template)
-        slots = state.browser().upcoming(template_id or 0, n, after)
+        slots = state.browser().upcoming(number or 0, n, after)
         self._heal(state, slots)
         return slots
 
@@ -220,8 +218,8 @@ class RollingSlots:
 
         Costs nothing otherwise and never waits; the readers of this class call it by themselves.
         """
-        topup, template_id = self._state.topup, _id(template)
-        topup.view(() if template_id is None else (template_id,))
+        topup, number = self._state.topup, template_id(template)
+        topup.view(() if number is None else (number,))
 
     def generate(
         self,
@@ -245,7 +243,7 @@ class RollingSlots:
         :raises TopUpBusy: if another top-up does not end within twice the lease.
         :raises UncommittedChanges: on SQLite, if the app's session holds uncommitted changes.
         """
-        request = FillRequest("manual", days, start, end, _id(template), group, dry_run, progress)
+        request = FillRequest("manual", days, start, end, template_id(template), group, dry_run, progress)
         return self._state.topup.runner.generate(request)
 
     # -- decisions -----------------------------------------------------------------------------------------
@@ -299,8 +297,11 @@ class RollingSlots:
         state = self._state
         browser = state.browser()
         slot = browser.materialize(key)
-        made = bookings.book(browser.session, state.models, browser.now, slot, party, who, idempotency_key)
-        signals.slot_booked.send(state.app, booking=made, slot=slot)
+        made, is_new = bookings.book(
+            browser.session, state.models, browser.now, slot, party, who, idempotency_key
+        )
+        if is_new:
+            signals.slot_booked.send(state.app, booking=made, slot=slot)
         return made
 
     def release(self, booking: BookingMixin | int) -> BookingMixin:
@@ -309,8 +310,9 @@ class RollingSlots:
         :raises BookingNotFound: if there is no such booking.
         """
         state = self._state
-        released = bookings.release(state.db.session(), state.models, state.clock(), booking)
-        signals.booking_released.send(state.app, booking=released, slot=released.slot)
+        released, is_new = bookings.release(state.db.session(), state.models, state.clock(), booking)
+        if is_new:
+            signals.booking_released.send(state.app, booking=released, slot=released.slot)
         return released
 
     # -- knowledge -----------------------------------------------------------------------------------------
@@ -328,7 +330,7 @@ class RollingSlots:
         :raises TemplateNotFound: if there is no such template.
         """
         state = self._state
-        return explain(state.db.session(), state.models, state.clock(), _id(template) or 0, moment)
+        return explain(state.db.session(), state.models, state.clock(), template_id(template) or 0, moment)
 
     def runs(self, template: TemplateMixin | int | None = None, limit: int = 50) -> list[RunMixin]:
         """Return the recorded top-ups, newest first; of one template: those that touched it.
@@ -336,7 +338,7 @@ class RollingSlots:
         :param limit: at most so many.
         """
         state = self._state
-        return state.browser().runs(_id(template), limit)
+        return state.browser().runs(template_id(template), limit)
 
 
 def get_state() -> AppState:
@@ -384,11 +386,3 @@ def _add_hook(app: Flask, topup: TopUp) -> None:
             return response
 
         app.after_request(fill_after_response)
-
-
-def _id(template: TemplateMixin | int | None) -> int | None:
-    """Return a template's id, also if it belongs to a session that is gone."""
-    if not isinstance(template, TemplateMixin):
-        return template
-    known = template_id_of(template)
-    return template.id if known is None else known

@@ -103,9 +103,11 @@ class SlotKey(NamedTuple):
         plain = series.isascii() and series.isdigit() and len(series) <= 18
         if plain and len(moment) == 13 and moment.isascii():
             try:
-                return cls(int(series), datetime.strptime(moment, KEY_FORMAT))  # noqa: DTZ007 (wall clock)
+                key = cls(int(series), datetime.strptime(moment, KEY_FORMAT))  # noqa: DTZ007 (wall clock)
             except ValueError:
-                pass
+                key = None
+            if key is not None and str(key) == text:  # one slot has one key
+                return key
         raise InvalidKey(
             f"key: {str(text)[:80]!r} is not a slot key; expected <series id>@<YYYYMMDDTHHMM>, "
             "for example 7@20260102T2200",

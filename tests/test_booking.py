@@ -252,3 +252,37 @@ def test_a_deleted_slot_is_found_only_to_be_restored(site: Site) -> None:
         with pytest.raises(SlotNotFound):
             call(key)
     assert site.slots.restore(key).state == "open"
+
+
+def test_signals_are_silent_when_nothing_changes(site: Site) -> None:
+    """A second release, a second cancellation and a repeated request send no second signal."""
+    site.add(capacity=3)
+    key, heard = site.week()[0].key, []
+
+    def hear(sender: object, **facts: object) -> None:
+        heard.append(sorted(facts))
+
+    with (
+        signals.slot_booked.connected_to(hear),
+        signals.booking_released.connected_to(hear),
+        signals.slot_cancelled.connected_to(hear),
+    ):
+        for _ in range(2):
+            booking = site.slots.book(key, who="ada", idempotency_key="k")
+        for _ in range(2):
+            site.slots.release(booking)
+        for _ in range(2):
+            site.slots.cancel(key)
+    assert len(heard) == 3
+
+
+def test_absurd_numbers_are_refused(site: Site) -> None:
+    """A party beyond reason, a booking that is none, and text with NUL are refused before the database sees them."""
+    site.add()
+    key = site.week()[0].key
+    with pytest.raises(InvalidRequest, match="party"):
+        site.slots.book(key, party=10**30)
+    with pytest.raises(InvalidRequest, match="who"):
+        site.slots.book(key, who="a\0b")
+    with pytest.raises(BookingNotFound):
+        site.slots.release("x")  # type: ignore[arg-type]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, time, timedelta
 from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
 
 import pytest
 from helpers import A_WEEK, MONDAY, Clock, Site
@@ -346,3 +347,50 @@ def test_the_end_of_the_calendar_is_quiet(site: Site) -> None:
     assert site.slots.upcoming(template, 5, after=datetime(9998, 12, 30, tzinfo=UTC)) == []
     edge = datetime(9998, 12, 1, tzinfo=UTC)
     assert site.slots.between(edge, edge + timedelta(days=300)) == []
+
+
+@pytest.mark.parametrize("template", ["1", True, 0, -1, 10**30, 1.0])
+def test_a_template_is_an_object_or_an_id(site: Site, template: object) -> None:
+    """Anything else than a template or its id is refused before the database sees it."""
+    site.add()
+    for call in (site.week, site.slots.generate, site.slots.runs):
+        with pytest.raises(InvalidRequest, match="template = "):
+            call(template=template)
+    with pytest.raises(InvalidRequest, match="group = 5"):
+        site.week(group=5)
+
+
+def test_a_template_of_an_earlier_context_is_understood(site: Site) -> None:
+    """A template object whose session is gone still names its series."""
+    template = site.add()
+    site.session.remove()
+    assert len(site.week(template=template)) == A_WEEK
+    assert site.slots.generate(template=template).created == A_WEEK
+
+
+@pytest.mark.parametrize(
+    "key", ["01@20260105T1000", "1@20260105t1000", " 1@20260105T1000", "1@20260105T1000\n"]
+)
+def test_a_slot_has_one_key_only(site: Site, key: str) -> None:
+    """Another spelling of a key is not a key."""
+    site.add()
+    with pytest.raises(InvalidKey):
+        site.slots.get(key)
+
+
+def test_extreme_dates_are_quiet(site: Site) -> None:
+    """The first and last moments of the calendar, in any zone, are just empty."""
+    template = site.add()
+    tokyo = ZoneInfo("Asia/Tokyo")
+    assert site.slots.between(datetime.min.replace(tzinfo=tokyo), datetime(2, 1, 1, tzinfo=tokyo)) == []
+    assert site.slots.upcoming(template, 2, after=datetime.max.replace(tzinfo=UTC)) == []
+    with pytest.raises(InvalidRequest, match="after"):
+        site.slots.upcoming(template, 2, after="2026")  # type: ignore[arg-type]
+
+
+def test_nested_data_is_not_shared(site: Site) -> None:
+    """Changing a list inside a virtual slot's data touches neither the template nor other slots."""
+    template = site.add(data={"courts": [1]})
+    first, second = site.week()[:2]
+    first.data["courts"].append(2)
+    assert (second.data, template.data) == ({"courts": [1]}, {"courts": [1]})

@@ -19,7 +19,7 @@ from sqlalchemy import String, inspect
 from sqlalchemy.orm import Mapped, mapped_column
 
 from flask_rollingslots import ConfigError, RollingSlots, RollingSlotsError, SlotMixin, TemplateMixin
-from flask_rollingslots.errors import InvalidRule, InvalidTemplate, NotRegistered
+from flask_rollingslots.errors import InvalidRule, InvalidTemplate, NotRegistered, UncommittedChanges
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -296,6 +296,10 @@ def test_every_constraint_has_a_name(sqlite_url: str, app: Flask) -> None:
         ("every", timedelta(seconds=90), InvalidTemplate),
         ("until_time", "22:00", InvalidTemplate),
         ("opens_before", timedelta(-1), InvalidTemplate),
+        ("opens_before", timedelta(days=10**6), InvalidTemplate),
+        ("duration", timedelta(days=10**4), InvalidTemplate),
+        ("active", "yes", InvalidTemplate),
+        ("rrule", "FREQ=DAILY;BYSECOND=30", InvalidRule),
         ("data", ["x"], InvalidTemplate),
         ("data", {"x": object()}, InvalidTemplate),
         ("exdates", [datetime(2026, 1, 1, tzinfo=UTC)], InvalidTemplate),
@@ -321,6 +325,12 @@ def test_bad_templates_are_refused(site: Site, field: str, value: object, error:
     with pytest.raises(error):
         site.session.commit()
     site.session.rollback()
+
+
+def test_seconds_in_a_rule_are_refused(site: Site) -> None:
+    """A rule with seconds would give slots whose keys cannot name them."""
+    with pytest.raises(InvalidTemplate, match="BYSECOND"):
+        site.add(rrule="FREQ=DAILY;BYSECOND=30", every=None, until_time=None)
 
 
 def test_unknown_and_missing_fields_are_told(site: Site) -> None:
@@ -381,3 +391,28 @@ def test_settings_that_are_still_to_come(tmp_path: Path, name: str) -> None:
         else:
             with pytest.raises(ConfigError, match="not supported yet"):
                 RollingSlots(app)
+
+
+def test_the_pure_rooms_need_neither_flask_nor_sqlalchemy() -> None:
+    """Importing the recurrence engine loads neither Flask nor SQLAlchemy."""
+    code = (
+        "import sys, flask_rollingslots.recurrence, flask_rollingslots.planning; "
+        "print([name for name in ('flask', 'sqlalchemy') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_a_replaced_session_is_used(sqlite_url: str, tmp_path: Path) -> None:
+    """A test suite that puts a session of its own in place of db.session gets its top-ups all the same."""
+    site = Site(sqlite_url, tmp_path, Clock(), ROLLINGSLOTS_ENABLED=True)
+    site.db.session = site.db._make_scoped_session({"expire_on_commit": False})
+    with site.app.app_context():
+        template = site.add()
+        site.settle()
+        assert [run.trigger for run in site.slots.runs(template)] == ["edit"]
+        site.session.add(site.slots.Template(**HALL))
+        site.session.flush()
+        with pytest.raises(UncommittedChanges):
+            site.slots.generate()
+        site.session.rollback()

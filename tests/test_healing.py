@@ -191,7 +191,7 @@ def test_another_rule_takes_untouched_slots_along(site: Site) -> None:
     template.rrule = "FREQ=DAILY;BYDAY=SU"
     site.session.commit()
     report = site.slots.generate()
-    assert (report.removed, report.kept_booked) == (6 * 8 - 3, 2)
+    assert (report.removed, report.kept_booked) == (2 * 6 * 8 - 3, 2)
     left = {row.key for row in site.rows() if row.starts_at < MONDAY + timedelta(days=6)}
     assert left == {booked, cancelled, changed}
 
@@ -308,3 +308,54 @@ def test_a_run_tells_what_opened_and_ended(site: Site) -> None:
     assert (said.opened, said.closed) == (done.opened, done.closed) == (1, 1)
     again = site.slots.generate()
     assert (again.opened, again.closed) == (0, 0)
+
+
+def test_lists_changed_in_place_are_noticed(site: Site) -> None:
+    """A date appended to a template's exclusions is stored, counts as a change, and takes its slot away."""
+    template = site.add()
+    site.slots.generate()
+    revision = template.revision
+    template.exdates.append(datetime(2026, 1, 6, 10))
+    site.session.commit()
+    assert template.revision == revision + 1
+    assert site.slots.generate().removed == 1
+    site.session.expire_all()
+    assert template.exdates == [datetime(2026, 1, 6, 10)]
+
+
+def test_rows_beyond_the_window_follow_a_new_rule(site: Site) -> None:
+    """Rows that were generated further ahead do not stay bookable under a rule that is gone."""
+    template = site.add()
+    site.slots.generate(days=30)
+    template.rrule = "FREQ=DAILY;BYDAY=SU"
+    site.session.commit()
+    site.slots.generate()
+    assert {row.original_start.weekday() for row in site.rows()} == {6}
+    assert site.slots.generate().removed == 0
+
+
+def test_an_unknown_zone_stops_only_its_own_template(site: Site) -> None:
+    """A zone that this machine does not know is recorded for its template; the others, and health, go on."""
+    site.add(name="Good")
+    site.add(name="Mars")
+    table = site.slots.Template.__table__
+    site.session.execute(table.update().where(table.c.name == "Mars").values(timezone="Mars/Base"))
+    site.session.commit()
+    report = site.slots.generate()
+    assert (report.created, report.templates[2].created) == (A_WEEK, 0)
+    assert "Mars/Base" in (report.templates[2].error or "")
+    health = site.slots.health()
+    assert health.status == "missing"
+    assert {c.name: bool(c.error) for c in health.templates} == {"Good": False, "Mars": True}
+    assert len(site.week()) == A_WEEK
+
+
+def test_moving_a_slot_takes_its_limits_along(site: Site) -> None:
+    """Opening and notice keep their distance when a person moves a slot by hand."""
+    site.add(opens_before=timedelta(days=2), closes_before=timedelta(hours=1))
+    slot = site.slots.materialize("1@20260105T1000")
+    slot.starts_at += timedelta(days=3)
+    slot.ends_at += timedelta(days=3)
+    site.session.commit()
+    assert slot.starts_at - slot.closes_at == timedelta(hours=1)
+    assert slot.starts_at - slot.opens_at == timedelta(days=2)

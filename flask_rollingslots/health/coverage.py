@@ -144,11 +144,18 @@ def _coverages(
     def window(spec: TemplateSpec, moment: datetime) -> Window:
         return planning.window_of(spec, moment, settings.window_days, settings.align)
 
-    by_series: dict[int, dict[SlotKey, StoredSlot]] = {}
-    for key, row in load_stored(session, models, [(spec, window(spec, now)) for spec in specs]).items():
-        by_series.setdefault(key.series_id, {})[key] = row
-    results = []
+    results, sound = [], []
     for spec in specs:
+        try:
+            window(spec, now)
+            sound.append(spec)
+        except Exception as error:  # such as a zone that this machine does not know
+            results.append(Coverage(spec.id, spec.name, spec.group, error=sentence(error)))
+    by_series: dict[int, dict[SlotKey, StoredSlot]] = {}
+    units = [(spec, window(spec, now)) for spec in sound]
+    for key, row in (load_stored(session, models, units) if units else {}).items():
+        by_series.setdefault(key.series_id, {})[key] = row
+    for spec in sound:
         ends = [window(spec, confirmed_at).end] if confirmed_at else []
         covered = max([*ends, *([filled[spec.id]] if spec.id in filled else [])], default=None)
         results.append(_coverage(spec, window(spec, now), by_series.get(spec.series_id, {}), now, covered))

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .mixins import TemplateMixin
 
 _MINUTE = timedelta(minutes=1)
+_LONGEST = timedelta(days=MAX_DAYS)
 
 
 def check_template(template: TemplateMixin) -> None:
@@ -73,12 +74,12 @@ def _durations(template: TemplateMixin) -> None:
         value = getattr(template, field)
         if value is None and field == "every":
             continue
-        if not isinstance(value, timedelta) or value < _MINUTE or value % _MINUTE:
-            _refuse(template, field, "a timedelta of whole minutes, at least one")
+        if not isinstance(value, timedelta) or not _MINUTE <= value <= _LONGEST or value % _MINUTE:
+            _refuse(template, field, f"a timedelta of whole minutes, from one minute to {MAX_DAYS:,} days")
     for field in ("opens_before", "closes_before", "reminder_before"):
         value = getattr(template, field)
-        if value is not None and not (isinstance(value, timedelta) and value >= timedelta(0)):
-            _refuse(template, field, "a timedelta of zero or more, or None")
+        if value is not None and not (isinstance(value, timedelta) and timedelta(0) <= value <= _LONGEST):
+            _refuse(template, field, f"a timedelta from zero to {MAX_DAYS:,} days, or None")
     if template.until_time is not None and not isinstance(template.until_time, time):
         _refuse(template, "until_time", "a time of day, or None")
     if template.shift is not None and not (

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import JSON, BigInteger, DateTime, Integer, TypeDecorator
 from sqlalchemy.dialects import mysql
+from sqlalchemy.ext.mutable import MutableList
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect
@@ -131,3 +132,14 @@ class DateRanges(_Plain, TypeDecorator[list[Any]]):
 
 def _moment(text: str) -> date:
     return datetime.fromisoformat(text) if "T" in text else date.fromisoformat(text)
+
+
+class TrackedList(MutableList[Any]):
+    """A list in a column whose changes in place are noticed and stored."""
+
+    @classmethod
+    def coerce(cls, key: str, value: Any) -> Any:
+        """Take any sequence or set."""
+        if value is None or isinstance(value, cls):
+            return value
+        return cls(list(value))

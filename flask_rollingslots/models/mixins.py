@@ -28,7 +28,7 @@ from sqlalchemy.types import JSON
 from flask_rollingslots import planning
 from flask_rollingslots.values import SlotKey, State, Status, TemplateSpec, utc_now
 
-from .columns import DateRanges, Id, Moments, Seconds, UtcDateTime, WallDateTime
+from .columns import DateRanges, Id, Moments, Seconds, TrackedList, UtcDateTime, WallDateTime
 
 if TYPE_CHECKING:
     from flask_rollingslots.recurrence import Recurrence
@@ -57,10 +57,12 @@ class TemplateMixin:
     every: Mapped[timedelta | None] = mapped_column(Seconds)
     until_time: Mapped[time | None] = mapped_column(Time)
     capacity: Mapped[int] = mapped_column(Integer, default=1)
-    rdates: Mapped[list[datetime]] = mapped_column(Moments, default=list)
-    exdates: Mapped[list[datetime | date]] = mapped_column(Moments, default=list)
+    rdates: Mapped[list[datetime]] = mapped_column(TrackedList.as_mutable(Moments()), default=list)
+    exdates: Mapped[list[datetime | date]] = mapped_column(TrackedList.as_mutable(Moments()), default=list)
     holidays: Mapped[str | None] = mapped_column(String(16))
-    blackouts: Mapped[list[tuple[date, date]]] = mapped_column(DateRanges, default=list)
+    blackouts: Mapped[list[tuple[date, date]]] = mapped_column(
+        TrackedList.as_mutable(DateRanges()), default=list
+    )
     window_days: Mapped[int | None] = mapped_column(Integer)
     opens_before: Mapped[timedelta | None] = mapped_column(Seconds)
     opens_days_before: Mapped[int | None] = mapped_column(Integer)

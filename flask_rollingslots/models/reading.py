@@ -74,10 +74,12 @@ def load_stored(
     return {SlotKey(row.series_id, row.original_start): row for row in rows}
 
 
-def load_later(session: Session, models: Models, template_id: int, after: datetime) -> list[StoredSlot]:
-    """Return the rows of a template that start at a moment or later, by start."""
+def load_later(
+    session: Session, models: Models, template_ids: Sequence[int], after: datetime
+) -> list[StoredSlot]:
+    """Return the rows of some templates that start at a moment or later, by key."""
     cls = models.Slot
-    return list(_stored(session, models, cls.template_id == template_id, cls.starts_at >= after))
+    return list(_stored(session, models, cls.template_id.in_(template_ids), cls.starts_at >= after))
 
 
 def _stored(session: Session, models: Models, *conditions: ColumnElement[bool]) -> Iterator[StoredSlot]:

@@ -68,6 +68,8 @@ class FillRequest:
             value = getattr(self, name)
             if value is not None and not (isinstance(value, datetime) and value.tzinfo is not None):
                 raise _refusal(name, value, "an aware datetime (with a time zone)")
+        if self.group is not None and not isinstance(self.group, str):
+            raise _refusal("group", self.group, "a text")
         if self.days is not None and self.end is not None:
             raise _refusal("days", days, "either days or end, not both")
         if self.end is not None:

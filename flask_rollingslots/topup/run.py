@@ -98,7 +98,7 @@ class Filler:
             specs = [s for s in load_specs(self.session, self.models, cls.id.in_(ids)) if s.active]
 
     def _fill_once(self, specs: list[TemplateSpec]) -> None:
-        units = [(spec, span) for spec in specs for span in spans(self._window(spec))]
+        units = [(spec, span) for spec in specs for span in self._spans(spec)]
         for position in range(0, len(units), _UNITS_AT_ONCE):
             batch = units[position : position + _UNITS_AT_ONCE]
             backlog = self._plan_batch(batch)
@@ -113,16 +113,49 @@ class Filler:
             self._write_isolated(backlog.take(self._chunk_size))
 
     def revise(self, specs: list[TemplateSpec]) -> None:
-        """Bring rows beyond the window in line with a rule that was edited."""
-        for spec in specs:
-            later = load_later(self.session, self.models, spec.id, self._window(spec).end)
+        """Bring rows beyond the windows in line with rules that were edited."""
+        sound = [spec for spec in specs if not self._tally(spec).error]
+        for position in range(0, len(sound), _UNITS_AT_ONCE):
+            batch = {
+                spec.id: (spec, self._window(spec).end)
+                for spec in sound[position : position + _UNITS_AT_ONCE]
+            }
+            first = min(end for _, end in batch.values())
+            later: dict[int, list[StoredSlot]] = {}
+            for row in load_later(self.session, self.models, list(batch), first):
+                if row.starts_at >= batch[row.template_id][1]:
+                    later.setdefault(row.template_id, []).append(row)
             if not self.joins:
                 self.session.rollback()
-            plan = planning.revise(spec, later, self.now)
+            self._revise_rows(batch, later)
+
+    def _revise_rows(
+        self, batch: dict[int, tuple[TemplateSpec, datetime]], later: dict[int, list[StoredSlot]]
+    ) -> None:
+        backlog = Backlog()
+        for template_id, rows in later.items():
+            spec, _ = batch[template_id]
+            try:
+                plan = planning.revise(spec, rows, self.now)
+            except Exception as error:
+                self._leave_out(spec, error)
+                continue
             self._count(self._tally(spec), plan)
-            backlog = Backlog()
-            backlog.add(spec, plan)
-            self._write_all(backlog)
+            if not self.request.dry_run:
+                backlog.add(spec, plan)
+        self._write_all(backlog)
+
+    def _spans(self, spec: TemplateSpec) -> list[Window]:
+        try:
+            return list(spans(self._window(spec)))
+        except Exception as error:  # such as a zone that this machine does not know
+            self._leave_out(spec, error)
+            return []
+
+    def _leave_out(self, spec: TemplateSpec, error: Exception) -> None:
+        tally = self._tally(spec)
+        tally.error = sentence(error)
+        log.warning("template %s (%s) left out: %s", spec.id, spec.name, tally.error)
 
     def _window(self, spec: TemplateSpec) -> Window:
         window = self.request.window(spec, self.now, self.settings)
@@ -152,8 +185,7 @@ class Filler:
             backfill = self.request.backfills(self.now)
             plan = planning.plan(spec, window, stored, self.now, backfill=backfill)
         except Exception as error:  # one poisoned template must not stop the others
-            tally.error = sentence(error)
-            log.warning("template %s (%s) left out: %s", spec.id, spec.name, tally.error)
+            self._leave_out(spec, error)
             return None
         self._count(tally, plan)
         return plan
@@ -181,8 +213,7 @@ class Filler:
                 raise
             if len(chunk.specs) == 1:
                 (spec,) = chunk.specs.values()
-                self._tally(spec).error = sentence(error)
-                log.warning("template %s (%s) left out: %s", spec.id, spec.name, sentence(error))
+                self._leave_out(spec, error)
                 return
             for spec_id in chunk.specs:
                 self._write_isolated(chunk.without(set(chunk.specs) - {spec_id}))

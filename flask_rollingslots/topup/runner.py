@@ -178,12 +178,13 @@ class Runner:
         joins: bool = False,
     ) -> Report:
         mark = self.fingerprint()
+        known = gate.read_state(session, self.models, self.settings.name).fingerprint
         specs = request.specs(session, self.models)
         filler = Filler(session, self.models, self.settings, self.clock, request, lease, must_stop, joins)
         signals.announce(signals.topup_started, self.app, trigger=request.trigger)
         try:
             filler.fill(specs)
-            if request.trigger == "edit":
+            if request.trigger == "edit" or joins or mark != known:
                 filler.revise(specs)
             report = filler.finish(specs)
             if not request.dry_run:
@@ -221,7 +222,8 @@ class Runner:
     ) -> None:
         self._count_edges(session, filler)
         self.clock()
-        zones = {spec.timezone for spec in specs} | {self.settings.timezone}
+        sound = [spec for spec in specs if not filler.report.templates[spec.id].error]
+        zones = {spec.timezone for spec in sound} | {self.settings.timezone}
         lease.confirm(session, filler.now, planning.next_midnight(zones, filler.now), mark)
 
     def _count_edges(self, session: Session, filler: Filler) -> None:

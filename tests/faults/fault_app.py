@@ -10,7 +10,7 @@ import time
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flask import jsonify, request
 from loop_site import PLAIN, Site, before, before_chunks, chunks_of, make_site
@@ -20,18 +20,25 @@ from sqlalchemy.exc import SQLAlchemyError
 from flask_rollingslots import errors, gate
 from flask_rollingslots.topup import run
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 BASE = datetime(2026, 3, 2, 12, 0, 1, tzinfo=UTC)  # a Monday, just after noon
 
 
 class FileClock:
-    """Runs with the machine's clock, from BASE on; a file says since when, and how far a test has moved it."""
+    """Runs with the machine's clock, from BASE on; a file says since when, and how far a test has moved it.
 
-    def __init__(self, path: Path, skew: float = 0.0) -> None:
-        self.path, self.skew = path, skew
+    :param skews: seconds by which processes are wrong, each by one of them.
+    """
+
+    def __init__(self, path: Path, skews: Sequence[float] = (0.0,)) -> None:
+        self.path, self.skews = path, skews
 
     def __call__(self) -> datetime:
         began, moved = map(float, self.path.read_text().split())
-        return BASE + timedelta(seconds=time.time() - began + moved + self.skew)
+        skew = self.skews[os.getpid() % len(self.skews)]
+        return BASE + timedelta(seconds=time.time() - began + moved + skew)
 
     def move(self, seconds: float) -> None:
         """Move the time for all who read the file."""
@@ -47,6 +54,12 @@ def caught(sign: Path) -> bool:
         sign.rename(sign.with_suffix(f".{os.getpid()}"))
         return True
     return False
+
+
+def stop() -> None:
+    """Stop this process. A thread runs on for a moment until the signal has reached all: it sleeps through that."""
+    os.kill(os.getpid(), signal.SIGSTOP)
+    time.sleep(0.5)
 
 
 def add_booking(site: Site) -> None:
@@ -88,12 +101,7 @@ def fast_sqlite(site: Site) -> None:
 
 def build(options: dict[str, Any], folder: Path) -> Site:
     """Make the app: options are url, cache, settings, skew, rows (of a chunk), delay (before each chunk)."""
-    skews = options.get("skews", [0.0])
-    clock = FileClock(folder / "clock")
-    if len(skews) > 1:  # each worker has its own idea of the time
-        clock = type("Skewed", (FileClock,), {"skew": property(lambda _: skews[os.getpid() % len(skews)])})(
-            folder / "clock"
-        )
+    clock = FileClock(folder / "clock", options.get("skews", (0.0,)))
     site = make_site(
         options["url"],
         clock,
@@ -109,13 +117,13 @@ def build(options: dict[str, Any], folder: Path) -> Site:
     def in_between() -> None:
         time.sleep(options.get("delay", 0.0))
         if caught(folder / "stop-between"):
-            os.kill(os.getpid(), signal.SIGSTOP)
+            stop()
         if caught(folder / "hang"):
             threading.Event().wait(3600)
 
     def inside() -> None:
         if caught(folder / "stop-inside"):
-            os.kill(os.getpid(), signal.SIGSTOP)
+            stop()
 
     if options.get("backoff"):
         gate.BACKOFF_LIMIT = options["backoff"]

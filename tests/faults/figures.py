@@ -50,5 +50,6 @@ def tell(test: str, **figures: Any) -> None:
     sys.__stdout__.flush()  # type: ignore[union-attr]
     if FILE:
         line = {"test": test, "scale": SCALE, "seed": SEED, **rounded, "versions": versions()}
+        Path(FILE).parent.mkdir(parents=True, exist_ok=True)
         with Path(FILE).open("a") as output:
             output.write(json.dumps(line) + "\n")

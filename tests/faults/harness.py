@@ -115,9 +115,7 @@ class Fleet:
         link = http.client.HTTPConnection(self.server.host, self.server.port, timeout=timeout)
         try:
             text = None if body is None else json.dumps(body)
-            link.request(
-                "GET" if body is None else "POST", path, text, {"Content-Type": "application/json"}
-            )
+            link.request("GET" if body is None else "POST", path, text, {"Content-Type": "application/json"})
             answer = link.getresponse()
             return answer.status, answer.read()
         except (OSError, http.client.HTTPException):

@@ -72,7 +72,10 @@ MUTANTS = (
         "gate.py",
         "        return float(rest) if 0 < rest <= self._longest else 0.0\n",
         "        return float(self._longest)\n",
-        (f"{CACHES}::test_value_that_is_no_hint_is_ignored", f"{CACHES}::test_value_beyond_the_interval_is_in_doubt"),
+        (
+            f"{CACHES}::test_value_that_is_no_hint_is_ignored",
+            f"{CACHES}::test_value_beyond_the_interval_is_in_doubt",
+        ),
     ),
     Mutant(
         "sorted writing",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from servers import MariaDB, Postgres, Process, Unavailable
-from servers.process import SYSTEM_PATH, nobody
+from servers.process import SYSTEM_PATH, answers, nobody
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,7 +49,8 @@ class Crashing:
         self.server.process = Process(
             self.command, folder / "log", stop_signal=stop, cwd=folder, env=environ, **nobody()
         )
-        self.server.process.wait_until(self.server.accepts)
+        path = folder / ("socket" if self.kind == "mariadb" else ".s.PGSQL.5432")
+        self.server.process.wait_until(lambda: answers(path) and self.server.accepts())
 
 
 @contextmanager
@@ -61,5 +62,3 @@ def crashing(kind: str) -> Iterator[tuple[Crashing, str]]:
             yield server, url
     finally:
         server.server.stop()
-
-

@@ -28,9 +28,16 @@ KILL_SECONDS = 0.7
 
 def test_checker_sees_an_oversold_slot() -> None:
     """The checker accepts what can have happened, and refuses one booking too many and a refusal without a cause."""
-    book, full, release = (lambda kind: lambda b, at, end: Operation(kind, b, at, end))("book"), None, None
-    full = lambda at, end: Operation("full", None, at, end)  # noqa: E731
-    release = lambda b, at, end: Operation("release", b, at, end)  # noqa: E731
+
+    def book(booking: int, began: float, ended: float) -> Operation:
+        return Operation("book", booking, began, ended)
+
+    def full(began: float, ended: float) -> Operation:
+        return Operation("full", None, began, ended)
+
+    def release(booking: int, began: float, ended: float) -> Operation:
+        return Operation("release", booking, began, ended)
+
     assert can_be_ordered([book(1, 0, 1), full(2, 3), release(1, 4, 5), book(2, 6, 7)], 1)
     assert can_be_ordered([book(1, 0, 5), full(1, 2), book(2, 3, 9), release(1, 6, 8)], 1)
     assert not can_be_ordered([book(1, 0, 1), book(2, 2, 3)], 1)
@@ -148,5 +155,6 @@ def test_booking_race_with_kills(
     assert operations >= len(keys) * len(clients)
     assert (book.unresolved, oversold, impossible) == (0, [], [])
     gone = {o.booking for done in book.operations.values() for o in done if o.kind == "release"}
-    assert stored == set(live), f"released and still there: {stored & gone}; nobody knows of {stored - set(live) - gone}"
+    unknown = stored - set(live) - gone
+    assert stored == set(live), f"released and still there: {stored & gone}; nobody knows of {unknown}"
     assert kills > 0

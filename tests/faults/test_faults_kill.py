@@ -17,9 +17,7 @@ MOVES = 150
 SHORT_MOVES = 3
 
 
-def test_kill_loop(
-    fleet: Callable[..., Fleet], database_url: str, request: pytest.FixtureRequest
-) -> None:
+def test_kill_loop(fleet: Callable[..., Fleet], database_url: str, request: pytest.FixtureRequest) -> None:
     """Workers are killed twice a day, the first time while they fill: all windows heal within the bound."""
     workers = 4 if SCALE else 2
     ours = fleet(database_url, workers=workers, rows=6, delay=0.01)

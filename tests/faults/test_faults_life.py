@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from time import monotonic
@@ -62,7 +63,7 @@ class Life(RuleBasedStateMachine):
         self.folder = Path(tempfile.mkdtemp(prefix="rs-life-"))
         self.clock, self.cache = Clock(), Cache()
         self.patches = [
-            mock.patch.object(module, "monotonic", lambda: monotonic() + self.clock.passed)
+            mock.patch.object(module, "monotonic", lambda: monotonic() + self.clock.passed)  # noqa: PT008
             for module in (extension, gate)
         ]
         self.patches += [
@@ -142,10 +143,8 @@ class Life(RuleBasedStateMachine):
         for name in ("before_cursor_execute", "commit"):
             event.listen(engine, name, step)
         with mock.patch("threading.excepthook"):
-            try:
+            with suppress(PowerCut):  # in the page itself; the background may go on to its own end
                 site.app.test_client().get(path)
-            except PowerCut:
-                pass  # in the page itself; the background may go on to its own end
             site.finish()
         COUNTS["crashes"] += count[0] >= at
         engine.dispose()
@@ -245,7 +244,9 @@ class Life(RuleBasedStateMachine):
         starts = [row[1] for row in rows]
         assert len(starts) == len(set(starts))
         assert all(booked <= max(capacity, 2) for *_, capacity, booked in rows)
-        by_key = {f"{self.template}@{start[:16].translate(_COMPACT)}": status for _, start, status, *_ in rows}
+        by_key = {
+            f"{self.template}@{start[:16].translate(_COMPACT)}": status for _, start, status, *_ in rows
+        }
         assert all(by_key.get(key) == "cancelled" for key in self.cancelled)
         live = self.sites[0].sql("SELECT id FROM rolling_booking WHERE status = 'confirmed'")
         assert {row[0] for row in live} == set(self.bookings)

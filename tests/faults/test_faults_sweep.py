@@ -72,9 +72,14 @@ def fresh(database_url: str, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> I
         for table in TABLES:
             sites[0].sql(f"DELETE FROM {table}")  # noqa: S608 (constants)
         clock.now, clock.passed = Clock().now, 0.0
+        for old in sites[1:]:
+            old.topup.executor.shutdown(10.0)
+            with old.app.app_context():
+                old.db.engine.dispose()
+            sites.remove(old)
+        with sites[0].app.app_context():
+            sites[0].db.engine.dispose()
         sites.append(make_site(database_url, clock, create=False, lease_seconds=1))
-        with sites[-2].app.app_context():
-            sites[-2].db.engine.dispose()
         return sites[-1]
 
     yield one

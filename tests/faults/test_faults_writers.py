@@ -106,5 +106,3 @@ def test_writers_of_the_same_days(database_url: str, request: pytest.FixtureRequ
     )
     assert (deadlocks, wrong) == (0, 0)
     assert shuffled >= 0.9 * naive
-
-

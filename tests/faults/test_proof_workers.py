@@ -81,7 +81,8 @@ def test_drain(fleet: Callable[..., Fleet], sqlite_url: str, kind: str, how: str
     )
     assert until == 0
     assert statuses == ["interrupted"]
-    assert chunks <= 2
+    # gunicorn's gevent worker looks once a second whether it has to end; the drain begins only then.
+    assert chunks <= 2 + (1.0 / CHUNK_SECONDS if kind == "gevent" else 0)
     assert delay <= DRAIN_SECONDS + 1.0
     assert healed in (None, True)
 
@@ -118,7 +119,9 @@ def stopped(fleet: Fleet, sign: str) -> int:
     """Let a day begin, and the worker that fills stop itself; return its process id."""
     fleet.move()
     (fleet.folder / sign).touch()
-    assert fleet.wait_until(lambda: fleet.get("/", timeout=1)[0] == 0 or list(fleet.folder.glob(f"{sign}.*")) != [])
+    assert fleet.wait_until(
+        lambda: fleet.get("/", timeout=1)[0] == 0 or list(fleet.folder.glob(f"{sign}.*")) != []
+    )
     return int(next(fleet.folder.glob(f"{sign}.*")).suffix[1:])
 
 
@@ -179,7 +182,9 @@ def test_stop_between_chunks(
     before = ours.site.lease()
     os.kill(pid, signal.SIGCONT)
     log = ours.server.process.output
-    fenced = ours.wait_until(lambda: ours.site.sql("SELECT 1 FROM rolling_run WHERE status = 'running'") == [], 5)
+    fenced = ours.wait_until(
+        lambda: ours.site.sql("SELECT 1 FROM rolling_run WHERE status = 'running'") == [], 5
+    )
     found, after = ours.audit(), ours.site.lease()
     failed = log().count("top-up failed")
     tell(
@@ -202,9 +207,7 @@ def test_warm_master(
     fleet: Callable[..., Fleet], database_url: str, dispose: bool, request: pytest.FixtureRequest
 ) -> None:
     """Workers forked from a master that has read and filled already: no request hangs or fails."""
-    ours = fleet(
-        database_url, env={"FAULT_WARM": "dispose" if dispose else "keep"}, workers=4, threads=4
-    )
+    ours = fleet(database_url, env={"FAULT_WARM": "dispose" if dispose else "keep"}, workers=4, threads=4)
     with ours.visitors(8, pause=0.0) as traffic:
         ours.move()
         enough = ours.wait_until(lambda: len(traffic.seconds) + traffic.errors >= scaled(1000, 200), 60)
@@ -262,5 +265,3 @@ def test_long_run(fleet: Callable[..., Fleet], database_url: str, request: pytes
     tell(f"E06 long run [{request.node.callspec.id}]", seconds=monotonic() - began, leases=LEASE, **found)
     assert done
     assert (found["runs"], found["cut"], found["wrong"]) == (1, 0, 0)
-
-
