@@ -41,8 +41,9 @@ test: $(TEST_STAMP)
 # One process: the tests measure, so they must not be in each other's way. The figures also go to a file, as JSON.
 faults: $(TEST_STAMP)
 	@FAULTS_SCALE='$(FAULTS_SCALE)' FAULTS_FIGURES='$(FAULTS_FIGURES)' PYTEST_TIMEOUT=3600 \
-		$(VENV) -m pytest tests/faults -rs -s $(ARGS)
-	@$(VENV) tests/faults/mutation_audit.py
+		$(VENV) -m pytest tests/faults -rs -s $(ARGS); tests=$$?; \
+	$(VENV) tests/faults/mutation_audit.py; audit=$$?; \
+	exit $$((tests || audit))
 
 # All three speak, also when the first has something to say.
 lint: $(TEST_STAMP)

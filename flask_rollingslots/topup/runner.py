@@ -13,12 +13,16 @@ from functools import cached_property
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from sqlalchemy.exc import DBAPIError
+
 from flask_rollingslots import gate, planning, signals
 from flask_rollingslots.errors import LeaseLost, TopUpBusy, UncommittedChanges
+from flask_rollingslots.executors import reset_after_fork
 from flask_rollingslots.models import fingerprint, table_of
 from flask_rollingslots.statements import (
     dialect_of,
     has_uncommitted_writes,
+    is_lost_race,
     is_shared,
     own_transaction,
     sentence,
@@ -32,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
+    from sqlalchemy import Engine
     from sqlalchemy.orm import Session, scoped_session
 
     from flask_rollingslots.models import Models
@@ -63,6 +68,10 @@ class Runner:
     models: Models
     settings: Settings
     clock: Callable[[], datetime]
+    _engine: Engine | None = None
+
+    def __post_init__(self) -> None:
+        reset_after_fork(self)
 
     @property
     def session(self) -> scoped_session[Any]:
@@ -78,7 +87,14 @@ class Runner:
     @property
     def joins(self) -> bool:
         """Whether all sessions share one connection, so that a top-up cannot have a transaction of its own."""
-        return is_shared(self.session().get_bind(mapper=self.models.Slot))
+        bind = self.session().get_bind(mapper=self.models.Slot)
+        self._engine = bind.engine
+        return is_shared(bind)
+
+    def reset(self) -> None:
+        """In a child process: leave the parent's connections to the parent, without closing them."""
+        if self._engine is not None:
+            self._engine.dispose(close=False)
 
     @cached_property
     def database_mark(self) -> str:
@@ -100,7 +116,18 @@ class Runner:
         return f"{mark}:{self.settings.window_days}:{self.settings.align}"
 
     def acquire(self) -> gate.Lease | None:
-        """Try to take the lease, once."""
+        """Try to take the lease, once; ``None`` also if another process was in the way."""
+        try:
+            lease = self._acquire_or_begin()
+        except DBAPIError as error:
+            if not is_lost_race(error):
+                raise
+            lease = None
+        if lease is None:
+            log.debug("another top-up is under way")
+        return lease
+
+    def _acquire_or_begin(self) -> gate.Lease | None:
         lease = self._acquire()
         if lease is None:
             # The row is made in a transaction of its own: MariaDB's INSERT IGNORE and the UPDATE that follows would
@@ -109,8 +136,6 @@ class Runner:
             with own_transaction(session):
                 is_new = gate.make_row(session, self.models, self.settings.name)
             lease = self._acquire() if is_new else None
-        if lease is None:
-            log.debug("another top-up is under way")
         return lease
 
     def _acquire(self) -> gate.Lease | None:
