@@ -12,6 +12,7 @@ from flask import Flask, Response, current_app
 from . import booking as bookings
 from . import series, signals
 from .browsing import Browser, holes
+from .calls import BookingCalls
 from .errors import ConfigError, InvalidRequest, NotRegistered
 from .executors import AfterResponseExecutor, make_executor
 from .health import Explanation, HealthReport, check_health, explain
@@ -46,7 +47,7 @@ class AppState:
         return Browser(self.db.session(), self.models, self.clock())
 
 
-class RollingSlots:
+class RollingSlots(BookingCalls):
     """Keeps bookable slots always there.
 
     :param app: the app; or call ``init_app`` later.
@@ -252,6 +253,8 @@ class RollingSlots:
     def cancel(self, key: str, scope: str = "this", reason: str | None = None) -> SlotMixin:
         """Cancel a slot: it stays visible as cancelled, and no top-up brings it back.
 
+        Bookings stay: ``slot.affected_bookings`` of the returned slot lists the live ones.
+
         :param scope: ``this`` (or ``this_only``).
         :raises SlotNotFound: if there is no such slot.
         :raises StatusConflict: if it is completed, deleted or over.
@@ -260,7 +263,9 @@ class RollingSlots:
         state = self._state
         browser = state.browser()
         slot = series.cancel(browser.session, state.models, browser.now, browser.materialize(key), reason)
-        signals.slot_cancelled.send(state.app, slot=slot, reason=reason)
+        affected = bookings.live_bookings(browser.session, state.models, browser.now, [slot.id])
+        slot.affected_bookings = affected
+        signals.slot_cancelled.send(state.app, slot=slot, reason=reason, bookings=affected)
         return slot
 
     def restore(self, key: str, scope: str = "this") -> SlotMixin:
@@ -269,42 +274,15 @@ class RollingSlots:
         :param scope: ``this`` (or ``this_only``).
         :raises SlotNotFound: if there is no such slot.
         :raises StatusConflict: if it is completed or over.
+        :raises SlotClosed: if it has bookings, and another booking has its exclusive resource by now.
         """
         series.check_scope(scope)
         state = self._state
         browser = state.browser()
-        slot = series.restore(browser.session, state.models, browser.now, browser.materialize(key))
+        slot = bookings.check_free(browser, key)
+        slot = series.restore(browser.session, state.models, browser.now, slot)
         signals.slot_restored.send(state.app, slot=slot)
         return slot
-
-    def book(
-        self, key: str, party: int = 1, who: str | None = None, idempotency_key: str | None = None
-    ) -> BookingMixin:
-        """Take places in a slot, stored or virtual, in the app's session; the app commits.
-
-        :param party: how many places.
-        :param idempotency_key: unique per ``who``: the same request again returns the same booking.
-        :raises SlotNotFound: if there is no such slot.
-        :raises SlotFull: if too few places are left.
-        :raises SlotClosed: if it cannot be booked now.
-        :raises IdempotencyConflict: if the key was used for another booking.
-        """
-        state = self._state
-        browser = state.browser()
-        slot = browser.materialize(key)
-        made = bookings.book(browser.session, state.models, browser.now, slot, party, who, idempotency_key)
-        signals.slot_booked.send(state.app, booking=made, slot=slot)
-        return made
-
-    def release(self, booking: BookingMixin | int) -> BookingMixin:
-        """Give a booking's places back; a second time changes nothing. The app commits.
-
-        :raises BookingNotFound: if there is no such booking.
-        """
-        state = self._state
-        released = bookings.release(state.db.session(), state.models, state.clock(), booking)
-        signals.booking_released.send(state.app, booking=released, slot=released.slot)
-        return released
 
     # -- knowledge -----------------------------------------------------------------------------------------
 

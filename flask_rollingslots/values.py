@@ -40,6 +40,15 @@ class Status(StrEnum):
     DELETED = "deleted"
 
 
+class BookingStatus(StrEnum):
+    """What is stored of a booking; a hold that has expired may still be stored as ``held``."""
+
+    HELD = "held"
+    CONFIRMED = "confirmed"
+    RELEASED = "released"
+    EXPIRED = "expired"
+
+
 class State(StrEnum):
     """What a slot is at a moment; the first that applies, in this order."""
 

@@ -29,8 +29,8 @@ def check_template(template: TemplateMixin) -> None:
     _lists(template)
     if template.opens_before is not None and template.opens_days_before is not None:
         _refuse(template, "opens_before", "either opens_before or opens_days_before, not both")
-    if template.exclusive:
-        _refuse(template, "exclusive", "False: exclusive resources are not supported yet")
+    if template.exclusive and template.resource is None:
+        _refuse(template, "exclusive", "a resource too: the name of what only one may have at a time")
     if template.holidays is not None:
         check_holidays(template.holidays)
     _ = template.recurrence  # raises InvalidRule

@@ -16,7 +16,15 @@ from flask_rollingslots.errors import ConfigError
 from flask_rollingslots.values import utc_now
 
 from .checks import check_template
-from .mixins import DECIDED_FIELDS, BookingMixin, LeaseMixin, RunMixin, SlotMixin, TemplateMixin
+from .mixins import (
+    DECIDED_FIELDS,
+    BookingMixin,
+    LeaseMixin,
+    ResourceMixin,
+    RunMixin,
+    SlotMixin,
+    TemplateMixin,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -35,6 +43,7 @@ class Models:
     Booking: type[BookingMixin]
     Run: type[RunMixin]
     Lease: type[LeaseMixin]
+    Resource: type[ResourceMixin]
     default_timezone: Callable[[], str] = lambda: "UTC"
 
     def prepare(self, template: TemplateMixin) -> None:
@@ -58,6 +67,7 @@ _MIXINS: dict[str, type[Any]] = {
     "Booking": BookingMixin,
     "Run": RunMixin,
     "Lease": LeaseMixin,
+    "Resource": ResourceMixin,
 }
 
 
@@ -95,7 +105,8 @@ def make_models(
     }
     models = Models(**made, default_timezone=default_timezone)
     _check(models)
-    models.Slot.rolling_clock = staticmethod(clock)
+    models.Slot.rolling_clock = models.Booking.rolling_clock = staticmethod(clock)
+    models.Slot.rolling_models = models
     _relate(models)
     _listen(models)
     info["rollingslots"] = models
@@ -144,6 +155,10 @@ def _relate(models: Models) -> None:
         )
         join = foreign(column) == parent.id
         setattr(child, attribute, relationship(parent, primaryjoin=join))
+    if "run" not in slot.__dict__:
+        # Without a foreign key: the log of runs is shorter than the slots live.
+        join = foreign(slot.run_id) == models.Run.id
+        setattr(slot, "run", relationship(models.Run, primaryjoin=join, viewonly=True))
 
 
 def _listen(models: Models) -> None:
@@ -164,6 +179,11 @@ def _listen(models: Models) -> None:
         if changed - set(slot.customised or ()):
             slot.customised = sorted(changed | set(slot.customised or ()))
 
+    def forget_what_was_busy(slot: SlotMixin | None, names: Any) -> None:
+        if slot is not None:  # the last reference may just have gone
+            slot.__dict__.pop("rolling_busy", None)
+
+    event.listen(models.Slot, "expire", forget_what_was_busy)
     event.listen(models.Slot, "before_update", note_decisions)
     event.listen(models.Template, "before_insert", complete)
     event.listen(models.Template, "before_update", complete)
