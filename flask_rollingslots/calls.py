@@ -1,4 +1,4 @@
-"""The part of the facade that serves those who book."""
+"""The parts of the facade that serve those who book, and those who keep the books."""
 
 from __future__ import annotations
 
@@ -6,10 +6,19 @@ from typing import TYPE_CHECKING
 
 from . import booking as bookings
 from . import signals
+from .models import TemplateMixin
+from .reminding import due_reminders
+from .retention import PruneRequest
+from .statistics import Stats, gather
+from .topup import prune
 
 if TYPE_CHECKING:
+    from datetime import datetime, timedelta
+
     from .extension import AppState
-    from .models import BookingMixin
+    from .models import BookingMixin, RunMixin, SlotMixin
+    from .retention import Archive
+    from .values import PruneReport
 
 
 class BookingCalls:
@@ -112,3 +121,85 @@ class BookingCalls:
         if is_new:
             signals.booking_moved.send(state.app, booking=made, slot=made.slot, replaces_id=before)
         return made
+
+
+class KeepingCalls:
+    """What ``RollingSlots`` offers to those who want to know what happened, or to forget it."""
+
+    if TYPE_CHECKING:
+
+        @property
+        def _state(self) -> AppState: ...
+
+    def stats(
+        self,
+        template: TemplateMixin | int | None = None,
+        group: str | None = None,
+        start: datetime | None = None,
+        end: datetime | None = None,
+    ) -> Stats:
+        """Count the stored slots by template and group, by weekday and hour; three queries.
+
+        :param template: a template or its id: its whole series.
+        :param start: aware; only slots that start then or later.
+        :param end: aware; only slots that start earlier.
+        :raises InvalidRequest: if a bound is naive, or the end is before the start.
+        :raises TemplateNotFound: if there is no such template or group.
+        """
+        state, template_id = self._state, id_of(template)
+        return gather(state.db.session(), state.models, state.clock(), template_id, group, start, end)
+
+    def runs(self, template: TemplateMixin | int | None = None, limit: int = 50) -> list[RunMixin]:
+        """Return the recorded top-ups, newest first; of one template: those that touched it.
+
+        ``run.results`` holds the counts of each template and group in which something happened.
+
+        :param limit: at most so many.
+        """
+        return self._state.browser().runs(id_of(template), limit)
+
+    def reminders(self, since: datetime, until: datetime | None = None) -> list[SlotMixin]:
+        """Return the booked slots whose ``reminder_at`` lies after ``since`` and not after ``until``, by start.
+
+        Ask with the ``until`` of the last time as ``since``: nobody is then reminded twice or forgotten.
+
+        :param since: aware.
+        :param until: aware; now by default.
+        :raises InvalidRequest: if a bound is naive.
+        """
+        state = self._state
+        return due_reminders(state.db.session(), state.models, state.clock(), since, until)
+
+    def prune(
+        self,
+        older_than: timedelta | int | datetime,
+        archive: Archive | None = None,
+        include_booked: bool = False,
+        batch: int = 1000,
+        dry_run: bool = False,
+    ) -> PruneReport:
+        """Delete unbooked slots that ended long ago, and old runs, in batches and in a session of its own.
+
+        They do not come back: the past has no virtual slots, and ``generate`` refuses to fill what was pruned.
+
+        :param older_than: a span before now, whole days before now, or an aware moment that has passed.
+        :param archive: called with each batch before it is deleted: a list of dicts, one for each slot with its
+            ``bookings``. If it raises, its batch stays. After a crash it may get a batch again. By default the
+            ``archive`` that the extension was given.
+        :param include_booked: booked and completed slots too, with their bookings.
+        :param batch: slots at a time, 1 to 10,000.
+        :param dry_run: count what would go, and delete nothing.
+        :raises InvalidRequest: names the argument and what is expected.
+        :raises TopUpBusy: if a top-up does not end within twice the lease.
+        :raises UncommittedChanges: on SQLite, if the app's session holds uncommitted changes.
+        """
+        state = self._state
+        runner = state.topup.runner
+        archive = archive if archive is not None else runner.archive
+        request = PruneRequest.make(older_than, state.clock(), archive, include_booked, batch, dry_run)
+        return prune(runner, request)
+
+
+def id_of(template: TemplateMixin | int | None) -> int | None:
+    """Return the id of a template, or the id that was given."""
+    return template.id if isinstance(template, TemplateMixin) else template

@@ -12,7 +12,7 @@ from flask import Flask, Response, current_app
 from . import booking as bookings
 from . import series, signals
 from .browsing import Browser, holes
-from .calls import BookingCalls
+from .calls import BookingCalls, KeepingCalls, id_of
 from .errors import ConfigError, InvalidRequest, NotRegistered
 from .executors import AfterResponseExecutor, make_executor
 from .health import Explanation, HealthReport, check_health, explain
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from .models import BookingMixin, RunMixin
+    from .retention import Archive
 
 EXTENSION = "rollingslots"
 
@@ -47,13 +48,14 @@ class AppState:
         return Browser(self.db.session(), self.models, self.clock())
 
 
-class RollingSlots(BookingCalls):
+class RollingSlots(BookingCalls, KeepingCalls):
     """Keeps bookable slots always there.
 
     :param app: the app; or call ``init_app`` later.
     :param db: the app's Flask-SQLAlchemy object; by default the one on the app, or our own SQLite file.
     :param cache: the app's Flask-Caching object; by default the one on the app.
     :param models: the app's own classes made from the mixins: a mapping such as ``{"Slot": MySlot}``.
+    :param archive: gets each batch of past slots before ``ROLLINGSLOTS_RETENTION_DAYS`` or ``prune`` deletes it.
     :param clock: returns the current time, aware; for tests.
     :raises ConfigError: if the app is set up wrongly; the text says what to change.
     """
@@ -65,8 +67,10 @@ class RollingSlots(BookingCalls):
         db: Any = None,
         cache: Any = None,
         models: Models | Mapping[str, type[Any]] | None = None,
+        archive: Archive | None = None,
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
+        self._archive = archive
         self._db, self._cache, self._given, self._clock = db, cache, models, clock
         self._apps: weakref.WeakSet[Flask] = weakref.WeakSet()
         self._models = self._make_models(db) if db is not None else None
@@ -83,7 +87,7 @@ class RollingSlots(BookingCalls):
         settings = Settings.from_mapping(app.config)
         db, is_ours = (self._db, False) if self._db is not None else find_db(app)
         models = self._models or self._make_models(db)
-        runner = Runner(app, db.session, models, settings, self._clock)
+        runner = Runner(app, db.session, models, settings, self._clock, self._archive)
         topup = TopUp(runner, make_executor(settings.executor), find_cache(app, self._cache))
         app.extensions[EXTENSION] = AppState(app, db, models, settings, topup, self._clock)
         self._apps.add(app)
@@ -166,7 +170,7 @@ class RollingSlots(BookingCalls):
         :raises InvalidRequest: if a bound is naive, or the end is before the start.
         :raises TemplateNotFound: if there is no such template.
         """
-        state, template_id = self._state, _id(template)
+        state, template_id = self._state, id_of(template)
         self.ensure(template)
         slots = state.browser().between(start, end, template_id, group)
         self._heal(state, slots)
@@ -181,7 +185,7 @@ class RollingSlots(BookingCalls):
         :raises InvalidRequest: if ``n`` is not between 1 and ``ROLLINGSLOTS_PREVIEW_MAX``.
         :raises TemplateNotFound: if there is no such template.
         """
-        state, template_id = self._state, _id(template)
+        state, template_id = self._state, id_of(template)
         most = state.settings.preview_max
         if isinstance(n, bool) or not isinstance(n, int) or not 1 <= n <= most:
             raise InvalidRequest(f"n = {n!r}: expected a whole number from 1 to {most}", field="n", value=n)
@@ -220,7 +224,7 @@ class RollingSlots(BookingCalls):
 
         Costs nothing otherwise and never waits; the readers of this class call it by themselves.
         """
-        topup, template_id = self._state.topup, _id(template)
+        topup, template_id = self._state.topup, id_of(template)
         topup.view(() if template_id is None else (template_id,))
 
     def generate(
@@ -245,7 +249,7 @@ class RollingSlots(BookingCalls):
         :raises TopUpBusy: if another top-up does not end within twice the lease.
         :raises UncommittedChanges: on SQLite, if the app's session holds uncommitted changes.
         """
-        request = FillRequest("manual", days, start, end, _id(template), group, dry_run, progress)
+        request = FillRequest("manual", days, start, end, id_of(template), group, dry_run, progress)
         return self._state.topup.runner.generate(request)
 
     # -- decisions -----------------------------------------------------------------------------------------
@@ -299,15 +303,7 @@ class RollingSlots(BookingCalls):
         :raises TemplateNotFound: if there is no such template.
         """
         state = self._state
-        return explain(state.db.session(), state.models, state.clock(), _id(template) or 0, moment)
-
-    def runs(self, template: TemplateMixin | int | None = None, limit: int = 50) -> list[RunMixin]:
-        """Return the recorded top-ups, newest first; of one template: those that touched it.
-
-        :param limit: at most so many.
-        """
-        state = self._state
-        return state.browser().runs(_id(template), limit)
+        return explain(state.db.session(), state.models, state.clock(), id_of(template) or 0, moment)
 
 
 def get_state() -> AppState:
@@ -355,7 +351,3 @@ def _add_hook(app: Flask, topup: TopUp) -> None:
             return response
 
         app.after_request(fill_after_response)
-
-
-def _id(template: TemplateMixin | int | None) -> int | None:
-    return template.id if isinstance(template, TemplateMixin) else template

@@ -24,9 +24,9 @@ FLOORS = (
     {"errors", "values", "settings", "signals"},
     {"recurrence", "planning", "feeds"},
     {"models", "statements"},
-    {"browsing", "filling", "series", "booking", "gate", "executors"},
+    {"browsing", "filling", "series", "booking", "reminding", "retention", "statistics", "gate", "executors"},
     {"topup", "health", "wiring", "exchange", "contrib"},
-    {"extension", "calls", "api", "cli", "cli_exchange"},
+    {"extension", "calls", "api", "cli", "cli_exchange", "cli_keeping"},
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 FOR_ALL = {"errors", "values"}
@@ -40,6 +40,7 @@ STEPS = {
     ("booking", "browsing"),
     ("extension", "calls"),
     ("cli", "cli_exchange"),
+    ("cli", "cli_keeping"),
 }
 # The only imports upwards or sideways that wait inside a function: the facade registers commands and blueprint.
 LAZY = {("extension", "cli"), ("extension", "api")}
@@ -50,7 +51,7 @@ IN_ROOMS = {
     "flask_sqlalchemy": {"extension", "wiring"},
     "flask_caching": {"extension", "wiring"},
     "cachelib": {"gate", "extension", "wiring"},
-    "click": {"cli", "cli_exchange"},
+    "click": {"cli", "cli_exchange", "cli_keeping"},
     "icalendar": {"feeds"},
     "celery": {"contrib"},
 }

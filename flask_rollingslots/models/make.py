@@ -158,7 +158,7 @@ def _relate(models: Models) -> None:
     if "run" not in slot.__dict__:
         # Without a foreign key: the log of runs is shorter than the slots live.
         join = foreign(slot.run_id) == models.Run.id
-        setattr(slot, "run", relationship(models.Run, primaryjoin=join, viewonly=True))
+        slot.run = relationship(models.Run, primaryjoin=join, viewonly=True)
 
 
 def _listen(models: Models) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import func, insert, select, update
 
@@ -107,23 +107,36 @@ def _results(report: Report) -> dict[str, Any]:
     }
 
 
-def count_edges(session: Session, models: Models, since_ms: int, now: datetime) -> tuple[int, int]:
-    """Return how many slots became bookable, and how many ended, since the last confirmed run.
+class Edges(NamedTuple):
+    """How many slots became bookable, and how many ended, after ``since`` and up to ``until`` (aware, UTC)."""
 
-    :param since_ms: Unix time in milliseconds; 0: there was none, so nothing is counted.
-    :param now: aware.
+    opened: int
+    closed: int
+    since: datetime
+    until: datetime
+
+
+def count_edges(session: Session, models: Models, since_ms: int, until_ms: int) -> Edges | None:
+    """Return what opened and ended since the last confirmed run; ``None`` if there was none.
+
+    :param since_ms: Unix time in milliseconds, not included; 0: there was none.
+    :param until_ms: Unix time in milliseconds, included.
     """
-    if not since_ms:
-        return 0, 0
-    cls, since = models.Slot, datetime.fromtimestamp(since_ms / 1000, UTC)
+    if not since_ms or since_ms > until_ms:
+        return None
+    cls, since, until = models.Slot, _moment(since_ms), _moment(until_ms)
     scheduled = cls.status == Status.SCHEDULED.value
     opened = select(func.count()).where(
-        scheduled, cls.starts_at > now, cls.opens_at > since, cls.opens_at <= now
+        scheduled, cls.starts_at > until, cls.opens_at > since, cls.opens_at <= until
     )
     # The index is on starts_at: a slot that ended since then started at most the longest duration before.
     longest = session.scalar(select(func.max(models.Template.duration)))
     first = since - longest if longest is not None else since
     closed = select(func.count()).where(
-        scheduled, cls.starts_at > first, cls.starts_at <= now, cls.ends_at > since, cls.ends_at <= now
+        scheduled, cls.starts_at > first, cls.starts_at <= until, cls.ends_at > since, cls.ends_at <= until
     )
-    return session.scalar(opened) or 0, session.scalar(closed) or 0
+    return Edges(session.scalar(opened) or 0, session.scalar(closed) or 0, since, until)
+
+
+def _moment(milliseconds: int) -> datetime:
+    return datetime.fromtimestamp(milliseconds / 1000, UTC)

@@ -14,8 +14,9 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from flask_rollingslots import gate, planning, signals
-from flask_rollingslots.errors import LeaseLost, TopUpBusy, UncommittedChanges
+from flask_rollingslots.errors import InvalidRequest, LeaseLost, TopUpBusy, UncommittedChanges
 from flask_rollingslots.models import fingerprint, table_of
+from flask_rollingslots.retention import pruned_until
 from flask_rollingslots.statements import (
     dialect_of,
     has_uncommitted_writes,
@@ -25,7 +26,8 @@ from flask_rollingslots.statements import (
 )
 from flask_rollingslots.values import Report, RunStatus, TemplateSpec
 
-from .record import count_edges
+from .pruning import tidy
+from .record import Edges, count_edges
 from .run import Filler, Interrupted
 
 if TYPE_CHECKING:
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session, scoped_session
 
     from flask_rollingslots.models import Models
+    from flask_rollingslots.retention import Archive
     from flask_rollingslots.settings import Settings
 
     from .request import FillRequest
@@ -56,6 +59,7 @@ class Runner:
 
     :param app: has ``app_context()``; a top-up works in a context, so in a session, of its own.
     :param session: the app's scoped session; its own transaction is never committed.
+    :param archive: gets past slots before a top-up deletes them.
     """
 
     app: Any
@@ -63,6 +67,7 @@ class Runner:
     models: Models
     settings: Settings
     clock: Callable[[], datetime]
+    archive: Archive | None = None
 
     @property
     def owner(self) -> str:
@@ -136,6 +141,7 @@ class Runner:
         :raises UncommittedChanges: on SQLite, if the app's session holds the write lock itself.
         """
         request.check(self.clock())
+        self._refuse_resurrection(request)
         if self.joins:
             return self._fill(self.session(), None, request, never, joins=True)
         if request.dry_run:
@@ -152,6 +158,23 @@ class Runner:
             if lease is None:
                 raise TopUpBusy
             return self.run(lease, request, never)
+
+    def _refuse_resurrection(self, request: FillRequest) -> None:
+        """Let no backfill bring back what was pruned.
+
+        :raises InvalidRequest: names the earliest start.
+        """
+        if request.start is None or not request.backfills(self.clock()):
+            return
+        horizon = pruned_until(self.session(), self.models)
+        if horizon is not None and request.start < horizon:
+            expected = f"a moment from {horizon.isoformat()} on: slots before it were pruned"
+            raise InvalidRequest(
+                f"start = {request.start.isoformat()}: expected {expected}",
+                field="start",
+                value=request.start,
+                expected=expected,
+            )
 
     def run(self, lease: gate.Lease, request: FillRequest, must_stop: Callable[[], bool]) -> Report:
         """Run under a lease that was won; whatever happens, it is given back."""
@@ -180,42 +203,51 @@ class Runner:
             if request.trigger == "edit":
                 filler.revise(specs)
             report = filler.finish(specs)
+            if lease is not None and request.is_everything:
+                tidy(session, self.models, self.settings, self.clock, lease, self.archive, filler.stops)
+            edges = None
             if not request.dry_run:
-                self._confirm(session, lease, filler, specs, mark)
+                edges = self._confirm(session, lease, filler, specs, mark)
         except BaseException as error:
             if lease is not None:
                 self._end_row(session, filler, specs, error)
             raise
         if not request.dry_run:
-            self._tell(report, request, filler.errors)
+            self._tell(report, request, filler.errors, edges)
         return report
 
     def _confirm(
         self, session: Session, lease: gate.Lease | None, filler: Filler, specs: list[TemplateSpec], mark: str
-    ) -> None:
+    ) -> Edges | None:
         """Write down that it is done: the run row and the state, in one transaction after all others."""
         if lease is None:  # the app's own transaction
             self._close_row(filler)
-            return
+            return None
+        edges = None
         with own_transaction(session):
             filler.recorder.close_dead_runs()
             if filler.errors:
                 lease.fail(session, self.clock(), "; ".join(filler.errors))
             elif filler.request.is_everything and not filler.busy:
-                self._confirm_everything(session, lease, filler, specs, mark)
+                edges = self._confirm_everything(session, lease, filler, specs, mark)
             else:
                 lease.renew(session, self.clock())  # the fence holds for the run row too
                 lease.release(session)
             self._close_row(filler)
+        return edges
 
     def _confirm_everything(
         self, session: Session, lease: gate.Lease, filler: Filler, specs: list[TemplateSpec], mark: str
-    ) -> None:
-        report, now = filler.report, self.clock()
+    ) -> Edges | None:
+        report = filler.report
         since = gate.read_state(session, self.models, lease.name).confirmed_ms
-        report.opened, report.closed = count_edges(session, self.models, since, now)
+        # Up to the moment that is stored as confirmed: the next one goes on from there, and nothing counts twice.
+        edges = count_edges(session, self.models, since, gate.to_ms(filler.now))
+        if edges is not None:
+            report.opened, report.closed = edges.opened, edges.closed
         zones = {spec.timezone for spec in specs} | {self.settings.timezone}
         lease.confirm(session, filler.now, planning.next_midnight(zones, filler.now), mark)
+        return edges
 
     def _close_row(self, filler: Filler) -> None:
         recorder = filler.recorder
@@ -249,7 +281,7 @@ class Runner:
         except Exception as error:
             log.debug("not written down: %s", sentence(error))
 
-    def _tell(self, report: Report, request: FillRequest, errors: list[str]) -> None:
+    def _tell(self, report: Report, request: FillRequest, errors: list[str], edges: Edges | None) -> None:
         counts = {name: getattr(report, name) for name in ("created", "updated", "removed", "existing")}
         log.info(
             "top-up %s: %d created, %d updated, %d removed, %d there already, %.2f s",
@@ -264,6 +296,14 @@ class Runner:
             },
         )
         signals.announce(signals.topup_finished, self.app, report=report)
+        if edges is not None:
+            span = {"since": edges.since, "until": edges.until}
+            for signal, count in (
+                (signals.slots_opened, edges.opened),
+                (signals.slots_closed, edges.closed),
+            ):
+                if count:
+                    signals.announce(signal, self.app, count=count, **span)
 
 
 def _status(filler: Filler) -> RunStatus:
