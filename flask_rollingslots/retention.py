@@ -97,7 +97,7 @@ def _is_past(models: Models, request: PruneRequest) -> ColumnElement[bool]:
 def _may_go(models: Models, request: PruneRequest, now: datetime) -> ColumnElement[bool]:
     if request.include_booked:
         return _is_past(models, request)
-    cls, bookings = models.Slot, table_of(models.Booking)
+    cls, bookings = models.Slot, table_of(models.Booking).alias()
     confirmed = select(bookings.c.id).where(
         bookings.c.slot_id == cls.id, bookings.c.status == BookingStatus.CONFIRMED.value
     )
