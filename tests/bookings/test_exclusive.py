@@ -23,7 +23,9 @@ def court(site: Site) -> Site:
     """Football by the hour and parties of 90 minutes on one court; training on it is not exclusive."""
     site.add(name="Football", resource="court", exclusive=True, capacity=2)
     ninety = timedelta(minutes=90)
-    site.add(name="Party", resource="court", exclusive=True, duration=ninety, every=ninety, until_time=time(19))
+    site.add(
+        name="Party", resource="court", exclusive=True, duration=ninety, every=ninety, until_time=time(19)
+    )
     site.add(name="Training", resource="court")
     return site
 
@@ -39,7 +41,9 @@ def states(site: Site, template: int) -> list[str]:
         if not slot.is_virtual:
             query = site.db.select(cls.state).where(cls.id == slot.id)
             assert site.session.scalar(query) == state
-            assert site.session.scalars(site.db.select(cls).where(cls.id == slot.id, cls.state == state)).one()
+            assert site.session.scalars(
+                site.db.select(cls).where(cls.id == slot.id, cls.state == state)
+            ).one()
     return result
 
 

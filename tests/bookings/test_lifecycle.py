@@ -32,7 +32,9 @@ def both(site: Site, key: str = KEY) -> str:
     state = str(slot.state)
     assert site.session.scalar(site.db.select(cls.state).where(cls.id == slot.id)) == state
     assert site.session.scalar(site.db.select(other.state).where(other.id == slot.id)) == state
-    assert site.session.scalars(site.db.select(cls).where(cls.state == state, cls.id == slot.id)).one() is slot
+    assert (
+        site.session.scalars(site.db.select(cls).where(cls.state == state, cls.id == slot.id)).one() is slot
+    )
     assert not site.session.scalars(site.db.select(cls).where(cls.state != state, cls.id == slot.id)).all()
     return state
 
@@ -185,7 +187,9 @@ def test_a_top_up_tells_what_opened_and_closed(site: Site) -> None:
     assert ears.take() == []
 
 
-def test_edges_during_a_top_up_are_told_by_the_next(sqlite_site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_edges_during_a_top_up_are_told_by_the_next(
+    sqlite_site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A slot that opens while a top-up works is told once, by the following one."""
     site = sqlite_site
     site.add(opens_before=timedelta(days=1))

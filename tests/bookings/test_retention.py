@@ -215,7 +215,9 @@ def test_rows_that_the_app_points_to_stay(database_url: str, tmp_path: Path) -> 
         """A row of the app's own that points to a slot."""
 
         id: Mapped[int] = mapped_column(primary_key=True)
-        slot_id: Mapped[int] = mapped_column(site.slots.Slot.__table__.c.id.type, ForeignKey("rolling_slot.id"))
+        slot_id: Mapped[int] = mapped_column(
+            site.slots.Slot.__table__.c.id.type, ForeignKey("rolling_slot.id")
+        )
 
     with site.app.app_context():
         if database_url.startswith("sqlite"):
@@ -234,7 +236,9 @@ def test_rows_that_the_app_points_to_stay(database_url: str, tmp_path: Path) -> 
 
 def aged(sqlite_url: str, tmp_path: Path, **config: Any) -> Site:
     """Return a site with four weeks of slots, three of them past, whose visitors do the work."""
-    site = Site(sqlite_url, tmp_path, Clock(), ROLLINGSLOTS_ENABLED=True, ROLLINGSLOTS_EXECUTOR="thread", **config)
+    site = Site(
+        sqlite_url, tmp_path, Clock(), ROLLINGSLOTS_ENABLED=True, ROLLINGSLOTS_EXECUTOR="thread", **config
+    )
     with site.app.app_context():
         fill(site)
         site.settle()
@@ -315,7 +319,9 @@ def test_the_command(sqlite_site: Site) -> None:
     site = fill(sqlite_site)
     runner = site.app.test_cli_runner()
     dry = runner.invoke(args=["slots", "prune", "--older-than", "14", "--dry-run"])
-    assert dry.output.startswith(f"{A_WEEK - 2} slots, 2 bookings and 1 runs from before 2026-01-12 08:00 UTC would")
+    assert dry.output.startswith(
+        f"{A_WEEK - 2} slots, 2 bookings and 1 runs from before 2026-01-12 08:00 UTC would"
+    )
     done = runner.invoke(args=["slots", "prune", "--older-than", "14", "--include-booked", "--json"])
     report = json.loads(done.output)
     assert (report["slots"], report["bookings"], report["kept"]) == (A_WEEK, 3, 0)

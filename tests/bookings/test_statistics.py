@@ -23,7 +23,9 @@ def busy(site: Site) -> Site:
     site.add(name="Madrid", group="spain", timezone="Europe/Madrid", capacity=3)
     site.add(name="Canaries", group="spain", timezone="Atlantic/Canary", rrule="FREQ=WEEKLY;BYDAY=SA,SU")
     half = timedelta(minutes=30)
-    site.add(name="Mumbai", timezone="Asia/Kolkata", duration=half, every=half, dtstart=datetime(2026, 1, 1, 0, 15))
+    site.add(
+        name="Mumbai", timezone="Asia/Kolkata", duration=half, every=half, dtstart=datetime(2026, 1, 1, 0, 15)
+    )
     site.slots.generate(days=21)
     rows = site.rows()
     for number, slot in enumerate(rows):
@@ -131,7 +133,9 @@ def test_a_series_without_slots_is_listed(sqlite_site: Site) -> None:
     assert (part.name, part.active, part.slots, part.earliest) == ("Hall", False, 0, None)
 
 
-@pytest.mark.parametrize("zone", ["Europe/Madrid", "Australia/Lord_Howe", "America/Sao_Paulo", "Asia/Kolkata", "UTC"])
+@pytest.mark.parametrize(
+    "zone", ["Europe/Madrid", "Australia/Lord_Howe", "America/Sao_Paulo", "Asia/Kolkata", "UTC"]
+)
 def test_stretches_have_one_offset(zone: str) -> None:
     """Every second of a stretch has its offset; stretches follow each other without a gap."""
     start, end = datetime(2017, 6, 1, 3, 4, tzinfo=UTC), datetime(2021, 2, 3, tzinfo=UTC)
@@ -182,7 +186,10 @@ def test_close_on_time(site: Site) -> None:
     site.slots.generate()
     cls = site.slots.Slot
     query = site.db.select(site.db.func.count()).select_from(cls).where(cls.state == "ended")
-    for moment, expected in ((MONDAY.replace(hour=11) - timedelta(seconds=1), 0), (MONDAY.replace(hour=11), 1)):
+    for moment, expected in (
+        (MONDAY.replace(hour=11) - timedelta(seconds=1), 0),
+        (MONDAY.replace(hour=11), 1),
+    ):
         site.clock.now = moment
         assert site.session.scalar(query) == expected
 
@@ -252,7 +259,13 @@ def test_count_per_template_with_earliest_and_latest(site: Site) -> None:
 def test_is_this_week_generated(site: Site) -> None:
     """Of one week: how many slots, of how many students, the first and the last; one call."""
     for student in ("Juan", "Ana"):
-        site.add(name=f"Class of {student}", group=student, rrule="FREQ=WEEKLY;BYDAY=TU,TH", until_time=None, every=None)
+        site.add(
+            name=f"Class of {student}",
+            group=student,
+            rrule="FREQ=WEEKLY;BYDAY=TU,TH",
+            until_time=None,
+            every=None,
+        )
     site.slots.generate(days=14)
     week = (MONDAY.replace(hour=0), MONDAY.replace(hour=0) + timedelta(days=7))
     stats = site.slots.stats(start=week[0], end=week[1])
