@@ -37,6 +37,7 @@ class PruneRequest:
     :param before: aware; slots that ended before, and runs that began before.
     :param include_booked: booked and completed slots too, with their bookings.
     :param batch: how many slots at a time.
+    :param since: aware; leave alone what started before, for it was looked through already.
     """
 
     before: datetime
@@ -44,6 +45,7 @@ class PruneRequest:
     include_booked: bool = False
     batch: int = 1000
     dry_run: bool = False
+    since: datetime | None = None
 
     @classmethod
     def make(
@@ -91,7 +93,8 @@ def _refusal(field: str, value: Any, expected: str) -> InvalidRequest:
 
 def _is_past(models: Models, request: PruneRequest) -> ColumnElement[bool]:
     cls = models.Slot  # the index is on starts_at
-    return and_(cls.starts_at < request.before, cls.ends_at < request.before)
+    past = and_(cls.starts_at < request.before, cls.ends_at < request.before)
+    return past if request.since is None else and_(past, cls.starts_at >= request.since)
 
 
 def _may_go(models: Models, request: PruneRequest, now: datetime) -> ColumnElement[bool]:
@@ -156,34 +159,45 @@ def copy_out(session: Session, models: Models, slot_ids: Sequence[int]) -> list[
 def delete_slots(
     session: Session, models: Models, now: datetime, request: PruneRequest, slot_ids: Sequence[int]
 ) -> tuple[int, int]:
-    """Delete those slots that may still go, with their bookings; return how many slots and how many bookings."""
+    """Delete those slots that may still go, with their bookings; return how many slots and how many bookings.
+
+    Up to where something was deleted is written down in the same transaction: no backfill may begin before.
+    """
     slots, bookings = table_of(models.Slot), table_of(models.Booking)
     cls = models.Slot
-    still = select(cls.id).where(cls.id.in_(slot_ids), _may_go(models, request, now)).order_by(cls.id)
-    ids = list(session.scalars(still.with_for_update()))
-    if not ids:
+    still = (
+        select(cls.id, cls.starts_at)
+        .where(cls.id.in_(slot_ids), _may_go(models, request, now))
+        .order_by(cls.id)
+    )
+    found = session.execute(still.with_for_update()).all()
+    if not found:
         return 0, 0
+    ids = [row.id for row in found]
     gone = session.execute(delete(bookings).where(bookings.c.slot_id.in_(ids)))
     deleted = session.execute(delete(slots).where(slots.c.id.in_(ids)))
     leases = table_of(models.Lease)
-    until = round(request.before.timestamp() * 1000)
+    until = int(max(row.starts_at for row in found).timestamp() * 1000) + 1
     session.execute(update(leases).where(leases.c.pruned_until_ms < until).values(pruned_until_ms=until))
     return deleted.rowcount, gone.rowcount  # type: ignore[attr-defined]
 
 
 def pruned_until(session: Session, models: Models) -> datetime | None:
-    """Return the moment before which slots were pruned, aware, UTC; ``None``: never."""
+    """Return the moment up to which slots were pruned, aware, UTC; ``None``: never."""
     latest = session.scalar(select(func.max(models.Lease.pruned_until_ms)))
     return datetime.fromtimestamp(latest / 1000, UTC) if latest else None
 
 
-def delete_runs(session: Session, models: Models, before: datetime, limit: int) -> int:
-    """Delete the oldest runs that began before a moment, at most so many; return how many."""
+def find_runs(session: Session, models: Models, before: datetime, limit: int) -> list[int]:
+    """Return the ids of the oldest runs that began before a moment, at most so many."""
+    runs = models.Run
+    old = select(runs.id).where(_old_runs(models, before)).order_by(runs.started_at).limit(limit)
+    return list(session.scalars(old))
+
+
+def delete_runs(session: Session, models: Models, ids: Sequence[int]) -> int:
+    """Delete some runs; return how many there were."""
     runs = table_of(models.Run)
-    old = select(runs.c.id).where(_old_runs(models, before)).order_by(runs.c.started_at).limit(limit)
-    ids = list(session.scalars(old))
-    if not ids:
-        return 0
     return session.execute(delete(runs).where(runs.c.id.in_(ids))).rowcount  # type: ignore[attr-defined, no-any-return]
 
 

@@ -33,6 +33,8 @@ log = logging.getLogger("flask_rollingslots")
 
 #: What one top-up forgets at most: so many batches of this size.
 _BATCHES, _BATCH = 3, 1000
+#: A top-up does not look through the booked slots of all years again, only this far behind where the last one came to.
+_SLACK = timedelta(days=31)
 
 
 @dataclass
@@ -76,10 +78,13 @@ class Pruner:
 
     def forget_runs(self, before: datetime) -> bool:
         """Forget one batch of old runs; return whether there may be more."""
-        with self._transaction():
-            deleted = retention.delete_runs(self.session, self.models, before, self.request.batch)
-        self.report.runs += deleted
-        return deleted == self.request.batch
+        ids = retention.find_runs(self.session, self.models, before, self.request.batch)
+        self._end_reading()
+        if ids:
+            with self._transaction():
+                deleted = retention.delete_runs(self.session, self.models, ids)
+            self.report.runs += deleted
+        return len(ids) == self.request.batch
 
     def _delete(self, ids: Sequence[int]) -> None:
         """Delete a batch; if the app's own rows point to some of it, its halves, down to these."""
@@ -173,24 +178,31 @@ def tidy(
     """
     days = settings.retention_days
     before = clock() - timedelta(days=days or retention.RUN_DAYS)
-    pruner = Pruner(session, models, clock, retention.PruneRequest(before, archive, batch=_BATCH), lease)
     try:
+        done = retention.pruned_until(session, models) if days is not None else None
+        session.rollback()
+        since = done - _SLACK if done is not None else None
+        request = retention.PruneRequest(before, archive, batch=_BATCH, since=since)
+        pruner = Pruner(session, models, clock, request, lease)
         for _ in range(_BATCHES if days is not None else 0):
             if must_stop() or not pruner.step():
                 break
         if not must_stop():
             pruner.forget_runs(before)
+        _tell(pruner.report, days or retention.RUN_DAYS)
     except LeaseLost:
         raise
     except Exception as error:  # the archive is the app's code
         session.rollback()
         log.warning("nothing more was pruned: %s", sentence(error), extra={"action": "prune_failed"})
-    report = pruner.report
+
+
+def _tell(report: PruneReport, days: int) -> None:
     if report.slots or report.runs:
         log.info(
             "pruned %d slots and %d runs of more than %d days ago",
             report.slots,
             report.runs,
-            days or retention.RUN_DAYS,
+            days,
             extra={"action": "pruned"},
         )

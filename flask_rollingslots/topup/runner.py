@@ -141,15 +141,17 @@ class Runner:
         :raises UncommittedChanges: on SQLite, if the app's session holds the write lock itself.
         """
         request.check(self.clock())
-        self._refuse_resurrection(request)
         if self.joins:
+            self._refuse_resurrection(request)
             return self._fill(self.session(), None, request, never, joins=True)
         if request.dry_run:
             with self.app.app_context():
+                self._refuse_resurrection(request)
                 return self._fill(self.session(), None, request, never)
         if dialect_of(self.session()) == "sqlite" and has_uncommitted_writes(self.session()):
             raise UncommittedChanges
         with self.app.app_context():
+            self._refuse_resurrection(request)
             request.specs(
                 self.session(), self.models
             )  # refuse an unknown template before anything is written
@@ -168,7 +170,7 @@ class Runner:
             return
         horizon = pruned_until(self.session(), self.models)
         if horizon is not None and request.start < horizon:
-            expected = f"a moment from {horizon.isoformat()} on: slots before it were pruned"
+            expected = f"{horizon.isoformat()} or later: slots before it were pruned"
             raise InvalidRequest(
                 f"start = {request.start.isoformat()}: expected {expected}",
                 field="start",
