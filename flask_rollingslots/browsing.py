@@ -17,12 +17,12 @@ from sqlalchemy.orm.attributes import set_committed_value
 
 from . import planning
 from .errors import InvalidRequest, RollingSlotsError, SlotNotFound, TemplateNotFound
-from .models import row_of, segments, table_of, virtual_slot
+from .models import mark_busy, row_of, segments, table_of, virtual_slot
 from .statements import dialect_of, insert_or_lock, newest
 from .values import PlannedSlot, SlotKey, Status, TemplateSpec, Window
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from sqlalchemy import ColumnElement
     from sqlalchemy.orm import Session
@@ -110,9 +110,11 @@ class Browser:
                 row, "template", templates[row.template_id]
             )  # else one query for each template
         virtual = (virtual_slot(self.models, o, templates[o.spec.id], self.now) for o in offers.values())
-        return sorted(
+        found = sorted(
             [*shown, *virtual], key=lambda slot: (slot.starts_at, slot.series_id, slot.original_start)
         )
+        mark_busy(self.session, self.models, found)
+        return found
 
     def _offers(self, spec: TemplateSpec, window: Window) -> Iterable[PlannedSlot]:
         """Return what may be shown as virtual: what has not ended yet."""
@@ -186,15 +188,22 @@ class Browser:
         if row is not None:
             if row.status == Status.DELETED or not row.template.active:
                 raise _not_found(slot_key)
+            row.rolling_busy = None
             return row
         offer, template = self._offer(slot_key)
         return virtual_slot(self.models, offer, template, self.now)
 
-    def materialize(self, key: str | SlotKey | SlotMixin, hidden: bool = False) -> SlotMixin:
+    def materialize(
+        self,
+        key: str | SlotKey | SlotMixin,
+        first: Callable[[TemplateMixin], None] = lambda template: None,
+        hidden: bool = False,
+    ) -> SlotMixin:
         """Return the row at a key, and make it if it is still virtual; idempotent, also among processes.
 
         A cancelled slot is returned as it is.
 
+        :param first: called with the template before the row is made: for what has to be locked earlier.
         :param hidden: return a deleted slot too, to restore it.
         :raises InvalidKey: if the key has another form.
         :raises SlotNotFound: if the rule has no such start, a virtual slot has ended, or the slot was deleted.
@@ -204,8 +213,10 @@ class Browser:
         if row is not None and row.status == Status.DELETED and not hidden:
             raise _not_found(slot_key)
         if row is not None:
+            first(row.template)
             return row
-        offer, _ = self._offer(slot_key)
+        offer, template = self._offer(slot_key)
+        first(template)
         statement = insert_or_lock(table_of(self.models.Slot), dialect_of(self.session))
         self.session.execute(statement, [row_of(offer, self.now)])
         row = self._row(slot_key, fresh=True)

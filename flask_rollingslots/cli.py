@@ -19,6 +19,7 @@ from flask import current_app
 from flask.cli import AppGroup
 
 from .cli_exchange import export_templates, import_templates
+from .cli_keeping import prune_slots, show_stats
 from .errors import InvalidRequest, RollingSlotsError, TemplateNotFound
 from .health import Doctor, Level, check_health, explain
 from .settings import MAX_DAYS
@@ -321,6 +322,8 @@ def init_db() -> None:
 
 slots_group.command("export")(_teaching(export_templates))
 slots_group.command("import")(_teaching(import_templates))
+slots_group.command("prune")(_teaching(prune_slots))
+slots_group.command("stats")(_teaching(show_stats))
 
 
 def _print_json(value: Any) -> None:

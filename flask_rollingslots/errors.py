@@ -102,6 +102,13 @@ class StatusConflict(RollingSlotsError):
     """
 
 
+class HoldExpired(RollingSlotsError):
+    """The hold has expired, so it cannot be confirmed: book again.
+
+    Attributes: ``booking_id``, ``expired_at``.
+    """
+
+
 class IdempotencyConflict(RollingSlotsError):
     """The idempotency key was used for a different booking before."""
 

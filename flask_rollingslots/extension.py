@@ -13,6 +13,7 @@ from . import booking as bookings
 from . import series, signals
 from .arguments import check_group, check_upcoming, template_id
 from .browsing import Browser, holes
+from .calls import BookingCalls, KeepingCalls
 from .errors import ConfigError, NotRegistered
 from .executors import AfterResponseExecutor, make_executor
 from .health import Explanation, HealthReport, check_health, explain
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from .models import BookingMixin, RunMixin
+    from .retention import Archive
 
 EXTENSION = "rollingslots"
 
@@ -47,13 +49,14 @@ class AppState:
         return Browser(self.db.session(), self.models, self.clock())
 
 
-class RollingSlots:
+class RollingSlots(BookingCalls, KeepingCalls):
     """Keeps bookable slots always there.
 
     :param app: the app; or call ``init_app`` later.
     :param db: the app's Flask-SQLAlchemy object; by default the one on the app, or our own SQLite file.
     :param cache: the app's Flask-Caching object; by default the one on the app.
     :param models: the app's own classes made from the mixins: a mapping such as ``{"Slot": MySlot}``.
+    :param archive: gets each batch of past slots before ``ROLLINGSLOTS_RETENTION_DAYS`` or ``prune`` deletes it.
     :param clock: returns the current time, aware; for tests.
     :raises ConfigError: if the app is set up wrongly; the text says what to change.
     """
@@ -65,8 +68,10 @@ class RollingSlots:
         db: Any = None,
         cache: Any = None,
         models: Models | Mapping[str, type[Any]] | None = None,
+        archive: Archive | None = None,
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
+        self._archive = archive
         self._db, self._cache, self._given, self._clock = db, cache, models, clock
         self._apps: weakref.WeakSet[Flask] = weakref.WeakSet()
         self._models = self._make_models(db) if db is not None else None
@@ -83,7 +88,7 @@ class RollingSlots:
         settings = Settings.from_mapping(app.config)
         db, is_ours = (self._db, False) if self._db is not None else find_db(app)
         models = self._models or self._make_models(db)
-        runner = Runner(app, db, models, settings, self._clock)
+        runner = Runner(app, db, models, settings, self._clock, self._archive)
         topup = TopUp(runner, make_executor(settings.executor), find_cache(app, self._cache))
         app.extensions[EXTENSION] = AppState(app, db, models, settings, topup, self._clock)
         self._apps.add(app)
@@ -251,6 +256,8 @@ class RollingSlots:
     def cancel(self, key: str | SlotMixin, scope: str = "this", reason: str | None = None) -> SlotMixin:
         """Cancel a slot: it stays visible as cancelled, and no top-up brings it back.
 
+        Bookings stay: ``slot.affected_bookings`` of the returned slot lists the live ones.
+
         :param scope: ``this`` (or ``this_only``).
         :raises SlotNotFound: if there is no such slot.
         :raises StatusConflict: if it is completed, deleted or over.
@@ -261,8 +268,10 @@ class RollingSlots:
         row = browser.materialize(key)
         was = row.status
         slot = series.cancel(browser.session, state.models, browser.now, row, reason)
+        affected = bookings.live_bookings(browser.session, state.models, browser.now, [slot.id])
+        slot.affected_bookings = affected
         if slot.status != was:
-            signals.slot_cancelled.send(state.app, slot=slot, reason=reason)
+            signals.slot_cancelled.send(state.app, slot=slot, reason=reason, bookings=affected)
         return slot
 
     def restore(self, key: str | SlotMixin, scope: str = "this") -> SlotMixin:
@@ -271,49 +280,17 @@ class RollingSlots:
         :param scope: ``this`` (or ``this_only``).
         :raises SlotNotFound: if there is no such slot.
         :raises StatusConflict: if it is completed or over.
+        :raises SlotClosed: if it has bookings, and another booking has its exclusive resource by now.
         """
         series.check_scope(scope)
         state = self._state
         browser = state.browser()
-        row = browser.materialize(key, hidden=True)
+        row = bookings.check_free(browser, key)
         was = row.status
         slot = series.restore(browser.session, state.models, browser.now, row)
         if slot.status != was:
             signals.slot_restored.send(state.app, slot=slot)
         return slot
-
-    def book(
-        self, key: str | SlotMixin, party: int = 1, who: str | None = None, idempotency_key: str | None = None
-    ) -> BookingMixin:
-        """Take places in a slot, stored or virtual, in the app's session; the app commits.
-
-        :param party: how many places.
-        :param idempotency_key: unique per ``who``: the same request again returns the same booking.
-        :raises SlotNotFound: if there is no such slot.
-        :raises SlotFull: if too few places are left.
-        :raises SlotClosed: if it cannot be booked now.
-        :raises IdempotencyConflict: if the key was used for another booking.
-        """
-        state = self._state
-        browser = state.browser()
-        slot = browser.materialize(key)
-        made, is_new = bookings.book(
-            browser.session, state.models, browser.now, slot, party, who, idempotency_key
-        )
-        if is_new:
-            signals.slot_booked.send(state.app, booking=made, slot=slot)
-        return made
-
-    def release(self, booking: BookingMixin | int) -> BookingMixin:
-        """Give a booking's places back; a second time changes nothing. The app commits.
-
-        :raises BookingNotFound: if there is no such booking.
-        """
-        state = self._state
-        released, is_new = bookings.release(state.db.session(), state.models, state.clock(), booking)
-        if is_new:
-            signals.booking_released.send(state.app, booking=released, slot=released.slot)
-        return released
 
     # -- knowledge -----------------------------------------------------------------------------------------
 
@@ -331,14 +308,6 @@ class RollingSlots:
         """
         state = self._state
         return explain(state.db.session(), state.models, state.clock(), template_id(template) or 0, moment)
-
-    def runs(self, template: TemplateMixin | int | None = None, limit: int = 50) -> list[RunMixin]:
-        """Return the recorded top-ups, newest first; of one template: those that touched it.
-
-        :param limit: at most so many.
-        """
-        state = self._state
-        return state.browser().runs(template_id(template), limit)
 
 
 def get_state() -> AppState:

@@ -13,8 +13,9 @@ if TYPE_CHECKING:
 
 PREFIX = "ROLLINGSLOTS_"
 MAX_DAYS = 3660
+MAX_RETENTION_DAYS = 36_600
 #: Settings of capabilities that are still to come: known, but only as switched off.
-_LATER = {PREFIX + name for name in ("RETENTION_DAYS", "API_PREFIX", "API_TOKEN")}
+_LATER = {PREFIX + name for name in ("API_PREFIX", "API_TOKEN")}
 EXECUTORS = ("auto", "thread", "inline", "after_response")
 
 
@@ -28,6 +29,7 @@ class Settings:
     :param executor: ``auto``, ``thread``, ``inline``, ``after_response``, or ``module:attribute``.
     :param lease_seconds: how long a top-up may be silent before another takes over; 1 to 3,600.
     :param align: ``day``, or ``week``: the window ends with the Sunday of its last day.
+    :param retention_days: unbooked slots are deleted so many days after their end; 1 to 36,600; ``None``: never.
     :param preview_max: the most slots that ``upcoming`` gives at once; 1 to 10,000.
     :param enabled: ``False`` stops automatic top-ups; ``generate`` and reading go on.
     :param name: name of the lease, for several independent sets of workers on one database.
@@ -39,6 +41,7 @@ class Settings:
     executor: str = "auto"
     lease_seconds: int = 30
     align: str = "day"
+    retention_days: int | None = None
     preview_max: int = 200
     enabled: bool = True
     name: str = "default"
@@ -71,6 +74,8 @@ class Settings:
         self._check_int("check_interval", 1, 86_400)
         self._check_int("lease_seconds", 1, 3_600)
         self._check_int("preview_max", 1, 10_000)
+        if self.retention_days is not None:
+            self._check_int("retention_days", 1, MAX_RETENTION_DAYS, " or None")
         self._check_choice("align", ("day", "week"))
         if not isinstance(self.enabled, bool):
             self._refuse("enabled", "True or False")
@@ -83,10 +88,10 @@ class Settings:
         except (ValueError, OSError, TypeError, LookupError):
             self._refuse("timezone", "the name of an IANA time zone such as Europe/Madrid")
 
-    def _check_int(self, field: str, low: int, high: int) -> None:
+    def _check_int(self, field: str, low: int, high: int, otherwise: str = "") -> None:
         value = getattr(self, field)
         if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-            self._refuse(field, f"a whole number from {low} to {high}")
+            self._refuse(field, f"a whole number from {low} to {high}{otherwise}")
 
     def _check_choice(self, field: str, choices: tuple[str, ...]) -> None:
         if getattr(self, field) not in choices:

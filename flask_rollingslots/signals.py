@@ -20,11 +20,20 @@ topup_started = _signals.signal("topup-started")
 topup_finished = _signals.signal("topup-finished")
 #: A top-up failed; it is tried again later. Arguments: ``error`` (the exception).
 topup_failed = _signals.signal("topup-failed")
-#: A slot was booked. Arguments: ``booking``, ``slot``.
+#: A confirmed top-up noticed that slots became bookable. Arguments: ``count``, ``since``, ``until`` (aware, UTC):
+#: the span, without its start and with its end, in which they opened. Spans follow each other without a gap.
+slots_opened = _signals.signal("slots-opened")
+#: A confirmed top-up noticed that slots ended. Arguments: as of ``slots_opened``.
+slots_closed = _signals.signal("slots-closed")
+#: A slot was booked, or a hold confirmed; not again for a repeated request. Arguments: ``booking``, ``slot``.
 slot_booked = _signals.signal("slot-booked")
-#: A booking was released. Arguments: ``booking``, ``slot``.
+#: Places were held for a while. Arguments: ``booking``, ``slot``.
+slot_held = _signals.signal("slot-held")
+#: A booking or a hold was released. Arguments: ``booking``, ``slot``.
 booking_released = _signals.signal("booking-released")
-#: A slot was cancelled. Arguments: ``slot``, ``reason``.
+#: A booking moved. Arguments: ``booking`` and ``slot`` (the new ones), ``replaces_id`` (id of the old booking).
+booking_moved = _signals.signal("booking-moved")
+#: A slot was cancelled. Arguments: ``slot``, ``reason``, ``bookings`` (the live ones in it: whom to tell).
 slot_cancelled = _signals.signal("slot-cancelled")
 #: A cancelled or deleted slot was restored. Arguments: ``slot``.
 slot_restored = _signals.signal("slot-restored")

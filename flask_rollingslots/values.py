@@ -40,6 +40,15 @@ class Status(StrEnum):
     DELETED = "deleted"
 
 
+class BookingStatus(StrEnum):
+    """What is stored of a booking; a hold that has expired may still be stored as ``held``."""
+
+    HELD = "held"
+    CONFIRMED = "confirmed"
+    RELEASED = "released"
+    EXPIRED = "expired"
+
+
 class State(StrEnum):
     """What a slot is at a moment; the first that applies, in this order."""
 
@@ -306,3 +315,29 @@ class Report:
             "run_id": self.run_id,
             "dry_run": self.dry_run,
         }
+
+
+@dataclass(slots=True)
+class PruneReport:
+    """What was forgotten, or would be.
+
+    :param before: the moment that parts old from new, aware, UTC.
+    :param slots: past slots that were deleted.
+    :param bookings: their bookings: released and expired ones, and all if booked slots were asked for.
+    :param runs: recorded top-ups that were deleted.
+    :param kept: past slots that stay: booked, completed, or pointed to by the app's own rows.
+    :param seconds: how long it took.
+    """
+
+    before: datetime
+    slots: int = 0
+    bookings: int = 0
+    runs: int = 0
+    kept: int = 0
+    seconds: float = 0.0
+    dry_run: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as plain data for JSON; the instant as ISO 8601 with offset."""
+        counts = {name: getattr(self, name) for name in ("slots", "bookings", "runs", "kept", "dry_run")}
+        return {"before": self.before.isoformat(), **counts, "seconds": round(self.seconds, 3)}

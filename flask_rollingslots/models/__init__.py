@@ -3,7 +3,8 @@
 from .checks import check_template
 from .columns import UtcDateTime
 from .make import Models, make_models, table_of
-from .mixins import BookingMixin, LeaseMixin, RunMixin, SlotMixin, TemplateMixin
+from .mixins import BookingMixin, LeaseMixin, ResourceMixin, RunMixin, SlotMixin, TemplateMixin
+from .occupancy import Busy, Hold, expired_places, from_us, live_places, load_busy, mark_busy, to_us
 from .reading import (
     fingerprint,
     load_later,
@@ -17,21 +18,30 @@ from .reading import (
 
 __all__ = [
     "BookingMixin",
+    "Busy",
+    "Hold",
     "LeaseMixin",
     "Models",
+    "ResourceMixin",
     "RunMixin",
     "SlotMixin",
     "TemplateMixin",
     "UtcDateTime",
     "check_template",
+    "expired_places",
     "fingerprint",
+    "from_us",
+    "live_places",
+    "load_busy",
     "load_later",
     "load_specs",
     "load_stored",
     "make_models",
+    "mark_busy",
     "row_of",
     "segments",
     "table_of",
     "template_id_of",
+    "to_us",
     "virtual_slot",
 ]

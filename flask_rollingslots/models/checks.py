@@ -33,8 +33,8 @@ def check_template(template: TemplateMixin) -> None:
     for field in ("active", "exclusive"):
         if not isinstance(getattr(template, field), bool | None):
             _refuse(template, field, "True or False")
-    if template.exclusive:
-        _refuse(template, "exclusive", "False: exclusive resources are not supported yet")
+    if template.exclusive and template.resource is None:
+        _refuse(template, "exclusive", "a resource too: the name of what only one may have at a time")
     if template.holidays is not None:
         check_holidays(template.holidays)
     rule = template.recurrence.rule  # raises InvalidRule

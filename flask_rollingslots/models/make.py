@@ -17,7 +17,15 @@ from flask_rollingslots.errors import ConfigError
 from flask_rollingslots.values import utc_now
 
 from .checks import check_template
-from .mixins import DECIDED_FIELDS, BookingMixin, LeaseMixin, RunMixin, SlotMixin, TemplateMixin
+from .mixins import (
+    DECIDED_FIELDS,
+    BookingMixin,
+    LeaseMixin,
+    ResourceMixin,
+    RunMixin,
+    SlotMixin,
+    TemplateMixin,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,6 +44,7 @@ class Models:
     Booking: type[BookingMixin]
     Run: type[RunMixin]
     Lease: type[LeaseMixin]
+    Resource: type[ResourceMixin]
     default_timezone: Callable[[], str] = lambda: "UTC"
 
     def prepare(self, template: TemplateMixin) -> None:
@@ -59,6 +68,7 @@ _MIXINS: dict[str, type[Any]] = {
     "Booking": BookingMixin,
     "Run": RunMixin,
     "Lease": LeaseMixin,
+    "Resource": ResourceMixin,
 }
 
 
@@ -98,7 +108,8 @@ def make_models(
     }
     models = Models(**made, default_timezone=default_timezone)
     _check(models)
-    models.Slot.rolling_clock = staticmethod(clock)
+    models.Slot.rolling_clock = models.Booking.rolling_clock = staticmethod(clock)
+    models.Slot.rolling_models = models
     _relate(models)
     _listen(models)
     info["rollingslots"] = models
@@ -147,6 +158,10 @@ def _relate(models: Models) -> None:
         )
         join = foreign(column) == parent.id
         setattr(child, attribute, relationship(parent, primaryjoin=join))
+    if "run" not in slot.__dict__:
+        # Without a foreign key: the log of runs is shorter than the slots live.
+        join = foreign(slot.run_id) == models.Run.id
+        slot.run = relationship(models.Run, primaryjoin=join, viewonly=True)
 
 
 def _listen(models: Models) -> None:
@@ -160,19 +175,25 @@ def _listen(models: Models) -> None:
             connection.execute(update(table).where(table.c.id == template.id).values(series_id=template.id))
             set_committed_value(template, "series_id", template.id)
 
-    def note_decisions(mapper: Mapper[Any], connection: Connection, slot: SlotMixin) -> None:
-        # Whatever a person changes through the ORM is a decision; top-ups write past the ORM.
-        state = inspect(slot)
-        changed = {name for name in DECIDED_FIELDS if state.attrs[name].history.has_changes()}
-        before = state.attrs["starts_at"].history.deleted
-        if before:  # opening and notice keep their distance from the start
-            for name in {"opens_at", "closes_at"} - changed:
-                if getattr(slot, name) is not None:
-                    setattr(slot, name, getattr(slot, name) + (slot.starts_at - before[0]))
-        if changed - set(slot.customised or ()):
-            slot.customised = sorted(changed | set(slot.customised or ()))
+    def forget_what_was_busy(slot: SlotMixin | None, names: Any) -> None:
+        if slot is not None:  # the last reference may just have gone
+            slot.__dict__.pop("rolling_busy", None)
 
-    event.listen(models.Slot, "before_update", note_decisions)
+    event.listen(models.Slot, "expire", forget_what_was_busy)
+    event.listen(models.Slot, "before_update", _note_decisions)
     event.listen(models.Template, "before_insert", complete)
     event.listen(models.Template, "before_update", complete)
     event.listen(models.Template, "after_insert", own_series)
+
+
+def _note_decisions(mapper: Mapper[Any], connection: Connection, slot: SlotMixin) -> None:
+    """Remember what a person changes through the ORM; top-ups write past the ORM."""
+    state = inspect(slot)
+    changed = {name for name in DECIDED_FIELDS if state.attrs[name].history.has_changes()}
+    before = state.attrs["starts_at"].history.deleted
+    if before:  # opening and notice keep their distance from the start
+        for name in {"opens_at", "closes_at"} - changed:
+            if getattr(slot, name) is not None:
+                setattr(slot, name, getattr(slot, name) + (slot.starts_at - before[0]))
+    if changed - set(slot.customised or ()):
+        slot.customised = sorted(changed | set(slot.customised or ()))

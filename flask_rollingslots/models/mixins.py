@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import (
     CheckConstraint,
     ColumnElement,
+    Index,
     Integer,
     String,
     Text,
@@ -26,9 +27,10 @@ from sqlalchemy.orm import Mapped, declared_attr, mapped_column
 from sqlalchemy.types import JSON
 
 from flask_rollingslots import planning
-from flask_rollingslots.values import SlotKey, State, Status, TemplateSpec, utc_now
+from flask_rollingslots.values import BookingStatus, SlotKey, State, Status, TemplateSpec, utc_now
 
 from .columns import DateRanges, Id, Moments, Seconds, TrackedList, UtcDateTime, WallDateTime
+from .occupancy import Hold, blocked_at, expired_places, is_blocked, live_places
 
 if TYPE_CHECKING:
     from flask_rollingslots.recurrence import Recurrence
@@ -68,7 +70,7 @@ class TemplateMixin:
     opens_days_before: Mapped[int | None] = mapped_column(Integer)
     closes_before: Mapped[timedelta | None] = mapped_column(Seconds)
     reminder_before: Mapped[timedelta | None] = mapped_column(Seconds)
-    resource: Mapped[str | None] = mapped_column(String(200))
+    resource: Mapped[str | None] = mapped_column(String(200), index=True)
     exclusive: Mapped[bool] = mapped_column(default=False)
     data: Mapped[dict[str, Any]] = mapped_column(MutableDict.as_mutable(JSON()), default=dict)
     active_from: Mapped[datetime | None] = mapped_column(WallDateTime)
@@ -105,14 +107,18 @@ class TemplateMixin:
 
 
 class SlotMixin:
-    """A bookable thing at one occurrence: a row, or virtual (no row yet)."""
+    """A bookable thing at one occurrence: a row, or virtual (no row yet).
+
+    ``booked`` counts holds, also expired ones that nobody was in the way of yet; ``left`` and ``state`` do not count
+    those.
+    """
 
     __tablename__ = "rolling_slot"
     rolling_clock = staticmethod(utc_now)
 
     id: Mapped[int] = mapped_column(Id, primary_key=True)
     series_id: Mapped[int] = mapped_column(Id)
-    template_id: Mapped[int] = mapped_column(Id, index=True)
+    template_id: Mapped[int] = mapped_column(Id)
     original_start: Mapped[datetime] = mapped_column(WallDateTime)
     starts_at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
     ends_at: Mapped[datetime] = mapped_column(UtcDateTime)
@@ -121,6 +127,8 @@ class SlotMixin:
     status: Mapped[str] = mapped_column(String(16), default=Status.SCHEDULED.value)
     capacity: Mapped[int] = mapped_column(Integer, default=1)
     booked: Mapped[int] = mapped_column(Integer, default=0)
+    holds: Mapped[list[Hold] | None] = mapped_column(JSON(none_as_null=True))
+    hold_until: Mapped[datetime | None] = mapped_column(UtcDateTime)
     data: Mapped[dict[str, Any]] = mapped_column(MutableDict.as_mutable(JSON()), default=dict)
     customised: Mapped[list[str]] = mapped_column(JSON, default=list)
     cancel_reason: Mapped[str | None] = mapped_column(String(500))
@@ -129,12 +137,22 @@ class SlotMixin:
 
     if TYPE_CHECKING:
         template: Any
+        run: Any
+        rolling_models: Any
+        rolling_busy: Any
+        affected_bookings: Any
+    else:
+        #: What takes the exclusive resource, as read together with this slot; ``None``: ask the database.
+        rolling_busy = None
+        #: The live bookings that were in the slot when it was cancelled: whom to tell.
+        affected_bookings = ()
 
     @declared_attr.directive
     def __table_args__(cls) -> tuple[Any, ...]:
         table = cls.__tablename__
         return (
             UniqueConstraint("series_id", "original_start", name=f"uq_{table}_series_id_original_start"),
+            Index(f"ix_{table}_template_id_ends_at", "template_id", "ends_at"),
             CheckConstraint("booked >= 0", name=f"ck_{table}_booked"),
             CheckConstraint(
                 f"status IN ({', '.join(repr(s.value) for s in Status)})", name=f"ck_{table}_status"
@@ -163,14 +181,28 @@ class SlotMixin:
 
     @hybrid_property
     def left(self) -> int:
-        """Places that are still free."""
-        return max(0, self.capacity - self.booked)
+        """Places that are free now; in SQL too."""
+        return max(0, self.capacity - self.booked_at(self.rolling_clock()))
 
     @left.inplace.expression
     @classmethod
     def _left_expression(cls) -> ColumnElement[int]:
-        free = cls.capacity - cls.booked
+        free = cls.capacity - cls.booked + expired_places(cls.rolling_models, cls, cls._now())
         return case((free > 0, free), else_=0)
+
+    @classmethod
+    def _now(cls) -> Any:
+        return bindparam("rolling_now", callable_=cls.rolling_clock, type_=UtcDateTime(), unique=True)
+
+    @property
+    def reminder_at(self) -> datetime | None:
+        """When to remind those who booked: ``reminder_before`` ahead of the start, UTC; ``None``: never."""
+        before: timedelta | None = self.template.reminder_before
+        return self.starts_at - before if before is not None else None
+
+    def booked_at(self, now: datetime) -> int:
+        """Return how many places are taken at a moment (aware): holds that have expired are free."""
+        return live_places(self.booked, self.holds, now)
 
     def state_at(self, now: datetime) -> State:
         """Return what the slot is at a moment (aware), exact to the second."""
@@ -181,9 +213,13 @@ class SlotMixin:
             (State.RUNNING, self.starts_at <= now),
             (State.UPCOMING, self.opens_at is not None and self.opens_at > now),
             (State.CLOSED, self.closes_at is not None and self.closes_at <= now),
-            (State.FULL, self.booked >= self.capacity),
         )
-        return next((state for state, holds in tests if holds), State.OPEN)
+        by_time = next((state for state, holds in tests if holds), None)
+        if by_time is not None:
+            return by_time
+        if blocked_at(self, now):
+            return State.BLOCKED
+        return State.FULL if self.booked_at(now) >= self.capacity else State.OPEN
 
     @hybrid_property
     def state(self) -> State:
@@ -195,7 +231,7 @@ class SlotMixin:
     def _state_expression(cls) -> ColumnElement[str]:
         # Literals, and one parameter for the time: the expression is then the same text wherever a statement uses it,
         # as GROUP BY and DISTINCT ask for.
-        now = bindparam("rolling_now", callable_=cls.rolling_clock, type_=UtcDateTime(), unique=False)
+        now, models = cls._now(), cls.rolling_models
         scheduled: ColumnElement[str] = literal_column(f"'{Status.SCHEDULED.value}'")
         return case(
             (cls.status != scheduled, cls.status),
@@ -203,7 +239,8 @@ class SlotMixin:
             (cls.starts_at <= now, _literal(State.RUNNING)),
             (cls.opens_at > now, _literal(State.UPCOMING)),
             (cls.closes_at <= now, _literal(State.CLOSED)),
-            (cls.booked >= cls.capacity, _literal(State.FULL)),
+            (is_blocked(models, cls, now), _literal(State.BLOCKED)),
+            (cls.booked - expired_places(models, cls, now) >= cls.capacity, _literal(State.FULL)),
             else_=_literal(State.OPEN),
         )
 
@@ -216,9 +253,14 @@ def _literal(state: State) -> ColumnElement[str]:
 
 
 class BookingMixin:
-    """Somebody's places in a slot."""
+    """Somebody's places in a slot.
+
+    ``status`` is what is stored: ``held``, ``confirmed``, ``released`` or ``expired``. A hold ends by the time alone;
+    ``status_at`` says what holds at a moment.
+    """
 
     __tablename__ = "rolling_booking"
+    rolling_clock = staticmethod(utc_now)
 
     id: Mapped[int] = mapped_column(Id, primary_key=True)
     slot_id: Mapped[int] = mapped_column(Id, index=True)
@@ -228,11 +270,24 @@ class BookingMixin:
     idempotency_key: Mapped[str | None] = mapped_column(String(200))
     request_key: Mapped[str | None] = mapped_column(String(64))
     active_key: Mapped[str | None] = mapped_column(String(40))
+    replaces_id: Mapped[int | None] = mapped_column(Id)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
+    expires_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     released_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
     if TYPE_CHECKING:
         slot: Any
+
+    def status_at(self, now: datetime) -> BookingStatus:
+        """Return what the booking is at a moment (aware): a hold is ``expired`` from ``expires_at`` on."""
+        status = BookingStatus(self.status)
+        over = status is BookingStatus.HELD and self.expires_at is not None and self.expires_at <= now
+        return BookingStatus.EXPIRED if over else status
+
+    @property
+    def is_live(self) -> bool:
+        """Whether it takes places now: confirmed, or a hold that has not expired."""
+        return self.status_at(self.rolling_clock()) in (BookingStatus.CONFIRMED, BookingStatus.HELD)
 
     @declared_attr.directive
     def __table_args__(cls) -> tuple[Any, ...]:
@@ -241,8 +296,23 @@ class BookingMixin:
         return (
             UniqueConstraint("slot_id", "active_key", name=f"uq_{table}_slot_id_active_key"),
             UniqueConstraint("request_key", name=f"uq_{table}_request_key"),
+            UniqueConstraint("replaces_id", name=f"uq_{table}_replaces_id"),
             CheckConstraint("party > 0", name=f"ck_{table}_party"),
         )
+
+
+class ResourceMixin:
+    """A court, a room, a teacher that several templates share: the row to lock before it is taken."""
+
+    __tablename__ = "rolling_resource"
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    name: Mapped[str] = mapped_column(String(200))
+    version: Mapped[int] = mapped_column(Integer, default=0)
+
+    @declared_attr.directive
+    def __table_args__(cls) -> tuple[Any, ...]:
+        return (UniqueConstraint("name", name=f"uq_{cls.__tablename__}_name"),)
 
 
 class RunMixin:
@@ -294,4 +364,5 @@ class LeaseMixin:
     fingerprint: Mapped[str | None] = mapped_column(String(200))
     failures: Mapped[int] = mapped_column(Integer, default=0)
     next_try_ms: Mapped[int] = mapped_column(Id, default=0)
+    pruned_until_ms: Mapped[int] = mapped_column(Id, default=0)
     last_error: Mapped[str | None] = mapped_column(Text)

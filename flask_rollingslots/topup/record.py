@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import func, insert, select, update
 
@@ -113,26 +113,37 @@ def _results(report: Report) -> dict[str, Any]:
     }
 
 
-def count_edges(session: Session, models: Models, since_ms: int, now: datetime) -> tuple[int, int]:
-    """Return how many slots became bookable, and how many ended, since everything was last confirmed.
+class Edges(NamedTuple):
+    """How many slots became bookable, and how many ended, after ``since`` and up to ``until`` (aware, UTC)."""
 
-    :param since_ms: Unix time in milliseconds; 0: it never was, so all that happened since the first run counts.
-    :param now: aware.
+    opened: int
+    closed: int
+    since: datetime
+    until: datetime
+
+
+def count_edges(session: Session, models: Models, since_ms: int, until_ms: int) -> Edges | None:
+    """Return what opened and ended since everything was last confirmed; ``None`` if there was no run yet.
+
+    :param since_ms: Unix time in milliseconds, not included; 0: it never was, so since the first run.
+    :param until_ms: Unix time in milliseconds, included.
     """
-    cls = models.Slot
-    since = datetime.fromtimestamp(since_ms / 1000, UTC) if since_ms else None
-    if since is None:
-        since = session.scalar(select(func.min(models.Run.started_at)))
-    if since is None:
-        return 0, 0
+    cls, until = models.Slot, _moment(until_ms)
+    since = _moment(since_ms) if since_ms else session.scalar(select(func.min(models.Run.started_at)))
+    if since is None or since > until:
+        return None
     scheduled = cls.status == Status.SCHEDULED.value
     opened = select(func.count()).where(
-        scheduled, cls.starts_at > now, cls.opens_at > since, cls.opens_at <= now
+        scheduled, cls.starts_at > until, cls.opens_at > since, cls.opens_at <= until
     )
     # The index is on starts_at: a slot that ended since then started at most the longest duration before.
     longest = session.scalar(select(func.max(models.Template.duration)))
     first = since - longest if longest is not None else since
     closed = select(func.count()).where(
-        scheduled, cls.starts_at > first, cls.starts_at <= now, cls.ends_at > since, cls.ends_at <= now
+        scheduled, cls.starts_at > first, cls.starts_at <= until, cls.ends_at > since, cls.ends_at <= until
     )
-    return session.scalar(opened) or 0, session.scalar(closed) or 0
+    return Edges(session.scalar(opened) or 0, session.scalar(closed) or 0, since, until)
+
+
+def _moment(milliseconds: int) -> datetime:
+    return datetime.fromtimestamp(milliseconds / 1000, UTC)

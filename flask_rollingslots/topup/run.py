@@ -83,6 +83,11 @@ class Filler:
         """What went wrong, one sentence for each failed template."""
         return [f"{t.name}: {t.error}" for t in self.report.templates.values() if t.error]
 
+    def stops(self) -> bool:
+        """Whether the budget is spent or the process ends, asked before more is written."""
+        began, self._wrote = self._wrote, True
+        return began and self.must_stop()
+
     def fill(self, specs: list[TemplateSpec]) -> None:
         """Fill the windows of some templates; those edited meanwhile are read and planned again.
 

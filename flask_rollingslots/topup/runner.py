@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy.exc import DBAPIError
 
 from flask_rollingslots import gate, planning, signals
-from flask_rollingslots.errors import LeaseLost, TopUpBusy, UncommittedChanges
+from flask_rollingslots.errors import InvalidRequest, LeaseLost, TopUpBusy, UncommittedChanges
 from flask_rollingslots.executors import reset_after_fork
 from flask_rollingslots.models import fingerprint, table_of
+from flask_rollingslots.retention import pruned_until
 from flask_rollingslots.statements import (
     dialect_of,
     has_uncommitted_writes,
@@ -29,7 +30,8 @@ from flask_rollingslots.statements import (
 )
 from flask_rollingslots.values import Report, RunStatus, TemplateSpec
 
-from .record import count_edges
+from .pruning import tidy
+from .record import Edges, count_edges
 from .run import Filler, Interrupted
 
 if TYPE_CHECKING:
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session, scoped_session
 
     from flask_rollingslots.models import Models
+    from flask_rollingslots.retention import Archive
     from flask_rollingslots.settings import Settings
 
     from .request import FillRequest
@@ -61,6 +64,7 @@ class Runner:
 
     :param app: has ``app_context()``; a top-up works in a context, so in a session, of its own.
     :param db: the app's Flask-SQLAlchemy object; the transaction of its own session is never committed.
+    :param archive: gets past slots before a top-up deletes them.
     """
 
     app: Any
@@ -68,6 +72,7 @@ class Runner:
     models: Models
     settings: Settings
     clock: Callable[[], datetime]
+    archive: Archive | None = None
     _engine: Engine | None = None
 
     def __post_init__(self) -> None:
@@ -168,13 +173,16 @@ class Runner:
         """
         request.check(self.clock())
         if self.joins:
+            self._refuse_resurrection(request)
             return self._fill(self.session(), None, request, never, joins=True)
         if request.dry_run:
             with self.app.app_context():
+                self._refuse_resurrection(request)
                 return self._fill(self.session(), None, request, never)
         if dialect_of(self.session()) == "sqlite" and has_uncommitted_writes(self.session()):
             raise UncommittedChanges
         with self.app.app_context():
+            self._refuse_resurrection(request)
             request.specs(
                 self.session(), self.models
             )  # refuse an unknown template before anything is written
@@ -183,6 +191,23 @@ class Runner:
             if lease is None:
                 raise TopUpBusy
             return self.run(lease, request, never)
+
+    def _refuse_resurrection(self, request: FillRequest) -> None:
+        """Let no backfill bring back what was pruned.
+
+        :raises InvalidRequest: names the earliest start.
+        """
+        if request.start is None or not request.backfills(self.clock()):
+            return
+        horizon = pruned_until(self.session(), self.models)
+        if horizon is not None and request.start < horizon:
+            expected = f"{horizon.isoformat()} or later: slots before it were pruned"
+            raise InvalidRequest(
+                f"start = {request.start.isoformat()}: expected {expected}",
+                field="start",
+                value=request.start,
+                expected=expected,
+            )
 
     def run(self, lease: gate.Lease, request: FillRequest, must_stop: Callable[[], bool]) -> Report:
         """Run under a lease that was won; whatever happens, it is given back."""
@@ -212,8 +237,11 @@ class Runner:
             if request.trigger == "edit" or joins or mark != known:
                 filler.revise(specs)
             report = filler.finish(specs)
+            if lease is not None and request.covers_all(specs, self.settings):
+                tidy(session, self.models, self.settings, self.clock, lease, self.archive, filler.stops)
+            edges = None
             if not request.dry_run:
-                self._confirm(session, lease, filler, specs, mark)
+                edges = self._confirm(session, lease, filler, specs, mark)
             elif request.covers_all(specs, self.settings):
                 self._count_edges(session, filler)
         except BaseException as error:
@@ -221,40 +249,46 @@ class Runner:
                 self._end_row(session, filler, specs, error)
             raise
         if not request.dry_run:
-            self._tell(report, request, filler.errors)
+            self._tell(report, request, filler.errors, edges)
         return report
 
     def _confirm(
         self, session: Session, lease: gate.Lease | None, filler: Filler, specs: list[TemplateSpec], mark: str
-    ) -> None:
+    ) -> Edges | None:
         """Write down that it is done: the run row and the state, in one transaction after all others."""
         if lease is None:  # the app's own transaction
             self._close_row(filler)
-            return
+            return None
+        edges = None
         with own_transaction(session):
             filler.recorder.close_dead_runs()
             if filler.errors:
                 lease.fail(session, self.clock(), "; ".join(filler.errors))
             elif filler.request.covers_all(specs, self.settings) and not filler.busy:
-                self._confirm_everything(session, lease, filler, specs, mark)
+                edges = self._confirm_everything(session, lease, filler, specs, mark)
             else:
                 lease.renew(session, self.clock())  # the fence holds for the run row too
                 lease.release(session)
             self._close_row(filler)
+        return edges
 
     def _confirm_everything(
         self, session: Session, lease: gate.Lease, filler: Filler, specs: list[TemplateSpec], mark: str
-    ) -> None:
-        self._count_edges(session, filler)
-        self.clock()
+    ) -> Edges | None:
+        edges = self._count_edges(session, filler)
         sound = [spec for spec in specs if not filler.report.templates[spec.id].error]
         zones = {spec.timezone for spec in sound} | {self.settings.timezone}
         lease.confirm(session, filler.now, planning.next_midnight(zones, filler.now), mark)
+        return edges
 
-    def _count_edges(self, session: Session, filler: Filler) -> None:
-        since = gate.read_state(session, self.models, self.settings.name).confirmed_ms
+    def _count_edges(self, session: Session, filler: Filler) -> Edges | None:
         report = filler.report
-        report.opened, report.closed = count_edges(session, self.models, since, self.clock())
+        since = gate.read_state(session, self.models, self.settings.name).confirmed_ms
+        # Up to the moment that is stored as confirmed: the next one goes on from there, and nothing counts twice.
+        edges = count_edges(session, self.models, since, gate.to_ms(filler.now))
+        if edges is not None:
+            report.opened, report.closed = edges.opened, edges.closed
+        return edges
 
     def _close_row(self, filler: Filler) -> None:
         recorder = filler.recorder
@@ -288,7 +322,7 @@ class Runner:
         except Exception as error:
             log.debug("not written down: %s", sentence(error))
 
-    def _tell(self, report: Report, request: FillRequest, errors: list[str]) -> None:
+    def _tell(self, report: Report, request: FillRequest, errors: list[str], edges: Edges | None) -> None:
         counts = {name: getattr(report, name) for name in ("created", "updated", "removed", "existing")}
         log.info(
             "top-up %s: %d created, %d updated, %d removed, %d there already, %.2f s",
@@ -303,6 +337,14 @@ class Runner:
             },
         )
         signals.announce(signals.topup_finished, self.app, report=report)
+        if edges is not None:
+            span = {"since": edges.since, "until": edges.until}
+            for signal, count in (
+                (signals.slots_opened, edges.opened),
+                (signals.slots_closed, edges.closed),
+            ):
+                if count:
+                    signals.announce(signal, self.app, count=count, **span)
 
 
 def _status(filler: Filler) -> RunStatus:

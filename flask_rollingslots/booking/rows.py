@@ -1,0 +1,130 @@
+"""The statements that booking consists of, each exact under any concurrency."""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import or_, select, update
+
+from flask_rollingslots.models import from_us, table_of, to_us
+from flask_rollingslots.statements import dialect_of, insert_if_absent, only_if
+from flask_rollingslots.values import BookingStatus, Status
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from sqlalchemy.orm import Session
+
+    from flask_rollingslots.models import BookingMixin, Hold, Models, SlotMixin
+
+    from .wishes import Wish
+
+#: What these statements change of a slot behind the ORM's back.
+_COUNTED = ["booked", "holds", "hold_until"]
+
+
+def take_places(session: Session, models: Models, now: datetime, slot: SlotMixin, party: int) -> bool:
+    """Take places with one conditional UPDATE; return whether they were there.
+
+    The statement carries all limits itself: capacity, opening, closing, start, status, and the template as it is now.
+    """
+    table, templates = table_of(models.Slot), table_of(models.Template)
+    c, template = table.c, slot.template
+    as_read = [templates.c.active.is_(True), templates.c.exclusive.is_(bool(template.exclusive))]
+    if template.exclusive:
+        as_read.append(templates.c.resource == template.resource)
+    bookable = only_if(
+        c.status == Status.SCHEDULED.value,
+        c.booked + party <= c.capacity,
+        c.starts_at > now,
+        or_(c.opens_at.is_(None), c.opens_at <= now),
+        or_(c.closes_at.is_(None), c.closes_at > now),
+        select(templates.c.id).where(templates.c.id == c.template_id, *as_read).exists(),
+    )
+    statement = update(table).where(c.id == slot.id, bookable).values(booked=c.booked + party)
+    return bool(session.execute(statement).rowcount == 1)  # type: ignore[attr-defined]
+
+
+def insert_booking(
+    session: Session, models: Models, now: datetime, slot: SlotMixin, wish: Wish
+) -> BookingMixin | None:
+    """Write the booking whose places were taken; ``None`` if a unique constraint forbids it."""
+    # At capacity 1 the constant makes a second live booking impossible, whatever happens to the counter.
+    active_key = "only" if slot.capacity == 1 else uuid.uuid4().hex
+    statement = insert_if_absent(table_of(models.Booking), dialect_of(session))
+    result: Any = session.execute(statement, wish.row(slot, now, active_key))
+    if result.rowcount != 1:
+        return None
+    # By its id: under the active key MariaDB's snapshot may still hold somebody else's booking, released meanwhile.
+    made = session.get_one(models.Booking, result.inserted_primary_key[0])
+    if made.expires_at is not None:
+        held = session.scalar(select(models.Slot.holds).where(models.Slot.id == slot.id))
+        hold = [made.id, to_us(made.expires_at), made.party]
+        change_slot(session, models, slot, 0, [*(held or ()), hold])
+    session.expire(slot, _COUNTED)
+    return made
+
+
+def lock_slots(session: Session, models: Models, *slot_ids: int) -> dict[int, SlotMixin]:
+    """Keep others from changing some slots, and return them as they are now, by id."""
+    cls, table = models.Slot, table_of(models.Slot)
+    ids = sorted(set(slot_ids))
+    if dialect_of(session) == "sqlite":  # knows no locked rows: any write waits for the others to end
+        session.execute(update(table).where(table.c.id.in_(ids)).values(booked=table.c.booked))
+    query: Any = select(cls).where(cls.id.in_(ids)).order_by(cls.id).with_for_update()
+    rows = session.scalars(query, execution_options={"populate_existing": True})
+    return {row.id: row for row in rows}
+
+
+def refresh_booking(session: Session, booking: BookingMixin) -> BookingMixin:
+    """Read a booking as it is now; its slot is locked, and whoever changes a booking locks the slot before."""
+    session.refresh(booking, with_for_update=True)
+    return booking
+
+
+def sweep(session: Session, models: Models, now: datetime, slot: SlotMixin) -> int:
+    """Release the expired holds of a locked slot; return how many places that freed."""
+    moment = to_us(now)
+    over = [hold for hold in slot.holds or () if hold[1] <= moment]
+    freed = 0
+    for booking_id, until, party in over:
+        gone = {"status": BookingStatus.EXPIRED.value, "released_at": from_us(until)}
+        if end_booking(session, models, booking_id, (BookingStatus.HELD,), **gone):
+            freed += party
+    if over:
+        change_slot(session, models, slot, -freed, [hold for hold in slot.holds or () if hold not in over])
+    return freed
+
+
+def end_booking(
+    session: Session, models: Models, booking_id: int, allowed: tuple[BookingStatus, ...], **values: Any
+) -> bool:
+    """End a live booking with one conditional UPDATE; return whether it was live."""
+    table = table_of(models.Booking)
+    statement = (
+        update(table)
+        .where(table.c.id == booking_id, table.c.status.in_([status.value for status in allowed]))
+        .values(active_key=None, **values)
+    )
+    ended = bool(session.execute(statement).rowcount == 1)  # type: ignore[attr-defined]
+    stale = session.identity_map.get(session.identity_key(models.Booking, booking_id))
+    if stale is not None:
+        session.expire(stale)
+    return ended
+
+
+def change_slot(
+    session: Session, models: Models, slot: SlotMixin, places: int, holds: list[Hold] | None
+) -> None:
+    """Add places to what is booked in a locked slot, and write down the holds that it has now."""
+    table = table_of(models.Slot)
+    left = holds or None
+    until = from_us(min(hold[1] for hold in left)) if left else None
+    statement = (
+        update(table)
+        .where(table.c.id == slot.id)
+        .values(booked=table.c.booked + places, holds=left, hold_until=until)
+    )
+    session.execute(statement)
+    session.expire(slot, _COUNTED)

@@ -1,0 +1,169 @@
+"""What takes places: live bookings of the slot itself, and of others on the same exclusive resource.
+
+``booked`` counts holds until somebody who needs their places sorts them out. Whoever reads takes off what has
+expired: in Python by the list of holds on the row, in SQL by a subquery that is only run for rows with such a hold.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from sqlalchemy import case, exists, func, select
+from sqlalchemy.orm import object_session
+
+from flask_rollingslots.values import BookingStatus, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from sqlalchemy import ColumnElement
+    from sqlalchemy.orm import Session
+
+    from .make import Models
+    from .mixins import SlotMixin
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+#: The bookings of a cancelled or deleted slot keep nobody else from the resource.
+OCCUPYING = (Status.SCHEDULED.value, Status.COMPLETED.value)
+
+#: Booking id, expiry in microseconds of Unix time, places: one hold, as a slot's row remembers it.
+Hold = list[int]
+
+
+def to_us(moment: datetime) -> int:
+    """Return an aware moment as Unix time in whole microseconds."""
+    return (moment - _EPOCH) // timedelta(microseconds=1)
+
+
+def from_us(microseconds: int) -> datetime:
+    """Return the moment of a Unix time in microseconds, aware, UTC."""
+    return _EPOCH + timedelta(microseconds=microseconds)
+
+
+def live_places(booked: int, holds: Iterable[Hold] | None, now: datetime) -> int:
+    """Return how many places are taken at a moment: expired holds are free."""
+    moment = to_us(now)
+    return booked - sum(party for _, until, party in holds or () if until <= moment)
+
+
+def expired_places(models: Models, slot: Any, now: Any) -> ColumnElement[int]:
+    """Return, in SQL, how many of a slot's ``booked`` places belong to holds that have expired.
+
+    :param slot: the slot class, an alias of it, or the columns of either.
+    """
+    bookings = models.Booking.__table__.alias()  # type: ignore[attr-defined]
+    expired = (
+        select(func.coalesce(func.sum(bookings.c.party), 0))
+        .where(
+            bookings.c.slot_id == slot.id,
+            bookings.c.status == BookingStatus.HELD.value,
+            bookings.c.expires_at <= now,
+        )
+        .scalar_subquery()
+    )
+    return case((slot.hold_until <= now, expired), else_=0)
+
+
+def is_blocked(models: Models, slot: Any, now: Any) -> ColumnElement[bool]:
+    """Return, in SQL, whether a live booking in another slot has a slot's exclusive resource meanwhile."""
+    templates = models.Template.__table__  # type: ignore[attr-defined]
+    ours, theirs = templates.alias(), templates.alias()
+    other = models.Slot.__table__.alias()  # type: ignore[attr-defined]
+    joined = ours.join(theirs, theirs.c.resource == ours.c.resource).join(
+        other, other.c.template_id == theirs.c.id
+    )
+    return exists(
+        select(1)
+        .select_from(joined)
+        .where(
+            ours.c.id == slot.template_id,
+            ours.c.exclusive.is_(True),
+            theirs.c.exclusive.is_(True),
+            other.c.id != slot.id,
+            other.c.status.in_(OCCUPYING),
+            other.c.starts_at < slot.ends_at,
+            other.c.ends_at > slot.starts_at,
+            other.c.booked > expired_places(models, other.c, now),
+        )
+    )
+
+
+class Busy(NamedTuple):
+    """A slot with bookings that takes a resource for a while."""
+
+    resource: str
+    slot_id: int
+    starts_at: datetime
+    ends_at: datetime
+    booked: int
+    holds: list[Hold] | None
+
+    def takes(self, slot: SlotMixin, now: datetime) -> bool:
+        """Whether this keeps others out of a slot at a moment."""
+        return (
+            self.slot_id != slot.id
+            and self.starts_at < slot.ends_at
+            and self.ends_at > slot.starts_at
+            and live_places(self.booked, self.holds, now) > 0
+        )
+
+
+def load_busy(
+    session: Session,
+    models: Models,
+    resources: Iterable[str],
+    start: datetime,
+    end: datetime,
+    lock: bool = False,
+) -> list[Busy]:
+    """Return what takes some exclusive resources at any time in a span.
+
+    :param lock: see what others committed meanwhile, where a transaction would else read an older state.
+    """
+    slot, template = models.Slot, models.Template
+    query = (
+        select(template.resource, slot.id, slot.starts_at, slot.ends_at, slot.booked, slot.holds)
+        .join(template, template.id == slot.template_id)
+        .where(
+            template.resource.in_(sorted(resources)),
+            template.exclusive.is_(True),
+            slot.status.in_(OCCUPYING),
+            slot.booked > 0,
+            slot.starts_at < end,
+            slot.ends_at > start,
+        )
+    )
+    return [Busy._make(row) for row in session.execute(query.with_for_update(read=True) if lock else query)]
+
+
+def mark_busy(session: Session, models: Models, slots: Sequence[SlotMixin]) -> None:
+    """Let some slots know what takes their exclusive resources, with one query; none if there are no such slots."""
+    exclusive = [slot for slot in slots if slot.template.exclusive]
+    if not exclusive:
+        return
+    found = load_busy(
+        session,
+        models,
+        {slot.template.resource for slot in exclusive},
+        min(slot.starts_at for slot in exclusive),
+        max(slot.ends_at for slot in exclusive),
+    )
+    by_resource: dict[str, list[Busy]] = {}
+    for busy in found:
+        by_resource.setdefault(busy.resource, []).append(busy)
+    for slot in exclusive:
+        slot.rolling_busy = by_resource.get(slot.template.resource, [])
+
+
+def blocked_at(slot: SlotMixin, now: datetime) -> bool:
+    """Whether another slot has the exclusive resource of this one; asks the database unless it was told."""
+    template, busy = slot.template, slot.rolling_busy
+    if not template.exclusive:
+        return False
+    if busy is None:
+        session = object_session(slot) or object_session(template)
+        if session is None:
+            return False
+        busy = load_busy(session, slot.rolling_models, [template.resource], slot.starts_at, slot.ends_at)
+    return any(other.takes(slot, now) for other in busy)

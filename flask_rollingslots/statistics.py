@@ -1,0 +1,311 @@
+"""Figures: what was generated, booked, cancelled; by template, group, weekday and hour.
+
+Three statements, whatever the number of templates, and none of them fetches a row per slot: the database reads the
+slots of the span once and sums up by template, stretch of constant offset from UTC, and minute of the UTC week, so
+that as many rows come back as a template has different times in a week, twice a year. The zones are Python's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, NamedTuple
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import Integer, and_, case, cast, extract, func, null, select
+
+from .errors import InvalidRequest, TemplateNotFound
+from .models import expired_places
+from .statements import dialect_of
+from .values import Status
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from sqlalchemy import ColumnElement
+    from sqlalchemy.orm import Session
+
+    from .models import Models
+
+_DAY, _SECOND = timedelta(days=1), timedelta(seconds=1)
+#: The databases count the days of the week from Sunday.
+_SUNDAY = datetime(2023, 12, 31, tzinfo=UTC)
+_COUNTS = ("slots", "generated", "cancelled", "completed", "capacity", "booked")
+
+
+@dataclass(slots=True)
+class Figures:
+    """Counts of stored slots; deleted ones are not in them.
+
+    :param slots: how many there are, in any other status.
+    :param generated: those of them that a top-up made; the others were made by somebody's booking or change.
+    :param capacity: places of all slots that are not cancelled.
+    :param booked: places taken in them, by bookings and live holds.
+    :param earliest: first start, aware, UTC; ``None`` without slots.
+    :param latest: last start, aware, UTC; ``None`` without slots.
+    """
+
+    slots: int = 0
+    generated: int = 0
+    cancelled: int = 0
+    completed: int = 0
+    capacity: int = 0
+    booked: int = 0
+    earliest: datetime | None = None
+    latest: datetime | None = None
+
+    @property
+    def booked_share(self) -> float:
+        """Booked places over all places, 0.0 to 1.0; 0.0 without places."""
+        return self.booked / self.capacity if self.capacity else 0.0
+
+    def add(self, other: Figures) -> None:
+        """Take in the counts of others."""
+        for name in _COUNTS:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.earliest = min(filter(None, (self.earliest, other.earliest)), default=None)
+        self.latest = max(filter(None, (self.latest, other.latest)), default=None)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the counts as plain data for JSON; instants as ISO 8601 with offset."""
+        return {
+            **{name: getattr(self, name) for name in _COUNTS},
+            "booked_share": round(self.booked_share, 4),
+            "earliest": self.earliest and self.earliest.isoformat(),
+            "latest": self.latest and self.latest.isoformat(),
+        }
+
+
+@dataclass(slots=True)
+class Summary(Figures):
+    """Counts with their distribution over the week, by the shown start in each template's own zone.
+
+    :param weekdays: 0 (Monday) to 6 -> counts; only days with slots.
+    :param hours: 0 to 23 -> counts; only hours in which slots start.
+    """
+
+    weekdays: dict[int, Figures] = field(default_factory=dict)
+    hours: dict[int, Figures] = field(default_factory=dict)
+
+    def add(self, other: Figures) -> None:
+        """Take in the counts of others, with their distribution."""
+        Figures.add(self, other)
+        for name in ("weekdays", "hours"):
+            mine, theirs = getattr(self, name), getattr(other, name, {})
+            for key, part in theirs.items():
+                mine.setdefault(key, Figures()).add(part)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as plain data for JSON."""
+        plain = Figures.to_dict(self)
+        for name in ("weekdays", "hours"):
+            parts = getattr(self, name)
+            plain[name] = {str(key): parts[key].to_dict() for key in sorted(parts)}
+        return plain
+
+
+@dataclass(slots=True)
+class TemplateSummary(Summary):
+    """The counts of one template."""
+
+    id: int = 0
+    name: str = ""
+    group: str | None = None
+    active: bool = True
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as plain data for JSON."""
+        plain = Summary.to_dict(self)
+        return {"id": self.id, "name": self.name, "group": self.group, "active": self.active, **plain}
+
+
+@dataclass(slots=True)
+class Stats:
+    """What ``slots.stats()`` returns.
+
+    :param total: everything together.
+    :param templates: template id -> its counts, also of templates without slots.
+    :param groups: group -> its counts; templates without a group are not in it.
+    """
+
+    total: Summary = field(default_factory=Summary)
+    templates: dict[int, TemplateSummary] = field(default_factory=dict)
+    groups: dict[str, Summary] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as plain data for JSON."""
+        return {
+            "total": self.total.to_dict(),
+            "templates": {str(key): part.to_dict() for key, part in self.templates.items()},
+            "groups": {key: part.to_dict() for key, part in self.groups.items()},
+        }
+
+
+def gather(
+    session: Session,
+    models: Models,
+    now: datetime,
+    template_id: int | None = None,
+    group: str | None = None,
+    start: datetime | None = None,
+    end: datetime | None = None,
+) -> Stats:
+    """Count the stored slots that start in a span.
+
+    :param now: aware; holds that have expired by then do not count.
+    :param template_id: only the series of this template.
+    :param start: aware, included; ``None``: from the first slot on.
+    :param end: aware, excluded; ``None``: to the last slot.
+    :raises InvalidRequest: if a bound is naive, or the end is before the start.
+    :raises TemplateNotFound: if there is no such template or group.
+    """
+    _check(start, end)
+    cls = models.Slot
+    stats, zones = _templates(session, models, template_id, group)
+    conditions = [cls.status != Status.DELETED.value]
+    if template_id is not None or group is not None:
+        conditions.append(cls.template_id.in_(list(stats.templates)))
+    if start is not None:
+        conditions.append(cls.starts_at >= start)
+    if end is not None:
+        conditions.append(cls.starts_at < end)
+    bounds = session.execute(
+        select(func.min(cls.starts_at), func.max(cls.starts_at)).where(*conditions)
+    ).one()
+    if bounds[0] is not None:
+        _count(session, models, now, stats, stretches(zones, bounds[0], bounds[1] + _SECOND), conditions)
+    for part in stats.templates.values():
+        stats.total.add(part)
+        if part.group is not None:
+            stats.groups.setdefault(part.group, Summary()).add(part)
+    return stats
+
+
+def _check(start: datetime | None, end: datetime | None) -> None:
+    for name, value in (("start", start), ("end", end)):
+        if value is not None and (not isinstance(value, datetime) or value.tzinfo is None):
+            text = f"{name} = {value!r}: expected an aware datetime (with a time zone), or None"
+            raise InvalidRequest(text, field=name, value=value)
+    if start is not None and end is not None and end < start:
+        text = f"end = {end!r}: expected a moment not before start = {start!r}"
+        raise InvalidRequest(text, field="end", value=end)
+
+
+def _templates(
+    session: Session, models: Models, template_id: int | None, group: str | None
+) -> tuple[Stats, set[str]]:
+    cls = models.Template
+    query = select(cls.id, cls.name, cls.group, cls.active, cls.timezone).order_by(cls.id)
+    if template_id is not None:
+        query = query.where(cls.series_id.in_(select(cls.series_id).where(cls.id == template_id)))
+    if group is not None:
+        query = query.where(cls.group == group)
+    stats, zones = Stats(), set()
+    for row in session.execute(query):
+        summary = TemplateSummary(id=row.id, name=row.name, group=row.group, active=row.active)
+        stats.templates[row.id] = summary
+        zones.add(row.timezone)
+    if not stats.templates and (template_id is not None or group is not None):
+        what = f"template {template_id}" if template_id is not None else f"group {group!r}"
+        raise TemplateNotFound(f"{what}: there is no such template")
+    return stats, zones
+
+
+class Stretch(NamedTuple):
+    """Some time in which a zone keeps its offset from UTC; half-open."""
+
+    zone: str
+    start: datetime
+    end: datetime
+    offset: timedelta
+
+
+def stretches(zones: Iterable[str], start: datetime, end: datetime) -> list[Stretch]:
+    """Cut a span (aware, UTC) where the offset of a zone changes, for each zone; to the second."""
+    return [stretch for zone in sorted(set(zones)) for stretch in _stretches(zone, start, end)]
+
+
+def _stretches(name: str, start: datetime, end: datetime) -> Iterator[Stretch]:
+    zone = ZoneInfo(name)
+
+    def offset_at(moment: datetime) -> timedelta:
+        return moment.astimezone(zone).utcoffset() or timedelta(0)
+
+    first, day = start, start
+    while day < end:
+        following = min(day + _DAY, end)
+        if offset_at(following) != offset_at(first):
+            low, high = day, following  # the offset changes after low, and by high
+            while high - low > _SECOND:
+                middle = low + (high - low) // 2
+                low, high = (middle, high) if offset_at(middle) == offset_at(first) else (low, middle)
+            change = high.replace(microsecond=0)
+            yield Stretch(name, first, change, offset_at(first))
+            first = change
+        day = following
+    yield Stretch(name, first, end, offset_at(first))
+
+
+def _count(
+    session: Session,
+    models: Models,
+    now: datetime,
+    stats: Stats,
+    cut: list[Stretch],
+    conditions: list[ColumnElement[bool]],
+) -> None:
+    cls, template = models.Slot, models.Template
+    within = [
+        (and_(template.timezone == s.zone, cls.starts_at >= s.start, cls.starts_at < s.end), number)
+        for number, s in enumerate(cut)
+    ]
+    taken = cls.status != Status.CANCELLED.value
+    each = (
+        select(
+            cls.template_id,
+            cls.starts_at,
+            case(*within, else_=null()).label("stretch"),
+            *_minute_of_week(cls.starts_at, dialect_of(session)),
+            _one_if(cls.run_id.is_not(None)).label("generated"),
+            _one_if(cls.status == Status.CANCELLED.value).label("cancelled"),
+            _one_if(cls.status == Status.COMPLETED.value).label("completed"),
+            case((taken, cls.capacity), else_=0).label("capacity"),
+            case((taken, cls.booked - expired_places(models, cls, now)), else_=0).label("booked"),
+        )
+        .join(template, template.id == cls.template_id)
+        .where(*conditions)
+        .subquery()
+    )
+    keys = [each.c[name] for name in ("template_id", "stretch", "weekday", "hour", "minute")]
+    sums = [func.sum(each.c[name]).label(name) for name in _COUNTS[1:]]
+    bounds = (func.min(each.c.starts_at).label("earliest"), func.max(each.c.starts_at).label("latest"))
+    query = select(*keys, func.count().label("slots"), *sums, *bounds).group_by(*keys)
+    for row in session.execute(query):
+        counts = {name: int(getattr(row, name)) for name in _COUNTS}
+        figures = Figures(**counts, earliest=row.earliest, latest=row.latest)
+        local = _SUNDAY + timedelta(days=int(row.weekday), hours=int(row.hour), minutes=int(row.minute))
+        local += cut[row.stretch].offset
+        summary = stats.templates[row.template_id]
+        Figures.add(summary, figures)
+        summary.weekdays.setdefault(local.weekday(), Figures()).add(figures)
+        summary.hours.setdefault(local.hour, Figures()).add(figures)
+
+
+def _one_if(condition: ColumnElement[bool]) -> ColumnElement[int]:
+    return case((condition, 1), else_=0)
+
+
+def _minute_of_week(moment: Any, dialect: str) -> list[ColumnElement[Any]]:
+    """Return weekday (0: Sunday), hour and minute of an instant in UTC, in SQL."""
+    if dialect == "postgresql":
+        moment = func.timezone("UTC", moment)  # else the session's own zone counts
+        weekday: ColumnElement[Any] = extract("dow", moment)
+    elif dialect == "sqlite":
+        weekday = cast(func.strftime("%w", moment), Integer)
+    else:
+        weekday = func.dayofweek(moment) - 1
+    return [
+        weekday.label("weekday"),
+        extract("hour", moment).label("hour"),
+        extract("minute", moment).label("minute"),
+    ]

@@ -1,0 +1,137 @@
+"""The processes that race for the same slots: forked by this script, which ``races.py`` runs.
+
+Each says ``ready``, waits for a line, and then reports every outcome as a line of its own, after the commit.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+from helpers import Site
+from sqlalchemy import func, insert, select
+from sqlalchemy.exc import OperationalError
+
+from flask_rollingslots.booking import resources
+from flask_rollingslots.errors import SlotClosed, SlotFull
+from flask_rollingslots.models import table_of
+from flask_rollingslots.statements import is_lost_race
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+#: How often a transaction that the database ended is run again.
+TRIES = 20
+
+
+def book(site: Site, key: str, who: str) -> int:
+    """Book as an app does."""
+    return int(site.slots.book(key, who=who, idempotency_key=key).id)
+
+
+def check_then_book(site: Site, key: str, who: str) -> int:
+    """Look whether there is room, then book: the mistake that everybody makes once."""
+    slot = site.slots.materialize(key)
+    site.session.commit()
+    bookings = table_of(site.slots.Booking)
+    taken = site.session.scalar(select(func.count()).where(bookings.c.slot_id == slot.id)) or 0
+    if taken >= slot.capacity:
+        raise SlotFull
+    row = {"slot_id": slot.id, "who": who, "status": "confirmed", "created_at": site.clock.now, "party": 1}
+    return int(site.session.execute(insert(bookings).values(**row)).inserted_primary_key[0])
+
+
+def book_without_lock(site: Site, key: str, who: str) -> int:
+    """Look for overlaps, but without the resource's lock."""
+    resources.lock_resource = lambda *_: None  # type: ignore[assignment]
+    resources.dialect_of = lambda _: "a database that reads without locks"  # type: ignore[assignment]
+    return book(site, key, who)
+
+
+WAYS = {function.__name__: function for function in (book, check_then_book, book_without_lock)}
+
+
+def attempt(site: Site, way: str, key: str, who: str, say: Callable[[str], None]) -> str:
+    """Book and commit; say what came of it."""
+    for tries in range(TRIES):
+        try:
+            booking_id = WAYS[way](site, key, who)
+            site.session.commit()
+            return f"booked {key} {booking_id}"
+        except (SlotFull, SlotClosed) as refusal:
+            site.session.rollback()
+            return f"{type(refusal).__name__} {key}"
+        except OperationalError as error:
+            site.session.rollback()
+            if not is_lost_race(error) or tries == TRIES - 1:
+                raise
+            say(f"again {key}")
+    raise AssertionError
+
+
+class Racer:
+    """One of the processes, forked from this one; it hears and speaks through pipes that the test gave it."""
+
+    def __init__(self, task: dict[str, Any]) -> None:
+        self.task, self.pid = task, 0
+
+    def start(self) -> None:
+        """Fork it."""
+        self.pid = os.fork()
+        if self.pid:
+            return
+        code = 1
+        try:
+            with os.fdopen(self.task["hears"]) as orders:
+                self._race(orders)
+            code = 0
+        except BaseException:
+            self._say("failed " + repr(traceback.format_exc()))
+        finally:
+            os._exit(code)
+
+    def replace(self) -> None:
+        """Wait for the end of one that was killed, say so, and let another one go on."""
+        os.waitpid(self.pid, 0)
+        self._say("dead")
+        self.start()
+
+    def _race(self, orders: TextIO) -> None:
+        task = self.task
+        site = Site(task["url"], Path(task["folder"]), SQLALCHEMY_ENGINE_OPTIONS=task["options"])
+        with site.app.app_context():
+            site.session.scalar(select(1))
+            site.session.rollback()
+            self._say(f"ready {os.getpid()}")
+            orders.readline()
+            for key in task["keys"]:
+                self._say(attempt(site, task["way"], key, task["who"], self._say))
+                if task["laps"]:
+                    orders.readline()
+            site.session.remove()
+            site.db.engine.dispose()
+        self._say("done")
+
+    def _say(self, text: str) -> None:
+        os.write(self.task["says"], f"{text}\n".encode())
+
+
+def main(tasks: list[dict[str, Any]]) -> None:
+    """Fork one process for each task, and replace those that the test kills, until it has no more orders."""
+    racers = {task["who"]: Racer(task) for task in tasks}
+    for racer in racers.values():
+        racer.start()
+    for line in sys.stdin:
+        racers[line.strip()].replace()
+    for racer in racers.values():
+        os.kill(racer.pid, signal.SIGKILL)
+        os.waitpid(racer.pid, 0)
+
+
+if __name__ == "__main__":
+    main(json.loads(sys.argv[1]))
