@@ -123,9 +123,11 @@ def live_bookings(
 
 
 def _find(session: Session, models: Models, booking: BookingMixin | int) -> BookingMixin:
-    found = session.get(models.Booking, booking if isinstance(booking, int) else booking.id)
+    number = getattr(booking, "id", booking)
+    is_number = isinstance(number, int) and not isinstance(number, bool) and 0 < number < 2**63
+    found = session.get(models.Booking, number) if is_number else None
     if found is None:
-        raise BookingNotFound(f"booking {booking}: there is no such booking")
+        raise BookingNotFound(f"booking {str(booking)[:80]}: there is no such booking")
     return found
 
 

@@ -6,6 +6,7 @@ from copy import deepcopy
 from dataclasses import fields
 from datetime import date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import (
@@ -192,7 +193,7 @@ class SlotMixin:
 
     @classmethod
     def _now(cls) -> Any:
-        return bindparam("rolling_now", callable_=cls.rolling_clock, type_=UtcDateTime(), unique=True)
+        return bindparam("rolling_now", callable_=cls.rolling_clock, type_=UtcDateTime(), unique=False)
 
     @property
     def reminder_at(self) -> datetime | None:
@@ -229,8 +230,16 @@ class SlotMixin:
     @state.inplace.expression
     @classmethod
     def _state_expression(cls) -> ColumnElement[str]:
-        # Literals, and one parameter for the time: the expression is then the same text wherever a statement uses it,
-        # as GROUP BY and DISTINCT ask for.
+        # The same object each time: the expression is then the same text wherever a statement uses it, as GROUP BY
+        # and DISTINCT ask for. An alias of the class is no type, and gets its own.
+        if not isinstance(cls, type):
+            return cls._make_state_expression()
+        if cls not in _STATES:
+            _STATES[cls] = cls._make_state_expression()
+        return _STATES[cls]
+
+    @classmethod
+    def _make_state_expression(cls) -> ColumnElement[str]:
         now, models = cls._now(), cls.rolling_models
         scheduled: ColumnElement[str] = literal_column(f"'{Status.SCHEDULED.value}'")
         return case(
@@ -246,6 +255,10 @@ class SlotMixin:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.key}{' virtual' if self.is_virtual else ''}>"
+
+
+#: The SQL of ``state`` for each slot class.
+_STATES: WeakKeyDictionary[type[Any], ColumnElement[str]] = WeakKeyDictionary()
 
 
 def _literal(state: State) -> ColumnElement[str]:
