@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from flask import Flask, Response, current_app
 
-from . import booking as bookings
-from . import series, signals
+from . import series
 from .browsing import Browser, holes
+from .decisions import Decisions, id_of
 from .errors import ConfigError, InvalidRequest, NotRegistered
 from .executors import AfterResponseExecutor, make_executor
 from .health import Explanation, HealthReport, check_health, explain
@@ -46,7 +46,7 @@ class AppState:
         return Browser(self.db.session(), self.models, self.clock())
 
 
-class RollingSlots:
+class RollingSlots(Decisions):
     """Keeps bookable slots always there.
 
     :param app: the app; or call ``init_app`` later.
@@ -165,7 +165,7 @@ class RollingSlots:
         :raises InvalidRequest: if a bound is naive, or the end is before the start.
         :raises TemplateNotFound: if there is no such template.
         """
-        state, template_id = self._state, _id(template)
+        state, template_id = self._state, id_of(template)
         self.ensure(template)
         slots = state.browser().between(start, end, template_id, group)
         self._heal(state, slots)
@@ -180,7 +180,7 @@ class RollingSlots:
         :raises InvalidRequest: if ``n`` is not between 1 and ``ROLLINGSLOTS_PREVIEW_MAX``.
         :raises TemplateNotFound: if there is no such template.
         """
-        state, template_id = self._state, _id(template)
+        state, template_id = self._state, id_of(template)
         most = state.settings.preview_max
         if isinstance(n, bool) or not isinstance(n, int) or not 1 <= n <= most:
             raise InvalidRequest(f"n = {n!r}: expected a whole number from 1 to {most}", field="n", value=n)
@@ -219,7 +219,7 @@ class RollingSlots:
 
         Costs nothing otherwise and never waits; the readers of this class call it by themselves.
         """
-        topup, template_id = self._state.topup, _id(template)
+        topup, template_id = self._state.topup, id_of(template)
         topup.view(() if template_id is None else (template_id,))
 
     def generate(
@@ -244,67 +244,8 @@ class RollingSlots:
         :raises TopUpBusy: if another top-up does not end within twice the lease.
         :raises UncommittedChanges: on SQLite, if the app's session holds uncommitted changes.
         """
-        request = FillRequest("manual", days, start, end, _id(template), group, dry_run, progress)
+        request = FillRequest("manual", days, start, end, id_of(template), group, dry_run, progress)
         return self._state.topup.runner.generate(request)
-
-    # -- decisions -----------------------------------------------------------------------------------------
-
-    def cancel(self, key: str, scope: str = "this", reason: str | None = None) -> SlotMixin:
-        """Cancel a slot: it stays visible as cancelled, and no top-up brings it back.
-
-        :param scope: ``this`` (or ``this_only``).
-        :raises SlotNotFound: if there is no such slot.
-        :raises StatusConflict: if it is completed, deleted or over.
-        """
-        series.check_scope(scope)
-        state = self._state
-        browser = state.browser()
-        slot = series.cancel(browser.session, state.models, browser.now, browser.materialize(key), reason)
-        signals.slot_cancelled.send(state.app, slot=slot, reason=reason)
-        return slot
-
-    def restore(self, key: str, scope: str = "this") -> SlotMixin:
-        """Bring a cancelled or deleted slot back.
-
-        :param scope: ``this`` (or ``this_only``).
-        :raises SlotNotFound: if there is no such slot.
-        :raises StatusConflict: if it is completed or over.
-        """
-        series.check_scope(scope)
-        state = self._state
-        browser = state.browser()
-        slot = series.restore(browser.session, state.models, browser.now, browser.materialize(key))
-        signals.slot_restored.send(state.app, slot=slot)
-        return slot
-
-    def book(
-        self, key: str, party: int = 1, who: str | None = None, idempotency_key: str | None = None
-    ) -> BookingMixin:
-        """Take places in a slot, stored or virtual, in the app's session; the app commits.
-
-        :param party: how many places.
-        :param idempotency_key: unique per ``who``: the same request again returns the same booking.
-        :raises SlotNotFound: if there is no such slot.
-        :raises SlotFull: if too few places are left.
-        :raises SlotClosed: if it cannot be booked now.
-        :raises IdempotencyConflict: if the key was used for another booking.
-        """
-        state = self._state
-        browser = state.browser()
-        slot = browser.materialize(key)
-        made = bookings.book(browser.session, state.models, browser.now, slot, party, who, idempotency_key)
-        signals.slot_booked.send(state.app, booking=made, slot=slot)
-        return made
-
-    def release(self, booking: BookingMixin | int) -> BookingMixin:
-        """Give a booking's places back; a second time changes nothing. The app commits.
-
-        :raises BookingNotFound: if there is no such booking.
-        """
-        state = self._state
-        released = bookings.release(state.db.session(), state.models, state.clock(), booking)
-        signals.booking_released.send(state.app, booking=released, slot=released.slot)
-        return released
 
     # -- knowledge -----------------------------------------------------------------------------------------
 
@@ -321,7 +262,7 @@ class RollingSlots:
         :raises TemplateNotFound: if there is no such template.
         """
         state = self._state
-        return explain(state.db.session(), state.models, state.clock(), _id(template) or 0, moment)
+        return explain(state.db.session(), state.models, state.clock(), id_of(template) or 0, moment)
 
     def runs(self, template: TemplateMixin | int | None = None, limit: int = 50) -> list[RunMixin]:
         """Return the recorded top-ups, newest first; of one template: those that touched it.
@@ -329,7 +270,7 @@ class RollingSlots:
         :param limit: at most so many.
         """
         state = self._state
-        return state.browser().runs(_id(template), limit)
+        return state.browser().runs(id_of(template), limit)
 
 
 def get_state() -> AppState:
@@ -377,7 +318,3 @@ def _add_hook(app: Flask, topup: TopUp) -> None:
             return response
 
         app.after_request(fill_after_response)
-
-
-def _id(template: TemplateMixin | int | None) -> int | None:
-    return template.id if isinstance(template, TemplateMixin) else template

@@ -22,21 +22,25 @@ MAX_INIT_APP = 40
 # The rooms: a module, or a package whose modules may import each other (but not in a circle).
 FLOORS = (
     {"errors", "values", "settings", "signals"},
-    {"recurrence", "planning", "feeds"},
+    {"recurrence", "planning", "revising", "feeds"},
     {"models", "statements"},
     {"browsing", "filling", "series", "booking", "gate", "executors"},
     {"topup", "health", "wiring", "exchange", "contrib"},
-    {"extension", "api", "cli", "cli_exchange"},
+    {"extension", "decisions", "api", "cli", "cli_exchange"},
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 FOR_ALL = {"errors", "values"}
 # The only steps within a floor. A plan compares what rules promise with what is stored, so it expands rules.
-# Files hold rules and what they promise; the command line's modules make up one program.
+# An edit compares two plans. Files hold rules and what they promise; the command line's modules make up one program,
+# and the facade one class.
 STEPS = {
     ("planning", "recurrence"),
+    ("revising", "recurrence"),
+    ("revising", "planning"),
     ("feeds", "recurrence"),
     ("feeds", "planning"),
     ("cli", "cli_exchange"),
+    ("extension", "decisions"),
 }
 # The only imports upwards or sideways that wait inside a function: the facade registers commands and blueprint.
 LAZY = {("extension", "cli"), ("extension", "api")}

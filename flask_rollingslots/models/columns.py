@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import JSON, BigInteger, DateTime, Integer, TypeDecorator
 from sqlalchemy.dialects import mysql
+from sqlalchemy.ext.mutable import MutableList
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect
@@ -110,6 +111,15 @@ class Moments(_Plain, TypeDecorator[list[Any]]):
     def process_result_value(self, value: list[str] | None, dialect: Dialect) -> list[Any]:
         """Return datetimes, and dates where only a date was stored."""
         return [_moment(text) for text in value or ()]
+
+
+class WatchedList(MutableList[Any]):
+    """A list that notices ``append`` and the like, so that no change in place is lost; takes any collection."""
+
+    @classmethod
+    def coerce(cls, index: str, value: Any) -> Any:
+        """Return a watched list."""
+        return super().coerce(index, list(value) if isinstance(value, (tuple, set, frozenset)) else value)
 
 
 class DateRanges(_Plain, TypeDecorator[list[Any]]):

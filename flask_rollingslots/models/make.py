@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
-from sqlalchemy import ForeignKeyConstraint, Table, UniqueConstraint, event, inspect, update
+from sqlalchemy import ForeignKeyConstraint, Table, UniqueConstraint, event, inspect, select, update
 from sqlalchemy.orm import foreign, relationship
 from sqlalchemy.orm.attributes import set_committed_value
 
@@ -162,7 +162,11 @@ def _listen(models: Models) -> None:
         state = inspect(slot)
         changed = {name for name in DECIDED_FIELDS if state.attrs[name].history.has_changes()}
         if changed - set(slot.customised or ()):
-            slot.customised = sorted(changed | set(slot.customised or ()))
+            # Somebody else may have decided about another field of this slot since it was read.
+            table = table_of(mapper.class_)
+            query = select(table.c.customised).where(table.c.id == slot.id).with_for_update(key_share=True)
+            known = connection.execute(query).scalar_one_or_none() or ()
+            slot.customised = sorted(changed | set(slot.customised or ()) | set(known))
 
     event.listen(models.Slot, "before_update", note_decisions)
     event.listen(models.Template, "before_insert", complete)

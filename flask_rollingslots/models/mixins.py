@@ -26,7 +26,7 @@ from sqlalchemy.types import JSON
 from flask_rollingslots import planning
 from flask_rollingslots.values import SlotKey, State, Status, TemplateSpec, utc_now
 
-from .columns import DateRanges, Id, Moments, Seconds, UtcDateTime, WallDateTime
+from .columns import DateRanges, Id, Moments, Seconds, UtcDateTime, WallDateTime, WatchedList
 
 if TYPE_CHECKING:
     from flask_rollingslots.recurrence import Recurrence
@@ -55,10 +55,12 @@ class TemplateMixin:
     every: Mapped[timedelta | None] = mapped_column(Seconds)
     until_time: Mapped[time | None] = mapped_column(Time)
     capacity: Mapped[int] = mapped_column(Integer, default=1)
-    rdates: Mapped[list[datetime]] = mapped_column(Moments, default=list)
-    exdates: Mapped[list[datetime | date]] = mapped_column(Moments, default=list)
+    rdates: Mapped[list[datetime]] = mapped_column(WatchedList.as_mutable(Moments()), default=list)
+    exdates: Mapped[list[datetime | date]] = mapped_column(WatchedList.as_mutable(Moments()), default=list)
     holidays: Mapped[str | None] = mapped_column(String(16))
-    blackouts: Mapped[list[tuple[date, date]]] = mapped_column(DateRanges, default=list)
+    blackouts: Mapped[list[tuple[date, date]]] = mapped_column(
+        WatchedList.as_mutable(DateRanges()), default=list
+    )
     window_days: Mapped[int | None] = mapped_column(Integer)
     opens_before: Mapped[timedelta | None] = mapped_column(Seconds)
     opens_days_before: Mapped[int | None] = mapped_column(Integer)
@@ -69,6 +71,8 @@ class TemplateMixin:
     data: Mapped[dict[str, Any]] = mapped_column(MutableDict.as_mutable(JSON()), default=dict)
     active_from: Mapped[datetime | None] = mapped_column(WallDateTime)
     active_until: Mapped[datetime | None] = mapped_column(WallDateTime)
+    #: From here on the series was cancelled or deleted; beside the rule and its bounds, so that it can be undone.
+    cancelled_from: Mapped[datetime | None] = mapped_column(WallDateTime)
     shift: Mapped[timedelta] = mapped_column(Seconds, default=timedelta(0))
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
 
@@ -120,6 +124,8 @@ class SlotMixin:
     data: Mapped[dict[str, Any]] = mapped_column(MutableDict.as_mutable(JSON()), default=dict)
     customised: Mapped[list[str]] = mapped_column(JSON, default=list)
     cancel_reason: Mapped[str | None] = mapped_column(String(500))
+    #: Cancelled or deleted by a decision about the series, which takes it back too; not by one about this slot.
+    ended_with_series: Mapped[bool | None] = mapped_column()
     run_id: Mapped[int | None] = mapped_column(Id)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
 
