@@ -71,10 +71,7 @@ def plan_edit(
     :raises InvalidRequest: if the change makes no sense; names field, value and expectation.
     :raises InvalidRule: if the new rule is not valid.
     """
-    row = case.row_at(key)
-    if row is not None and row.status == Status.DELETED:
-        row = None
-    place = find_segment(case.specs, key, row)
+    place = find_segment(case.specs, key, case.row_at(key))
     segments = _segments(case, place, key.original_start, scope, changes)
     outcome = _Outcome(case, segments, changes, move_booked)
     outcome.compare()

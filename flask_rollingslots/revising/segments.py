@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 from flask_rollingslots import planning
 from flask_rollingslots.errors import SlotNotFound
-from flask_rollingslots.values import SlotKey
+from flask_rollingslots.values import SlotKey, Status
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -33,12 +33,12 @@ def find_segment(
 ) -> int:
     """Return the place of the segment that holds a slot.
 
-    :param ended: also find what was cancelled or deleted with the series.
+    :param ended: also find a deleted slot, and what was cancelled or deleted with the series.
     :raises SlotNotFound: if no segment has this start.
     """
     for place, spec in enumerate(specs):
         if row is not None:
-            if row.template_id == spec.id:
+            if row.template_id == spec.id and (ended or row.status != Status.DELETED):
                 return place
         elif planning.offer_at(replace(spec, cancelled_from=None) if ended else spec, key.original_start):
             return place
