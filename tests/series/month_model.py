@@ -11,9 +11,10 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 BERLIN = ZoneInfo("Europe/Berlin")
-HOURS = (10, 11, 12)
+HOURS, CLOSING = (10, 11, 12), timedelta(hours=13)
 FIRST_DAY = date(2026, 3, 1)
 DAYS = 70
+EVER = datetime(1, 1, 1)
 MINUTE, DAY = timedelta(minutes=1), timedelta(days=1)
 
 Change = dict[str, Any]
@@ -41,7 +42,8 @@ class Segment:
 
     def all_starts(self) -> list[datetime]:
         days = [self.anchor + DAY * n for n in range(0, DAYS, self.interval)]
-        starts = [datetime.combine(day, time(hour)) for day in days for hour in HOURS]
+        hours = [hour for hour in HOURS if timedelta(hours=hour) + self.duration <= CLOSING]
+        starts = [datetime.combine(day, time(hour)) for day in days for hour in hours]
         return [
             s
             for s in starts
@@ -206,18 +208,19 @@ class Model:
         segment = self.segment_of(key)
         place = self.segments.index(segment)
         whole = replace(segment, ended=None)
-        cut = scope == "this_and_future" and any(s < key for s in whole.all_starts())
+        cut = not_first = scope == "this_and_future" and any(s < key for s in whole.all_starts())
         scoped = self.segments[place:] if scope == "this_and_future" else list(self.segments)
         if "interval" in change and len(scoped) > 1:
             raise Refused
         delta = change["start"] - (key + segment.shift) if "start" in change else timedelta(0)
         new = {id(each): self._changed(each, change, delta) for each in scoped}
         changed = new[id(segment)]
+        cut = cut and ("interval" in change or changed != segment)  # what changes nothing cuts nothing
         if cut:
             changed.start = key
             changed.anchor = key.date() if "interval" in change else changed.anchor
         if scope == "this_and_future" and {"start", "duration", "interval"} & set(change):
-            self._check_order(place, key if cut else None, key, changed)
+            self._check_order(place, key if not_first else None, key, changed)
         self._revise(scoped, new, segment if cut else None, key, change, move_booked)
         if cut:
             if segment.ended is not None and segment.ended >= key:
@@ -313,7 +316,7 @@ class Model:
         segment = self.segment_of(key)
         place = self.segments.index(segment) if scope == "this_and_future" else 0
         for each in self.segments[place:]:
-            self._end_segment(each, key if scope == "this_and_future" and each is segment else datetime.min)
+            self._end_segment(each, key if scope == "this_and_future" and each is segment else EVER)
         for row_key, row in self.rows.items():
             early = scope == "this_and_future" and row.segment is segment and row_key < key
             if row.segment in self.segments[place:] and not early:
@@ -329,7 +332,7 @@ class Model:
 
     def _end_segment(self, segment: Segment, bound: datetime) -> None:
         wall = self.now.astimezone(BERLIN).replace(tzinfo=None)
-        bound = max(bound, wall + MINUTE - segment.shift, segment.start or datetime.min)
+        bound = max(bound, wall + MINUTE - segment.shift, segment.start or EVER)
         ends = [end for end in (segment.until, segment.ended) if end is not None]
         if not ends or bound < min(ends):
             segment.ended = bound
