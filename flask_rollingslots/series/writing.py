@@ -6,6 +6,7 @@ from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import bindparam, delete, inspect, update
+from sqlalchemy.orm.attributes import set_committed_value
 
 from flask_rollingslots.models import table_of
 
@@ -55,6 +56,11 @@ def _cut(desk: Desk, template: TemplateMixin, change: SegmentChange) -> Template
         template.cancelled_from = None  # the later part has it
     desk.session.add(later)
     desk.session.flush()
+    # The later part goes on counting: whoever saw its slots before the cut must be told, and a new row begins at 1.
+    templates = table_of(desk.models.Template)
+    revision = template.revision + 1
+    desk.session.execute(update(templates).where(templates.c.id == later.id).values(revision=revision))
+    set_committed_value(later, "revision", revision)
     table = table_of(desk.models.Slot)
     rows = (table.c.template_id == template.id, table.c.original_start >= cut)
     desk.session.execute(update(table).where(*rows).values(template_id=later.id))
