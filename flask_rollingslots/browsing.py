@@ -179,13 +179,9 @@ class Browser:
         self, specs: Sequence[TemplateSpec], start: datetime, n: int, near: datetime, limit: datetime
     ) -> datetime:
         """Return how far to read for the next ``n``: not a year of quarter-hours, nor only an empty month."""
-        nexts = sorted(
-            starts_at
-            for spec in specs
-            for _, starts_at in planning.recurrence_of(spec).after(start - timedelta(microseconds=1), n)
-        )
+        nexts = sorted(moment for spec in specs for moment in _following(spec, start, n))
         if not nexts:
-            return max(near, min(limit, _add(near, _FAR)))
+            return limit  # what may still come is stored
         return min(limit, _add(nexts[min(n, len(nexts)) - 1], timedelta(microseconds=1)))
 
     def get(self, key: str | SlotKey) -> SlotMixin:
@@ -267,6 +263,14 @@ class Browser:
             cls.status.in_(planning.OCCUPYING),
         )
         return self.session.scalars(query.limit(1)).first() is not None
+
+
+def _following(spec: TemplateSpec, start: datetime, n: int) -> Iterable[datetime]:
+    """Yield the next starts of a segment's rule, exclusions aside, as far as the segment goes."""
+    life = planning.life_of(spec, Window(start, datetime.max.replace(tzinfo=UTC)))
+    if life.start < life.end:
+        found = planning.recurrence_of(spec).after(life.start - timedelta(microseconds=1), n)
+        yield from (starts_at for _, starts_at in found if starts_at < life.end)
 
 
 def _complain(spec: TemplateSpec, error: Exception) -> None:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 IN_THE_PAST = "in_the_past"
 #: Leaves room for the local times of every zone before the calendar ends.
 _LAST = datetime.max.replace(tzinfo=UTC) - timedelta(days=2)
+#: A zone moves a wall-clock time by less than a day, and a gap by at most a day.
+_ZONE_SLACK = timedelta(days=2)
 EXCLUDED = "excluded"
 HOLIDAY = "holiday"
 BLACKOUT = "blackout"
@@ -97,6 +99,7 @@ def promised(spec: TemplateSpec, window: Window) -> Iterator[tuple[PlannedSlot, 
     if not spec.active:
         return
     zone, exdates, last = ZoneInfo(spec.timezone), frozenset(spec.exdates), spec.ends_before
+    window = life_of(spec, window)
     for original_start, starts_at in _recurrence_with(spec, ()).between(window.start, window.end):
         if spec.active_from is not None and original_start < spec.active_from:
             continue
@@ -107,6 +110,22 @@ def promised(spec: TemplateSpec, window: Window) -> Iterator[tuple[PlannedSlot, 
         excluded = exdates and (original_start in exdates or original_start.date() in exdates)
         reason = EXCLUDED if excluded else _left_out(spec, starts_at, zone)
         yield planned_slot(spec, original_start, starts_at, zone), reason
+
+
+def life_of(spec: TemplateSpec, window: Window) -> Window:
+    """Return the part of a window in which a segment can promise anything, some days more rather than less.
+
+    Without it, looking decades behind the end of a segment would expand its rule all the way.
+    """
+    start, end = window.start, window.end
+    try:
+        if spec.active_from is not None:
+            start = max(start, (spec.active_from + spec.shift).replace(tzinfo=UTC) - _ZONE_SLACK)
+        if spec.ends_before is not None:
+            end = min(end, (spec.ends_before + spec.shift).replace(tzinfo=UTC) + _ZONE_SLACK)
+    except OverflowError:
+        return window
+    return Window(min(start, end), end)
 
 
 def offered(spec: TemplateSpec, window: Window) -> list[PlannedSlot]:

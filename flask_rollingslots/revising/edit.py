@@ -96,13 +96,14 @@ def _segments(
 ) -> list[_Segment]:
     spec = case.specs[place]
     is_cut = scope is Scope.THIS_AND_FUTURE and not is_first(spec, original_start)
-    moved = move(spec, original_start, changes, is_cut=is_cut)
+    moved = move(spec, original_start, changes, is_cut=scope is Scope.THIS_AND_FUTURE)
     others = case.specs[place + 1 :] if scope is Scope.THIS_AND_FUTURE else case.specs
     if "rrule" in moved.values:
         _check_alone(case, place, scope, changes)
     if scope is Scope.THIS_AND_FUTURE and changes.touch_times:
         _check_order(case, place, original_start if is_cut else None, moved, changes)
-    result = [_segment(spec, changes, moved, is_cut=is_cut)]
+    begins = scope is Scope.THIS_AND_FUTURE and "rrule" in moved.values
+    result = [_segment(spec, changes, moved, is_cut=is_cut, begins=begins)]
     shift = moved.values.get("shift", spec.shift) - spec.shift
     for other in others:
         if other.id != spec.id:
@@ -111,16 +112,18 @@ def _segments(
     return result
 
 
-def _segment(spec: TemplateSpec, changes: Changes, moved: Move, *, is_cut: bool) -> _Segment:
+def _segment(
+    spec: TemplateSpec, changes: Changes, moved: Move, *, is_cut: bool, begins: bool = False
+) -> _Segment:
     values = {**moved.values}
+    if begins:
+        values["active_from"] = moved.bound  # a new rule may not bring anything before the slot
     for name in ("duration", "capacity", "name"):
         value = getattr(changes, name)
         if value is not None:
             values[name] = value
     if changes.data is not None:
         values["data"] = {**spec.data, **changes.data}
-    if spec.active_from is not None and "rrule" in values and not is_cut and moved.bound < spec.active_from:
-        values["active_from"] = moved.bound  # the new rule begins a little earlier
     values = {name: value for name, value in values.items() if value != getattr(spec, name)}
     if not values:
         return _Segment(spec, spec, None, moved.bound if is_cut else None)
