@@ -6,7 +6,8 @@ from datetime import datetime
 from typing import Any
 
 from .errors import InvalidRequest
-from .models import TemplateMixin, template_id_of
+from .models import SlotMixin, TemplateMixin, template_id_of
+from .values import SlotKey
 
 
 def template_id(template: TemplateMixin | int | None) -> int | None:
@@ -22,6 +23,16 @@ def template_id(template: TemplateMixin | int | None) -> int | None:
     if isinstance(template, bool) or not isinstance(template, int) or not 0 < template < 2**63:
         raise _refusal("template", template, "a template or its id, a whole number")
     return template
+
+
+def slot_key(key: str | SlotKey | SlotMixin) -> SlotKey:
+    """Return a slot's key, given as text or by the slot itself.
+
+    :raises InvalidKey: if it is no key.
+    """
+    if isinstance(key, SlotKey):
+        return key
+    return SlotKey.parse(key if isinstance(key, str) else getattr(key, "key", str(key)))
 
 
 def check_group(group: str | None) -> None:

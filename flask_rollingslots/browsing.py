@@ -6,7 +6,7 @@ Nothing virtual enters the session by itself; ``materialize`` turns a virtual sl
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -70,6 +70,16 @@ class Browser:
         cls = self.models.Template
         query = select(cls).order_by(cls.id)
         return list(self.session.scalars(query.where(cls.group == group) if group is not None else query))
+
+    def group(self, group: str) -> list[TemplateMixin]:
+        """Return the templates of a group, active or not.
+
+        :raises TemplateNotFound: if there is none: an unknown group means nothing, never everything.
+        """
+        found = self.all_templates(group)
+        if not found:
+            raise TemplateNotFound(f"group {group!r}: there is no template in this group")
+        return found
 
     def zone_of(self, template_id: int) -> ZoneInfo:
         """Return a template's zone.
@@ -145,6 +155,9 @@ class Browser:
         rows = list(self.session.scalars(query))
         for row in rows:
             offers.pop(SlotKey(row.series_id, row.original_start), None)
+        taken = {(r.series_id, r.starts_at) for r in rows if r.status in planning.OCCUPYING}
+        for key in [k for k, offer in offers.items() if (k.series_id, offer.starts_at) in taken]:
+            del offers[key]
         return [r for r in rows if r.status != Status.DELETED and window.start <= r.starts_at < window.end]
 
     def upcoming(self, template_id: int, n: int, after: datetime | None = None) -> list[SlotMixin]:
@@ -168,13 +181,9 @@ class Browser:
         self, specs: Sequence[TemplateSpec], start: datetime, n: int, near: datetime, limit: datetime
     ) -> datetime:
         """Return how far to read for the next ``n``: not a year of quarter-hours, nor only an empty month."""
-        nexts = sorted(
-            starts_at
-            for spec in specs
-            for _, starts_at in planning.recurrence_of(spec).after(_add(start, -timedelta(microseconds=1)), n)
-        )
+        nexts = sorted(moment for spec in specs for moment in _following(spec, start, n))
         if not nexts:
-            return max(near, min(limit, _add(near, _FAR)))
+            return limit  # what may still come is stored
         return min(limit, _add(nexts[min(n, len(nexts)) - 1], timedelta(microseconds=1)))
 
     def get(self, key: str | SlotKey | SlotMixin) -> SlotMixin:
@@ -204,7 +213,7 @@ class Browser:
         A cancelled slot is returned as it is.
 
         :param first: called with the template before the row is made: for what has to be locked earlier.
-        :param hidden: return a deleted slot too, to restore it.
+        :param hidden: return what was deleted, or cancelled or deleted with its series, too: to restore it.
         :raises InvalidKey: if the key has another form.
         :raises SlotNotFound: if the rule has no such start, a virtual slot has ended, or the slot was deleted.
         """
@@ -215,7 +224,7 @@ class Browser:
         if row is not None:
             first(row.template)
             return row
-        offer, template = self._offer(slot_key)
+        offer, template = self._offer(slot_key, hidden)
         first(template)
         statement = insert_or_lock(table_of(self.models.Slot), dialect_of(self.session))
         self.session.execute(statement, [row_of(offer, self.now)])
@@ -223,6 +232,10 @@ class Browser:
         if row is None:
             raise _not_found(slot_key)
         return row
+
+    def materialize_all(self, slots: Iterable[SlotMixin]) -> list[SlotMixin]:
+        """Return some slots that were read here as rows; those that are virtual are made."""
+        return [self.materialize(slot.key) if slot.is_virtual else slot for slot in slots]
 
     def runs(self, template_id: int | None, limit: int) -> list[RunMixin]:
         """Return the recorded top-ups, newest first; of one template: those that touched it."""
@@ -243,12 +256,34 @@ class Browser:
         )
         return self.session.scalars(newest(query, dialect_of(self.session)) if fresh else query).one_or_none()
 
-    def _offer(self, key: SlotKey) -> tuple[PlannedSlot, TemplateMixin]:
+    def _offer(self, key: SlotKey, ended: bool = False) -> tuple[PlannedSlot, TemplateMixin]:
         for template in segments(self.session, self.models, [key.series_id]):
-            offer = planning.offer_at(template.spec(), key.original_start)
-            if offer is not None and offer.ends_at > self.now:
+            spec = template.spec()
+            offer = planning.offer_at(
+                replace(spec, cancelled_from=None) if ended else spec, key.original_start
+            )
+            if offer is not None and offer.ends_at > self.now and not self._is_taken(offer):
                 return offer, template
         raise _not_found(key)
+
+    def _is_taken(self, offer: PlannedSlot) -> bool:
+        """Whether another row of the series stands at the instant of a slot without a row."""
+        cls, key = self.models.Slot, offer.key
+        query = select(cls.id).where(
+            cls.series_id == key.series_id,
+            cls.original_start != key.original_start,
+            cls.starts_at == offer.starts_at,
+            cls.status.in_(planning.OCCUPYING),
+        )
+        return self.session.scalars(query.limit(1)).first() is not None
+
+
+def _following(spec: TemplateSpec, start: datetime, n: int) -> Iterable[datetime]:
+    """Yield the next starts of a segment's rule, exclusions aside, as far as the segment goes."""
+    life = planning.life_of(spec, Window(start, datetime.max.replace(tzinfo=UTC)))
+    if life.start < life.end:
+        found = planning.recurrence_of(spec).after(life.start - timedelta(microseconds=1), n)
+        yield from (starts_at for _, starts_at in found if starts_at < life.end)
 
 
 def _complain(spec: TemplateSpec, error: Exception) -> None:

@@ -22,6 +22,7 @@ from .cli_exchange import export_templates, import_templates
 from .cli_keeping import prune_slots, show_stats
 from .errors import InvalidRequest, RollingSlotsError, TemplateNotFound
 from .health import Doctor, Level, check_health, explain
+from .series import Desk, Ender
 from .settings import MAX_DAYS
 from .topup import FillRequest
 from .values import Health
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
     from .extension import AppState
     from .models import SlotMixin, TemplateMixin
+    from .revising import SeriesReport
     from .values import Report
 
 P = ParamSpec("P")
@@ -318,6 +320,42 @@ def init_db() -> None:
     state = _state()
     for name in create_tables(state.app, state.db, state.models):
         click.echo(name)
+
+
+@slots_group.command("cancel-future")
+@click.argument("template", type=int)
+@click.argument("from_date", type=click.DateTime(["%Y-%m-%d"]))
+@click.option("--reason", help="Shown with each cancelled slot.")
+@_json_option
+@_teaching
+def cancel_future(template: int, from_date: datetime, reason: str | None, as_json: bool) -> None:
+    """Cancel all slots of TEMPLATE's series from FROM_DATE on, a day of its zone; restore-series takes it back."""
+    _decide(lambda ender: ender.cancel_future(template, from_date.date(), reason), "cancelled", as_json)
+
+
+@slots_group.command("restore-series")
+@click.argument("template", type=int)
+@_json_option
+@_teaching
+def restore_series(template: int, as_json: bool) -> None:
+    """Take back that TEMPLATE's series was cancelled or deleted."""
+    _decide(lambda ender: ender.restore_series(template), "restored", as_json)
+
+
+def _decide(act: Callable[[Ender], SeriesReport], word: str, as_json: bool) -> None:
+    state, session = _state(), _state().db.session()
+    report = act(Ender(Desk(session, state.models, state.clock())))
+    session.commit()
+    if as_json:
+        _print_json(report.to_dict())
+        return
+    click.echo(f"{len(report.changed)} stored slots {word}, {len(report.booked)} of them booked.")
+    for key in report.booked:
+        click.echo(f"  booked: {key}")
+    if report.kept_booked:
+        click.echo(f"{len(report.kept_booked)} stay as they are: another slot is at their time.")
+    if report.kept_completed:
+        click.echo(f"{len(report.kept_completed)} completed ones stay.")
 
 
 slots_group.command("export")(_teaching(export_templates))

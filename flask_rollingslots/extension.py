@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from flask import Flask, Response, current_app
 
-from . import booking as bookings
-from . import series, signals
+from . import series
 from .arguments import check_group, check_upcoming, template_id
 from .browsing import Browser, holes
 from .calls import BookingCalls, KeepingCalls
+from .decisions import Decisions
 from .errors import ConfigError, NotRegistered
 from .executors import AfterResponseExecutor, make_executor
 from .health import Explanation, HealthReport, check_health, explain
@@ -49,7 +49,7 @@ class AppState:
         return Browser(self.db.session(), self.models, self.clock())
 
 
-class RollingSlots(BookingCalls, KeepingCalls):
+class RollingSlots(Decisions, BookingCalls, KeepingCalls):
     """Keeps bookable slots always there.
 
     :param app: the app; or call ``init_app`` later.
@@ -250,47 +250,6 @@ class RollingSlots(BookingCalls, KeepingCalls):
         """
         request = FillRequest("manual", days, start, end, template_id(template), group, dry_run, progress)
         return self._state.topup.runner.generate(request)
-
-    # -- decisions -----------------------------------------------------------------------------------------
-
-    def cancel(self, key: str | SlotMixin, scope: str = "this", reason: str | None = None) -> SlotMixin:
-        """Cancel a slot: it stays visible as cancelled, and no top-up brings it back.
-
-        Bookings stay: ``slot.affected_bookings`` of the returned slot lists the live ones.
-
-        :param scope: ``this`` (or ``this_only``).
-        :raises SlotNotFound: if there is no such slot.
-        :raises StatusConflict: if it is completed, deleted or over.
-        """
-        series.check_scope(scope)
-        state = self._state
-        browser = state.browser()
-        row = browser.materialize(key)
-        was = row.status
-        slot = series.cancel(browser.session, state.models, browser.now, row, reason)
-        affected = bookings.live_bookings(browser.session, state.models, browser.now, [slot.id])
-        slot.affected_bookings = affected
-        if slot.status != was:
-            signals.slot_cancelled.send(state.app, slot=slot, reason=reason, bookings=affected)
-        return slot
-
-    def restore(self, key: str | SlotMixin, scope: str = "this") -> SlotMixin:
-        """Bring a cancelled or deleted slot back.
-
-        :param scope: ``this`` (or ``this_only``).
-        :raises SlotNotFound: if there is no such slot.
-        :raises StatusConflict: if it is completed or over.
-        :raises SlotClosed: if it has bookings, and another booking has its exclusive resource by now.
-        """
-        series.check_scope(scope)
-        state = self._state
-        browser = state.browser()
-        row = bookings.check_free(browser, key)
-        was = row.status
-        slot = series.restore(browser.session, state.models, browser.now, row)
-        if slot.status != was:
-            signals.slot_restored.send(state.app, slot=slot)
-        return slot
 
     # -- knowledge -----------------------------------------------------------------------------------------
 

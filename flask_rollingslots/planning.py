@@ -15,16 +15,22 @@ from .recurrence.public_holidays import public_holiday
 from .values import Plan, PlannedSlot, SlotKey, Status, StoredSlot, TemplateSpec, Window, local_midnight
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
 
 IN_THE_PAST = "in_the_past"
 #: Leaves room for the local times of every zone before the calendar ends.
 _LAST = datetime.max.replace(tzinfo=UTC) - timedelta(days=2)
+#: A zone moves a wall-clock time by less than a day, and a gap by at most a day.
+_ZONE_SLACK = timedelta(days=2)
 EXCLUDED = "excluded"
 HOLIDAY = "holiday"
 BLACKOUT = "blackout"
+OCCUPIED = "occupied"
 CANCELLED = "cancelled"
 DELETED = "deleted"
+
+#: Statuses of rows that stand at their instant: no other slot of the series appears there.
+OCCUPYING = (Status.SCHEDULED, Status.COMPLETED)
 
 
 def recurrence_of(spec: TemplateSpec) -> Recurrence:
@@ -92,17 +98,34 @@ def promised(spec: TemplateSpec, window: Window) -> Iterator[tuple[PlannedSlot, 
     """
     if not spec.active:
         return
-    zone, exdates = ZoneInfo(spec.timezone), frozenset(spec.exdates)
+    zone, exdates, last = ZoneInfo(spec.timezone), frozenset(spec.exdates), spec.ends_before
+    window = life_of(spec, window)
     for original_start, starts_at in _recurrence_with(spec, ()).between(window.start, window.end):
         if spec.active_from is not None and original_start < spec.active_from:
             continue
-        if spec.active_until is not None and original_start >= spec.active_until:
+        if last is not None and original_start >= last:
             continue
         if starts_at > _LAST - spec.duration:
             return  # it would end after the last day of the calendar
         excluded = exdates and (original_start in exdates or original_start.date() in exdates)
         reason = EXCLUDED if excluded else _left_out(spec, starts_at, zone)
         yield planned_slot(spec, original_start, starts_at, zone), reason
+
+
+def life_of(spec: TemplateSpec, window: Window) -> Window:
+    """Return the part of a window in which a segment can promise anything, some days more rather than less.
+
+    Without it, looking decades behind the end of a segment would expand its rule all the way.
+    """
+    start, end = window.start, window.end
+    try:
+        if spec.active_from is not None:
+            start = max(start, (spec.active_from + spec.shift).replace(tzinfo=UTC) - _ZONE_SLACK)
+        if spec.ends_before is not None:
+            end = min(end, (spec.ends_before + spec.shift).replace(tzinfo=UTC) + _ZONE_SLACK)
+    except OverflowError:
+        return window
+    return Window(min(start, end), end)
 
 
 def offered(spec: TemplateSpec, window: Window) -> list[PlannedSlot]:
@@ -175,6 +198,7 @@ def plan(
     :param backfill: create past slots too.
     """
     result, seen = Plan(), set()
+    absent = []
     for slot, reason in promised(spec, window):
         row = stored.get(slot.key)
         seen.add(slot.key)
@@ -184,24 +208,69 @@ def plan(
                 _retire(result, row, now)
         elif row is not None:
             _compare(result, slot, row, now)
+        else:
+            absent.append(slot)
+    if spec.active:
+        for key, row in stored.items():
+            if key not in seen and row.template_id == spec.id and window.start <= row.starts_at < window.end:
+                _revise(result, spec, row, now)
+    taken = _settle(result, stored.values()) if result.update or (absent and stored) else set()
+    _add(result, absent, taken, now, backfill)
+    return result
+
+
+def _add(
+    result: Plan, absent: Iterable[PlannedSlot], taken: set[datetime], now: datetime, backfill: bool
+) -> None:
+    """Sort out promised slots without a row: one that is to be made is neither past nor where another row is."""
+    for slot in absent:
+        if slot.starts_at in taken:
+            result.skipped[OCCUPIED] += 1
         elif slot.starts_at <= now and not backfill:
             result.skipped[IN_THE_PAST] += 1
         else:
             result.create.append(slot)
             result.expected += 1
-    if spec.active:
-        for key, row in stored.items():
-            if key not in seen and row.template_id == spec.id and window.start <= row.starts_at < window.end:
-                _revise(result, spec, row, now)
-    return result
 
 
 def revise(spec: TemplateSpec, rows: Iterable[StoredSlot], now: datetime) -> Plan:
     """Return what a changed rule means for stored rows wherever they are; nothing is created."""
-    result = Plan()
+    result, rows = Plan(), list(rows)
     for row in rows:
         _revise(result, spec, row, now)
+    _settle(result, rows)
     return result
+
+
+def _settle(result: Plan, rows: Iterable[StoredSlot]) -> set[datetime]:
+    """Drop moves onto a row that stays where it is; return the instants that rows take in the end."""
+    moves = {row.id: (row.starts_at, slot.starts_at) for row, slot in result.update}
+    away = {row.id for row in result.remove}
+    taken = {
+        row.starts_at
+        for row in rows
+        if row.id not in moves and row.id not in away and row.status in OCCUPYING
+    }
+    free = uncrowded(moves, taken)
+    result.update = [pair for pair in result.update if pair[0].id in free]
+    return taken | {moves[key][1] if key in free else moves[key][0] for key in moves}
+
+
+def uncrowded(
+    moves: Mapping[int, tuple[datetime, datetime]], taken: Iterable[datetime], leaving: Collection[int] = ()
+) -> set[int]:
+    """Return which rows can move at once so that none ends where another one stays.
+
+    Times may swap: what counts is where everybody is in the end. Who cannot move stays and is in the way in turn.
+
+    :param moves: row -> (where it is, where it goes).
+    :param taken: where rows stay that do not move.
+    :param leaving: rows that vanish if they cannot move, so that they are in nobody's way.
+    """
+    held, going = set(taken), dict(moves)
+    while stuck := [row for row, (_, target) in going.items() if target in held]:
+        held |= {place for row in stuck if (place := going.pop(row)[0]) and row not in leaving}
+    return set(going)
 
 
 def _revise(result: Plan, spec: TemplateSpec, row: StoredSlot, now: datetime) -> None:

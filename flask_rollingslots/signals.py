@@ -38,6 +38,17 @@ slot_cancelled = _signals.signal("slot-cancelled")
 #: A cancelled or deleted slot was restored. Arguments: ``slot``.
 slot_restored = _signals.signal("slot-restored")
 
+#: A slot was deleted. Arguments: ``slot``.
+slot_deleted = _signals.signal("slot-deleted")
+#: A slot was completed. Arguments: ``slot``.
+slot_completed = _signals.signal("slot-completed")
+#: A slot or a series was edited. Arguments: ``plan`` (what was changed and kept).
+series_edited = _signals.signal("series-edited")
+#: A part of a series was cancelled or deleted. Arguments: ``report``, ``reason``.
+series_ended = _signals.signal("series-ended")
+#: A part of a series came back. Arguments: ``report``.
+series_restored = _signals.signal("series-restored")
+
 
 def announce(signal: NamedSignal, sender: Any, **facts: Any) -> None:
     """Send a signal of a top-up; a receiver that fails is logged and cannot turn the top-up into a failure."""

@@ -56,6 +56,26 @@ def own_transaction(session: Session) -> Iterator[None]:
         raise
 
 
+@contextmanager
+def atomic(session: Session) -> Iterator[None]:
+    """Do something wholly or not at all within the session's own transaction, which goes on either way.
+
+    On SQLite the write lock is taken first: what is read then stays true until the app commits, and a savepoint that
+    is nobody's inner transaction would be committed when it is released.
+    """
+    session.flush()
+    connection = session.connection()
+    if connection.dialect.name == "sqlite" and not connection.connection.dbapi_connection.in_transaction:  # type: ignore[union-attr]
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+    with session.begin_nested():
+        yield
+
+
+def exclusive(select: Select[Any], dialect: str) -> Select[Any]:
+    """Let the selected rows wait for others, be the newest, and change only by us until the app commits."""
+    return select if dialect == "sqlite" else select.with_for_update(key_share=True)
+
+
 def _begin(session: Session) -> str:
     connection = session.connection()
     dialect = connection.dialect.name

@@ -170,6 +170,7 @@ class TemplateSpec:
     :param dtstart: naive wall-clock time.
     :param active_from: original start of the segment's first occurrence, naive, or ``None``.
     :param active_until: original start at which the segment ends (excluded), naive, or ``None``.
+    :param cancelled_from: original start from which on the segment was cancelled or deleted, naive, or ``None``.
     :param window_days: the template's own window, or ``None`` for the app's.
     """
 
@@ -196,8 +197,15 @@ class TemplateSpec:
     closes_before: timedelta | None = None
     active_from: datetime | None = None
     active_until: datetime | None = None
+    cancelled_from: datetime | None = None
     shift: timedelta = timedelta(0)
     data: dict[str, Any] = field(default_factory=dict, hash=False)
+
+    @property
+    def ends_before(self) -> datetime | None:
+        """The original start (naive) from which on nothing is promised: by a cut, or by a cancellation."""
+        bounds = [bound for bound in (self.active_until, self.cancelled_from) if bound is not None]
+        return min(bounds, default=None)
 
 
 @dataclass(frozen=True, slots=True)

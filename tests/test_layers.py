@@ -22,25 +22,28 @@ MAX_INIT_APP = 40
 # The rooms: a module, or a package whose modules may import each other (but not in a circle).
 FLOORS = (
     {"errors", "values", "settings", "signals"},
-    {"recurrence", "planning", "feeds"},
+    {"recurrence", "planning", "revising", "feeds"},
     {"models", "statements"},
     {"browsing", "filling", "series", "booking", "reminding", "retention", "statistics", "gate", "executors"},
     {"topup", "health", "wiring", "arguments", "exchange", "contrib"},
-    {"extension", "calls", "api", "cli", "cli_exchange", "cli_keeping"},
+    {"extension", "calls", "decisions", "api", "cli", "cli_exchange", "cli_keeping"},
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 FOR_ALL = {"errors", "values"}
 # The only steps within a floor. A plan compares what rules promise with what is stored, so it expands rules.
-# Files hold rules and what they promise; whoever books a virtual slot makes its row first; the facade and the
-# command line are each one thing in several modules.
+# An edit compares two plans. Files hold rules and what they promise; whoever books a virtual slot makes its row first;
+# the facade and the command line are each one thing in several modules.
 STEPS = {
     ("planning", "recurrence"),
+    ("revising", "recurrence"),
+    ("revising", "planning"),
     ("feeds", "recurrence"),
     ("feeds", "planning"),
     ("booking", "browsing"),
     ("extension", "calls"),
     ("cli", "cli_exchange"),
     ("cli", "cli_keeping"),
+    ("extension", "decisions"),
 }
 # The only imports upwards or sideways that wait inside a function: the facade registers commands and blueprint.
 LAZY = {("extension", "cli"), ("extension", "api")}

@@ -100,8 +100,8 @@ def components(spec: TemplateSpec, now: datetime, decided: Iterable[datetime] = 
 def _segment(spec: TemplateSpec) -> Recurrence | None:
     """Return the rule within the segment's bounds."""
     whole: Recurrence | None = planning.recurrence_of(spec)
-    if whole is not None and spec.active_until is not None:
-        whole = whole.split(spec.active_until)[0]
+    if whole is not None and spec.ends_before is not None:
+        whole = whole.split(spec.ends_before)[0]
     if whole is not None and spec.active_from is not None:
         whole = whole.split(spec.active_from)[1]
     return whole

@@ -110,7 +110,9 @@ class _Case:
     def _row(self) -> SlotMixin | None:
         cls = self.models.Slot
         query = select(cls).where(cls.series_id == self.segments[0].series_id, cls.starts_at == self.moment)
-        return self.session.scalars(query.order_by(cls.status.desc())).first()
+        # What stands there comes first; a cancelled slot may have been left behind by a series that moved.
+        rows = list(self.session.scalars(query.order_by(cls.status.desc())))
+        return next((row for row in rows if row.status in planning.OCCUPYING), next(iter(rows), None))
 
     def _of_slot(self, slot: SlotMixin) -> Explanation:
         code, words = _STATES[slot.state_at(self.now)]
@@ -158,7 +160,7 @@ class _Case:
         return Explanation("not_in_rule", f"{self._label()}: not in the rule ({words})")
 
     def _is_over(self, spec: TemplateSpec) -> bool:
-        if spec.active_until is not None and self._local(spec) >= spec.active_until + spec.shift:
+        if spec.ends_before is not None and self._local(spec) >= spec.ends_before + spec.shift:
             return True
         last = planning.recurrence_of(spec).last()
         is_forever = planning.recurrence_of(spec).is_forever

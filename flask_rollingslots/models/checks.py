@@ -59,7 +59,7 @@ def _texts(template: TemplateMixin) -> None:
 
 
 def _start(template: TemplateMixin) -> None:
-    for field in ("dtstart", "active_from", "active_until"):
+    for field in ("dtstart", "active_from", "active_until", "cancelled_from"):
         value = getattr(template, field)
         if value is None and field != "dtstart":
             continue

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
-from sqlalchemy import ForeignKeyConstraint, Table, UniqueConstraint, event, inspect, update
+from sqlalchemy import ForeignKeyConstraint, Table, UniqueConstraint, event, inspect, select, update
 from sqlalchemy.orm import foreign, relationship
 from sqlalchemy.orm.attributes import set_committed_value
 
@@ -196,4 +196,8 @@ def _note_decisions(mapper: Mapper[Any], connection: Connection, slot: SlotMixin
             if getattr(slot, name) is not None:
                 setattr(slot, name, getattr(slot, name) + (slot.starts_at - before[0]))
     if changed - set(slot.customised or ()):
-        slot.customised = sorted(changed | set(slot.customised or ()))
+        # Somebody else may have decided about another field of this slot since it was read.
+        table = table_of(mapper.class_)
+        query = select(table.c.customised).where(table.c.id == slot.id).with_for_update(key_share=True)
+        known = connection.execute(query).scalar_one_or_none() or ()
+        slot.customised = sorted(changed | set(slot.customised or ()) | set(known))

@@ -76,6 +76,8 @@ class TemplateMixin:
     data: Mapped[dict[str, Any]] = mapped_column(MutableDict.as_mutable(JSON()), default=dict)
     active_from: Mapped[datetime | None] = mapped_column(WallDateTime)
     active_until: Mapped[datetime | None] = mapped_column(WallDateTime)
+    #: From here on the series was cancelled or deleted; beside the rule and its bounds, so that it can be undone.
+    cancelled_from: Mapped[datetime | None] = mapped_column(WallDateTime)
     shift: Mapped[timedelta] = mapped_column(Seconds, default=timedelta(0))
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
 
@@ -133,6 +135,8 @@ class SlotMixin:
     data: Mapped[dict[str, Any]] = mapped_column(MutableDict.as_mutable(JSON()), default=dict)
     customised: Mapped[list[str]] = mapped_column(JSON, default=list)
     cancel_reason: Mapped[str | None] = mapped_column(String(500))
+    #: Cancelled or deleted by a decision about the series, which takes it back too; not by one about this slot.
+    ended_with_series: Mapped[bool | None] = mapped_column()
     run_id: Mapped[int | None] = mapped_column(Id)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
 

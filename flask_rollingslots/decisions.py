@@ -1,0 +1,276 @@
+"""The part of the facade that writes what people decide: book, edit, cancel, delete, restore, complete.
+
+All of it joins the app's session, flushes, and leaves the commit to the app.
+"""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from typing import TYPE_CHECKING, Any, Literal, overload
+from zoneinfo import ZoneInfo
+
+from . import booking as bookings
+from . import series, signals
+from .arguments import slot_key, template_id
+from .errors import InvalidRequest
+from .values import Scope, Window
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from .extension import AppState
+    from .models import SlotMixin, TemplateMixin
+    from .revising import EditPlan, SeriesReport
+
+_This = Literal["this", "this_only"]
+_Wide = Literal["this_and_future", "all"]
+
+
+class Decisions:
+    """What people decide about slots and series."""
+
+    if TYPE_CHECKING:
+
+        @property
+        def _state(self) -> AppState:
+            """The state of the current app."""
+
+    # -- series --------------------------------------------------------------------------------------------
+
+    def edit(
+        self,
+        key: str | SlotMixin,
+        scope: str,
+        revision: int | None = None,
+        move_booked: bool = False,
+        **changes: Any,
+    ) -> EditPlan:
+        """Change a slot, this and all later ones, or all of a series.
+
+        ``this`` changes the slot, and its changed fields are remembered: wider edits leave them alone. Wider scopes
+        change the series: a constant difference in time keeps all keys. Completed, cancelled and past slots stay as
+        they are; booked ones keep their times and are told in ``kept_booked``.
+
+        :param scope: ``this`` (or ``this_only``), ``this_and_future`` or ``all``.
+        :param revision: of the slot's template, as the person who edits saw it.
+        :param move_booked: give booked slots their new times too.
+        :param changes: ``start`` (naive wall-clock time in the template's zone, or a time of that day),
+            ``duration``, ``capacity``, ``data`` (merged); in wide scopes also ``rrule`` (taken literally: without
+            COUNT and UNTIL it has no end) and ``name``.
+        :return: what was changed.
+        :raises InvalidRequest: names the field, the value and what is expected; nothing was written.
+        :raises InvalidRule: if the new rule is not valid.
+        :raises SlotNotFound: if there is no such slot.
+        :raises StaleEdit: if the series is no longer at this revision.
+        :raises SlotBooked: with ``this``, if the slot is booked and would be moved or have too few places.
+        :raises StatusConflict: with ``this``, if the slot is cancelled, completed or over.
+        """
+        found, named = series.check_scope(scope), slot_key(key)
+        editor = series.Editor(self._desk())
+        if found is Scope.THIS:
+            editor.preview(named, found, changes, move_booked)  # refuses before a virtual slot becomes a row
+            self._materialize(key)
+        return self._edited(editor.edit(named, found, changes, move_booked, revision))
+
+    def preview_edit(
+        self, key: str | SlotMixin, scope: str, move_booked: bool = False, **changes: Any
+    ) -> EditPlan:
+        """Return what :meth:`edit` would create, change, remove and keep, with the revision; nothing is written.
+
+        The same code computes it. Hand the result to :meth:`apply_edit`, or its ``revision`` to :meth:`edit`.
+        """
+        found = series.check_scope(scope)
+        return series.Editor(self._desk()).preview(slot_key(key), found, changes, move_booked)
+
+    def apply_edit(self, preview: EditPlan) -> EditPlan:
+        """Write exactly what a preview showed.
+
+        :raises StaleEdit: if the series, its slots or their bookings changed since, or a slot has started.
+        """
+        editor = series.Editor(self._desk())
+        if preview.scope is Scope.THIS and not preview.changed[:1]:
+            return preview
+        if preview.scope is Scope.THIS:
+            self._materialize(str(preview.key))
+        return self._edited(editor.apply(preview))
+
+    def _edited(self, plan: EditPlan) -> EditPlan:
+        signals.series_edited.send(self._state.app, plan=plan)
+        return plan
+
+    @overload
+    def cancel(self, key: str | SlotMixin, scope: _This = "this", reason: str | None = None) -> SlotMixin: ...
+    @overload
+    def cancel(self, key: str | SlotMixin, scope: _Wide, reason: str | None = None) -> SeriesReport: ...
+    @overload
+    def cancel(self, key: str | SlotMixin, scope: str, reason: str | None = None) -> Any: ...
+    def cancel(
+        self, key: str | SlotMixin, scope: str = "this", reason: str | None = None
+    ) -> SlotMixin | SeriesReport:
+        """Cancel slots: stored ones stay visible as cancelled, and no top-up brings anything back.
+
+        With a wide scope booked slots are cancelled too (``booked`` in the report names them), and later slots no
+        longer appear. The rule stays, so that :meth:`restore` takes it all back.
+
+        :param scope: ``this`` returns the slot, whose ``affected_bookings`` lists the live ones;
+            ``this_and_future`` and ``all`` return a report. What has started stays.
+        :raises SlotNotFound: if there is no such slot.
+        :raises StatusConflict: with ``this``, if it is completed, deleted or over.
+        """
+        found = series.check_scope(scope)
+        if found is not Scope.THIS:
+            report = series.Ender(self._desk()).cancel(slot_key(key), found, reason)
+            return self._ended(report, reason)
+        browser, row = self._state.browser(), self._materialize(key)
+        was = row.status
+        slot = series.cancel(self._desk(), row, reason)
+        affected = bookings.live_bookings(browser.session, browser.models, browser.now, [slot.id])
+        slot.affected_bookings = affected
+        if slot.status != was:
+            signals.slot_cancelled.send(self._state.app, slot=slot, reason=reason, bookings=affected)
+        return slot
+
+    @overload
+    def delete(self, key: str | SlotMixin, scope: _This = "this") -> SlotMixin: ...
+    @overload
+    def delete(self, key: str | SlotMixin, scope: _Wide) -> SeriesReport: ...
+    @overload
+    def delete(self, key: str | SlotMixin, scope: str) -> Any: ...
+    def delete(self, key: str | SlotMixin, scope: str = "this") -> SlotMixin | SeriesReport:
+        """Hide slots; no top-up brings them back. A wide scope keeps booked and completed ones and reports them.
+
+        :param scope: ``this`` returns the (hidden) slot; ``this_and_future`` and ``all`` a report.
+        :raises SlotNotFound: if there is no such slot.
+        :raises SlotBooked: with ``this``, if it is booked.
+        :raises StatusConflict: with ``this``, if it is completed or over.
+        """
+        found = series.check_scope(scope)
+        if found is not Scope.THIS:
+            report = series.Ender(self._desk()).delete(slot_key(key), found)
+            signals.series_ended.send(self._state.app, report=report, reason=None)
+            return report
+        slot = series.delete(self._desk(), self._materialize(key))
+        signals.slot_deleted.send(self._state.app, slot=slot)
+        return slot
+
+    @overload
+    def restore(self, key: str | SlotMixin, scope: _This = "this") -> SlotMixin: ...
+    @overload
+    def restore(self, key: str | SlotMixin, scope: _Wide) -> SeriesReport: ...
+    @overload
+    def restore(self, key: str | SlotMixin, scope: str) -> Any: ...
+    def restore(self, key: str | SlotMixin, scope: str = "this") -> SlotMixin | SeriesReport:
+        """Bring cancelled or deleted slots back, at the times at which their series is by now.
+
+        With a wide scope: what was cancelled or deleted with the series; slots that were cancelled for themselves
+        stay cancelled, except the one at the key.
+
+        :param scope: ``this`` returns the slot; ``this_and_future`` and ``all`` a report.
+        :raises SlotNotFound: if there is no such slot.
+        :raises StatusConflict: with ``this``, if it is completed or over, or its time is taken.
+        :raises SlotClosed: with ``this``, if it has bookings and another one has its exclusive resource by now.
+        """
+        found = series.check_scope(scope)
+        if found is not Scope.THIS:
+            return self._restored(series.Ender(self._desk()).restore(slot_key(key), found))
+        row = bookings.check_free(self._state.browser(), key)
+        was = row.status
+        slot = series.restore(self._desk(), row)
+        if slot.status != was:
+            signals.slot_restored.send(self._state.app, slot=slot)
+        return slot
+
+    def complete(self, key: str | SlotMixin) -> SlotMixin:
+        """Mark one slot as completed, whether it is over, running or still to come; no other slot changes.
+
+        A completed slot is never changed again by any edit or cancellation.
+
+        :raises SlotNotFound: if there is no such slot.
+        :raises StatusConflict: if it is cancelled or deleted.
+        """
+        slot = series.complete(self._desk(), self._materialize(key))
+        signals.slot_completed.send(self._state.app, slot=slot)
+        return slot
+
+    def cancel_future(
+        self, template: TemplateMixin | int, from_date: date | datetime, reason: str | None = None
+    ) -> SeriesReport:
+        """Cancel all slots of a template's series from a moment on; :meth:`restore_series` takes it back.
+
+        :param from_date: a day of the template's zone, or an aware datetime; what has started stays.
+        :raises TemplateNotFound: if there is no such template.
+        :raises InvalidRequest: if the moment is naive.
+        """
+        report = series.Ender(self._desk()).cancel_future(template_id(template) or 0, from_date, reason)
+        return self._ended(report, reason)
+
+    def restore_series(self, template: TemplateMixin | int) -> SeriesReport:
+        """Take back that a series was cancelled or deleted; single cancelled or deleted slots stay as they are.
+
+        :raises TemplateNotFound: if there is no such template.
+        """
+        return self._restored(series.Ender(self._desk()).restore_series(template_id(template) or 0))
+
+    def _ended(self, report: SeriesReport, reason: str | None) -> SeriesReport:
+        signals.series_ended.send(self._state.app, report=report, reason=reason)
+        return report
+
+    def _restored(self, report: SeriesReport) -> SeriesReport:
+        signals.series_restored.send(self._state.app, report=report)
+        return report
+
+    # -- many templates ------------------------------------------------------------------------------------
+
+    def activate(
+        self, template: TemplateMixin | int | None = None, group: str | None = None
+    ) -> series.SwitchReport:
+        """Switch a series, or all templates of a group, on.
+
+        :raises InvalidRequest: unless exactly one of both is given.
+        :raises TemplateNotFound: if there is none.
+        """
+        return series.set_active(self._desk(), True, template_id(template), group)
+
+    def deactivate(
+        self, template: TemplateMixin | int | None = None, group: str | None = None
+    ) -> series.SwitchReport:
+        """Switch a series, or all templates of a group, off: nothing is shown or bookable, rows stay.
+
+        :raises InvalidRequest: unless exactly one of both is given.
+        :raises TemplateNotFound: if there is none.
+        """
+        return series.set_active(self._desk(), False, template_id(template), group)
+
+    def cancel_date(self, group: str, day: date, reason: str | None = None) -> list[str]:
+        """Cancel one local day of all active templates of a group; return the keys of the slots.
+
+        :param day: in each template's own zone.
+        :raises InvalidRequest: if group or day is of another type.
+        :raises TemplateNotFound: if there is no template in the group.
+        """
+        if not isinstance(group, str) or not group:
+            raise InvalidRequest(
+                f"group = {group!r}: expected the name of a group", field="group", value=group
+            )
+        if not isinstance(day, date) or hasattr(day, "hour"):
+            raise InvalidRequest(f"day = {day!r}: expected a date", field="day", value=day)
+        browser, next_day = self._state.browser(), day + timedelta(days=1)
+        keys: list[str] = []
+        for zone in sorted({template.timezone for template in browser.group(group)}):
+            window = Window.local_days(day, next_day, ZoneInfo(zone))
+            found = browser.between(window.start, window.end, group=group)
+            slots = browser.materialize_all([slot for slot in found if slot.template.timezone == zone])
+            keys += series.cancel_slots(self._desk(), slots, reason)
+        return keys
+
+    # -- inside --------------------------------------------------------------------------------------------
+
+    def _desk(self) -> series.Desk:
+        state = self._state
+        settings = state.settings
+        return series.Desk(
+            state.db.session(), state.models, state.clock(), settings.window_days, settings.align
+        )
+
+    def _materialize(self, key: str | SlotMixin) -> SlotMixin:
+        return self._state.browser().materialize(key)

@@ -1,0 +1,174 @@
+"""From a new start to a shift or a new rule: what one moved slot means for all of its segment."""
+
+from __future__ import annotations
+
+from calendar import monthrange
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from flask_rollingslots import planning
+from flask_rollingslots.errors import InvalidRequest
+
+from .changes import refusal
+
+if TYPE_CHECKING:
+    from flask_rollingslots.recurrence import Recurrence
+    from flask_rollingslots.values import TemplateSpec
+
+    from .changes import Changes
+
+_DAY = timedelta(days=1)
+_TICK = timedelta(microseconds=1)
+#: Parts that tie a rule to dates of the calendar, so that it is another one some days later.
+_CALENDAR_PARTS = ("bymonth", "bymonthday", "byyearday", "byweekno")
+_BY = (*_CALENDAR_PARTS, "byday", "byhour", "byminute", "bysecond", "bysetpos")
+_LAST_SURE_DAY = 28
+_GIVE_RULE = "give the new rule as rrule="
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """What becomes of a segment.
+
+    :param values: columns of the template that change.
+    :param bound: the first original start (naive) of the changed part.
+    """
+
+    values: dict[str, Any]
+    bound: datetime
+
+
+def move(spec: TemplateSpec, original_start: datetime, changes: Changes, *, is_cut: bool) -> Move:
+    """Return what a new start and a new rule mean for the segment that holds a slot.
+
+    A new time of day is a shift, and so is another day where the rule goes by days and weeks: its pattern is the
+    same some days later. Where the rule goes by the calendar, another day is another rule: derived for one day of
+    the month or one numbered weekday, else asked for.
+
+    :param original_start: the slot's, naive.
+    :param is_cut: the part from the slot on becomes a segment of its own.
+    :raises InvalidRequest: if the new rule cannot be derived.
+    """
+    shown = original_start + spec.shift
+    start = changes.start_for(shown)
+    if changes.rrule is not None:
+        return _given_rule(spec, original_start, changes.rrule, start - shown, start, is_cut)
+    if start == shown:
+        return Move({}, original_start)
+    if start.date() == shown.date() or _goes_by_days(planning.recurrence_of(spec)):
+        return Move({"shift": spec.shift + (start - shown)}, original_start)
+    return _derived_rule(spec, original_start, start, is_cut)
+
+
+def _goes_by_days(recurrence: Recurrence) -> bool:
+    rule = recurrence.rule
+    if rule is None:
+        return True
+    return rule.freq in ("HOURLY", "DAILY", "WEEKLY") and not any(getattr(rule, p) for p in _CALENDAR_PARTS)
+
+
+def _first_of_day(recurrence: Recurrence, original_start: datetime) -> datetime:
+    """Return the first start of the grid day that a start belongs to; without a grid, the start itself."""
+    if recurrence.grid is None:
+        return original_start
+    first = original_start
+    for candidate in recurrence.rule_starts(original_start - recurrence.grid.span, original_start + _TICK):
+        if original_start - candidate in recurrence.grid.offsets:
+            first = candidate
+    return first
+
+
+def _given_rule(
+    spec: TemplateSpec,
+    original_start: datetime,
+    rrule: str,
+    delta: timedelta,
+    start: datetime,
+    is_cut: bool,
+) -> Move:
+    """Take a rule as it is; it counts from the cut, or in place from the template's own start."""
+    days = (start.date() - (start - delta).date()).days * _DAY
+    first = _first_of_day(planning.recurrence_of(spec), original_start)
+    anchor = (first if is_cut else spec.dtstart) + days
+    values = {"rrule": rrule, "dtstart": anchor, "shift": spec.shift + (delta - days)}
+    return Move(values, min(original_start, original_start + days))
+
+
+def _derived_rule(spec: TemplateSpec, original_start: datetime, start: datetime, is_cut: bool) -> Move:
+    recurrence = planning.recurrence_of(spec)
+    first = _first_of_day(recurrence, original_start)
+    if is_cut and first != original_start:
+        raise refusal(
+            "start", start, f"a day's first slot, for the rule is cut between days; or {_GIVE_RULE}"
+        )
+    rule = recurrence.rule
+    if rule is None or next(recurrence.rule_starts(first, first + _TICK), None) is None:
+        raise refusal("start", start, f"a slot of the rule, not an extra date; or {_GIVE_RULE}")
+    start -= original_start - first
+    new_first = datetime.combine(start.date(), first.time())
+    count = rule.count
+    if is_cut and count is not None:
+        count -= recurrence.count_before(first)
+    new_rule = replace(rule, count=count, **_new_parts(rule, start))
+    anchor = new_first
+    if not is_cut:
+        months = _month(start) - _month(first + spec.shift)
+        anchor = _month_start(next(recurrence.rule_starts(recurrence.dtstart, datetime.max)), months)
+    values = {"rrule": str(new_rule), "dtstart": anchor, "shift": start - new_first}
+    return Move(values, min(original_start, new_first))
+
+
+def _month(day: datetime) -> int:
+    return day.year * 12 + day.month
+
+
+def _month_start(moment: datetime, months: int) -> datetime:
+    year, month = divmod(_month(moment) + months - 1, 12)
+    return moment.replace(year=year, month=month + 1, day=1)
+
+
+def _new_parts(rule: Any, start: datetime) -> dict[str, Any]:
+    """Return the BY parts that say the new day, for rules with one day in a month or year."""
+    used = {name for name in _BY if getattr(rule, name)}
+    by_year = rule.freq == "YEARLY"
+    months: dict[str, Any] = {"bymonth": (start.month,)} if by_year else {}
+    lists_one = all(len(getattr(rule, name)) == 1 for name in used)
+    if lists_one and used <= ({"bymonth", "bymonthday"} if by_year else {"bymonthday"}):
+        return {**months, "bymonthday": (_day_of_month(rule, start),)}
+    if lists_one and rule.is_numbered and used == ({"bymonth", "byday"} if by_year else {"byday"}):
+        return {**months, "byday": ((_number(rule.byday[0][0], start), start.weekday()),)}
+    raise refusal("start", start, f"the same day, for what another day means to {rule} is open; {_GIVE_RULE}")
+
+
+def _day_of_month(rule: Any, start: datetime) -> int:
+    if rule.bymonthday and rule.bymonthday[0] < 0:
+        raise refusal("start", start, f"the same day, for the rule counts from the month's end; {_GIVE_RULE}")
+    sure = monthrange(2023, start.month)[1] if rule.freq == "YEARLY" else _LAST_SURE_DAY
+    if start.day > sure:
+        raise refusal("start", start, f"a day that every month (or year) has; {_GIVE_RULE}")
+    return start.day
+
+
+def _number(old: int, start: datetime) -> int:
+    """Return which of its weekday in the month a day is, counted from the same end as before."""
+    number = (
+        (start.day - 1) // 7 + 1
+        if old > 0
+        else -((monthrange(start.year, start.month)[1] - start.day) // 7 + 1)
+    )
+    if abs(number) == 5:
+        raise refusal("start", start, f"a weekday that every month has, first to fourth; {_GIVE_RULE}")
+    return number
+
+
+def check_behind(previous: datetime | None, first: datetime, start: object) -> None:
+    """Refuse a start on or before the slot that comes before the changed part (shown times, naive)."""
+    if previous is not None and first <= previous:
+        raise InvalidRequest(
+            f"start = {first:%Y-%m-%d %H:%M}: expected a time after {previous:%Y-%m-%d %H:%M}, the last slot before "
+            "the change",
+            field="start",
+            value=start,
+            expected=f"after {previous:%Y-%m-%d %H:%M}",
+        )

@@ -1,0 +1,85 @@
+"""Decisions about many templates: switch them on and off, cancel one day of a whole club."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import select, update
+
+from flask_rollingslots.errors import InvalidRequest, TemplateNotFound
+from flask_rollingslots.models import table_of
+from flask_rollingslots.values import Status
+
+from .ending import check_reason
+from .reading import Desk, deciding, series_of
+from .writing import forget_slots
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from flask_rollingslots.models import SlotMixin
+
+_AT_ONCE = 500
+
+
+@dataclass(frozen=True, slots=True)
+class SwitchReport:
+    """Which templates were switched.
+
+    :param changed: ids of those that were in the other state.
+    :param unchanged: ids of those that were in this state already.
+    """
+
+    active: bool
+    changed: list[int] = field(default_factory=list)
+    unchanged: list[int] = field(default_factory=list)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data for JSON."""
+        return {"active": self.active, "changed": self.changed, "unchanged": self.unchanged}
+
+
+def set_active(desk: Desk, active: bool, template_id: int | None, group: str | None) -> SwitchReport:
+    """Switch all segments of one series, or all templates of a group, on or off; the caller commits.
+
+    :raises InvalidRequest: if neither or both are given: nothing said never means everything.
+    :raises TemplateNotFound: if there is no such template, or none in the group.
+    :raises StaleEdit: if somebody else changed one of them since this session read it.
+    """
+    if (template_id is None) == (group is None):
+        raise InvalidRequest(
+            f"template = {template_id!r}, group = {group!r}: expected one of them", field="template"
+        )
+    cls = desk.models.Template
+    with deciding(desk.session):
+        condition = (
+            cls.group == group if template_id is None else cls.series_id == series_of(desk, template_id)
+        )
+        found = list(desk.session.scalars(select(cls).where(condition).order_by(cls.id)))
+        if not found:
+            raise TemplateNotFound(f"group {group!r}: there is no template in this group")
+        report = SwitchReport(active)
+        for template in found:
+            (report.unchanged if template.active is active else report.changed).append(template.id)
+            template.active = active
+        desk.session.flush()
+    return report
+
+
+def cancel_slots(desk: Desk, slots: Sequence[SlotMixin], reason: str | None) -> list[str]:
+    """Cancel stored slots that are scheduled and not over; return the keys of those that were."""
+    check_reason(reason)
+    table = table_of(desk.models.Slot)
+    keys = []
+    for first in range(0, len(slots), _AT_ONCE):
+        part = slots[first : first + _AT_ONCE]
+        scheduled = (table.c.status == Status.SCHEDULED.value, table.c.ends_at > desk.now)
+        before = set(
+            desk.session.scalars(select(table.c.id).where(table.c.id.in_([s.id for s in part]), *scheduled))
+        )
+        keys += [slot.key for slot in part if slot.id in before]
+        values = {"status": Status.CANCELLED.value, "cancel_reason": reason, "ended_with_series": None}
+        desk.session.execute(update(table).where(table.c.id.in_(before), *scheduled).values(**values))
+    forget_slots(desk)
+    return keys

@@ -1,0 +1,53 @@
+"""A new template."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import inspect
+
+from flask_rollingslots.errors import InvalidTemplate, nearest
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+    from flask_rollingslots.models import Models, TemplateMixin
+
+#: Decided by the library, not by whoever creates a template.
+_OWN_FIELDS = {
+    "id",
+    "series_id",
+    "continues_id",
+    "revision",
+    "created_at",
+    "active_from",
+    "active_until",
+    "cancelled_from",
+    "shift",
+}
+
+
+def create(session: Session, models: Models, fields: dict[str, Any]) -> TemplateMixin:
+    """Add a template to the session and flush it, so that it has an id; the caller commits.
+
+    :raises InvalidTemplate: for an unknown field, a missing one, or a value that is not valid.
+    :raises InvalidRule: if the rule, the zone or the day grid is not valid.
+    """
+    known = {attribute.key for attribute in inspect(models.Template).attrs} - _OWN_FIELDS
+    for name, value in fields.items():
+        if name not in known:
+            text = f"{name} is not a field of a template.{nearest(name, known)}"
+            raise InvalidTemplate(text, field=name, value=value, expected="a field of a template")
+    for name in ("name", "dtstart", "duration"):
+        if name not in fields:
+            raise InvalidTemplate(f"{name} is missing", field=name, value=None, expected="a value")
+    if not isinstance(fields.get("data") or {}, dict):
+        value = fields["data"]
+        raise InvalidTemplate(
+            f"data = {value!r}: expected a dict", field="data", value=value, expected="a dict"
+        )
+    template = models.Template(**fields)
+    models.prepare(template)  # before the session sees it: a refusal then costs the app none of its work
+    session.add(template)
+    session.flush()
+    return template

@@ -1,0 +1,165 @@
+"""Reading a whole series as plain values, locked where it is to be changed."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import inspect, or_, select
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm.exc import StaleDataError
+
+from flask_rollingslots import planning
+from flask_rollingslots.errors import SlotNotFound, StaleEdit, TemplateNotFound
+from flask_rollingslots.models import load_specs, table_of
+from flask_rollingslots.revising import Case, RowState, in_order
+from flask_rollingslots.statements import atomic, dialect_of, exclusive, is_lost_race
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import datetime
+
+    from sqlalchemy.orm import Session
+
+    from flask_rollingslots.models import Models, TemplateMixin
+    from flask_rollingslots.values import SlotKey
+
+#: A slot that has started may still last; nothing older can matter to a change.
+_LOOK_BACK = timedelta(days=2)
+_COLUMNS = (
+    "id", "series_id", "template_id", "original_start", "starts_at", "ends_at", "opens_at", "closes_at", "status",
+    "capacity", "booked", "data", "customised", "cancel_reason", "ended_with_series", "run_id",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """Where people's decisions about one app's slots are worked out.
+
+    :param session: the caller's session; nothing is committed.
+    :param now: aware.
+    :param window_days: days of the rolling window of templates that have none of their own.
+    :param align: how that window ends.
+    """
+
+    session: Session
+    models: Models
+    now: datetime
+    window_days: int = 7
+    align: str = "day"
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A series: as plain values, and its templates if they are locked."""
+
+    case: Case
+    templates: dict[int, TemplateMixin] = field(default_factory=dict)
+
+
+@contextmanager
+def deciding(session: Session) -> Iterator[None]:
+    """Do all of a change or nothing, and say in our words that somebody else was faster.
+
+    :raises StaleEdit: if what is changed was changed in the meantime.
+    """
+    try:
+        with atomic(session):
+            yield
+    except StaleDataError as error:
+        raise StaleEdit from error
+    except DBAPIError as error:
+        if is_lost_race(error):
+            raise StaleEdit from error
+        raise
+
+
+def series_of(desk: Desk, template_id: int) -> int:
+    """Return the series of a template.
+
+    :raises TemplateNotFound: if there is no such template.
+    """
+    cls = desk.models.Template
+    found = desk.session.execute(select(cls.id, cls.series_id).where(cls.id == template_id)).one_or_none()
+    if found is None:
+        raise TemplateNotFound(f"template {template_id}: there is no such template")
+    return int(found.series_id or found.id)
+
+
+def read_series(desk: Desk, series_id: int, key: SlotKey | None = None) -> Loaded:
+    """Return a series as it is, for looking only.
+
+    :raises SlotNotFound: if there is no such series.
+    """
+    specs = load_specs(desk.session, desk.models, desk.models.Template.series_id == series_id)
+    return _loaded(desk, series_id, key, specs, {}, lock=False)
+
+
+def lock_series(desk: Desk, series_id: int, key: SlotKey | None = None) -> Loaded:
+    """Return a series as it is now, and keep others from changing it until the app commits.
+
+    :raises SlotNotFound: if there is no such series.
+    :raises StaleEdit: if this session has read a template that somebody else changed since.
+    """
+    session, cls = desk.session, desk.models.Template
+    dialect = dialect_of(session)
+    seen = {
+        template.id: inspect(template).dict.get("revision")
+        for template in _in_session(session, cls)
+        if inspect(template).dict.get("series_id") == series_id
+    }
+    # The first segment stands for the series: whoever waited for it also sees the segments that were cut meanwhile.
+    session.execute(exclusive(select(cls.id).where(cls.id == series_id), dialect))
+    query: Any = select(cls).where(cls.series_id == series_id).order_by(cls.id)
+    query = exclusive(query, dialect).execution_options(populate_existing=True)
+    templates = {template.id: template for template in session.scalars(query)}
+    for template_id, revision in seen.items():
+        current = templates.get(template_id)
+        if revision is not None and (current is None or current.revision != revision):
+            raise StaleEdit
+    specs = [template.spec() for template in templates.values()]
+    return _loaded(desk, series_id, key, specs, templates, lock=True)
+
+
+def _in_session(session: Session, cls: type[Any]) -> Iterator[Any]:
+    for instance in list(session.identity_map.values()):
+        if isinstance(instance, cls) and not inspect(instance).expired and "id" in inspect(instance).dict:
+            yield instance
+
+
+def _loaded(
+    desk: Desk,
+    series_id: int,
+    key: SlotKey | None,
+    specs: list[Any],
+    templates: dict[int, TemplateMixin],
+    *,
+    lock: bool,
+) -> Loaded:
+    if not specs:
+        raise SlotNotFound(f"series {series_id}: there is no such series", key=str(key or series_id))
+    ordered = in_order(specs)
+    horizon = max(planning.window_of(spec, desk.now, desk.window_days, desk.align).end for spec in ordered)
+    rows = tuple(_rows(desk, series_id, key, lock=lock))
+    return Loaded(Case(ordered, rows, desk.now, horizon), templates)
+
+
+def _rows(desk: Desk, series_id: int, key: SlotKey | None, *, lock: bool) -> Iterator[RowState]:
+    session, cls = desk.session, desk.models.Slot
+    bookings = table_of(desk.models.Booking)
+    place = cls.starts_at > desk.now - _LOOK_BACK
+    if key is not None:
+        place = or_(place, cls.original_start == key.original_start)
+    query: Any = select(*(getattr(cls, name) for name in _COLUMNS)).where(cls.series_id == series_id, place)
+    query = query.order_by(cls.original_start)
+    found = list(session.execute(exclusive(query, dialect_of(session)) if lock else query))
+    history = select(bookings.c.slot_id).join(cls, cls.id == bookings.c.slot_id)
+    booked = set(session.scalars(history.where(cls.series_id == series_id, place).distinct()))
+    for row in found:
+        values = row._asdict()
+        values["customised"] = tuple(values["customised"] or ())
+        values["data"] = dict(values["data"] or {})
+        values["ended_with_series"] = bool(values["ended_with_series"])
+        yield RowState(**values, has_history=row.id in booked)

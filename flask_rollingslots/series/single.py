@@ -1,0 +1,122 @@
+"""Decisions about one stored slot."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import update
+
+from flask_rollingslots.errors import InvalidRequest, SlotBooked, StatusConflict
+from flask_rollingslots.models import table_of
+from flask_rollingslots.revising import is_taken, restored
+from flask_rollingslots.values import Scope, SlotKey, Status
+
+from .ending import check_reason
+from .reading import Desk, deciding, lock_series
+from .writing import forget_slots
+
+if TYPE_CHECKING:
+    from flask_rollingslots.models import SlotMixin
+
+_UNDECIDED = (Status.SCHEDULED, Status.CANCELLED)
+
+
+def check_scope(scope: str) -> Scope:
+    """Return a scope.
+
+    :raises InvalidRequest: if there is no such scope.
+    """
+    try:
+        return Scope(scope)
+    except ValueError:
+        expected = ", ".join(repr(each.value) for each in Scope)
+        raise InvalidRequest(
+            f"scope = {scope!r}: expected {expected}", field="scope", value=scope, expected=expected
+        ) from None
+
+
+def cancel(desk: Desk, slot: SlotMixin, reason: str | None) -> SlotMixin:
+    """Cancel one stored slot: it stays visible as cancelled, and no top-up brings it back.
+
+    :raises StatusConflict: if it is completed, deleted or over.
+    """
+    check_reason(reason)
+    return _change(
+        desk, slot, _UNDECIDED, status=Status.CANCELLED.value, cancel_reason=reason, ended_with_series=None
+    )
+
+
+def delete(desk: Desk, slot: SlotMixin) -> SlotMixin:
+    """Hide one stored slot; no top-up brings it back.
+
+    :raises SlotBooked: if it is booked: cancel it, or release its bookings first.
+    :raises StatusConflict: if it is completed or over.
+    """
+    table = table_of(desk.models.Slot)
+    allowed = (*_UNDECIDED, Status.DELETED)
+    values: dict[str, Any] = {"status": Status.DELETED.value, "ended_with_series": None}
+    return _change(desk, slot, allowed, table.c.booked == 0, **values)
+
+
+def complete(desk: Desk, slot: SlotMixin) -> SlotMixin:
+    """Mark one stored slot as completed, before, while or after it takes place; only this one changes.
+
+    :raises StatusConflict: if it is cancelled or deleted.
+    """
+    allowed = (Status.SCHEDULED, Status.COMPLETED)
+    return _change(desk, slot, allowed, status=Status.COMPLETED.value, is_late=True)
+
+
+def restore(desk: Desk, slot: SlotMixin) -> SlotMixin:
+    """Bring one cancelled or deleted slot back, at the time at which its series is by now.
+
+    :raises StatusConflict: if it is completed or over, or another slot of its series is at its time.
+    """
+    allowed = (*_UNDECIDED, Status.DELETED)
+    if slot.status == Status.SCHEDULED:
+        return _change(desk, slot, allowed)
+    key = SlotKey(slot.series_id, slot.original_start)
+    with deciding(desk.session):
+        case = lock_series(desk, key.series_id, key).case
+        row = case.row_at(key)
+        if row is None:
+            raise StatusConflict(f"slot {key} was removed meanwhile", key=str(key), status=slot.status)
+        spec = next(spec for spec in case.specs if spec.id == row.template_id)
+        values = restored(spec, row)
+        if is_taken(case, row, values.get("starts_at", row.starts_at)):
+            raise StatusConflict(
+                f"slot {key} cannot come back: another slot of its series is at its time",
+                key=str(key),
+                status=row.status,
+            )
+        # From now on it is a person's slot: no top-up takes it away because its series ended.
+        return _change(desk, slot, allowed, **values, run_id=None)
+
+
+def _change(
+    desk: Desk,
+    slot: SlotMixin,
+    allowed: tuple[Status, ...],
+    *conditions: Any,
+    is_late: bool = False,
+    **values: Any,
+) -> SlotMixin:
+    """Change one row if its status allows it; the condition is part of the statement that writes."""
+    session, table = desk.session, table_of(desk.models.Slot)
+    values = values or {"status": table.c.status}
+    where = [table.c.id == slot.id, table.c.status.in_([status.value for status in allowed]), *conditions]
+    if not is_late:
+        where.append(table.c.ends_at > desk.now)
+    changed = session.execute(update(table).where(*where).values(**values)).rowcount  # type: ignore[attr-defined]
+    session.refresh(slot)
+    forget_slots(desk)
+    if changed == 1:
+        return slot
+    if slot.status in allowed and slot.booked and conditions:
+        raise SlotBooked(
+            f"slot {slot.key} is booked ({slot.booked} places): cancel it, or release its bookings first",
+            key=slot.key,
+            booked=slot.booked,
+        )
+    word = slot.status if slot.status not in allowed else "over"
+    raise StatusConflict(f"slot {slot.key} is {word}: it cannot be changed", key=slot.key, status=slot.status)

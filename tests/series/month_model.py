@@ -1,0 +1,403 @@
+"""What a series must look like, kept by hand: plain dates and dicts, and no line of the library.
+
+One template: each day (or each second day) at 10, 11 and 12 o'clock in Berlin.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+BERLIN = ZoneInfo("Europe/Berlin")
+HOURS, CLOSING = (10, 11, 12), timedelta(hours=13)
+FIRST_DAY = date(2026, 3, 1)
+DAYS = 70
+EVER = datetime(1, 1, 1)
+MINUTE, DAY = timedelta(minutes=1), timedelta(days=1)
+
+Change = dict[str, Any]
+
+
+class Refused(Exception):
+    """The model would not do this."""
+
+
+def instant(wall: datetime) -> datetime:
+    return wall.replace(tzinfo=BERLIN).astimezone(UTC)
+
+
+@dataclass
+class Segment:
+    start: datetime | None = None
+    until: datetime | None = None
+    ended: datetime | None = None
+    shift: timedelta = timedelta(0)
+    duration: timedelta = timedelta(hours=1)
+    capacity: int = 2
+    data: dict[str, Any] = field(default_factory=dict)
+    interval: int = 1
+    anchor: date = FIRST_DAY
+
+    def all_starts(self) -> list[datetime]:
+        days = [self.anchor + DAY * n for n in range(0, DAYS, self.interval)]
+        hours = [hour for hour in HOURS if timedelta(hours=hour) + self.duration <= CLOSING]
+        starts = [datetime.combine(day, time(hour)) for day in days for hour in hours]
+        return [
+            s
+            for s in starts
+            if (self.start is None or s >= self.start) and not (self.until and s >= self.until)
+        ]
+
+    def starts(self) -> list[datetime]:
+        return [s for s in self.all_starts() if self.ended is None or s < self.ended]
+
+    def times(self, original: datetime) -> tuple[datetime, datetime]:
+        starts_at = instant(original + self.shift)
+        return starts_at, starts_at + self.duration
+
+
+@dataclass
+class Row:
+    segment: Segment
+    start: datetime
+    end: datetime
+    capacity: int
+    data: dict[str, Any]
+    status: str = "scheduled"
+    booked: int = 0
+    custom: frozenset[str] = frozenset()
+    with_series: bool = False
+    by_run: bool = False
+    history: bool = False
+
+    @property
+    def stands(self) -> bool:
+        return self.status in ("scheduled", "completed")
+
+    @property
+    def untouched(self) -> bool:
+        touched = self.booked or self.custom or self.history or not self.by_run
+        return self.status == "scheduled" and not touched
+
+
+class Model:
+    """The rule, the decisions, and the rows they left behind."""
+
+    def __init__(self, now: datetime) -> None:
+        self.now = now
+        self.segments = [Segment()]
+        self.rows: dict[datetime, Row] = {}
+
+    # -- reading
+
+    def promised(self) -> dict[datetime, Segment]:
+        return {start: segment for segment in self.segments for start in segment.starts()}
+
+    def standing(self) -> dict[datetime, datetime]:
+        return {row.start: key for key, row in self.rows.items() if row.stands}
+
+    def virtual(self) -> dict[datetime, Row]:
+        taken, found = self.standing(), {}
+        for key, segment in self.promised().items():
+            start, end = segment.times(key)
+            if key not in self.rows and end > self.now and start not in taken:
+                found[key] = Row(segment, start, end, segment.capacity, dict(segment.data))
+        return found
+
+    def shown(self) -> dict[datetime, Row]:
+        stored = {key: row for key, row in self.rows.items() if row.status != "deleted"}
+        return stored | self.virtual()
+
+    def row(self, key: datetime) -> Row:
+        """Return the row at a key; a virtual one becomes one."""
+        if key not in self.rows:
+            virtual = self.virtual().get(key)
+            if virtual is None:
+                raise Refused
+            self.rows[key] = virtual
+        return self.rows[key]
+
+    def segment_of(self, key: datetime, deleted: bool = False, ended: bool = False) -> Segment:
+        row = self.rows.get(key)
+        if row is not None:
+            if row.status == "deleted" and not deleted:
+                raise Refused
+            return row.segment
+        for segment in self.segments:
+            if key in (segment.all_starts() if ended else segment.starts()):
+                return segment
+        raise Refused
+
+    # -- one slot
+
+    def book(self, key: datetime) -> None:
+        row = self.shown().get(key)
+        if row is None or row.status != "scheduled" or row.start <= self.now or row.booked >= row.capacity:
+            raise Refused
+        row = self.row(key)
+        row.booked += 1
+        row.history = True
+
+    def release(self, key: datetime) -> None:
+        self.rows[key].booked -= 1
+
+    def set_status(self, key: datetime, status: str) -> None:
+        row = self.shown().get(key)
+        if row is None or (row.end <= self.now and status != "completed"):
+            raise Refused
+        allowed = {"cancelled": ("scheduled", "cancelled"), "deleted": ("scheduled", "cancelled"),
+                   "completed": ("scheduled", "completed")}[status]  # fmt: skip
+        if row.status not in allowed or (status == "deleted" and row.booked):
+            raise Refused
+        row = self.row(key)
+        row.status = status
+        if status != "completed":
+            row.with_series = False
+
+    def restore_this(self, key: datetime) -> None:
+        row = self.rows[key]
+        if row.status == "completed" or row.end <= self.now:
+            raise Refused
+        if row.status == "scheduled":
+            return
+        start, end = self.rule_times(key, row) if not row.booked else (row.start, row.end)
+        if start in self.standing() or any(v.start == start for v in self.virtual().values()):
+            raise Refused
+        row.status, row.start, row.end, row.with_series, row.by_run = "scheduled", start, end, False, False
+
+    def rule_times(
+        self, key: datetime, row: Row, segment: Segment | None = None
+    ) -> tuple[datetime, datetime]:
+        segment = segment or row.segment
+        if key not in segment.all_starts():
+            return row.start, row.end
+        start, _ = segment.times(key)
+        start = row.start if "start" in row.custom else start
+        return start, start + (row.end - row.start if "length" in row.custom else segment.duration)
+
+    def edit_this(self, key: datetime, change: Change, move_booked: bool) -> None:
+        row = self.shown().get(key)
+        if row is None or row.status != "scheduled" or row.end <= self.now:
+            raise Refused
+        start, length, custom = row.start, row.end - row.start, set(row.custom)
+        if "start" in change:
+            start = instant(change["start"])
+            custom.add("start")
+        if "duration" in change:
+            length = change["duration"]
+            custom.add("length")
+        if start != row.start:
+            others = {v.start for k, v in self.shown().items() if v.stands and k != key}
+            if start <= self.now or row.start <= self.now or start in others:
+                raise Refused
+        if (start, start + length) != (row.start, row.end) and row.booked and not move_booked:
+            raise Refused
+        if change.get("capacity", row.booked) < row.booked:
+            raise Refused
+        row = self.row(key)
+        row.start, row.end = start, start + length
+        row.capacity = change.get("capacity", row.capacity)
+        row.data = {**row.data, **change.get("data", {})}
+        row.custom = frozenset({*custom, *(name for name in ("capacity", "data") if name in change)})
+
+    # -- many slots
+
+    def edit_wide(self, key: datetime, scope: str, change: Change, move_booked: bool) -> None:
+        segment = self.segment_of(key)
+        place = self.segments.index(segment)
+        whole = replace(segment, ended=None)
+        cut = not_first = scope == "this_and_future" and any(s < key for s in whole.all_starts())
+        scoped = self.segments[place:] if scope == "this_and_future" else list(self.segments)
+        if "interval" in change and len(scoped) > 1:
+            raise Refused
+        delta = change["start"] - (key + segment.shift) if "start" in change else timedelta(0)
+        new = {id(each): self._changed(each, change, delta) for each in scoped}
+        changed = new[id(segment)]
+        cut = cut and ("interval" in change or changed != segment)  # what changes nothing cuts nothing
+        if cut:
+            changed.start = key
+            changed.anchor = key.date() if "interval" in change else changed.anchor
+        if scope == "this_and_future" and {"start", "duration", "interval"} & set(change):
+            self._check_order(place, key if not_first else None, key, changed)
+        self._revise(scoped, new, segment if cut else None, key, change, move_booked)
+        if cut:
+            if segment.ended is not None and segment.ended >= key:
+                segment.ended = None
+            segment.until = key
+            self.segments.insert(place + 1, changed)
+        for position, each in enumerate(self.segments):
+            if id(each) in new and not (cut and each is segment):
+                self.segments[position] = new[id(each)]
+        for row_key, row in self.rows.items():
+            if id(row.segment) in new and not (cut and row.segment is segment and row_key < key):
+                row.segment = new[id(row.segment)]
+
+    @staticmethod
+    def _changed(segment: Segment, change: Change, delta: timedelta) -> Segment:
+        return replace(
+            segment,
+            shift=segment.shift + delta,
+            duration=change.get("duration", segment.duration),
+            capacity=change.get("capacity", segment.capacity),
+            data={**segment.data, **change.get("data", {})},
+            interval=change.get("interval", segment.interval),
+        )
+
+    def _check_order(self, place: int, cut: datetime | None, key: datetime, changed: Segment) -> None:
+        segment = self.segments[place]
+        before = [s + segment.shift for s in segment.starts() if cut and s < cut]
+        before += [s + each.shift for each in self.segments[:place] for s in each.starts()]
+        firsts = [s + changed.shift for s in changed.starts() if s >= key]
+        if not firsts or (before and firsts[0] <= max(before)):
+            raise Refused
+
+    def _revise(
+        self,
+        scoped: list[Segment],
+        new: dict[int, Segment],
+        cut: Segment | None,
+        key: datetime,
+        change: Change,
+        move_booked: bool,
+    ) -> None:
+        moves: dict[datetime, tuple[datetime, datetime]] = {}
+        gone: set[datetime] = set()
+        for row_key, row in self.rows.items():
+            if id(row.segment) not in new or (row.segment is cut and row_key < key):
+                continue
+            if row.status != "scheduled" or row.start <= self.now:
+                continue
+            self._revise_values(row, change)
+            segment = new[id(row.segment)]
+            if not {"start", "duration", "interval"} & set(change):
+                continue
+            if row_key not in segment.starts():
+                gone |= {row_key} if row.untouched else set()
+                continue
+            target = self.rule_times(row_key, row, segment)
+            if target == (row.start, row.end) or (row.booked and not move_booked):
+                continue
+            if target[0] <= self.now and target[0] != row.start:
+                gone |= {row_key} if row.untouched else set()
+            else:
+                moves[row_key] = target
+        self._move(moves, gone, vanish=True)
+
+    @staticmethod
+    def _revise_values(row: Row, change: Change) -> None:
+        if "capacity" in change and "capacity" not in row.custom and row.booked <= change["capacity"]:
+            row.capacity = change["capacity"]
+        if "data" in change and "data" not in row.custom:
+            row.data = {**row.data, **change["data"]}
+
+    def _move(
+        self, moves: dict[datetime, tuple[datetime, datetime]], gone: set[datetime], vanish: bool
+    ) -> None:
+        """Move all at once; who would meet one that stays goes away or stays."""
+        moves = dict(moves)
+        while True:
+            going = {key for key in moves if moves[key][0] != self.rows[key].start}
+            held = {r.start for k, r in self.rows.items() if r.stands and k not in going and k not in gone}
+            stuck = [key for key in going if moves[key][0] in held]
+            if not stuck:
+                break
+            for key in stuck:
+                del moves[key]
+                if vanish and self.rows[key].untouched:
+                    gone.add(key)
+        for key, (start, end) in moves.items():
+            self.rows[key].start, self.rows[key].end = start, end
+        for key in gone:
+            del self.rows[key]
+
+    def end(self, key: datetime, scope: str, status: str) -> None:
+        segment = self.segment_of(key)
+        place = self.segments.index(segment) if scope == "this_and_future" else 0
+        for each in self.segments[place:]:
+            self._end_segment(each, key if scope == "this_and_future" and each is segment else EVER)
+        for row_key, row in self.rows.items():
+            early = scope == "this_and_future" and row.segment is segment and row_key < key
+            if row.segment in self.segments[place:] and not early:
+                self._end_row(row, status)
+
+    def cancel_future(self, day: date) -> None:
+        midnight = datetime.combine(day, time())
+        for each in self.segments:
+            self._end_segment(each, midnight - each.shift)
+        for row in self.rows.values():
+            if row.start >= instant(midnight):
+                self._end_row(row, "cancelled")
+
+    def _end_segment(self, segment: Segment, bound: datetime) -> None:
+        wall = self.now.astimezone(BERLIN).replace(tzinfo=None)
+        bound = max(bound, wall + MINUTE - segment.shift, segment.start or EVER)
+        ends = [end for end in (segment.until, segment.ended) if end is not None]
+        if not ends or bound < min(ends):
+            segment.ended = bound
+
+    def _end_row(self, row: Row, status: str) -> None:
+        if row.status == "scheduled" and row.start > self.now and not (row.booked and status == "deleted"):
+            row.status, row.with_series = status, True
+
+    def restore_wide(self, key: datetime | None, scope: str) -> None:
+        segment = self.segments[0] if key is None else self.segment_of(key, deleted=True, ended=True)
+        later = scope == "this_and_future"
+        place = self.segments.index(segment) if later else 0
+        meant = [
+            k for k, row in sorted(self.rows.items())
+            if row.status in ("cancelled", "deleted") and row.start > self.now
+            and (k == key or (row.with_series and row.segment in self.segments[place:]
+                              and not (later and row.segment is segment and key is not None and k < key)))
+        ]  # fmt: skip
+        for each in self.segments[place:]:
+            if each.ended is not None and later and each is segment and key is not None and key > each.ended:
+                self._divide(each, key)
+            else:
+                each.ended = None
+        taken = set(self.standing())
+        for each_key in meant:
+            row = self.rows[each_key]
+            times = (row.start, row.end) if row.booked else self.rule_times(each_key, row)
+            if times[0] not in taken and times[0] > self.now:
+                taken.add(times[0])
+                row.start, row.end = times
+                row.status, row.with_series = "scheduled", False
+
+    def _divide(self, segment: Segment, key: datetime) -> None:
+        later = replace(segment, start=key, ended=None)
+        segment.until = key
+        self.segments.insert(self.segments.index(segment) + 1, later)
+        for row_key, row in self.rows.items():
+            if row.segment is segment and row_key >= key:
+                row.segment = later
+
+    # -- top-ups
+
+    def top_up(self) -> None:
+        """Bring the rows of the next seven days in line with the rule."""
+        for _ in range(4):
+            self._heal()
+        for key, row in self.virtual().items():
+            if self.in_window(row.start) and row.start > self.now:
+                row.by_run = True
+                self.rows[key] = row
+
+    def in_window(self, moment: datetime) -> bool:
+        today = self.now.astimezone(BERLIN).date()
+        first, end = (instant(datetime.combine(day, time())) for day in (today, today + 7 * DAY))
+        return first <= moment < end
+
+    def _heal(self) -> None:
+        moves, gone = {}, set()
+        for key, row in self.rows.items():
+            if row.status != "scheduled" or row.start <= self.now or row.booked or row.custom:
+                continue
+            promised = key in row.segment.starts()
+            seen = self.in_window(row.start) or (promised and self.in_window(row.segment.times(key)[0]))
+            if seen and promised and row.segment.times(key) != (row.start, row.end):
+                moves[key] = row.segment.times(key)
+            elif seen and not promised and row.untouched:
+                gone.add(key)
+        self._move(moves, gone, vanish=False)

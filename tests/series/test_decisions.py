@@ -1,0 +1,398 @@
+"""Cancel, delete, restore, complete, and decisions about many templates."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any
+
+import pytest
+from helpers import A_WEEK, MONDAY, Site
+
+from flask_rollingslots import signals
+from flask_rollingslots.errors import (
+    InvalidKey,
+    InvalidRequest,
+    SlotBooked,
+    SlotNotFound,
+    StatusConflict,
+    TemplateNotFound,
+)
+
+HOUR = timedelta(hours=1)
+TEN, ELEVEN, NOON = "1@20260106T1000", "1@20260106T1100", "1@20260106T1200"
+
+
+@pytest.fixture
+def hall(site: Site) -> Site:
+    """A filled week."""
+    site.add(capacity=2)
+    site.slots.generate()
+    return site
+
+
+def states(site: Site) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for slot in site.week():
+        found[str(slot.state)] = found.get(str(slot.state), 0) + 1
+    return found
+
+
+def test_this_moves_one_slot_and_remembers_it(hall: Site) -> None:
+    """Start, length, places and data of one slot change; later edits of all leave just these fields alone."""
+    plan = hall.slots.edit(TEN, "this", start=time(20), capacity=5)
+    hall.session.commit()
+    assert [str(change.row.key) for change in plan.changed] == [TEN]
+    hall.slots.edit(
+        NOON, "all", start=time(12, 15), duration=timedelta(minutes=45), capacity=3, data={"a": 1}
+    )
+    hall.session.commit()
+    slot = hall.slots.get(TEN)
+    assert slot.customised == ["capacity", "starts_at"]
+    assert (slot.local_start.hour, slot.ends_at - slot.starts_at) == (20, timedelta(minutes=45))
+    assert (slot.capacity, slot.data) == (5, {"a": 1})
+    assert hall.slots.generate().to_dict()["updated"] == 0
+
+
+def test_this_refuses_what_cannot_be(hall: Site) -> None:
+    """Onto another slot, into the past, below its bookings, or while booked: refused, and nothing is written."""
+    with pytest.raises(InvalidRequest, match=ELEVEN):
+        hall.slots.edit(TEN, "this", start=time(11))
+    with pytest.raises(InvalidRequest, match="1@20260106T1000"):
+        hall.slots.edit("1@20290105T1000", "this", start=datetime(2026, 1, 6, 10))
+    with pytest.raises(InvalidRequest, match="future"):
+        hall.slots.edit(TEN, "this", start=datetime(2026, 1, 4, 10))
+    hall.slots.book(TEN, party=2)
+    with pytest.raises(SlotBooked, match="move_booked"):
+        hall.slots.edit(TEN, "this", start=time(20))
+    with pytest.raises(SlotBooked, match="capacity"):
+        hall.slots.edit(TEN, "this", capacity=1)
+    hall.session.commit()
+    assert len(hall.rows()) == A_WEEK
+    hall.slots.edit(TEN, "this", start=time(20), move_booked=True)
+    assert hall.slots.get(TEN).local_start.hour == 20
+
+
+def test_a_virtual_slot_is_changed_for_itself(site: Site) -> None:
+    """Editing a slot years ahead stores just that one; a preview stores nothing."""
+    site.add()
+    site.slots.preview_edit("1@20290105T1000", "this", capacity=3)
+    site.session.commit()
+    assert site.rows() == []
+    site.slots.edit("1@20290105T1000", "this", capacity=3)
+    site.session.commit()
+    assert [(row.key, row.capacity) for row in site.rows()] == [("1@20290105T1000", 3)]
+
+
+def test_booked_slots_keep_their_times_and_are_reported(hall: Site) -> None:
+    """A booked slot stays, takes its new data, and nobody else appears at its time."""
+    hall.slots.book(NOON)
+    hall.session.commit()
+    plan = hall.slots.edit(TEN, "all", start=time(11), data={"a": 1})
+    hall.session.commit()
+    assert [str(row.key) for row in plan.kept_booked] == [NOON]
+    slot = hall.slots.get(NOON)
+    assert (slot.local_start.hour, slot.data) == (12, {"a": 1})
+    shown = [s for s in hall.week() if s.local_start.date() == date(2026, 1, 6)]
+    assert [s.local_start.hour for s in shown] == [11, 12, 14, 15, 16, 17, 18]
+    assert (
+        hall.slots.generate().skipped == {"occupied": 1, "in_the_past": 0}
+        or hall.slots.generate().created == 0
+    )
+    with pytest.raises(SlotNotFound):
+        hall.slots.get(ELEVEN)
+    assert hall.slots.health().status == "ok"
+
+
+def test_the_place_of_a_booked_slot_is_taken_beyond_the_window_too(site: Site) -> None:
+    """Virtual slots respect a booked row that stayed behind, in lists, by key and by explanation."""
+    template = site.add()
+    site.slots.book("1@20260606T1200")
+    site.session.commit()
+    site.slots.edit("1@20260606T1200", "all", start=time(13))
+    site.session.commit()
+    day = datetime(2026, 6, 6, tzinfo=UTC)
+    hours = [slot.starts_at.hour for slot in site.slots.between(day, day + timedelta(days=1))]
+    assert hours == [11, 12, 14, 15, 16, 17, 18]
+    with pytest.raises(SlotNotFound):
+        site.slots.materialize("1@20260606T1100")
+    assert site.slots.explain(template, day.replace(hour=12)).key == "1@20260606T1200"
+
+
+def test_move_booked_moves_them(hall: Site) -> None:
+    """Asked for, booked slots go with their series, and keep their bookings."""
+    hall.slots.book(NOON)
+    hall.session.commit()
+    plan = hall.slots.edit(TEN, "all", start=time(11), move_booked=True)
+    hall.session.commit()
+    assert plan.kept_booked == ()
+    assert (hall.slots.get(NOON).local_start.hour, hall.slots.get(NOON).booked) == (13, 1)
+    assert len(hall.week()) == A_WEEK
+
+
+def test_a_released_slot_goes_where_its_series_is(hall: Site) -> None:
+    """Once nobody holds it any more, a slot that stayed behind follows with the next top-up."""
+    booking = hall.slots.book(NOON)
+    hall.slots.edit(TEN, "all", start=time(11))
+    hall.session.commit()
+    hall.slots.release(booking)
+    hall.session.commit()
+    hall.slots.generate()
+    hall.slots.generate()
+    assert hall.slots.get(NOON).local_start.hour == 13
+    assert hall.slots.get(ELEVEN).local_start.hour == 12
+    assert len(hall.week()) == A_WEEK
+
+
+def test_capacity_below_the_bookings_is_kept(hall: Site) -> None:
+    """A slot with more bookings than the new capacity keeps its places and is reported."""
+    hall.slots.book(NOON, party=2)
+    plan = hall.slots.edit(TEN, "all", capacity=1)
+    hall.session.commit()
+    assert [str(row.key) for row in plan.kept_booked] == [NOON]
+    assert (hall.slots.get(NOON).capacity, hall.slots.get(TEN).capacity) == (2, 1)
+
+
+def test_swapping_times_do_not_collide(hall: Site) -> None:
+    """Each slot of a grid moves to where the next one was, and all are still there."""
+    before = sorted(slot.starts_at + HOUR for slot in hall.week())
+    plan = hall.slots.edit("1@20260105T1000", "all", start=time(11))
+    hall.session.commit()
+    assert (len(plan.changed), plan.removed, plan.kept_changed) == (A_WEEK, (), ())
+    assert [slot.starts_at for slot in hall.week()] == before
+
+
+def test_a_preview_is_what_happens(hall: Site) -> None:
+    """Created, changed, removed and kept: the counts of the preview are those of the edit and of the rows."""
+    hall.slots.book(NOON)
+    hall.slots.edit(ELEVEN, "this", data={"mine": True})
+    hall.session.commit()
+    key, change = "1@20260106T1000", {"rrule": "FREQ=WEEKLY;BYDAY=TH,SA"}
+    preview = hall.slots.preview_edit(key, "this_and_future", **change)
+    hall.session.commit()
+    assert (len(hall.rows()), hall.session.query(hall.slots.Template).count()) == (A_WEEK, 1)
+    counts = preview.to_dict()["counts"]
+    assert counts == {
+        "created": 0,
+        "changed": 0,
+        "removed": 6 * 8 - 2 - 16,
+        "kept_booked": 1,
+        "kept_changed": 1,
+    }
+    assert hall.slots.edit(key, "this_and_future", **change).to_dict() == preview.to_dict()
+    hall.session.commit()
+    assert len(hall.rows()) == 8 + 2 + 16
+    assert hall.slots.generate().created == 0
+    grown = hall.slots.preview_edit("1@20260108T1000", "this_and_future", rrule="FREQ=DAILY")
+    assert grown.to_dict()["counts"]["created"] == 16
+    hall.slots.apply_edit(grown)
+    hall.session.commit()
+    assert hall.slots.generate().created == 16
+
+
+def test_cancel_in_wide_scopes_and_back(hall: Site) -> None:
+    """Stored slots show as cancelled, later ones stay away; restoring brings back just what this took."""
+    hall.slots.cancel(NOON, reason="Wet floor")
+    hall.slots.book(ELEVEN)
+    hall.session.commit()
+    report = hall.slots.cancel(TEN, "this_and_future", reason="Closed")
+    hall.session.commit()
+    assert (len(report.changed), report.booked) == (6 * 8 - 1, [ELEVEN])
+    assert states(hall) == {"open": 8, "cancelled": 48}
+    assert {slot.cancel_reason for slot in hall.week()} == {None, "Wet floor", "Closed"}
+    hall.clock.turn(days=3)
+    assert hall.slots.generate().created == 0
+    assert hall.slots.health().status == "ok"
+    assert hall.slots.upcoming(1, n=5, after=MONDAY + timedelta(days=8)) == []
+    back = hall.slots.restore(TEN, "this_and_future")
+    hall.session.commit()
+    assert len(back.changed) == 4 * 8  # two days are over
+    assert hall.slots.generate().created == 3 * 8
+    assert hall.slots.get(NOON).state == "cancelled"
+    assert len(hall.slots.upcoming(1, n=100)) == 100
+
+
+def test_a_part_of_what_was_cancelled_comes_back(hall: Site) -> None:
+    """Cancelled from Tuesday on, taken back from Friday on: three days stay cancelled."""
+    hall.slots.cancel(TEN, "this_and_future")
+    hall.session.commit()
+    hall.slots.restore("1@20260109T1000", "this_and_future")
+    hall.session.commit()
+    hall.slots.generate(days=14)
+    assert states(hall) == {"open": 8 * 4, "cancelled": 8 * 3}
+    assert hall.slots.get("1@20260115T1000").state == "open"
+    hall.slots.restore_series(1)
+    hall.session.commit()
+    assert states(hall) == {"open": A_WEEK}
+
+
+def test_one_slot_of_a_cancelled_series_comes_back(hall: Site) -> None:
+    """One restored slot stays, stored or far ahead, although its series has ended; no top-up takes it away."""
+    hall.slots.cancel_future(1, date(2026, 1, 6))
+    hall.slots.restore(NOON)
+    hall.slots.restore("1@20260801T1000")
+    hall.session.commit()
+    hall.slots.generate()
+    assert hall.slots.get(NOON).state == "open"
+    assert hall.slots.get("1@20260801T1000").state == "open"
+    with pytest.raises(SlotNotFound):
+        hall.slots.get("1@20260801T1100")
+
+
+def test_what_has_started_is_never_ended(hall: Site) -> None:
+    """Cancelling or deleting all leaves the running and the past slots as they are."""
+    hall.clock.now = MONDAY.replace(hour=12, minute=30)
+    hall.slots.cancel("1@20260105T1100", "all")
+    hall.session.commit()
+    assert states(hall) == {"ended": 2, "running": 1, "cancelled": A_WEEK - 3}
+
+
+def test_restored_slots_come_back_where_the_series_is(hall: Site) -> None:
+    """Cancelled at ten, the series moved to eleven: it comes back at eleven, unless that is taken."""
+    hall.slots.cancel(TEN)
+    hall.slots.edit(ELEVEN, "all", start=time(11, 30))
+    hall.session.commit()
+    assert hall.slots.get(TEN).local_start.minute == 0
+    assert hall.slots.restore(TEN).local_start.minute == 30
+    hall.slots.delete(ELEVEN)
+    hall.slots.edit(NOON, "this", start=time(11, 30))
+    with pytest.raises(StatusConflict, match="its time"):
+        hall.slots.restore(ELEVEN)
+
+
+def test_delete_this(hall: Site) -> None:
+    """A deleted slot is not shown, not found and not made again; a booked, completed or past one is not deleted."""
+    hall.slots.delete(TEN)
+    hall.slots.delete(TEN)
+    hall.session.commit()
+    assert len(hall.week()) == A_WEEK - 1
+    assert hall.slots.generate().created == 0
+    hall.slots.book(ELEVEN)
+    with pytest.raises(SlotBooked, match="booked"):
+        hall.slots.delete(ELEVEN)
+    hall.slots.complete(NOON)
+    with pytest.raises(StatusConflict, match="completed"):
+        hall.slots.delete(NOON)
+    for scope in ("this_and_future", "all"):
+        with pytest.raises(SlotNotFound):
+            hall.slots.cancel(TEN, scope)
+    assert hall.slots.restore(TEN).state == "open"
+
+
+def test_complete_any_slot_that_is_not_cancelled(hall: Site) -> None:
+    """Before, while and after it takes place; again changes nothing; a cancelled one is refused."""
+    hall.clock.now = MONDAY.replace(hour=12, minute=30)
+    for key in ("1@20260105T1000", "1@20260105T1200", NOON):
+        assert hall.slots.complete(key).state == "completed"
+        assert hall.slots.complete(key).state == "completed"
+    hall.slots.cancel(TEN)
+    with pytest.raises(StatusConflict, match="cancelled"):
+        hall.slots.complete(TEN)
+    with pytest.raises(StatusConflict, match="completed"):
+        hall.slots.restore(NOON)
+
+
+@pytest.mark.parametrize("moment", [date(2026, 1, 8), datetime(2026, 1, 7, 23, 30, tzinfo=UTC)])
+def test_cancel_future_by_day_and_by_moment(site: Site, moment: date) -> None:
+    """A day begins at the template's own midnight; the report counts what was cancelled."""
+    template = site.add(
+        timezone="Asia/Tokyo", dtstart=datetime(2026, 1, 1, 8, 30), every=HOUR, until_time=time(10, 30)
+    )
+    site.slots.generate()
+    report = site.slots.cancel_future(template, moment, reason="Over")
+    site.session.commit()
+    expected = [f"1@202601{day:02}T{hour}30" for day in range(8, 12) for hour in ("08", "09")]
+    assert report.to_dict()["changed"] == expected
+    assert report.to_dict()["counts"]["changed"] == 8
+    assert site.slots.upcoming(template, n=9)[-1].key == expected[4]
+    with pytest.raises(InvalidRequest, match="from_date"):
+        site.slots.cancel_future(template, datetime(2026, 1, 8))  # type: ignore[arg-type]
+    with pytest.raises(TemplateNotFound):
+        site.slots.cancel_future(99, date(2026, 1, 8))
+
+
+def test_cancel_future_reaches_all_parts(hall: Site) -> None:
+    """A series that was cut ends in all of its parts, at the shown time, and comes back in all of them."""
+    hall.slots.edit("1@20260107T1000", "this_and_future", start=time(12))
+    hall.slots.edit("1@20260109T1000", "this_and_future", capacity=7)
+    hall.session.commit()
+    hall.slots.cancel_future(1, datetime(2026, 1, 7, 13, tzinfo=UTC))
+    hall.session.commit()
+    assert states(hall) == {"open": 17, "cancelled": 39}
+    assert hall.slots.upcoming(1, n=100)[17:] == [s for s in hall.week() if s.state == "cancelled"]
+    hall.slots.restore_series(1)
+    hall.session.commit()
+    assert states(hall) == {"open": A_WEEK}
+    assert {slot.capacity for slot in hall.slots.upcoming(1, n=200)[30:]} == {2, 7}
+
+
+def test_groups_are_switched_off_and_on(site: Site) -> None:
+    """All templates of a club, and no others; an unknown or missing group matches nothing, never everything."""
+    north, south = site.add(group="north"), site.add(group="south")
+    site.add(group="north")
+    assert site.slots.deactivate(group="north").changed == [1, 3]
+    site.session.commit()
+    assert {slot.series_id for slot in site.week()} == {south.id}
+    with pytest.raises(TemplateNotFound):
+        site.slots.deactivate(group="nowhere")
+    for wrong in ({}, {"group": None}, {"group": "north", "template": north}):
+        with pytest.raises(InvalidRequest):
+            site.slots.activate(**wrong)
+    assert site.slots.activate(group="north").to_dict() == {
+        "active": True,
+        "changed": [1, 3],
+        "unchanged": [],
+    }
+    assert site.slots.activate(template=north).unchanged == [1]
+    site.session.commit()
+    assert len(site.week()) == 3 * A_WEEK
+
+
+def test_a_date_is_cancelled_for_a_whole_club(site: Site) -> None:
+    """One local day in each template's own zone, stored or not, with the reason; other clubs stay open."""
+    site.add(group="north")
+    site.add(group="north", timezone="Asia/Tokyo")
+    site.add(group="south")
+    site.slots.generate(template=1)
+    site.slots.cancel("1@20260107T1000", reason="Earlier")
+    keys = site.slots.cancel_date("north", date(2026, 1, 7), reason="Feast")
+    site.session.commit()
+    assert len(keys) == 15
+    for slot in site.week():
+        is_off = slot.series_id != 3 and slot.original_start.date() == date(2026, 1, 7)
+        assert (slot.state == "cancelled") is is_off
+    assert site.slots.get("1@20260107T1000").cancel_reason == "Earlier"
+    for wrong in (None, ""):
+        with pytest.raises(InvalidRequest):
+            site.slots.cancel_date(wrong, date(2026, 1, 7))  # type: ignore[arg-type]
+    with pytest.raises(TemplateNotFound):
+        site.slots.cancel_date("nowhere", date(2026, 1, 7))
+
+
+@pytest.mark.parametrize("call", ["edit", "cancel", "delete", "restore"])
+def test_unknown_keys_and_scopes(hall: Site, call: str) -> None:
+    """A key or a scope that does not exist is refused by each decision."""
+    more = {"capacity": 3} if call == "edit" else {}
+    act: Any = getattr(hall.slots, call)
+    for scope in ("this", "this_and_future", "all"):
+        with pytest.raises(InvalidKey):
+            act("tomorrow", scope, **more)
+        for key in ("1@20260106T1001", "77@20260106T1000"):
+            with pytest.raises(SlotNotFound):
+                act(key, scope, **more)
+    with pytest.raises(InvalidRequest, match="this_and_future"):
+        act(TEN, "some", **more)
+
+
+def test_signals_tell_what_was_decided(hall: Site) -> None:
+    """Each decision sends its signal within the transaction."""
+    heard: list[str] = []
+    names = ("slot_deleted", "slot_completed", "series_edited", "series_ended", "series_restored")
+    receivers = {name: (lambda app, name=name, **facts: heard.append(name)) for name in names}
+    for name, receiver in receivers.items():
+        getattr(signals, name).connect(receiver)
+    hall.slots.delete(TEN)
+    hall.slots.complete(ELEVEN)
+    hall.slots.edit(NOON, "all", capacity=4)
+    hall.slots.cancel_future(1, date(2026, 1, 9))
+    hall.slots.restore_series(1)
+    assert heard == list(names)

@@ -1,0 +1,241 @@
+"""Two people at once: the second is told, and nothing of the first is lost. On each database."""
+
+from __future__ import annotations
+
+import threading
+from datetime import date, datetime, time, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from helpers import Site
+from sqlalchemy.orm.exc import StaleDataError
+
+from flask_rollingslots.errors import SlotFull, StaleEdit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+KEY, LATER = "1@20260107T1000", "1@20260108T1000"
+
+
+@pytest.fixture
+def shared(database_url: str, tmp_path: Path) -> Iterator[Site]:
+    """A filled site on each database."""
+    site = Site(database_url, tmp_path)
+    with site.app.app_context():
+        site.add(capacity=2)
+        site.slots.generate()
+        site.session.remove()
+        yield site
+
+
+def somebody(site: Site, act: Callable[[], Any]) -> Any:
+    """Do something as another person does it: in a thread, a session and a transaction of its own."""
+    result: list[Any] = []
+
+    def work() -> None:
+        with site.app.app_context():
+            try:
+                result.append(act())
+                site.session.commit()
+            except Exception as error:
+                site.session.rollback()
+                result.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join(30)
+    return result[0]
+
+
+def test_the_second_of_two_edits_gets_a_conflict(shared: Site) -> None:
+    """Both looked at the same revision: the first edit stands whole, the second is refused and told what is there."""
+    revision = shared.slots.preview_edit(KEY, "all", capacity=5).revision
+    shared.session.rollback()
+    assert not isinstance(
+        somebody(shared, lambda: shared.slots.edit(KEY, "all", revision, capacity=5)), Exception
+    )
+    refused = somebody(shared, lambda: shared.slots.edit(LATER, "all", revision, data={"a": 1}))
+    assert isinstance(refused, StaleEdit)
+    assert refused.details == {"revision": revision + 1}
+    assert {(slot.capacity, bool(slot.data)) for slot in shared.week()} == {(5, False)}
+
+
+@pytest.mark.parametrize("scope", ["this", "this_and_future", "all"])
+def test_a_crowd_of_editors(shared: Site, scope: str) -> None:
+    """Five people save at the same time what they saw at the same revision: one is taken, four are told."""
+    gate = threading.Barrier(5)
+    outcomes: list[Any] = []
+
+    def person(number: int) -> None:
+        with shared.app.app_context():
+            gate.wait(10)
+            try:
+                shared.slots.edit(KEY, scope, 1, data={f"by{number}": True})
+                shared.session.commit()
+                outcomes.append(number)
+            except StaleEdit:
+                shared.session.rollback()
+                outcomes.append("stale")
+
+    crowd = [threading.Thread(target=person, args=(number,)) for number in range(5)]
+    for thread in crowd:
+        thread.start()
+    for thread in crowd:
+        thread.join(60)
+    done = [number for number in outcomes if number != "stale"]
+    assert len(outcomes) == 5
+    if scope == "this":  # one slot has no revision: all five are merged, and none is lost
+        assert set(shared.slots.get(KEY).data) == {f"by{number}" for number in done}
+    else:
+        assert len(done) == 1
+        assert shared.slots.get(KEY).data == {f"by{done[0]}": True}
+    assert len({row.key for row in shared.rows()}) == len(shared.rows()) == 56
+
+
+def test_what_this_session_has_seen_is_compared_by_itself(shared: Site) -> None:
+    """Who read the template before somebody else changed it need not pass a revision to be told."""
+    template = shared.session.get(shared.slots.Template, 1)
+    assert template.capacity == 2
+    somebody_edited = somebody(shared, lambda: shared.slots.edit(KEY, "all", capacity=5))
+    assert not isinstance(somebody_edited, Exception)
+    with pytest.raises(StaleEdit):
+        shared.slots.edit(KEY, "all", duration=timedelta(minutes=30))
+    shared.session.rollback()
+    shared.slots.edit(KEY, "all", duration=timedelta(minutes=30))
+    shared.session.commit()
+    assert {slot.capacity for slot in shared.week()} == {5}
+
+
+def test_an_edit_waits_for_a_booking_under_way(shared: Site) -> None:
+    """A booking that is not committed yet is not overlooked: the edit sees it, or is told; the places add up."""
+    entered, outcome = threading.Event(), []
+
+    def owner() -> None:
+        with shared.app.app_context():
+            entered.set()
+            try:
+                outcome.append(shared.slots.edit(KEY, "all", start=time(11), capacity=1))
+                shared.session.commit()
+            except Exception as error:
+                shared.session.rollback()
+                outcome.append(error)
+
+    shared.slots.book(KEY, party=2)
+    thread = threading.Thread(target=owner)
+    thread.start()
+    assert entered.wait(10)
+    shared.session.commit()
+    thread.join(30)
+    assert [str(row.key) for row in outcome[0].kept_booked] == [KEY]
+    slot = shared.slots.get(KEY)
+    assert (slot.local_start.hour, slot.booked, slot.capacity) == (10, 2, 2)
+
+
+def test_a_stale_preview_is_refused(shared: Site) -> None:
+    """A booking, an edit or the passing of time makes a preview stale; a fresh one is applied."""
+    site = shared
+
+    def preview() -> Any:
+        found = site.slots.preview_edit(KEY, "all", start=time(10, 30))
+        site.session.rollback()
+        return found
+
+    for happens in (
+        lambda: site.slots.book(LATER),
+        lambda: site.slots.edit("1@20260109T1100", "this", start=time(20)),
+        lambda: site.slots.edit(KEY, "all", data={"x": 1}),
+        lambda: site.slots.cancel(LATER),
+    ):
+        seen = preview()
+        assert not isinstance(somebody(site, happens), Exception)
+        with pytest.raises(StaleEdit):
+            site.slots.apply_edit(seen)
+        site.session.rollback()
+    seen = preview()
+    site.clock.turn(hours=3)
+    with pytest.raises(StaleEdit):
+        site.slots.apply_edit(seen)
+    site.session.rollback()
+    assert site.slots.apply_edit(preview()).to_dict()["counts"]["changed"] > 0
+    site.session.commit()
+
+
+def test_a_cut_that_waited_for_a_cut(shared: Site) -> None:
+    """Who waited for another cut works on the parts that it left, not on the one that it saw before."""
+    entered, outcome = threading.Event(), []
+
+    def other() -> None:
+        with shared.app.app_context():
+            entered.set()
+            try:
+                outcome.append(shared.slots.edit("1@20260109T1000", "this_and_future", capacity=4))
+                shared.session.commit()
+            except Exception as error:
+                shared.session.rollback()
+                outcome.append(error)
+
+    shared.slots.edit(KEY, "this_and_future", capacity=3)
+    thread = threading.Thread(target=other)
+    thread.start()
+    assert entered.wait(10)
+    shared.session.commit()
+    thread.join(30)
+    assert not isinstance(outcome[0], Exception)
+    shared.session.rollback()
+    capacities = {slot.original_start.day: slot.capacity for slot in shared.week()}
+    assert capacities == {5: 2, 6: 2, 7: 3, 8: 3, 9: 4, 10: 4, 11: 4}
+    cls = shared.slots.Template
+    bounds = [(t.active_from, t.active_until) for t in shared.session.query(cls).order_by(cls.id)]
+    cut, second = datetime(2026, 1, 7, 10), datetime(2026, 1, 9, 10)
+    assert bounds == [(None, cut), (cut, second), (second, None)]
+
+
+def test_lists_in_columns_do_not_lose_updates(shared: Site) -> None:
+    """Two people exclude a day each, in place: the second is told instead of undoing the first."""
+    template = shared.session.get(shared.slots.Template, 1)
+    assert template.exdates == []
+
+    def other() -> None:
+        theirs = shared.session.get(shared.slots.Template, 1)
+        theirs.exdates.append(date(2026, 1, 9))
+
+    assert somebody(shared, other) is None
+    template.exdates.append(date(2026, 1, 8))
+    with pytest.raises(StaleDataError):
+        shared.session.commit()
+    shared.session.rollback()
+    assert template.exdates == [date(2026, 1, 9)]
+
+
+def test_two_fields_of_one_slot_by_two_people(shared: Site) -> None:
+    """One changes the capacity, the other the data: both decisions are remembered by name."""
+    slot = shared.slots.get(KEY)
+    assert slot.customised == []
+
+    def other() -> None:
+        shared.slots.get(KEY).data = {"band": "The Late"}
+
+    shared.session.rollback()
+    slot = shared.slots.get(KEY)
+    assert slot.capacity == 2
+    assert somebody(shared, other) is None
+    slot.capacity = 9
+    shared.session.commit()
+    assert sorted(shared.slots.get(KEY).customised) == ["capacity", "data"]
+    shared.slots.edit(KEY, "all", capacity=3, data={"band": "None"})
+    shared.session.commit()
+    assert (shared.slots.get(KEY).capacity, shared.slots.get(KEY).data) == (9, {"band": "The Late"})
+
+
+def test_a_refused_edit_leaves_the_apps_own_work(shared: Site) -> None:
+    """What the app wrote in the same transaction before is still there to commit."""
+    shared.slots.book(LATER)
+    with pytest.raises(StaleEdit):
+        shared.slots.edit(KEY, "all", revision=99, capacity=5)
+    with pytest.raises(SlotFull):
+        shared.slots.book(LATER, party=5)
+    shared.session.commit()
+    assert shared.slots.get(LATER).booked == 1
+    assert {slot.capacity for slot in shared.week()} == {2}
