@@ -149,7 +149,7 @@ class Decisions:
             report = series.Ender(self._desk()).delete(slot_key(key), found)
             signals.series_ended.send(self._state.app, report=report, reason=None)
             return report
-        slot = series.delete(self._desk(), self._materialize(key))
+        slot = series.delete(self._desk(), self._state.browser().materialize(key, hidden=True))
         signals.slot_deleted.send(self._state.app, slot=slot)
         return slot
 
