@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 CAPACITY, RACERS = 3, 8
-SHORT, FULL = 20, 300
+SHORT, FULL = 12, 300
 BOTH = [pytest.param(SHORT, id="short"), pytest.param(FULL, id="full", marks=pytest.mark.faults)]
 
 
@@ -72,7 +72,7 @@ def test_a_race_for_places(site: Site, tmp_path: Path, slots: int) -> None:
 def test_the_naive_way_oversells(site: Site, tmp_path: Path, slots: int) -> None:
     """The same race with a look before the booking sells more than there is: the racers do meet."""
     keys = offer(site, slots)
-    Race(url_of(site), tmp_path, [keys] * RACERS, "check_then_book").run()
+    Race(url_of(site), tmp_path, [keys] * RACERS, "check_then_book", laps=True).run()
     assert max(sold(site).values()) > CAPACITY
 
 
@@ -122,7 +122,7 @@ def test_a_race_for_a_court(site: Site, tmp_path: Path, pairs: int) -> None:
 
 
 @pytest.mark.parametrize("pairs", BOTH)
-@pytest.mark.parametrize("database", ["postgres_url", "mariadb_url"])
+@pytest.mark.parametrize("database", ["postgres_url", pytest.param("mariadb_url", marks=pytest.mark.faults)])
 def test_a_court_without_a_lock_is_booked_twice(
     request: pytest.FixtureRequest, tmp_path: Path, database: str, pairs: int
 ) -> None:
