@@ -47,7 +47,7 @@ class Explanation:
 
     :param code: ``available``, or the reason: ``not_in_rule``, ``excluded``, ``holiday``, ``blackout``,
         ``cancelled``, ``deleted``, ``completed``, ``moved``, ``template_inactive``, ``before_start``, ``past_end``,
-        ``in_the_past``, ``running``, ``not_open_yet``, ``too_late``, ``full``.
+        ``in_the_past``, ``running``, ``not_open_yet``, ``too_late``, ``blocked``, ``full``.
     :param sentence: the same for people.
     :param key: the slot's key, if there is a slot or was one.
     """

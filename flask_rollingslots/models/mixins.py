@@ -21,6 +21,7 @@ from sqlalchemy import (
     bindparam,
     case,
     literal_column,
+    text,
 )
 from sqlalchemy.ext.hybrid import hybrid_property
 from sqlalchemy.ext.mutable import MutableDict
@@ -121,7 +122,7 @@ class SlotMixin:
 
     id: Mapped[int] = mapped_column(Id, primary_key=True)
     series_id: Mapped[int] = mapped_column(Id)
-    template_id: Mapped[int] = mapped_column(Id)
+    template_id: Mapped[int] = mapped_column(Id, index=True)
     original_start: Mapped[datetime] = mapped_column(WallDateTime)
     starts_at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
     ends_at: Mapped[datetime] = mapped_column(UtcDateTime)
@@ -154,10 +155,11 @@ class SlotMixin:
 
     @declared_attr.directive
     def __table_args__(cls) -> tuple[Any, ...]:
-        table = cls.__tablename__
+        table, busy = cls.__tablename__, text("booked > 0")
         return (
             UniqueConstraint("series_id", "original_start", name=f"uq_{table}_series_id_original_start"),
-            Index(f"ix_{table}_template_id_ends_at", "template_id", "ends_at"),
+            # What takes an exclusive resource is found among the booked slots alone, where the database can do that.
+            Index(f"ix_{table}_busy", "template_id", "ends_at", sqlite_where=busy, postgresql_where=busy),
             CheckConstraint("booked >= 0", name=f"ck_{table}_booked"),
             CheckConstraint(
                 f"status IN ({', '.join(repr(s.value) for s in Status)})", name=f"ck_{table}_status"

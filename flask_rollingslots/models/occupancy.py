@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sqlalchemy import case, exists, func, select
+from sqlalchemy import case, exists, func, literal_column, select
 from sqlalchemy.orm import object_session
 
 from flask_rollingslots.values import BookingStatus, Status
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 #: The bookings of a cancelled or deleted slot keep nobody else from the resource.
 OCCUPYING = (Status.SCHEDULED.value, Status.COMPLETED.value)
+
+#: Written out, so that SQLite recognises the condition of the index on booked slots.
+_NOTHING: ColumnElement[int] = literal_column("0")
 
 #: Booking id, expiry in microseconds of Unix time, places: one hold, as a slot's row remembers it.
 Hold = list[int]
@@ -82,6 +85,7 @@ def is_blocked(models: Models, slot: Any, now: Any) -> ColumnElement[bool]:
             theirs.c.exclusive.is_(True),
             other.c.id != slot.id,
             other.c.status.in_(OCCUPYING),
+            other.c.booked > _NOTHING,
             other.c.starts_at < slot.ends_at,
             other.c.ends_at > slot.starts_at,
             other.c.booked > expired_places(models, other.c, now),
@@ -129,7 +133,7 @@ def load_busy(
             template.resource.in_(sorted(resources)),
             template.exclusive.is_(True),
             slot.status.in_(OCCUPYING),
-            slot.booked > 0,
+            slot.booked > _NOTHING,
             slot.starts_at < end,
             slot.ends_at > start,
         )

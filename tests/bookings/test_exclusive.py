@@ -66,6 +66,17 @@ def test_what_overlaps_is_blocked(court: Site, stored: bool) -> None:
     court.slots.book(TRAINING.format("1200"))
 
 
+@pytest.mark.parametrize("stored", [True, False], ids=["stored", "virtual"])
+def test_only_exclusive_templates_keep_each_other_out(court: Site, stored: bool) -> None:
+    """A booking of a template that shares the court without claiming it is in nobody's way."""
+    if stored:
+        court.slots.generate()
+    court.slots.book(TRAINING.format("1100"))
+    court.session.commit()
+    assert set(states(court, 1)) == {"open"}
+    court.slots.book(FOOTBALL.format("1100"))
+
+
 def test_two_parties_in_one_slot_are_no_overlap(court: Site) -> None:
     """Capacity is the slot's own affair: its second place can be booked while the slot has the court."""
     for _ in range(2):
