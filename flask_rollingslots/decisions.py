@@ -73,10 +73,10 @@ class Decisions:
         found, slot_key = series.check_scope(scope), SlotKey.parse(key)
         editor = series.Editor(self._desk())
         if found is Scope.THIS:
-            editor.preview(
-                slot_key, found, changes, move_booked
-            )  # refuses before a virtual slot becomes a row
-            self._materialize(key)
+            # Whatever is refused is refused before a virtual slot becomes a row.
+            seen = editor.preview(slot_key, found, changes, move_booked)
+            if revision is None or seen.revision == revision:
+                self._materialize(key)
         return self._edited(editor.edit(slot_key, found, changes, move_booked, revision))
 
     def preview_edit(self, key: str, scope: str, move_booked: bool = False, **changes: Any) -> EditPlan:

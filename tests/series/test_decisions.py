@@ -14,6 +14,7 @@ from flask_rollingslots.errors import (
     InvalidRequest,
     SlotBooked,
     SlotNotFound,
+    StaleEdit,
     StatusConflict,
     TemplateNotFound,
 )
@@ -79,6 +80,10 @@ def test_a_virtual_slot_is_changed_for_itself(site: Site) -> None:
     """Editing a slot years ahead stores just that one; a preview stores nothing."""
     site.add()
     site.slots.preview_edit("1@20290105T1000", "this", capacity=3)
+    site.session.commit()
+    assert site.rows() == []
+    with pytest.raises(StaleEdit):
+        site.slots.edit("1@20290105T1000", "this", revision=7, capacity=3)
     site.session.commit()
     assert site.rows() == []
     site.slots.edit("1@20290105T1000", "this", capacity=3)
