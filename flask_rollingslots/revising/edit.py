@@ -180,6 +180,7 @@ class _Outcome:
         self.kept_booked: list[RowState] = []
         self.kept_changed: list[RowState] = []
         self._moves: dict[int, tuple[datetime, datetime]] = {}
+        self._kept: set[int] = set()
 
     def compare(self) -> None:
         pending: list[tuple[RowState, dict[str, Any], dict[str, Any]]] = []
@@ -235,9 +236,9 @@ class _Outcome:
                 self.changed.append(RowChange(row, times | values))
 
     def _keep(self, row: RowState) -> None:
-        kept = self.kept_booked if row.booked else self.kept_changed
-        if row not in kept:
-            kept.append(row)
+        if _id(row) not in self._kept:
+            self._kept.add(_id(row))
+            (self.kept_booked if row.booked else self.kept_changed).append(row)
 
     def taken(self) -> set[datetime]:
         """Return the instants at which stored slots stand afterwards."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from helpers import A_WEEK, MONDAY, Site
@@ -14,9 +14,13 @@ from flask_rollingslots.errors import (
     InvalidRequest,
     SlotBooked,
     SlotNotFound,
+    StaleEdit,
     StatusConflict,
     TemplateNotFound,
 )
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 HOUR = timedelta(hours=1)
 TEN, ELEVEN, NOON = "1@20260106T1000", "1@20260106T1100", "1@20260106T1200"
@@ -76,6 +80,10 @@ def test_a_virtual_slot_is_changed_for_itself(site: Site) -> None:
     """Editing a slot years ahead stores just that one; a preview stores nothing."""
     site.add()
     site.slots.preview_edit("1@20290105T1000", "this", capacity=3)
+    site.session.commit()
+    assert site.rows() == []
+    with pytest.raises(StaleEdit):
+        site.slots.edit("1@20290105T1000", "this", revision=7, capacity=3)
     site.session.commit()
     assert site.rows() == []
     site.slots.edit("1@20290105T1000", "this", capacity=3)
@@ -381,6 +389,25 @@ def test_unknown_keys_and_scopes(hall: Site, call: str) -> None:
                 act(key, scope, **more)
     with pytest.raises(InvalidRequest, match="this_and_future"):
         act(TEN, "some", **more)
+
+
+def test_the_commit_of_an_edit_starts_a_top_up(sqlite_url: str, tmp_path: Path) -> None:
+    """After the outermost commit, not before it, the new rule is filled in the background, in both parts."""
+    site = Site(sqlite_url, tmp_path, ROLLINGSLOTS_ENABLED=True)
+    with site.app.app_context():
+        site.add(rrule="FREQ=DAILY;INTERVAL=2", dtstart=datetime(2026, 1, 5, 10))
+        site.settle()
+        assert len(site.rows()) == 4 * 8
+        site.session.rollback()
+        site.slots.edit("1@20260107T1000", "this_and_future", rrule="FREQ=DAILY")
+        site.settle()
+        assert len(site.rows()) == 4 * 8
+        site.session.commit()
+        site.settle()
+        site.session.rollback()
+        assert len(site.rows()) == 8 + 5 * 8
+        assert site.slots.runs(template=2)[0].trigger == "edit"
+        site.settle()
 
 
 def test_signals_tell_what_was_decided(hall: Site) -> None:
