@@ -68,17 +68,11 @@ class Decisions:
         found, named = series.check_scope(scope), slot_key(key)
         editor = series.Editor(self._desk())
         if found is Scope.THIS:
-<<<<<<< HEAD
-            editor.preview(named, found, changes, move_booked)  # refuses before a virtual slot becomes a row
-            self._materialize(key)
-        return self._edited(editor.edit(named, found, changes, move_booked, revision))
-=======
             # Whatever is refused is refused before a virtual slot becomes a row.
-            seen = editor.preview(slot_key, found, changes, move_booked)
+            seen = editor.preview(named, found, changes, move_booked)
             if revision is None or seen.revision == revision:
                 self._materialize(key)
-        return self._edited(editor.edit(slot_key, found, changes, move_booked, revision))
->>>>>>> 974b061db28af0a9c6bcdbf47316179f590dab0b
+        return self._edited(editor.edit(named, found, changes, move_booked, revision))
 
     def preview_edit(
         self, key: str | SlotMixin, scope: str, move_booked: bool = False, **changes: Any
