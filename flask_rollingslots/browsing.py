@@ -207,13 +207,15 @@ class Browser:
         key: str | SlotKey | SlotMixin,
         first: Callable[[TemplateMixin], None] = lambda template: None,
         hidden: bool = False,
+        ended: bool = False,
     ) -> SlotMixin:
         """Return the row at a key, and make it if it is still virtual; idempotent, also among processes.
 
         A cancelled slot is returned as it is.
 
         :param first: called with the template before the row is made: for what has to be locked earlier.
-        :param hidden: return what was deleted, or cancelled or deleted with its series, too: to restore it.
+        :param hidden: return a deleted slot too.
+        :param ended: also make a row of what was cancelled or deleted with its series: to restore it.
         :raises InvalidKey: if the key has another form.
         :raises SlotNotFound: if the rule has no such start, a virtual slot has ended, or the slot was deleted.
         """
@@ -224,7 +226,7 @@ class Browser:
         if row is not None:
             first(row.template)
             return row
-        offer, template = self._offer(slot_key, hidden)
+        offer, template = self._offer(slot_key, ended)
         first(template)
         statement = insert_or_lock(table_of(self.models.Slot), dialect_of(self.session))
         self.session.execute(statement, [row_of(offer, self.now)])

@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from flask_rollingslots.models import BookingMixin, Models, SlotMixin, TemplateMixin
 
 
-def reach(browser: Browser, key: str | SlotMixin, hidden: bool = False) -> SlotMixin:
+def reach(browser: Browser, key: str | SlotMixin, restoring: bool = False) -> SlotMixin:
     """Return the row at a key, made if need be, with its exclusive resource locked before.
 
-    :param hidden: return a deleted slot too.
+    :param restoring: return what was deleted, or cancelled or deleted with its series, too.
     :raises InvalidKey: if the key has another form.
     :raises SlotNotFound: if the rule has no such start, or a virtual slot has ended.
     """
@@ -36,7 +36,7 @@ def reach(browser: Browser, key: str | SlotMixin, hidden: bool = False) -> SlotM
         if template.exclusive and template.resource is not None:
             lock_resource(browser.session, browser.models, template.resource)
 
-    return browser.materialize(key, lock_first, hidden)
+    return browser.materialize(key, lock_first, hidden=restoring, ended=restoring)
 
 
 def lock_resource(session: Session, models: Models, name: str) -> None:
@@ -87,7 +87,7 @@ def check_free(browser: Browser, key: str | SlotMixin) -> SlotMixin:
 
     :raises SlotClosed: if another slot has the resource meanwhile.
     """
-    slot, session = reach(browser, key, hidden=True), browser.session
+    slot, session = reach(browser, key, restoring=True), browser.session
     look_around(session, browser.models, slot)
     if slot.booked_at(browser.now) and is_taken(slot, browser.now):
         text = f"slot {slot.key}: {slot.template.resource!r} is taken by another booking at that time"
