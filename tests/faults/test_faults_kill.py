@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from figures import SCALE, SEED, middle, scaled, tell
+from figures import SCALE, SEED, SLACK, middle, scaled, tell
 from harness import BOUND, kill_loop
 
 if TYPE_CHECKING:
@@ -44,5 +44,5 @@ def test_kill_loop(fleet: Callable[..., Fleet], database_url: str, request: pyte
     assert (found["wrong"], found["duplicates"], found["half_chunks"]) == (0, 0, 0)
     assert losses.inside > 0, "no kill met a top-up"
     assert losses.kills >= 5
-    assert max(losses.heals) <= BOUND
+    assert max(losses.heals) <= BOUND * SLACK
     assert traffic.errors == 0, traffic.bodies[:3]

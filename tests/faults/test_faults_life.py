@@ -22,7 +22,7 @@ from sqlalchemy import event
 from flask_rollingslots import errors, extension, gate
 from flask_rollingslots.topup import run
 
-EXAMPLES = 2000
+EXAMPLES = 300
 STEPS = 50
 COUNTS = {"examples": 0, "steps": 0, "crashes": 0, "bookings": 0}
 
@@ -269,8 +269,8 @@ def test_whole_life() -> None:
     run_state_machine_as_test(
         Life,
         settings=settings(
-            max_examples=scaled(EXAMPLES, 20),
-            stateful_step_count=STEPS if SCALE else 25,
+            max_examples=scaled(EXAMPLES, 8),
+            stateful_step_count=STEPS if SCALE else 20,
             deadline=None,
             suppress_health_check=list(HealthCheck),
             database=None,
