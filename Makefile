@@ -25,8 +25,8 @@ INSTALL := PIP_USER=0 PIP_DISABLE_PIP_VERSION_CHECK=1 $(PYTHON) -m pip --python 
 
 help:
 	@echo 'make demo    serve the booking site; PORT=5000, HOST=127.0.0.1'
-	@echo 'make test    run the tests; ARGS="-k name" is handed to pytest'
-	@echo 'make faults  the whole fault suite, about an hour; ARGS="-k name" is handed to pytest'
+	@echo 'make test    run the tests, without the slow ones; ARGS="-k name" is handed to pytest'
+	@echo 'make faults  the whole fault suite and all slow tests, more than an hour; ARGS="-k name" is handed to pytest'
 	@echo 'make lint    ruff and mypy'
 	@echo 'make format  let ruff format and repair the code'
 	@echo 'make clean   remove .venv and all caches'
@@ -36,12 +36,13 @@ demo: $(DEMO_STAMP)
 	@exec $(VENV) -m gunicorn --bind '$(HOST):$(PORT)' --workers 2 --threads 8 --no-control-socket 'demo_app:create_app()'
 
 test: $(TEST_STAMP)
-	@PYTEST_TIMEOUT=120 $(VENV) -m pytest -rs --numprocesses $(TEST_WORKERS) --dist loadgroup $(ARGS)
+	@PYTEST_TIMEOUT=120 $(VENV) -m pytest -rs -m 'not slow' --numprocesses $(TEST_WORKERS) --dist loadgroup $(ARGS)
 
 # One process: the tests measure, so they must not be in each other's way. The figures also go to a file, as JSON.
 faults: $(TEST_STAMP)
 	@FAULTS_SCALE='$(FAULTS_SCALE)' FAULTS_FIGURES='$(FAULTS_FIGURES)' PYTEST_TIMEOUT=3600 \
 		$(VENV) -m pytest tests/faults -rs -s $(ARGS); tests=$$?; \
+	PYTEST_TIMEOUT=1800 $(VENV) -m pytest tests -rs -m slow --ignore tests/faults $(ARGS) || tests=1; \
 	$(VENV) tests/faults/mutation_audit.py; audit=$$?; \
 	exit $$((tests || audit))
 

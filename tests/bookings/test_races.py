@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 
 CAPACITY, RACERS = 3, 8
 SHORT, FULL = 12, 300
-BOTH = [pytest.param(SHORT, id="short"), pytest.param(FULL, id="full", marks=pytest.mark.faults)]
+BOTH = [
+    pytest.param(SHORT, id="short"),
+    pytest.param(FULL, id="full", marks=[pytest.mark.faults, pytest.mark.slow]),
+]
 
 
 def url_of(site: Site) -> str:
@@ -122,7 +125,9 @@ def test_a_race_for_a_court(site: Site, tmp_path: Path, pairs: int) -> None:
 
 
 @pytest.mark.parametrize("pairs", BOTH)
-@pytest.mark.parametrize("database", ["postgres_url", pytest.param("mariadb_url", marks=pytest.mark.faults)])
+@pytest.mark.parametrize(
+    "database", ["postgres_url", pytest.param("mariadb_url", marks=[pytest.mark.faults, pytest.mark.slow])]
+)
 def test_a_court_without_a_lock_is_booked_twice(
     request: pytest.FixtureRequest, tmp_path: Path, database: str, pairs: int
 ) -> None:
