@@ -139,7 +139,7 @@ class Doctor:
         options = getattr(getattr(client, "connection_pool", None), "connection_kwargs", None)
         if options is not None and not options.get("socket_timeout"):
             text = "the Redis client has no socket timeout: a silent server would hold a top-up for long"
-            advice = "Set CACHE_OPTIONS = {'socket_timeout': 1, 'socket_connect_timeout': 1}."
+            advice = "Add ?socket_timeout=1&socket_connect_timeout=1 to CACHE_REDIS_URL."
             yield Finding(Level.WARNING, "cache_timeout", text, advice)
 
     def _process(self) -> Iterator[Finding]:
