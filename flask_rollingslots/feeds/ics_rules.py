@@ -164,9 +164,6 @@ def _moved(days: Recurrence, by: timedelta) -> str | None:
     if text is None:
         return None
     rule = parse_rrule(text)
-    if rule.is_numbered and days.rule is not None and not days.rule.bymonth:
-        # Months written out would make the fifth Monday of the year that of a month (RFC 5545 section 3.3.10).
-        rule = replace(rule, bymonth=())
     if rule.until is not None:
         last = days.last()
         if last is not None:

@@ -22,7 +22,9 @@ def ical_rrule(series: Series) -> str | None:
         return None
     if rule.byweekno:
         rule = replace(rule, byday=fill_in(rule, series.dtstart).byday)
-    if rule.freq == "YEARLY" and rule.bymonthday and not (rule.bymonth or rule.byyearday or rule.byweekno):
+    other_days = rule.bymonth or rule.byyearday or rule.byweekno
+    # Beside written-out months a numbered weekday would be that of a month, not of the year (RFC 5545 section 3.3.10).
+    if rule.freq == "YEARLY" and rule.bymonthday and not (other_days or rule.is_numbered):
         rule = replace(rule, bymonth=tuple(range(1, 13)))
     return str(_until_in_utc(rule, series))
 
