@@ -17,7 +17,7 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from fault_app import BASE, FileClock, fast_sqlite
+from fault_app import BASE, FileClock, fast_sqlite, write_ahead
 from figures import share
 from loop_site import HOURS, Site, make_site
 
@@ -96,6 +96,7 @@ class Fleet:
         self.clock.move(0.0)
         self.site: Site = make_site(url, self.clock, enabled=False)
         fast_sqlite(self.site)
+        write_ahead(self.site)
         for number in range(templates):
             self.site.add_quietly(name=f"{number}", capacity=capacity)
         self.days = 7
