@@ -206,6 +206,7 @@ class Browser:
         self,
         key: str | SlotKey | SlotMixin,
         first: Callable[[TemplateMixin], None] = lambda template: None,
+        making: Callable[[], object] = lambda: None,
         hidden: bool = False,
         ended: bool = False,
     ) -> SlotMixin:
@@ -214,6 +215,7 @@ class Browser:
         A cancelled slot is returned as it is.
 
         :param first: called with the template before the row is made: for what has to be locked earlier.
+        :param making: called before that if there is no row yet: such as to begin what can be undone.
         :param hidden: return a deleted slot too.
         :param ended: also make a row of what was cancelled or deleted with its series: to restore it.
         :raises InvalidKey: if the key has another form.
@@ -227,6 +229,7 @@ class Browser:
             first(row.template)
             return row
         offer, template = self._offer(slot_key, ended)
+        making()
         first(template)
         statement = insert_or_lock(table_of(self.models.Slot), dialect_of(self.session))
         self.session.execute(statement, [row_of(offer, self.now)])

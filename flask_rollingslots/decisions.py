@@ -5,6 +5,7 @@ All of it joins the app's session, flushes, and leaves the commit to the app.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any, Literal, overload
 from zoneinfo import ZoneInfo
@@ -13,9 +14,10 @@ from . import booking as bookings
 from . import series, signals
 from .arguments import slot_key, template_id
 from .errors import InvalidRequest
-from .values import Scope, Window
+from .values import Scope, SlotKey, Window
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from datetime import datetime
 
     from .extension import AppState
@@ -64,15 +66,20 @@ class Decisions:
         :raises StaleEdit: if the series is no longer at this revision.
         :raises SlotBooked: with ``this``, if the slot is booked and would be moved or have too few places.
         :raises StatusConflict: with ``this``, if the slot is cancelled, completed or over.
+        :raises SlotClosed: with ``move_booked``, if its bookings would overlap with others on an exclusive resource;
+            the previews are refused alike.
         """
         found, named = series.check_scope(scope), slot_key(key)
         editor = series.Editor(self._desk())
-        if found is Scope.THIS:
-            # Whatever is refused is refused before a virtual slot becomes a row.
-            seen = editor.preview(named, found, changes, move_booked)
-            if revision is None or seen.revision == revision:
-                self._materialize(key)
-        return self._edited(editor.edit(named, found, changes, move_booked, revision))
+        if found is not Scope.THIS:
+            return self._edited(editor.edit(named, found, changes, move_booked, revision))
+        # Whatever is refused is refused before a virtual slot becomes a row.
+        seen = editor.preview(named, found, changes, move_booked)
+        if revision is not None and seen.revision != revision:
+            return self._edited(editor.edit(named, found, changes, move_booked, revision))
+        with self._row(named):
+            plan = editor.edit(named, found, changes, move_booked, revision)
+        return self._edited(plan)
 
     def preview_edit(
         self, key: str | SlotMixin, scope: str, move_booked: bool = False, **changes: Any
@@ -92,9 +99,11 @@ class Decisions:
         editor = series.Editor(self._desk())
         if preview.scope is Scope.THIS and not preview.changed[:1]:
             return preview
-        if preview.scope is Scope.THIS:
-            self._materialize(str(preview.key))
-        return self._edited(editor.apply(preview))
+        if preview.scope is not Scope.THIS:
+            return self._edited(editor.apply(preview))
+        with self._row(preview.key):
+            plan = editor.apply(preview)
+        return self._edited(plan)
 
     def _edited(self, plan: EditPlan) -> EditPlan:
         signals.series_edited.send(self._state.app, plan=plan)
@@ -123,9 +132,10 @@ class Decisions:
         if found is not Scope.THIS:
             report = series.Ender(self._desk()).cancel(slot_key(key), found, reason)
             return self._ended(report, reason)
-        browser, row = self._state.browser(), self._materialize(key)
-        was = row.status
-        slot = series.cancel(self._desk(), row, reason)
+        browser = self._state.browser()
+        with self._row(key) as row:
+            was = row.status
+            slot = series.cancel(self._desk(), row, reason)
         affected = bookings.live_bookings(browser.session, browser.models, browser.now, [slot.id])
         slot.affected_bookings = affected
         if slot.status != was:
@@ -151,7 +161,8 @@ class Decisions:
             report = series.Ender(self._desk()).delete(slot_key(key), found)
             signals.series_ended.send(self._state.app, report=report, reason=None)
             return report
-        slot = series.delete(self._desk(), self._state.browser().materialize(key, hidden=True))
+        with self._row(key, hidden=True) as row:
+            slot = series.delete(self._desk(), row)
         signals.slot_deleted.send(self._state.app, slot=slot)
         return slot
 
@@ -165,7 +176,8 @@ class Decisions:
         """Bring cancelled or deleted slots back, at the times at which their series is by now.
 
         With a wide scope: what was cancelled or deleted with the series; slots that were cancelled for themselves
-        stay cancelled, except the one at the key.
+        stay cancelled, except the one at the key. What has bookings while another one has its exclusive resource by
+        now stays as it is, and is told in ``kept_booked``.
 
         :param scope: ``this`` returns the slot; ``this_and_future`` and ``all`` a report.
         :raises SlotNotFound: if there is no such slot.
@@ -175,9 +187,9 @@ class Decisions:
         found = series.check_scope(scope)
         if found is not Scope.THIS:
             return self._restored(series.Ender(self._desk()).restore(slot_key(key), found))
-        row = bookings.check_free(self._state.browser(), key)
-        was = row.status
-        slot = series.restore(self._desk(), row)
+        with self._row(key, hidden=True, ended=True) as row:
+            was = row.status
+            slot = series.restore(self._desk(), row)
         if slot.status != was:
             signals.slot_restored.send(self._state.app, slot=slot)
         return slot
@@ -190,7 +202,8 @@ class Decisions:
         :raises SlotNotFound: if there is no such slot.
         :raises StatusConflict: if it is cancelled or deleted.
         """
-        slot = series.complete(self._desk(), self._materialize(key))
+        with self._row(key) as row:
+            slot = series.complete(self._desk(), row)
         signals.slot_completed.send(self._state.app, slot=slot)
         return slot
 
@@ -256,6 +269,7 @@ class Decisions:
             )
         if not isinstance(day, date) or hasattr(day, "hour"):
             raise InvalidRequest(f"day = {day!r}: expected a date", field="day", value=day)
+        series.check_reason(reason)
         browser, next_day = self._state.browser(), day + timedelta(days=1)
         keys: list[str] = []
         for zone in sorted({template.timezone for template in browser.group(group)}):
@@ -274,5 +288,11 @@ class Decisions:
             state.db.session(), state.models, state.clock(), settings.window_days, settings.align
         )
 
-    def _materialize(self, key: str | SlotMixin) -> SlotMixin:
-        return self._state.browser().materialize(key)
+    @contextmanager
+    def _row(
+        self, key: str | SlotKey | SlotMixin, hidden: bool = False, ended: bool = False
+    ) -> Iterator[SlotMixin]:
+        """Give the row of a slot, its exclusive resource locked; one that was made is undone if this is refused."""
+        browser = self._state.browser()
+        with bookings.whole(browser.session, browser.models) as making:
+            yield bookings.reach(browser, key, making, hidden=hidden, ended=ended)

@@ -96,6 +96,7 @@ def _decision_of(spec: TemplateSpec, slot: SlotMixin) -> Decision:
         capacity=slot.capacity,
         data=dict(slot.data or {}),
         cancel_reason=slot.cancel_reason,
+        ended_with_series=bool(slot.ended_with_series),
         customised=tuple(slot.customised or ()),
     )
 
@@ -174,4 +175,5 @@ def _row(spec: TemplateSpec, decision: Decision, now: datetime) -> dict[str, Any
         "data": dict(row["data"]),
         "customised": sorted(customised),
         "cancel_reason": decision.cancel_reason,
+        "ended_with_series": decision.ended_with_series or None,
     }

@@ -64,11 +64,28 @@ def atomic(session: Session) -> Iterator[None]:
     is nobody's inner transaction would be committed when it is released.
     """
     session.flush()
+    take_write_lock(session)
+    with session.begin_nested():
+        yield
+
+
+def take_write_lock(session: Session) -> None:
+    """On SQLite: be the one writer from here on, so that what is read stays true until the transaction ends."""
     connection = session.connection()
     if connection.dialect.name == "sqlite" and not connection.connection.dbapi_connection.in_transaction:  # type: ignore[union-attr]
         connection.exec_driver_sql("BEGIN IMMEDIATE")
-    with session.begin_nested():
-        yield
+
+
+def hold_writers(session: Session, table: Table) -> None:
+    """Wait for those who write a table, and let others wait until the transaction ends.
+
+    For a rare decision that all later writers must see. PostgreSQL only: a statement that waits for a row goes on with
+    what it saw of other tables before. MariaDB reads those anew, and SQLite has one writer anyway.
+    """
+    connection = session.connection()
+    if connection.dialect.name == "postgresql":
+        name = connection.dialect.identifier_preparer.format_table(table)
+        connection.exec_driver_sql(f"LOCK TABLE {name} IN SHARE ROW EXCLUSIVE MODE")
 
 
 def exclusive(select: Select[Any], dialect: str) -> Select[Any]:
@@ -80,8 +97,7 @@ def _begin(session: Session) -> str:
     connection = session.connection()
     dialect = connection.dialect.name
     if dialect == "sqlite":
-        if not connection.connection.dbapi_connection.in_transaction:  # type: ignore[union-attr]
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
+        take_write_lock(session)
     elif dialect == "postgresql":
         connection.execute(text("SET LOCAL lock_timeout = '2s'"))
         connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = '10s'"))

@@ -11,7 +11,9 @@ from sqlalchemy import event, inspect
 from sqlalchemy.orm import object_session
 from sqlalchemy.schema import CreateIndex, CreateTable
 
+from . import booking as bookings
 from .errors import ConfigError
+from .series import check_unchanged
 from .statements import own_transaction
 
 if TYPE_CHECKING:
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 
     from flask import Flask
 
-    from .models import Models, TemplateMixin
+    from .models import Models, SlotMixin, TemplateMixin
 
 log = logging.getLogger("flask_rollingslots")
 
@@ -126,5 +128,36 @@ def listen_for_changes(db: Any, models: Models, after_commit: Callable[[set[int]
         if not session.in_nested_transaction():
             session.info[_MARK] = set()
 
+    _guard(models)
     event.listen(models.Template, "after_insert", mark)
     event.listen(models.Template, "after_update", mark)
+
+
+def _guard(models: Models) -> None:
+    """Let what an app changes through the ORM be refused as a call would be: what is stale, and what would overlap."""
+
+    def before_template(mapper: Any, connection: Any, template: TemplateMixin) -> None:
+        session = object_session(template)
+        if session is not None and session.is_modified(template, include_collections=False):
+            check_unchanged(session, models, template)
+            bookings.begin_claim(session, models, template, models.Slot.rolling_clock())
+
+    def after_template(mapper: Any, connection: Any, template: TemplateMixin) -> None:
+        session = object_session(template)
+        if session is not None:
+            bookings.check_claim(session, models, template, models.Slot.rolling_clock())
+
+    def before_slot(mapper: Any, connection: Any, slot: SlotMixin) -> None:
+        session = object_session(slot)
+        if session is not None:
+            bookings.begin_stay(session, models, slot)
+
+    def after_slot(mapper: Any, connection: Any, slot: SlotMixin) -> None:
+        session = object_session(slot)
+        if session is not None:
+            bookings.check_stay(session, models, slot, models.Slot.rolling_clock())
+
+    event.listen(models.Template, "before_update", before_template)
+    event.listen(models.Template, "after_update", after_template)
+    event.listen(models.Slot, "before_update", before_slot)
+    event.listen(models.Slot, "after_update", after_slot)

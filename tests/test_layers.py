@@ -32,7 +32,8 @@ FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 FOR_ALL = {"errors", "values"}
 # The only steps within a floor. A plan compares what rules promise with what is stored, so it expands rules.
 # An edit compares two plans. Files hold rules and what they promise; whoever books a virtual slot makes its row first;
-# the facade and the command line are each one thing in several modules.
+# whoever moves booked slots looks whether their resource is free; the facade and the command line are each one thing
+# in several modules.
 STEPS = {
     ("planning", "recurrence"),
     ("revising", "recurrence"),
@@ -40,6 +41,7 @@ STEPS = {
     ("feeds", "recurrence"),
     ("feeds", "planning"),
     ("booking", "browsing"),
+    ("series", "booking"),
     ("extension", "calls"),
     ("cli", "cli_exchange"),
     ("cli", "cli_keeping"),

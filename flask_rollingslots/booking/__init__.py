@@ -4,8 +4,26 @@ Everything joins the caller's transaction and commits nothing. All transactions 
 resource, then the slots by id, then their bookings.
 """
 
-from .resources import check_free
+from .claims import begin_claim, begin_stay, check_claim, check_stay
+from .resources import Stay, find_clashes, lock_resource, reach
+from .rows import whole
 from .taking import book, hold
 from .turning import confirm, live_bookings, move, release
 
-__all__ = ["book", "check_free", "confirm", "hold", "live_bookings", "move", "release"]
+__all__ = [
+    "Stay",
+    "begin_claim",
+    "begin_stay",
+    "book",
+    "check_claim",
+    "check_stay",
+    "confirm",
+    "find_clashes",
+    "hold",
+    "live_bookings",
+    "lock_resource",
+    "move",
+    "reach",
+    "release",
+    "whole",
+]

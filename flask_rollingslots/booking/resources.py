@@ -6,28 +6,36 @@ follow one another, on every database; then what overlaps is looked for.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from sqlalchemy import select, update
 
-from flask_rollingslots.errors import SlotClosed
-from flask_rollingslots.models import load_busy, table_of
+from flask_rollingslots.models import live_places, load_busy, table_of
 from flask_rollingslots.statements import dialect_of, insert_or_lock
-from flask_rollingslots.values import State
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
     from datetime import datetime
 
     from sqlalchemy.orm import Session
 
     from flask_rollingslots.browsing import Browser
     from flask_rollingslots.models import BookingMixin, Models, SlotMixin, TemplateMixin
+    from flask_rollingslots.values import SlotKey
 
 
-def reach(browser: Browser, key: str | SlotMixin, restoring: bool = False) -> SlotMixin:
+def reach(
+    browser: Browser,
+    key: str | SlotKey | SlotMixin,
+    making: Callable[[], object] = lambda: None,
+    hidden: bool = False,
+    ended: bool = False,
+) -> SlotMixin:
     """Return the row at a key, made if need be, with its exclusive resource locked before.
 
-    :param restoring: return what was deleted, or cancelled or deleted with its series, too.
+    :param making: called before anything is written for a slot that has no row yet.
+    :param hidden: return a deleted slot too.
+    :param ended: also make a row of what was cancelled or deleted with its series.
     :raises InvalidKey: if the key has another form.
     :raises SlotNotFound: if the rule has no such start, or a virtual slot has ended.
     """
@@ -36,7 +44,7 @@ def reach(browser: Browser, key: str | SlotMixin, restoring: bool = False) -> Sl
         if template.exclusive and template.resource is not None:
             lock_resource(browser.session, browser.models, template.resource)
 
-    return browser.materialize(key, lock_first, hidden=restoring, ended=restoring)
+    return browser.materialize(key, lock_first, making, hidden=hidden, ended=ended)
 
 
 def lock_resource(session: Session, models: Models, name: str) -> None:
@@ -80,16 +88,51 @@ def is_taken(slot: SlotMixin, now: datetime) -> bool:
     return slot.template.exclusive and any(other.takes(slot, now) for other in slot.rolling_busy or ())
 
 
-def check_free(browser: Browser, key: str | SlotMixin) -> SlotMixin:
-    """Return the row at a key; if it has live bookings, its exclusive resource must be free for them.
+class Stay(NamedTuple):
+    """A slot with live bookings that is to have its exclusive resource for another while than now."""
 
-    For whatever puts booked slots back or elsewhere: the resource stays locked until the end of the transaction.
+    resource: str
+    slot_id: int
+    starts_at: datetime
+    ends_at: datetime
 
-    :raises SlotClosed: if another slot has the resource meanwhile.
+
+def find_clashes(
+    session: Session, models: Models, now: datetime, stays: Sequence[Stay], lock: bool = True
+) -> set[int]:
+    """Return the ids of the slots that would overlap with other bookings, or with each other, on their resources.
+
+    Of two that overlap with each other the later one is named.
+
+    :param lock: the resources are locked, and what others committed by now counts; else this is only a look.
     """
-    slot, session = reach(browser, key, restoring=True), browser.session
-    look_around(session, browser.models, slot)
-    if slot.booked_at(browser.now) and is_taken(slot, browser.now):
-        text = f"slot {slot.key}: {slot.template.resource!r} is taken by another booking at that time"
-        raise SlotClosed(text, key=slot.key, state=State.BLOCKED.value)
-    return slot
+    if not stays:
+        return set()
+    names, ids = {stay.resource for stay in stays}, {stay.slot_id for stay in stays}
+    start, end = min(stay.starts_at for stay in stays), max(stay.ends_at for stay in stays)
+    lock = lock and dialect_of(session) in ("mysql", "mariadb")
+    found = load_busy(session, models, names, start, end, lock=lock)
+    others = [o for o in found if o.slot_id not in ids and live_places(o.booked, o.holds, now) > 0]
+    clashes: set[int] = set()
+    for name in names:
+        taken = [(o.starts_at, o.ends_at, 0) for o in others if o.resource == name]
+        wanted = [(s.starts_at, s.ends_at, s.slot_id) for s in stays if s.resource == name]
+        clashes |= _overlapping([*taken, *wanted])
+    return clashes
+
+
+def _overlapping(spans: Iterable[tuple[datetime, datetime, int]]) -> set[int]:
+    """Return which slots of one resource cannot stay; those with the id 0 do in any case."""
+    lost: set[int] = set()
+    fixed = last = None  # until when the others have it, and the last slot that can stay
+    for start, end, slot_id in sorted(spans):
+        if slot_id == 0:
+            if last is not None and start < last[0]:
+                lost.add(last[1])
+                last = None
+            fixed = end if fixed is None else max(fixed, end)
+        elif (fixed is not None and start < fixed) or (last is not None and start < last[0]):
+            lost.add(slot_id)
+        else:
+            last = (end, slot_id)
+    return lost

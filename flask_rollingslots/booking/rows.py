@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import uuid
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import or_, select, update
 
 from flask_rollingslots.models import from_us, table_of, to_us
-from flask_rollingslots.statements import dialect_of, insert_if_absent, only_if
+from flask_rollingslots.statements import atomic, dialect_of, insert_if_absent, only_if
 from flask_rollingslots.values import BookingStatus, Status
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
     from datetime import datetime
 
     from sqlalchemy.orm import Session
@@ -24,6 +26,33 @@ if TYPE_CHECKING:
 _COUNTED = ["booked", "holds", "hold_until"]
 
 
+@contextmanager
+def whole(session: Session, models: Models) -> Iterator[Callable[[], object]]:
+    """Give a function to call before the row of a virtual slot is made: what is refused then leaves no such row.
+
+    Slots that have a row cost no savepoint.
+    """
+    with ExitStack() as undo:
+        yield lambda: undo.enter_context(_undone(session, models))
+
+
+@contextmanager
+def _undone(session: Session, models: Models) -> Iterator[None]:
+    before = {id(slot) for slot in _slots(session, models)}
+    try:
+        with atomic(session):
+            yield
+    except BaseException:
+        for slot in _slots(session, models):
+            if id(slot) not in before:  # its row is gone, and another one may get its number
+                session.expunge(slot)
+        raise
+
+
+def _slots(session: Session, models: Models) -> list[SlotMixin]:
+    return [found for found in session.identity_map.values() if isinstance(found, models.Slot)]
+
+
 def take_places(session: Session, models: Models, now: datetime, slot: SlotMixin, party: int) -> bool:
     """Take places with one conditional UPDATE; return whether they were there.
 
@@ -32,8 +61,10 @@ def take_places(session: Session, models: Models, now: datetime, slot: SlotMixin
     table, templates = table_of(models.Slot), table_of(models.Template)
     c, template = table.c, slot.template
     as_read = [templates.c.active.is_(True), templates.c.exclusive.is_(bool(template.exclusive))]
+    here = []
     if template.exclusive:
         as_read.append(templates.c.resource == template.resource)
+        here = [c.starts_at == slot.starts_at, c.ends_at == slot.ends_at]  # where the resource was seen free
     bookable = only_if(
         c.status == Status.SCHEDULED.value,
         c.booked + party <= c.capacity,
@@ -41,6 +72,7 @@ def take_places(session: Session, models: Models, now: datetime, slot: SlotMixin
         or_(c.opens_at.is_(None), c.opens_at <= now),
         or_(c.closes_at.is_(None), c.closes_at > now),
         select(templates.c.id).where(templates.c.id == c.template_id, *as_read).exists(),
+        *here,
     )
     statement = update(table).where(c.id == slot.id, bookable).values(booked=c.booked + party)
     return bool(session.execute(statement).rowcount == 1)  # type: ignore[attr-defined]

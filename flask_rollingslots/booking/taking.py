@@ -8,7 +8,7 @@ from flask_rollingslots.errors import SlotClosed, SlotFull, StaleEdit
 from flask_rollingslots.values import State
 
 from .resources import is_taken, look_around, reach
-from .rows import change_slot, insert_booking, lock_slots, sweep, take_places
+from .rows import change_slot, insert_booking, lock_slots, sweep, take_places, whole
 from .wishes import Wish, find_known
 
 if TYPE_CHECKING:
@@ -52,19 +52,21 @@ def hold(
 
 def _reserve(browser: Browser, key: str | SlotMixin, wish: Wish) -> tuple[BookingMixin, bool]:
     wish.check()
-    slot = reach(browser, key)
-    known = find_known(browser.session, browser.models, wish, slot)
-    if known is not None:
-        return known, False
-    look_around(browser.session, browser.models, slot)
-    try:
-        return take(browser, slot, wish), True
-    except (SlotFull, SlotClosed):
-        # What is in the way may be our own booking: committed by an earlier try of this very request.
-        known = find_known(browser.session, browser.models, wish, slot, fresh=True)
-        if known is None:
-            raise
-        return known, False
+    session, models = browser.session, browser.models
+    with whole(session, models) as making:
+        slot = reach(browser, key, making)
+        known = find_known(session, models, wish, slot)
+        if known is not None:
+            return known, False
+        look_around(session, models, slot)
+        try:
+            return take(browser, slot, wish), True
+        except (SlotFull, SlotClosed):
+            # What is in the way may be our own booking: committed by an earlier try of this very request.
+            known = find_known(session, models, wish, slot, fresh=True)
+            if known is None:
+                raise
+            return known, False
 
 
 def take(browser: Browser, slot: SlotMixin, wish: Wish) -> BookingMixin:
@@ -78,9 +80,10 @@ def take(browser: Browser, slot: SlotMixin, wish: Wish) -> BookingMixin:
     if is_taken(slot, now):
         raise _refusal(browser, slot, wish)
     if not take_places(session, models, now, slot, wish.party):
-        # Only now is it worth a lock to see whether expired holds are in the way.
-        slot = _locked(browser, slot)
-        if not sweep(session, models, now, slot) or not take_places(session, models, now, slot, wish.party):
+        # Only now is it worth a lock to see whether expired holds are in the way, or an edit just moved the slot.
+        slot, moved = _again(browser, slot)
+        freed = sweep(session, models, now, slot)
+        if not (freed or moved) or not take_places(session, models, now, slot, wish.party):
             raise _refusal(browser, slot, wish)
     made = insert_booking(session, models, now, slot, wish)
     if made is None and slot.capacity == 1:
@@ -92,6 +95,16 @@ def take(browser: Browser, slot: SlotMixin, wish: Wish) -> BookingMixin:
         change_slot(session, models, slot, -wish.party, slot.holds)
         raise SlotFull(f"slot {slot.key} is full", key=slot.key, left=slot.left, party=wish.party)
     return made
+
+
+def _again(browser: Browser, slot: SlotMixin) -> tuple[SlotMixin, bool]:
+    """Return a slot locked, as it is now, and whether it moved to where its exclusive resource is free too."""
+    seen = (slot.starts_at, slot.ends_at)
+    slot = _locked(browser, slot)
+    if not slot.template.exclusive or seen == (slot.starts_at, slot.ends_at):
+        return slot, False
+    look_around(browser.session, browser.models, slot)
+    return slot, not is_taken(slot, browser.now)
 
 
 def _locked(browser: Browser, slot: SlotMixin) -> SlotMixin:

@@ -9,10 +9,10 @@ from sqlalchemy import or_, select, update
 from flask_rollingslots.errors import BookingNotFound, HoldExpired, SlotClosed, StatusConflict
 from flask_rollingslots.models import table_of
 from flask_rollingslots.statements import dialect_of, newest
-from flask_rollingslots.values import BookingStatus, Status
+from flask_rollingslots.values import BookingStatus, State, Status
 
-from .resources import look_around, reach
-from .rows import change_slot, end_booking, lock_slots, refresh_booking
+from .resources import is_taken, lock_resource, look_around, reach
+from .rows import change_slot, end_booking, lock_slots, refresh_booking, whole
 from .taking import take
 from .wishes import Wish
 
@@ -35,11 +35,11 @@ def confirm(browser: Browser, booking: BookingMixin | int) -> tuple[BookingMixin
 
     :raises BookingNotFound: if there is no such booking.
     :raises HoldExpired: from ``expires_at`` on: others may have the places.
-    :raises SlotClosed: if the slot was cancelled, deleted or completed meanwhile.
+    :raises SlotClosed: if the slot was cancelled, deleted or completed meanwhile, or its exclusive resource taken.
     :raises StatusConflict: if the booking was released.
     """
     session, models, now = browser.session, browser.models, browser.now
-    found, slot = _locked(session, models, booking)
+    found, slot = _locked(session, models, booking, with_resource=True)
     status = found.status_at(now)
     if status is BookingStatus.CONFIRMED:
         return found, False
@@ -54,6 +54,12 @@ def confirm(browser: Browser, booking: BookingMixin | int) -> tuple[BookingMixin
     if slot.status != Status.SCHEDULED:
         text = f"slot {slot.key} cannot be booked: it is {slot.status}"
         raise SlotClosed(text, key=slot.key, state=slot.status)
+    look_around(session, models, slot)
+    if is_taken(slot, now):  # by somebody whose clock is ahead of ours, and said that the hold had expired
+        text = (
+            f"slot {slot.key}: {slot.template.resource!r} was taken by another booking meanwhile: book again"
+        )
+        raise SlotClosed(text, key=slot.key, state=State.BLOCKED.value)
     table = table_of(models.Booking)
     statement = update(table).where(table.c.id == found.id, table.c.status == BookingStatus.HELD.value)
     session.execute(statement.values(status=BookingStatus.CONFIRMED.value))
@@ -84,9 +90,13 @@ def move(browser: Browser, booking: BookingMixin | int, key: str | SlotMixin) ->
     :raises SlotFull: if too few places are left there; the booking stays where it is.
     :raises SlotClosed: if the new slot is not open; the booking stays where it is.
     """
+    found = _find(browser.session, browser.models, booking)
+    with whole(browser.session, browser.models) as making:
+        return _move(browser, found, reach(browser, key, making))
+
+
+def _move(browser: Browser, found: BookingMixin, target: SlotMixin) -> tuple[BookingMixin, bool]:
     session, models, now = browser.session, browser.models, browser.now
-    found = _find(session, models, booking)
-    target = reach(browser, key)
     rows = lock_slots(session, models, found.slot_id, target.id)
     old, target = rows[found.slot_id], rows[target.id]
     status = refresh_booking(session, found).status_at(now)
@@ -131,9 +141,17 @@ def _find(session: Session, models: Models, booking: BookingMixin | int) -> Book
     return found
 
 
-def _locked(session: Session, models: Models, booking: BookingMixin | int) -> tuple[BookingMixin, SlotMixin]:
-    """Return a booking and its slot as they are now; nobody else can change either."""
+def _locked(
+    session: Session, models: Models, booking: BookingMixin | int, with_resource: bool = False
+) -> tuple[BookingMixin, SlotMixin]:
+    """Return a booking and its slot as they are now; nobody else can change either.
+
+    :param with_resource: nobody else can take the slot's exclusive resource either.
+    """
     found = _find(session, models, booking)
+    template = found.slot.template if with_resource and found.slot is not None else None
+    if template is not None and template.exclusive:
+        lock_resource(session, models, template.resource)
     slots = lock_slots(session, models, found.slot_id)
     if not slots:
         raise BookingNotFound(f"booking {found.id}: its slot was deleted")

@@ -25,6 +25,7 @@ class Decision:
     :param original_start: naive wall clock in the template's zone: the identity.
     :param status: ``scheduled`` (moved or changed), ``cancelled``, ``deleted`` or ``completed``.
     :param starts_at: aware; ``None`` where the rule's time holds. So are ``ends_at``, ``opens_at``, ``closes_at``.
+    :param ended_with_series: cancelled or deleted with its series, and coming back with it.
     :param customised: names of the slot's fields that a person changed; ``None`` for those that differ.
     """
 
@@ -37,6 +38,7 @@ class Decision:
     capacity: int | None = None
     data: Mapping[str, Any] | None = None
     cancel_reason: str | None = None
+    ended_with_series: bool = False
     customised: tuple[str, ...] | None = None
 
 

@@ -33,12 +33,20 @@ PLAIN = ("name", "group", "capacity", "holidays", "window_days", "opens_days_bef
 FLAGS = ("active", "exclusive")
 _OTHERS = {
     "timezone", "dtstart", "until_time", "recurrence", "rdates", "exdates", "blackouts", "series", "active_from",
-    "active_until", "overrides",
+    "active_until", "cancelled_from", "overrides",
 }  # fmt: skip
 OWN_KEYS = frozenset({*_LENGTHS, *PLAIN, *FLAGS, *_OTHERS})
+_BOUNDS = ("active_from", "active_until", "cancelled_from")
 STATUSES = ("scheduled", "cancelled", "deleted", "completed")
 _CUSTOMISABLE = ("starts_at", "ends_at", "opens_at", "closes_at", "capacity", "data")
-_OVERRIDE_KEYS = {"original_start", "status", "cancel_reason", "customised", *_CUSTOMISABLE}
+_OVERRIDE_KEYS = {
+    "original_start",
+    "status",
+    "cancel_reason",
+    "ended_with_series",
+    "customised",
+    *_CUSTOMISABLE,
+}
 
 
 def objects_of(text: str) -> list[tuple[str, dict[str, Any]]]:
@@ -150,9 +158,7 @@ def _own_fields(label: str, given: Mapping[str, Any], zone: str) -> dict[str, An
     fields |= {name: length(label, key, given[key]) for key, name in _LENGTHS.items() if key in given}
     fields |= {key: read_flag(key, given[key]) for key in FLAGS if key in given}
     fields |= {key: dates(label, key, given[key]) for key in ("rdates", "exdates") if key in given}
-    fields |= {
-        key: wall_clock(label, key, given[key]) for key in ("active_from", "active_until") if key in given
-    }
+    fields |= {key: wall_clock(label, key, given[key]) for key in _BOUNDS if key in given}
     if "until_time" in given:
         fields["until_time"] = read_clock("until_time", given["until_time"])
     if "blackouts" in given:
@@ -186,14 +192,21 @@ def _decision(label: str, value: Any, zone: str) -> Decision:
     if given["status"] not in STATUSES:
         refuse(label, "status", given["status"], f"one of {', '.join(STATUSES)}")
     fields = dict(given, original_start=wall_clock(label, "original_start", given["original_start"]))
-    for key in ("starts_at", "ends_at", "opens_at", "closes_at"):
-        if key in given:
-            moment = read_moment(label, key, given[key])
-            fields[key] = moment if moment.tzinfo else moment.replace(tzinfo=ZoneInfo(zone))
+    fields |= _times(label, given, zone)
     _check_changes(label, fields)
+    if "ended_with_series" in given:
+        fields["ended_with_series"] = read_flag("ended_with_series", given["ended_with_series"])
     if "customised" in given:
         fields["customised"] = tuple(given["customised"])
     return Decision(**fields)
+
+
+def _times(label: str, given: Mapping[str, Any], zone: str) -> dict[str, datetime]:
+    keys = [key for key in ("starts_at", "ends_at", "opens_at", "closes_at") if key in given]
+    moments = {key: read_moment(label, key, given[key]) for key in keys}
+    return {
+        key: each if each.tzinfo else each.replace(tzinfo=ZoneInfo(zone)) for key, each in moments.items()
+    }
 
 
 def _check_changes(label: str, fields: Mapping[str, Any]) -> None:

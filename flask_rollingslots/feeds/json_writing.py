@@ -49,7 +49,8 @@ def template_object(out: Outgoing) -> dict[str, Any]:
         "data": spec.data,
         "series": spec.series_id if _is_segment(out) else None,
         "active_from": spec.active_from,
-        "active_until": spec.ends_before,
+        "active_until": spec.active_until,
+        "cancelled_from": spec.cancelled_from,
         "shift_minutes": spec.shift or None,
         "overrides": [decision_object(each) for each in out.decisions],
     }
@@ -66,6 +67,7 @@ def decision_object(decision: Decision) -> dict[str, Any]:
         "opens_at": decision.opens_at,
         "closes_at": decision.closes_at,
         "cancel_reason": decision.cancel_reason,
+        "ended_with_series": decision.ended_with_series or None,
         "customised": decision.customised,
     }
     changed = decision.customised or ()
@@ -75,7 +77,7 @@ def decision_object(decision: Decision) -> dict[str, Any]:
 
 def _is_segment(out: Outgoing) -> bool:
     spec = out.spec
-    return spec.series_id != spec.id or spec.active_from is not None or spec.ends_before is not None
+    return spec.series_id != spec.id or spec.active_from is not None or spec.active_until is not None
 
 
 def _plain(value: Any) -> Any:

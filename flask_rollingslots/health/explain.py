@@ -15,9 +15,15 @@ from flask_rollingslots.models import virtual_slot
 from flask_rollingslots.values import SlotKey, State, TemplateSpec, Window
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from sqlalchemy.orm import Session
 
     from flask_rollingslots.models import Models, SlotMixin, TemplateMixin
+    from flask_rollingslots.values import PlannedSlot
+
+    #: A template, what it promises, and why it is left out, if it is.
+    _Promise = tuple[TemplateMixin, PlannedSlot, str | None]
 
 _INSTANT = timedelta(microseconds=1)
 
@@ -95,12 +101,19 @@ class _Case:
         if not active:
             text = f"{self._label()}: the template is inactive"
             return Explanation("template_inactive", text, row.key if row else None)
+        if row is not None and row.status in planning.OCCUPYING:
+            return self._of_slot(row)
+        promises = list(self._promises(active))
+        # What can be booked comes first: a cancelled slot may have been left behind by a series that moved.
+        virtual = next(
+            (self._of_virtual(*promise) for promise in promises if self._is_virtual(*promise)), None
+        )
+        if virtual is not None:
+            return virtual
         if row is not None:
             return self._of_slot(row)
-        for template in active:
-            found = self._of_promise(template)
-            if found is not None:
-                return found
+        for _, slot, reason in promises:
+            return self._of_promise(slot, reason)
         return self._of_nothing([template.spec() for template in active])
 
     def _label(self) -> str:
@@ -110,8 +123,7 @@ class _Case:
     def _row(self) -> SlotMixin | None:
         cls = self.models.Slot
         query = select(cls).where(cls.series_id == self.segments[0].series_id, cls.starts_at == self.moment)
-        # What stands there comes first; a cancelled slot may have been left behind by a series that moved.
-        rows = list(self.session.scalars(query.order_by(cls.status.desc())))
+        rows = list(self.session.scalars(query.order_by(cls.status)))  # cancelled before deleted
         return next((row for row in rows if row.status in planning.OCCUPYING), next(iter(rows), None))
 
     def _of_slot(self, slot: SlotMixin) -> Explanation:
@@ -122,32 +134,34 @@ class _Case:
             words = f"{words}, {slot.left} of {slot.capacity} places left"
         return Explanation(code, f"{self._label()}: {words}", slot.key)
 
-    def _of_promise(self, template: TemplateMixin) -> Explanation | None:
+    def _promises(self, templates: list[TemplateMixin]) -> Iterator[_Promise]:
         window = Window(self.moment, self.moment + _INSTANT)
-        for slot, reason in planning.promised(template.spec(), window):
-            key = str(slot.key)
-            if reason is not None:
-                return Explanation(reason, f"{self._label()}: {_LEFT_OUT[reason]}", key)
-            moved = self._stored_elsewhere(slot.key)
-            if moved is not None:
-                return moved
-            if slot.starts_at <= self.now:
-                text = f"{self._label()}: it is in the past, and no slot was stored"
-                return Explanation("in_the_past", text, key)
-            return self._of_slot(virtual_slot(self.models, slot, template, self.now))
-        return None
+        for template in templates:
+            for slot, reason in planning.promised(template.spec(), window):
+                yield template, slot, reason
 
-    def _stored_elsewhere(self, key: SlotKey) -> Explanation | None:
+    def _is_virtual(self, _: TemplateMixin, slot: PlannedSlot, reason: str | None) -> bool:
+        """Whether a page shows this slot although it has no row."""
+        return reason is None and slot.ends_at > self.now and self._stored(slot.key) is None
+
+    def _of_virtual(self, template: TemplateMixin, slot: PlannedSlot, _: str | None) -> Explanation:
+        return self._of_slot(virtual_slot(self.models, slot, template, self.now))
+
+    def _of_promise(self, slot: PlannedSlot, reason: str | None) -> Explanation:
+        row, key = self._stored(slot.key), str(slot.key)
+        if reason is not None:
+            return Explanation(reason, f"{self._label()}: {_LEFT_OUT[reason]}", key)
+        if row is None:
+            text = f"{self._label()}: it is in the past, and no slot was stored"
+            return Explanation("in_the_past", text, key)
+        zone = ZoneInfo(self.segments[0].timezone)
+        where = f"{row.starts_at.astimezone(zone):%a %Y-%m-%d %H:%M %Z}"
+        return Explanation("moved", f"{self._label()}: this slot was moved to {where}", key)
+
+    def _stored(self, key: SlotKey) -> SlotMixin | None:
         cls = self.models.Slot
         query = select(cls).where(cls.series_id == key.series_id, cls.original_start == key.original_start)
-        row = self.session.scalars(query).one_or_none()
-        if row is None:
-            return None
-        zone = ZoneInfo(self.segments[0].timezone)
-        text = (
-            f"{self._label()}: this slot was moved to {row.starts_at.astimezone(zone):%a %Y-%m-%d %H:%M %Z}"
-        )
-        return Explanation("moved", text, row.key)
+        return self.session.scalars(query).one_or_none()
 
     def _of_nothing(self, specs: list[TemplateSpec]) -> Explanation:
         rules = [planning.recurrence_of(spec) for spec in specs]

@@ -4,7 +4,17 @@ from .checks import check_template
 from .columns import UtcDateTime
 from .make import Models, make_models, table_of
 from .mixins import BookingMixin, LeaseMixin, ResourceMixin, RunMixin, SlotMixin, TemplateMixin
-from .occupancy import Busy, Hold, expired_places, from_us, live_places, load_busy, mark_busy, to_us
+from .occupancy import (
+    OCCUPYING,
+    Busy,
+    Hold,
+    expired_places,
+    from_us,
+    live_places,
+    load_busy,
+    mark_busy,
+    to_us,
+)
 from .reading import (
     fingerprint,
     load_later,
@@ -17,6 +27,7 @@ from .reading import (
 )
 
 __all__ = [
+    "OCCUPYING",
     "BookingMixin",
     "Busy",
     "Hold",

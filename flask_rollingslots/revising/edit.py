@@ -208,7 +208,7 @@ class _Outcome:
             return ({}, is_new) if not row.is_untouched else (None, False)
         if not times:
             return {}, False
-        if row.booked and not self.move_booked:
+        if row.live and not self.move_booked:
             return {}, True
         if times.get("starts_at", row.starts_at) <= self.case.now:
             # By the new rule it has started already, and what has started is not made any more.
@@ -238,7 +238,7 @@ class _Outcome:
     def _keep(self, row: RowState) -> None:
         if _id(row) not in self._kept:
             self._kept.add(_id(row))
-            (self.kept_booked if row.booked else self.kept_changed).append(row)
+            (self.kept_booked if row.live else self.kept_changed).append(row)
 
     def taken(self) -> set[datetime]:
         """Return the instants at which stored slots stand afterwards."""

@@ -14,6 +14,8 @@ from .rows import RowState, rule_times
 from .segments import bound_at, find_segment, just_after
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from .edit import Case
 
 
@@ -22,7 +24,7 @@ class EndPlan:
     """What a decision about many slots changes.
 
     :param kept: slots that stay although they were meant: booked ones that were to be deleted, or slots to be
-        restored whose time is taken.
+        restored whose time, or whose exclusive resource, is taken.
     :param completed: completed slots: they stay.
     """
 
@@ -30,6 +32,11 @@ class EndPlan:
     changed: tuple[RowChange, ...]
     kept: tuple[RowState, ...]
     completed: tuple[RowState, ...]
+
+    def without(self, blocked: Sequence[RowChange]) -> EndPlan:
+        """Return the plan in which some slots stay as they are."""
+        rest = tuple(change for change in self.changed if change not in blocked)
+        return replace(self, changed=rest, kept=(*self.kept, *(change.row for change in blocked)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +105,7 @@ def plan_end(case: Case, reach: Reach, status: Status, reason: str | None) -> En
             continue
         if row.status == Status.COMPLETED:
             completed.append(row)
-        elif row.status == Status.SCHEDULED and row.booked and status is Status.DELETED:
+        elif row.status == Status.SCHEDULED and row.live and status is Status.DELETED:
             kept.append(row)
         elif row.status == Status.SCHEDULED:
             changed.append(RowChange(row, values))
@@ -148,7 +155,7 @@ def restored(spec: TemplateSpec, row: RowState) -> dict[str, Any]:
         "cancel_reason": None,
         "ended_with_series": None,
     }
-    if not row.booked:
+    if not row.live:
         values |= rule_times(replace(spec, cancelled_from=None), row) or {}
     return values
 

@@ -73,7 +73,7 @@ class EditPlan:
         """A text that differs as soon as applying would do anything else than was planned."""
         changed = sorted((str(c.row.key), sorted(c.values.items(), key=str)) for c in self.changed)
         kept = [sorted(str(row.key) for row in rows) for rows in self._kept]
-        seen = sorted((str(c.row.key), c.row.booked, c.row.status) for c in self.changed)
+        seen = sorted((str(c.row.key), c.row.booked, c.row.live, c.row.status) for c in self.changed)
         parts = (
             self.revisions,
             [(s.template_id, s.values, s.cut_at) for s in self.segments],
@@ -113,7 +113,8 @@ class SeriesReport:
     :param scope: which slots it was about.
     :param changed: keys of the stored slots that were cancelled, deleted or restored.
     :param booked: those of them that hold bookings: their people want to know.
-    :param kept_booked: keys of slots that were to be deleted or restored and stay: booked, or their time is taken.
+    :param kept_booked: keys of slots that were to be deleted or restored and stay: booked, or their time or their
+        exclusive resource is taken.
     :param kept_completed: keys of completed slots: they stay.
     :param segments: template ids of the segments that were changed.
     """

@@ -25,6 +25,7 @@ class RowState:
     :param id: ``None`` for a slot that is still virtual.
     :param customised: names of the fields that a person changed on this slot.
     :param has_history: bookings point to it, released ones too.
+    :param live: places that are taken now: ``booked`` without holds that have expired.
     """
 
     id: int | None
@@ -44,6 +45,7 @@ class RowState:
     ended_with_series: bool
     run_id: int | None
     has_history: bool
+    live: int = 0
 
     @property
     def key(self) -> SlotKey:
@@ -115,7 +117,7 @@ def value_changes(row: RowState, changes: Changes) -> tuple[dict[str, Any], bool
     forbidden = False
     capacity = changes.capacity
     if capacity is not None and "capacity" not in row.customised and capacity != row.capacity:
-        forbidden = row.booked > capacity
+        forbidden = row.live > capacity
         if not forbidden:
             values["capacity"] = capacity
     if changes.data is not None and "data" not in row.customised:

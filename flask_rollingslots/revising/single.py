@@ -35,11 +35,11 @@ def plan_this(case: Case, key: SlotKey, changes: Changes, move_booked: bool = Fa
     row = stored or _virtual(case, spec, key)
     _check_status(case, row)
     values, names = _times(case, spec, row, changes)
-    if values and row.booked and not move_booked:
+    if values and row.live and not move_booked:
         raise SlotBooked(
-            f"slot {key} is booked ({row.booked} places): expected move_booked=True to give it other times",
+            f"slot {key} is booked ({row.live} places): expected move_booked=True to give it other times",
             key=str(key),
-            booked=row.booked,
+            booked=row.live,
         )
     more, more_names = _values(row, changes)
     values |= more
@@ -115,11 +115,11 @@ def _values(row: RowState, changes: Changes) -> tuple[dict[str, Any], set[str]]:
     values: dict[str, Any] = {}
     names: set[str] = set()
     if changes.capacity is not None:
-        if row.booked > changes.capacity:
+        if row.live > changes.capacity:
             raise SlotBooked(
-                f"capacity = {changes.capacity}: slot {row.key} has {row.booked} places booked already",
+                f"capacity = {changes.capacity}: slot {row.key} has {row.live} places booked already",
                 key=str(row.key),
-                booked=row.booked,
+                booked=row.live,
             )
         names.add("capacity")
         if changes.capacity != row.capacity:

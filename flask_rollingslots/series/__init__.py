@@ -3,8 +3,8 @@
 from .bulk import SwitchReport, cancel_slots, set_active
 from .creating import create
 from .editing import Editor
-from .ending import Ender
-from .reading import Desk
+from .ending import Ender, check_reason
+from .reading import Desk, check_unchanged
 from .single import cancel, check_scope, complete, delete, restore
 
 __all__ = [
@@ -14,7 +14,9 @@ __all__ = [
     "SwitchReport",
     "cancel",
     "cancel_slots",
+    "check_reason",
     "check_scope",
+    "check_unchanged",
     "complete",
     "create",
     "delete",

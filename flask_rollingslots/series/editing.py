@@ -10,6 +10,7 @@ from flask_rollingslots.revising import Changes, EditPlan, plan_edit, plan_this,
 from flask_rollingslots.values import Scope, SlotKey
 
 from .reading import Desk, Loaded, deciding, lock_series, read_series
+from .sharing import lock_resources, refuse_blocked
 from .writing import write_rows, write_segments
 
 if TYPE_CHECKING:
@@ -29,9 +30,13 @@ class Editor:
 
         :raises InvalidRequest: if the change makes no sense; names field, value and expectation.
         :raises SlotNotFound: if there is no such slot.
+        :raises SlotClosed: if bookings would overlap on an exclusive resource.
         """
         changes = read_changes(scope, values)
-        return _plan(read_series(self.desk, key.series_id, key), key, scope, changes, move_booked)
+        loaded = read_series(self.desk, key.series_id, key)
+        plan = _plan(loaded, key, scope, changes, move_booked)
+        refuse_blocked(self.desk, loaded, plan.changed)
+        return plan
 
     def edit(
         self,
@@ -45,6 +50,7 @@ class Editor:
 
         :param revision: of the slot's segment, as the person who edits has seen it.
         :raises StaleEdit: if somebody else changed the series since.
+        :raises SlotClosed: if bookings would overlap on an exclusive resource.
         """
         changes = read_changes(scope, values)
         if revision is not None and (isinstance(revision, bool) or not isinstance(revision, int)):
@@ -53,8 +59,7 @@ class Editor:
                 f"revision = {revision!r}: expected {expected}", field="revision", value=revision
             )
         with deciding(self.desk.session):
-            loaded = lock_series(self.desk, key.series_id, key)
-            plan = _plan(loaded, key, scope, changes, move_booked)
+            loaded, plan = self._lock_and_plan(key, scope, changes, move_booked)
             if revision is not None and plan.revision != revision:
                 raise StaleEdit(
                     f"revision = {revision}: the series is at revision {plan.revision} by now; read it again, then "
@@ -70,12 +75,23 @@ class Editor:
         :raises StaleEdit: if it would no longer do exactly that: the series was changed or booked, or time passed.
         """
         with deciding(self.desk.session):
-            loaded = lock_series(self.desk, preview.key.series_id, preview.key)
-            plan = _plan(loaded, preview.key, preview.scope, preview.changes, preview.move_booked)
+            loaded, plan = self._lock_and_plan(
+                preview.key, preview.scope, preview.changes, preview.move_booked
+            )
             if plan.token != preview.token:
                 raise StaleEdit("the preview is stale: look at a new one, then apply that")
             self._write(loaded, plan)
         return plan
+
+    def _lock_and_plan(
+        self, key: SlotKey, scope: Scope, changes: Changes, move_booked: bool
+    ) -> tuple[Loaded, EditPlan]:
+        may_move = move_booked and changes.touch_times
+        locked = lock_resources(self.desk, key.series_id) if may_move else frozenset[str]()
+        loaded = lock_series(self.desk, key.series_id, key)
+        plan = _plan(loaded, key, scope, changes, move_booked)
+        refuse_blocked(self.desk, loaded, plan.changed, locked)
+        return loaded, plan
 
     def _write(self, loaded: Loaded, plan: EditPlan) -> None:
         write_segments(self.desk, loaded, plan.segments)

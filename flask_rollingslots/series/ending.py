@@ -20,6 +20,7 @@ from flask_rollingslots.revising import (
 from flask_rollingslots.values import Scope, SlotKey, Status, local_midnight
 
 from .reading import Desk, Loaded, deciding, lock_series, series_of
+from .sharing import find_blocked, lock_resources
 from .writing import write_rows, write_segments
 
 if TYPE_CHECKING:
@@ -117,8 +118,11 @@ class Ender:
         self, series_id: int, scope: Scope, reach: Callable[[Loaded], Reach], key: SlotKey | None
     ) -> SeriesReport:
         with deciding(self.desk.session):
+            locked = lock_resources(self.desk, series_id)
             loaded = lock_series(self.desk, series_id, key)
-            return self._write(loaded, plan_restore(loaded.case, reach(loaded), key), scope)
+            plan = plan_restore(loaded.case, reach(loaded), key)
+            blocked = find_blocked(self.desk, loaded, plan.changed, locked)
+            return self._write(loaded, plan.without([change for change, _ in blocked]), scope)
 
     def _write(self, loaded: Loaded, plan: EndPlan, scope: Scope) -> SeriesReport:
         touched = write_segments(self.desk, loaded, plan.segments)
@@ -126,7 +130,7 @@ class Ender:
         return SeriesReport(
             scope,
             [str(change.row.key) for change in plan.changed],
-            [str(change.row.key) for change in plan.changed if change.row.booked],
+            [str(change.row.key) for change in plan.changed if change.row.live],
             [str(row.key) for row in plan.kept],
             [str(row.key) for row in plan.completed],
             touched,

@@ -13,9 +13,9 @@ from sqlalchemy.orm.exc import StaleDataError
 
 from flask_rollingslots import planning
 from flask_rollingslots.errors import SlotNotFound, StaleEdit, TemplateNotFound
-from flask_rollingslots.models import load_specs, table_of
+from flask_rollingslots.models import live_places, load_specs, table_of
 from flask_rollingslots.revising import Case, RowState, in_order
-from flask_rollingslots.statements import atomic, dialect_of, exclusive, is_lost_race
+from flask_rollingslots.statements import atomic, dialect_of, exclusive, is_lost_race, take_write_lock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _LOOK_BACK = timedelta(days=2)
 _COLUMNS = (
     "id", "series_id", "template_id", "original_start", "starts_at", "ends_at", "opens_at", "closes_at", "status",
-    "capacity", "booked", "data", "customised", "cancel_reason", "ended_with_series", "run_id",
+    "capacity", "booked", "holds", "data", "customised", "cancel_reason", "ended_with_series", "run_id",
 )  # fmt: skip
 
 
@@ -74,6 +74,23 @@ def deciding(session: Session) -> Iterator[None]:
         if is_lost_race(error):
             raise StaleEdit from error
         raise
+
+
+def check_unchanged(session: Session, models: Models, template: TemplateMixin) -> None:
+    """Before a template is written through the ORM: refuse it if somebody else changed it since it was read.
+
+    SQLAlchemy would find out too, by the version that its UPDATE does not meet, and raise a StaleDataError.
+
+    :raises StaleEdit: if it was changed or deleted.
+    """
+    state, templates = inspect(template), table_of(models.Template)
+    seen = state.committed_state.get("revision", state.dict.get("revision"))
+    if seen is None:  # what was not read cannot be stale
+        return
+    take_write_lock(session)
+    query = select(templates.c.revision).where(templates.c.id == template.id)
+    if session.scalar(exclusive(query, dialect_of(session))) != seen:
+        raise StaleEdit
 
 
 def series_of(desk: Desk, template_id: int) -> int:
@@ -162,4 +179,5 @@ def _rows(desk: Desk, series_id: int, key: SlotKey | None, *, lock: bool) -> Ite
         values["customised"] = tuple(values["customised"] or ())
         values["data"] = dict(values["data"] or {})
         values["ended_with_series"] = bool(values["ended_with_series"])
-        yield RowState(**values, has_history=row.id in booked)
+        live = live_places(row.booked, values.pop("holds"), desk.now)
+        yield RowState(**values, has_history=row.id in booked, live=live)

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import update
 
 from flask_rollingslots.errors import InvalidRequest, SlotBooked, StatusConflict
-from flask_rollingslots.models import table_of
-from flask_rollingslots.revising import is_taken, restored
+from flask_rollingslots.models import expired_places, table_of
+from flask_rollingslots.revising import RowChange, is_taken, restored
 from flask_rollingslots.values import Scope, SlotKey, Status
 
 from .ending import check_reason
 from .reading import Desk, deciding, lock_series
+from .sharing import lock_resources, refuse_blocked
 from .writing import forget_slots
 
 if TYPE_CHECKING:
@@ -55,7 +56,8 @@ def delete(desk: Desk, slot: SlotMixin) -> SlotMixin:
     table = table_of(desk.models.Slot)
     allowed = (*_UNDECIDED, Status.DELETED)
     values: dict[str, Any] = {"status": Status.DELETED.value, "ended_with_series": None}
-    return _change(desk, slot, allowed, table.c.booked == 0, **values)
+    is_free = table.c.booked <= expired_places(desk.models, table.c, desk.now)
+    return _change(desk, slot, allowed, is_free, **values)
 
 
 def complete(desk: Desk, slot: SlotMixin) -> SlotMixin:
@@ -71,13 +73,16 @@ def restore(desk: Desk, slot: SlotMixin) -> SlotMixin:
     """Bring one cancelled or deleted slot back, at the time at which its series is by now.
 
     :raises StatusConflict: if it is completed or over, or another slot of its series is at its time.
+    :raises SlotClosed: if it has bookings and another one has its exclusive resource by now.
     """
     allowed = (*_UNDECIDED, Status.DELETED)
     if slot.status == Status.SCHEDULED:
         return _change(desk, slot, allowed)
     key = SlotKey(slot.series_id, slot.original_start)
     with deciding(desk.session):
-        case = lock_series(desk, key.series_id, key).case
+        locked = lock_resources(desk, key.series_id)
+        loaded = lock_series(desk, key.series_id, key)
+        case = loaded.case
         row = case.row_at(key)
         if row is None:
             raise StatusConflict(f"slot {key} was removed meanwhile", key=str(key), status=slot.status)
@@ -89,6 +94,7 @@ def restore(desk: Desk, slot: SlotMixin) -> SlotMixin:
                 key=str(key),
                 status=row.status,
             )
+        refuse_blocked(desk, loaded, [RowChange(row, values)], locked)
         # From now on it is a person's slot: no top-up takes it away because its series ended.
         return _change(desk, slot, allowed, **values, run_id=None)
 
@@ -114,9 +120,9 @@ def _change(
         return slot
     if slot.status in allowed and slot.booked and conditions:
         raise SlotBooked(
-            f"slot {slot.key} is booked ({slot.booked} places): cancel it, or release its bookings first",
+            f"slot {slot.key} is booked ({slot.booked_at(desk.now)} places): cancel it, or release its bookings first",
             key=slot.key,
-            booked=slot.booked,
+            booked=slot.booked_at(desk.now),
         )
     word = slot.status if slot.status not in allowed else "over"
     raise StatusConflict(f"slot {slot.key} is {word}: it cannot be changed", key=slot.key, status=slot.status)
