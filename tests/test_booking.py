@@ -286,3 +286,46 @@ def test_absurd_numbers_are_refused(site: Site) -> None:
         site.slots.book(key, who="a\0b")
     with pytest.raises(BookingNotFound):
         site.slots.release("x")  # type: ignore[arg-type]
+
+
+def test_a_refusal_leaves_no_row_of_a_virtual_slot(site: Site) -> None:
+    """Whatever is refused, the app may commit its own work: no slot, no resource, no hold is left behind."""
+    site.add(capacity=2, opens_before=timedelta(days=30))
+    site.add(resource="court", exclusive=True)
+    near, far, court = site.week(template=1)[0].key, "1@20260601T1000", "2@20260105T1000"
+    known = site.slots.book(site.week(template=1)[-1].key, who="ada", idempotency_key="k")
+    site.session.commit()
+    rows = len(site.rows())
+    refused = [
+        (SlotFull, lambda: site.slots.book(near, party=3)),
+        (SlotFull, lambda: site.slots.hold(near, party=3)),
+        (SlotFull, lambda: site.slots.book(court, party=2)),
+        (SlotClosed, lambda: site.slots.book(far)),
+        (SlotClosed, lambda: site.slots.hold(far)),
+        (SlotClosed, lambda: site.slots.move(known, far)),
+        (IdempotencyConflict, lambda: site.slots.book(near, who="ada", idempotency_key="k")),
+        (InvalidRequest, lambda: site.slots.cancel(near, reason="x" * 501)),
+        (InvalidRequest, lambda: site.slots.cancel(near, reason=5)),  # type: ignore[call-overload]
+    ]
+    for error, call in refused:
+        with pytest.raises(error):
+            call()
+        site.session.commit()
+        assert len(site.rows()) == rows
+        assert site.session.query(site.slots.models.Resource).count() == 0
+    assert site.slots.get(near).is_virtual
+    site.slots.book(near)
+    site.session.commit()
+    assert (site.slots.get(near).booked, len(site.rows())) == (1, rows + 1)
+
+
+def test_a_refusal_leaves_the_apps_own_work(site: Site) -> None:
+    """What the app wrote in the same transaction before a refusal is committed with what comes after."""
+    site.add(capacity=2)
+    first, second, third = (slot.key for slot in site.week()[:3])
+    site.slots.book(first)
+    with pytest.raises(SlotFull):
+        site.slots.book(second, party=3)
+    site.slots.book(third)
+    site.session.commit()
+    assert [row.key for row in site.rows()] == [first, third]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
@@ -89,6 +89,31 @@ def test_moved_deleted_and_inactive(site: Site) -> None:
     template.active = False
     site.session.commit()
     assert code(site) == "template_inactive"
+
+
+def test_what_can_be_booked_comes_before_what_was_left_behind(site: Site) -> None:
+    """A cancelled slot stays where it was when its series moves on: the moment is that of the slot that came there."""
+    site.add()
+    site.slots.cancel("1@20260105T1100", reason="Floor is wet")
+    site.slots.delete("1@20260105T1200")
+    site.slots.edit("1@20260105T1000", "all", start=time(11))
+    site.session.commit()
+    for _ in range(2):  # with virtual slots, then with rows
+        at = [site.slots.explain(1, TEN.replace(hour=hour)) for hour in (11, 12, 13, 14)]
+        assert [found.code for found in at] == ["available", "deleted", "deleted", "available"]
+        assert [found.key for found in at][::3] == ["1@20260105T1000", "1@20260105T1300"]
+        site.slots.generate()
+    site.slots.cancel("1@20260105T1000")
+    site.session.commit()
+    assert code(site, TEN.replace(hour=11)) == "cancelled"
+
+
+def test_a_virtual_slot_that_has_begun_is_running(site: Site) -> None:
+    """As long as pages show it, it is explained as they show it."""
+    site.add()
+    site.clock.now = TEN + timedelta(minutes=30)
+    assert [s.state for s in site.week() if s.starts_at == TEN] == ["running"]
+    assert code(site) == "running"
 
 
 def test_wrong_questions(site: Site) -> None:

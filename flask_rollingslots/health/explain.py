@@ -154,6 +154,8 @@ class _Case:
         if row is None:
             text = f"{self._label()}: it is in the past, and no slot was stored"
             return Explanation("in_the_past", text, key)
+        if row.status not in planning.OCCUPYING:
+            return self._of_slot(row)
         zone = ZoneInfo(self.segments[0].timezone)
         where = f"{row.starts_at.astimezone(zone):%a %Y-%m-%d %H:%M %Z}"
         return Explanation("moved", f"{self._label()}: this slot was moved to {where}", key)

@@ -78,11 +78,40 @@ def test_nothing_of_a_template_is_forgotten(desk: Desk) -> None:
     """Each column of a template is in the format, under its name or in minutes, or follows from others."""
     columns = {column.key for column in desk.app.extensions["rollingslots"].models.Template.__mapper__.attrs}
     written = {key.removesuffix("_minutes") for key in OWN_KEYS}
-    # A series that was cancelled is written as one that ends there.
-    derived = {"id", "series_id", "continues_id", "revision", "created_at", "rrule", "cancelled_from"}
+    derived = {"id", "series_id", "continues_id", "revision", "created_at", "rrule"}
     assert columns - written == derived
     assert {*_CUSTOMISABLE} == {*DECIDED_FIELDS}
     assert {*STATUSES} == {str(status) for status in Status}
+
+
+def test_the_end_of_a_series_can_be_taken_back_elsewhere(desk: Desk) -> None:
+    """A cancelled series is cancelled where it is imported, and ``restore_series`` brings it back there as here."""
+    with desk.app.app_context():
+        desk.add()
+        desk.slots.generate()
+        desk.slots.cancel("1@20260108T1000", reason="ill")
+        desk.slots.edit("1@20260107T1000", "this_and_future", start=time(11))
+        desk.slots.cancel_future(1, date(2026, 1, 8), reason="contract ended")
+        desk.session.commit()
+    file = {"templates": desk.export()}
+    assert ["cancelled_from" in each for each in file["templates"]] == [False, True]
+    assert "active_until" not in file["templates"][1]
+    assert desk.bring(file).exit_code == 0
+    with desk.app.app_context():
+        start, end = datetime(2026, 1, 8, tzinfo=UTC), datetime(2026, 3, 1, tzinfo=UTC)
+
+        def shown(template: int) -> list[tuple[Any, ...]]:
+            found = desk.slots.between(start, end, template=template)
+            return [(s.original_start, s.starts_at, str(s.state), s.cancel_reason) for s in found]
+
+        assert shown(1) == shown(3)
+        assert {state for _, _, state, _ in shown(3)} == {"cancelled"}
+        for template in (1, 3):
+            desk.slots.restore_series(template)
+        desk.session.commit()
+        assert shown(1) == shown(3)
+        assert [state for _, _, state, _ in shown(3)].count("cancelled") == 1
+        assert len(shown(3)) == 52 * 8
 
 
 def test_decisions_come_back(desk: Desk) -> None:

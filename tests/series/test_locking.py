@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from helpers import Site
-from sqlalchemy.orm.exc import StaleDataError
 
 from flask_rollingslots.errors import SlotFull, StaleEdit
 
@@ -203,10 +202,72 @@ def test_lists_in_columns_do_not_lose_updates(shared: Site) -> None:
 
     assert somebody(shared, other) is None
     template.exdates.append(date(2026, 1, 8))
-    with pytest.raises(StaleDataError):
+    with pytest.raises(StaleEdit):
         shared.session.commit()
     shared.session.rollback()
     assert template.exdates == [date(2026, 1, 9)]
+
+
+def test_the_apps_own_commit_tells_a_conflict_too(shared: Site) -> None:
+    """A template that somebody changed since it was read: the commit says so in our words, and all goes back."""
+    template, booking = shared.session.get(shared.slots.Template, 1), shared.slots.book(KEY)
+    shared.session.commit()
+    assert template.name == "Hall"  # read again, so that the next commit compares
+    assert somebody(shared, lambda: shared.slots.edit(LATER, "all", capacity=5)).changed
+    shared.slots.release(booking)
+    template.name = "Great hall"
+    with pytest.raises(StaleEdit, match="Somebody else changed this"):
+        shared.session.commit()
+    shared.session.rollback()
+    assert (template.name, template.capacity, booking.status) == ("Hall", 5, "confirmed")
+    template.name = "Great hall"
+    shared.session.commit()
+    assert shared.session.get(shared.slots.Template, 1).name == "Great hall"
+
+
+def test_who_waited_for_the_others_commit_is_told(shared: Site) -> None:
+    """The other one has written but not committed when we commit: we wait, and are told; theirs stands."""
+    ours = shared.session.get(shared.slots.Template, 1)
+    assert ours.name == "Hall"
+    written, go = threading.Event(), threading.Event()
+
+    def other() -> None:
+        with shared.app.app_context():
+            shared.session.get(shared.slots.Template, 1).name = "Theirs"
+            shared.session.flush()
+            written.set()
+            go.wait(1)  # nobody can tell that we wait for the lock; the outcome is the same if we do not yet
+            shared.session.commit()
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    assert written.wait(10)
+    ours.name = "Ours"
+    with pytest.raises(StaleEdit):
+        shared.session.commit()
+    shared.session.rollback()
+    thread.join(30)
+    assert ours.name == "Theirs"
+
+
+def test_a_template_that_is_gone(shared: Site) -> None:
+    """Changing a template that somebody deleted is a conflict as well."""
+    shared.add(name="Short-lived")
+    template = shared.session.get(shared.slots.Template, 2)
+    assert template.name == "Short-lived"
+
+    def delete() -> None:
+        shared.session.delete(shared.session.get(shared.slots.Template, 2))
+
+    shared.session.rollback()
+    assert template.name == "Short-lived"
+    shared.session.commit()
+    assert template.name == "Short-lived"
+    assert somebody(shared, delete) is None
+    template.name = "Longer"
+    with pytest.raises(StaleEdit):
+        shared.session.commit()
+    shared.session.rollback()
 
 
 def test_two_fields_of_one_slot_by_two_people(shared: Site) -> None:
