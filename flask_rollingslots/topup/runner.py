@@ -237,13 +237,16 @@ class Runner:
             if request.trigger == "edit" or joins or mark != known:
                 filler.revise(specs)
             report = filler.finish(specs)
-            if lease is not None and request.covers_all(specs, self.settings):
+            covers_all = request.covers_all(specs, self.settings)
+            # Before anything is pruned: what ended long ago ended too.
+            edges = self._count_edges(session, filler) if covers_all and (lease or request.dry_run) else None
+            if lease is not None and covers_all:
+                session.rollback()
                 tidy(session, self.models, self.settings, self.clock, lease, self.archive, filler.stops)
-            edges = None
             if not request.dry_run:
-                edges = self._confirm(session, lease, filler, specs, mark)
-            elif request.covers_all(specs, self.settings):
-                self._count_edges(session, filler)
+                edges = self._confirm(session, lease, filler, specs, mark, edges)
+            elif edges is not None:
+                report.opened, report.closed = edges.opened, edges.closed
         except BaseException as error:
             if lease is not None:
                 self._end_row(session, filler, specs, error)
@@ -253,42 +256,48 @@ class Runner:
         return report
 
     def _confirm(
-        self, session: Session, lease: gate.Lease | None, filler: Filler, specs: list[TemplateSpec], mark: str
+        self,
+        session: Session,
+        lease: gate.Lease | None,
+        filler: Filler,
+        specs: list[TemplateSpec],
+        mark: str,
+        edges: Edges | None,
     ) -> Edges | None:
-        """Write down that it is done: the run row and the state, in one transaction after all others."""
+        """Write down that it is done: the run row and the state, in one transaction after all others.
+
+        :return: what opened and ended, if that is told now; else the next run tells it.
+        """
         if lease is None:  # the app's own transaction
             self._close_row(filler)
             return None
-        edges = None
+        told = None
         with own_transaction(session):
             filler.recorder.close_dead_runs()
             if filler.errors:
                 lease.fail(session, self.clock(), "; ".join(filler.errors))
             elif filler.request.covers_all(specs, self.settings) and not filler.busy:
-                edges = self._confirm_everything(session, lease, filler, specs, mark)
+                self._confirm_everything(session, lease, filler, specs, mark)
+                told = edges
             else:
                 lease.renew(session, self.clock())  # the fence holds for the run row too
                 lease.release(session)
+            if told is not None:
+                filler.report.opened, filler.report.closed = told.opened, told.closed
             self._close_row(filler)
-        return edges
+        return told
 
     def _confirm_everything(
         self, session: Session, lease: gate.Lease, filler: Filler, specs: list[TemplateSpec], mark: str
-    ) -> Edges | None:
-        edges = self._count_edges(session, filler)
+    ) -> None:
         sound = [spec for spec in specs if not filler.report.templates[spec.id].error]
         zones = {spec.timezone for spec in sound} | {self.settings.timezone}
         lease.confirm(session, filler.now, planning.next_midnight(zones, filler.now), mark)
-        return edges
 
     def _count_edges(self, session: Session, filler: Filler) -> Edges | None:
-        report = filler.report
         since = gate.read_state(session, self.models, self.settings.name).confirmed_ms
         # Up to the moment that is stored as confirmed: the next one goes on from there, and nothing counts twice.
-        edges = count_edges(session, self.models, since, gate.to_ms(filler.now))
-        if edges is not None:
-            report.opened, report.closed = edges.opened, edges.closed
-        return edges
+        return count_edges(session, self.models, since, gate.to_ms(filler.now))
 
     def _close_row(self, filler: Filler) -> None:
         recorder = filler.recorder

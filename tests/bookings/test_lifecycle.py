@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from helpers import MONDAY, Clock, Site
@@ -11,6 +11,9 @@ from sqlalchemy.orm import aliased
 
 from flask_rollingslots import signals
 from flask_rollingslots.errors import InvalidRequest
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 START = datetime(2026, 1, 10, 10, tzinfo=UTC)
 KEY = "1@20260110T1000"
@@ -212,6 +215,21 @@ def test_edges_during_a_top_up_are_told_by_the_next(
     site.clock.turn(seconds=5)
     site.slots.generate()
     assert first + ears.take() == [("opened", 1)]
+
+
+def test_what_ended_and_was_forgotten_is_told(sqlite_url: str, tmp_path: Path) -> None:
+    """After a pause longer than the retention, the top-up that prunes the slots still tells that they ended."""
+    site = Site(sqlite_url, tmp_path, ROLLINGSLOTS_RETENTION_DAYS=3)
+    with site.app.app_context():
+        site.add()
+        site.slots.generate()
+        ears = Ears()
+        site.clock.turn(days=6)
+        report = site.slots.generate()
+        site.session.rollback()
+        assert (report.closed, ears.take()) == (48, [("closed", 48)])
+        assert site.slots.runs()[0].closed == 48
+        assert min(row.ends_at for row in site.rows()) >= site.clock.now - timedelta(days=3)
 
 
 def test_a_receiver_that_fails_spoils_nothing(sqlite_site: Site, caplog: pytest.LogCaptureFixture) -> None:

@@ -206,6 +206,46 @@ def test_generate_for_all_active_templates(site: Site) -> None:
     assert site.slots.generate(days=30).created == 0
 
 
+def test_generate_for_a_specific_template(site: Site) -> None:
+    """One template, thirty days ahead; the others are left alone, and a second call creates nothing."""
+    site.add(name="Hall")
+    site.add(name="Studio")
+    report = site.slots.generate(template=2, days=30)
+    assert ({key: tally.created for key, tally in report.templates.items()}, report.created) == (
+        {2: 240},
+        240,
+    )
+    assert {slot.template_id for slot in site.rows()} == {2}
+    assert site.slots.generate(template=2, days=30).created == 0
+
+
+def test_one_template_that_fails_does_not_stop_the_others(site: Site) -> None:
+    """What went wrong is in the result of the one; the others got theirs."""
+    site.add(name="Hall")
+    site.add(name="Broken")
+    table = site.slots.Template.__table__
+    site.session.execute(table.update().where(table.c.id == 2).values(timezone="Mars/Base"))
+    site.session.commit()
+    report = site.slots.generate(days=30)
+    assert report.templates[1].created == 240
+    assert "Mars/Base" in (report.templates[2].error or "")
+    assert site.slots.runs()[0].status == "failed"
+
+
+def test_archive_what_was_closed_long_ago(site: Site) -> None:
+    """Closed sessions older than ninety days are handed to the archive and go; booked ones stay."""
+    site.add()
+    site.slots.generate()
+    site.slots.book("1@20260106T1000")
+    site.session.commit()
+    site.clock.turn(days=97)
+    archived: list[dict[str, Any]] = []
+    report = site.slots.prune(older_than=90, archive=archived.extend)
+    site.session.rollback()
+    assert (report.slots, len(archived)) == (55, 55)
+    assert [row.key for row in site.rows()] == ["1@20260106T1000"]
+
+
 def test_what_the_next_seven_days_hold(site: Site) -> None:
     """All slots with times, state and the template they belong to, by start: one call."""
     site.add()

@@ -9,7 +9,7 @@ import pytest
 from helpers import MONDAY, Site
 
 from flask_rollingslots import Recurrence
-from flask_rollingslots.errors import InvalidRequest, SlotNotFound, StatusConflict
+from flask_rollingslots.errors import InvalidRequest, InvalidRule, SlotNotFound, StatusConflict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -198,6 +198,35 @@ def test_delete_entire_series(site: Site) -> None:
     assert len(site.slots.between(MONDAY, site.clock.now)) == 3
 
 
+def test_new_job_model_fields(site: Site) -> None:
+    """A rule object with ``null`` for what is absent, the link to the series, the original start, and four statuses."""
+    rule = {"type": "weekly", "interval": 1, "count": 12, "until_date": None}
+    template = job(site, rule)
+    pending, cancelled, completed = following(site, 3)
+    site.slots.cancel(cancelled.key)
+    site.slots.complete(completed.key)
+    site.session.commit()
+    assert (pending.template, pending.original_start) == (template, datetime(2026, 1, 5, 9))
+    now = site.clock.now
+    assert pending.state == "open"  # pending: before its start
+    assert pending.starts_at > now
+    assert [site.slots.get(slot.key).state for slot in (cancelled, completed)] == ["cancelled", "completed"]
+    site.clock.now = pending.starts_at  # uncompleted: started and not completed
+    assert pending.state == "running"
+    refused = {"type": "weekly", "count": 12, "until_date": "2026-12-31"}
+    with pytest.raises(InvalidRule, match="until"):
+        job(site, refused)
+
+
+def test_cancel_future_recurrences(site: Site) -> None:
+    """A request names the day as ISO text: what starts before it stays, all later ones are cancelled."""
+    job(site, rrule="FREQ=WEEKLY")
+    report = site.slots.cancel_future(1, date.fromisoformat("2026-01-19"))
+    site.session.commit()
+    assert (len(report.changed), report.segments) == (3, [1])
+    assert [slot.state for slot in following(site, 9)] == ["open"] * 2 + ["cancelled"] * 3
+
+
 def test_create_job_with_recurrence(site: Site) -> None:
     """The rule object of a request becomes a template."""
     job(site, {"type": "monthly", "interval": 2, "count": 12, "until_date": None})
@@ -273,6 +302,18 @@ def test_edit_dialog_options(site: Site) -> None:
     assert [slot.starts_at.hour for slot in following(site, 4)] == [9, 9, 10, 10]
 
 
+def test_virtual_occurrences(site: Site) -> None:
+    """Years and centuries ahead there are occurrences with series and original start, and none is stored."""
+    job(site, rrule="FREQ=DAILY")
+    for year in (2031, 2400):
+        start = datetime(year, 3, 1, tzinfo=UTC)
+        found = site.slots.between(start, start + timedelta(days=7))
+        assert [slot.original_start for slot in found] == [datetime(year, 3, day, 9) for day in range(1, 8)]
+        assert {(slot.is_virtual, slot.series_id) for slot in found} == {(True, 1)}
+    made = site.slots.materialize(found[0].key)
+    assert (made.is_virtual, len(site.rows())) == (False, 36)
+
+
 def test_jobs_list_and_search(site: Site) -> None:
     """A forever job that began long ago is found in any future range; an ended one is not."""
     job(site, rrule="FREQ=WEEKLY", dtstart=datetime(2020, 1, 6, 9))
@@ -310,6 +351,15 @@ def test_preserve_completed_and_canceled_instances(site: Site) -> None:
         ("cancelled", 9, "ABC Company"),
         ("open", 12, "New"),
     ]
+
+
+def test_index_queries(site: Site) -> None:
+    """The queries by series and original start, and by start, are served by indexes."""
+    tables = site.db.inspect(site.db.engine)
+    name = site.slots.Slot.__tablename__
+    unique = [each["column_names"] for each in tables.get_unique_constraints(name)]
+    assert ["series_id", "original_start"] in unique
+    assert {"starts_at", "template_id"} <= {each["column_names"][0] for each in tables.get_indexes(name)}
 
 
 def test_use_transactions_when_updating_multiple_instances(site: Site) -> None:
