@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import UTC, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from flask_sqlalchemy import SQLAlchemy
 from flask_rollingslots import RollingSlots
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 MONDAY = datetime(2026, 1, 5, 8, 0, tzinfo=UTC)
@@ -86,3 +88,27 @@ class Site:
         """Return all stored slots by key."""
         cls = self.slots.Slot
         return list(self.session.scalars(self.db.select(cls).order_by(cls.series_id, cls.original_start)))
+
+
+def meanwhile(site: Site, act: Callable[[], Any]) -> tuple[threading.Thread, list[Any]]:
+    """Let another person do something and commit it, in a thread and a session of their own.
+
+    Returns the thread, which has begun, and a list that will hold what came of it: the result, or the exception.
+    """
+    outcome: list[Any] = []
+    entered = threading.Event()
+
+    def work() -> None:
+        with site.app.app_context():
+            entered.set()
+            try:
+                outcome.append(act())
+                site.session.commit()
+            except Exception as error:
+                site.session.rollback()
+                outcome.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    assert entered.wait(10)
+    return thread, outcome

@@ -7,20 +7,18 @@ from datetime import datetime, time, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from helpers import Site
+from helpers import Site, meanwhile
 
 from flask_rollingslots.booking import taking
 from flask_rollingslots.errors import (
     HoldExpired,
     InvalidTemplate,
-    RollingSlotsError,
     SlotBooked,
     SlotClosed,
     StaleEdit,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
 #: Tuesday, an hour each; 1 and 2 share a court.
@@ -52,27 +50,6 @@ def stored(site: Site) -> list[Any]:
     return templates + [
         (r.key, r.starts_at, r.ends_at, r.status, r.booked, r.template_id) for r in site.rows()
     ]
-
-
-def meanwhile(site: Site, act: Callable[[], Any]) -> tuple[threading.Thread, list[Any]]:
-    """Let another person do something and commit it; give the thread and what comes of it."""
-    outcome: list[Any] = []
-    entered = threading.Event()
-
-    def work() -> None:
-        with site.app.app_context():
-            entered.set()
-            try:
-                outcome.append(act())
-                site.session.commit()
-            except RollingSlotsError as error:
-                site.session.rollback()
-                outcome.append(error)
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    assert entered.wait(10)
-    return thread, outcome
 
 
 # --- edits -------------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from datetime import date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from helpers import Site
+from helpers import Site, meanwhile
 
 from flask_rollingslots.errors import SlotFull, StaleEdit
 
@@ -31,21 +31,9 @@ def shared(database_url: str, tmp_path: Path) -> Iterator[Site]:
 
 def somebody(site: Site, act: Callable[[], Any]) -> Any:
     """Do something as another person does it: in a thread, a session and a transaction of its own."""
-    result: list[Any] = []
-
-    def work() -> None:
-        with site.app.app_context():
-            try:
-                result.append(act())
-                site.session.commit()
-            except Exception as error:
-                site.session.rollback()
-                result.append(error)
-
-    thread = threading.Thread(target=work)
-    thread.start()
+    thread, outcome = meanwhile(site, act)
     thread.join(30)
-    return result[0]
+    return outcome[0]
 
 
 def test_the_second_of_two_edits_gets_a_conflict(shared: Site) -> None:
