@@ -96,20 +96,30 @@ def promised(spec: TemplateSpec, window: Window) -> Iterator[tuple[PlannedSlot, 
 
     An inactive template promises nothing. Segment bounds count on original starts, the window on shown times.
     """
+    zone = ZoneInfo(spec.timezone)
+    for original_start, starts_at, reason in promised_starts(spec, window):
+        yield planned_slot(spec, original_start, starts_at, zone), reason
+
+
+def promised_starts(spec: TemplateSpec, window: Window) -> Iterator[tuple[datetime, datetime, str | None]]:
+    """Yield (original start, start, reason) of what a template promises, without the other times of its slots.
+
+    A reader needs no more of those that are stored.
+    """
     if not spec.active:
         return
     zone, exdates, last = ZoneInfo(spec.timezone), frozenset(spec.exdates), spec.ends_before
     window = life_of(spec, window)
+    latest = _LAST - spec.duration
     for original_start, starts_at in _recurrence_with(spec, ()).between(window.start, window.end):
         if spec.active_from is not None and original_start < spec.active_from:
             continue
         if last is not None and original_start >= last:
             continue
-        if starts_at > _LAST - spec.duration:
+        if starts_at > latest:
             return  # it would end after the last day of the calendar
         excluded = exdates and (original_start in exdates or original_start.date() in exdates)
-        reason = EXCLUDED if excluded else _left_out(spec, starts_at, zone)
-        yield planned_slot(spec, original_start, starts_at, zone), reason
+        yield original_start, starts_at, EXCLUDED if excluded else _left_out(spec, starts_at, zone)
 
 
 def life_of(spec: TemplateSpec, window: Window) -> Window:

@@ -8,6 +8,7 @@ from .occupancy import Busy, Hold, expired_places, from_us, live_places, load_bu
 from .reading import (
     fingerprint,
     load_later,
+    load_shown,
     load_specs,
     load_stored,
     row_of,
@@ -34,6 +35,7 @@ __all__ = [
     "live_places",
     "load_busy",
     "load_later",
+    "load_shown",
     "load_specs",
     "load_stored",
     "make_models",
