@@ -23,10 +23,11 @@ from .table import HEADER, cells, text_line
 
 #: Modules of this folder with benchmarks, in the order of the table.
 MODULES = (
-    # "hook",
+    "hook",
     "expansion",
-    # "reading",
-    # "booking",
+    "reading",
+    "pages",
+    "booking",
 )
 
 

@@ -231,6 +231,11 @@ class Bench:
             pairs=len(taken), bound=bound, note=note,
         )  # fmt: skip
 
+    def count(self, what: str, found: float, of: float, other_name: str, bound: Bound | None = None) -> Row:
+        """Return a row for what is counted once, such as queries."""
+        ratio, extra = found / of if of else 0.0, found - of
+        return Row(self.name, what, "count", other_name, "", found, of, ratio, ratio, ratio, extra, 1, bound)
+
     @staticmethod
     def _alternate(ours: Side, other: Side, pairs: int) -> Iterator[tuple[float, float]]:
         for number in range(pairs):  # each goes first as often as the other

@@ -52,8 +52,10 @@ class Site:
     def add(self, count: int, **fields: Any) -> list[int]:
         """Add so many templates like HALL; return their ids. Inside an app context."""
         made = [self.slots.create_template(**{**HALL, "name": f"Hall {n}", **fields}) for n in range(count)]
+        self.db.session.flush()
+        ids = [template.id for template in made]
         self.db.session.commit()
-        return [template.id for template in made]
+        return ids
 
     def close(self) -> None:
         """Give the connections back."""

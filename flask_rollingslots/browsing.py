@@ -184,7 +184,7 @@ class Browser:
         :raises InvalidKey: if the key has another form.
         :raises SlotNotFound: if there is none, it was deleted, or its template is inactive.
         """
-        slot_key = _key(key)
+        slot_key = key_of(key)
         row = self._row(slot_key)
         if row is not None:
             if row.status == Status.DELETED or not row.template.active:
@@ -211,7 +211,7 @@ class Browser:
         :raises InvalidKey: if the key has another form.
         :raises SlotNotFound: if the rule has no such start, a virtual slot has ended, or the slot was deleted.
         """
-        slot_key = _key(key)
+        slot_key = key_of(key)
         row = self._row(slot_key)
         if row is not None and row.status == Status.DELETED and not hidden:
             raise _not_found(slot_key)
@@ -352,7 +352,11 @@ def _add(moment: datetime, span: timedelta) -> datetime:
         return edge.replace(tzinfo=UTC)
 
 
-def _key(key: str | SlotKey | SlotMixin) -> SlotKey:
+def key_of(key: str | SlotKey | SlotMixin) -> SlotKey:
+    """Return the key that a caller means.
+
+    :raises InvalidKey: if it has another form.
+    """
     if isinstance(key, SlotKey):
         return key
     return SlotKey.parse(key if isinstance(key, str) else getattr(key, "key", str(key)))

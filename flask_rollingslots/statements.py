@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from sqlalchemy import Engine, Table
+    from sqlalchemy.engine import Dialect
     from sqlalchemy.orm import Session
 
 
@@ -144,6 +145,11 @@ def tells_what_it_inserted(dialect: str) -> bool:
     idle transaction, and would keep its locks for as long.
     """
     return dialect == "postgresql"
+
+
+def tells_what_it_updated(dialect: Dialect) -> bool:
+    """Whether an UPDATE can return what it changed; a database that can locks no row that it leaves as it is."""
+    return bool(dialect.update_returning)
 
 
 def insert_or_lock(table: Table, dialect: str) -> Insert:

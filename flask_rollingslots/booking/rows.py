@@ -14,6 +14,7 @@ from flask_rollingslots.values import BookingStatus, Status
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from sqlalchemy import ColumnElement
     from sqlalchemy.orm import Session
 
     from flask_rollingslots.models import BookingMixin, Hold, Models, SlotMixin
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from .wishes import Wish
 
 #: What these statements change of a slot behind the ORM's back.
-_COUNTED = ["booked", "holds", "hold_until"]
+COUNTED = ["booked", "holds", "hold_until"]
 
 
 def take_places(session: Session, models: Models, now: datetime, slot: SlotMixin, party: int) -> bool:
@@ -30,20 +31,34 @@ def take_places(session: Session, models: Models, now: datetime, slot: SlotMixin
     The statement carries all limits itself: capacity, opening, closing, start, status, and the template as it is now.
     """
     table, templates = table_of(models.Slot), table_of(models.Template)
-    c, template = table.c, slot.template
-    as_read = [templates.c.active.is_(True), templates.c.exclusive.is_(bool(template.exclusive))]
+    template = slot.template
+    as_read = [templates.c.exclusive.is_(bool(template.exclusive))]
     if template.exclusive:
         as_read.append(templates.c.resource == template.resource)
-    bookable = only_if(
+    limits = bookable(models, now, party, *as_read)
+    statement = update(table).where(table.c.id == slot.id, limits).values(booked=table.c.booked + party)
+    return bool(session.execute(statement).rowcount == 1)  # type: ignore[attr-defined]
+
+
+def bookable(models: Models, now: Any, party: Any, *template: ColumnElement[bool]) -> ColumnElement[bool]:
+    """Return all limits of a booking as one condition on the slot: capacity, times, status, and its template.
+
+    :param now: a moment (aware), or a parameter for one.
+    :param party: how many places, or a parameter.
+    :param template: what must be true of the template besides being active.
+    """
+    c, templates = table_of(models.Slot).c, table_of(models.Template)
+    mine = select(templates.c.id).where(
+        templates.c.id == c.template_id, templates.c.active.is_(True), *template
+    )
+    return only_if(
         c.status == Status.SCHEDULED.value,
         c.booked + party <= c.capacity,
         c.starts_at > now,
         or_(c.opens_at.is_(None), c.opens_at <= now),
         or_(c.closes_at.is_(None), c.closes_at > now),
-        select(templates.c.id).where(templates.c.id == c.template_id, *as_read).exists(),
+        mine.exists(),
     )
-    statement = update(table).where(c.id == slot.id, bookable).values(booked=c.booked + party)
-    return bool(session.execute(statement).rowcount == 1)  # type: ignore[attr-defined]
 
 
 def insert_booking(
@@ -62,7 +77,7 @@ def insert_booking(
         held = session.scalar(select(models.Slot.holds).where(models.Slot.id == slot.id))
         hold = [made.id, to_us(made.expires_at), made.party]
         change_slot(session, models, slot, 0, [*(held or ()), hold])
-    session.expire(slot, _COUNTED)
+    session.expire(slot, COUNTED)
     return made
 
 
@@ -127,4 +142,4 @@ def change_slot(
         .values(booked=table.c.booked + places, holds=left, hold_until=until)
     )
     session.execute(statement)
-    session.expire(slot, _COUNTED)
+    session.expire(slot, COUNTED)

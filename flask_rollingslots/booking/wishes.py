@@ -73,18 +73,20 @@ class Wish:
 
     def row(self, slot: SlotMixin, now: datetime, active_key: str) -> dict[str, Any]:
         """Return the column values of the booking."""
+        return {"slot_id": slot.id, "active_key": active_key, **self.values(now)}
+
+    def values(self, now: datetime) -> dict[str, Any]:
+        """Return the column values of the booking that do not depend on the slot."""
         expires_at = self.expires_at
         if self.minutes is not None:
             expires_at = now + timedelta(minutes=self.minutes)
         status = BookingStatus.CONFIRMED if expires_at is None else BookingStatus.HELD
         return {
-            "slot_id": slot.id,
             "party": self.party,
             "who": self.who,
             "status": status.value,
             "idempotency_key": self.idempotency_key,
             "request_key": self.request_key,
-            "active_key": active_key,
             "replaces_id": self.replaces_id,
             "created_at": now,
             "expires_at": expires_at,

@@ -1,0 +1,136 @@
+"""The way that nearly all bookings go: two statements, for a stored slot that nothing special is about.
+
+Whatever is not that simple (no row yet, no places, an exclusive resource, expired holds, a refusal) changes nothing
+here and is left to the long way, which knows all cases.
+"""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import bindparam, inspect, select, update
+from sqlalchemy.orm import make_transient_to_detached
+
+from flask_rollingslots.models import table_of
+from flask_rollingslots.statements import dialect_of, insert_if_absent, tells_what_it_updated
+
+from .rows import COUNTED, bookable
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+    from flask_rollingslots.browsing import Browser
+    from flask_rollingslots.models import BookingMixin, Models
+    from flask_rollingslots.values import SlotKey
+
+    from .wishes import Wish
+
+
+def book_at_once(browser: Browser, key: SlotKey, wish: Wish) -> BookingMixin | None:
+    """Take the places and write the booking; ``None``, with nothing changed, if there is more to it."""
+    session, models = browser.session, browser.models
+    if wish.minutes is not None:
+        return None
+    if session.autoflush:  # the statements go past the ORM, and must see what the app changed
+        session.flush()
+    if wish.request_key is not None and session.scalar(_known(models), {"key": wish.request_key}) is not None:
+        return None
+    values = {
+        "series": key.series_id,
+        "original": key.original_start,
+        "party": wish.party,
+        "now": browser.now,
+    }
+    taken = _take(session, models, values)
+    if taken is None:
+        return None
+    slot_id, capacity = taken
+    # At capacity 1 the constant makes a second live booking impossible, whatever happens to the counter.
+    active_key = "only" if capacity == 1 else uuid.uuid4().hex
+    row = {"slot_id": slot_id, "active_key": active_key, **wish.values(browser.now)}
+    dialect = dialect_of(session)
+    statement = models.build_once(("book", dialect), lambda m: insert_if_absent(table_of(m.Booking), dialect))
+    result: Any = session.execute(statement, row)
+    if result.rowcount != 1:
+        session.execute(models.build_once("give back", _give_back), {"slot": slot_id, "party": wish.party})
+        return None
+    _read_again(session, models.Slot, slot_id, COUNTED)
+    number = result.inserted_primary_key[0]
+    return _read_again(session, models.Booking, number) or _persistent(session, models, {"id": number, **row})
+
+
+def _take(session: Session, models: Models, values: dict[str, Any]) -> tuple[int, int] | None:
+    """Take places in a stored slot without an exclusive resource; return its id and capacity."""
+    if tells_what_it_updated(session.connection().dialect):
+        found = session.execute(models.build_once("take by key", _take_by_key), values).one_or_none()
+        return (found.id, found.capacity) if found is not None else None
+    # MariaDB would lock what its condition then excludes, and the place where a row is missing: this locks nothing.
+    found = session.execute(models.build_once("slot to take", _slot_to_take), values).one_or_none()
+    if found is None or found.exclusive:
+        return None
+    values["slot"] = found.id
+    taken: Any = session.execute(models.build_once("take by id", _take_by_id), values)
+    return (found.id, found.capacity) if taken.rowcount == 1 else None
+
+
+def _read_again(session: Session, cls: type[Any], number: int, names: list[str] | None = None) -> Any:
+    """Let an instance that the session holds be read again when it is used; return it, if there is one."""
+    held = session.identity_map.get(session.identity_key(cls, number))
+    if held is not None:
+        session.expire(held, names)
+    return held
+
+
+def _persistent(session: Session, models: Models, values: dict[str, Any]) -> BookingMixin:
+    """Return the booking that was just written: all of it is known here, so that nothing needs to be read."""
+    made: BookingMixin = inspect(models.Booking).class_manager.new_instance()
+    made.__dict__.update(values)
+    make_transient_to_detached(made)
+    session.add(made)
+    return made
+
+
+# -- statements, built once
+
+
+def _known(models: Models) -> Any:
+    def build(_: Models) -> Any:
+        bookings = table_of(models.Booking)
+        return select(bookings.c.id).where(bookings.c.request_key == bindparam("key"))
+
+    return models.build_once("booking of a request", build)
+
+
+def _take_by_key(models: Models) -> Any:
+    slots = table_of(models.Slot)
+    return _taking(models, *_of_key(models)).returning(slots.c.id, slots.c.capacity)
+
+
+def _take_by_id(models: Models) -> Any:
+    return _taking(models, table_of(models.Slot).c.id == bindparam("slot"))
+
+
+def _slot_to_take(models: Models) -> Any:
+    slots, templates = table_of(models.Slot), table_of(models.Template)
+    joined = slots.join(templates, templates.c.id == slots.c.template_id)
+    query = select(slots.c.id, slots.c.capacity, templates.c.exclusive).select_from(joined)
+    return query.where(*_of_key(models))
+
+
+def _of_key(models: Models) -> tuple[Any, Any]:
+    c = table_of(models.Slot).c
+    return c.series_id == bindparam("series"), c.original_start == bindparam("original")
+
+
+def _taking(models: Models, *place: Any) -> Any:
+    slots, templates = table_of(models.Slot), table_of(models.Template)
+    now, party = bindparam("now", type_=slots.c.starts_at.type), bindparam("party", type_=slots.c.booked.type)
+    limits = bookable(models, now, party, templates.c.exclusive.is_(False))
+    return update(slots).where(*place, limits).values(booked=slots.c.booked + party)
+
+
+def _give_back(models: Models) -> Any:
+    slots = table_of(models.Slot)
+    party = bindparam("party", type_=slots.c.booked.type)
+    return update(slots).where(slots.c.id == bindparam("slot")).values(booked=slots.c.booked - party)
