@@ -20,7 +20,7 @@ from .site import MIDNIGHT, NOW, WEEK, Site
 
 DATABASES = ("sqlite", "postgresql", "mariadb")
 PROCESSES = 8
-ALONE = 40
+ALONE, PAIRS_ALONE = 10, 41
 EACH = {"sqlite": 6, "postgresql": 20, "mariadb": 20}
 MANY = 40
 HALF = at_least(0.5)
@@ -98,7 +98,7 @@ def on(bench: Bench, kind: str) -> Iterator[Row]:
     sides = [
         Side(what, partial(getattr(desk, what), places[:ALONE]), calls=ALONE) for what in ("ours", "bare")
     ]
-    yield bench.compare(f"{name}alone", *named(sides, bare), HALF)
+    yield bench.compare(f"{name}alone", *named(sides, bare), HALF, pairs=PAIRS_ALONE)
     crowd = Crowd(bench, url)
     each = EACH[kind]
     for what, chosen in (("one slot", [places[0]] * each), ("many slots", places[:each])):

@@ -152,6 +152,11 @@ def tells_what_it_updated(dialect: Dialect) -> bool:
     return bool(dialect.update_returning)
 
 
+def writes_within_a_query(dialect: str) -> bool:
+    """Whether one statement can update a row and insert another from it (``WITH taken AS (UPDATE …) INSERT …``)."""
+    return dialect == "postgresql"
+
+
 def insert_or_lock(table: Table, dialect: str) -> Insert:
     """Return an INSERT of one row that leaves an existing row as it is, for a transaction that changes it next.
 

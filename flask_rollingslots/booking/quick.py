@@ -9,13 +9,19 @@ from __future__ import annotations
 import uuid
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import bindparam, inspect, select, update
+from sqlalchemy import bindparam, case, inspect, select, true, update
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import make_transient_to_detached
 
 from flask_rollingslots.models import table_of
-from flask_rollingslots.statements import dialect_of, insert_if_absent, tells_what_it_updated
+from flask_rollingslots.statements import (
+    dialect_of,
+    insert_if_absent,
+    tells_what_it_updated,
+    writes_within_a_query,
+)
 
-from .rows import COUNTED, bookable
+from .rows import COUNTED, ONLY, bookable
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -25,6 +31,9 @@ if TYPE_CHECKING:
     from flask_rollingslots.values import SlotKey
 
     from .wishes import Wish
+
+#: The ids of the slot in which places were taken, and of the booking; without the second a unique key forbids it.
+_Written = tuple[int | None, int | None]
 
 
 def book_at_once(browser: Browser, key: SlotKey, wish: Wish) -> BookingMixin | None:
@@ -36,28 +45,50 @@ def book_at_once(browser: Browser, key: SlotKey, wish: Wish) -> BookingMixin | N
         session.flush()
     if wish.request_key is not None and session.scalar(_known(models), {"key": wish.request_key}) is not None:
         return None
-    values = {
-        "series": key.series_id,
-        "original": key.original_start,
-        "party": wish.party,
-        "now": browser.now,
-    }
-    taken = _take(session, models, values)
+    place = {"series": key.series_id, "original": key.original_start, "party": wish.party, "now": browser.now}
+    row = {"active_key": uuid.uuid4().hex, **wish.values(browser.now)}
+    write = _in_one if writes_within_a_query(dialect_of(session)) else _in_two
+    row["slot_id"], row["id"] = write(session, models, place, row)
+    if row["slot_id"] is None:
+        return None
+    if row["id"] is None:  # a unique key forbids the booking
+        back = {"slot": row["slot_id"], "party": wish.party}
+        session.execute(models.build_once("give back", _give_back), back)
+        return None
+    _read_again(session, models.Slot, row["slot_id"], COUNTED)
+    return _read_again(session, models.Booking, row["id"]) or _persistent(session, models, row)
+
+
+def _in_one(session: Session, models: Models, place: dict[str, Any], row: dict[str, Any]) -> _Written:
+    """Take places and write the booking with one statement."""
+    statement = models.build_once("take and write", lambda m: _take_and_write(m, list(row)))
+    found = session.execute(
+        statement, {**{f"new_{name}": value for name, value in row.items()}, **place}
+    ).one_or_none()
+    if found is None:
+        return None, None
+    row["active_key"] = _active_key(found.capacity, row)
+    return found.slot_id, found.id
+
+
+def _in_two(session: Session, models: Models, place: dict[str, Any], row: dict[str, Any]) -> _Written:
+    """Take places, then write the booking."""
+    taken = _take(session, models, place)
     if taken is None:
-        return None
+        return None, None
     slot_id, capacity = taken
-    # At capacity 1 the constant makes a second live booking impossible, whatever happens to the counter.
-    active_key = "only" if capacity == 1 else uuid.uuid4().hex
-    row = {"slot_id": slot_id, "active_key": active_key, **wish.values(browser.now)}
+    row.update(slot_id=slot_id, active_key=_active_key(capacity, row))
     dialect = dialect_of(session)
-    statement = models.build_once(("book", dialect), lambda m: insert_if_absent(table_of(m.Booking), dialect))
+    statement = models.build_once(
+        ("write", dialect), lambda m: insert_if_absent(table_of(m.Booking), dialect)
+    )
     result: Any = session.execute(statement, row)
-    if result.rowcount != 1:
-        session.execute(models.build_once("give back", _give_back), {"slot": slot_id, "party": wish.party})
-        return None
-    _read_again(session, models.Slot, slot_id, COUNTED)
-    number = result.inserted_primary_key[0]
-    return _read_again(session, models.Booking, number) or _persistent(session, models, {"id": number, **row})
+    return slot_id, result.inserted_primary_key[0] if result.rowcount == 1 else None
+
+
+def _active_key(capacity: int, row: dict[str, Any]) -> str:
+    # At capacity 1 the constant makes a second live booking impossible, whatever happens to the counter.
+    return ONLY if capacity == 1 else row["active_key"]
 
 
 def _take(session: Session, models: Models, values: dict[str, Any]) -> tuple[int, int] | None:
@@ -109,6 +140,18 @@ def _take_by_key(models: Models) -> Any:
 
 def _take_by_id(models: Models) -> Any:
     return _taking(models, table_of(models.Slot).c.id == bindparam("slot"))
+
+
+def _take_and_write(models: Models, names: list[str]) -> Any:
+    bookings = table_of(models.Booking)
+    taken = _take_by_key(models).cte("taken")
+    values: dict[str, Any] = {name: bindparam(f"new_{name}", type_=bookings.c[name].type) for name in names}
+    values["active_key"] = case((taken.c.capacity == 1, ONLY), else_=values["active_key"])
+    source = select(taken.c.id, *values.values())
+    writing = postgresql.insert(bookings).from_select(["slot_id", *values], source, include_defaults=False)
+    made = writing.on_conflict_do_nothing().returning(bookings.c.id).cte("made")
+    found = taken.outerjoin(made, true())
+    return select(taken.c.id.label("slot_id"), taken.c.capacity, made.c.id.label("id")).select_from(found)
 
 
 def _slot_to_take(models: Models) -> Any:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from .wishes import Wish
 
+#: The active key of a booking in a slot for one.
+ONLY = "only"
 #: What these statements change of a slot behind the ORM's back.
 COUNTED = ["booked", "holds", "hold_until"]
 
@@ -66,7 +68,7 @@ def insert_booking(
 ) -> BookingMixin | None:
     """Write the booking whose places were taken; ``None`` if a unique constraint forbids it."""
     # At capacity 1 the constant makes a second live booking impossible, whatever happens to the counter.
-    active_key = "only" if slot.capacity == 1 else uuid.uuid4().hex
+    active_key = ONLY if slot.capacity == 1 else uuid.uuid4().hex
     statement = insert_if_absent(table_of(models.Booking), dialect_of(session))
     result: Any = session.execute(statement, wish.row(slot, now, active_key))
     if result.rowcount != 1:
