@@ -173,7 +173,7 @@ def test_the_same_request_twice_at_once(site: Site, capacity: int) -> None:
     looked, answers = threading.Event(), []
 
     def note(_connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
-        if statement.startswith("UPDATE rolling_slot"):
+        if "UPDATE rolling_slot SET booked" in statement:
             looked.set()  # and next it waits for the first one
 
     def retry() -> None:

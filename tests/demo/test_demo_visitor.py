@@ -264,6 +264,26 @@ def test_a_venues_page_asks_the_database_as_often_for_many_offers_as_for_one(
     assert len(few.statements) == len(many.statements) == 3
 
 
+def test_the_first_page_asks_as_often_however_much_others_offer(client: FlaskClient, site: Flask) -> None:
+    """Its queries depend on the number of venues on it alone, and it reads nothing of what it does not show."""
+    with Queries(site) as few:
+        client.get("/")
+    with site.app_context():
+        for number in range(20):
+            slots.create_template(
+                name=f"Offer {number}",
+                group="elsewhere",
+                rrule="FREQ=DAILY",
+                dtstart=datetime(2026, 1, 1, 12, 0),
+                timezone="Europe/Madrid",
+                duration=timedelta(hours=1),
+            )
+        db.session.commit()
+    with Queries(site) as many:
+        assert client.get("/").status_code == 200
+    assert len(many.statements) == len(few.statements) == 3 * len(VENUES)
+
+
 @pytest.mark.parametrize(
     "address",
     [
