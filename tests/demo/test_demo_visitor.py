@@ -264,10 +264,16 @@ def test_a_venues_page_asks_the_database_as_often_for_many_offers_as_for_one(
     assert len(few.statements) == len(many.statements) == 3
 
 
-def test_the_first_page_asks_as_often_however_much_others_offer(client: FlaskClient, site: Flask) -> None:
-    """Its queries depend on the number of venues on it alone, and it reads nothing of what it does not show."""
+@pytest.mark.parametrize(("address", "queries"), [("/", 3 * len(VENUES)), ("/bookings", 1), ("/owner/", 5)])
+def test_pages_ask_as_often_for_much_as_for_little(
+    client: FlaskClient, site: Flask, address: str, queries: int
+) -> None:
+    """Neither offers of venues that a page does not show nor more bookings add a query to it."""
     with Queries(site) as few:
-        client.get("/")
+        client.get(address)
+    links = read(client.get("/venues/community")).links
+    free = [link for label, link in links.items() if " left, " in label]
+    assert [book(client, link).status_code for link in free[:3]] == [302] * 3
     with site.app_context():
         for number in range(20):
             slots.create_template(
@@ -280,8 +286,8 @@ def test_the_first_page_asks_as_often_however_much_others_offer(client: FlaskCli
             )
         db.session.commit()
     with Queries(site) as many:
-        assert client.get("/").status_code == 200
-    assert len(many.statements) == len(few.statements) == 3 * len(VENUES)
+        assert client.get(address).status_code == 200
+    assert (len(few.statements), len(many.statements)) == (queries, queries)
 
 
 @pytest.mark.parametrize(
