@@ -9,9 +9,8 @@ from __future__ import annotations
 import uuid
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import bindparam, case, inspect, select, true, update
+from sqlalchemy import bindparam, case, select, true, update
 from sqlalchemy.dialects import postgresql
-from sqlalchemy.orm import make_transient_to_detached
 
 from flask_rollingslots.models import table_of
 from flask_rollingslots.statements import (
@@ -21,7 +20,7 @@ from flask_rollingslots.statements import (
     writes_within_a_query,
 )
 
-from .rows import COUNTED, ONLY, bookable
+from .rows import COUNTED, ONLY, bookable, read_again, written
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -55,8 +54,8 @@ def book_at_once(browser: Browser, key: SlotKey, wish: Wish) -> BookingMixin | N
         back = {"slot": row["slot_id"], "party": wish.party}
         session.execute(models.build_once("give back", _give_back), back)
         return None
-    _read_again(session, models.Slot, row["slot_id"], COUNTED)
-    return _read_again(session, models.Booking, row["id"]) or _persistent(session, models, row)
+    read_again(session, models.Slot, row["slot_id"], COUNTED)
+    return written(session, models, row)
 
 
 def _in_one(session: Session, models: Models, place: dict[str, Any], row: dict[str, Any]) -> _Written:
@@ -103,23 +102,6 @@ def _take(session: Session, models: Models, values: dict[str, Any]) -> tuple[int
     values["slot"] = found.id
     taken: Any = session.execute(models.build_once("take by id", _take_by_id), values)
     return (found.id, found.capacity) if taken.rowcount == 1 else None
-
-
-def _read_again(session: Session, cls: type[Any], number: int, names: list[str] | None = None) -> Any:
-    """Let an instance that the session holds be read again when it is used; return it, if there is one."""
-    held = session.identity_map.get(session.identity_key(cls, number))
-    if held is not None:
-        session.expire(held, names)
-    return held
-
-
-def _persistent(session: Session, models: Models, values: dict[str, Any]) -> BookingMixin:
-    """Return the booking that was just written: all of it is known here, so that nothing needs to be read."""
-    made: BookingMixin = inspect(models.Booking).class_manager.new_instance()
-    made.__dict__.update(values)
-    make_transient_to_detached(made)
-    session.add(made)
-    return made
 
 
 # -- statements, built once

@@ -5,7 +5,8 @@ from __future__ import annotations
 import uuid
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import or_, select, update
+from sqlalchemy import inspect, or_, select, update
+from sqlalchemy.orm import make_transient_to_detached
 
 from flask_rollingslots.models import from_us, table_of, to_us
 from flask_rollingslots.statements import dialect_of, insert_if_absent, only_if
@@ -70,17 +71,40 @@ def insert_booking(
     # At capacity 1 the constant makes a second live booking impossible, whatever happens to the counter.
     active_key = ONLY if slot.capacity == 1 else uuid.uuid4().hex
     statement = insert_if_absent(table_of(models.Booking), dialect_of(session))
-    result: Any = session.execute(statement, wish.row(slot, now, active_key))
+    row = wish.row(slot, now, active_key)
+    result: Any = session.execute(statement, row)
     if result.rowcount != 1:
         return None
-    # By its id: under the active key MariaDB's snapshot may still hold somebody else's booking, released meanwhile.
-    made = session.get_one(models.Booking, result.inserted_primary_key[0])
+    made = written(session, models, {"id": result.inserted_primary_key[0], **row})
     if made.expires_at is not None:
         held = session.scalar(select(models.Slot.holds).where(models.Slot.id == slot.id))
         hold = [made.id, to_us(made.expires_at), made.party]
         change_slot(session, models, slot, 0, [*(held or ()), hold])
     session.expire(slot, COUNTED)
     return made
+
+
+def written(session: Session, models: Models, values: dict[str, Any]) -> BookingMixin:
+    """Return the booking that was just written: all of it is known, so that nothing needs to be read.
+
+    Reading would not be safe either: MariaDB's snapshot may still hold somebody else's booking under the same key.
+    """
+    held: BookingMixin | None = read_again(session, models.Booking, values["id"])
+    if held is not None:
+        return held
+    made: BookingMixin = inspect(models.Booking).class_manager.new_instance()
+    made.__dict__.update(values, released_at=None)
+    make_transient_to_detached(made)
+    session.add(made)
+    return made
+
+
+def read_again(session: Session, cls: type[Any], number: int, names: list[str] | None = None) -> Any:
+    """Let an instance that the session holds be read again when it is used; return it, if there is one."""
+    held = session.identity_map.get(session.identity_key(cls, number))
+    if held is not None:
+        session.expire(held, names)
+    return held
 
 
 def lock_slots(session: Session, models: Models, *slot_ids: int) -> dict[int, SlotMixin]:
@@ -125,9 +149,7 @@ def end_booking(
         .values(active_key=None, **values)
     )
     ended = bool(session.execute(statement).rowcount == 1)  # type: ignore[attr-defined]
-    stale = session.identity_map.get(session.identity_key(models.Booking, booking_id))
-    if stale is not None:
-        session.expire(stale)
+    read_again(session, models.Booking, booking_id)
     return ended
 
 

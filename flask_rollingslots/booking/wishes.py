@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, timedelta
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select
@@ -79,7 +79,7 @@ class Wish:
         """Return the column values of the booking that do not depend on the slot."""
         expires_at = self.expires_at
         if self.minutes is not None:
-            expires_at = now + timedelta(minutes=self.minutes)
+            expires_at = now.astimezone(UTC) + timedelta(minutes=self.minutes)
         status = BookingStatus.CONFIRMED if expires_at is None else BookingStatus.HELD
         return {
             "party": self.party,
@@ -88,7 +88,7 @@ class Wish:
             "idempotency_key": self.idempotency_key,
             "request_key": self.request_key,
             "replaces_id": self.replaces_id,
-            "created_at": now,
+            "created_at": now.astimezone(UTC),
             "expires_at": expires_at,
         }
 
