@@ -12,7 +12,17 @@ from zoneinfo import ZoneInfo
 
 from .recurrence import Recurrence
 from .recurrence.public_holidays import public_holiday
-from .values import Plan, PlannedSlot, SlotKey, Status, StoredSlot, TemplateSpec, Window, local_midnight
+from .values import (
+    Plan,
+    PlannedSlot,
+    SlotKey,
+    Status,
+    StoredSlot,
+    TemplateSpec,
+    Times,
+    Window,
+    local_midnight,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -163,8 +173,12 @@ def planned_slot(
     spec: TemplateSpec, original_start: datetime, starts_at: datetime, zone: ZoneInfo
 ) -> PlannedSlot:
     """Return the slot of one occurrence, with its derived times (all UTC)."""
-    return PlannedSlot(
-        spec,
+    return PlannedSlot(spec, *times_of(spec, original_start, starts_at, zone))
+
+
+def times_of(spec: TemplateSpec, original_start: datetime, starts_at: datetime, zone: ZoneInfo) -> Times:
+    """Return the times of one occurrence."""
+    return Times(
         original_start,
         starts_at,
         starts_at + spec.duration,

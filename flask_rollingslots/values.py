@@ -206,6 +206,16 @@ class TemplateSpec:
         return min(bounds, default=None)
 
 
+class Times(NamedTuple):
+    """The times of one slot: the original start is naive, the others are aware, UTC."""
+
+    original_start: datetime
+    starts_at: datetime
+    ends_at: datetime
+    opens_at: datetime | None
+    closes_at: datetime
+
+
 @dataclass(frozen=True, slots=True)
 class PlannedSlot:
     """A slot that a template promises: everything that its row would hold."""
@@ -221,6 +231,11 @@ class PlannedSlot:
     def key(self) -> SlotKey:
         """The slot's identity."""
         return SlotKey(self.spec.series_id, self.original_start)
+
+    @property
+    def times(self) -> Times:
+        """The times without the template."""
+        return Times(self.original_start, self.starts_at, self.ends_at, self.opens_at, self.closes_at)
 
 
 class StoredSlot(NamedTuple):
