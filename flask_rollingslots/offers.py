@@ -10,7 +10,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import lru_cache
-from operator import attrgetter
+from operator import attrgetter, eq
 from typing import TYPE_CHECKING, Any, NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -18,7 +18,7 @@ from . import planning
 from .recurrence.parse import parse_rrule
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable
+    from collections.abc import Hashable, Sequence
 
     from .values import TemplateSpec, Times, Window
 
@@ -117,30 +117,47 @@ class Part(NamedTuple):
     end: int
 
 
-def stored_part(expected: Any, stored: Any, width: int) -> Part | None:
-    """Find what is stored among what is expected, both as texts or bytes of ``width`` for each slot.
+def stored_part(expected: Sequence[Any], stored: Sequence[Any], count: int) -> Part | None:
+    """Find what is stored among what is expected.
 
+    :param expected: a text, or bytes, for each column: the values of all slots, each as long as the others.
+    :param stored: the same for the rows that are there; ``None`` or empty: there are none.
+    :param count: how many slots are expected, at least 1.
     :return: ``None`` if it is not one unbroken part, so that each row has to be looked at.
     """
-    if stored == expected:
-        return Part(0, len(expected) // width)
-    if not stored:
+    if all(map(eq, expected, stored)):
+        return Part(0, count)
+    if not stored[0]:
         return Part(0, 0)
-    if len(stored) % width:
+    widths = [len(column) // count for column in expected]
+    rows = {len(column) / width for column, width in zip(stored, widths, strict=True)}
+    if len(rows) != 1 or not rows.copy().pop().is_integer():
         return None
-    return _find(expected, stored, width) or _find(expected, _sorted(stored, width), width)
+    return _find(expected, stored, widths) or _find(expected, _sorted(stored, widths), widths)
 
 
-def _find(expected: Any, stored: Any, width: int) -> Part | None:
-    position = expected.find(stored)
+def _find(expected: Sequence[Any], stored: Sequence[Any], widths: list[int]) -> Part | None:
+    width = widths[0]
+    position = expected[0].find(stored[0])
     while position > 0 and position % width:  # bytes may look alike across the border of two slots
-        position = expected.find(stored, position + 1)
-    return Part(position // width, (position + len(stored)) // width) if position >= 0 else None
+        position = expected[0].find(stored[0], position + 1)
+    first, size = position // width, len(stored[0]) // width
+    if position < 0 or not all(
+        column.startswith(found, first * width)
+        for column, found, width in zip(expected, stored, widths, strict=True)
+    ):
+        return None
+    return Part(first, first + size)
 
 
-def _sorted(stored: Any, width: int) -> Any:
+def _sorted(stored: Sequence[Any], widths: list[int]) -> list[Any]:
     # No database promises the order in which it joins rows; the index nearly always gives the right one.
-    return stored[:0].join(sorted(stored[i : i + width] for i in range(0, len(stored), width)))
+    columns = [
+        [column[i : i + width] for i in range(0, len(column), width)]
+        for column, width in zip(stored, widths, strict=True)
+    ]
+    ordered = zip(*sorted(zip(*columns, strict=True)), strict=True)
+    return [column[:0].join(values) for column, values in zip(stored, ordered, strict=True)]
 
 
 def is_sound(offer: Offer, part: Part, now: datetime, backfill: bool) -> bool:

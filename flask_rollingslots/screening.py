@@ -6,11 +6,10 @@ simply a missing beginning or end is left to planning, row by row.
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sqlalchemy import Select, bindparam, case, func, select
+from sqlalchemy import Select, bindparam, func, select
 
 from .models import UtcDateTime, table_of
 from .offers import Part, is_sound, stored_part
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from datetime import datetime
 
+    from sqlalchemy import ColumnElement
     from sqlalchemy.orm import Session
 
     from .models import Models
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from .values import TemplateSpec, Window
 
 #: Statuses that a report counts as left out although there is a row.
-_STAY_AWAY = (Status.CANCELLED, Status.DELETED)
+_STAY_AWAY = (Status.CANCELLED.value, Status.DELETED.value)
 
 
 class Unit(NamedTuple):
@@ -63,19 +63,22 @@ class Screened:
     def counts(self, backfill: bool) -> Plan:
         """Return the plan, but for the slots to be created themselves."""
         (first, end), existing = self.missing(backfill), self.part.end - self.part.first
-        skipped = self.offer.skipped + Counter(self.away)
-        past = self.part.first + first - self.part.end
-        if past:
-            skipped[IN_THE_PAST] += past
-        return Plan(existing=existing, expected=existing + end - first, skipped=skipped)
+        plan = Plan(existing=existing, expected=existing + end - first)
+        plan.skipped.update(self.offer.skipped)
+        plan.skipped.update(self.away)
+        if past := self.part.first + first - self.part.end:
+            plan.skipped[IN_THE_PAST] += past
+        return plan
 
 
 class _Stored(NamedTuple):
-    joined: Any
+    """The rows of one template in a window: a joined text for each of three times, and how many are special."""
+
+    joined: tuple[Any, Any, Any]
     away: dict[str, int]
 
 
-_NOTHING = _Stored(None, {})
+_NOTHING = _Stored((None, None, None), {})
 
 
 def screen(
@@ -120,49 +123,60 @@ def _screened(unit: Unit, stored: _Stored, now: datetime, dialect: str) -> Scree
     return Screened(unit.spec, unit.window, offer, part, stored.away, offer.started(now))
 
 
-def _part(offer: Offer, joined: Any, dialect: str) -> Part | None:
-    if joined is None:
+def _part(offer: Offer, joined: tuple[Any, Any, Any], dialect: str) -> Part | None:
+    if joined[0] is None:
         return Part(0, 0)
     expected = offer.forms.get("joined")
     if expected is None:
-        expected = offer.forms["joined"] = times_form([times[:3] for times in offer.times], dialect)
-    return stored_part(expected, joined, len(expected) // len(offer.times)) if offer.times else None
+        columns = list(zip(*offer.times, strict=True))[: len(joined)]
+        expected = offer.forms["joined"] = tuple(times_form(column, dialect) for column in columns)
+    return stored_part(expected, joined, len(offer.times)) if offer.times else None
 
 
 def _stored(
     session: Session, models: Models, template_ids: list[int], window: Window, dialect: str
 ) -> dict[int, _Stored]:
     query = models.build_once(("stored times", dialect), lambda m: _stored_query(m, dialect))
-    rows = session.execute(
-        query, {"templates": template_ids, "window_start": window.start, "window_end": window.end}
-    )
-    return {
-        template_id: _Stored(joined, _away(cancelled, deleted))
-        for template_id, joined, cancelled, deleted in rows
-    }
+    values = {"templates": template_ids, "window_start": window.start, "window_end": window.end}
+    found, special = {}, []
+    for template_id, original_start, starts_at, ends_at, unusual in session.execute(query, values):
+        found[template_id] = _Stored((original_start, starts_at, ends_at), {})
+        if unusual:
+            special.append(template_id)
+    if special:
+        query = models.build_once("rows that stay away", _away_query)
+        for template_id, status, number in session.execute(query, {**values, "templates": special}):
+            found[template_id].away[status] = number
+    return found
 
 
 def _stored_query(models: Models, dialect: str) -> Select[Any]:
     slot = table_of(models.Slot).c
-    return (
-        select(
-            slot.template_id,
-            joined_times([slot.original_start, slot.starts_at, slot.ends_at], dialect),
-            *(func.sum(case((slot.status == status.value, 1), else_=0)) for status in _STAY_AWAY),
-        )
-        .where(
-            slot.template_id.in_(bindparam("templates", expanding=True)),
-            slot.starts_at >= bindparam("window_start", type_=UtcDateTime()),
-            slot.starts_at < bindparam("window_end", type_=UtcDateTime()),
-        )
-        .group_by(slot.template_id)
+    query = select(
+        slot.template_id,
+        joined_times(slot.original_start, dialect, naive=True),
+        joined_times(slot.starts_at, dialect),
+        joined_times(slot.ends_at, dialect),
+        func.count(func.nullif(slot.status, Status.SCHEDULED.value)),
+    )
+    return query.where(*_in_window(models)).group_by(slot.template_id)
+
+
+def _away_query(models: Models) -> Select[Any]:
+    slot = table_of(models.Slot).c
+    query = select(slot.template_id, slot.status, func.count())
+    return query.where(*_in_window(models), slot.status.in_(_STAY_AWAY)).group_by(
+        slot.template_id, slot.status
     )
 
 
-def _away(*numbers: int) -> dict[str, int]:
-    return {
-        status.value: int(number) for status, number in zip(_STAY_AWAY, numbers, strict=True) if int(number)
-    }
+def _in_window(models: Models) -> tuple[ColumnElement[bool], ...]:
+    slot = table_of(models.Slot).c
+    return (
+        slot.template_id.in_(bindparam("templates", expanding=True)),
+        slot.starts_at >= bindparam("window_start", type_=UtcDateTime()),
+        slot.starts_at < bindparam("window_end", type_=UtcDateTime()),
+    )
 
 
 def _elsewhere(session: Session, models: Models, known: Iterable[Screened]) -> set[int]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import struct
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
-from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import (
@@ -154,36 +153,34 @@ def insert_if_absent(table: Table, dialect: str) -> Insert:
     return statement.execution_options(preserve_rowcount=True)
 
 
-def joined_times(times: Sequence[ColumnElement[Any]], dialect: str) -> ColumnElement[Any]:
-    """Return an aggregate that joins the times of all rows of a group, exactly as ``times_form`` writes them.
+def joined_times(column: ColumnElement[Any], dialect: str, *, naive: bool = False) -> ColumnElement[Any]:
+    """Return an aggregate that joins a time of all rows of a group, exactly as ``times_form`` writes it.
 
     So many rows are compared with what they should be without being read one by one. Where the database cuts a long
     text off, it equals nothing, and the rows are read.
+
+    :param naive: the column holds wall-clock times.
     """
     if dialect == "postgresql":
-        senders = (func.timestamp_send, *(func.timestamptz_send for _ in times[1:]))
-        parts: list[ColumnElement[Any]] = [send(column) for send, column in zip(senders, times, strict=True)]
-        joined = reduce(lambda a, b: a.op("||")(b), parts)
-        return func.string_agg(joined, literal_column("''::bytea"), type_=LargeBinary)
-    texts: list[ColumnElement[Any]] = [type_coerce(column, String) for column in times]
+        send = func.timestamp_send if naive else func.timestamptz_send
+        return func.string_agg(send(column), literal_column("''::bytea"), type_=LargeBinary)
+    value = type_coerce(column, String)
     if dialect == "sqlite":
-        return func.group_concat(reduce(lambda a, b: a + b, texts), literal_column("''"), type_=String)
-    return func.group_concat(func.concat(*texts).op("SEPARATOR")(literal_column("''")), type_=String)
+        return func.group_concat(value, literal_column("''"), type_=String)
+    return func.group_concat(value.op("SEPARATOR")(literal_column("''")), type_=String)
 
 
-def times_form(moments: Iterable[Sequence[datetime]], dialect: str) -> bytes | str:
-    """Return what ``joined_times`` gives for rows with these times: the first of each naive, the others in UTC."""
+def times_form(moments: Iterable[datetime], dialect: str) -> bytes | str:
+    """Return what ``joined_times`` gives for rows with these times: all naive, or all in UTC."""
     if dialect == "postgresql":
         pack = struct.Struct(">q").pack
-        return b"".join(
-            pack((m.replace(tzinfo=None) - _PG_EPOCH) // _MICROSECOND) for row in moments for m in row
-        )
-    if dialect == "sqlite":
-        return "".join(m.replace(tzinfo=None).isoformat(" ", "microseconds") for row in moments for m in row)
+        return b"".join(pack((m.replace(tzinfo=None) - _PG_EPOCH) // _MICROSECOND) for m in moments)
+    # MariaDB keeps wall-clock times to the second.
     return "".join(
-        row[0].isoformat(" ", "seconds")
-        + "".join(m.replace(tzinfo=None).isoformat(" ", "microseconds") for m in row[1:])
-        for row in moments
+        m.replace(tzinfo=None).isoformat(
+            " ", "seconds" if m.tzinfo is None and dialect in _MARIADB else "microseconds"
+        )
+        for m in moments
     )
 
 
