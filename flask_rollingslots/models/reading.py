@@ -7,8 +7,9 @@ from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import and_, bindparam, func, inspect, or_, select
+from sqlalchemy import and_, bindparam, func, inspect, or_, select, type_coerce
 from sqlalchemy.orm.attributes import set_committed_value
+from sqlalchemy.types import NullType
 
 from flask_rollingslots.values import SlotKey, Status, StoredSlot, TemplateSpec
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from .mixins import SlotMixin, TemplateMixin
 
 _SPEC_FIELDS = tuple(f.name for f in fields(TemplateSpec))
+_LISTS = ("rdates", "exdates", "blackouts")
+_ID, _SERIES_ID = _SPEC_FIELDS.index("id"), _SPEC_FIELDS.index("series_id")
 # A zone is at most 14 hours from UTC, and a gap at most a day wide.
 _ZONE_SLACK = timedelta(days=2)
 #: Beyond so many templates their ids are not listed in a query: databases bound the number of parameters.
@@ -33,16 +36,26 @@ _MANY_TEMPLATES = 500
 def load_specs(session: Session, models: Models, *conditions: ColumnElement[bool]) -> list[TemplateSpec]:
     """Return the templates that meet the conditions, by id, without making model instances."""
     cls = models.Template
-    query = select(*(getattr(cls, name) for name in _SPEC_FIELDS)).where(*conditions).order_by(cls.id)
-    return [_spec(row) for row in session.execute(query)]
+    columns = {name: getattr(cls, name) for name in _SPEC_FIELDS}
+    dialect = session.connection().dialect
+    lists = {}
+    for name in _LISTS:
+        # Nearly always empty: read as they are stored, and understood only if there is something in them.
+        lists[_SPEC_FIELDS.index(name)] = (
+            columns[name].type.dialect_impl(dialect).result_processor(dialect, None)
+        )
+        columns[name] = type_coerce(columns[name], NullType())
+    query = select(*columns.values()).where(*conditions).order_by(cls.id)
+    return [_spec(row, lists) for row in session.execute(query)]
 
 
-def _spec(row: Any) -> TemplateSpec:
-    values = dict(zip(_SPEC_FIELDS, row, strict=True))
-    for name in ("rdates", "exdates", "blackouts"):
-        values[name] = tuple(values[name] or ())
-    values["series_id"] = values["series_id"] or values["id"]
-    return TemplateSpec(**values)
+def _spec(row: Any, lists: Mapping[int, Any]) -> TemplateSpec:
+    values = list(row)
+    for place, understand in lists.items():
+        stored = values[place]
+        values[place] = () if not stored or stored == "[]" else tuple(understand(stored))
+    values[_SERIES_ID] = values[_SERIES_ID] or values[_ID]
+    return TemplateSpec(*values)
 
 
 def fingerprint(session: Session, models: Models) -> str:
