@@ -50,7 +50,7 @@ faults: $(TEST_STAMP)
 lint: $(TEST_STAMP)
 	@$(VENV) -m ruff check .; check=$$?; \
 	$(VENV) -m ruff format --check .; format=$$?; \
-	$(VENV) -m mypy flask_rollingslots $(wildcard demo_app); types=$$?; \
+	$(VENV) -m mypy flask_rollingslots $(wildcard demo_app) benchmarks; types=$$?; \
 	exit $$((check || format || types))
 
 format: $(TEST_STAMP)

@@ -1,107 +1,140 @@
-"""How long a week of occurrences takes to expand, near DTSTART and centuries later, beside plain python-dateutil.
+"""How long a week of occurrences takes to expand, near DTSTART and centuries later, beside other engines.
 
-Run ``python -m benchmarks.expansion [--json]``. Medians in microseconds; the object is built once, "cold" builds it
-and asks once, with nothing known of its months.
+Objects are made once, as an app keeps them; what is measured is the question for one window. Ours also answers with
+instants in UTC, through the changes of summer time; the others with naive times.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import statistics
-import sys
-import time as clock
-from collections.abc import Callable
-from datetime import UTC, datetime, time, timedelta
+from collections.abc import Iterator
+from datetime import datetime, time, timedelta
 from functools import partial
+from time import process_time
 from typing import Any
-
-from dateutil.rrule import rrulestr
+from zoneinfo import ZoneInfo
 
 from flask_rollingslots.recurrence import Recurrence
-from flask_rollingslots.recurrence.days import shared_source
+
+from . import rivals
+from .frame import Bench, Bound, Row, Side, Skip, benchmark, ours_at_most
 
 DTSTART = datetime(2000, 1, 1, 9)  # noqa: DTZ001 (wall clock)
-ZONE = "Europe/Berlin"
+ZONE = ZoneInfo("Europe/Berlin")
 WEEK = timedelta(days=7)
 DISTANCES = (0, 1, 10, 40, 400)
+QUICK, OTHERS = ours_at_most(25e-6), ours_at_most(50e-6)
+CALLS = 100
+
+CASES: list[tuple[str, str, Bound | None]] = [
+    ("daily", "FREQ=DAILY", QUICK),
+    ("weekly, 3 days", "FREQ=WEEKLY;BYDAY=MO,WE,FR", QUICK),
+    ("second Tuesday", "FREQ=MONTHLY;BYDAY=2TU", OTHERS),
+    ("daily, a million", "FREQ=DAILY;COUNT=1000000", QUICK),
+    ("daily, every 3", "FREQ=DAILY;INTERVAL=3", QUICK),
+    ("every 2 weeks", "FREQ=WEEKLY;INTERVAL=2;BYDAY=TU", QUICK),
+    ("last workday", "FREQ=MONTHLY;BYDAY=MO,TU,WE,TH,FR;BYSETPOS=-1", OTHERS),
+    ("day 31", "FREQ=MONTHLY;BYMONTHDAY=31", OTHERS),
+    ("second Tuesday, counted", "FREQ=MONTHLY;BYDAY=2TU;COUNT=6000", OTHERS),
+    ("29 February", "FREQ=YEARLY;BYMONTH=2;BYMONTHDAY=29", OTHERS),
+    ("week 10", "FREQ=YEARLY;BYWEEKNO=10;BYDAY=MO", OTHERS),
+    ("first Monday of the year", "FREQ=YEARLY;BYDAY=MO;BYSETPOS=1", OTHERS),
+]
+#: Three kinds of rules at all distances, also with the engines that take long.
+EVERYWHERE = CASES[:3]
+QUARTERS = ";BYHOUR=9,10,11,12,13,14,15,16,17,18,19,20;BYMINUTE=0,15,30,45"
 GRID: dict[str, Any] = {
     "duration": timedelta(minutes=15),
     "every": timedelta(minutes=15),
     "until_time": time(21),
 }
-CASES: list[tuple[str, str, dict[str, Any]]] = [
-    ("daily", "FREQ=DAILY", {}),
-    ("daily, every 3", "FREQ=DAILY;INTERVAL=3", {}),
-    ("daily, a million", "FREQ=DAILY;COUNT=1000000", {}),
-    ("weekly, 3 days", "FREQ=WEEKLY;BYDAY=MO,WE,FR", {}),
-    ("weekly, every 2", "FREQ=WEEKLY;INTERVAL=2;BYDAY=TU", {}),
-    ("monthly, second Tuesday", "FREQ=MONTHLY;BYDAY=2TU", {}),
-    ("monthly, last workday", "FREQ=MONTHLY;BYDAY=MO,TU,WE,TH,FR;BYSETPOS=-1", {}),
-    ("monthly, day 31", "FREQ=MONTHLY;BYMONTHDAY=31", {}),
-    ("monthly, counted", "FREQ=MONTHLY;BYDAY=2TU;COUNT=6000", {}),
-    ("yearly, 29 February", "FREQ=YEARLY;BYMONTH=2;BYMONTHDAY=29", {}),
-    ("yearly, week 10", "FREQ=YEARLY;BYWEEKNO=10;BYDAY=MO", {}),
-    ("yearly, first Monday", "FREQ=YEARLY;BYDAY=MO;BYSETPOS=1", {}),
-    ("hourly", "FREQ=HOURLY", {}),
-    ("daily, each 15 minutes", "FREQ=DAILY", GRID),
-]
-
-
-def microseconds(job: Callable[[], object], rounds: int) -> float:
-    """Return the median time of a call."""
-    taken = []
-    for _ in range(rounds):
-        start = clock.perf_counter_ns()
-        job()
-        taken.append(clock.perf_counter_ns() - start)
-    return statistics.median(taken) / 1000
 
 
 def window(years: int) -> tuple[datetime, datetime]:
-    """Return a week of March, so many years after DTSTART."""
-    start = datetime(2000 + years, 3, 3, tzinfo=UTC)
+    """Return a week of March, so many years after DTSTART, naive."""
+    start = datetime(2000 + years, 3, 3)  # noqa: DTZ001 (wall clock)
     return start, start + WEEK
 
 
-def measure(rrule: str, options: dict[str, Any], rounds: int) -> dict[str, float]:
-    """Return the times of one rule by distance, cold, and of python-dateutil near and 10 years on."""
-    recurrence = Recurrence(rrule, DTSTART, ZONE, **options)
+def ours(rrule: str, years: int, starts: int = 1, **options: Any) -> Side:
+    """Return our side.
 
-    def warm(years: int) -> float:
-        bounds = window(years)
-        return microseconds(lambda: list(recurrence.between(*bounds)), rounds)
+    :param starts: how many starts the window holds, for figures of one start each.
+    """
+    recurrence = Recurrence(rrule, DTSTART, "Europe/Berlin", **options)
+    start, end = (moment.replace(tzinfo=ZONE) for moment in window(years))
 
-    def cold() -> object:
-        shared_source.cache_clear()
-        return list(Recurrence(rrule, DTSTART, ZONE, **options).between(*window(400)))
+    def run() -> list[datetime]:
+        for _ in range(CALLS - 1):
+            list(recurrence.between(start, end))
+        return [found.original_start for found in recurrence.between(start, end)]
 
-    found = {f"+{years} y": warm(years) for years in DISTANCES}
-    found["cold +400 y"] = microseconds(cold, rounds)
-    if not options:
-        plain = rrulestr(rrule, dtstart=DTSTART)
-        for years in (0, 10):
-            start, end = (moment.replace(tzinfo=None) for moment in window(years))
-            found[f"dateutil +{years} y"] = microseconds(partial(plain.between, start, end, inc=True), 5)
-    return found
+    return Side("Recurrence.between", run, calls=CALLS * starts, clock=process_time)
 
 
-def main() -> None:
-    """Print the table, or JSON."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    parser.add_argument("--rounds", type=int, default=200, help="calls a figure (default: 200)")
-    options = parser.parse_args()
-    results = {name: measure(rrule, extra, options.rounds) for name, rrule, extra in CASES}
-    if options.json:
-        sys.stdout.write(json.dumps(results, indent=2) + "\n")
-        return
-    columns = list(results["daily"])
-    sys.stdout.write(f"{'µs a week':26}" + "".join(f"{column:>15}" for column in columns) + "\n")
-    for name, found in results.items():
-        cells = "".join(f"{found[column]:15.1f}" if column in found else f"{'':15}" for column in columns)
-        sys.stdout.write(f"{name:26}{cells}\n")
+def another(name: str, expand: rivals.Expand, years: int, calls: int = 1, starts: int = 1) -> Side:
+    """Return the side of another engine."""
+    start, end = window(years)
+
+    def run() -> list[datetime]:
+        for _ in range(calls - 1):
+            expand(start, end)
+        return expand(start, end)
+
+    return Side(name, run, calls=calls * starts, clock=process_time)
 
 
-if __name__ == "__main__":
-    main()
+@benchmark("expansion")
+def expansion(bench: Bench) -> Iterator[Row]:
+    """Expanding a week of a rule, 0 to 400 years after DTSTART, beside python-dateutil and two others."""
+    yield from with_dateutil(bench)
+    yield from dense(bench)
+    for rival in (with_ical, with_javascript):
+        try:
+            yield from rival(bench)
+        except Skip as reason:
+            bench.skip(rival.__name__.replace("_", " "), reason)
+
+
+def with_dateutil(bench: Bench) -> Iterator[Row]:
+    """Compare all kinds of rules with python-dateutil; those of all distances and the rest near and far."""
+    for name, rrule, bound in CASES:
+        expand = rivals.dateutil(rrule, DTSTART)
+        for years in DISTANCES if (name, rrule, bound) in EVERYWHERE else (0, 400):
+            other = another("python-dateutil", expand, years, calls=50 if years == 0 else 1)
+            yield bench.compare(f"{name}, +{years} y", ours(rrule, years), other, bound)
+
+
+def dense(bench: Bench) -> Iterator[Row]:
+    """Compare many starts a day, by start; python-dateutil gets a DTSTART beside the window, or it would walk."""
+    cases: list[tuple[str, str, str, dict[str, Any]]] = [
+        ("hourly", "FREQ=HOURLY", "FREQ=HOURLY", {}),
+        ("day grid of 15 minutes", "FREQ=DAILY", "FREQ=DAILY" + QUARTERS, GRID),
+    ]
+    for name, rrule, plain, options in cases:
+        for years in (0, 400):
+            start, end = window(years)
+            expand = rivals.dateutil(plain, start - WEEK)
+            count = len(expand(start, end))
+            other = another("python-dateutil, DTSTART a week before", expand, years, 10, count)
+            mine = ours(rrule, years, count, **options)
+            yield bench.compare(f"{name}, each of {count} starts, +{years} y", mine, other)
+
+
+def with_ical(bench: Bench) -> Iterator[Row]:
+    """Compare three kinds of rules with recurring-ical-events."""
+    for name, rrule, bound in EVERYWHERE:
+        expand = rivals.recurring_ical_events(rrule, DTSTART)
+        for years in DISTANCES:
+            other = another("recurring-ical-events", expand, years, calls=5 if years == 0 else 1)
+            yield bench.compare(f"{name}, +{years} y", ours(rrule, years), other, bound)
+
+
+def with_javascript(bench: Bench) -> Iterator[Row]:
+    """Compare three kinds of rules with rrule.js."""
+    engine = rivals.RRuleJs(bench)
+    for name, rrule, bound in EVERYWHERE:
+        for years in DISTANCES:
+            calls = 50 if years == 0 else 1
+            run = partial(engine, rrule, DTSTART, *window(years), calls)
+            other = Side(f"rrule.js {rivals.RRULE_JS}", run, calls=calls)
+            yield bench.compare(f"{name}, +{years} y", ours(rrule, years), other, bound)

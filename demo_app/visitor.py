@@ -36,19 +36,17 @@ _NAME_LENGTH = 80
 @pages.get("/")
 def home() -> str:
     """List the venues, each with its offers and the next free slot."""
-    templates = active_templates()
     now = datetime.now(UTC)
-    coming = slots.between(now, now + timedelta(days=DAYS))
-    cards = [_card(venue, templates, coming) for venue in load_venues()]
-    return render_template("home.html", cards=cards)
+    return render_template("home.html", cards=[_card(venue, now) for venue in load_venues()])
 
 
-def _card(venue: Venue, templates: list[TemplateMixin], coming: list[SlotMixin]) -> dict[str, Any]:
-    own = [template for template in templates if template.group == venue.slug]
+def _card(venue: Venue, now: datetime) -> dict[str, Any]:
+    own = active_templates(venue.slug)
     offers: dict[str, list[str]] = {}
     for template in own:
         offers.setdefault(template.name, []).append(words.rule_words(template))
-    free = (slot for slot in coming if slot.template.group == venue.slug and slot.state == State.OPEN)
+    coming = slots.between(now, now + timedelta(days=DAYS), group=venue.slug)
+    free = (slot for slot in coming if slot.state == State.OPEN)
     rules = {name: words.distinct(texts) for name, texts in offers.items()}
     return {"venue": venue, "offers": rules, "free": next(free, None) or _free_later(own)}
 

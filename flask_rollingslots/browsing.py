@@ -12,19 +12,18 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import and_, or_, select
-from sqlalchemy.orm.attributes import set_committed_value
+from sqlalchemy import bindparam, or_, select
 
 from . import planning
 from .errors import InvalidRequest, RollingSlotsError, SlotNotFound, TemplateNotFound
-from .models import mark_busy, row_of, segments, table_of, virtual_slot
+from .models import load_shown, mark_busy, row_of, segments, table_of, virtual_slot
 from .statements import dialect_of, insert_or_lock, newest
 from .values import PlannedSlot, SlotKey, Status, TemplateSpec, Window
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from sqlalchemy import ColumnElement
+    from sqlalchemy import Select
     from sqlalchemy.orm import Session
 
     from .models import Models, RunMixin, SlotMixin, TemplateMixin
@@ -37,6 +36,10 @@ _COMPLAINTS = 1000
 #: How many runs of all templates are searched for those that touched one.
 _RUNS_SEARCHED = 1000
 _FAR = timedelta(days=366)
+#: A span of original starts that holds none.
+_NEVER = (datetime(2000, 1, 2), datetime(2000, 1, 1))  # noqa: DTZ001 (wall clock)
+#: What a template offers at one occurrence: its plain data, the original start (naive) and the start (UTC).
+Offer = tuple[TemplateSpec, datetime, datetime]
 #: How far ahead ``upcoming`` looks for a rule that seldom or never matches.
 _HORIZON = timedelta(days=366 * 60)
 
@@ -58,9 +61,9 @@ class Browser:
 
         :raises TemplateNotFound: if there is no template with this id.
         """
-        cls = self.models.Template
-        query = select(cls).where(*self._conditions(template_id, group)).order_by(cls.id)
-        found = list(self.session.scalars(query))
+        cls, kind = self.models.Template, ("templates", template_id is not None, group is not None)
+        query = self.models.build_once(kind, lambda models: _query_for_templates(models, *kind[1:]))
+        found = list(self.session.scalars(query, {"template_id": template_id, "group": group}))
         if template_id is not None and not found and self.session.get(cls, template_id) is None:
             raise TemplateNotFound(f"template {template_id}: there is no such template")
         return found
@@ -91,15 +94,6 @@ class Browser:
             raise TemplateNotFound(f"template {template_id}: there is no such template")
         return ZoneInfo(template.timezone)
 
-    def _conditions(self, template_id: int | None, group: str | None) -> list[ColumnElement[bool]]:
-        cls = self.models.Template
-        conditions: list[ColumnElement[bool]] = [cls.active.is_(True)]
-        if template_id is not None:
-            conditions.append(cls.series_id.in_(select(cls.series_id).where(cls.id == template_id)))
-        if group is not None:
-            conditions.append(cls.group == group)
-        return conditions
-
     def between(
         self, start: datetime, end: datetime, template_id: int | None = None, group: str | None = None
     ) -> list[SlotMixin]:
@@ -112,53 +106,51 @@ class Browser:
         templates = {t.id: t for t in self.templates(template_id, group)}
         if not templates:
             return []
-        specs = [t.spec() for t in templates.values()]
-        offers = {slot.key: slot for spec in specs for slot in self._offers(spec, window)}
-        shown = self._stored(self._conditions(template_id, group), window, offers)
-        for row in shown:
-            set_committed_value(
-                row, "template", templates[row.template_id]
-            )  # else one query for each template
-        virtual = (virtual_slot(self.models, o, templates[o.spec.id], self.now) for o in offers.values())
-        found = sorted(
-            [*shown, *virtual], key=lambda slot: (slot.starts_at, slot.series_id, slot.original_start)
-        )
+        offers = {
+            (o[0].series_id, o[1]): o for t in templates.values() for o in self._offers(t.spec(), window)
+        }
+        found = self._stored(templates, window, offers)
+        found += (self._virtual(offer, templates) for offer in offers.values())
+        found.sort(key=_place)
         mark_busy(self.session, self.models, found)
         return found
 
-    def _offers(self, spec: TemplateSpec, window: Window) -> Iterable[PlannedSlot]:
+    def _offers(self, spec: TemplateSpec, window: Window) -> list[Offer]:
         """Return what may be shown as virtual: what has not ended yet."""
-        first = max(window.start, _add(self.now, -spec.duration))
+        ended = _add(self.now, -spec.duration)
+        first = max(window.start, ended)
         if first >= window.end:
-            return ()
+            return []
         try:
-            return [s for s in planning.offered(spec, Window(first, window.end)) if s.ends_at > self.now]
+            starts = planning.promised_starts(spec, Window(first, window.end))
+            return [(spec, at, start) for at, start, reason in starts if reason is None and start > ended]
         except (RollingSlotsError, ValueError, LookupError, OSError, ArithmeticError) as error:
             _complain(spec, error)  # a page of many templates must not fail because of one
-            return ()
+            return []
 
     def _stored(
         self,
-        conditions: list[ColumnElement[bool]],
+        templates: dict[int, TemplateMixin],
         window: Window,
-        offers: dict[SlotKey, PlannedSlot],
+        offers: dict[tuple[int, datetime], Offer],
     ) -> list[SlotMixin]:
         """Return the stored slots of the window, and drop the offers that any row stands for."""
-        slot, template = self.models.Slot, self.models.Template
-        place: ColumnElement[bool] = and_(slot.starts_at >= window.start, slot.starts_at < window.end)
-        if offers:
-            # A row stands for its original start even if it was moved out of the window, or deleted.
-            first = min(key.original_start for key in offers)
-            last = max(key.original_start for key in offers)
-            place = or_(place, slot.original_start.between(first, last))
-        query = select(slot).join(template, template.id == slot.template_id).where(*conditions, place)
-        rows = list(self.session.scalars(query))
+        # A row stands for its original start even if it was moved out of the window, or deleted.
+        starts = [original_start for _, original_start in offers]
+        span = (min(starts), max(starts)) if starts else _NEVER
+        rows = load_shown(self.session, self.models, templates, window, span)
         for row in rows:
-            offers.pop(SlotKey(row.series_id, row.original_start), None)
-        taken = {(r.series_id, r.starts_at) for r in rows if r.status in planning.OCCUPYING}
-        for key in [k for k, offer in offers.items() if (k.series_id, offer.starts_at) in taken]:
-            del offers[key]
+            offers.pop((row.series_id, row.original_start), None)
+        if offers:
+            taken = {(r.series_id, r.starts_at) for r in rows if r.status in planning.OCCUPYING}
+            for key in [key for key, offer in offers.items() if (key[0], offer[2]) in taken]:
+                del offers[key]
         return [r for r in rows if r.status != Status.DELETED and window.start <= r.starts_at < window.end]
+
+    def _virtual(self, offer: Offer, templates: dict[int, TemplateMixin]) -> SlotMixin:
+        spec, original_start, starts_at = offer
+        planned = planning.planned_slot(spec, original_start, starts_at, ZoneInfo(spec.timezone))
+        return virtual_slot(self.models, planned, templates[spec.id], self.now)
 
     def upcoming(self, template_id: int, n: int, after: datetime | None = None) -> list[SlotMixin]:
         """Return the next ``n`` slots that start after a moment (now by default).
@@ -192,7 +184,7 @@ class Browser:
         :raises InvalidKey: if the key has another form.
         :raises SlotNotFound: if there is none, it was deleted, or its template is inactive.
         """
-        slot_key = _key(key)
+        slot_key = key_of(key)
         row = self._row(slot_key)
         if row is not None:
             if row.status == Status.DELETED or not row.template.active:
@@ -221,7 +213,7 @@ class Browser:
         :raises InvalidKey: if the key has another form.
         :raises SlotNotFound: if the rule has no such start, a virtual slot has ended, or the slot was deleted.
         """
-        slot_key = _key(key)
+        slot_key = key_of(key)
         row = self._row(slot_key)
         if row is not None and row.status == Status.DELETED and not hidden:
             raise _not_found(slot_key)
@@ -281,6 +273,21 @@ class Browser:
             cls.status.in_(planning.OCCUPYING),
         )
         return self.session.scalars(query.limit(1)).first() is not None
+
+
+def _query_for_templates(models: Models, of_series: bool, of_group: bool) -> Select[Any]:
+    cls = models.Template
+    query = select(cls).where(cls.active.is_(True)).order_by(cls.id)
+    if of_series:
+        series = select(cls.series_id).where(cls.id == bindparam("template_id"))
+        query = query.where(cls.series_id.in_(series))
+    if of_group:
+        query = query.where(cls.group == bindparam("group"))
+    return query
+
+
+def _place(slot: SlotMixin) -> tuple[datetime, int, datetime]:
+    return slot.starts_at, slot.series_id, slot.original_start
 
 
 def _following(spec: TemplateSpec, start: datetime, n: int) -> Iterable[datetime]:
@@ -348,7 +355,11 @@ def _add(moment: datetime, span: timedelta) -> datetime:
         return edge.replace(tzinfo=UTC)
 
 
-def _key(key: str | SlotKey | SlotMixin) -> SlotKey:
+def key_of(key: str | SlotKey | SlotMixin) -> SlotKey:
+    """Return the key that a caller means.
+
+    :raises InvalidKey: if it has another form.
+    """
     if isinstance(key, SlotKey):
         return key
     return SlotKey.parse(key if isinstance(key, str) else getattr(key, "key", str(key)))

@@ -6,14 +6,16 @@ Nothing here commits: whoever opened the session does, after each chunk.
 from __future__ import annotations
 
 from collections import Counter, deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import delete, select, update
 
 from .errors import RowsRefused
-from .models import row_of, table_of
-from .statements import dialect_of, insert_if_absent, locked, may_swallow_errors, tells_what_it_inserted
+from .models import table_of
+from .offers import Offer
+from .rows import Rows
+from .statements import dialect_of, locked, may_swallow_errors
 from .values import Status
 
 if TYPE_CHECKING:
@@ -23,7 +25,34 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
     from .models import Models
-    from .values import Plan, PlannedSlot, StoredSlot, TemplateSpec
+    from .values import Plan, PlannedSlot, StoredSlot, TemplateSpec, Times
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Stretch:
+    """New slots of one template: a part of what its rule offers.
+
+    :param first: position of the first one in ``offer.times``.
+    :param end: position after the last one.
+    """
+
+    spec: TemplateSpec
+    offer: Offer
+    first: int
+    end: int
+
+    def __len__(self) -> int:
+        return self.end - self.first
+
+    @property
+    def key(self) -> tuple[int, datetime]:
+        """Where it comes in the order of all writers."""
+        return self.spec.series_id, self.offer.times[self.first].original_start
+
+    @property
+    def times(self) -> tuple[Times, ...]:
+        """The times of its slots."""
+        return self.offer.times[self.first : self.end]
 
 
 @dataclass(slots=True)
@@ -31,18 +60,18 @@ class Chunk:
     """Some work of one transaction: templates, and what to write for them."""
 
     specs: dict[int, TemplateSpec] = field(default_factory=dict)
-    create: list[PlannedSlot] = field(default_factory=list)
+    create: list[Stretch] = field(default_factory=list)
     update: list[tuple[StoredSlot, PlannedSlot]] = field(default_factory=list)
     remove: list[tuple[int, StoredSlot]] = field(default_factory=list)
 
     def __len__(self) -> int:
-        return len(self.create) + len(self.update) + len(self.remove)
+        return sum(map(len, self.create)) + len(self.update) + len(self.remove)
 
     def without(self, templates: set[int]) -> Chunk:
         """Return the chunk without the work of some templates."""
         return Chunk(
             {key: spec for key, spec in self.specs.items() if key not in templates},
-            [slot for slot in self.create if slot.spec.id not in templates],
+            [stretch for stretch in self.create if stretch.spec.id not in templates],
             [pair for pair in self.update if pair[1].spec.id not in templates],
             [pair for pair in self.remove if pair[0] not in templates],
         )
@@ -68,32 +97,49 @@ class Backlog:
 
     def __init__(self) -> None:
         """Start empty."""
-        self._create: deque[PlannedSlot] = deque()
+        self._create: deque[Stretch] = deque()
         self._update: deque[tuple[StoredSlot, PlannedSlot]] = deque()
         self._remove: deque[tuple[TemplateSpec, StoredSlot]] = deque()
+        self._new = 0
 
     def __len__(self) -> int:
-        return len(self._create) + len(self._update) + len(self._remove)
+        return self._new + len(self._update) + len(self._remove)
 
     def add(self, spec: TemplateSpec, plan: Plan) -> None:
         """Take in one plan."""
-        self._create.extend(plan.create)
+        if plan.create:
+            times = tuple(slot.times for slot in plan.create)
+            self.add_new(spec, Offer(times, Counter()), 0, len(times))
         self._update.extend(plan.update)
         self._remove.extend((spec, row) for row in plan.remove)
 
+    def add_new(self, spec: TemplateSpec, offer: Offer, first: int, end: int) -> None:
+        """Take in new slots: a part of an offer, as half-open positions."""
+        if first < end:
+            self._create.append(Stretch(spec, offer, first, end))
+            self._new += end - first
+
     def take(self, size: int) -> Chunk:
         """Return the next chunk of at most ``size`` rows."""
-        chunk = Chunk()
-        while self._create and len(chunk) < size:
-            chunk.create.append(self._create.popleft())
-        while self._update and len(chunk) < size:
+        chunk, room = Chunk(), size
+        while self._create and room:
+            stretch = self._create.popleft()
+            if len(stretch) > room:
+                cut = stretch.first + room
+                self._create.appendleft(replace(stretch, first=cut))
+                stretch = replace(stretch, end=cut)
+            chunk.create.append(stretch)
+            room -= len(stretch)
+            self._new -= len(stretch)
+        for _ in range(min(room, len(self._update))):
             chunk.update.append(self._update.popleft())
-        while self._remove and len(chunk) < size:
+            room -= 1
+        for _ in range(min(room, len(self._remove))):
             spec, row = self._remove.popleft()
             chunk.specs[spec.id] = spec
             chunk.remove.append((spec.id, row))
-        for slot in [*chunk.create, *(slot for _, slot in chunk.update)]:
-            chunk.specs[slot.spec.id] = slot.spec
+        for spec in [*(stretch.spec for stretch in chunk.create), *(slot.spec for _, slot in chunk.update)]:
+            chunk.specs[spec.id] = spec
         return chunk
 
 
@@ -129,45 +175,50 @@ def _edited(session: Session, models: Models, specs: Iterable[TemplateSpec]) -> 
 def _create(
     session: Session,
     models: Models,
-    slots: list[PlannedSlot],
+    stretches: list[Stretch],
     now: datetime,
     run_id: int | None,
     written: Written,
 ) -> None:
-    dialect = dialect_of(session)
-    # All writers insert in the order of the key, so that they cannot wait for each other in a circle.
-    ordered = sorted(slots, key=lambda slot: (slot.spec.series_id, slot.original_start))
-    statement = insert_if_absent(table_of(models.Slot), dialect)
-    if tells_what_it_inserted(dialect):
-        rows = [row_of(slot, now, run_id) for slot in ordered]
-        if rows:
-            new = session.scalars(statement.returning(table_of(models.Slot).c.template_id), rows)
-            written.created.update(Counter(new))
+    if not stretches:
         return
-    for template_id, group in _by_template(ordered).items():
-        result = session.execute(statement, [row_of(slot, now, run_id) for slot in group])
-        created = max(0, result.rowcount)  # type: ignore[attr-defined]
-        if created < len(group) and may_swallow_errors(dialect):
-            _check_all_there(session, models, group)
-        written.created[template_id] = created
+    # All writers insert in the order of the key, so that they cannot wait for each other in a circle.
+    ordered = sorted(stretches, key=lambda stretch: stretch.key)
+    planned: Counter[int] = Counter()
+    for stretch in ordered:
+        planned[stretch.spec.id] += len(stretch)
+    if _insert(session, models, ordered, now, run_id) == planned.total():
+        written.created.update(planned)
+        return
+    for stretch in ordered:  # somebody was faster with some
+        created = _count_new(session, models, stretch, run_id)
+        written.created[stretch.spec.id] = written.created.get(stretch.spec.id, 0) + created
 
 
-def _by_template(slots: list[PlannedSlot]) -> dict[int, list[PlannedSlot]]:
-    groups: dict[int, list[PlannedSlot]] = {}
-    for slot in slots:
-        groups.setdefault(slot.spec.id, []).append(slot)
-    return groups
-
-
-def _check_all_there(session: Session, models: Models, slots: list[PlannedSlot]) -> None:
-    """Tell rows that were there already from rows that the database refused."""
-    cls, starts = models.Slot, [slot.original_start for slot in slots]
-    query = select(func.count()).where(
-        cls.series_id == slots[0].spec.series_id, cls.original_start.in_(starts)
+def _insert(
+    session: Session, models: Models, stretches: list[Stretch], now: datetime, run_id: int | None
+) -> int:
+    """Insert what is absent; return how many rows are new."""
+    connection = session.connection()
+    dialect = connection.dialect
+    rows: Rows = models.build_once(
+        ("new rows", dialect.name, dialect.driver), lambda _: Rows(table_of(models.Slot), dialect)
     )
-    there = session.scalar(query) or 0
-    if there < len(slots):
-        raise RowsRefused(f"the database refused {len(slots) - there} of {len(slots)} rows")
+    return rows.insert(connection, stretches, now, run_id)
+
+
+def _count_new(session: Session, models: Models, stretch: Stretch, run_id: int | None) -> int:
+    """Return how many slots of a stretch this run made; tell rows that were there from rows that were refused."""
+    cls, wanted = models.Slot, {times.original_start for times in stretch.times}
+    query = select(cls.original_start, cls.run_id).where(
+        cls.series_id == stretch.spec.series_id,
+        cls.original_start >= min(wanted),
+        cls.original_start <= max(wanted),
+    )
+    there = [row.run_id for row in session.execute(query) if row.original_start in wanted]
+    if len(there) < len(wanted) and may_swallow_errors(dialect_of(session)):
+        raise RowsRefused(f"the database refused {len(wanted) - len(there)} of {len(wanted)} rows")
+    return there.count(run_id)
 
 
 def _update(

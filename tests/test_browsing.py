@@ -291,6 +291,15 @@ def test_upcoming_never_more_than_the_limit(site: Site) -> None:
             site.slots.upcoming(template, bad)
 
 
+def test_a_virtual_slot_is_there_until_it_ends_and_not_longer(site: Site) -> None:
+    """At the moment of its end it is gone, one microsecond before it is running."""
+    site.add()
+    for before, shown in ((timedelta(microseconds=1), ["running"]), (timedelta(0), [])):
+        site.clock.now = MONDAY.replace(hour=11) - before
+        found = site.slots.between(MONDAY.replace(hour=10), MONDAY.replace(hour=11))
+        assert [slot.state for slot in found] == shown
+
+
 def test_a_week_costs_two_queries(site: Site) -> None:
     """Reading a week of many templates takes two queries, whatever their number."""
     counts = []

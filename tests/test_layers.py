@@ -22,26 +22,42 @@ MAX_INIT_APP = 40
 # The rooms: a module, or a package whose modules may import each other (but not in a circle).
 FLOORS = (
     {"errors", "values", "settings", "signals"},
-    {"recurrence", "planning", "revising", "feeds"},
+    {"recurrence", "planning", "offers", "revising", "feeds"},
     {"models", "statements"},
-    {"browsing", "filling", "series", "booking", "reminding", "retention", "statistics", "gate", "executors"},
+    {
+        "browsing",
+        "screening",
+        "rows",
+        "filling",
+        "series",
+        "booking",
+        "reminding",
+        "retention",
+        "statistics",
+        "gate",
+        "executors",
+    },
     {"topup", "health", "wiring", "arguments", "exchange", "contrib"},
     {"extension", "calls", "decisions", "api", "cli", "cli_exchange", "cli_keeping"},
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 FOR_ALL = {"errors", "values"}
-# The only steps within a floor. A plan compares what rules promise with what is stored, so it expands rules.
+# The only steps within a floor. A plan compares what rules promise with what is stored, so it expands rules; an offer
+# is what templates of one rule promise alike. Filling hands new rows to the driver in bulk.
 # An edit compares two plans. Files hold rules and what they promise; whoever books a virtual slot makes its row first;
 # whoever moves booked slots looks whether their resource is free; the facade and the command line are each one thing
 # in several modules.
 STEPS = {
     ("planning", "recurrence"),
+    ("offers", "recurrence"),
+    ("offers", "planning"),
     ("revising", "recurrence"),
     ("revising", "planning"),
     ("feeds", "recurrence"),
     ("feeds", "planning"),
     ("booking", "browsing"),
     ("series", "booking"),
+    ("filling", "rows"),
     ("extension", "calls"),
     ("cli", "cli_exchange"),
     ("cli", "cli_keeping"),

@@ -6,24 +6,28 @@ import uuid
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import or_, select, update
+from sqlalchemy import inspect, or_, select, update
+from sqlalchemy.orm import make_transient_to_detached
 
 from flask_rollingslots.models import from_us, table_of, to_us
 from flask_rollingslots.statements import atomic, dialect_of, insert_if_absent, only_if
 from flask_rollingslots.values import BookingStatus, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from datetime import datetime
 
+    from sqlalchemy import ColumnElement
     from sqlalchemy.orm import Session
 
     from flask_rollingslots.models import BookingMixin, Hold, Models, SlotMixin
 
     from .wishes import Wish
 
+#: The active key of a booking in a slot for one.
+ONLY = "only"
 #: What these statements change of a slot behind the ORM's back.
-_COUNTED = ["booked", "holds", "hold_until"]
+COUNTED = ["booked", "holds", "hold_until"]
 
 
 @contextmanager
@@ -59,23 +63,45 @@ def take_places(session: Session, models: Models, now: datetime, slot: SlotMixin
     The statement carries all limits itself: capacity, opening, closing, start, status, and the template as it is now.
     """
     table, templates = table_of(models.Slot), table_of(models.Template)
-    c, template = table.c, slot.template
-    as_read = [templates.c.active.is_(True), templates.c.exclusive.is_(bool(template.exclusive))]
+    template = slot.template
+    as_read = [templates.c.exclusive.is_(bool(template.exclusive))]
     here = []
     if template.exclusive:
         as_read.append(templates.c.resource == template.resource)
-        here = [c.starts_at == slot.starts_at, c.ends_at == slot.ends_at]  # where the resource was seen free
-    bookable = only_if(
+        # where the resource was seen free
+        here = [table.c.starts_at == slot.starts_at, table.c.ends_at == slot.ends_at]
+    limits = bookable(models, now, party, template=as_read, slot=here)
+    statement = update(table).where(table.c.id == slot.id, limits).values(booked=table.c.booked + party)
+    return bool(session.execute(statement).rowcount == 1)  # type: ignore[attr-defined]
+
+
+def bookable(
+    models: Models,
+    now: Any,
+    party: Any,
+    template: Iterable[ColumnElement[bool]] = (),
+    slot: Iterable[ColumnElement[bool]] = (),
+) -> ColumnElement[bool]:
+    """Return all limits of a booking as one condition on the slot: capacity, times, status, and its template.
+
+    :param now: a moment (aware), or a parameter for one.
+    :param party: how many places, or a parameter.
+    :param template: what must be true of the template besides being active.
+    :param slot: what else must be true of the slot.
+    """
+    c, templates = table_of(models.Slot).c, table_of(models.Template)
+    mine = select(templates.c.id).where(
+        templates.c.id == c.template_id, templates.c.active.is_(True), *template
+    )
+    return only_if(
         c.status == Status.SCHEDULED.value,
         c.booked + party <= c.capacity,
         c.starts_at > now,
         or_(c.opens_at.is_(None), c.opens_at <= now),
         or_(c.closes_at.is_(None), c.closes_at > now),
-        select(templates.c.id).where(templates.c.id == c.template_id, *as_read).exists(),
-        *here,
+        mine.exists(),
+        *slot,
     )
-    statement = update(table).where(c.id == slot.id, bookable).values(booked=c.booked + party)
-    return bool(session.execute(statement).rowcount == 1)  # type: ignore[attr-defined]
 
 
 def insert_booking(
@@ -83,19 +109,42 @@ def insert_booking(
 ) -> BookingMixin | None:
     """Write the booking whose places were taken; ``None`` if a unique constraint forbids it."""
     # At capacity 1 the constant makes a second live booking impossible, whatever happens to the counter.
-    active_key = "only" if slot.capacity == 1 else uuid.uuid4().hex
+    active_key = ONLY if slot.capacity == 1 else uuid.uuid4().hex
     statement = insert_if_absent(table_of(models.Booking), dialect_of(session))
-    result: Any = session.execute(statement, wish.row(slot, now, active_key))
+    row = wish.row(slot, now, active_key)
+    result: Any = session.execute(statement, row)
     if result.rowcount != 1:
         return None
-    # By its id: under the active key MariaDB's snapshot may still hold somebody else's booking, released meanwhile.
-    made = session.get_one(models.Booking, result.inserted_primary_key[0])
+    made = written(session, models, {"id": result.inserted_primary_key[0], **row})
     if made.expires_at is not None:
         held = session.scalar(select(models.Slot.holds).where(models.Slot.id == slot.id))
         hold = [made.id, to_us(made.expires_at), made.party]
         change_slot(session, models, slot, 0, [*(held or ()), hold])
-    session.expire(slot, _COUNTED)
+    session.expire(slot, COUNTED)
     return made
+
+
+def written(session: Session, models: Models, values: dict[str, Any]) -> BookingMixin:
+    """Return the booking that was just written: all of it is known, so that nothing needs to be read.
+
+    Reading would not be safe either: MariaDB's snapshot may still hold somebody else's booking under the same key.
+    """
+    held: BookingMixin | None = read_again(session, models.Booking, values["id"])
+    if held is not None:
+        return held
+    made: BookingMixin = inspect(models.Booking).class_manager.new_instance()
+    made.__dict__.update(values, released_at=None)
+    make_transient_to_detached(made)
+    session.add(made)
+    return made
+
+
+def read_again(session: Session, cls: type[Any], number: int, names: list[str] | None = None) -> Any:
+    """Let an instance that the session holds be read again when it is used; return it, if there is one."""
+    held = session.identity_map.get(session.identity_key(cls, number))
+    if held is not None:
+        session.expire(held, names)
+    return held
 
 
 def lock_slots(session: Session, models: Models, *slot_ids: int) -> dict[int, SlotMixin]:
@@ -140,9 +189,7 @@ def end_booking(
         .values(active_key=None, **values)
     )
     ended = bool(session.execute(statement).rowcount == 1)  # type: ignore[attr-defined]
-    stale = session.identity_map.get(session.identity_key(models.Booking, booking_id))
-    if stale is not None:
-        session.expire(stale)
+    read_again(session, models.Booking, booking_id)
     return ended
 
 
@@ -159,4 +206,4 @@ def change_slot(
         .values(booked=table.c.booked + places, holds=left, hold_until=until)
     )
     session.execute(statement)
-    session.expire(slot, _COUNTED)
+    session.expire(slot, COUNTED)

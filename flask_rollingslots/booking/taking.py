@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from flask_rollingslots.browsing import key_of
 from flask_rollingslots.errors import SlotClosed, SlotFull, StaleEdit
 from flask_rollingslots.values import State
 
+from .quick import book_at_once
 from .resources import is_taken, look_around, reach
 from .rows import change_slot, insert_booking, lock_slots, sweep, take_places, whole
 from .wishes import Wish, find_known
@@ -52,6 +54,9 @@ def hold(
 
 def _reserve(browser: Browser, key: str | SlotMixin, wish: Wish) -> tuple[BookingMixin, bool]:
     wish.check()
+    at_once = book_at_once(browser, key_of(key), wish)
+    if at_once is not None:
+        return at_once, True
     session, models = browser.session, browser.models
     with whole(session, models) as making:
         slot = reach(browser, key, making)

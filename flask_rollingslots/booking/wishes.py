@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, timedelta
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select
@@ -73,20 +73,22 @@ class Wish:
 
     def row(self, slot: SlotMixin, now: datetime, active_key: str) -> dict[str, Any]:
         """Return the column values of the booking."""
+        return {"slot_id": slot.id, "active_key": active_key, **self.values(now)}
+
+    def values(self, now: datetime) -> dict[str, Any]:
+        """Return the column values of the booking that do not depend on the slot."""
         expires_at = self.expires_at
         if self.minutes is not None:
-            expires_at = now + timedelta(minutes=self.minutes)
+            expires_at = now.astimezone(UTC) + timedelta(minutes=self.minutes)
         status = BookingStatus.CONFIRMED if expires_at is None else BookingStatus.HELD
         return {
-            "slot_id": slot.id,
             "party": self.party,
             "who": self.who,
             "status": status.value,
             "idempotency_key": self.idempotency_key,
             "request_key": self.request_key,
-            "active_key": active_key,
             "replaces_id": self.replaces_id,
-            "created_at": now,
+            "created_at": now.astimezone(UTC),
             "expires_at": expires_at,
         }
 

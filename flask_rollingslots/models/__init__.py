@@ -18,6 +18,7 @@ from .occupancy import (
 from .reading import (
     fingerprint,
     load_later,
+    load_shown,
     load_specs,
     load_stored,
     row_of,
@@ -45,6 +46,7 @@ __all__ = [
     "live_places",
     "load_busy",
     "load_later",
+    "load_shown",
     "load_specs",
     "load_stored",
     "make_models",

@@ -6,7 +6,7 @@ Nothing here creates a table. The classes live in the app's own metadata, so tha
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
 from sqlalchemy import ForeignKeyConstraint, Table, UniqueConstraint, event, inspect, select, update
@@ -28,7 +28,7 @@ from .mixins import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Hashable
     from datetime import datetime
 
     from sqlalchemy.engine import Connection
@@ -46,6 +46,16 @@ class Models:
     Lease: type[LeaseMixin]
     Resource: type[ResourceMixin]
     default_timezone: Callable[[], str] = lambda: "UTC"
+    _built: dict[Hashable, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def build_once(self, key: Hashable, build: Callable[[Models], Any]) -> Any:
+        """Return a statement that is always the same: building one takes as long as running a small query.
+
+        :param key: tells it apart from all others.
+        """
+        if key not in self._built:
+            self._built[key] = build(self)
+        return self._built[key]
 
     def prepare(self, template: TemplateMixin) -> None:
         """Complete and check a template.

@@ -122,7 +122,7 @@ class SlotMixin:
 
     id: Mapped[int] = mapped_column(Id, primary_key=True)
     series_id: Mapped[int] = mapped_column(Id)
-    template_id: Mapped[int] = mapped_column(Id, index=True)
+    template_id: Mapped[int] = mapped_column(Id)
     original_start: Mapped[datetime] = mapped_column(WallDateTime)
     starts_at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
     ends_at: Mapped[datetime] = mapped_column(UtcDateTime)
@@ -155,9 +155,13 @@ class SlotMixin:
 
     @declared_attr.directive
     def __table_args__(cls) -> tuple[Any, ...]:
-        table, busy = cls.__tablename__, text("booked > 0")
+        table, busy, opens = cls.__tablename__, text("booked > 0"), text("opens_at IS NOT NULL")
         return (
             UniqueConstraint("series_id", "original_start", name=f"uq_{table}_series_id_original_start"),
+            # A template's week out of years that are stored.
+            Index(f"ix_{table}_template_id_starts_at", "template_id", "starts_at"),
+            # What opened since the last top-up: few rows, or none where slots open at once.
+            Index(f"ix_{table}_opens_at", "opens_at", sqlite_where=opens, postgresql_where=opens),
             # What takes an exclusive resource is found among the booked slots alone, where the database can do that.
             Index(f"ix_{table}_busy", "template_id", "ends_at", sqlite_where=busy, postgresql_where=busy),
             CheckConstraint("booked >= 0", name=f"ck_{table}_booked"),

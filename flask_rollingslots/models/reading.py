@@ -7,15 +7,16 @@ from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import and_, func, inspect, or_, select
+from sqlalchemy import and_, bindparam, func, inspect, or_, select, type_coerce
 from sqlalchemy.orm.attributes import set_committed_value
+from sqlalchemy.types import NullType
 
 from flask_rollingslots.values import SlotKey, Status, StoredSlot, TemplateSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from sqlalchemy import ColumnElement
+    from sqlalchemy import ColumnElement, Select
     from sqlalchemy.orm import Session
 
     from flask_rollingslots.values import PlannedSlot, Window
@@ -24,23 +25,37 @@ if TYPE_CHECKING:
     from .mixins import SlotMixin, TemplateMixin
 
 _SPEC_FIELDS = tuple(f.name for f in fields(TemplateSpec))
+_LISTS = ("rdates", "exdates", "blackouts")
+_ID, _SERIES_ID = _SPEC_FIELDS.index("id"), _SPEC_FIELDS.index("series_id")
 # A zone is at most 14 hours from UTC, and a gap at most a day wide.
 _ZONE_SLACK = timedelta(days=2)
+#: Beyond so many templates their ids are not listed in a query: databases bound the number of parameters.
+_MANY_TEMPLATES = 500
 
 
 def load_specs(session: Session, models: Models, *conditions: ColumnElement[bool]) -> list[TemplateSpec]:
     """Return the templates that meet the conditions, by id, without making model instances."""
     cls = models.Template
-    query = select(*(getattr(cls, name) for name in _SPEC_FIELDS)).where(*conditions).order_by(cls.id)
-    return [_spec(row) for row in session.execute(query)]
+    columns = {name: getattr(cls, name) for name in _SPEC_FIELDS}
+    dialect = session.connection().dialect
+    lists = {}
+    for name in _LISTS:
+        # Nearly always empty: read as they are stored, and understood only if there is something in them.
+        lists[_SPEC_FIELDS.index(name)] = (
+            columns[name].type.dialect_impl(dialect).result_processor(dialect, None)
+        )
+        columns[name] = type_coerce(columns[name], NullType())
+    query = select(*columns.values()).where(*conditions).order_by(cls.id)
+    return [_spec(row, lists) for row in session.execute(query)]
 
 
-def _spec(row: Any) -> TemplateSpec:
-    values = dict(zip(_SPEC_FIELDS, row, strict=True))
-    for name in ("rdates", "exdates", "blackouts"):
-        values[name] = tuple(values[name] or ())
-    values["series_id"] = values["series_id"] or values["id"]
-    return TemplateSpec(**values)
+def _spec(row: Any, lists: Mapping[int, Any]) -> TemplateSpec:
+    values = list(row)
+    for place, understand in lists.items():
+        stored = values[place]
+        values[place] = () if not stored or stored == "[]" else tuple(understand(stored))
+    values[_SERIES_ID] = values[_SERIES_ID] or values[_ID]
+    return TemplateSpec(*values)
 
 
 def fingerprint(session: Session, models: Models) -> str:
@@ -123,9 +138,63 @@ def row_of(slot: PlannedSlot, now: datetime, run_id: int | None = None) -> dict[
 def virtual_slot(models: Models, slot: PlannedSlot, template: TemplateMixin, now: datetime) -> SlotMixin:
     """Return a slot without a row; it enters no session by itself."""
     values = row_of(slot, now)
-    virtual = models.Slot(**{**values, "data": deepcopy(values["data"])})
-    set_committed_value(virtual, "template", template)
+    data = values.pop("data")
+    # Made as a loaded row is, without an event for each attribute: a seventh of the time that the constructor takes.
+    virtual: SlotMixin = inspect(models.Slot).class_manager.new_instance()
+    virtual.__dict__.update(values, template=template)
+    virtual.data = deepcopy(data) if data else {}
     return virtual
+
+
+def load_shown(
+    session: Session,
+    models: Models,
+    templates: Mapping[int, TemplateMixin],
+    window: Window,
+    originals: tuple[datetime, datetime],
+) -> list[SlotMixin]:
+    """Return the rows of some templates that start in a window or have an original start in a span.
+
+    :param templates: by id, all that may have rows here.
+    :param originals: first and last original start (naive), both included.
+    """
+    values: dict[str, Any] = {
+        "start": window.start,
+        "end": window.end,
+        "first": originals[0],
+        "last": originals[1],
+    }
+    if len(templates) <= _MANY_TEMPLATES:
+        values["templates"] = list(templates)
+        values["series"] = list({template.series_id for template in templates.values()})
+        rows = session.scalars(models.build_once("shown of some", _shown_of_some), values)
+    else:
+        rows = session.scalars(models.build_once("shown of many", _shown_of_many), values)
+    found = [row for row in rows if row.template_id in templates]
+    for row in found:
+        set_committed_value(row, "template", templates[row.template_id])  # else one query for each template
+    return found
+
+
+def _shown_of_some(models: Models) -> Select[Any]:
+    slot = models.Slot
+    # Each half has an index of its own.
+    here = and_(slot.template_id.in_(bindparam("templates", expanding=True)), _starts_within(slot))
+    meant = and_(slot.series_id.in_(bindparam("series", expanding=True)), _meant_within(slot))
+    return select(slot).where(or_(here, meant))
+
+
+def _shown_of_many(models: Models) -> Select[Any]:
+    slot = models.Slot
+    return select(slot).where(or_(_starts_within(slot), _meant_within(slot)))
+
+
+def _starts_within(slot: type[SlotMixin]) -> ColumnElement[bool]:
+    return and_(slot.starts_at >= bindparam("start"), slot.starts_at < bindparam("end"))
+
+
+def _meant_within(slot: type[SlotMixin]) -> ColumnElement[bool]:
+    return slot.original_start.between(bindparam("first"), bindparam("last"))
 
 
 def template_id_of(template: TemplateMixin) -> int | None:

@@ -14,6 +14,8 @@ from flask_rollingslots import planning
 from flask_rollingslots.errors import RowsRefused
 from flask_rollingslots.filling import Backlog, Chunk, Written, write_chunk
 from flask_rollingslots.models import load_later, load_specs, load_stored
+from flask_rollingslots.offers import Offer, make_offer, pattern_of
+from flask_rollingslots.screening import Unit, screen
 from flask_rollingslots.statements import is_lost_race, own_transaction, sentence
 from flask_rollingslots.values import Report, Tally, TemplateSpec, Window
 
@@ -21,7 +23,7 @@ from .record import Recorder
 from .request import FillRequest, spans
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Hashable, Iterable, Iterator
     from datetime import datetime
 
     from sqlalchemy.orm import Session
@@ -33,8 +35,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+#: How many templates are planned at once if their rows must be read.
 _UNITS_AT_ONCE = 200
-_SMALLEST_CHUNK, _FIRST_CHUNK, _LARGEST_CHUNK = 20, 500, 5000
+#: How many slots are compared at once, and how many of them may be of different rules.
+_SLOTS_AT_ONCE, _DIFFERENT_SLOTS_AT_ONCE, _UNKNOWN_SIZE = 50_000, 10_000, 100
+_SMALLEST_CHUNK, _FIRST_CHUNK, _LARGEST_CHUNK = 20, 500, 20_000
 _VISIBLE_STEPS = 5
 _CHUNK_SECONDS = 0.1
 _REPLANS = 5
@@ -42,7 +47,7 @@ _RACES = 3
 #: What a database may say to a chunk.
 _REFUSALS = (DBAPIError, StatementError, RowsRefused)
 
-Unit = tuple[TemplateSpec, Window]
+Template = tuple[TemplateSpec, Window]
 
 
 class Interrupted(Exception):
@@ -69,6 +74,7 @@ class Filler:
     report: Report = field(init=False)
     _chunk_size: int = 0
     _stale: set[int] = field(default_factory=set)
+    _windows: dict[tuple[str, int | None], Window] = field(default_factory=dict)
     _wrote: bool = False
     #: Templates that somebody was editing all the time: left out, to be looked at again soon.
     busy: set[int] = field(default_factory=set)
@@ -103,12 +109,39 @@ class Filler:
             specs = [s for s in load_specs(self.session, self.models, cls.id.in_(ids)) if s.active]
 
     def _fill_once(self, specs: list[TemplateSpec]) -> None:
-        units = [(spec, span) for spec in specs for span in self._spans(spec)]
-        for position in range(0, len(units), _UNITS_AT_ONCE):
-            batch = units[position : position + _UNITS_AT_ONCE]
+        groups = self._by_rule(specs)
+        total = sum(map(len, groups.values()))
+        done = 0
+        for batch in self._batches(groups):
             backlog = self._plan_batch(batch)
-            self.recorder.expect(len(backlog), (position + len(batch)) / len(units))
+            done += len(batch)
+            self.recorder.expect(len(backlog), done / total)
             self._write_all(backlog)
+
+    def _by_rule(self, specs: list[TemplateSpec]) -> dict[Hashable, list[Template]]:
+        """Put together what has the same offer, in the order in which it comes first."""
+        groups: dict[Hashable, list[Template]] = {}
+        for spec in specs:
+            for pattern, span in self._spans(spec):
+                groups.setdefault(pattern, []).append((spec, span))
+        return groups
+
+    def _batches(self, groups: dict[Hashable, list[Template]]) -> Iterator[list[Unit]]:
+        """Cut the groups into batches of bounded memory: so many slots, and so many different ones."""
+        batch: list[Unit] = []
+        slots = different = 0
+        for members in groups.values():
+            offer = _offer(*members[0])
+            size = 1 + len(offer.times) if offer is not None else _UNKNOWN_SIZE
+            different += size
+            for spec, window in members:
+                batch.append(Unit(spec, window, offer))
+                slots += size
+                if slots >= _SLOTS_AT_ONCE or different >= _DIFFERENT_SLOTS_AT_ONCE:
+                    yield batch
+                    batch, slots, different = [], 0, size
+        if batch:
+            yield batch
 
     def _write_all(self, backlog: Backlog) -> None:
         if not self._chunk_size:
@@ -150,9 +183,9 @@ class Filler:
                 backlog.add(spec, plan)
         self._write_all(backlog)
 
-    def _spans(self, spec: TemplateSpec) -> list[Window]:
+    def _spans(self, spec: TemplateSpec) -> list[tuple[Hashable, Window]]:
         try:
-            return list(spans(self._window(spec)))
+            return [(pattern_of(spec, span), span) for span in spans(self._window(spec))]
         except Exception as error:  # such as a zone that this machine does not know
             self._leave_out(spec, error)
             return []
@@ -163,26 +196,45 @@ class Filler:
         log.warning("template %s (%s) left out: %s", spec.id, spec.name, tally.error)
 
     def _window(self, spec: TemplateSpec) -> Window:
-        window = self.request.window(spec, self.now, self.settings)
-        seen = self.report.window
-        if seen is not None:
-            seen = Window(min(seen.start, window.start), max(seen.end, window.end))
-        self.report.window = seen or window
+        key = (spec.timezone, spec.window_days)
+        window = self._windows.get(key)
+        if window is None:
+            window = self._windows[key] = self.request.window(spec, self.now, self.settings)
+            seen = self.report.window
+            if seen is not None:
+                seen = Window(min(seen.start, window.start), max(seen.end, window.end))
+            self.report.window = seen or window
         return window
 
     def _plan_batch(self, batch: list[Unit]) -> Backlog:
-        stored = load_stored(self.session, self.models, batch)
+        """Plan what is not simply there, or simply missing, row by row; the rest without reading it."""
+        backlog = Backlog()
+        backfill = self.request.backfills(self.now)
+        known, odd = screen(self.session, self.models, batch, self.now, backfill=backfill)
         if not self.joins:
             self.session.rollback()  # nothing was written: ends the reading transaction
+        for screened in known:
+            tally, (first, end) = self._tally(screened.spec), screened.missing(backfill)
+            self._count(tally, screened.counts(backfill))
+            if self.request.dry_run:
+                tally.created += end - first
+            else:
+                backlog.add_new(screened.spec, screened.offer, first, end)
+        for position in range(0, len(odd), _UNITS_AT_ONCE):
+            self._plan_rows(odd[position : position + _UNITS_AT_ONCE], backlog)
+        return backlog
+
+    def _plan_rows(self, units: list[Unit], backlog: Backlog) -> None:
+        stored = load_stored(self.session, self.models, [(unit.spec, unit.window) for unit in units])
+        if not self.joins:
+            self.session.rollback()
         by_series: dict[int, dict[SlotKey, StoredSlot]] = {}
         for key, row in stored.items():
             by_series.setdefault(key.series_id, {})[key] = row
-        backlog = Backlog()
-        for spec, window in batch:
+        for spec, window, _ in units:
             plan = self._plan(spec, window, by_series.get(spec.series_id, {}))
             if plan is not None and not self.request.dry_run:
                 backlog.add(spec, plan)
-        return backlog
 
     def _plan(self, spec: TemplateSpec, window: Window, stored: dict[SlotKey, StoredSlot]) -> Plan | None:
         tally = self._tally(spec)
@@ -284,3 +336,10 @@ class Filler:
         report.run_id = self.recorder.run_id
         report.seconds = monotonic() - self._began
         return report
+
+
+def _offer(spec: TemplateSpec, window: Window) -> Offer | None:
+    try:
+        return make_offer(spec, window)
+    except Exception:  # planning will say what is wrong, with each template of this rule
+        return None

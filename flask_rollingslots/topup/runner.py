@@ -183,10 +183,11 @@ class Runner:
             raise UncommittedChanges
         with self.app.app_context():
             self._refuse_resurrection(request)
-            request.specs(
-                self.session(), self.models
-            )  # refuse an unknown template before anything is written
-            self.session.rollback()
+            if request.template_id is not None or request.group is not None:
+                request.specs(
+                    self.session(), self.models
+                )  # refuse what is unknown before anything is written
+                self.session.rollback()
             lease = self.wait_for_lease(threading.Event())
             if lease is None:
                 raise TopUpBusy

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from helpers import Site
 from races import Race
-from sqlalchemy import func, insert, literal, select
+from sqlalchemy import event, func, insert, literal, select
 
-from flask_rollingslots.booking import resources, taking
+from flask_rollingslots.booking import resources
 from flask_rollingslots.errors import SlotFull
 
 if TYPE_CHECKING:
@@ -164,18 +164,17 @@ def test_a_count_inside_the_insert_oversells(postgres_url: str, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("capacity", [1, 2])
-def test_the_same_request_twice_at_once(site: Site, capacity: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_same_request_twice_at_once(site: Site, capacity: int) -> None:
     """A retry that begins before the first try has committed waits for it, and gets the same booking."""
     site.add(capacity=capacity)
     key = site.slots.materialize(site.week()[0].key).key
     site.session.commit()
     first = site.slots.book(key, who="ada", idempotency_key="k").id
     looked, answers = threading.Event(), []
-    take_places = taking.take_places
 
-    def take_after_looking(*facts: Any) -> bool:
-        looked.set()
-        return take_places(*facts)
+    def note(_connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
+        if "UPDATE rolling_slot SET booked" in statement:
+            looked.set()  # and next it waits for the first one
 
     def retry() -> None:
         with site.app.app_context():
@@ -183,7 +182,7 @@ def test_the_same_request_twice_at_once(site: Site, capacity: int, monkeypatch: 
             answers.append(site.slots.book(key, who="ada", idempotency_key="k").id)
             site.session.commit()
 
-    monkeypatch.setattr(taking, "take_places", take_after_looking)
+    event.listen(site.db.engine, "before_cursor_execute", note)
     thread = threading.Thread(target=retry)
     thread.start()
     assert looked.wait(20)

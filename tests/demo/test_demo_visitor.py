@@ -264,6 +264,32 @@ def test_a_venues_page_asks_the_database_as_often_for_many_offers_as_for_one(
     assert len(few.statements) == len(many.statements) == 3
 
 
+@pytest.mark.parametrize(("address", "queries"), [("/", 3 * len(VENUES)), ("/bookings", 1), ("/owner/", 5)])
+def test_pages_ask_as_often_for_much_as_for_little(
+    client: FlaskClient, site: Flask, address: str, queries: int
+) -> None:
+    """Neither offers of venues that a page does not show nor more bookings add a query to it."""
+    with Queries(site) as few:
+        client.get(address)
+    links = read(client.get("/venues/community")).links
+    free = [link for label, link in links.items() if " left, " in label]
+    assert [book(client, link).status_code for link in free[:3]] == [302] * 3
+    with site.app_context():
+        for number in range(20):
+            slots.create_template(
+                name=f"Offer {number}",
+                group="elsewhere",
+                rrule="FREQ=DAILY",
+                dtstart=datetime(2026, 1, 1, 12, 0),
+                timezone="Europe/Madrid",
+                duration=timedelta(hours=1),
+            )
+        db.session.commit()
+    with Queries(site) as many:
+        assert client.get(address).status_code == 200
+    assert (len(few.statements), len(many.statements)) == (queries, queries)
+
+
 @pytest.mark.parametrize(
     "address",
     [

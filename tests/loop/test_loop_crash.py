@@ -245,7 +245,7 @@ def test_child_after_a_fork_tops_up(
 
 
 @pytest.mark.faults
-@pytest.mark.parametrize("where", ["write_chunk", "load_stored"])
+@pytest.mark.parametrize("where", ["write_chunk", "screen"])
 def test_server_ends_the_connection(
     make: Callable[..., Site], postgres_url: str, clock: Clock, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:

@@ -1,0 +1,165 @@
+"""What many templates offer alike: one expansion for all of the same rule, and how much of it is stored.
+
+Pure, and nothing is kept between two top-ups: an offer lives as long as the batch that is worked on.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import lru_cache
+from operator import attrgetter, eq
+from typing import TYPE_CHECKING, Any, NamedTuple
+from zoneinfo import ZoneInfo
+
+from . import planning
+from .recurrence.parse import parse_rrule
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Sequence
+
+    from .values import TemplateSpec, Times, Window
+
+#: More than a zone, a gap, a day grid and the first week of a rule can move anything.
+_FAR = timedelta(days=10)
+_STARTS_AT = attrgetter("starts_at")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Offer:
+    """What a rule offers in a window, for every template that has it.
+
+    :param times: sorted by ``starts_at``, no two alike.
+    :param skipped: reason -> number of promised occurrences that are left out.
+    :param forms: what others made of the times, such as the texts that a database stores.
+    """
+
+    times: tuple[Times, ...]
+    skipped: Counter[str]
+    forms: dict[str, Any] = field(default_factory=dict)
+
+    def started(self, now: datetime) -> int:
+        """Return how many slots have started by a moment (aware)."""
+        return bisect_right(self.times, now, key=_STARTS_AT)
+
+    def bounds(self) -> tuple[datetime, datetime]:
+        """Return the first and the last original start (naive) of an offer that is not empty."""
+        found = self.forms.get("bounds")
+        if found is None:
+            originals = [times.original_start for times in self.times]
+            found = self.forms["bounds"] = min(originals), max(originals)
+        return found
+
+
+def make_offer(spec: TemplateSpec, window: Window) -> Offer:
+    """Return what a template offers in a window: exactly what planning promises, less what is left out."""
+    times, skipped, zone = [], Counter[str](), ZoneInfo(spec.timezone)
+    for original_start, starts_at, reason in planning.promised_starts(spec, window):
+        if reason is None:
+            times.append(planning.times_of(spec, original_start, starts_at, zone))
+        else:
+            skipped[reason] += 1
+    return Offer(tuple(times), skipped)
+
+
+def pattern_of(spec: TemplateSpec, window: Window) -> Hashable:
+    """Return a key: templates with the same one have the same offer in the window.
+
+    Where the anchor lies so far back that only its phase counts, templates share an offer although they began on
+    different days; the same for bounds that lie far outside the window.
+    """
+    earliest = window.start.replace(tzinfo=None) - spec.shift - _FAR
+    latest = window.end.replace(tzinfo=None) - spec.shift + _FAR
+    first, last = spec.active_from, spec.ends_before
+    return (
+        spec.active,
+        spec.rrule,
+        _anchor(spec, earliest),
+        spec.timezone,
+        spec.duration,
+        spec.every,
+        spec.until_time,
+        spec.shift,
+        spec.rdates,
+        spec.exdates,
+        spec.holidays,
+        spec.blackouts,
+        None if first is None or first < earliest else first,
+        None if last is None or last > latest else last,
+        spec.opens_before,
+        spec.opens_days_before,
+        spec.closes_before,
+        window.start,
+        window.end,
+    )
+
+
+def _anchor(spec: TemplateSpec, earliest: datetime) -> Hashable:
+    step = _phase_days(spec.rrule) if spec.rrule and spec.dtstart < earliest else 0
+    return (spec.dtstart.time(), spec.dtstart.toordinal() % step) if step else spec.dtstart
+
+
+@lru_cache(maxsize=1024)
+def _phase_days(rrule: str) -> int:
+    """Return after how many days a rule that never ends by COUNT repeats its phase; 0: its anchor counts."""
+    rule = parse_rrule(rrule)
+    if rule.count is not None or rule.freq not in ("DAILY", "WEEKLY"):
+        return 0
+    return rule.interval if rule.freq == "DAILY" else 7 * rule.interval
+
+
+class Part(NamedTuple):
+    """The part of an offer's slots that is stored, as half-open positions."""
+
+    first: int
+    end: int
+
+
+def stored_part(expected: Sequence[Any], stored: Sequence[Any], count: int) -> Part | None:
+    """Find what is stored among what is expected.
+
+    :param expected: a text, or bytes, for each column: the values of all slots, each as long as the others.
+    :param stored: the same for the rows that are there; ``None`` or empty: there are none.
+    :param count: how many slots are expected, at least 1.
+    :return: ``None`` if it is not one unbroken part, so that each row has to be looked at.
+    """
+    if all(map(eq, expected, stored)):
+        return Part(0, count)
+    if not stored[0]:
+        return Part(0, 0)
+    widths = [len(column) // count for column in expected]
+    rows = {len(column) / width for column, width in zip(stored, widths, strict=True)}
+    if len(rows) != 1 or not rows.copy().pop().is_integer():
+        return None
+    return _find(expected, stored, widths) or _find(expected, _sorted(stored, widths), widths)
+
+
+def _find(expected: Sequence[Any], stored: Sequence[Any], widths: list[int]) -> Part | None:
+    width = widths[0]
+    position = expected[0].find(stored[0])
+    while position > 0 and position % width:  # bytes may look alike across the border of two slots
+        position = expected[0].find(stored[0], position + 1)
+    first, size = position // width, len(stored[0]) // width
+    if position < 0 or not all(
+        column.startswith(found, first * width)
+        for column, found, width in zip(expected, stored, widths, strict=True)
+    ):
+        return None
+    return Part(first, first + size)
+
+
+def _sorted(stored: Sequence[Any], widths: list[int]) -> list[Any]:
+    # No database promises the order in which it joins rows; the index nearly always gives the right one.
+    columns = [
+        [column[i : i + width] for i in range(0, len(column), width)]
+        for column, width in zip(stored, widths, strict=True)
+    ]
+    ordered = zip(*sorted(zip(*columns, strict=True)), strict=True)
+    return [column[:0].join(values) for column, values in zip(stored, ordered, strict=True)]
+
+
+def is_sound(offer: Offer, part: Part, now: datetime, backfill: bool) -> bool:
+    """Whether what is missing before the stored part had started anyway, so that nothing lacks in between."""
+    return part.first == 0 or (not backfill and part.first <= offer.started(now))

@@ -1,0 +1,214 @@
+"""Telling templates with nothing missing from the others: the database joins what is stored, nobody reads the rows.
+
+Each template's stored times are compared as one text with those of its rule. What differs in any way that is not
+simply a missing beginning or end is left to planning, row by row.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from sqlalchemy import Select, bindparam, func, select
+
+from .models import UtcDateTime, table_of
+from .offers import Part, is_sound, stored_part
+from .planning import IN_THE_PAST
+from .statements import dialect_of, joined_times, times_form
+from .values import Plan, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from datetime import datetime
+
+    from sqlalchemy import ColumnElement
+    from sqlalchemy.orm import Session
+
+    from .models import Models
+    from .offers import Offer
+    from .values import TemplateSpec, Window
+
+#: Statuses that a report counts as left out although there is a row.
+_STAY_AWAY = (Status.CANCELLED.value, Status.DELETED.value)
+
+
+class Unit(NamedTuple):
+    """One template in one window, with what it offers there; ``None`` if that could not be told."""
+
+    spec: TemplateSpec
+    window: Window
+    offer: Offer | None
+
+
+@dataclass(frozen=True, slots=True)
+class Screened:
+    """A template of which exactly this is known: a part is stored as the rule says, the rest is not stored at all.
+
+    :param away: status -> number of rows with it.
+    :param started: how many of the offered slots have started.
+    """
+
+    spec: TemplateSpec
+    window: Window
+    offer: Offer
+    part: Part
+    away: dict[str, int]
+    started: int
+
+    def missing(self, backfill: bool) -> tuple[int, int]:
+        """Return what a top-up would create, as half-open positions in the offer."""
+        size = len(self.offer.times)
+        return (self.part.end if backfill else min(size, max(self.part.end, self.started))), size
+
+    def counts(self, backfill: bool) -> Plan:
+        """Return the plan, but for the slots to be created themselves."""
+        (first, end), existing = self.missing(backfill), self.part.end - self.part.first
+        plan = Plan(existing=existing, expected=existing + end - first)
+        plan.skipped.update(self.offer.skipped)
+        plan.skipped.update(self.away)
+        if past := self.part.first + first - self.part.end:
+            plan.skipped[IN_THE_PAST] += past
+        return plan
+
+
+class _Stored(NamedTuple):
+    """The rows of one template in a window: a joined text for each of three times, and how many are special."""
+
+    joined: tuple[Any, Any, Any]
+    away: dict[str, int]
+
+
+_NOTHING = _Stored((None, None, None), {})
+
+
+def screen(
+    session: Session, models: Models, units: Sequence[Unit], now: datetime, *, backfill: bool = False
+) -> tuple[list[Screened], list[Unit]]:
+    """Sort units into those of which everything is known, and those whose rows must be read and planned.
+
+    :param now: aware; what has started by then need not be there.
+    :param backfill: it must.
+    """
+    dialect = dialect_of(session)
+    known: list[Screened] = []
+    odd: list[Unit] = []
+    for window, group in _by_window(units):
+        stored = _stored(session, models, [unit.spec.id for unit in group], window, dialect)
+        for unit in group:
+            found = stored.get(unit.spec.id, _NOTHING)
+            screened = _screened(unit, found, now, dialect)
+            if screened is None or not is_sound(screened.offer, screened.part, now, backfill):
+                odd.append(unit)
+            else:
+                known.append(screened)
+    elsewhere = _elsewhere(session, models, known)
+    if elsewhere:
+        odd += [Unit(s.spec, s.window, s.offer) for s in known if s.spec.series_id in elsewhere]
+        known = [screened for screened in known if screened.spec.series_id not in elsewhere]
+    return known, odd
+
+
+def _by_window(units: Iterable[Unit]) -> Iterable[tuple[Window, list[Unit]]]:
+    groups: dict[Window, list[Unit]] = {}
+    for unit in units:
+        groups.setdefault(unit.window, []).append(unit)
+    return groups.items()
+
+
+def _screened(unit: Unit, stored: _Stored, now: datetime, dialect: str) -> Screened | None:
+    offer = unit.offer
+    part = None if offer is None else _part(offer, stored.joined, dialect)
+    if offer is None or part is None:
+        return None
+    return Screened(unit.spec, unit.window, offer, part, stored.away, offer.started(now))
+
+
+def _part(offer: Offer, joined: tuple[Any, Any, Any], dialect: str) -> Part | None:
+    if joined[0] is None:
+        return Part(0, 0)
+    expected = offer.forms.get("joined")
+    if expected is None:
+        columns = list(zip(*offer.times, strict=True))[: len(joined)]
+        expected = offer.forms["joined"] = tuple(times_form(column, dialect) for column in columns)
+    return stored_part(expected, joined, len(offer.times)) if offer.times else None
+
+
+def _stored(
+    session: Session, models: Models, template_ids: list[int], window: Window, dialect: str
+) -> dict[int, _Stored]:
+    query = models.build_once(("stored times", dialect), lambda m: _stored_query(m, dialect))
+    values = {"templates": template_ids, "window_start": window.start, "window_end": window.end}
+    found, special = {}, []
+    for template_id, original_start, starts_at, ends_at, unusual in session.execute(query, values):
+        found[template_id] = _Stored((original_start, starts_at, ends_at), {})
+        if unusual:
+            special.append(template_id)
+    if special:
+        query = models.build_once("rows that stay away", _away_query)
+        for template_id, status, number in session.execute(query, {**values, "templates": special}):
+            found[template_id].away[status] = number
+    return found
+
+
+def _stored_query(models: Models, dialect: str) -> Select[Any]:
+    slot = table_of(models.Slot).c
+    query = select(
+        slot.template_id,
+        joined_times(slot.original_start, dialect, naive=True),
+        joined_times(slot.starts_at, dialect),
+        joined_times(slot.ends_at, dialect),
+        func.count(func.nullif(slot.status, Status.SCHEDULED.value)),
+    )
+    return query.where(*_in_window(models)).group_by(slot.template_id)
+
+
+def _away_query(models: Models) -> Select[Any]:
+    slot = table_of(models.Slot).c
+    query = select(slot.template_id, slot.status, func.count())
+    return query.where(*_in_window(models), slot.status.in_(_STAY_AWAY)).group_by(
+        slot.template_id, slot.status
+    )
+
+
+def _in_window(models: Models) -> tuple[ColumnElement[bool], ...]:
+    slot = table_of(models.Slot).c
+    return (
+        slot.template_id.in_(bindparam("templates", expanding=True)),
+        slot.starts_at >= bindparam("window_start", type_=UtcDateTime()),
+        slot.starts_at < bindparam("window_end", type_=UtcDateTime()),
+    )
+
+
+def _elsewhere(session: Session, models: Models, known: Iterable[Screened]) -> set[int]:
+    """Return the series with rows, or other segments, that could stand where something is missing."""
+    lacking: dict[tuple[datetime, datetime], dict[int, int]] = {}
+    for one in known:
+        offer, (first, end) = one.offer, one.part
+        if end - first < len(offer.times):
+            lacking.setdefault(offer.bounds(), {})[one.spec.series_id] = end - first
+    found: set[int] = set()
+    for (first_start, last_start), expected in lacking.items():
+        counts = _counts(session, models, list(expected), first_start, last_start)
+        found |= {series_id for series_id, number in expected.items() if counts.get(series_id, 0) != number}
+    found |= _with_segments(session, models, [key for expected in lacking.values() for key in expected])
+    return found
+
+
+def _counts(
+    session: Session, models: Models, series_ids: list[int], first: datetime, last: datetime
+) -> dict[int, int]:
+    slot = models.Slot
+    query = (
+        select(slot.series_id, func.count())
+        .where(slot.series_id.in_(series_ids), slot.original_start >= first, slot.original_start <= last)
+        .group_by(slot.series_id)
+    )
+    return {row[0]: row[1] for row in session.execute(query)}
+
+
+def _with_segments(session: Session, models: Models, series_ids: list[int]) -> set[int]:
+    if not series_ids:
+        return set()
+    cls = models.Template
+    query = select(cls.series_id).where(cls.series_id.in_(series_ids))
+    return {key for key in session.scalars(query.group_by(cls.series_id).having(func.count() > 1)) if key}

@@ -1,0 +1,124 @@
+"""The frame of the benchmarks: what it measures, what it refuses to compare, and what it prints."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks import page
+from benchmarks.frame import (
+    Bench,
+    Bound,
+    DifferentWork,
+    Row,
+    Side,
+    Taken,
+    amount,
+    at_least,
+    at_most,
+    extra_at_most,
+    ours_at_most,
+)
+from benchmarks.table import cells
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    """A bench without servers."""
+    return Bench("test", tmp_path, lambda kind: pytest.fail(f"no {kind} here"))
+
+
+def scripted(name: str, order: list[str], amounts: list[float], value: Any = "the same") -> Side:
+    """Return a side that says what it took, and writes down that it ran."""
+    left = iter(amounts)
+
+    def run() -> Taken:
+        order.append(name)
+        return Taken(next(left), value)
+
+    return Side(name, run)
+
+
+def test_both_sides_take_turns_and_each_begins_as_often(bench: Bench) -> None:
+    """After one run of both for the check, pairs follow whose first is by turns ours and the other."""
+    order: list[str] = []
+    row = bench.compare("x", scripted("a", order, [9.0] * 20), scripted("b", order, [9.0] * 20))
+    assert "".join(order) == "ab" + "abba" * 4 + "ab"
+    assert row.pairs == 9
+
+
+def test_the_ratio_is_the_median_of_the_pairs(bench: Bench) -> None:
+    """One slow turn of the machine changes neither the ratio nor the difference."""
+    ours = scripted("a", [], [0.0, 2, 4, 6, 200, 2, 4, 6, 2, 4])
+    other = scripted("b", [], [0.0, 1, 2, 3, 1, 1, 2, 3, 1, 2])
+    row = bench.compare("x", ours, other, unit="")
+    assert (row.ratio, row.low, row.high, row.ours, row.extra) == (2, 2, 2, 4, 2)
+
+
+def test_sides_that_did_something_else_are_not_compared(bench: Bench) -> None:
+    """A comparison of different work ends the run, and says what both did."""
+    with pytest.raises(DifferentWork, match=r"x: a: 84; b: 83"):
+        bench.compare("x", scripted("a", [], [1.0], 84), scripted("b", [], [1.0], 83))
+
+
+@pytest.mark.parametrize(
+    ("bound", "good", "bad", "words"),
+    [
+        (at_most(2), 2.0, 2.1, "ratio ≤ 2"),
+        (at_least(0.5), 2.0, 2.1, "speed ≥ 0.5"),
+        (extra_at_most(1.0), 2.0, 2.1, "extra ≤ 1 s"),
+        (ours_at_most(2.0), 2.0, 2.1, "ours ≤ 2 s"),
+    ],
+)
+def test_bounds(bench: Bench, bound: Bound, good: float, bad: float, words: str) -> None:
+    """Each kind of bound holds up to its limit and not beyond, and says so in the table."""
+    for ours, holds in ((good, True), (bad, False)):
+        row = bench.compare("x", scripted("a", [], [ours] * 10), scripted("b", [], [1.0] * 10), bound)
+        assert row.holds is holds
+        assert cells(row)[-2:] == (words, "yes" if holds else "NO")
+
+
+def test_amounts_are_written_with_three_digits() -> None:
+    """Seconds and bytes get the unit that fits."""
+    given = [(2.5e-7, "s"), (14.9e-6, "s"), (1.234, "s"), (3 << 20, "B"), (0, "s"), (1234, "")]
+    assert [amount(*each) for each in given] == ["250 ns", "14.9 µs", "1.23 s", "3 MiB", "0 ns", "1.23e+03"]
+
+
+def test_the_command_lists_and_refuses() -> None:
+    """``--list`` names every benchmark; an unknown name is refused with the known ones."""
+    command = [sys.executable, "-m", "benchmarks"]
+    listed = subprocess.run([*command, "--list"], cwd=ROOT, capture_output=True, text=True, check=True)
+    names = [line.split()[0] for line in listed.stdout.splitlines()]
+    assert {"hook", "expansion", "reading", "booking"} <= set(names)
+    refused = subprocess.run([*command, "hooks"], cwd=ROOT, capture_output=True, text=True)
+    assert refused.returncode == 2
+    assert all(name in refused.stderr for name in names)
+
+
+def test_the_page_in_the_docs_is_written_from_the_figures(tmp_path: Path, bench: Bench) -> None:
+    """Date, versions and every row are in the page; what stands around the table is left alone."""
+    row: Row = bench.compare("x", scripted("a", [], [1.0] * 10), scripted("b", [], [2.0] * 10), at_most(2))
+    report = {
+        "date": "2026-01-05", "python": "3.11", "sqlite": "3.45", "machine": "2 cores",
+        "packages": {"Flask": "3.1"}, "seconds": {"test": 3.0}, "skipped": {"test: y": "no z"},
+        "rows": [row.to_dict()],
+    }  # fmt: skip
+    figures, target = tmp_path / "figures.json", tmp_path / "performance.md"
+    figures.write_text(json.dumps(report))
+    target.write_text(f"# Before\n\n{page.BEGIN}\nstale figures\n{page.END}\n\nAfter\n")
+    page.write(figures, target)
+    text = target.read_text()
+    assert text.startswith("# Before\n\n")
+    assert text.endswith("\n\nAfter\n")
+    assert "stale figures" not in text
+    assert "| test: x | 1 s | 2 s b | 0.5 | 0.5 to 0.5 | ratio ≤ 2 | yes |" in text
+    assert "2026-01-05" in text
+    assert "Flask 3.1" in text
+    assert "test: y: no z" in text
