@@ -65,17 +65,19 @@ def emptied(url: str) -> Any:
     site = make_site(url, Clock(), enabled=False)
     for table in ("rolling_slot", "rolling_run", "rolling_template"):
         site.sql(f"DELETE FROM {table}")  # noqa: S608 (constants)
-    if url.startswith("postgresql"):
-        # A chunk is one statement: a millisecond a row, so that it takes long enough to meet the others.
-        site.sql(
-            "CREATE OR REPLACE FUNCTION take_time() RETURNS trigger LANGUAGE plpgsql AS "
-            "'BEGIN PERFORM pg_sleep(0.001); RETURN NEW; END'"
-        )
-        site.sql(
-            "CREATE OR REPLACE TRIGGER take_time BEFORE INSERT ON rolling_slot "
-            "FOR EACH ROW EXECUTE FUNCTION take_time()"
-        )
     return site
+
+
+def slow_down(site: Any) -> None:
+    """Let each row take time: a chunk is one statement, and has to take long enough to meet the others."""
+    site.sql(
+        "CREATE OR REPLACE FUNCTION take_time() RETURNS trigger LANGUAGE plpgsql AS "
+        "'BEGIN PERFORM pg_sleep(0.001); RETURN NEW; END'"
+    )
+    site.sql(
+        "CREATE OR REPLACE TRIGGER take_time BEFORE INSERT ON rolling_slot "
+        "FOR EACH ROW EXECUTE FUNCTION take_time()"
+    )
 
 
 def shuffle() -> None:
@@ -99,6 +101,7 @@ def test_writers_of_the_same_days(database_url: str, request: pytest.FixtureRequ
     naive = rounds if database_url.startswith("postgresql") else 0
     for _ in range(naive):  # the proof that they really meet
         site = emptied(database_url)
+        slow_down(site)
         for number in range(TEMPLATES):
             site.add_quietly(name=f"{number}")
         shuffled += DEADLOCKED in write_together(database_url, WRITERS, shuffle)
