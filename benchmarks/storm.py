@@ -93,12 +93,15 @@ class Storms:
 
     def storm(self) -> Taken:
         """Let all come at once; return the 99th percentile in seconds, and the sizes of all pages."""
-        together, seconds, sizes = threading.Barrier(VISITORS), [], []
+        together, seconds, sizes, wrong = threading.Barrier(VISITORS), [], [], []
 
         def visitor(number: int) -> None:
             together.wait()
             began = perf_counter()
-            sizes.append(len(self.ask(f"/{1 + number % HALLS}")))
+            try:
+                sizes.append(len(self.ask(f"/{1 + number % HALLS}")))
+            except (OSError, http.client.HTTPException, DifferentWork) as error:
+                wrong.append(error)
             seconds.append(perf_counter() - began)
 
         threads = [threading.Thread(target=visitor, args=(number,)) for number in range(VISITORS)]
@@ -106,6 +109,8 @@ class Storms:
             thread.start()
         for thread in threads:
             thread.join()
+        if wrong:
+            raise DifferentWork(f"{len(wrong)} of {VISITORS} requests failed: {wrong[0]}")
         return Taken(statistics.quantiles(seconds, n=100)[98], sizes)
 
     def count(self, statement: str) -> int:

@@ -22,8 +22,9 @@ def make() -> Flask:
     """Return the app; environment variables name its database and the file with the days by which it is moved."""
     app = Flask("storm")
     clock = Path(os.environ[CLOCK])
-    app.config["SQLALCHEMY_DATABASE_URI"] = os.environ[URL]
-    app.config["SQLALCHEMY_ENGINE_OPTIONS"] = {"pool_size": 25, "connect_args": {"timeout": 30}}
+    app.config["SQLALCHEMY_DATABASE_URI"] = url = os.environ[URL]
+    waits = {"connect_args": {"timeout": 30}} if url.startswith("sqlite") else {}
+    app.config["SQLALCHEMY_ENGINE_OPTIONS"] = {"pool_size": 25, **waits}
     db = SQLAlchemy(app)
     began = time.time()
 
