@@ -112,14 +112,16 @@ def missing(bench: Bench) -> Iterator[Row]:
         bench.closing(ground.site.close)
         ground.check_exact()
         what = f"{kind}, {ground.rows / 1e6:.2g} million slots of {count:,} templates"
-        sides = Side("top-up", ground.look), Side("bare count", ground.bare)
+        # SQLite works in this process: what other programs do meanwhile is not in its processor time.
+        clock = process_time if kind == "sqlite" else perf_counter
+        sides = Side("top-up", ground.look, clock=clock), Side("bare count", ground.bare, clock=clock)
         yield bench.compare(what, *sides, ours_at_most(1.0 * count / MANY))
         if kind == "sqlite":
             small = Ground(bench.database(kind), FEW)
             bench.closing(small.site.close)
             sides = (
-                Side(f"a template of {count:,}", ground.look, calls=count),
-                Side(f"a template of {FEW:,}", small.look, calls=FEW),
+                Side(f"a template of {count:,}", ground.look, calls=count, clock=process_time),
+                Side(f"a template of {FEW:,}", small.look, calls=FEW, clock=process_time),
             )
             yield bench.compare("sqlite, ten times as many templates", *sides, at_most(1.3), check=None)
             yield memory(bench, small)
