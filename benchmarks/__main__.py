@@ -25,9 +25,13 @@ from .table import HEADER, cells, text_line
 MODULES = (
     "hook",
     "expansion",
+    "filling",
+    "missing",
+    "storm",
     "reading",
     "pages",
     "booking",
+    "size",
 )
 
 

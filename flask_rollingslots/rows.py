@@ -56,7 +56,8 @@ class Rows:
 
         :param now: aware; becomes ``created_at``.
         """
-        if self._product is None and self._bare is None:
+        moved = connection.get_execution_options().get("schema_translate_map")  # a tenant's own schema
+        if moved or (self._product is None and self._bare is None):
             slots = [PlannedSlot(each.spec, *times) for each in stretches for times in each.times]
             return insert_rows(connection, self._table, [row_of(slot, now, run_id) for slot in slots])
         samples = [

@@ -43,6 +43,10 @@ _MICROSECOND = timedelta(microseconds=1)
 _LOST_RACES = {"40P01", "40001", "55P03", 1213, 1205}
 
 
+_POSTGRES_LIMITS = text(
+    "SELECT set_config('lock_timeout', '2s', true), "
+    "set_config('idle_in_transaction_session_timeout', '10s', true)"
+)
 _MARIADB = ("mysql", "mariadb")
 _MARIADB_LIMITS = {"innodb_lock_wait_timeout": 2, "idle_write_transaction_timeout": 10}
 
@@ -120,8 +124,8 @@ def _begin(session: Session) -> str:
     if dialect == "sqlite":
         take_write_lock(session)
     elif dialect == "postgresql":
-        connection.execute(text("SET LOCAL lock_timeout = '2s'"))
-        connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = '10s'"))
+        # One round trip for SET LOCAL of both.
+        connection.execute(_POSTGRES_LIMITS)
     elif dialect in _MARIADB:
         for name, seconds in _MARIADB_LIMITS.items():
             connection.execute(text(f"SET @rolling_{name} = @@SESSION.{name}, SESSION {name} = {seconds}"))

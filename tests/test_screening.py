@@ -7,11 +7,15 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from flask import Flask
+from flask_sqlalchemy import SQLAlchemy
 from helpers import A_WEEK, HALL, MONDAY, Clock, Site
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import event
+from sqlalchemy.orm import Mapped, mapped_column
 
-from flask_rollingslots import planning, rows, screening
+from flask_rollingslots import RollingSlots, SlotMixin, planning, rows, screening
 from flask_rollingslots.models import load_stored
 from flask_rollingslots.offers import Offer, make_offer, pattern_of, stored_part
 from flask_rollingslots.screening import Unit, screen
@@ -46,6 +50,30 @@ DAMAGES: dict[str, tuple[Callable[[Site, Any], None], tuple[int, int, int]]] = {
         (1, 0, 1),
     ),
 }
+
+
+def test_the_first_of_the_future_is_missing(sqlite_url: str, tmp_path: Path) -> None:
+    """What lacks before all stored slots is noticed if it has not started; only the past may be missing."""
+    site = Site(sqlite_url, tmp_path, Clock(MONDAY.replace(hour=11, minute=30)))
+    with site.app.app_context():
+        site.add()
+        site.slots.generate()
+        site.session.delete(site.rows()[0])
+        site.session.commit()
+        assert site.slots.generate().created == 1
+
+
+def test_a_slot_of_the_new_day_that_was_moved_away(database_url: str, tmp_path: Path) -> None:
+    """When the day of a slot enters the window that somebody moved to another day, it is there already."""
+    site = Site(database_url, tmp_path)
+    with site.app.app_context():
+        site.add()
+        site.slots.generate()
+        site.slots.edit("1@20260112T1000", "this", start=datetime(2026, 1, 14, 9, 30))
+        site.session.commit()
+        site.clock.turn(days=1)
+        report = site.slots.generate()
+    assert (report.created, report.existing, report.expected) == (7, A_WEEK - 8 + 1, A_WEEK)
 
 
 def change(site: Site, row: Any, **values: Any) -> None:
@@ -187,7 +215,7 @@ RULES: list[dict[str, Any]] = [
 
 
 @pytest.fixture(scope="module")
-def hall(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+def hall(tmp_path_factory: pytest.TempPathFactory) -> Site:
     """A site with one template of each rule."""
     folder = tmp_path_factory.mktemp("screening")
     site = Site(f"sqlite:///{folder}/test.db", folder)
@@ -197,7 +225,8 @@ def hall(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
             plain = {name: value for name, value in fields.items() if name not in ("shift", "name")}
             site.add(**plain, name=f"{number}").shift = shift
         site.session.commit()
-        yield site
+    # No context stays open: the facades of other sites would find this app in it.
+    return site
 
 
 def spoil(stored: list[dict[str, Any]], data: st.DataObject) -> None:
@@ -229,6 +258,12 @@ def part_of(times: list[Any], now: datetime, data: st.DataObject) -> list[Any]:
 @given(data=st.data())
 def test_screening_equals_planning(hall: Site, data: st.DataObject) -> None:
     """Whatever part of a week is stored, and however rows were changed, both ways come to the same plan."""
+    with hall.app.app_context():
+        compare(hall, data)
+
+
+def compare(hall: Site, data: st.DataObject) -> None:
+    """Store something, and compare what screening knows with what planning says."""
     models = hall.app.extensions["rollingslots"].models
     now = datetime(2026, 3, 27, 22, tzinfo=UTC) + timedelta(minutes=data.draw(st.integers(0, 3 * 24 * 60)))
     backfill = data.draw(st.booleans())
@@ -263,7 +298,8 @@ def test_screening_equals_planning(hall: Site, data: st.DataObject) -> None:
 def test_templates_of_one_pattern_offer_the_same(hall: Site, days: int, other: int, rule: int) -> None:
     """Templates that began on different days share an offer only if it is the same."""
     models = hall.app.extensions["rollingslots"].models
-    spec = hall.session.query(models.Template).order_by(models.Template.id)[rule].spec()
+    with hall.app.app_context():
+        spec = hall.session.query(models.Template).order_by(models.Template.id)[rule].spec()
     specs = [
         replace(spec, dtstart=spec.dtstart - timedelta(days=n), rdates=(), exdates=()) for n in (days, other)
     ]
@@ -356,6 +392,40 @@ def test_somebody_was_faster(database_url: str, tmp_path: Path, monkeypatch: pyt
         assert report.created == 3 * A_WEEK - 5
         assert [report.templates[key].created for key in (1, 2, 3)] == [A_WEEK, A_WEEK - 5, A_WEEK]
         assert len(site.rows()) == 3 * A_WEEK
+
+
+def test_tables_of_a_tenant(sqlite_url: str, tmp_path: Path) -> None:
+    """An engine that translates schemas, as apps with a schema for each tenant do, fills the translated table."""
+    translated = {"execution_options": {"schema_translate_map": {None: "main"}}}
+    site = Site(sqlite_url, tmp_path, SQLALCHEMY_ENGINE_OPTIONS=translated)
+    with site.app.app_context():
+        seen: list[str] = []
+        event.listen(site.db.engine, "before_cursor_execute", lambda *args: seen.append(args[2]))
+        site.add()
+        assert site.slots.generate().created == A_WEEK
+    assert all(
+        "main.rolling_slot" in each for each in seen if each.startswith("INSERT INTO") and "original" in each
+    )
+
+
+def test_a_model_with_defaults_of_its_own(database_url: str, tmp_path: Path) -> None:
+    """A column that Python fills in is filled in top-ups too."""
+    app = Flask("own", instance_path=str(tmp_path))
+    app.config.update(SQLALCHEMY_DATABASE_URI=database_url, ROLLINGSLOTS_ENABLED=False)
+    db = SQLAlchemy(app)
+
+    class PricedSlot(SlotMixin, db.Model):  # type: ignore[name-defined, misc]
+        price: Mapped[int | None] = mapped_column(default=12)
+
+    slots = RollingSlots(app, models={"Slot": PricedSlot}, clock=Clock())
+    with app.app_context():
+        db.create_all()
+        slots.create_template(**HALL)
+        db.session.commit()
+        assert slots.generate().created == A_WEEK
+        assert set(db.session.scalars(db.select(PricedSlot.price))) == {12}
+        db.session.remove()
+        db.engine.dispose()
 
 
 def test_an_offer_is_never_older_than_its_top_up() -> None:

@@ -79,9 +79,9 @@ MUTANTS = (
     ),
     Mutant(
         "sorted writing",
-        "filling.py",
-        "    ordered = sorted(slots, key=lambda slot: (slot.spec.series_id, slot.original_start))\n",
-        '    ordered = __import__("random").sample(slots, len(slots))\n',
+        "statements.py",
+        'KEY_ORDER = "template.series_id, time.original_start"\n',
+        'KEY_ORDER = "random()"\n',
         ("tests/faults/test_faults_writers.py::test_writers_of_the_same_days[postgresql]",),
     ),
     Mutant(

@@ -12,7 +12,7 @@ from forks import FINISHED, ended, forked
 from loop_site import PLAIN, WAIT, Clock, before_chunks, chunks_of, make_site, week
 from sqlalchemy import event
 
-from flask_rollingslots import filling, gate
+from flask_rollingslots import filling, gate, statements
 from flask_rollingslots.topup import record, run
 
 if TYPE_CHECKING:
@@ -42,9 +42,7 @@ def write_together(url: str, writers: int, prepare: Callable[[], object]) -> lis
         run._RACES = 1  # a deadlock is not run again here, but seen
         chunks_of(PLAIN, CHUNK)
         prepare()
-        # A few rows a statement, so that a transaction takes long enough to meet the others.
-        pages = {"insertmanyvalues_page_size": 5}
-        own = make_site(url, Clock(), create=False, enabled=False, engine_options=pages)
+        own = make_site(url, Clock(), create=False, enabled=False)
         seen: list[str] = []
         with own.app.app_context():
             event.listen(own.db.engine, "handle_error", lambda it: seen.append(str(it.original_exception)))
@@ -70,9 +68,22 @@ def emptied(url: str) -> Any:
     return site
 
 
+def slow_down(site: Any) -> None:
+    """Let each row take time: a chunk is one statement, and has to take long enough to meet the others."""
+    site.sql(
+        "CREATE OR REPLACE FUNCTION take_time() RETURNS trigger LANGUAGE plpgsql AS "
+        "'BEGIN PERFORM pg_sleep(0.001); RETURN NEW; END'"
+    )
+    site.sql(
+        "CREATE OR REPLACE TRIGGER take_time BEFORE INSERT ON rolling_slot "
+        "FOR EACH ROW EXECUTE FUNCTION take_time()"
+    )
+
+
 def shuffle() -> None:
     """Take the sorting away."""
     filling.sorted = lambda values, key=None: random.sample(values, len(values))  # type: ignore[attr-defined]
+    statements.KEY_ORDER = "random()"
 
 
 def test_writers_of_the_same_days(database_url: str, request: pytest.FixtureRequest) -> None:
@@ -90,6 +101,7 @@ def test_writers_of_the_same_days(database_url: str, request: pytest.FixtureRequ
     naive = rounds if database_url.startswith("postgresql") else 0
     for _ in range(naive):  # the proof that they really meet
         site = emptied(database_url)
+        slow_down(site)
         for number in range(TEMPLATES):
             site.add_quietly(name=f"{number}")
         shuffled += DEADLOCKED in write_together(database_url, WRITERS, shuffle)
