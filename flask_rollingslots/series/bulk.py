@@ -80,6 +80,7 @@ def cancel_slots(desk: Desk, slots: Sequence[SlotMixin], reason: str | None) -> 
         )
         keys += [slot.key for slot in part if slot.id in before]
         values = {"status": Status.CANCELLED.value, "cancel_reason": reason, "ended_with_series": None}
+        values["changed_at"] = desk.now
         desk.session.execute(update(table).where(table.c.id.in_(before), *scheduled).values(**values))
     forget_slots(desk)
     return keys
