@@ -7,6 +7,7 @@ from .mixins import BookingMixin, LeaseMixin, ResourceMixin, RunMixin, SlotMixin
 from .occupancy import Busy, Hold, expired_places, from_us, live_places, load_busy, mark_busy, to_us
 from .reading import (
     fingerprint,
+    is_decided,
     load_later,
     load_specs,
     load_stored,
@@ -31,6 +32,7 @@ __all__ = [
     "expired_places",
     "fingerprint",
     "from_us",
+    "is_decided",
     "live_places",
     "load_busy",
     "load_later",
