@@ -24,7 +24,18 @@ FLOORS = (
     {"errors", "values", "settings", "signals"},
     {"recurrence", "planning", "revising", "feeds"},
     {"models", "statements"},
-    {"browsing", "filling", "series", "booking", "reminding", "retention", "statistics", "gate", "executors"},
+    {
+        "browsing",
+        "filling",
+        "series",
+        "booking",
+        "reminding",
+        "retention",
+        "statistics",
+        "gate",
+        "executors",
+        "searching",
+    },
     {"topup", "health", "wiring", "arguments", "exchange", "contrib"},
     {"extension", "calls", "decisions", "api", "cli", "cli_exchange", "cli_keeping"},
 )
@@ -40,6 +51,7 @@ STEPS = {
     ("feeds", "recurrence"),
     ("feeds", "planning"),
     ("booking", "browsing"),
+    ("searching", "browsing"),
     ("extension", "calls"),
     ("cli", "cli_exchange"),
     ("cli", "cli_keeping"),
@@ -57,6 +69,7 @@ IN_ROOMS = {
     "click": {"cli", "cli_exchange", "cli_keeping"},
     "icalendar": {"feeds"},
     "celery": {"contrib"},
+    "pydantic": {"api"},
 }
 
 
