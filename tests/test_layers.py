@@ -35,6 +35,7 @@ FLOORS = (
         "subscriptions",
         "gate",
         "executors",
+        "searching",
     },
     {"topup", "health", "wiring", "arguments", "exchange", "contrib"},
     {"extension", "calls", "decisions", "api", "cli", "cli_exchange", "cli_keeping"},
@@ -51,6 +52,7 @@ STEPS = {
     ("feeds", "recurrence"),
     ("feeds", "planning"),
     ("booking", "browsing"),
+    ("searching", "browsing"),
     ("extension", "calls"),
     ("cli", "cli_exchange"),
     ("cli", "cli_keeping"),
@@ -68,6 +70,7 @@ IN_ROOMS = {
     "click": {"cli", "cli_exchange", "cli_keeping"},
     "icalendar": {"feeds"},
     "celery": {"contrib"},
+    "pydantic": {"api"},
 }
 
 

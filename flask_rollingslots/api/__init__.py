@@ -1,0 +1,8 @@
+"""The HTTP API: a Flask blueprint that speaks JSON. Everything in it goes through the facade and the floors below.
+
+Needs the extra ``api`` (pydantic).
+"""
+
+from .blueprint import make_blueprint
+
+__all__ = ["make_blueprint"]

@@ -1,0 +1,89 @@
+"""The blueprint: every call as a route, every refusal as a problem document, and nothing of the app's changed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from flask import Blueprint, Response, current_app, request
+from flask.globals import request_ctx
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
+
+from flask_rollingslots.errors import RollingSlotsError
+
+from . import booking_routes, feed_routes, health_routes, slot_routes, template_routes, topup_routes
+from .openapi import add_openapi
+from .problems import Problem, on_any_error, on_http_error, on_library_error, on_problem
+
+if TYPE_CHECKING:
+    from flask.blueprints import BlueprintSetupState
+
+    from .operations import Operation
+
+NAME = "rollingslots_api"
+_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "HEAD")
+_MODULES = (template_routes, slot_routes, booking_routes, topup_routes, health_routes)
+
+
+def make_blueprint() -> Blueprint:
+    """Return the HTTP API, to be registered with one or several apps."""
+    blueprint = Blueprint(NAME, __name__)
+    operations = [operation for module in _MODULES for operation in module.operations.found]
+    for operation in operations:
+        _add(blueprint, operation)
+    feed_routes.add_feeds(blueprint)
+    add_openapi(blueprint, operations)
+    blueprint.register_error_handler(Problem, on_problem)
+    blueprint.register_error_handler(RollingSlotsError, on_library_error)
+    blueprint.register_error_handler(HTTPException, on_http_error)
+    blueprint.register_error_handler(Exception, on_any_error)
+    blueprint.after_request(_protect)
+    blueprint.record(_catch_the_rest)
+    return blueprint
+
+
+def _add(blueprint: Blueprint, operation: Operation) -> None:
+    blueprint.add_url_rule(operation.path, operation.name, operation.view, methods=[operation.method])
+
+
+def _protect(response: Response) -> Response:
+    """Keep answers out of shared caches, and browsers from guessing what they are."""
+    response.headers.setdefault("Cache-Control", "no-store")
+    response.headers.setdefault("X-Content-Type-Options", "nosniff")
+    return response
+
+
+def _catch_the_rest(state: BlueprintSetupState) -> None:
+    """Answer every other address and method below the prefix, for routing errors never reach a blueprint.
+
+    Without a prefix the rest is the app's own.
+    """
+    prefix = (state.url_prefix or "").rstrip("/")
+    if not prefix:
+        return
+    app = state.app
+    endpoint = ".".join(filter(None, (state.name_prefix, state.name, "nowhere")))
+    for path in (prefix, f"{prefix}/", f"{prefix}/<path:rest>"):
+        rule = app.url_rule_class(path, endpoint=endpoint, methods=None, subdomain=state.subdomain)
+        rule.merge_slashes = False
+        app.url_map.add(rule)
+    app.view_functions[endpoint] = _nowhere
+
+
+def _nowhere(**_: Any) -> Any:
+    adapter = request_ctx.url_adapter
+    if adapter is None:
+        raise NotFound
+    allowed = [method for method in _METHODS if _is_there(adapter, method)]
+    if allowed and request.method == "OPTIONS":
+        return current_app.response_class(headers={"Allow": ", ".join(allowed)})
+    if allowed:
+        raise MethodNotAllowed(valid_methods=allowed)
+    raise NotFound
+
+
+def _is_there(adapter: Any, method: str) -> bool:
+    try:
+        endpoint, _ = adapter.match(method=method)
+    except HTTPException:
+        return False
+    return bool(endpoint != request.endpoint)

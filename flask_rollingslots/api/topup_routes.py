@@ -1,0 +1,5 @@
+"""To come."""
+
+from .operations import Operations
+
+operations = Operations("topup")
