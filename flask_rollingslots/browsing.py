@@ -134,7 +134,7 @@ class Browser:
         try:
             return [s for s in planning.offered(spec, Window(first, window.end)) if s.ends_at > self.now]
         except (RollingSlotsError, ValueError, LookupError, OSError, ArithmeticError) as error:
-            _complain(spec, error)  # a page of many templates must not fail because of one
+            complain(spec, error)  # a page of many templates must not fail because of one
             return ()
 
     def _stored(
@@ -288,7 +288,8 @@ def _following(spec: TemplateSpec, start: datetime, n: int) -> Iterable[datetime
         yield from (starts_at for _, starts_at in found if starts_at < life.end)
 
 
-def _complain(spec: TemplateSpec, error: Exception) -> None:
+def complain(spec: TemplateSpec, error: Exception) -> None:
+    """Say once in the log that a template's rule is broken."""
     fault = (spec.id, spec.revision)
     if fault not in _complained:
         if len(_complained) >= _COMPLAINTS:

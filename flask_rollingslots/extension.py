@@ -13,7 +13,7 @@ from flask import Blueprint, Flask, Response, current_app
 from . import series
 from .arguments import check_group, check_upcoming, template_id
 from .browsing import Browser, holes
-from .calls import BookingCalls, KeepingCalls
+from .calls import BookingCalls, FeedCalls, KeepingCalls
 from .decisions import Decisions
 from .errors import ConfigError, NotRegistered
 from .executors import AfterResponseExecutor, make_executor
@@ -59,7 +59,7 @@ class AppState:
         return Browser(self.db.session(), self.models, self.clock())
 
 
-class RollingSlots(Decisions, BookingCalls, KeepingCalls):
+class RollingSlots(Decisions, BookingCalls, FeedCalls, KeepingCalls):
     """Keeps bookable slots always there.
 
     :param app: the app; or call ``init_app`` later.

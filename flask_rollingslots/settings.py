@@ -19,6 +19,7 @@ MAX_RETENTION_DAYS = 36_600
 MIN_TOKEN = 32
 _TOKEN = re.compile(r"[\x21-\x7e]+")
 _PLACEHOLDER = re.compile(r"change.?me|placeholder|your.?(secret|token)|[<>{}$]", re.IGNORECASE)
+_HOST = re.compile(r"[a-z0-9-]+([.][a-z0-9-]+)*")
 _PREFIX = re.compile(r"(/[A-Za-z0-9._~-]+)+")
 EXECUTORS = ("auto", "thread", "inline", "after_response")
 
@@ -43,6 +44,8 @@ class Settings:
     :param api_public_reads: whether templates and slots may be read without a token, where no ``authorize``
         callback decides.
     :param api_wrong_tokens: from so many wrong tokens a minute on, an address is told to slow down; 1 to 10,000.
+    :param feed_host: what follows the ``@`` in the UIDs of calendar feeds; ``None``: ``SERVER_NAME``, or the host
+        that was asked.
     """
 
     window_days: int = 7
@@ -60,6 +63,7 @@ class Settings:
     api_read_token: str | Sequence[str] | None = field(default=None, repr=False)
     api_public_reads: bool = True
     api_wrong_tokens: int = 100
+    feed_host: str | None = None
 
     @classmethod
     def from_mapping(cls, config: Mapping[str, Any]) -> Settings:
@@ -92,6 +96,7 @@ class Settings:
             if not isinstance(getattr(self, name), bool):
                 self._refuse(name, "True or False")
         self._check_api()
+        self._check_feeds()
         if not (isinstance(self.name, str) and 0 < len(self.name) <= 64):
             self._refuse("name", "a text of 1 to 64 characters")
         if not (isinstance(self.executor, str) and (self.executor in EXECUTORS or ":" in self.executor)):
@@ -111,6 +116,11 @@ class Settings:
                 self._check_token(name, token)
         if set(tokens_of(self.api_token)) & set(tokens_of(self.api_read_token)):
             self._refuse_secret("api_read_token", "other tokens than in API_TOKEN: those may write")
+
+    def _check_feeds(self) -> None:
+        host = self.feed_host
+        if host is not None and not (isinstance(host, str) and _HOST.fullmatch(host)):
+            self._refuse("feed_host", "the name of a host such as slots.example.com, or None")
 
     def _check_token(self, name: str, token: Any) -> None:
         if not isinstance(token, str) or len(token) < MIN_TOKEN:

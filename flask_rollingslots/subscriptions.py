@@ -19,7 +19,7 @@ from .statements import dialect_of, insert_if_absent
 from .values import SlotKey, Status, Window
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
     from sqlalchemy.orm import Session
 
@@ -44,6 +44,7 @@ def published(
     since: datetime,
     template_id: int | None = None,
     group: str | None = None,
+    sees: Callable[[TemplateMixin], bool] = lambda template: True,
 ) -> list[Outgoing]:
     """Return the active templates, by id, with the stored slots that are not, or may not be, as the rule says.
 
@@ -52,6 +53,7 @@ def published(
     :param since: naive midnight; slots before it, in their template's zone, are left out, some more rather than less.
     :param template_id: only the series of this template.
     :param group: only the templates of this group; none is no error.
+    :param sees: says of a template whether it may be shown.
     :raises TemplateNotFound: if there is no such template, or it is not in the group.
     """
     cls = models.Template
@@ -62,7 +64,7 @@ def published(
             raise TemplateNotFound(f"template {template_id}: there is no such template")
         conditions.append(cls.series_id == found)
     conditions.append(cls.active.is_(True))
-    templates = list(session.scalars(select(cls).where(*conditions).order_by(cls.id)))
+    templates = [t for t in session.scalars(select(cls).where(*conditions).order_by(cls.id)) if sees(t)]
     first = since - _SLACK
     reach = first - max((template.shift for template in templates), default=_NONE)
     slot = models.Slot

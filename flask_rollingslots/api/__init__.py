@@ -4,5 +4,6 @@ Needs the extra ``api`` (pydantic).
 """
 
 from .blueprint import make_blueprint
+from .feed_routes import secret_address
 
-__all__ = ["make_blueprint"]
+__all__ = ["make_blueprint", "secret_address"]

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 NAME = "rollingslots_api"
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "HEAD")
-_MODULES = (template_routes, slot_routes, booking_routes, topup_routes, health_routes)
+_MODULES = (template_routes, slot_routes, booking_routes, topup_routes, health_routes, feed_routes)
 
 
 def make_blueprint() -> Blueprint:
@@ -30,7 +30,6 @@ def make_blueprint() -> Blueprint:
     operations = [operation for module in _MODULES for operation in module.operations.found]
     for operation in operations:
         _add(blueprint, operation)
-    feed_routes.add_feeds(blueprint)
     add_openapi(blueprint, operations)
     blueprint.register_error_handler(Problem, on_problem)
     blueprint.register_error_handler(RollingSlotsError, on_library_error)

@@ -29,6 +29,7 @@ _PATHS = {
     "template_id": {"type": "integer", "minimum": 1, "maximum": 10**18 - 1},
     "booking_id": {"type": "integer", "minimum": 1, "maximum": 10**18 - 1},
     "run_id": {"type": "integer", "minimum": 1, "maximum": 10**18 - 1},
+    "secret": {"type": "string", "pattern": "^[A-Za-z0-9_.-]{1,4000}$"},
     "key": {"type": "string", "pattern": "^[0-9]{1,18}@[0-9]{8}T[0-9]{4}$", "examples": ["7@20260105T1000"]},
 }
 _HEADERS = {
@@ -95,7 +96,10 @@ def _models(operations: Iterable[Operation]) -> list[type[BaseModel]]:
 
 
 def _alternatives(answer: Any) -> list[type[BaseModel]]:
-    return list(answer) if isinstance(answer, tuple) else [answer] if answer is not None else []
+    """Return the models of a JSON body; text of another type has none."""
+    if answer is None or isinstance(answer, str):
+        return []
+    return list(answer) if isinstance(answer, tuple) else [answer]
 
 
 def _operation(operation: Operation) -> dict[str, Any]:
@@ -167,6 +171,8 @@ def _responses(operation: Operation) -> dict[str, Any]:
         if refs:
             schema = refs[0] if len(refs) == 1 else {"oneOf": refs}
             found[str(status)]["content"] = {"application/json": {"schema": schema}}
+        if isinstance(answer, str):
+            found[str(status)]["content"] = {answer: {"schema": {"type": "string"}}}
         if status in (201, 202):
             header = {"description": "The address of what was made.", "schema": {"type": "string"}}
             found[str(status)]["headers"] = {"Location": header}

@@ -83,7 +83,8 @@ class Operation:
     """One call of the API.
 
     :param path: as Flask writes it, below the prefix.
-    :param answers: status -> model of the body (or a list of alternatives); ``None``: no body.
+    :param answers: status -> model of the body (or a list of alternatives); a text: a body of this type, not JSON;
+        ``None``: no body.
     :param refusals: statuses of problem documents that only this call has.
     :param headers: request headers that mean something here.
     """

@@ -39,12 +39,14 @@ class Feed:
     :param host: what makes UIDs unique on earth.
     :param name: how calendar programs call it.
     :param complain: called with each template that cannot be written, and why.
+    :param most: how many events it may have.
     """
 
     now: datetime
     host: str
     name: str
     complain: Callable[[TemplateSpec, Exception], None]
+    most: int = 20_000
 
     @property
     def period(self) -> datetime:
@@ -60,16 +62,29 @@ class Feed:
 def feed_bytes(templates: Iterable[Outgoing], feed: Feed) -> bytes:
     """Return one VCALENDAR; the same templates give the same bytes within a month.
 
+    :raises InvalidRequest: if it has too many events.
     :raises ConfigError: if icalendar is not installed.
     """
     ink = Ink(feed.host)
     events = (event for out in templates if out.spec.active for event in _feed_events(ink, out, feed))
-    calendar = ink.calendar(events, x_wr_calname=feed.name, name=feed.name, x_published_ttl=_REFRESH)
+    calendar = ink.calendar(
+        _bounded(events, feed.most), x_wr_calname=feed.name, name=feed.name, x_published_ttl=_REFRESH
+    )
     refresh = ink.package.vText(_REFRESH)
     refresh.params["VALUE"] = "DURATION"
     calendar.add("refresh-interval", refresh, encode=0)
     found: bytes = calendar.to_ical()
     return found
+
+
+def _bounded(events: Iterable[Any], most: int) -> Iterator[Any]:
+    for number, event in enumerate(events):
+        if number == most:
+            expected = f"at most {most:,} events: ask for a template or a group"
+            raise InvalidRequest(
+                f"the calendar is too large: expected {expected}", field="template", expected=expected
+            )
+        yield event
 
 
 def last_change(templates: Iterable[Outgoing], feed: Feed) -> datetime:
