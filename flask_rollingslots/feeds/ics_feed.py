@@ -22,7 +22,7 @@ from .entries import Decision, Outgoing
 from .ics_rules import Component, components
 from .ics_writing import Ink, events_of, visible
 
-#: How far single dates go where no rule can be written.
+#: How far single dates go where no rule can be written, or the rule has ended.
 _LISTED = timedelta(days=366)
 #: A zone moves a wall clock time by less than a day, and a gap by at most a day.
 _SLACK = timedelta(days=2)
@@ -98,7 +98,7 @@ def last_change(templates: Iterable[Outgoing], feed: Feed) -> datetime:
 def _feed_events(ink: Ink, out: Outgoing, feed: Feed) -> Iterator[Any]:
     """Yield the events of a template; all of them or none."""
     try:
-        recent = _recent(_with_cancelled(out), feed)
+        recent = _with_ended(_recent(out, feed))
         yield from list(events_of(ink, recent, _parts(recent, feed)))
     except (RollingSlotsError, ValueError, LookupError, OSError, ArithmeticError) as error:
         feed.complain(out.spec, error)
@@ -119,25 +119,24 @@ def _recent(out: Outgoing, feed: Feed) -> Outgoing:
     return replace(out, spec=spec, decisions=decisions, changed_at=max(out.stamp, feed.period))
 
 
-def _with_cancelled(out: Outgoing) -> Outgoing:
-    """Return a series that somebody ended, with those of its slots that still show as cancelled or are kept.
+def _with_ended(out: Outgoing) -> Outgoing:
+    """Return a series that somebody ended, with what still shows of it: cancelled slots, and those that are booked.
 
-    The rule goes on as far as they do; what has no row up to there is left out.
+    The rule goes on for as long as they do, at most a year, and leaves out what has no row.
     """
-    spec = out.spec
-    end = spec.cancelled_from
-    shown = [start for start in visible(out) if end is not None and start >= end]
-    if end is None or not shown:
+    spec, end = out.spec, out.spec.cancelled_from
+    if end is None:
+        return out
+    end = max(end, spec.active_from or min((spec.dtstart, *spec.rdates)))
+    shown = [start for start in visible(out) if end <= start < plus(end, _LISTED)]
+    if not shown:
         return out
     cut = plus(max(shown), _TICK)
     spec = replace(spec, cancelled_from=None, active_until=min(cut, spec.active_until or cut))
-    zone, first = ZoneInfo(spec.timezone), min(shown)
+    zone = ZoneInfo(spec.timezone)
+    span = Window(instant_of(end + spec.shift, zone) - _SLACK, instant_of(cut + spec.shift, zone) + _SLACK)
     known = {each.original_start for each in out.decisions}
-    around = Window(
-        instant_of(max(end, plus(first, -_SLACK)) + spec.shift, zone) - _SLACK,
-        instant_of(cut + spec.shift, zone) + _SLACK,
-    )
-    absent = {slot.original_start for slot in planning.offered(spec, around)} - known
+    absent = {slot.original_start for slot in planning.offered(spec, span)} - known
     gone = (Decision(original_start=each, status="deleted") for each in sorted(absent) if each >= end)
     return replace(out, spec=spec, decisions=(*out.decisions, *gone))
 
