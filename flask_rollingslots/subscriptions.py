@@ -171,4 +171,6 @@ def withdraw_address(session: Session, models: Models, group: str | None) -> Non
 
 def _counter(group: str | None) -> str:
     # A lease is a name with a number that only grows, which keeps out whoever holds an older one: just that.
-    return "feed:" if group is None else f"feed:{sha256(group.encode()).hexdigest()[:48]}"
+    if group is None:
+        return "feed:"
+    return f"feed:{sha256(group.encode('utf-8', 'surrogatepass')).hexdigest()[:48]}"

@@ -51,7 +51,8 @@ def read_secret(app: Flask, text: str) -> Note | None:
         group, number = _signer(app).loads(text)
     except (BadData, ValueError, TypeError):
         return None
-    return Note(group, number)
+    is_note = isinstance(group, str | None) and isinstance(number, int)
+    return Note(group, number) if is_note else None
 
 
 def _signer(app: Flask) -> URLSafeSerializer:
