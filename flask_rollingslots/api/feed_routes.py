@@ -79,6 +79,7 @@ class Event(BaseModel):
     title: str
     start: str
     end: str
+    className: str
     classNames: list[str]
     extendedProps: EventDetails
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from typing import Any, NoReturn, Protocol
 from zoneinfo import ZoneInfo
 
@@ -25,10 +25,11 @@ _TIME = re.compile(
     # A plus that was not encoded arrives as a space.
     r"(?:(?P<utc>Z)|(?P<sign>[-+ ])(?P<hours>[0-9]{2}):?(?P<minutes>[0-9]{2}))?)?"
 )
-#: Widgets say so where they mean the viewer's own zone, and then give offsets.
+_OFFSET = re.compile(r"(?P<sign>[-+ ])(?P<hours>[0-9]{2}):(?P<minutes>[0-9]{2})")
+#: Widgets say so where they mean the viewer's own zone.
 _VIEWERS_ZONE = ("", "local")
-#: Clocks are at most 14 hours ahead of UTC, and 12 behind.
-_WIDEST = timedelta(hours=15)
+#: How far clocks are ahead of UTC, and behind it.
+_AHEAD, _BEHIND = timedelta(hours=14), timedelta(hours=12)
 #: What a reminder can be about.
 _TO_COME = (Status.SCHEDULED, Status.COMPLETED)
 
@@ -75,26 +76,31 @@ class SlotLike(Protocol):
 class Span:
     """What a widget shows: ``start <= time < end``.
 
-    :param start: aware; naive if the widget shows the clock of each template's own zone.
+    :param start: aware; naive for days of each template's own zone.
     :param end: like ``start``.
     :param zone: in which times are written; ``None``: each template's own.
     """
 
     start: datetime
     end: datetime
-    zone: ZoneInfo | None = None
+    zone: tzinfo | None = None
 
     @property
     def instants(self) -> tuple[datetime, datetime]:
         """Aware bounds that hold the span wherever on earth its clocks are."""
         if self.start.tzinfo is not None:
             return self.start, self.end
-        return _moved(self.start, -_WIDEST), _moved(self.end, _WIDEST)
+        return _anywhere(self.start, self.end)
 
     def holds(self, local: datetime) -> bool:
         """Whether a moment, aware and in the zone in which it is shown, lies in the span."""
         shown = local if self.start.tzinfo is not None else local.replace(tzinfo=None)
         return self.start <= shown < self.end
+
+
+def _anywhere(start: datetime, end: datetime) -> tuple[datetime, datetime]:
+    """Return the instants between two naive times on any clock on earth."""
+    return _moved(start, -_AHEAD), _moved(end, _BEHIND)
 
 
 def _moved(naive: datetime, by: timedelta) -> datetime:
@@ -107,8 +113,9 @@ def _moved(naive: datetime, by: timedelta) -> datetime:
 def read_span(given: Mapping[str, str]) -> Span:
     """Return what the query arguments ``start``, ``end`` and ``timeZone`` ask for.
 
-    Times have an offset, or none: then they are clock times of ``timeZone``, and without that of each template's own
-    zone. A date alone is its midnight.
+    Times without an offset are clock times of ``timeZone``. Without that they are the viewer's, whose zone is not
+    known: the span is then wide enough for any, and the widget shows what it needs. Dates without ``timeZone`` are
+    days of each template's own zone.
 
     :raises InvalidRequest: naming field, value and expectation.
     """
@@ -125,16 +132,25 @@ def read_span(given: Mapping[str, str]) -> Span:
     # By the clock, so that a quarter with a change of offset in it is not an hour too long.
     if end.replace(tzinfo=None) - start.replace(tzinfo=None) > timedelta(days=MAX_DAYS):
         _refuse("end", given.get("end"), f"a time at most {MAX_DAYS} days after start")
-    return Span(_utc(start), _utc(end), zone) if start.tzinfo is not None else Span(start, end)
+    if start.tzinfo is not None:
+        return Span(_utc(start), _utc(end), zone)
+    is_days = len(given["start"]) == len(given["end"]) == len("2026-11-16")
+    return Span(start, end) if is_days else Span(*_anywhere(start, end))
 
 
-def _zone(name: str) -> ZoneInfo | None:
+def _zone(name: str) -> tzinfo | None:
     if name in _VIEWERS_ZONE:
         return None
+    offset = _OFFSET.fullmatch(name)
     try:
-        return ZoneInfo(find_zone(name)[0])
-    except InvalidRule:
-        _refuse("timeZone", name, "the name of an IANA time zone such as Europe/Madrid, UTC or local")
+        if offset is None:
+            return find_zone(name)[1]
+        ahead = timedelta(hours=int(offset["hours"]), minutes=int(offset["minutes"]))
+        return timezone(-ahead if offset["sign"] == "-" else ahead)
+    except (InvalidRule, ValueError):
+        _refuse(
+            "timeZone", name, "an IANA name such as Europe/Madrid, an offset such as +01:00, UTC or local"
+        )
 
 
 def _read(field: str, value: str | None) -> datetime:
@@ -155,7 +171,7 @@ def _read(field: str, value: str | None) -> datetime:
         _refuse(field, value, expected)
 
 
-def _placed(field: str, moment: datetime, zone: ZoneInfo) -> datetime:
+def _placed(field: str, moment: datetime, zone: tzinfo) -> datetime:
     if moment.tzinfo is not None:
         return moment
     try:
@@ -205,7 +221,7 @@ def _slot_event(slot: SlotLike, start: datetime, end: datetime, now: datetime) -
         "title": title_of(slot.template.name, slot.template.data, slot.data),
         "start": start.isoformat(),
         "end": end.isoformat(),
-        "classNames": ["rollingslots-slot", f"rollingslots-{state}"],
+        **_classes("rollingslots-slot", f"rollingslots-{state}"),
         "extendedProps": {
             **_about("slot", slot),
             "state": state,
@@ -223,9 +239,14 @@ def _reminder_event(slot: SlotLike, moment: datetime, start: datetime) -> dict[s
         "title": f"Reminder: {title_of(slot.template.name, slot.template.data, slot.data)}",
         "start": moment.isoformat(),
         "end": moment.isoformat(),
-        "classNames": ["rollingslots-reminder"],
+        **_classes("rollingslots-reminder"),
         "extendedProps": {**_about("reminder", slot), "slot": slot.key, "slot_start": start.isoformat()},
     }
+
+
+def _classes(*names: str) -> dict[str, Any]:
+    """Return the CSS classes of an event: FullCalendar 7 knows the one name, EventCalendar the other."""
+    return {"className": " ".join(names), "classNames": list(names)}
 
 
 def _about(kind: str, slot: SlotLike) -> dict[str, Any]:
