@@ -23,7 +23,7 @@ from flask_rollingslots.values import Window
 
 from .access import Needs
 from .feed_secrets import Note, read_secret, write_secret
-from .fields import Group, QueryId, Strict
+from .fields import Group, QueryFlag, QueryId, Strict
 from .operations import Answer, Call, Operations
 from .problems import Problem
 from .slot_routes import slots_between
@@ -51,6 +51,9 @@ class EventsQuery(Strict):
     timeZone: Annotated[
         str | None, Field(description="Whose clock the answer is written in: an IANA name, UTC or local.")
     ] = None
+    floating: Annotated[
+        QueryFlag, Field(description="Write times without offset, for widgets that show them as they stand.")
+    ] = False
     template: Annotated[QueryId | None, Field(description="The whole series of this template.")] = None
     group: Group | None = None
 
@@ -146,7 +149,7 @@ def feed_json(call: Call) -> Answer:
     given = {
         name: value for name in ("start", "end", "timeZone") if (value := getattr(query, name)) is not None
     }
-    span = read_span(given)
+    span = read_span(given, query.floating)
     templates = _templates(call, query.template, query.group)
     windows = _windows(span, {t.reminder_before for t in templates if t.reminder_before is not None})
     _check_size(templates, windows)

@@ -1,7 +1,8 @@
 """Slots as events of FullCalendar and of widgets that read the same JSON, such as EventCalendar.
 
 Pure: what a widget asks for, and what it gets. Widgets differ in how they read a time: some convert the offset to the
-viewer's zone, others show the clock time as it stands. Both are right if the offset is that of the clock shown.
+viewer's zone, others show the clock time as it stands. Both are right if the offset is that of the clock shown; for
+those that convert with the offset of today, which is wrong for half of the year, it can be left out.
 """
 
 from __future__ import annotations
@@ -79,11 +80,13 @@ class Span:
     :param start: aware; naive for days of each template's own zone.
     :param end: like ``start``.
     :param zone: in which times are written; ``None``: each template's own.
+    :param floating: whether times are written without their offset.
     """
 
     start: datetime
     end: datetime
     zone: tzinfo | None = None
+    floating: bool = False
 
     @property
     def instants(self) -> tuple[datetime, datetime]:
@@ -96,6 +99,10 @@ class Span:
         """Whether a moment, aware and in the zone in which it is shown, lies in the span."""
         shown = local if self.start.tzinfo is not None else local.replace(tzinfo=None)
         return self.start <= shown < self.end
+
+    def written(self, local: datetime) -> str:
+        """Return how a moment is written."""
+        return (local.replace(tzinfo=None) if self.floating else local).isoformat()
 
 
 def _anywhere(start: datetime, end: datetime) -> tuple[datetime, datetime]:
@@ -110,13 +117,15 @@ def _moved(naive: datetime, by: timedelta) -> datetime:
         return naive.replace(tzinfo=UTC)
 
 
-def read_span(given: Mapping[str, str]) -> Span:
+def read_span(given: Mapping[str, str], floating: bool = False) -> Span:
     """Return what the query arguments ``start``, ``end`` and ``timeZone`` ask for.
 
     Times without an offset are clock times of ``timeZone``. Without that they are the viewer's, whose zone is not
     known: the span is then wide enough for any, and the widget shows what it needs. Dates without ``timeZone`` are
     days of each template's own zone.
 
+    :param floating: the widget shows clock times as they stand: they are written without offset, and without
+        ``timeZone`` those of each template's own zone are asked for.
     :raises InvalidRequest: naming field, value and expectation.
     """
     zone = _zone(given.get("timeZone", ""))
@@ -133,9 +142,9 @@ def read_span(given: Mapping[str, str]) -> Span:
     if end.replace(tzinfo=None) - start.replace(tzinfo=None) > timedelta(days=MAX_DAYS):
         _refuse("end", given.get("end"), f"a time at most {MAX_DAYS} days after start")
     if start.tzinfo is not None:
-        return Span(_utc(start), _utc(end), zone)
+        return Span(_utc(start), _utc(end), zone, floating)
     is_days = len(given["start"]) == len(given["end"]) == len("2026-11-16")
-    return Span(start, end) if is_days else Span(*_anywhere(start, end))
+    return Span(start, end, None, floating) if is_days or floating else Span(*_anywhere(start, end))
 
 
 def _zone(name: str) -> tzinfo | None:
@@ -208,19 +217,19 @@ def events(slots: Iterable[SlotLike], span: Span, now: datetime) -> Iterator[dic
         zone = span.zone or zones.get(name) or zones.setdefault(name, ZoneInfo(name))
         start = slot.starts_at.astimezone(zone)
         if span.holds(start):
-            yield _slot_event(slot, start, slot.ends_at.astimezone(zone), now)
+            yield _slot_event(slot, span.written(start), span.written(slot.ends_at.astimezone(zone)), now)
         reminder = slot.reminder_at if slot.status in _TO_COME else None
         if reminder is not None and span.holds(reminder.astimezone(zone)):
-            yield _reminder_event(slot, reminder.astimezone(zone), start)
+            yield _reminder_event(slot, span.written(reminder.astimezone(zone)), span.written(start))
 
 
-def _slot_event(slot: SlotLike, start: datetime, end: datetime, now: datetime) -> dict[str, Any]:
+def _slot_event(slot: SlotLike, start: str, end: str, now: datetime) -> dict[str, Any]:
     state = slot.state_at(now).value
     return {
         "id": slot.key,
         "title": title_of(slot.template.name, slot.template.data, slot.data),
-        "start": start.isoformat(),
-        "end": end.isoformat(),
+        "start": start,
+        "end": end,
         **_classes("rollingslots-slot", f"rollingslots-{state}"),
         "extendedProps": {
             **_about("slot", slot),
@@ -232,15 +241,15 @@ def _slot_event(slot: SlotLike, start: datetime, end: datetime, now: datetime) -
     }
 
 
-def _reminder_event(slot: SlotLike, moment: datetime, start: datetime) -> dict[str, Any]:
+def _reminder_event(slot: SlotLike, moment: str, start: str) -> dict[str, Any]:
     """Return the event of a reminder: it has no length, and names the slot that it is about."""
     return {
         "id": f"{slot.key}/reminder",
         "title": f"Reminder: {title_of(slot.template.name, slot.template.data, slot.data)}",
-        "start": moment.isoformat(),
-        "end": moment.isoformat(),
+        "start": moment,
+        "end": moment,
         **_classes("rollingslots-reminder"),
-        "extendedProps": {**_about("reminder", slot), "slot": slot.key, "slot_start": start.isoformat()},
+        "extendedProps": {**_about("reminder", slot), "slot": slot.key, "slot_start": start},
     }
 
 

@@ -183,6 +183,21 @@ def test_templates_of_several_zones_by_their_own_clocks(site: FeedSite) -> None:
 
 
 @pytest.mark.parametrize(
+    ("zone", "first"),
+    [({}, "2027-03-27T19:00:00"), ({"timeZone": "America/New_York"}, "2027-03-27T14:00:00")],
+)
+def test_times_without_an_offset_for_widgets_that_would_shift_them(
+    site: FeedSite, zone: dict[str, str], first: str
+) -> None:
+    """They stand as the clock shows them, and the span is one of this clock, too."""
+    events = site.events("2027-03-27T00:00:00", "2027-03-29T00:00:00", floating="true", **zone)
+    assert next(event["start"] for event in slots_of(events)) == first
+    assert len(slots_of(events)) == 2
+    assert all(event[name][-3:] == ":00" for event in events for name in ("start", "end"))
+    assert all("+" not in event["extendedProps"].get("slot_start", "") for event in events)
+
+
+@pytest.mark.parametrize(
     ("query", "field"),
     [
         ("end=2026-11-26", "start"),
