@@ -173,16 +173,16 @@ class Runner:
         """
         request.check(self.clock())
         if self.joins:
-            self._refuse_resurrection(request)
+            self.refuse_resurrection(request)
             return self._fill(self.session(), None, request, never, joins=True)
         if request.dry_run:
             with self.app.app_context():
-                self._refuse_resurrection(request)
+                self.refuse_resurrection(request)
                 return self._fill(self.session(), None, request, never)
         if dialect_of(self.session()) == "sqlite" and has_uncommitted_writes(self.session()):
             raise UncommittedChanges
         with self.app.app_context():
-            self._refuse_resurrection(request)
+            self.refuse_resurrection(request)
             request.specs(
                 self.session(), self.models
             )  # refuse an unknown template before anything is written
@@ -192,20 +192,24 @@ class Runner:
                 raise TopUpBusy
             return self.run(lease, request, never)
 
-    def _refuse_resurrection(self, request: FillRequest) -> None:
+    def refuse_resurrection(self, request: FillRequest) -> None:
         """Let no backfill bring back what was pruned.
 
         :raises InvalidRequest: names the earliest start.
         """
-        if request.start is None or not request.backfills(self.clock()):
+        if not request.backfills(self.clock()):
             return
         horizon = pruned_until(self.session(), self.models)
-        if horizon is not None and request.start < horizon:
+        if horizon is None:
+            return
+        specs = request.specs(self.session(), self.models) if request.first_day is not None else []
+        start = request.earliest(specs, self.clock(), self.settings)
+        if start is not None and start < horizon:
             expected = f"{horizon.isoformat()} or later: slots before it were pruned"
             raise InvalidRequest(
-                f"start = {request.start.isoformat()}: expected {expected}",
+                f"start = {start.isoformat()}: expected {expected}",
                 field="start",
-                value=request.start,
+                value=start,
                 expected=expected,
             )
 
@@ -292,7 +296,7 @@ class Runner:
 
     def _close_row(self, filler: Filler) -> None:
         recorder = filler.recorder
-        if filler.request.trigger in ("manual", "edit") or filler.errors:
+        if filler.request.trigger in ("manual", "edit", "api") or filler.errors:
             recorder.start()
         filler.report.run_id = recorder.run_id
         recorder.end(_status(filler), filler.report, self.clock(), "; ".join(filler.errors) or None)
