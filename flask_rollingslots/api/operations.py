@@ -1,4 +1,4 @@
-"""The calls of the API: each says what it needs, what it takes and what it answers; routes and OpenAPI follow from it."""
+"""The calls of the API: what each needs, takes and answers; routes and OpenAPI follow from it."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from flask import Response, current_app, request, url_for
 
 from .access import GUARD, Grant, Guard, Needs
+from .fields import Strict
 from .problems import Problem, fault, invalid
 from .reading import read_body, read_query, refuse_body
-from .fields import Strict
 
 if TYPE_CHECKING:
     from pydantic import BaseModel

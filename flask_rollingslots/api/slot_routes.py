@@ -134,7 +134,7 @@ def scope_of(call: Call) -> Scope:
 
 def is_dry(call: Call) -> bool:
     """Whether nothing is to be written, said in the query or in the body."""
-    return bool(call.query.dry_run or getattr(call.body, "dry_run", False))
+    return any(getattr(part, "dry_run", False) for part in (call.query, call.body))
 
 
 @operations(

@@ -57,7 +57,8 @@ def check_revision(desk: Desk, key: SlotKey, revision: int) -> None:
 def _check(template: TemplateMixin, revision: int | None) -> None:
     if revision is not None and template.revision != revision:
         raise StaleEdit(
-            f"revision = {revision}: it is at revision {template.revision} by now; read it again, then repeat the change",
+            f"revision = {revision}: it is at revision {template.revision} by now; read it again, then repeat "
+            "the change",
             revision=template.revision,
         )
 

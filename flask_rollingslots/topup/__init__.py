@@ -4,6 +4,7 @@ from .job import TopUp
 from .ordering import order
 from .pruning import prune
 from .request import FillRequest
+from .run import Interrupted
 from .runner import Runner
 
-__all__ = ["FillRequest", "Runner", "TopUp", "order", "prune"]
+__all__ = ["FillRequest", "Interrupted", "Runner", "TopUp", "order", "prune"]

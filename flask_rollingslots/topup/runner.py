@@ -163,15 +163,18 @@ class Runner:
                 return None
         return lease
 
-    def generate(self, request: FillRequest) -> Report:
+    def generate(self, request: FillRequest, stopping: threading.Event | None = None) -> Report:
         """Fill now, in the caller's thread.
 
+        :param stopping: set when it should stop after its chunk.
+        :raises Interrupted: if it stopped; what was written is committed.
         :raises InvalidRequest: if the request makes no sense.
         :raises TemplateNotFound: if it names no template.
         :raises TopUpBusy: if another top-up holds the lease for more than twice its length.
         :raises UncommittedChanges: on SQLite, if the app's session holds the write lock itself.
         """
         request.check(self.clock())
+        stopping = stopping or threading.Event()
         if self.joins:
             self.refuse_resurrection(request)
             return self._fill(self.session(), None, request, never, joins=True)
@@ -187,10 +190,10 @@ class Runner:
                 self.session(), self.models
             )  # refuse an unknown template before anything is written
             self.session.rollback()
-            lease = self.wait_for_lease(threading.Event())
+            lease = self.wait_for_lease(stopping)
             if lease is None:
-                raise TopUpBusy
-            return self.run(lease, request, never)
+                raise Interrupted if stopping.is_set() else TopUpBusy
+            return self.run(lease, request, stopping.is_set)
 
     def refuse_resurrection(self, request: FillRequest) -> None:
         """Let no backfill bring back what was pruned.
