@@ -38,7 +38,7 @@ FLOORS = (
         "searching",
     },
     {"topup", "health", "wiring", "arguments", "exchange", "contrib"},
-    {"extension", "calls", "decisions", "api", "cli", "cli_exchange", "cli_keeping"},
+    {"extension", "calls", "decisions", "api", "cli", "cli_exchange", "cli_filling", "cli_keeping"},
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 FOR_ALL = {"errors", "values"}
@@ -55,6 +55,7 @@ STEPS = {
     ("searching", "browsing"),
     ("extension", "calls"),
     ("cli", "cli_exchange"),
+    ("cli", "cli_filling"),
     ("cli", "cli_keeping"),
     ("extension", "decisions"),
 }
@@ -67,7 +68,7 @@ IN_ROOMS = {
     "flask_sqlalchemy": {"extension", "wiring"},
     "flask_caching": {"extension", "wiring"},
     "cachelib": {"gate", "extension", "wiring"},
-    "click": {"cli", "cli_exchange", "cli_keeping"},
+    "click": {"cli", "cli_exchange", "cli_filling", "cli_keeping"},
     "icalendar": {"feeds"},
     "celery": {"contrib"},
     "pydantic": {"api"},

@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
     from flask_rollingslots.models import BookingMixin, SlotMixin, TemplateMixin
+    from flask_rollingslots.revising import EditPlan, SeriesReport
+
+#: The most keys of one list in an answer.
+MANY = 200
 
 
 class Answered(BaseModel):
@@ -122,6 +126,93 @@ class SlotPage(Answered):
     next: str | None = Field(description="The address of the next page.")
 
 
+class SlotList(Answered):
+    """Some slots, by start."""
+
+    items: list[SlotAnswer]
+
+
+class TemplateList(Answered):
+    """The templates of a fixed schedule."""
+
+    items: list[TemplateAnswer]
+
+
+class Draft(Answered):
+    """What would be created; nothing is stored."""
+
+    dry_run: bool
+    items: list[TemplateAnswer]
+    starts: list[list[str]] = Field(description="The next starts of each template.")
+
+
+class EditAnswer(Answered):
+    """What an edit changed, or would change. Of long lists of keys the first 200 are given; the counts are exact."""
+
+    dry_run: bool
+    scope: str
+    key: str
+    revision: int = Field(description="The revision before the edit.")
+    cuts: bool = Field(description="Whether the series is divided here.")
+    counts: dict[str, int]
+    created: list[str]
+    changed: list[str]
+    removed: list[str]
+    kept_booked: list[str]
+    kept_changed: list[str]
+    slot: SlotAnswer | None = Field(None, description="The slot afterwards; null in a dry run.")
+
+
+class TemplateChanged(Answered):
+    """A template after a change, and what became of its slots."""
+
+    dry_run: bool
+    template: TemplateAnswer
+    edit: EditAnswer | None = Field(description="null if no slot was meant.")
+
+
+class EndAnswer(Answered):
+    """What was cancelled, deleted or restored, or would be. Of long lists of keys the first 200 are given."""
+
+    dry_run: bool
+    scope: str
+    counts: dict[str, int]
+    changed: list[str]
+    booked: list[str] = Field(description="Those of them with bookings: their people want to know.")
+    kept_booked: list[str]
+    kept_completed: list[str]
+    slot: SlotAnswer | None = Field(None, description="With scope this: the slot afterwards.")
+
+
+class HealthAnswer(Answered):
+    """Whether every promised slot of the window is stored."""
+
+    status: str = Field(description="ok, due (the next visitor starts what is missing), or missing.")
+    promised: int | None = None
+    stored: int | None = None
+    missing: int | None = None
+    due: int | None = None
+    confirmed_at: str | None = None
+    horizon: str | None = None
+    next_try: str | None = None
+    failures: int | None = None
+    last_error: str | None = None
+    templates: list[Coverage] | None = Field(None, description="Those that lack slots; the first 200.")
+
+
+class Coverage(Answered):
+    """How much of one template's window is stored."""
+
+    id: int
+    name: str
+    group: str | None
+    promised: int
+    stored: int
+    missing: int
+    due: int
+    error: str | None
+
+
 class BookingAnswer(Answered):
     """Somebody's places in a slot."""
 
@@ -217,6 +308,24 @@ def slot_answer(slot: SlotMixin, now: datetime) -> dict[str, Any]:
     }
 
 
+def edit_answer(plan: EditPlan, dry_run: bool, slot: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Return what an edit does as plain data."""
+    found = plan.to_dict()
+    del found["token"]
+    return {"dry_run": dry_run, **_bounded(found), "slot": slot}
+
+
+def end_answer(report: SeriesReport, dry_run: bool, slot: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Return what an end of a series, or its opposite, does as plain data."""
+    found = report.to_dict()
+    del found["segments"]
+    return {"dry_run": dry_run, **_bounded(found), "slot": slot}
+
+
+def _bounded(found: dict[str, Any]) -> dict[str, Any]:
+    return {name: value[:MANY] if isinstance(value, list) else value for name, value in found.items()}
+
+
 def booking_answer(booking: BookingMixin, now: datetime) -> dict[str, Any]:
     """Return a booking as plain data."""
     return {
@@ -247,3 +356,4 @@ def _minutes(length: timedelta | None) -> float | None:
 
 
 ProblemDocument.model_rebuild()
+HealthAnswer.model_rebuild()

@@ -34,7 +34,7 @@ _PATHS = {
 }
 _HEADERS = {
     "If-Match": (
-        "The revision that the sender has seen, as in the ETag of the slot or template; another one is refused with 409.",
+        "The revision that the sender has seen, as in the ETag of the slot or template; another one: 409.",
         {"type": "string", "pattern": '^("[0-9]{1,9}"|[0-9]{1,9}|[*])$'},
     ),
     "Idempotency-Key": (

@@ -1,4 +1,4 @@
-"""The calls of the API: each says what it needs, what it takes and what it answers; routes and OpenAPI follow from it."""
+"""The calls of the API: what each needs, takes and answers; routes and OpenAPI follow from it."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from flask import Response, current_app, request, url_for
 
 from .access import GUARD, Grant, Guard, Needs
-from .problems import Problem
-from .reading import read_body, read_query, refuse_body
 from .fields import Strict
+from .problems import Problem, fault, invalid
+from .reading import read_body, read_query, refuse_body
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -72,10 +72,21 @@ class Call:
         """
         value = request.headers.get(name)
         if value is not None and not (0 < len(value) <= longest and value.isascii() and value.isprintable()):
-            from .problems import fault, invalid
-
             raise invalid([fault(name, value, f"1 to {longest} printable ASCII characters")])
         return value
+
+    def revision(self) -> int | None:
+        """Return the revision in ``If-Match``; ``None`` for any.
+
+        :raises Problem: 422 if it is none.
+        """
+        text = self.header("If-Match")
+        if text is None or text == "*":
+            return None
+        number = text.removeprefix("W/").strip('"')
+        if not (number.isdigit() and len(number) <= 9):
+            raise invalid([fault("If-Match", text, 'a revision in quotes, such as "3", or *')])
+        return int(number)
 
 
 @dataclass(frozen=True)
@@ -117,6 +128,14 @@ class Operation:
         elif self.method not in ("GET", "DELETE"):
             refuse_body()
         return self.handler(Call(state, grant, path, query, body)).response()
+
+
+def guard_of(state: AppState) -> Guard:
+    """Return the guard of an app."""
+    found = state.app.extensions.get(GUARD)
+    if not isinstance(found, Guard):
+        found = state.app.extensions.setdefault(GUARD, Guard(state.settings))
+    return found
 
 
 class Operations:

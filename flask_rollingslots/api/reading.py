@@ -1,4 +1,4 @@
-"""Reading requests: at most 64 KB of strict JSON, and queries, checked against a model. Nothing hostile gets further."""
+"""Reading requests: at most 64 KB of strict JSON, and queries, checked against a model."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ def _fault(model: type[BaseModel], error: Any) -> dict[str, Any]:
 
 def _is_branch(part: Any) -> bool:
     """Whether a part of a place names a branch of a union, which nobody wrote."""
-    return isinstance(part, str) and any(sign in part for sign in "[(-") or part in ("str", "int")
+    return (isinstance(part, str) and any(sign in part for sign in "[(-")) or part in ("str", "int")
 
 
 def _names(model: type[BaseModel]) -> list[str]:

@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 from zoneinfo import ZoneInfo
 
 from pydantic import Field
 
+from flask_rollingslots import series
+from flask_rollingslots.booking import check_free
 from flask_rollingslots.errors import SlotNotFound
+from flask_rollingslots.revising import SeriesReport
 from flask_rollingslots.searching import find_template, series_at
-from flask_rollingslots.values import SlotKey
+from flask_rollingslots.series import Ender, check_revision
+from flask_rollingslots.values import Scope, SlotKey
 
 from .access import Needs
-from .answers import SlotAnswer, SlotPage, slot_answer
-from .fields import Group, MomentOrDay, QueryId, QueryNumber, Strict
+from .answers import EditAnswer, EndAnswer, SlotAnswer, SlotPage, edit_answer, end_answer, slot_answer
+from .bodies import EndBody, RestoreBody, SlotChange, changes_of
+from .fields import Group, MomentOrDay, QueryFlag, QueryId, QueryNumber, ScopeName, Strict
 from .operations import Answer, Call, Operations
 from .paging import page
 from .problems import fault, invalid
-from .template_routes import check_span, instant
+from .template_routes import check_span, instant, materialized
+from .units import desk_of, tell, writing
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from flask_rollingslots.extension import RollingSlots
     from flask_rollingslots.models import SlotMixin, TemplateMixin
 
 operations = Operations("slots")
@@ -102,6 +112,182 @@ def one_slot(call: Call, slot: SlotMixin, status: int = 200, location: str | Non
     return Answer(slot_answer(slot, call.state.clock()), status, location, headers)
 
 
+class ScopeQuery(Strict):
+    """Which slots are meant."""
+
+    scope: ScopeName | None = None
+    dry_run: QueryFlag = False
+
+
+def scope_of(call: Call) -> Scope:
+    """Return the scope, said in the query or in the body; one slot by default.
+
+    :raises Problem: 422 if both say something, and not the same.
+    """
+    found = [
+        Scope(text) for text in (call.query.scope, getattr(call.body, "scope", None)) if text is not None
+    ]
+    if len(set(found)) > 1:
+        raise invalid([fault("scope", found[1].value, "the same scope in query and body, or one of them")])
+    return found[0] if found else Scope.THIS
+
+
+def is_dry(call: Call) -> bool:
+    """Whether nothing is to be written, said in the query or in the body."""
+    return any(getattr(part, "dry_run", False) for part in (call.query, call.body))
+
+
+@operations(
+    "PATCH",
+    "/slots/<key>",
+    Needs.WRITE,
+    {200: EditAnswer},
+    query=ScopeQuery,
+    body=SlotChange,
+    headers=("If-Match",),
+)
+def change_slot(call: Call) -> Answer:
+    """Change a slot, this and all later ones, or all of its series; ``dry_run`` shows what would change.
+
+    Completed, cancelled and past slots stay as they are; booked ones keep their times and are told.
+    """
+    key, segments = series_of(call, "edit")
+    body, scope, dry_run, revision = call.body, scope_of(call), is_dry(call), call.revision()
+    changes = changes_of(body, segments[-1].dtstart, segments[-1].timezone)
+    with writing(call.state, dry_run) as slots:
+        slot = None
+        if dry_run:
+            if revision is not None:
+                check_revision(desk_of(call.state), key, revision)
+            plan = slots.preview_edit(str(key), scope, body.move_booked, **changes)
+        else:
+            plan = slots.edit(str(key), scope, revision, body.move_booked, **changes)
+            slot = _slot_or_none(call, slots, key)
+        found = edit_answer(plan, dry_run, slot)
+    return Answer(found, headers={} if slot is None else {"ETag": f'"{slot["revision"]}"'})
+
+
+def _slot_or_none(call: Call, slots: RollingSlots, key: SlotKey) -> dict[str, Any] | None:
+    try:
+        return slot_answer(slots.get(str(key)), call.state.clock())
+    except SlotNotFound:  # the new rule has no such slot
+        return None
+
+
+@operations(
+    "DELETE",
+    "/slots/<key>",
+    Needs.WRITE,
+    {204: None, 200: EndAnswer},
+    query=ScopeQuery,
+    headers=("If-Match",),
+)
+def delete_slot(call: Call) -> Answer:
+    """Hide a slot (204), or this and later ones, or all of its series (200 with what stays because it is booked)."""
+    key, _ = series_of(call, "edit")
+    scope = scope_of(call)
+    if scope is not Scope.THIS:
+        return _ended(call, key, "delete", lambda ender: ender.delete(key, scope))
+    with _deciding(call, key) as slots:
+        if is_dry(call):
+            slot = series.delete(desk_of(call.state), call.state.browser().materialize(str(key), hidden=True))
+            return Answer(_this(call, slot, dry_run=True))
+        slots.delete(str(key))
+    return Answer(status=204)
+
+
+@operations(
+    "POST",
+    "/slots/<key>/cancel",
+    Needs.WRITE,
+    {200: EndAnswer},
+    query=ScopeQuery,
+    body=EndBody,
+    headers=("If-Match",),
+)
+def cancel_slot(call: Call) -> Answer:
+    """Cancel a slot, this and later ones, or all of its series; they stay visible as cancelled, booked ones too."""
+    key, _ = series_of(call, "edit")
+    scope, reason = scope_of(call), call.body.reason
+    if scope is not Scope.THIS:
+        return _ended(call, key, "cancel", lambda ender: ender.cancel(key, scope, reason), reason)
+    with _deciding(call, key) as slots:
+        if is_dry(call):
+            slot = series.cancel(desk_of(call.state), slots.materialize(str(key)), reason)
+        else:
+            slot = slots.cancel(str(key), reason=reason)
+        found = _this(call, slot, is_dry(call))
+    return Answer(found)
+
+
+@operations(
+    "POST",
+    "/slots/<key>/restore",
+    Needs.WRITE,
+    {200: EndAnswer},
+    query=ScopeQuery,
+    body=RestoreBody,
+    headers=("If-Match",),
+)
+def restore_slot(call: Call) -> Answer:
+    """Bring back what was cancelled or deleted: a slot, this and later ones, or all of its series."""
+    key, _ = series_of(call, "edit")
+    scope = scope_of(call)
+    if scope is not Scope.THIS:
+        return _ended(call, key, "restore", lambda ender: ender.restore(key, scope))
+    with _deciding(call, key) as slots:
+        if is_dry(call):
+            slot = series.restore(desk_of(call.state), check_free(call.state.browser(), str(key)))
+        else:
+            slot = slots.restore(str(key))
+        found = _this(call, slot, is_dry(call))
+    return Answer(found)
+
+
+@operations("POST", "/slots/<key>/complete", Needs.WRITE, {200: SlotAnswer}, headers=("If-Match",))
+def complete_slot(call: Call) -> Answer:
+    """Mark a slot as completed; nothing changes it any more."""
+    key, _ = series_of(call, "edit")
+    with _deciding(call, key) as slots:
+        found = slot_answer(slots.complete(str(key)), call.state.clock())
+    return Answer(found)
+
+
+@operations("POST", "/slots/<key>/materialize", Needs.WRITE, {200: SlotAnswer, 201: SlotAnswer})
+def materialize_slot(call: Call) -> Answer:
+    """Make the row of a slot, if it is still virtual; a second time changes nothing."""
+    key, _ = series_of(call, "edit")
+    return materialized(call, key)
+
+
+@contextmanager
+def _deciding(call: Call, key: SlotKey) -> Iterator[RollingSlots]:
+    """Write about one slot, at the revision that the sender has seen, if one was sent."""
+    revision = call.revision()
+    with writing(call.state, is_dry(call)) as slots:
+        if revision is not None:
+            check_revision(desk_of(call.state), key, revision)
+        yield slots
+
+
+def _ended(
+    call: Call, key: SlotKey, what: str, act: Callable[[Ender], SeriesReport], reason: str | None = None
+) -> Answer:
+    dry_run = is_dry(call)
+    with _deciding(call, key):
+        report = act(Ender(desk_of(call.state)))
+        if not dry_run:
+            tell(call.state, what, report, reason)
+        found = end_answer(report, dry_run)
+    return Answer(found)
+
+
+def _this(call: Call, slot: SlotMixin, dry_run: bool) -> dict[str, Any]:
+    """Return the answer to a decision about one slot."""
+    report = SeriesReport(Scope.THIS, [slot.key], [slot.key] if slot.booked else [])
+    return end_answer(report, dry_run, slot_answer(slot, call.state.clock()))
+
+
 def series_of(call: Call, action: str) -> tuple[SlotKey, list[TemplateMixin]]:
     """Return the key in the address and the segments of its series, if the sender may do this with them.
 
@@ -137,8 +323,6 @@ def _position(cursor: str | None) -> tuple[datetime, int, datetime] | None:
         if not (seconds.isascii() and seconds.isdigit() and len(seconds) <= 12):
             raise ValueError
         key = SlotKey.parse(text)
-        from datetime import UTC
-
         return datetime.fromtimestamp(int(seconds), UTC), key.series_id, key.original_start
     except (ValueError, OverflowError, OSError, SlotNotFound):
         raise invalid([fault("cursor", cursor, "the cursor in the address that next names")]) from None

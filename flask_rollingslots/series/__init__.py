@@ -1,5 +1,6 @@
 """What people decide about templates and slots: create, edit, cancel, delete, restore, complete."""
 
+from .altering import alter, check_revision, some_key
 from .bulk import SwitchReport, cancel_slots, set_active
 from .creating import create
 from .editing import Editor
@@ -12,12 +13,15 @@ __all__ = [
     "Editor",
     "Ender",
     "SwitchReport",
+    "alter",
     "cancel",
     "cancel_slots",
+    "check_revision",
     "check_scope",
     "complete",
     "create",
     "delete",
     "restore",
     "set_active",
+    "some_key",
 ]
