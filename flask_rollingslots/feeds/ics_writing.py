@@ -37,7 +37,8 @@ class Ink:
         calendar.add("prodid", _PRODID)
         calendar.add("version", "2.0")
         for name, value in properties.items():
-            calendar.add(name.replace("_", "-"), value)
+            # As a text, for what icalendar does not know it does not escape.
+            calendar.add(name.replace("_", "-"), self.package.vText(clean(value)))
         for event in events:
             calendar.add_component(event)
         for position, zone in enumerate(_zones(self.package, calendar)):

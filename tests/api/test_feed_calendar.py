@@ -70,8 +70,29 @@ def test_any_rule_from_last_month_on(rrule: str, dtstart: datetime, end: str, sh
     assert "RRULE" in found or "RDATE" in found or len(offered(template, YEAR)) <= 1
 
 
-NAMES = st.text(
-    st.one_of(st.characters(codec="utf-8"), st.sampled_from("\r\n\\;,:\"'=\u2028\x85\x00^ü字")), max_size=120
+HOSTILE = [
+    "\r",
+    "\n",
+    "\r\n",
+    "\\",
+    "\\n",
+    ";",
+    ",",
+    ":",
+    '"',
+    "=",
+    "\u2028",
+    "\x85",
+    "\x00",
+    "^n",
+    "ü字" * 20,
+]
+NAMES = st.one_of(
+    st.text(st.characters(codec="utf-8"), max_size=30),
+    st.lists(st.sampled_from(HOSTILE), min_size=1, max_size=12).map("x".join),
+    st.sampled_from(
+        ["END:VEVENT", "\r\nBEGIN:VALARM\r\nACTION:AUDIO", "\nATTENDEE:mailto:a@b", "=A1()", " ", ""]
+    ),
 )
 
 
