@@ -139,7 +139,8 @@ class FeedCalls:
         each time: nothing of it is stored. Outside of a request the app needs ``SERVER_NAME``.
 
         :param group: whose slots; ``None``: those of all templates.
-        :raises ConfigError: if the app has no ``SECRET_KEY``, or the HTTP API is not mounted.
+        :raises ConfigError: if the app has no ``SECRET_KEY``, the HTTP API is not mounted, or icalendar is not
+            installed.
         """
         from .api import secret_address  # with the extra only
 

@@ -17,6 +17,7 @@ from flask_rollingslots.browsing import complain
 from flask_rollingslots.errors import ConfigError, InvalidRequest
 from flask_rollingslots.feeds import Feed, feed_bytes, last_change
 from flask_rollingslots.feeds.fullcalendar import MAX_DAYS, Span, events, read_span
+from flask_rollingslots.feeds.icalendar_package import has_icalendar, icalendar_package
 from flask_rollingslots.searching import find_template
 from flask_rollingslots.subscriptions import address_number, published
 from flask_rollingslots.values import Window
@@ -151,7 +152,8 @@ def feed_json(call: Call) -> Answer:
     }
     span = read_span(given, query.floating)
     templates = _templates(call, query.template, query.group)
-    windows = _windows(span, {t.reminder_before for t in templates if t.reminder_before is not None})
+    shown = call.grant.visible(templates)
+    windows = _windows(span, {t.reminder_before for t in shown if t.reminder_before is not None})
     _check_size(templates, windows)
     slots: dict[str, SlotMixin] = {}
     for window in windows:
@@ -186,8 +188,9 @@ def secret_feed(call: Call) -> Answer:
 def secret_address(app: Flask, group: str | None, number: int) -> str:
     """Return the whole secret address of a calendar; outside of a request the app needs SERVER_NAME.
 
-    :raises ConfigError: if the app has no SECRET_KEY, or has not mounted the API.
+    :raises ConfigError: if the app has no SECRET_KEY, has not mounted the API, or icalendar is not installed.
     """
+    icalendar_package()
     secret, view = write_secret(app, Note(group, number)), operations.found[-1].view
     endpoint = next((name for name, function in app.view_functions.items() if function == view), None)
     if endpoint is None:
@@ -202,10 +205,10 @@ def secret_address(app: Flask, group: str | None, number: int) -> str:
 
 
 def _templates(call: Call, template: int | None, group: str | None) -> list[TemplateMixin]:
-    """Return the active templates that the sender asks for and may see."""
+    """Return the active templates that the sender asks for, seen or not: all of them are read."""
     if template is not None:
         call.grant.require("read", find_template(call.state.db.session(), call.state.models, template))
-    return call.grant.visible(call.state.browser().templates(template, group))
+    return call.state.browser().templates(template, group)
 
 
 def _windows(span: Span, reminders: Iterable[timedelta]) -> list[Window]:
@@ -248,6 +251,8 @@ def _too_many(field: str) -> InvalidRequest:
 
 def _calendar(call: Call, template: int | None, group: str | None) -> CalendarFile:
     state = call.state
+    if not has_icalendar():
+        raise Problem(404, "not_found", "calendars need the extra ics on the server: Flask-RollingSlots[ics]")
     feed = Feed(state.clock(), _host(state.settings.feed_host), _name(group), complain, MAX_EVENTS)
     found = published(state.db.session(), state.models, feed.since, template, group, call.grant.sees)
     return CalendarFile(content=feed_bytes(found, feed), changed_at=last_change(found, feed))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -196,6 +197,19 @@ def test_what_a_secret_address_needs(sqlite_url: str, tmp_path: Path) -> None:
     slots = RollingSlots(app)
     with app.test_request_context(), pytest.raises(ConfigError, match="set ROLLINGSLOTS_API_PREFIX"):
         slots.feed_url("club")
+
+
+def test_without_icalendar_only_the_calendars_are_missing(
+    site: FeedSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The events for widgets need no icalendar; a calendar is not found, and says which extra it needs."""
+    path = secret(site)
+    monkeypatch.setitem(sys.modules, "icalendar", None)
+    site.get("/feed.json", query_string=SPAN, headers=bearer(TOKEN))
+    for each, headers in ((path, {}), ("/feed.ics", bearer(TOKEN))):
+        assert "Flask-RollingSlots[ics]" in site.get(each, 404, headers=headers).get_json()["detail"]
+    with site.app.test_request_context(), pytest.raises(ConfigError, match="ics"):
+        site.slots.feed_url("club")
 
 
 def test_a_blueprint_that_the_app_mounts_has_addresses_too(sqlite_url: str, tmp_path: Path) -> None:
