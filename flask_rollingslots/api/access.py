@@ -92,7 +92,7 @@ class Grant:
             return found
         if template is not None and (action == "read" or not self.sees(template)) and action != "create":
             raise TemplateNotFound(f"template {template.id}: there is no such template")
-        if self.has_tokens and not request.cookies:
+        if self.has_tokens and not request.cookies and not self.may("read", None):
             raise unauthorized("credentials are missing")
         raise Problem(403, "forbidden", f"you may not do this: {action}")
 

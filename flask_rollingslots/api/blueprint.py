@@ -48,6 +48,8 @@ def _protect(response: Response) -> Response:
     """Keep answers out of shared caches, and browsers from guessing what they are."""
     response.headers.setdefault("Cache-Control", "no-store")
     response.headers.setdefault("X-Content-Type-Options", "nosniff")
+    # Always, for a difference would tell whether a callback was asked, so whether there was something to hide.
+    response.vary.update(("Authorization", "Cookie"))
     return response
 
 

@@ -146,7 +146,7 @@ def _fault(model: type[BaseModel], error: Any) -> dict[str, Any]:
     if error["type"] == "extra_forbidden":
         name = str(error["loc"][-1])
         hint = nearest(name, _names(model)) if len(error["loc"]) == 1 else ""
-        return fault(place, error["input"], f"a known field.{hint}")
+        return fault(place, None, f"a known field.{hint}")  # what nobody asked for is not repeated
     if error["type"] == "missing":
         return fault(place, None, "a value: it is missing")
     text = str(error["msg"])

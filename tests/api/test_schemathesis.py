@@ -115,7 +115,9 @@ def _attack(
         if is_real and case.path_parameters:
             case.path_parameters = {key: REAL.get(key, value) for key, value in case.path_parameters.items()}
         answer = case.call(headers={**bearer(WRITE), **(case.headers or {}), **bearer(WRITE)})
-        case.validate_response(answer, checks=wanted)
+        # A body that is too large is refused before anybody reads what is wrong with it.
+        said = [check for check in wanted if answer.status_code != 413 or check.__name__ in _SAYS]
+        case.validate_response(answer, checks=said)
 
     send()
 
