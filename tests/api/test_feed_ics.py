@@ -184,6 +184,17 @@ def test_ical_js_finds_what_the_library_shows(
         assert sorted(each for each in found if first <= each[0] < last) == site.shown(first, last)
 
 
+def test_a_slot_that_was_moved_before_the_calendar_begins_does_not_come_back(site: FeedSite) -> None:
+    """A slot of December that took place in November is not in December's place two months later."""
+    site.evening()
+    site.slots.edit("1@20261205T1900", "this", start=datetime(2026, 11, 25, 8))
+    site.session.commit()
+    site.clock.turn(days=45)
+    text = site.ics()
+    days = [datetime(2026, 12, day, tzinfo=UTC) for day in (4, 5, 6, 7)]
+    assert [len(expanded(text, *span)) for span in zip(days, days[1:], strict=False)] == [1, 0, 1]
+
+
 def test_the_calendar_is_the_same_on_each_database(database_url: str, tmp_path: Path) -> None:
     """What somebody decided, what is kept and what is withdrawn is found on SQLite, PostgreSQL and MariaDB alike."""
     site = FeedSite(database_url, tmp_path)
