@@ -10,6 +10,7 @@ import pytest
 from api_site import PREFIX, ApiSite, bearer
 from flask import Flask, abort, got_request_exception, jsonify
 from flask.json.provider import DefaultJSONProvider
+from sqlalchemy.exc import OperationalError
 
 from flask_rollingslots import ConfigError, RollingSlots
 from flask_rollingslots.health import coverage
@@ -160,13 +161,13 @@ def test_head_and_options(host: ApiSite) -> None:
 
 def test_a_race_that_the_database_ended_is_a_conflict(host: ApiSite, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who lost it is told to try again, and nothing is half written."""
-    from sqlalchemy.exc import OperationalError
 
     def lose(*_: Any, **__: Any) -> None:
         raise OperationalError("SELECT secret", {}, Exception("database is locked"))
 
     monkeypatch.setattr(RollingSlots, "create_template", lose)
-    body = {"name": "A", "dtstart": "2026-01-05T10:00", "duration_minutes": 60}
-    answer = host.call("POST", "/templates", body)
+    body = b'{"name": "A", "dtstart": "2026-01-05T10:00", "duration_minutes": 60}'
+    answer = host.call("POST", "/templates", data=body, content_type="application/json")
+    assert answer.status_code == 409, answer.text
     assert (answer.status_code, answer.json["code"], answer.headers["Retry-After"]) == (409, "try_again", "1")
     assert "secret" not in answer.text
