@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -198,6 +200,28 @@ def test_only_one_at_a_time(site: ApiSite, other: ApiSite, held: Lease) -> None:
     site.settle()
     assert len(site.get("/topups")["items"]) == 1
     assert site.stored() == A_WEEK
+
+
+def test_many_at_once_on_every_database(database_url: str, tmp_path: Path) -> None:
+    """Of many threads that ask at the same moment one gets the run."""
+    site = ApiSite(database_url, tmp_path)
+    site.fill("Hall")
+    with site.app.app_context():
+        lease = site.topup.runner.acquire()
+    together = threading.Barrier(8)
+
+    def ask(_: int) -> tuple[int, Any]:
+        together.wait()
+        answer = site.call("POST", "/topups", {"days": 3})
+        return answer.status_code, answer.json.get("run_id", answer.json.get("id"))
+
+    with ThreadPoolExecutor(8) as pool:
+        answers = sorted(pool.map(ask, range(8)))
+    give_back(site, lease)
+    site.settle()
+    number = answers[0][1]
+    assert answers == [(202, number)] + [(409, number)] * 7
+    assert site.get(f"/topups/{number}")["created"] == site.stored() == 3 * 8
 
 
 @pytest.mark.parametrize("was", ["queued", "running"])
