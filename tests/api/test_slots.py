@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -66,6 +66,30 @@ def test_slots_come_in_pages(site: ApiSite) -> None:
         path = (answer["next"] or "").removeprefix("/api")
     assert seen == keys(site, WEEK)
     assert len(set(seen)) == 3 * A_WEEK
+
+
+def test_a_page_of_a_dense_quarter_reads_a_part_of_it(site: ApiSite, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three months of a slot each minute are not held in memory to show a thousand of them."""
+    site.fill(
+        "Minutes",
+        every=timedelta(minutes=1),
+        duration=timedelta(minutes=1),
+        dtstart=datetime(2026, 1, 1, 0, 0),
+    )
+    read: list[int] = []
+    between = site.slots.between
+
+    def count(*args: Any, **options: Any) -> Any:
+        found = between(*args, **options)
+        read.append(len(found))
+        return found
+
+    monkeypatch.setattr(site.slots, "between", count)
+    answer = site.get("/slots?start=2026-02-01&end=2026-05-04")
+    assert (len(answer["items"]), sum(read)) == (1000, 18 * 60)
+    second = site.get(answer["next"].removeprefix("/api"))
+    assert second["items"][0]["starts_at"] == "2026-02-01T16:40:00+00:00"
+    assert sum(read) < 6 * 1000
 
 
 def test_a_virtual_slot_becomes_a_row(site: ApiSite) -> None:
