@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 #: The exit code of a command that ran out of time, as of timeout(1).
 TIMED_OUT = 124
 _LONGEST_PAUSE = 30.0
+_TODAY = "today"
 #: What another try cannot mend.
 _WRONG = (InvalidRequest, TemplateNotFound, Interrupted)
 
@@ -72,17 +73,25 @@ def stopping_cleanly(seconds: float | None = None) -> Iterator[Stop]:
             signal.signal(number, handler)
 
 
-def _as_date(_context: click.Context, option: click.Parameter, value: str | None) -> date | None:
-    """Return a day; ``today`` is one of the app's zone."""
-    if value is None:
-        return None
-    state: AppState = current_app.extensions["rollingslots"]
-    if value == "today":
+class _Day(click.ParamType):  # type: ignore[type-arg]
+    """A day, or ``today``: which day that is depends on the app's zone."""
+
+    name = "date"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> date | str:
+        """Read ``YYYY-MM-DD``."""
+        if value == _TODAY or isinstance(value, date):
+            return value  # type: ignore[no-any-return]
+        try:
+            return datetime.strptime(value, "%Y-%m-%d").date()  # noqa: DTZ007 (a day has no zone)
+        except ValueError:
+            self.fail(f"{value!r}: expected a day as YYYY-MM-DD", param, ctx)
+
+
+def _day(value: date | str | None, state: AppState) -> date | None:
+    if isinstance(value, str):
         return state.clock().astimezone(ZoneInfo(state.settings.timezone)).date()
-    try:
-        return datetime.strptime(value, "%Y-%m-%d").date()  # noqa: DTZ007 (a day has no zone)
-    except ValueError:
-        raise click.BadParameter(f"{value!r}: expected a day as YYYY-MM-DD", param=option) from None
+    return value
 
 
 @click.option(
@@ -92,12 +101,12 @@ def _as_date(_context: click.Context, option: click.Parameter, value: str | None
 @click.option(
     "--week",
     is_flag=False,
-    flag_value="today",
-    callback=_as_date,
+    flag_value=_TODAY,
+    type=_Day(),
     metavar="[DATE]",
     help="The week of a day (this week without one): Monday to Sunday, past days too.",
 )
-@click.option("--since", callback=_as_date, metavar="DATE", help="From this day to today, past days too.")
+@click.option("--since", type=_Day(), metavar="DATE", help="From this day to today, past days too.")
 @click.option("--template", type=int, help="Only the series of this template (id).")
 @click.option("--group", help="Only the templates of this group.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and write nothing.")
@@ -117,8 +126,8 @@ def _as_date(_context: click.Context, option: click.Parameter, value: str | None
 def generate(
     days: int | None,
     weeks: int | None,
-    week: date | None,
-    since: date | None,
+    week: date | str | None,
+    since: date | str | None,
     template: int | None,
     group: str | None,
     dry_run: bool,
@@ -135,6 +144,7 @@ def generate(
         if not 1 <= weeks <= MAX_DAYS // 7:
             _fail(f"weeks = {weeks}: expected a whole number from 1 to {MAX_DAYS // 7}", 2)
         days = weeks * 7
+    state: AppState = current_app.extensions["rollingslots"]
     with stopping_cleanly(timeout) as stop, _Bar(hidden=as_json) as bar:
         options: dict[str, Any] = {
             "template_id": template,
@@ -142,10 +152,11 @@ def generate(
             "dry_run": dry_run,
             "progress": bar.move,
         }
-        if week is not None:
-            request = FillRequest.for_week(week, **options)
+        monday = _day(week, state)
+        if monday is not None:
+            request = FillRequest.for_week(monday, **options)
         else:
-            request = FillRequest("manual", days=days, first_day=since, **options)
+            request = FillRequest("manual", days=days, first_day=_day(since, state), **options)
         report = _try(request, retries, stop, bar)
     _print(report, request, as_json)
     if any(tally.error for tally in report.templates.values()):

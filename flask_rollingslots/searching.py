@@ -42,15 +42,18 @@ class Search:
 
 
 def search_templates(
-    session: Session, models: Models, now: datetime, wanted: Search, after: int = 0
+    session: Session, models: Models, now: datetime, wanted: Search, after: int = 0, limit: int | None = None
 ) -> Sequence[TemplateMixin]:
     """Return the templates that fit, by id; a series that never ends is found in any future span.
 
     :param now: aware; before it only what is stored counts.
     :param after: only those with a greater id.
+    :param limit: at most so many, where no span is looked at.
     """
     cls = models.Template
     query = select(cls).where(cls.id > after).order_by(cls.id)
+    if limit is not None and wanted.start is None:
+        query = query.limit(limit)
     if wanted.q is not None:
         part = wanted.q.lower()
         query = query.where(

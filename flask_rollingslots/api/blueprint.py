@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from flask import Blueprint, Response, current_app, request
 from flask.globals import request_ctx
-from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound, default_exceptions
 
 from flask_rollingslots.errors import RollingSlotsError
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .operations import Operation
 
 NAME = "rollingslots_api"
-_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "HEAD")
+_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 _MODULES = (template_routes, slot_routes, booking_routes, topup_routes, health_routes, feed_routes)
 
 
@@ -33,6 +33,9 @@ def make_blueprint() -> Blueprint:
     add_openapi(blueprint, operations)
     blueprint.register_error_handler(Problem, on_problem)
     blueprint.register_error_handler(RollingSlotsError, on_library_error)
+    for status in default_exceptions:
+        # Each by its number: a page of the app's own for a status would win over a handler for all of them.
+        blueprint.register_error_handler(status, on_http_error)
     blueprint.register_error_handler(HTTPException, on_http_error)
     blueprint.register_error_handler(Exception, on_any_error)
     blueprint.after_request(_protect)
@@ -41,7 +44,12 @@ def make_blueprint() -> Blueprint:
 
 
 def _add(blueprint: Blueprint, operation: Operation) -> None:
-    blueprint.add_url_rule(operation.path, operation.name, operation.view, methods=[operation.method])
+    def add(state: BlueprintSetupState) -> None:
+        # Below a prefix the rule for all other methods answers OPTIONS: Flask would find no method with it.
+        options = {"methods": [operation.method], "provide_automatic_options": not state.url_prefix}
+        state.add_url_rule(operation.path, operation.name, operation.view, **options)
+
+    blueprint.record(add)
 
 
 def _protect(response: Response) -> Response:
@@ -75,6 +83,8 @@ def _nowhere(**_: Any) -> Any:
     if adapter is None:
         raise NotFound
     allowed = [method for method in _METHODS if _is_there(adapter, method)]
+    if allowed and "OPTIONS" not in allowed:
+        allowed.append("OPTIONS")
     if allowed and request.method == "OPTIONS":
         return current_app.response_class(headers={"Allow": ", ".join(allowed)})
     if allowed:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import date, datetime, timedelta
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Discriminator, Field, Tag
 
 from flask_rollingslots.recurrence import template_fields
 from flask_rollingslots.recurrence.fields import read_moments
@@ -64,6 +64,23 @@ class Recurrence(Strict):
     rrule: Rrule | None = None
 
 
+def _kind(value: Any) -> str:
+    return _LIST if isinstance(value, list) else _OBJECT
+
+
+#: The names of the branches; in brackets, so that nobody takes them for fields.
+_OBJECT, _LIST = "[object]", "[list]"
+Rule = Annotated[
+    Annotated[Recurrence, Tag(_OBJECT)]
+    | Annotated[
+        list[Recurrence],
+        Tag(_LIST),
+        Field(min_length=1, max_length=50, description="A fixed schedule: one template for each entry."),
+    ],
+    Discriminator(_kind),
+]
+
+
 class _Settings(Strict):
     """What can be said of a template, new or not."""
 
@@ -103,14 +120,7 @@ class TemplateBody(_Settings):
     )
     until_time: Annotated[Clock | None, Field(description="Day grid: until this time of day.")] = None
     capacity: Capacity = 1
-    recurrence: (
-        Recurrence
-        | Annotated[
-            list[Recurrence],
-            Field(min_length=1, max_length=50, description="A fixed schedule: one template for each entry."),
-        ]
-        | None
-    ) = None
+    recurrence: Rule | None = None
     rrule: Annotated[Rrule | None, Field(description="Instead of recurrence; neither: one slot.")] = None
     data: Data = Field(default_factory=dict)
     dry_run: bool = False

@@ -127,7 +127,9 @@ class Operation:
             body = read_body(self.body)
         elif self.method not in ("GET", "DELETE"):
             refuse_body()
-        return self.handler(Call(state, grant, path, query, body)).response()
+        # What a function of the app left in its session is not ours to write, not even to read past it.
+        with state.db.session.no_autoflush:
+            return self.handler(Call(state, grant, path, query, body)).response()
 
 
 def guard_of(state: AppState) -> Guard:

@@ -185,9 +185,9 @@ def on_http_error(error: HTTPException) -> Any:
     status = error.code or 500
     if error.response is not None or status < 400:
         return error
-    code = next((c for c, s in CODES.items() if s == status and c in _HTTP_CODES), "bad_request")
-    if status >= 500:
-        return on_any_error(error)
+    if status == 500:
+        return on_any_error(getattr(error, "original_exception", None) or error)
+    code = next((c for c, s in CODES.items() if s == status and c in _HTTP_CODES), "refused")
     headers = {
         k: v for k, v in error.get_headers() if k.lower() in ("allow", "retry-after", "www-authenticate")
     }

@@ -36,6 +36,10 @@ if TYPE_CHECKING:
 operations = Operations("slots")
 #: The longest span of one call.
 LONGEST = timedelta(days=92)
+_FIRST_STRETCH, _PER_STRETCH = timedelta(days=1), 5000
+
+#: Where a slot stands in a list: start, series, original start.
+_Place = tuple[datetime, int, datetime]
 
 
 class SlotsQuery(Strict):
@@ -59,13 +63,29 @@ def list_slots(call: Call) -> Answer:
     """
     query, now = call.query, call.state.clock()
     start, end = span_of(call, query)
-    found = slots_between(call, start, end, query.template, query.group)
-    position = _position(query.cursor)
-    if position is not None:
-        found = [slot for slot in found if _place(slot) > position]
+    found = _first_slots(call, start, end, _position(query.cursor))
     shown = found[: query.limit]
     cursor = _cursor(shown[-1]) if len(found) > len(shown) else None
     return Answer(page([slot_answer(slot, now) for slot in shown], cursor))
+
+
+def _first_slots(call: Call, start: datetime, end: datetime, position: _Place | None) -> list[SlotMixin]:
+    """Return the slots of a span after a position: a page of them, and at least one more if there is one.
+
+    Read in stretches of about as many slots as a page may have: many templates with a slot each minute must not be
+    held in memory for three months, to show a thousand.
+    """
+    query = call.query
+    found: list[SlotMixin] = []
+    start, step = max(start, position[0]) if position is not None else start, _FIRST_STRETCH
+    while start < end and len(found) <= query.limit:
+        until = min(end, start + step)
+        read = call.state.facade.between(start, until, template=query.template, group=query.group)
+        found += [slot for slot in visible(call, read) if position is None or _place(slot) > position]
+        per_day = len(read) / ((until - start) / timedelta(days=1))
+        step = max(_FIRST_STRETCH, timedelta(days=min(LONGEST.days, _PER_STRETCH / max(per_day, 1.0))))
+        start = until
+    return found
 
 
 def span_of(call: Call, query: Any) -> tuple[datetime, datetime]:
@@ -89,7 +109,11 @@ def slots_between(
     call: Call, start: datetime, end: datetime, template: int | None, group: str | None
 ) -> list[SlotMixin]:
     """Return the slots of a span that the sender may see, by start."""
-    found = call.state.facade.between(start, end, template=template, group=group)
+    return visible(call, call.state.facade.between(start, end, template=template, group=group))
+
+
+def visible(call: Call, found: list[SlotMixin]) -> list[SlotMixin]:
+    """Return those slots that the sender may see; the callback is asked once for each template."""
     if call.grant.sees_all:
         return found
     seen: dict[int, bool] = {}
@@ -303,7 +327,7 @@ def series_of(call: Call, action: str) -> tuple[SlotKey, list[TemplateMixin]]:
     return key, found
 
 
-def _place(slot: SlotMixin) -> tuple[datetime, int, datetime]:
+def _place(slot: SlotMixin) -> _Place:
     return slot.starts_at, slot.series_id, slot.original_start
 
 
@@ -311,7 +335,7 @@ def _cursor(slot: SlotMixin) -> str:
     return f"{int(slot.starts_at.timestamp())}.{slot.key}"
 
 
-def _position(cursor: str | None) -> tuple[datetime, int, datetime] | None:
+def _position(cursor: str | None) -> _Place | None:
     """Return the place that a cursor holds.
 
     :raises Problem: 422 if it is no cursor of ours.

@@ -82,7 +82,8 @@ def list_templates(call: Call) -> Answer:
     check_span("from", query.from_, start, "to", query.to, end, _LONGEST_SEARCH)
     wanted = Search(query.q, query.group, query.active, start, end)
     after = number_of(query.cursor) or 0
-    found = search_templates(state.db.session(), state.models, state.clock(), wanted, after)
+    limit = query.limit + 1 if call.grant.sees_all else None
+    found = search_templates(state.db.session(), state.models, state.clock(), wanted, after, limit)
     shown = call.grant.visible(found)
     more = len(shown) > query.limit
     shown = shown[: query.limit]
