@@ -125,7 +125,7 @@ class Browser:
             starts = planning.promised_starts(spec, Window(first, window.end))
             return [(spec, at, start) for at, start, reason in starts if reason is None and start > ended]
         except (RollingSlotsError, ValueError, LookupError, OSError, ArithmeticError) as error:
-            _complain(spec, error)  # a page of many templates must not fail because of one
+            complain(spec, error)  # a page of many templates must not fail because of one
             return []
 
     def _stored(
@@ -298,7 +298,8 @@ def _following(spec: TemplateSpec, start: datetime, n: int) -> Iterable[datetime
         yield from (starts_at for _, starts_at in found if starts_at < life.end)
 
 
-def _complain(spec: TemplateSpec, error: Exception) -> None:
+def complain(spec: TemplateSpec, error: Exception) -> None:
+    """Say once in the log that a template's rule is broken."""
     fault = (spec.id, spec.revision)
     if fault not in _complained:
         if len(_complained) >= _COMPLAINTS:

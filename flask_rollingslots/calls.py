@@ -10,6 +10,7 @@ from .arguments import check_group, template_id
 from .reminding import due_reminders
 from .retention import PruneRequest
 from .statistics import Stats, gather
+from .subscriptions import address_number, withdraw_address
 from .topup import prune
 
 if TYPE_CHECKING:
@@ -123,6 +124,42 @@ class BookingCalls:
         if is_new:
             signals.booking_moved.send(state.app, booking=made, slot=made.slot, replaces_id=before)
         return made
+
+
+class FeedCalls:
+    """What ``RollingSlots`` offers to those who subscribe to a calendar."""
+
+    if TYPE_CHECKING:
+
+        @property
+        def _state(self) -> AppState: ...
+
+    def feed_url(self, group: str | None = None) -> str:
+        """Return the secret address of a group's calendar, for programs that can send no header.
+
+        Whoever has it sees the slots of this group, and nothing else, until ``revoke_feed_url``. The same address
+        each time: nothing of it is stored. Outside of a request the app needs ``SERVER_NAME``.
+
+        :param group: whose slots; ``None``: those of all templates.
+        :raises ConfigError: if the app has no ``SECRET_KEY``, the HTTP API is not mounted, or icalendar is not
+            installed.
+        """
+        from .api import secret_address  # with the extra only
+
+        check_group(group)
+        state = self._state
+        return secret_address(state.app, group, address_number(state.db.session(), state.models, group))
+
+    def revoke_feed_url(self, group: str | None = None) -> None:
+        """Withdraw the secret address of a group's calendar, in the app's session; the app commits.
+
+        All others go on. ``feed_url`` returns a new one from then on.
+
+        :param group: as it was for ``feed_url``.
+        """
+        check_group(group)
+        state = self._state
+        withdraw_address(state.db.session(), state.models, group)
 
 
 class KeepingCalls:

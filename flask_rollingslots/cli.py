@@ -8,10 +8,7 @@ from __future__ import annotations
 import functools
 import json
 import os
-import signal
 import sys
-import threading
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar
 
 import click
@@ -19,23 +16,21 @@ from flask import current_app
 from flask.cli import AppGroup
 
 from .cli_exchange import export_templates, import_templates
+from .cli_filling import generate
 from .cli_keeping import prune_slots, show_stats
 from .errors import InvalidRequest, RollingSlotsError, TemplateNotFound
 from .health import Doctor, Level, check_health, explain
 from .series import Desk, Ender
-from .settings import MAX_DAYS
-from .topup import FillRequest
 from .values import Health
 from .wiring import create_tables, missing_tables
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from datetime import datetime
 
     from .extension import AppState
     from .models import SlotMixin, TemplateMixin
     from .revising import SeriesReport
-    from .values import Report
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -71,97 +66,6 @@ def _teaching(command: Callable[P, R]) -> Callable[P, R]:
 def _fail(text: str, code: int) -> NoReturn:
     click.echo(f"Error: {text}", err=True)
     sys.exit(code)
-
-
-@slots_group.command()
-@click.option(
-    "--days", type=int, help=f"Local days from today, 1 to {MAX_DAYS}; else each template's window."
-)
-@click.option("--weeks", type=int, help="The same in weeks.")
-@click.option("--template", type=int, help="Only the series of this template (id).")
-@click.option("--group", help="Only the templates of this group.")
-@click.option("--dry-run", is_flag=True, help="Say what would be done, and write nothing.")
-@_json_option
-@_teaching
-def generate(
-    days: int | None, weeks: int | None, template: int | None, group: str | None, dry_run: bool, as_json: bool
-) -> None:
-    """Create the missing slots now."""
-    if days is not None and weeks is not None:
-        _fail("--days and --weeks: give one of them", 2)
-    if weeks is not None:
-        if not 1 <= weeks <= MAX_DAYS // 7:
-            _fail(f"weeks = {weeks}: expected a whole number from 1 to {MAX_DAYS // 7}", 2)
-        days = weeks * 7
-    signal.signal(
-        signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM)
-    )  # gives the lease back on the way
-    with _Bar(hidden=as_json) as bar:
-        request = FillRequest(
-            "manual", days=days, template_id=template, group=group, dry_run=dry_run, progress=bar.move
-        )
-        report = _state().topup.runner.generate(request)
-    if as_json:
-        _print_json(report.to_dict())
-    else:
-        _print_report(report)
-    if any(tally.error for tally in report.templates.values()):
-        sys.exit(1)
-
-
-@contextmanager
-def _stopping_cleanly() -> Iterator[None]:
-    """Let SIGTERM end the command as Ctrl-C does: after what is committed, with the lease given back."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-class _Bar:
-    """A progress bar on standard error that learns its length with the first step."""
-
-    def __init__(self, hidden: bool) -> None:
-        self._hidden = hidden
-        self._bar: Any = None
-        self._done = 0
-
-    def __enter__(self) -> _Bar:
-        return self
-
-    def move(self, done: int, total: int) -> None:
-        """Show that ``done`` of ``total`` slots are written."""
-        if self._bar is None:
-            self._bar = click.progressbar(
-                length=total, label="Slots", file=sys.stderr, hidden=self._hidden, show_pos=True
-            )
-            self._bar.__enter__()
-        self._bar.length = total
-        self._bar.update(done - self._done)
-        self._done = done
-
-    def __exit__(self, *exception: object) -> None:
-        if self._bar is not None:
-            self._bar.__exit__(*exception)
-
-
-def _print_report(report: Report) -> None:
-    verb = "would be created" if report.dry_run else "created"
-    click.echo(f"{report.created} slots {verb}, {report.existing} there already.")
-    for name, text in (("updated", "moved to the right time"), ("removed", "no longer in a rule, removed")):
-        if getattr(report, name):
-            click.echo(f"{getattr(report, name)} {text}.")
-    if report.kept_booked:
-        click.echo(f"{report.kept_booked} no longer in a rule, kept because booked or changed.")
-    if report.skipped:
-        click.echo("Left out: " + ", ".join(f"{n} {reason}" for reason, n in sorted(report.skipped.items())))
-    for key, tally in report.templates.items():
-        note = f"  error: {tally.error}" if tally.error else ""
-        click.echo(f"  {key:>5}  {tally.created:>6}  {tally.name}{note}")
 
 
 @slots_group.command()
@@ -358,6 +262,7 @@ def _decide(act: Callable[[Ender], SeriesReport], word: str, as_json: bool) -> N
         click.echo(f"{len(report.kept_completed)} completed ones stay.")
 
 
+slots_group.command("generate")(_teaching(generate))
 slots_group.command("export")(_teaching(export_templates))
 slots_group.command("import")(_teaching(import_templates))
 slots_group.command("prune")(_teaching(prune_slots))

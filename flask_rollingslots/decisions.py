@@ -219,6 +219,16 @@ class Decisions:
         report = series.Ender(self._desk()).cancel_future(template_id(template) or 0, from_date, reason)
         return self._ended(report, reason)
 
+    def delete_series(self, template: TemplateMixin | int) -> SeriesReport:
+        """Hide all slots of a template's series that have not started; :meth:`restore_series` takes it back.
+
+        Booked and completed ones stay and are reported. The template stays too: its keys are for ever.
+
+        :raises TemplateNotFound: if there is no such template.
+        """
+        report = series.Ender(self._desk()).delete_series(template_id(template) or 0)
+        return self._ended(report, None)
+
     def restore_series(self, template: TemplateMixin | int) -> SeriesReport:
         """Take back that a series was cancelled or deleted; single cancelled or deleted slots stay as they are.
 

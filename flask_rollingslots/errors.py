@@ -74,6 +74,10 @@ class BookingNotFound(RollingSlotsError, LookupError):
     """There is no such booking."""
 
 
+class RunNotFound(RollingSlotsError, LookupError):
+    """There is no such top-up."""
+
+
 class SlotFull(RollingSlotsError):
     """The slot has not enough places left.
 

@@ -7,13 +7,13 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import String, cast, or_, select
+from sqlalchemy import select
 
 from . import planning
 from .errors import TemplateNotFound
 from .feeds import Decision, Entry, Outgoing
 from .feeds.entries import naming, refuse
-from .models import row_of
+from .models import is_decided, row_of
 from .recurrence.zones import instant_of
 from .values import Status
 
@@ -67,14 +67,15 @@ def outgoing(
 def _outgoing(template: TemplateMixin, slots: list[SlotMixin]) -> Outgoing:
     spec = template.spec()
     more = {name: getattr(template, name) for name in _MORE}
-    return Outgoing(spec, template.created_at, more, tuple(_decision_of(spec, slot) for slot in slots))
+    decisions = tuple(_decision_of(spec, slot) for slot in slots)
+    return Outgoing(spec, template.created_at, more, decisions, template.changed_at)
 
 
 def _decided(session: Session, models: Models, ids: Sequence[int]) -> dict[int, list[SlotMixin]]:
     """Return the slots that a person decided about, by template."""
     cls = models.Slot
     found: dict[int, list[SlotMixin]] = {}
-    decided = or_(cls.status != Status.SCHEDULED.value, cast(cls.customised, String) != "[]")
+    decided = is_decided(models)
     for first in range(0, len(ids), _CHUNK):
         chunk = ids[first : first + _CHUNK]
         query = select(cls).where(cls.template_id.in_(chunk), decided).order_by(cls.original_start)
@@ -98,6 +99,7 @@ def _decision_of(spec: TemplateSpec, slot: SlotMixin) -> Decision:
         cancel_reason=slot.cancel_reason,
         ended_with_series=bool(slot.ended_with_series),
         customised=tuple(slot.customised or ()),
+        changed_at=slot.changed_at,
     )
 
 

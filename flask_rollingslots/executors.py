@@ -77,7 +77,7 @@ _NEVER = threading.Event()
 
 
 class ThreadExecutor(Executor):
-    """One daemon thread, started when there is work; never a pool.
+    """One daemon thread for each job, started when there is work; never a pool.
 
     After a fork the child starts anew. At exit the thread is asked to stop after its chunk and is waited for.
     """
@@ -90,6 +90,7 @@ class ThreadExecutor(Executor):
 
     def _reset(self) -> None:
         self._thread: threading.Thread | None = None
+        self._earlier: list[threading.Thread] = []
         self._stop = threading.Event()
 
     @property
@@ -110,22 +111,27 @@ class ThreadExecutor(Executor):
         except RuntimeError as error:  # the interpreter shuts down, or the machine has no thread left
             log.debug("no thread for a top-up: %s", error)
             return False
+        known = [*self._earlier, self._thread]
+        self._earlier = [each for each in known if each is not None and each.is_alive()]
         self._thread = thread
         return True
 
     def shutdown(self, seconds: float = DRAIN_SECONDS) -> None:
         """Ask the thread to stop and wait for it."""
         self._stop.set()
-        thread = self._thread
-        if thread is not None and thread is not threading.current_thread():
-            thread.join(seconds)
+        self._join(seconds)
 
     def join(self, seconds: float) -> bool:
         """Wait until no job is under way; return whether that came true. For tests."""
-        thread = self._thread
-        if thread is not None:
-            thread.join(seconds)
-        return thread is None or not thread.is_alive()
+        return self._join(seconds)
+
+    def _join(self, seconds: float) -> bool:
+        end, here = monotonic() + seconds, threading.current_thread()
+        known = [*self._earlier, self._thread]
+        others = [thread for thread in known if thread is not None and thread is not here]
+        for thread in others:
+            thread.join(max(0.0, end - monotonic()))
+        return not any(thread.is_alive() for thread in others)
 
 
 class InlineExecutor(Executor):
@@ -153,13 +159,20 @@ class AfterResponseExecutor(Executor):
 
     def submit(self, job: Callable[[], None]) -> bool:
         """Keep the job for the end of this thread's request."""
-        self._waiting.job = job
+        self._waiting.__dict__.setdefault("jobs", []).append(job)
         return True
 
     def take(self) -> Callable[[], None] | None:
-        """Return the job that waits in this thread, if any, and forget it."""
-        job: Callable[[], None] | None = self._waiting.__dict__.pop("job", None)
-        return job
+        """Return what waits in this thread, if anything, as one job, and forget it."""
+        jobs: list[Callable[[], None]] = self._waiting.__dict__.pop("jobs", [])
+        if not jobs:
+            return None
+
+        def run() -> None:
+            for job in jobs:
+                job()
+
+        return run
 
 
 _executors: weakref.WeakSet[ThreadExecutor] = weakref.WeakSet()

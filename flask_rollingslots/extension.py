@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import weakref
 from dataclasses import dataclass
+from functools import cached_property
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from flask import Flask, Response, current_app
+from flask import Blueprint, Flask, Response, current_app
 
 from . import series
 from .arguments import check_group, check_upcoming, template_id
 from .browsing import Browser, holes
-from .calls import BookingCalls, KeepingCalls
+from .calls import BookingCalls, FeedCalls, KeepingCalls
 from .decisions import Decisions
 from .errors import ConfigError, NotRegistered
 from .executors import AfterResponseExecutor, make_executor
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
     from .models import BookingMixin, RunMixin
     from .retention import Archive
 
+    #: Decides about a request to the HTTP API: an action, a template or ``None`` -> yes, no, or a person's name.
+    Authorize = Callable[[str, TemplateMixin | None], bool | str]
+
 EXTENSION = "rollingslots"
 
 
@@ -43,13 +47,19 @@ class AppState:
     settings: Settings
     topup: TopUp
     clock: Callable[[], datetime]
+    facade: RollingSlots
+
+    @property
+    def authorizer(self) -> Authorize | None:
+        """The app's own decision about requests to the HTTP API, if it makes any."""
+        return self.facade._authorize
 
     def browser(self) -> Browser:
         """Return a reader on the app's own session."""
         return Browser(self.db.session(), self.models, self.clock())
 
 
-class RollingSlots(Decisions, BookingCalls, KeepingCalls):
+class RollingSlots(Decisions, BookingCalls, FeedCalls, KeepingCalls):
     """Keeps bookable slots always there.
 
     :param app: the app; or call ``init_app`` later.
@@ -57,6 +67,7 @@ class RollingSlots(Decisions, BookingCalls, KeepingCalls):
     :param cache: the app's Flask-Caching object; by default the one on the app.
     :param models: the app's own classes made from the mixins: a mapping such as ``{"Slot": MySlot}``.
     :param archive: gets each batch of past slots before ``ROLLINGSLOTS_RETENTION_DAYS`` or ``prune`` deletes it.
+    :param authorize: decides about requests to the HTTP API; see :meth:`authorize`.
     :param clock: returns the current time, aware; for tests.
     :raises ConfigError: if the app is set up wrongly; the text says what to change.
     """
@@ -69,9 +80,10 @@ class RollingSlots(Decisions, BookingCalls, KeepingCalls):
         cache: Any = None,
         models: Models | Mapping[str, type[Any]] | None = None,
         archive: Archive | None = None,
+        authorize: Authorize | None = None,
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
-        self._archive = archive
+        self._archive, self._authorize = archive, authorize
         self._db, self._cache, self._given, self._clock = db, cache, models, clock
         self._apps: weakref.WeakSet[Flask] = weakref.WeakSet()
         self._models = self._make_models(db) if db is not None else None
@@ -90,7 +102,7 @@ class RollingSlots(Decisions, BookingCalls, KeepingCalls):
         models = self._models or self._make_models(db)
         runner = Runner(app, db, models, settings, self._clock, self._archive)
         topup = TopUp(runner, make_executor(settings.executor), find_cache(app, self._cache))
-        app.extensions[EXTENSION] = AppState(app, db, models, settings, topup, self._clock)
+        app.extensions[EXTENSION] = AppState(app, db, models, settings, topup, self._clock, self)
         self._apps.add(app)
         listen_for_changes(db, models, _after_commit)
         if is_ours:
@@ -99,6 +111,37 @@ class RollingSlots(Decisions, BookingCalls, KeepingCalls):
         from .cli import slots_group  # the one import inside a floor: the commands need the extension
 
         app.cli.add_command(slots_group)
+        if settings.api_prefix is not None:
+            app.register_blueprint(self.api, url_prefix=settings.api_prefix)
+
+    @cached_property
+    def api(self) -> Blueprint:
+        """The HTTP API, for ``app.register_blueprint(slots.api, url_prefix="/api")``; see docs/http.md.
+
+        ``ROLLINGSLOTS_API_PREFIX`` mounts it by itself.
+
+        :raises ConfigError: if pydantic is not installed; names the extra.
+        """
+        try:
+            from .api import make_blueprint  # with the extra only
+        except ModuleNotFoundError as error:
+            if (error.name or "").partition(".")[0] != "pydantic":
+                raise
+            raise ConfigError(
+                "the HTTP API needs the pydantic package: pip install 'Flask-RollingSlots[api]'"
+            ) from error
+        return make_blueprint()
+
+    def authorize(self, decide: Authorize) -> Authorize:
+        """Let a function of the app decide about requests to the HTTP API that send no token; a decorator.
+
+        :param decide: called inside the request with an action (``read``, ``book``, ``edit``, ``create``,
+            ``top_up``) and a template, or ``None`` where all templates are meant. It returns ``True``, ``False``, or
+            a name: in that person's name alone bookings may then be made and seen. What may not be read is "not
+            found" for the sender, and left out of lists.
+        """
+        self._authorize = decide
+        return decide
 
     def _make_models(self, db: Any) -> Models:
         if isinstance(self._given, Models):

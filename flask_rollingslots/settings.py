@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+import re
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 from .errors import ConfigError, nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 PREFIX = "ROLLINGSLOTS_"
 MAX_DAYS = 3660
 MAX_RETENTION_DAYS = 36_600
-#: Settings of capabilities that are still to come: known, but only as switched off.
-_LATER = {PREFIX + name for name in ("API_PREFIX", "API_TOKEN")}
+#: A token must be long enough that nobody guesses it, and fit into a header.
+MIN_TOKEN = 32
+_TOKEN = re.compile(r"[\x21-\x7e]+")
+_PLACEHOLDER = re.compile(r"change.?me|placeholder|your.?(secret|token)|[<>{}$]", re.IGNORECASE)
+_HOST = re.compile(r"[a-z0-9-]+([.][a-z0-9-]+)*")
+_PREFIX = re.compile(r"(/[A-Za-z0-9._~-]+)+")
 EXECUTORS = ("auto", "thread", "inline", "after_response")
 
 
@@ -33,6 +38,14 @@ class Settings:
     :param preview_max: the most slots that ``upcoming`` gives at once; 1 to 10,000.
     :param enabled: ``False`` stops automatic top-ups; ``generate`` and reading go on.
     :param name: name of the lease, for several independent sets of workers on one database.
+    :param api_prefix: where the HTTP API is mounted, such as ``/api``; ``None``: only if the app registers it.
+    :param api_token: bearer token that may do everything: at least 32 characters; a list while tokens are changed.
+    :param api_read_token: the same for tokens that may read everything and write nothing.
+    :param api_public_reads: whether templates and slots may be read without a token, where no ``authorize``
+        callback decides.
+    :param api_wrong_tokens: from so many wrong tokens a minute on, an address is told to slow down; 1 to 10,000.
+    :param feed_host: what follows the ``@`` in the UIDs of calendar feeds; ``None``: ``SERVER_NAME``, or the host
+        that was asked.
     """
 
     window_days: int = 7
@@ -45,6 +58,12 @@ class Settings:
     preview_max: int = 200
     enabled: bool = True
     name: str = "default"
+    api_prefix: str | None = None
+    api_token: str | Sequence[str] | None = field(default=None, repr=False)
+    api_read_token: str | Sequence[str] | None = field(default=None, repr=False)
+    api_public_reads: bool = True
+    api_wrong_tokens: int = 100
+    feed_host: str | None = None
 
     @classmethod
     def from_mapping(cls, config: Mapping[str, Any]) -> Settings:
@@ -55,11 +74,7 @@ class Settings:
         """
         known = {PREFIX + f.name.upper(): f.name for f in fields(cls)}
         given = {key: value for key, value in config.items() if str(key).startswith(PREFIX)}
-        for key in [key for key in given if key in _LATER and given[key] is None]:
-            del given[key]
         for key in given:
-            if key in _LATER:
-                raise ConfigError(f"{key} = {given[key]!r}: not supported yet; expected None", key=key)
             if key not in known:
                 hint = nearest(
                     key.removeprefix(PREFIX), (name.removeprefix(PREFIX) for name in known), PREFIX
@@ -77,8 +92,11 @@ class Settings:
         if self.retention_days is not None:
             self._check_int("retention_days", 1, MAX_RETENTION_DAYS, " or None")
         self._check_choice("align", ("day", "week"))
-        if not isinstance(self.enabled, bool):
-            self._refuse("enabled", "True or False")
+        for name in ("enabled", "api_public_reads"):
+            if not isinstance(getattr(self, name), bool):
+                self._refuse(name, "True or False")
+        self._check_api()
+        self._check_feeds()
         if not (isinstance(self.name, str) and 0 < len(self.name) <= 64):
             self._refuse("name", "a text of 1 to 64 characters")
         if not (isinstance(self.executor, str) and (self.executor in EXECUTORS or ":" in self.executor)):
@@ -87,6 +105,38 @@ class Settings:
             ZoneInfo(self.timezone)
         except (ValueError, OSError, TypeError, LookupError):
             self._refuse("timezone", "the name of an IANA time zone such as Europe/Madrid")
+
+    def _check_api(self) -> None:
+        prefix = self.api_prefix
+        if prefix is not None and not (isinstance(prefix, str) and _PREFIX.fullmatch(prefix)):
+            self._refuse("api_prefix", "a path such as /api, without a slash at its end, or None")
+        self._check_int("api_wrong_tokens", 1, 10_000)
+        for name in ("api_token", "api_read_token"):
+            for token in tokens_of(getattr(self, name)):
+                self._check_token(name, token)
+        if set(tokens_of(self.api_token)) & set(tokens_of(self.api_read_token)):
+            self._refuse_secret("api_read_token", "other tokens than in API_TOKEN: those may write")
+
+    def _check_feeds(self) -> None:
+        host = self.feed_host
+        if host is not None and not (isinstance(host, str) and _HOST.fullmatch(host)):
+            self._refuse("feed_host", "the name of a host such as slots.example.com, or None")
+
+    def _check_token(self, name: str, token: Any) -> None:
+        if not isinstance(token, str) or len(token) < MIN_TOKEN:
+            self._refuse_secret(
+                name,
+                f"at least {MIN_TOKEN} characters, such as from python -c 'import secrets; "
+                "print(secrets.token_urlsafe(32))'; or a list of such texts, or None",
+            )
+        if not _TOKEN.fullmatch(token):
+            self._refuse_secret(name, "printable ASCII characters without spaces")
+        if _PLACEHOLDER.search(token):
+            self._refuse_secret(name, "a random text: this one looks like the placeholder of an example")
+
+    def _refuse_secret(self, name: str, expected: str) -> None:
+        key = PREFIX + name.upper()
+        raise ConfigError(f"{key}: expected {expected} (the value is not shown)", key=key, expected=expected)
 
     def _check_int(self, field: str, low: int, high: int, otherwise: str = "") -> None:
         value = getattr(self, field)
@@ -100,3 +150,10 @@ class Settings:
     def _refuse(self, field: str, expected: str) -> None:
         key, value = PREFIX + field.upper(), getattr(self, field)
         raise ConfigError(f"{key} = {value!r}: expected {expected}", key=key, value=value, expected=expected)
+
+
+def tokens_of(value: Any) -> tuple[Any, ...]:
+    """Return the tokens of a setting: none, one, or those of a list."""
+    if value is None:
+        return ()
+    return tuple(value) if isinstance(value, list | tuple) else (value,)

@@ -65,6 +65,7 @@ class State(StrEnum):
 class RunStatus(StrEnum):
     """How far a run got."""
 
+    QUEUED = "queued"
     RUNNING = "running"
     CONFIRMED = "confirmed"
     FAILED = "failed"

@@ -6,13 +6,13 @@ import os
 import socket
 import threading
 import weakref
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import flask
 import hypothesis
 import pytest
-from servers import Gunicorn, MariaDB, Memcached, Postgres, Unavailable, Valkey
+from servers import Gunicorn, MariaDB, Memcached, Postgres, Unavailable, Valkey, chromium, npm_package
 from sqlalchemy import Engine, event
 
 if TYPE_CHECKING:
@@ -31,14 +31,21 @@ hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "local")
 # --- servers: started when the first test asks, stopped with the session ----------------------------------------
 
 
-def _serve(kind: type[Server]) -> Iterator[Server]:
-    """Start a server, or skip with the reason; names in ROLLINGSLOTS_TEST_REQUIRE may not be skipped."""
+@contextmanager
+def _or_skip(name: str) -> Iterator[None]:
+    """Skip with the reason where this machine has no such thing; names in ROLLINGSLOTS_TEST_REQUIRE may not be."""
     try:
-        server = kind()
+        yield
     except Unavailable as reason:
-        if kind.__name__.lower() in os.environ.get("ROLLINGSLOTS_TEST_REQUIRE", "").split():
+        if name in os.environ.get("ROLLINGSLOTS_TEST_REQUIRE", "").split():
             raise
         pytest.skip(str(reason))
+
+
+def _serve(kind: type[Server]) -> Iterator[Server]:
+    """Start a server, or skip with the reason; names in ROLLINGSLOTS_TEST_REQUIRE may not be skipped."""
+    with _or_skip(kind.__name__.lower()):
+        server = kind()
     yield server
     server.stop()
 
@@ -163,6 +170,26 @@ def gunicorn(tmp_path: Path) -> Iterator[Callable[..., Gunicorn]]:
     yield start
     for server in started:
         server.stop()
+
+
+@pytest.fixture
+def npm() -> Callable[[str, str], Path]:
+    """The folder of a package from npm: `npm("ical.js", "2.2.1")`."""
+
+    def folder(name: str, version: str) -> Path:
+        with _or_skip("npm"):
+            return npm_package(name, version)
+
+    return folder
+
+
+@pytest.fixture
+def browser() -> Iterator[Any]:
+    """Chromium, driven by playwright."""
+    with ExitStack() as stack:
+        with _or_skip("chromium"):
+            found = stack.enter_context(chromium())
+        yield found
 
 
 # --- what a test must not leave behind --------------------------------------------------------------------------

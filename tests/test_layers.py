@@ -34,11 +34,13 @@ FLOORS = (
         "reminding",
         "retention",
         "statistics",
+        "subscriptions",
+        "searching",
         "gate",
         "executors",
     },
     {"topup", "health", "wiring", "arguments", "exchange", "contrib"},
-    {"extension", "calls", "decisions", "api", "cli", "cli_exchange", "cli_keeping"},
+    {"extension", "calls", "decisions", "api", "cli", "cli_exchange", "cli_filling", "cli_keeping"},
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 FOR_ALL = {"errors", "values"}
@@ -58,13 +60,15 @@ STEPS = {
     ("booking", "browsing"),
     ("series", "booking"),
     ("filling", "rows"),
+    ("searching", "browsing"),
     ("extension", "calls"),
     ("cli", "cli_exchange"),
+    ("cli", "cli_filling"),
     ("cli", "cli_keeping"),
     ("extension", "decisions"),
 }
 # The only imports upwards or sideways that wait inside a function: the facade registers commands and blueprint.
-LAZY = {("extension", "cli"), ("extension", "api")}
+LAZY = {("extension", "cli"), ("extension", "api"), ("calls", "api")}
 
 ON_FLOORS = {"flask": {5}, "sqlalchemy": {2, 3, 4}}
 IN_ROOMS = {
@@ -72,9 +76,10 @@ IN_ROOMS = {
     "flask_sqlalchemy": {"extension", "wiring"},
     "flask_caching": {"extension", "wiring"},
     "cachelib": {"gate", "extension", "wiring"},
-    "click": {"cli", "cli_exchange", "cli_keeping"},
+    "click": {"cli", "cli_exchange", "cli_filling", "cli_keeping"},
     "icalendar": {"feeds"},
     "celery": {"contrib"},
+    "pydantic": {"api"},
 }
 
 

@@ -4,6 +4,7 @@ Pure: no Flask, no database, no clock.
 """
 
 from .entries import MAX_BYTES, Decision, Defaults, Entry, Outgoing
+from .ics_feed import Feed, feed_bytes, last_change
 from .ics_writing import ics_bytes
 from .json_writing import json_text
 from .reading import FORMATS, read_file
@@ -14,8 +15,11 @@ __all__ = [
     "Decision",
     "Defaults",
     "Entry",
+    "Feed",
     "Outgoing",
+    "feed_bytes",
     "ics_bytes",
     "json_text",
+    "last_change",
     "read_file",
 ]

@@ -27,6 +27,7 @@ class Decision:
     :param starts_at: aware; ``None`` where the rule's time holds. So are ``ends_at``, ``opens_at``, ``closes_at``.
     :param ended_with_series: cancelled or deleted with its series, and coming back with it.
     :param customised: names of the slot's fields that a person changed; ``None`` for those that differ.
+    :param changed_at: aware; when it was decided, if that is known.
     """
 
     original_start: datetime
@@ -40,20 +41,28 @@ class Decision:
     cancel_reason: str | None = None
     ended_with_series: bool = False
     customised: tuple[str, ...] | None = None
+    changed_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
     """A template, or a segment of one, on its way out.
 
-    :param created_at: aware; the DTSTAMP, so that the same template is the same text each time.
+    :param created_at: aware.
     :param fields: the fields that a :class:`TemplateSpec` has not.
+    :param changed_at: aware; ``None``: never.
     """
 
     spec: TemplateSpec
     created_at: datetime
     fields: Mapping[str, Any] = field(default_factory=dict)
     decisions: tuple[Decision, ...] = ()
+    changed_at: datetime | None = None
+
+    @property
+    def stamp(self) -> datetime:
+        """When it became what it is: the same template has the same DTSTAMP each time."""
+        return self.changed_at or self.created_at
 
 
 @dataclass(frozen=True, slots=True)

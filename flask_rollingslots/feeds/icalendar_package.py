@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from types import ModuleType
 
 from ..errors import ConfigError
+
+
+def has_icalendar() -> bool:
+    """Whether the package is installed."""
+    return find_spec("icalendar") is not None
 
 
 def icalendar_package() -> ModuleType:

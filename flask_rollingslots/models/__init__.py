@@ -17,6 +17,7 @@ from .occupancy import (
 )
 from .reading import (
     fingerprint,
+    is_decided,
     load_later,
     load_shown,
     load_specs,
@@ -43,6 +44,7 @@ __all__ = [
     "expired_places",
     "fingerprint",
     "from_us",
+    "is_decided",
     "live_places",
     "load_busy",
     "load_later",

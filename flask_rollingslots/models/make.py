@@ -82,6 +82,10 @@ _MIXINS: dict[str, type[Any]] = {
 }
 
 
+#: Fields of a slot that somebody decides about: not the places that bookings take.
+_SHOWN_FIELDS = (*DECIDED_FIELDS, "status", "cancel_reason")
+
+
 def table_of(model: type[Any]) -> Table:
     """Return a model's table."""
     table: Table = model.__table__
@@ -121,7 +125,7 @@ def make_models(
     models.Slot.rolling_clock = models.Booking.rolling_clock = staticmethod(clock)
     models.Slot.rolling_models = models
     _relate(models)
-    _listen(models)
+    _listen(models, clock)
     info["rollingslots"] = models
     return models
 
@@ -174,7 +178,7 @@ def _relate(models: Models) -> None:
         slot.run = relationship(models.Run, primaryjoin=join, viewonly=True)
 
 
-def _listen(models: Models) -> None:
+def _listen(models: Models, clock: Callable[[], datetime]) -> None:
     def complete(mapper: Mapper[Any], connection: Connection, template: TemplateMixin) -> None:
         models.prepare(template)
 
@@ -185,6 +189,13 @@ def _listen(models: Models) -> None:
             connection.execute(update(table).where(table.c.id == template.id).values(series_id=template.id))
             set_committed_value(template, "series_id", template.id)
 
+    def note_when(mapper: Mapper[Any], connection: Connection, changed: SlotMixin | TemplateMixin) -> None:
+        # Also called for what is only marked as touched: writing a time then would be a change of its own.
+        attributes = inspect(changed).attrs
+        names = _SHOWN_FIELDS if isinstance(changed, SlotMixin) else mapper.column_attrs.keys()
+        if any(attributes[name].history.has_changes() for name in names):
+            changed.changed_at = clock()
+
     def forget_what_was_busy(slot: SlotMixin | None, names: Any) -> None:
         if slot is not None:  # the last reference may just have gone
             slot.__dict__.pop("rolling_busy", None)
@@ -193,6 +204,8 @@ def _listen(models: Models) -> None:
     event.listen(models.Slot, "before_update", _note_decisions)
     event.listen(models.Template, "before_insert", complete)
     event.listen(models.Template, "before_update", complete)
+    event.listen(models.Slot, "before_update", note_when)
+    event.listen(models.Template, "before_update", note_when)
     event.listen(models.Template, "after_insert", own_series)
 
 

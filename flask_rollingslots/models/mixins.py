@@ -81,6 +81,8 @@ class TemplateMixin:
     cancelled_from: Mapped[datetime | None] = mapped_column(WallDateTime)
     shift: Mapped[timedelta] = mapped_column(Seconds, default=timedelta(0))
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
+    #: When it was last changed, UTC; ``None``: never.
+    changed_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
     @declared_attr.directive
     def __mapper_args__(cls) -> dict[str, Any]:
@@ -140,6 +142,8 @@ class SlotMixin:
     ended_with_series: Mapped[bool | None] = mapped_column()
     run_id: Mapped[int | None] = mapped_column(Id)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
+    #: When somebody last decided about it, UTC; bookings and top-ups leave it alone.
+    changed_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
     if TYPE_CHECKING:
         template: Any

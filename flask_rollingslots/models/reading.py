@@ -7,7 +7,7 @@ from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import and_, bindparam, func, inspect, or_, select, type_coerce
+from sqlalchemy import String, and_, bindparam, cast, func, inspect, or_, select, type_coerce
 from sqlalchemy.orm.attributes import set_committed_value
 from sqlalchemy.types import NullType
 
@@ -103,6 +103,12 @@ def _stored(session: Session, models: Models, *conditions: ColumnElement[bool]) 
     query = select(*columns).where(*conditions).order_by(cls.series_id, cls.original_start)
     for row in session.execute(query):
         yield StoredSlot._make(row)._replace(customised=bool(row.customised))
+
+
+def is_decided(models: Models) -> ColumnElement[bool]:
+    """Return, in SQL, whether somebody decided about a slot: not what a top-up made and nobody touched."""
+    cls = models.Slot
+    return or_(cls.status != Status.SCHEDULED.value, cast(cls.customised, String) != "[]")
 
 
 def _naive(moment: datetime) -> datetime:

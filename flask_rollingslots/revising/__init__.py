@@ -5,7 +5,7 @@ from .edit import Case, plan_edit
 from .ending import EndPlan, Reach, is_taken, plan_end, plan_restore, reach_from, reach_of, restored
 from .result import EditPlan, RowChange, SegmentChange, SeriesReport
 from .rows import RowState, row_of_offer, rule_times
-from .segments import find_segment, in_order
+from .segments import bound_at, find_segment, in_order
 from .single import plan_this
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "RowState",
     "SegmentChange",
     "SeriesReport",
+    "bound_at",
     "find_segment",
     "in_order",
     "is_taken",

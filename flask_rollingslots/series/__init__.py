@@ -1,5 +1,6 @@
 """What people decide about templates and slots: create, edit, cancel, delete, restore, complete."""
 
+from .altering import alter, check_revision, some_key
 from .bulk import SwitchReport, cancel_slots, set_active
 from .creating import create
 from .editing import Editor
@@ -12,9 +13,11 @@ __all__ = [
     "Editor",
     "Ender",
     "SwitchReport",
+    "alter",
     "cancel",
     "cancel_slots",
     "check_reason",
+    "check_revision",
     "check_scope",
     "check_unchanged",
     "complete",
@@ -22,4 +25,5 @@ __all__ = [
     "delete",
     "restore",
     "set_active",
+    "some_key",
 ]

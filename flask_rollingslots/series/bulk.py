@@ -79,7 +79,12 @@ def cancel_slots(desk: Desk, slots: Sequence[SlotMixin], reason: str | None) -> 
             desk.session.scalars(select(table.c.id).where(table.c.id.in_([s.id for s in part]), *scheduled))
         )
         keys += [slot.key for slot in part if slot.id in before]
-        values = {"status": Status.CANCELLED.value, "cancel_reason": reason, "ended_with_series": None}
+        values = {
+            "status": Status.CANCELLED.value,
+            "cancel_reason": reason,
+            "ended_with_series": None,
+            "changed_at": desk.now,
+        }
         desk.session.execute(update(table).where(table.c.id.in_(before), *scheduled).values(**values))
     forget_slots(desk)
     return keys

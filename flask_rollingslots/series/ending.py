@@ -58,6 +58,21 @@ class Ender:
             status=Status.DELETED,
         )
 
+    def delete_series(self, template_id: int) -> SeriesReport:
+        """Hide all slots of a template's series that have not started; booked and completed ones stay.
+
+        :raises TemplateNotFound: if there is no such template.
+        """
+        series_id = series_of(self.desk, template_id)
+        return self._end(
+            series_id,
+            Scope.ALL,
+            lambda loaded: reach_from(loaded.case, self.desk.now),
+            None,
+            None,
+            status=Status.DELETED,
+        )
+
     def cancel_future(
         self, template_id: int, from_date: date | datetime, reason: str | None = None
     ) -> SeriesReport:

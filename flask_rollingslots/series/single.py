@@ -109,7 +109,7 @@ def _change(
 ) -> SlotMixin:
     """Change one row if its status allows it; the condition is part of the statement that writes."""
     session, table = desk.session, table_of(desk.models.Slot)
-    values = values or {"status": table.c.status}
+    values = {**values, "changed_at": desk.now} if values else {"status": table.c.status}
     where = [table.c.id == slot.id, table.c.status.in_([status.value for status in allowed]), *conditions]
     if not is_late:
         where.append(table.c.ends_at > desk.now)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from .reading import Desk, Loaded
 
-_NOT_COPIED = {"id", "revision", "continues_id", "created_at"}
+_NOT_COPIED = {"id", "revision", "continues_id", "created_at", "changed_at"}
 _AT_ONCE = 500
 
 
@@ -82,7 +82,9 @@ def write_rows(desk: Desk, changed: Iterable[RowChange], removed: Iterable[RowSt
         by_columns.setdefault(names, []).append({"row_id": change.row.id, **values})
     for names, rows in by_columns.items():
         values = {name: bindparam(f"new_{name}", type_=table.c[name].type) for name in names}
-        statement = update(table).where(table.c.id == bindparam("row_id")).values(**values)
+        statement = (
+            update(table).where(table.c.id == bindparam("row_id")).values(**values, changed_at=desk.now)
+        )
         desk.session.execute(statement, rows)
     ids = [row.id for row in removed]
     for first in range(0, len(ids), _AT_ONCE):

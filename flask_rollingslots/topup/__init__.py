@@ -1,8 +1,10 @@
 """The use case: gate, window, plan, fill, run row; in its own session, and never in a visitor's way."""
 
 from .job import TopUp
+from .ordering import order
 from .pruning import prune
 from .request import FillRequest
+from .run import Interrupted
 from .runner import Runner
 
-__all__ = ["FillRequest", "Runner", "TopUp", "prune"]
+__all__ = ["FillRequest", "Interrupted", "Runner", "TopUp", "order", "prune"]

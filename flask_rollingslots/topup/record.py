@@ -89,7 +89,8 @@ class Recorder:
         values: dict[str, Any] = {"status": status.value, "finished_at": now, "error": error and error[:2000]}
         if report is not None:
             values |= {name: getattr(report, name) for name in _COUNTS}
-            values |= {"skipped": report.skipped, "results": _results(report), "total": self.done}
+            values |= {"skipped": report.skipped, "total": self.done}
+            values["results"] = {**_results(report), **asked(self.request)}
             if report.window is not None:
                 values |= {"window_start": report.window.start, "window_end": report.window.end}
         self._set(**values)
@@ -99,11 +100,18 @@ class Recorder:
         self.session.execute(update(table).where(table.c.id == self.run_id).values(**values))
 
 
+def asked(request: FillRequest) -> dict[str, Any]:
+    """Return what is kept of a request that names days of the calendar."""
+    days = {"first_day": request.first_day, "end_day": request.end_day}
+    found = {name: day.isoformat() for name, day in days.items() if day is not None}
+    return {"request": found} if found else {}
+
+
 def _results(report: Report) -> dict[str, Any]:
     """Return what is kept per template and group: all of a few, of many only those in which something happened."""
     plain = report.to_dict()
     eventful = ("created", "updated", "removed", "kept_booked", "error")
-    return {
+    kept: dict[str, Any] = {
         kind: {
             key: tally
             for key, tally in plain[kind].items()
@@ -111,6 +119,7 @@ def _results(report: Report) -> dict[str, Any]:
         }
         for kind in ("templates", "groups")
     }
+    return {**kept, "processed": len(report.templates)}
 
 
 class Edges(NamedTuple):

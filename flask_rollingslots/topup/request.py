@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
 from sqlalchemy import select
 
@@ -41,6 +42,9 @@ class FillRequest:
     :param group: only the templates of this group.
     :param dry_run: count, but write nothing.
     :param progress: called with (done, total) slots after each chunk.
+    :param first_day: a local day of each template's zone; past slots are created too.
+    :param end_day: the local day at which it ends (excluded); ``None``: after today.
+    :param run_id: the run row, if it is written already.
     :param watched: somebody may look at the run row: begin with chunks so small that its progress can be seen.
     """
 
@@ -53,6 +57,15 @@ class FillRequest:
     dry_run: bool = False
     progress: Progress | None = None
     watched: bool = False
+    first_day: date | None = None
+    end_day: date | None = None
+    run_id: int | None = None
+
+    @classmethod
+    def for_week(cls, day: date, **options: Any) -> FillRequest:
+        """Return the request for the week of a day, Monday to Sunday, past days included."""
+        monday = day - timedelta(days=day.weekday())
+        return cls("manual", first_day=monday, end_day=monday + timedelta(days=7), **options)
 
     def check(self, now: datetime) -> None:
         """Refuse what makes no sense.
@@ -70,6 +83,7 @@ class FillRequest:
                 raise _refusal(name, value, "an aware datetime (with a time zone)")
         if self.group is not None and not isinstance(self.group, str):
             raise _refusal("group", self.group, "a text")
+        self._check_days(now)
         if self.days is not None and self.end is not None:
             raise _refusal("days", days, "either days or end, not both")
         if self.end is not None:
@@ -79,19 +93,43 @@ class FillRequest:
             if self.end - start > timedelta(days=MAX_DAYS):
                 raise _refusal("end", self.end, f"at most {MAX_DAYS:,} days after the start")
 
+    def _check_days(self, now: datetime) -> None:
+        if self.first_day is None:
+            return
+        if (self.days, self.start, self.end) != (None,) * 3:
+            raise _refusal(
+                "first_day", self.first_day.isoformat(), "either days of the calendar, or days or start"
+            )
+        # Somewhere it may be tomorrow already.
+        end = self.end_day or now.astimezone(UTC).date() + timedelta(days=2)
+        if self.first_day >= end:
+            raise _refusal("first_day", self.first_day.isoformat(), "a day that is not in the future")
+        if (end - self.first_day).days > MAX_DAYS:
+            raise _refusal("first_day", self.first_day.isoformat(), f"at most {MAX_DAYS:,} days")
+
     def covers_all(self, specs: list[TemplateSpec], settings: Settings) -> bool:
         """Whether this fills every template's own window at least: what may be confirmed as complete."""
-        if (self.start, self.end, self.template_id, self.group) != (None,) * 4:
+        if (self.start, self.end, self.template_id, self.group, self.first_day) != (None,) * 5:
             return False
         longest = max((spec.window_days or settings.window_days for spec in specs), default=1)
         return self.days is None or self.days >= longest
 
     def backfills(self, now: datetime) -> bool:
         """Whether past slots are wanted too."""
-        return self.start is not None and self.start < now
+        return self.first_day is not None or (self.start is not None and self.start < now)
+
+    def earliest(self, specs: list[TemplateSpec], now: datetime, settings: Settings) -> datetime | None:
+        """Return where the first of the windows begins, if they do not begin by themselves."""
+        if self.first_day is not None:
+            return min((self.window(spec, now, settings).start for spec in specs), default=None)
+        return self.start
 
     def window(self, spec: TemplateSpec, now: datetime, settings: Settings) -> Window:
         """Return the window of one template."""
+        if self.first_day is not None:
+            zone = ZoneInfo(spec.timezone)
+            end_day = self.end_day or now.astimezone(zone).date() + timedelta(days=1)
+            return Window.local_days(min(self.first_day, end_day), end_day, zone)
         start, end = self.start and self.start.astimezone(UTC), self.end and self.end.astimezone(UTC)
         if start is not None and end is None and self.days is not None:
             end = start + timedelta(days=self.days)

@@ -83,6 +83,7 @@ class Filler:
         self.now, self._began = self.clock(), monotonic()
         self.report = Report(dry_run=self.request.dry_run)
         self.recorder = Recorder(self.session, self.models, self.request, self.lease, self.now)
+        self.recorder.run_id = self.request.run_id
 
     @property
     def errors(self) -> list[str]:

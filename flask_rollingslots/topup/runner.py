@@ -163,50 +163,57 @@ class Runner:
                 return None
         return lease
 
-    def generate(self, request: FillRequest) -> Report:
+    def generate(self, request: FillRequest, stopping: threading.Event | None = None) -> Report:
         """Fill now, in the caller's thread.
 
+        :param stopping: set when it should stop after its chunk.
+        :raises Interrupted: if it stopped; what was written is committed.
         :raises InvalidRequest: if the request makes no sense.
         :raises TemplateNotFound: if it names no template.
         :raises TopUpBusy: if another top-up holds the lease for more than twice its length.
         :raises UncommittedChanges: on SQLite, if the app's session holds the write lock itself.
         """
         request.check(self.clock())
+        stopping = stopping or threading.Event()
         if self.joins:
-            self._refuse_resurrection(request)
+            self.refuse_resurrection(request)
             return self._fill(self.session(), None, request, never, joins=True)
         if request.dry_run:
             with self.app.app_context():
-                self._refuse_resurrection(request)
+                self.refuse_resurrection(request)
                 return self._fill(self.session(), None, request, never)
         if dialect_of(self.session()) == "sqlite" and has_uncommitted_writes(self.session()):
             raise UncommittedChanges
         with self.app.app_context():
-            self._refuse_resurrection(request)
+            self.refuse_resurrection(request)
             if request.template_id is not None or request.group is not None:
                 request.specs(
                     self.session(), self.models
                 )  # refuse what is unknown before anything is written
                 self.session.rollback()
-            lease = self.wait_for_lease(threading.Event())
+            lease = self.wait_for_lease(stopping)
             if lease is None:
-                raise TopUpBusy
-            return self.run(lease, request, never)
+                raise Interrupted if stopping.is_set() else TopUpBusy
+            return self.run(lease, request, stopping.is_set)
 
-    def _refuse_resurrection(self, request: FillRequest) -> None:
+    def refuse_resurrection(self, request: FillRequest) -> None:
         """Let no backfill bring back what was pruned.
 
         :raises InvalidRequest: names the earliest start.
         """
-        if request.start is None or not request.backfills(self.clock()):
+        if not request.backfills(self.clock()):
             return
         horizon = pruned_until(self.session(), self.models)
-        if horizon is not None and request.start < horizon:
+        if horizon is None:
+            return
+        specs = request.specs(self.session(), self.models) if request.first_day is not None else []
+        start = request.earliest(specs, self.clock(), self.settings)
+        if start is not None and start < horizon:
             expected = f"{horizon.isoformat()} or later: slots before it were pruned"
             raise InvalidRequest(
-                f"start = {request.start.isoformat()}: expected {expected}",
+                f"start = {start.isoformat()}: expected {expected}",
                 field="start",
-                value=request.start,
+                value=start,
                 expected=expected,
             )
 
@@ -302,7 +309,7 @@ class Runner:
 
     def _close_row(self, filler: Filler) -> None:
         recorder = filler.recorder
-        if filler.request.trigger in ("manual", "edit") or filler.errors:
+        if filler.request.trigger in ("manual", "edit", "api") or filler.errors:
             recorder.start()
         filler.report.run_id = recorder.run_id
         recorder.end(_status(filler), filler.report, self.clock(), "; ".join(filler.errors) or None)

@@ -78,7 +78,7 @@ def test_nothing_of_a_template_is_forgotten(desk: Desk) -> None:
     """Each column of a template is in the format, under its name or in minutes, or follows from others."""
     columns = {column.key for column in desk.app.extensions["rollingslots"].models.Template.__mapper__.attrs}
     written = {key.removesuffix("_minutes") for key in OWN_KEYS}
-    derived = {"id", "series_id", "continues_id", "revision", "created_at", "rrule"}
+    derived = {"id", "series_id", "continues_id", "revision", "created_at", "changed_at", "rrule"}
     assert columns - written == derived
     assert {*_CUSTOMISABLE} == {*DECIDED_FIELDS}
     assert {*STATUSES} == {str(status) for status in Status}

@@ -1,0 +1,211 @@
+"""Who may do what: bearer tokens, the app's own ``authorize`` callback, or both; and where a write comes from."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from flask import request
+
+from flask_rollingslots.errors import BookingNotFound, TemplateNotFound
+from flask_rollingslots.settings import PREFIX, tokens_of
+
+from .problems import Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from flask_rollingslots.settings import Settings
+
+#: Called with an action (``read``, ``book``, ``edit``, ``create``, ``top_up``) and a template, or ``None`` where all
+#: templates are meant. ``True``: may; ``False``: may not; a text: may, but book and cancel as this person only.
+Authorize = Callable[[str, Any], "bool | str"]
+
+#: Where ``app.extensions`` keeps the guard.
+GUARD = "rollingslots_api"
+_MINUTE = 60.0
+_ADDRESSES = 10_000
+_SAFE = ("GET", "HEAD", "OPTIONS")
+
+
+class Needs(Enum):
+    """What a call asks for."""
+
+    NOTHING = "nothing"
+    READ = "read"
+    WRITE = "write"
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What the sender of this request may do.
+
+    :param by_token: whether a token of ours was sent: nothing is hidden then.
+    :param decide: the app's callback, where it decides.
+    :param has_tokens: whether a token could have been sent.
+    """
+
+    by_token: bool = False
+    decide: Authorize | None = None
+    has_tokens: bool = False
+
+    @property
+    def is_trusted(self) -> bool:
+        """Whether the sender may know how things are on the server: who sent a token."""
+        return self.by_token
+
+    @property
+    def sees_all(self) -> bool:
+        """Whether there is nothing to hide from the sender."""
+        return self.decide is None
+
+    def may(self, action: str, template: Any) -> bool | str:
+        """Return the decision: yes, no, or the name of the person in whose name alone."""
+        if self.decide is None:
+            return True
+        found = self.decide(action, template)
+        return found if isinstance(found, str) and found else found is True
+
+    def sees(self, template: Any) -> bool:
+        """Whether the sender may know that there is this template."""
+        return bool(self.may("read", template))
+
+    def visible(self, templates: Iterable[Any]) -> list[Any]:
+        """Return those templates that the sender may know of."""
+        return [template for template in templates if self.sees(template)]
+
+    def require(self, action: str, template: Any) -> bool | str:
+        """Return the decision about one template, or about all (``None``).
+
+        :raises TemplateNotFound: if the sender may not know of it.
+        :raises Problem: 403 if the sender may see it and no more; 401 if nobody signed in.
+        """
+        found = self.may(action, template)
+        if found:
+            return found
+        if template is not None and (action == "read" or not self.sees(template)) and action != "create":
+            raise TemplateNotFound(f"template {template.id}: there is no such template")
+        if self.has_tokens and not request.cookies and not self.may("read", None):
+            raise unauthorized("credentials are missing")
+        raise Problem(403, "forbidden", f"you may not do this: {action}")
+
+    def require_booking(self, booking: Any) -> None:
+        """Refuse a booking of somebody else.
+
+        :raises BookingNotFound: if the sender may not know of it.
+        """
+        try:
+            person = self.require("book", booking.slot.template)
+        except TemplateNotFound:
+            person = ""
+        if person is not True and person != booking.who:
+            raise BookingNotFound(f"booking {booking.id}: there is no such booking")
+
+
+class Guard:
+    """Checks the credentials of requests to one app."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Keep digests, not tokens."""
+        self._writers = [_digest(token) for token in tokens_of(settings.api_token)]
+        self._readers = [_digest(token) for token in tokens_of(settings.api_read_token)]
+        self._public = settings.api_public_reads
+        self._limit = settings.api_wrong_tokens
+        self._wrong: dict[str, tuple[float, int]] = {}
+        self._lock = threading.Lock()
+
+    def grant(self, needs: Needs, decide: Authorize | None) -> Grant:
+        """Return what the sender of the current request may do.
+
+        :raises Problem: 401, 403 or 429.
+        """
+        if needs is Needs.NOTHING:
+            return Grant(by_token=False)
+        has_tokens = bool(self._writers or self._readers)
+        header = request.headers.get("Authorization")
+        if header is not None and has_tokens:
+            return self._by_token(header, needs)
+        if decide is not None:
+            _check_origin()
+            return Grant(decide=decide, has_tokens=has_tokens)
+        if needs is Needs.READ and self._public:
+            return Grant()
+        if self._writers or (needs is Needs.READ and has_tokens):
+            raise unauthorized("a bearer token is missing: send the header Authorization: Bearer <token>")
+        raise _disabled(needs)
+
+    def _by_token(self, header: str, needs: Needs) -> Grant:
+        scheme, _, token = header.partition(" ")
+        digest = _digest(token) if scheme == "Bearer" else b""
+        # Every token is compared, whatever the result, so that the time tells nothing.
+        writes = sum(hmac.compare_digest(digest, known) for known in self._writers)
+        reads = sum(hmac.compare_digest(digest, known) for known in self._readers)
+        if writes or (reads and needs is Needs.READ):
+            return Grant(by_token=True)
+        if reads:
+            raise Problem(403, "forbidden", "this token may only read")
+        self._count_wrong()
+        raise unauthorized("the bearer token is wrong: expected the header Authorization: Bearer <token>")
+
+    def _count_wrong(self) -> None:
+        """Tell an address that sends many wrong tokens to slow down; a right one is never refused."""
+        address, now = request.remote_addr or "", monotonic()
+        with self._lock:
+            if len(self._wrong) >= _ADDRESSES:
+                self._wrong.clear()
+            began, count = self._wrong.get(address, (now, 0))
+            if now - began >= _MINUTE:
+                began, count = now, 0
+            self._wrong[address] = began, count + 1
+        if count >= self._limit:
+            wait = str(max(1, round(_MINUTE - (now - began))))
+            text = f"too many wrong tokens from this address: try again in {wait} s"
+            raise Problem(429, "too_many_wrong_tokens", text, {}, {"Retry-After": wait})
+
+
+def unauthorized(detail: str) -> Problem:
+    """Return the problem of credentials that are wrong or missing."""
+    return Problem(401, "unauthorized", detail, {}, {"WWW-Authenticate": 'Bearer realm="rollingslots"'})
+
+
+def _digest(token: str) -> bytes:
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
+
+
+def _disabled(needs: Needs) -> Problem:
+    how = f"set {PREFIX}API_TOKEN, or give RollingSlots an authorize callback"
+    if needs is Needs.READ:
+        text = f"reading is switched off: {how} (or set {PREFIX}API_READ_TOKEN, or {PREFIX}API_PUBLIC_READS)"
+        return Problem(403, "reads_disabled", text)
+    return Problem(403, "writes_disabled", f"writing is switched off: {how}")
+
+
+def _check_origin() -> None:
+    """Refuse a write that another site lets a browser send: what the callback looks at may be a cookie.
+
+    Every browser sends one of these two headers with a write. What sends neither is none, and has no cookies that
+    somebody else could use.
+    """
+    if request.method in _SAFE:
+        return
+    site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
+    if site is not None:
+        allowed = site in ("same-origin", "none")
+    else:
+        allowed = origin is None or _host(origin) == request.host.lower()
+    if not allowed:
+        raise Problem(403, "cross_origin", "a write from a page of another site: expected the same origin")
+
+
+def _host(origin: str) -> str | None:
+    try:
+        return urlsplit(origin).netloc.lower() or None
+    except ValueError:
+        return None

@@ -1,0 +1,220 @@
+"""What goes wrong, as problem documents (RFC 9457): a status, a code for machines, a sentence for people."""
+
+from __future__ import annotations
+
+import json
+import logging
+import uuid
+from datetime import date, datetime, timedelta
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+from flask import Response, current_app, got_request_exception
+from werkzeug.exceptions import HTTPException
+
+from flask_rollingslots import errors
+from flask_rollingslots.statements import is_lost_race
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+log = logging.getLogger("flask_rollingslots")
+
+MIME = "application/problem+json"
+
+#: The first class that fits decides: status, code, and which details of the error are told.
+_ERRORS: tuple[tuple[type[errors.RollingSlotsError], int, str, tuple[str, ...]], ...] = (
+    (errors.InvalidKey, 404, "invalid_key", ()),
+    (errors.TemplateNotFound, 404, "template_not_found", ()),
+    (errors.SlotNotFound, 404, "slot_not_found", ()),
+    (errors.BookingNotFound, 404, "booking_not_found", ()),
+    (errors.RunNotFound, 404, "run_not_found", ()),
+    (errors.InvalidRule, 422, "invalid_rule", ()),
+    (errors.InvalidTemplate, 422, "invalid_template", ()),
+    (errors.InvalidRequest, 422, "invalid_request", ()),
+    (errors.IdempotencyConflict, 422, "idempotency_conflict", ()),
+    (errors.SlotFull, 409, "slot_full", ("key", "left", "party")),
+    (errors.SlotClosed, 409, "slot_closed", ("key", "state")),
+    (errors.SlotBooked, 409, "slot_booked", ("key", "booked")),
+    (errors.StatusConflict, 409, "status_conflict", ("key", "status")),
+    (errors.HoldExpired, 409, "hold_expired", ("booking_id", "expired_at")),
+    (errors.StaleEdit, 409, "stale_edit", ("revision",)),
+    (errors.TopUpBusy, 409, "topup_busy", ("run",)),
+)
+#: Every code that the API uses, for its documentation.
+CODES = {
+    **{code: status for _, status, code, _ in _ERRORS},
+    "slot_blocked": 409,
+    "try_again": 409,
+    "invalid_json": 400,
+    "bad_request": 400,
+    "unauthorized": 401,
+    "writes_disabled": 403,
+    "reads_disabled": 403,
+    "forbidden": 403,
+    "cross_origin": 403,
+    "not_found": 404,
+    "method_not_allowed": 405,
+    "body_too_large": 413,
+    "json_expected": 415,
+    "too_many_wrong_tokens": 429,
+    "internal_error": 500,
+}
+
+
+class Problem(Exception):
+    """A request that is refused by the API itself.
+
+    :param status: the HTTP status.
+    :param code: for machines; one of ``CODES``.
+    :param detail: one sentence for people.
+    :param members: more members of the problem document.
+    :param headers: headers of the response.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        detail: str,
+        members: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.status, self.code, self.detail = status, code, detail
+        self.members, self.headers = dict(members or {}), dict(headers or {})
+
+    def response(self) -> Response:
+        """Return the problem document."""
+        document = {
+            "type": "about:blank",
+            "title": HTTPStatus(self.status).phrase,
+            "status": self.status,
+            "detail": self.detail,
+            "code": self.code,
+            **{name: plain(value) for name, value in self.members.items()},
+        }
+        response = Response(json.dumps(document), self.status, mimetype=MIME)
+        response.headers.update(self.headers)
+        return response
+
+
+def invalid(faults: Iterable[Mapping[str, Any]], code: str = "invalid_request") -> Problem:
+    """Return the problem of a request whose fields are not valid.
+
+    :param faults: ``field``, ``value`` and ``expected`` of each.
+    """
+    found = [dict(fault) for fault in faults]
+    detail = "; ".join(_sentence(fault) for fault in found[:3])
+    return Problem(422, code, detail[:1000], {"errors": found[:20]})
+
+
+def fault(field: str, value: Any, expected: str) -> dict[str, Any]:
+    """Return one fault: which field, what it held (shortened), what was expected."""
+    return {"field": field, "value": shown(value), "expected": expected}
+
+
+def shown(value: Any) -> Any:
+    """Return a value as it may be repeated in an answer: short, and plain."""
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, int | float) and abs(value) < 2**53:
+        return value
+    text = value if isinstance(value, str) else str(plain(value))
+    return text if len(text) <= 80 else f"{text[:79]}…"
+
+
+def plain(value: Any) -> Any:
+    """Return a detail of an error as JSON can hold it."""
+    if isinstance(value, datetime | date):
+        return value.isoformat()
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if isinstance(value, str | int | float | bool | None):
+        return value
+    if isinstance(value, list | tuple):
+        return [plain(each) for each in value]
+    if isinstance(value, dict):
+        return {str(key): plain(each) for key, each in value.items()}
+    return str(value)
+
+
+def _sentence(found: Mapping[str, Any]) -> str:
+    held = "" if found["value"] is None else f" = {found['value']!r}"
+    return f"{found['field']}{held}: expected {found['expected']}"
+
+
+def from_error(error: errors.RollingSlotsError) -> Problem | None:
+    """Return the problem of an error of the library; ``None`` if it is the server's own fault."""
+    row = next((row for row in _ERRORS if isinstance(error, row[0])), None)
+    if row is None:
+        return None
+    _, status, code, names = row
+    if status == 422:
+        return Problem(422, code, str(error)[:1000], {"errors": [_fault_of(error)]})
+    members = {name: getattr(error, name) for name in names if getattr(error, name, None) is not None}
+    if code == "slot_closed" and members.get("state") == "blocked":
+        code = "slot_blocked"
+    headers = {"Retry-After": "5"} if code == "topup_busy" else {}
+    return Problem(status, code, str(error)[:1000], members, headers)
+
+
+def _fault_of(error: errors.RollingSlotsError) -> dict[str, Any]:
+    details = error.details
+    field = details.get("field") or details.get("part") or ""
+    expected = details.get("expected") or str(error)
+    return fault(str(field), details.get("value"), str(expected)[:300])
+
+
+# -- handlers of the blueprint
+
+
+def on_problem(problem: Problem) -> Response:
+    """Answer what the API refuses."""
+    return problem.response()
+
+
+def on_library_error(error: errors.RollingSlotsError) -> Response:
+    """Answer what the library refuses."""
+    problem = from_error(error)
+    return on_any_error(error) if problem is None else problem.response()
+
+
+def on_http_error(error: HTTPException) -> Any:
+    """Answer what Flask, or the app around us, refuses while a request of ours is served."""
+    status = error.code or 500
+    if error.response is not None or status < 400:
+        return error
+    if status == 500:
+        return on_any_error(getattr(error, "original_exception", None) or error)
+    code = next((c for c, s in CODES.items() if s == status and c in _HTTP_CODES), "refused")
+    headers = {
+        k: v for k, v in error.get_headers() if k.lower() in ("allow", "retry-after", "www-authenticate")
+    }
+    return Problem(
+        status, code, _HTTP_TEXTS.get(status, HTTPStatus(status).description), {}, headers
+    ).response()
+
+
+_HTTP_CODES = {
+    "bad_request",
+    "unauthorized",
+    "forbidden",
+    "not_found",
+    "method_not_allowed",
+    "body_too_large",
+}
+_HTTP_TEXTS = {404: "there is nothing at this address", 413: "the body is too large: at most 65,536 bytes"}
+
+
+def on_any_error(error: Exception) -> Response:
+    """Answer what nobody foresaw: the log has it all, the answer only an id to find it by."""
+    if is_lost_race(error):
+        text = "another change was in the way of this one: try again"
+        return Problem(409, "try_again", text, {}, {"Retry-After": "1"}).response()
+    app = current_app._get_current_object()  # type: ignore[attr-defined]
+    got_request_exception.send(app, _async_wrapper=app.ensure_sync, exception=error)
+    number = uuid.uuid4()
+    log.error("HTTP API: request %s failed", number, exc_info=error, extra={"action": "api_failed"})
+    text = "something went wrong on the server; its log has the details under this id"
+    return Problem(500, "internal_error", text, {"instance": f"urn:uuid:{number}"}).response()
