@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from sqlalchemy import func, or_, select
 
 from . import planning
 from .browsing import _touched
-from .errors import BookingNotFound, RunNotFound, TemplateNotFound
+from .errors import BookingNotFound, RollingSlotsError, RunNotFound, TemplateNotFound
 from .models import segments
 from .values import SlotKey, Status, Window
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
     from .models import BookingMixin, Models, RunMixin, TemplateMixin
+
+Row = TypeVar("Row")
 
 _MAX_ID = 2**63
 #: How many runs are searched for those of one template.
@@ -101,9 +103,14 @@ def find_template(session: Session, models: Models, template_id: int) -> Templat
 
     :raises TemplateNotFound: if there is none with this id.
     """
-    found = session.get(models.Template, template_id) if 0 < template_id < _MAX_ID else None
+    text = f"template {template_id}: there is no such template"
+    return _by_id(session, models.Template, template_id, TemplateNotFound(text))
+
+
+def _by_id(session: Session, cls: type[Row], number: int, missing: RollingSlotsError) -> Row:
+    found = session.get(cls, number) if 0 < number < _MAX_ID else None
     if found is None:
-        raise TemplateNotFound(f"template {template_id}: there is no such template")
+        raise missing
     return found
 
 
@@ -117,10 +124,8 @@ def find_booking(session: Session, models: Models, booking_id: int) -> BookingMi
 
     :raises BookingNotFound: if there is none with this id.
     """
-    found = session.get(models.Booking, booking_id) if 0 < booking_id < _MAX_ID else None
-    if found is None:
-        raise BookingNotFound(f"booking {booking_id}: there is no such booking")
-    return found
+    text = f"booking {booking_id}: there is no such booking"
+    return _by_id(session, models.Booking, booking_id, BookingNotFound(text))
 
 
 def find_run(session: Session, models: Models, run_id: int) -> RunMixin:
@@ -128,10 +133,7 @@ def find_run(session: Session, models: Models, run_id: int) -> RunMixin:
 
     :raises RunNotFound: if there is none with this id.
     """
-    found = session.get(models.Run, run_id) if 0 < run_id < _MAX_ID else None
-    if found is None:
-        raise RunNotFound(f"run {run_id}: there is no such top-up")
-    return found
+    return _by_id(session, models.Run, run_id, RunNotFound(f"run {run_id}: there is no such top-up"))
 
 
 def list_runs(

@@ -22,30 +22,27 @@ _COUNTS = ("created", "existing", "updated", "removed", "kept_booked", "expected
 _TOLD = ("created", "existing", "updated", "removed", "kept_booked", "expected")
 
 
-class TemplateResult(Answered):
+class Result(Answered):
+    """What was done for one template or group."""
+
+    name: str
+    created: int
+    existing: int
+    updated: int
+    removed: int
+    kept_booked: int
+    expected: int
+
+
+class TemplateResult(Result):
     """What one template got."""
 
     id: int
-    name: str
-    created: int
-    existing: int
-    updated: int
-    removed: int
-    kept_booked: int
-    expected: int
     error: str | None = None
 
 
-class GroupResult(Answered):
+class GroupResult(Result):
     """What one group got."""
-
-    name: str
-    created: int
-    existing: int
-    updated: int
-    removed: int
-    kept_booked: int
-    expected: int
 
 
 class RunAnswer(Answered):

@@ -225,6 +225,8 @@ def test_bodies_end_at_64_kb(site: ApiSite) -> None:
         environ_base={"wsgi.input_terminated": True, "CONTENT_TYPE": "application/json"},
     )
     refused(streamed, 413)
+    site.app.config["MAX_CONTENT_LENGTH"] = 10**9
+    refused(send(site, full + b" ", JSON), 413)
     site.app.config["MAX_CONTENT_LENGTH"] = 50
     refused(send(site, template(), JSON), 413)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -197,6 +199,30 @@ def test_a_change_of_the_series(site: ApiSite) -> None:
     cleared = site.call("PATCH", f"/templates/{number}", {"group": None, "closes_before_minutes": None})
     assert cleared.json["template"]["group"] is None
     assert cleared.json["template"]["closes_before_minutes"] is None
+
+
+def test_of_two_changes_at_once_one_is_stale(database_url: str, tmp_path: Path) -> None:
+    """Both saw the same revision; on every database one is told that the other was faster."""
+    site = ApiSite(database_url, tmp_path)
+    (number,) = site.fill("Hall")
+    with site.app.app_context():
+        site.slots.generate()
+    together = threading.Barrier(4)
+
+    def change(capacity: int) -> int:
+        together.wait()
+        body = {"capacity": capacity, "group": f"g{capacity}"}
+        answer = site.call("PATCH", f"/templates/{number}", body, headers={"If-Match": '"1"'})
+        assert answer.status_code == 200 or answer.json["code"] in ("stale_edit", "try_again"), answer.text
+        return capacity if answer.status_code == 200 else 0
+
+    with ThreadPoolExecutor(4) as pool:
+        won = [capacity for capacity in pool.map(change, range(2, 6)) if capacity]
+    assert len(won) == 1
+    template = site.get(f"/templates/{number}")
+    assert (template["capacity"], template["group"]) == (won[0], f"g{won[0]}")
+    slots = site.get("/slots?start=2026-01-05&end=2026-01-12")["items"]
+    assert {slot["capacity"] for slot in slots} == {won[0]}
 
 
 def test_finite_to_forever_and_back(site: ApiSite) -> None:
