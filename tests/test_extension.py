@@ -380,19 +380,6 @@ def test_importing_touches_no_global_state() -> None:
     assert logging.getLogger("flask_rollingslots").level == logging.NOTSET
 
 
-@pytest.mark.parametrize("name", ["API_PREFIX", "API_TOKEN"])
-def test_settings_that_are_still_to_come(tmp_path: Path, name: str) -> None:
-    """A setting of a later capability may be there as switched off, and is refused otherwise."""
-    for value in (None, "/api"):
-        app = Flask("later", instance_path=str(tmp_path))
-        app.config[f"ROLLINGSLOTS_{name}"] = value
-        if value is None:
-            RollingSlots(app)
-        else:
-            with pytest.raises(ConfigError, match="not supported yet"):
-                RollingSlots(app)
-
-
 def test_the_pure_rooms_need_neither_flask_nor_sqlalchemy() -> None:
     """Importing the recurrence engine loads neither Flask nor SQLAlchemy."""
     code = (
