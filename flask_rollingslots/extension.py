@@ -140,6 +140,11 @@ class RollingSlots(Decisions, BookingCalls, KeepingCalls):
         return self._get_models().Run
 
     @property
+    def db(self) -> Any:
+        """The app's Flask-SQLAlchemy object, or the one that the library brought; ``db.session`` is yours to commit."""
+        return self._db if self._db is not None else self._state.db
+
+    @property
     def models(self) -> Models:
         """All model classes."""
         return self._get_models()
