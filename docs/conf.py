@@ -16,21 +16,17 @@ sys.path[:0] = [str(FOLDER), str(FOLDER.parent)]
 _about = tomllib.loads((FOLDER.parent / "pyproject.toml").read_text("utf-8"))["project"]
 project, version = _about["name"], _about["version"]
 release = version
-author = copyright = _about["authors"][0]["name"]
+author = _about["authors"][0]["name"]
 
 extensions = ["myst_parser", "sphinx.ext.autodoc"]
-myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 3
 html_theme = "furo"
 html_title = f"{project} {version}"
-exclude_patterns = ["_build", "generated"]
-# index.md names some pages by a pattern, so that a page may be left out of a copy of this folder.
-suppress_warnings = ["toc.empty_glob"]
-# A name such as `left` exists on several classes; the pages do not link code by themselves.
+exclude_patterns = ["generated"]
+# Docstrings mark code with double backquotes, and parameters without: neither is a link.
 default_role = "code"
 
 autodoc_member_order = "bysource"
-autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
 python_use_unqualified_type_names = True
 
@@ -40,3 +36,13 @@ def setup(app: Sphinx) -> None:
     from generate import write_all
 
     app.connect("builder-inited", lambda app: write_all(FOLDER / "generated"))
+    app.connect("source-read", _leave_out_missing)
+
+
+def _leave_out_missing(app: Sphinx, page: str, source: list[str]) -> None:
+    """Let the table of contents name pages that this copy of the folder has not."""
+    if page == "index":
+        lines = source[0].splitlines()
+        names = {line for line in lines if line.isidentifier()}
+        gone = {name for name in names if not (FOLDER / f"{name}.md").exists()}
+        source[0] = "\n".join(line for line in lines if line not in gone)

@@ -31,8 +31,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from click.testing import CliRunner
-from flask import Flask
+from flask import Flask, has_app_context
 from flask.cli import cli as flask_command
+from flask.globals import app_ctx
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,7 +46,7 @@ PAGES = sorted([*ROOT.glob("docs/*.md"), ROOT / "README.md", ROOT / "CONTRIBUTIN
 _FENCE = re.compile(r"^(```+)([\w-]*)[ ]*\n(.*?)^\1[ ]*$", re.MULTILINE | re.DOTALL)
 _NOT_RUN = re.compile(r"<!-- not run: (.+?) -->\s*\Z", re.DOTALL)
 _FILE = re.compile(r"(?:#|<!--|\{#|//)\s*([\w./-]+\.\w+)\s*(?:-->|#\})?\n")
-_QUIET = {"TERM": "dumb", "PYTHONWARNINGS": "error", "PYTHONDONTWRITEBYTECODE": "1"}
+_QUIET = {"TERM": "dumb", "PYTHONDONTWRITEBYTECODE": "1"}
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,8 @@ class Session:
     def close(self) -> None:
         """Leave nothing behind."""
         self._settle()
+        while has_app_context():  # a page may push one, for all of its blocks
+            app_ctx._get_current_object().pop()  # type: ignore[attr-defined]
         for name, module in list(sys.modules.items()):
             if str(getattr(module, "__file__", "")).startswith(str(self.folder)):
                 del sys.modules[name]
@@ -154,10 +157,13 @@ class Session:
             return _check_target(words)
         if "pip" in words[:3]:
             return _check_extras(line)
-        if words[0] == "flask" and "slots" in words[1:4] and not {"|", ">", "&&"} & set(words):
-            return self._flask(words)
+        if "venv" in words[:3] or words[-1].endswith("/activate"):
+            return ""  # the environment of the tests is the reader's
         if words[0] == "flask" and words[-1] == "run":
-            line = " ".join([*words[:-1], "routes"])
+            words = [*words[:-1], "routes"]
+        # Migrations set up logging for their whole process.
+        if words[0] == "flask" and not {"|", ">", "&&", "db"} & set(words):
+            return self._flask(words)
         if words[0] == "gunicorn":
             line = shlex.join(["gunicorn", "--check-config", *words[1:]])
         return self._bash(line)
@@ -172,6 +178,7 @@ class Session:
             os.environ.update(before[0])
             sys.path[:] = before[1]
         assert result.exit_code == 0, f"{shlex.join(words)}: {result.output}{result.exception!r}"
+        self._settle()
         return result.stdout
 
     def _bash(self, line: str) -> str:
