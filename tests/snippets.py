@@ -24,6 +24,7 @@ import re
 import shlex
 import subprocess
 import sys
+import textwrap
 import tomllib
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -43,7 +44,7 @@ ROOT = Path(__file__).parent.parent
 NOW = datetime(2026, 1, 5, 6, 0, tzinfo=UTC)
 PAGES = sorted([*ROOT.glob("docs/*.md"), ROOT / "README.md", ROOT / "CONTRIBUTING.md"])
 
-_FENCE = re.compile(r"^(```+)([\w-]*)[ ]*\n(.*?)^\1[ ]*$", re.MULTILINE | re.DOTALL)
+_FENCE = re.compile(r"^( *)(```+)([\w-]*)[ ]*\n(.*?)^\1\2[ ]*$", re.MULTILINE | re.DOTALL)
 _NOT_RUN = re.compile(r"<!-- not run: (.+?) -->\s*\Z", re.DOTALL)
 _FILE = re.compile(r"(?:#|<!--|\{#|//)\s*([\w./-]+\.\w+)\s*(?:-->|#\})?\n")
 _QUIET = {"TERM": "dumb", "PYTHONDONTWRITEBYTECODE": "1"}
@@ -75,7 +76,7 @@ def blocks_of(page: Path) -> Iterator[Block]:
     for found in _FENCE.finditer(text):
         before = text[: found.start()]
         marker = _NOT_RUN.search(before)
-        yield Block(page, before.count("\n") + 1, found[2], found[3], marker and marker[1])
+        yield Block(page, before.count("\n") + 1, found[3], textwrap.dedent(found[4]), marker and marker[1])
 
 
 class Session:
@@ -92,7 +93,9 @@ class Session:
         if block.file:
             path = self.folder / block.file
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(block.text, "utf-8")
+            # JSON has no comments: there the first line only names the file.
+            text = block.text.partition("\n")[2] if block.language == "json" else block.text
+            path.write_text(text, "utf-8")
         act = getattr(self, f"_run_{block.language}", None)
         if act is not None:
             act(block)
