@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+import inspect as python_inspect
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from cachelib import SimpleCache
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import event, inspect
+from sqlalchemy.exc import DatabaseError, SQLAlchemyError
 from sqlalchemy.orm import object_session
 from sqlalchemy.schema import CreateIndex, CreateTable
 
@@ -26,6 +29,7 @@ log = logging.getLogger("flask_rollingslots")
 OWN_DATABASE = "sqlite:///rollingslots.db"
 _CONFIGURED = ("SQLALCHEMY_DATABASE_URI", "SQLALCHEMY_BINDS", "SQLALCHEMY_ENGINES")
 _MARK = "rollingslots_changed"
+Facade = TypeVar("Facade", bound=type[Any])
 
 
 def find_db(app: Flask) -> tuple[Any, bool]:
@@ -95,6 +99,42 @@ def missing_tables(db: Any, models: Models) -> list[str]:
     session.rollback()
     there = set(inspect(session.get_bind(mapper=models.Slot)).get_table_names())
     return [table.name for table in models.tables if table.name not in there]
+
+
+def names_missing_tables(facade: Facade) -> Facade:
+    """Let the public methods of a facade say which tables are missing, instead of what the driver says."""
+    for name in dir(facade):
+        method = python_inspect.getattr_static(facade, name)
+        if not name.startswith("_") and python_inspect.isfunction(method):
+            setattr(facade, name, _naming_missing_tables(method))
+    return facade
+
+
+def _naming_missing_tables(method: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(method)
+    def wrapper(self: Any, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return method(self, *args, **kwargs)
+        except DatabaseError as error:
+            missing = _missing_in_database(self._state)
+            if not missing:
+                raise
+            raise ConfigError(
+                f"the database has no table {missing[0]}: migrate it (`flask db migrate`, `flask db upgrade`), "
+                "or create the library's tables with `flask slots init-db` or `db.create_all()`",
+                tables=missing,
+            ) from error
+
+    return wrapper
+
+
+def _missing_in_database(state: Any) -> list[str]:
+    """Return the missing tables, on a connection of its own: the transaction of the app's session is the app's."""
+    try:
+        there = set(inspect(state.db.session().get_bind(mapper=state.models.Slot)).get_table_names())
+    except SQLAlchemyError:
+        return []
+    return [table.name for table in state.models.tables if table.name not in there]
 
 
 def listen_for_changes(db: Any, models: Models, after_commit: Callable[[set[int]], None]) -> None:

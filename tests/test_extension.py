@@ -16,6 +16,7 @@ from flask_caching import Cache
 from flask_sqlalchemy import SQLAlchemy
 from helpers import A_WEEK, HALL, Clock, Site
 from sqlalchemy import String, inspect
+from sqlalchemy.exc import DatabaseError
 from sqlalchemy.orm import Mapped, mapped_column
 
 from flask_rollingslots import ConfigError, RollingSlots, RollingSlotsError, SlotMixin, TemplateMixin
@@ -416,3 +417,27 @@ def test_a_replaced_session_is_used(sqlite_url: str, tmp_path: Path) -> None:
         with pytest.raises(UncommittedChanges):
             site.slots.generate()
         site.session.rollback()
+
+
+def test_missing_tables_are_named(database_url: str, app: Flask) -> None:
+    """An app whose tables were never made is told how to make them, by whatever it calls; any other error stays."""
+    app.config |= {"SQLALCHEMY_DATABASE_URI": database_url, "ROLLINGSLOTS_ENABLED": False}
+    db = SQLAlchemy(app)
+    slots = RollingSlots(app)
+    now = datetime.now(UTC)
+    with app.app_context():
+        for call in (
+            lambda: slots.between(now, now + timedelta(days=1)),
+            lambda: slots.book("1@20260105T1000"),
+            lambda: slots.create_template(**HALL),
+            slots.generate,
+            slots.health,
+        ):
+            with pytest.raises(ConfigError, match=r"no table rolling_\w+: .*flask slots init-db"):
+                call()
+            db.session.rollback()
+        db.create_all()
+        db.session.add(slots.Booking(party=0, status="confirmed", slot_id=1))
+        with pytest.raises(DatabaseError):
+            slots.upcoming(1)
+        db.session.rollback()
