@@ -21,7 +21,7 @@ from .models import Models, SlotMixin, TemplateMixin, make_models
 from .settings import Settings
 from .topup import FillRequest, Runner, TopUp
 from .values import Report, utc_now
-from .wiring import create_tables, find_cache, find_db, listen_for_changes, names_missing_tables
+from .wiring import create_tables, find_cache, find_db, listen_for_changes, names_what_is_broken
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -49,7 +49,7 @@ class AppState:
         return Browser(self.db.session(), self.models, self.clock())
 
 
-@names_missing_tables
+@names_what_is_broken
 class RollingSlots(Decisions, BookingCalls, KeepingCalls):
     """Keeps bookable slots always there.
 

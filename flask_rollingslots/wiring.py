@@ -5,16 +5,17 @@ from __future__ import annotations
 import functools
 import inspect as python_inspect
 import logging
+from json import JSONDecodeError
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from cachelib import SimpleCache
 from flask_sqlalchemy import SQLAlchemy
-from sqlalchemy import event, inspect
+from sqlalchemy import JSON, event, func, inspect, select
 from sqlalchemy.exc import DatabaseError, SQLAlchemyError
 from sqlalchemy.orm import object_session
 from sqlalchemy.schema import CreateIndex, CreateTable
 
-from .errors import ConfigError
+from .errors import ConfigError, UnreadableRow
 from .statements import own_transaction
 
 if TYPE_CHECKING:
@@ -101,16 +102,16 @@ def missing_tables(db: Any, models: Models) -> list[str]:
     return [table.name for table in models.tables if table.name not in there]
 
 
-def names_missing_tables(facade: Facade) -> Facade:
-    """Let the public methods of a facade say which tables are missing, instead of what the driver says."""
+def names_what_is_broken(facade: Facade) -> Facade:
+    """Let the public methods of a facade name missing tables and unreadable rows, not only what a driver says."""
     for name in dir(facade):
         method = python_inspect.getattr_static(facade, name)
         if not name.startswith("_") and python_inspect.isfunction(method):
-            setattr(facade, name, _naming_missing_tables(method))
+            setattr(facade, name, _naming(method))
     return facade
 
 
-def _naming_missing_tables(method: Callable[..., Any]) -> Callable[..., Any]:
+def _naming(method: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(method)
     def wrapper(self: Any, *args: Any, **kwargs: Any) -> Any:
         try:
@@ -124,6 +125,11 @@ def _naming_missing_tables(method: Callable[..., Any]) -> Callable[..., Any]:
                 "or create the library's tables with `flask slots init-db` or `db.create_all()`",
                 tables=missing,
             ) from error
+        except JSONDecodeError as error:
+            found = unreadable_row(self._state.db.session(), self._state.models)
+            if found is None:
+                raise
+            raise found from error
 
     return wrapper
 
@@ -135,6 +141,28 @@ def _missing_in_database(state: Any) -> list[str]:
     except SQLAlchemyError:
         return []
     return [table.name for table in state.models.tables if table.name not in there]
+
+
+def unreadable_row(session: Any, models: Models) -> UnreadableRow | None:
+    """Return an error that names a row whose JSON cannot be read; such as after an edit by hand, in SQLite."""
+    if session.get_bind(mapper=models.Slot).dialect.name == "postgresql":
+        return None  # it takes nothing else than JSON
+    for table in models.tables:
+        for column in [
+            each for each in table.columns if isinstance(getattr(each.type, "impl", each.type), JSON)
+        ]:
+            (key,) = table.primary_key
+            row = session.scalar(
+                select(key).where(column.is_not(None), func.json_valid(column) == 0).limit(1)
+            )
+            if row is not None:
+                return UnreadableRow(
+                    f"{table.name}, row {row}: {column.name} holds text that is no JSON; correct it in the database",
+                    table=table.name,
+                    row=row,
+                    column=column.name,
+                )
+    return None
 
 
 def listen_for_changes(db: Any, models: Models, after_commit: Callable[[set[int]], None]) -> None:

@@ -207,5 +207,3 @@ def _check_extras(line: str) -> str:
     for extras in re.findall(r"Flask-RollingSlots\[([\w,]+)\]", line):
         assert set(extras.split(",")) <= set(known), f"{line}: no such extra"
     return ""
-
-

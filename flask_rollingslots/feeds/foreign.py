@@ -45,8 +45,8 @@ def foreign_entries(label: str, value: Mapping[str, Any], defaults: Defaults) ->
     ``recurring_config``, ``recurrence_rule`` or ``fixed_schedule``; the first slot under ``start``/``end``,
     ``start_dt``/``end_dt`` or ``start_date``/``end_date`` (a time with an offset is shown in the template's zone, a
     date alone is the first day), with ``start_time`` and ``end_time`` where they are apart; the group under
-    ``group``, ``club_id`` or ``calendar_id``. An object that is itself a rule, or an entry of a fixed schedule, is taken
-    as one. Without a rule there is one slot.
+    ``group``, ``club_id`` or ``calendar_id``. An object that is itself a rule, or an entry of a fixed schedule,
+    is taken as one. Without a rule there is one slot.
 
     :raises InvalidRequest: naming the entry, the field, the value and what is expected.
     """

@@ -43,7 +43,9 @@ def test_a_new_template_is_filled_in_the_background_and_the_progress_ends(
     client = site.test_client()
     executor = site.extensions["rollingslots"].topup.executor
     client.get("/owner/new")
-    assert executor.join(20)  # the day's own top-up is over, so that it does not write the new template's slots
+    assert executor.join(
+        20
+    )  # the day's own top-up is over, so that it does not write the new template's slots
     answer = create(client, first_date="2024-01-01")
     assert answer.status_code == 302
     address = answer.location

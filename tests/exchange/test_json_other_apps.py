@@ -135,7 +135,8 @@ def test_a_rule_alone_gets_the_name_of_its_file() -> None:
     """An object that is itself a rule, and a fixed schedule without anything around it, are templates."""
     rule = {"type": "monthly", "month_day": 1, "weekday": 5, "start_time": "21:00", "end_time": "01:00"}
     (found,) = read_file(
-        json.dumps({**rule, "start_date": "2024-01-01", "end": "never"}).encode(), Defaults("UTC", "late-show")
+        json.dumps({**rule, "start_date": "2024-01-01", "end": "never"}).encode(),
+        Defaults("UTC", "late-show"),
     )
     assert found.fields == {
         "name": "late-show",
