@@ -54,7 +54,8 @@ docs: $(TEST_STAMP)
 lint: $(TEST_STAMP)
 	@$(VENV) -m ruff check .; check=$$?; \
 	$(VENV) -m ruff format --check .; format=$$?; \
-	$(VENV) -m mypy flask_rollingslots demo_app examples/club.py docs/generate.py; types=$$?; \
+	$(VENV) -m mypy flask_rollingslots demo_app docs/generate.py examples/club.py && \
+	MYPYPATH=examples $(VENV) -m mypy -p studio; types=$$?; \
 	exit $$((check || format || types))
 
 format: $(TEST_STAMP)
