@@ -1,10 +1,12 @@
-"""The parts of the documentation that are read out of the code: settings, commands, errors and signals.
+"""The parts of the documentation that are read out of the code: settings, commands, errors, signals, rooms.
 
 ``python docs/generate.py`` prints them; a build of the documentation writes them into ``docs/generated``.
 """
 
 from __future__ import annotations
 
+import ast
+import importlib.util
 import inspect
 import re
 import sys
@@ -21,6 +23,7 @@ from flask_rollingslots.settings import PREFIX, Settings
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+ROOT = Path(__file__).resolve().parent.parent
 _PARAM = re.compile(r"^:param (\w+): (.*?)(?=^:param |\Z)", re.MULTILINE | re.DOTALL)
 _ROLE = re.compile(r":\w+:`~?(?:[\w.]*\.)?(\w+)`")
 
@@ -110,11 +113,37 @@ def notices() -> str:
     return "\n".join(["| signal | when, and with what |", "|---|---|", *rows]) + "\n"
 
 
+def rooms() -> str:
+    """Return a table of the house: each module or package with its floor and the first line of its docstring."""
+    plan = _load(ROOT / "tests" / "test_layers.py")
+    rows = []
+    for number, names in reversed(list(enumerate(plan.FLOORS))):
+        for name in sorted(names):
+            paths = [plan.ROOT / f"{name}.py", plan.ROOT / name / "__init__.py"]
+            docs = [ast.get_docstring(ast.parse(path.read_text("utf-8"))) for path in paths if path.exists()]
+            if docs:
+                rows.append(
+                    f"| {number} | `{name}` | {_cell(_markdown((docs[0] or '').split(chr(10) * 2)[0]))} |"
+                )
+    return "\n".join(["| floor | room | what it does |", "|---|---|---|", *rows]) + "\n"
+
+
+def _load(path: Path) -> Any:
+    """Return a module that is no part of a package."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise FileNotFoundError(path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 PARTS: dict[str, Callable[[], str]] = {
     "settings": settings,
     "commands": commands,
     "errors": failures,
     "signals": notices,
+    "rooms": rooms,
 }
 
 

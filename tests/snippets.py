@@ -17,7 +17,7 @@ gunicorn loads the app.
 from __future__ import annotations
 
 import doctest
-import importlib
+import importlib.util
 import json
 import os
 import re
@@ -47,6 +47,7 @@ PAGES = sorted([*ROOT.glob("docs/*.md"), ROOT / "README.md", ROOT / "CONTRIBUTIN
 _FENCE = re.compile(r"^( *)(```+)([\w-]*)[ ]*\n(.*?)^\1\2[ ]*$", re.MULTILINE | re.DOTALL)
 _NOT_RUN = re.compile(r"<!-- not run: (.+?) -->\s*\Z", re.DOTALL)
 _FILE = re.compile(r"(?:#|<!--|\{#|//)\s*([\w./-]+\.\w+)\s*(?:-->|#\})?\n")
+_SETTING = re.compile(r"[A-Z_]+=")
 _QUIET = {"TERM": "dumb", "PYTHONDONTWRITEBYTECODE": "1"}
 
 
@@ -154,8 +155,11 @@ class Session:
 
     def _command(self, line: str) -> str:
         words = shlex.split(line, comments=True)
+        words = words[next((n for n, word in enumerate(words) if not _SETTING.match(word)), len(words)) :]
         if not words:
             return ""
+        if words[0].startswith("."):
+            return _check_files(words)
         if words[0] == "make":
             return _check_target(words)
         if "pip" in words[:3]:
@@ -199,6 +203,15 @@ def _check_target(words: list[str]) -> str:
     targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text("utf-8"), flags=re.MULTILINE)
     asked = [word for word in words[1:] if "=" not in word]
     assert set(asked) <= set(targets), f"{shlex.join(words)}: the Makefile has no such target"
+    return ""
+
+
+def _check_files(words: list[str]) -> str:
+    """What a contributor runs in the project's folder: the files that it names are there."""
+    named = [word for word in words if "/" in word and not word.startswith(".venv")]
+    assert all((ROOT / word).exists() for word in named), f"{shlex.join(words)}: there is no such file"
+    if words[1:2] == ["-m"]:
+        assert importlib.util.find_spec(words[2]) is not None, f"{shlex.join(words)}: there is no such module"
     return ""
 
 
