@@ -116,7 +116,7 @@ def test_the_code_of_readme_shows_a_week(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_the_quickstart_makes_a_page_that_books(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After the quickstart there is a week of forms; two visitors book a slot, and the third is told that it is full."""
+    """After the quickstart there is a week of forms; two visitors book one, the third is told that it is full."""
     with _reader(ROOT / "docs" / "quickstart.md", tmp_path, monkeypatch) as session:
         client = session.names["app"].test_client()
         page = client.get("/").text
