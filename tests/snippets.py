@@ -86,6 +86,7 @@ class Session:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.names: dict[str, Any] = {"__name__": "page"}
+        self.imported: set[str] = set()
 
     def run(self, block: Block) -> None:
         """Do what one block says; raise what it raises."""
@@ -131,6 +132,7 @@ class Session:
             sys.modules.pop(module, None)
             importlib.invalidate_caches()
             found = vars(importlib.import_module(module))
+            self.imported.add(block.file)
             self.names.update({name: each for name, each in found.items() if not name.startswith("__")})
 
     def _run_json(self, block: Block) -> None:
@@ -166,6 +168,8 @@ class Session:
             return _check_extras(line)
         if "venv" in words[:3] or words[-1].endswith("/activate"):
             return ""  # the environment of the tests is the reader's
+        if words[0] == "python" and words[1] in self.imported:
+            return ""  # that was its run
         if words[0] == "flask" and words[-1] == "run":
             words = [*words[:-1], "routes"]
         # Migrations set up logging for their whole process.
