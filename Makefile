@@ -48,7 +48,7 @@ faults: $(TEST_STAMP)
 	exit $$((tests || audit))
 
 docs: $(TEST_STAMP)
-	@$(VENV) -m sphinx -b html -W --keep-going -q docs build/docs && echo 'build/docs/index.html'
+	@$(VENV) -m sphinx -b html -E -W --keep-going -q docs build/docs && echo 'build/docs/index.html'
 
 # All three speak, also when the first has something to say.
 lint: $(TEST_STAMP)

@@ -12,7 +12,7 @@ import pytest
 import time_machine
 from snippets import NOW, PAGES, ROOT, Session, blocks_of
 
-from flask_rollingslots import RollingSlots
+from flask_rollingslots import RollingSlots, SlotMixin, TemplateMixin
 from flask_rollingslots.cli import slots_group
 from flask_rollingslots.errors import ConfigError
 from flask_rollingslots.settings import PREFIX, Settings
@@ -200,6 +200,17 @@ def test_every_error_and_signal_is_explained() -> None:
     sent = {name for name, each in vars(signals).items() if isinstance(each, signals.NamedSignal)}
     assert set(rows) == named | sent
     assert all(len(row) > 20 for row in rows.values())
+
+
+@pytest.mark.parametrize(("mixin", "title"), [(TemplateMixin, "a template"), (SlotMixin, "a slot")])
+def test_every_column_is_explained(mixin: type[Any], title: str) -> None:
+    """Each column of templates and slots is in the table of its page, but for what holds keep inside."""
+    page = (ROOT / "docs" / "templates.md").read_text("utf-8")
+    section = page.partition(f"## Fields of {title}\n")[2].partition("\n## ")[0]
+    first_cells = re.findall(r"^\| (`.*?`) \|", section, re.MULTILINE)
+    named = {name for cell in first_cells for name in re.findall(r"`(\w+)`", cell)}
+    columns = {name for name, hint in mixin.__annotations__.items() if "Mapped" in str(hint)}
+    assert columns - named - {"holds", "hold_until"} == set()
 
 
 def test_every_room_is_explained() -> None:
