@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
@@ -222,6 +222,23 @@ def test_every_room_is_explained() -> None:
     rows = dict(re.findall(r"^\| \d \| `(\w+)` \|(.*)\|$", generate.rooms(), re.MULTILINE))
     assert set(rows) == there
     assert all(len(row) > 20 for row in rows.values())
+
+
+def test_the_architecture_names_what_exists() -> None:
+    """Each dotted name of the page is a module, or something in one."""
+    page = (ROOT / "docs" / "architecture.md").read_text("utf-8").partition("```{include}")[2]
+    names = {name for name in re.findall(r"`((?:[a-z_]+\.)+\w+)`", page) if not name.endswith(".py")}
+    assert len(names) > 8
+    for name in names:
+        parts, found = name.split("."), None
+        for end in range(len(parts), 0, -1):
+            dotted = ".".join(["flask_rollingslots", *parts[:end]])
+            with suppress(ModuleNotFoundError):
+                found = importlib.import_module(dotted)
+                break
+        assert found is not None, name
+        for part in parts[end:]:
+            found = getattr(found, part)
 
 
 # -- hygiene
