@@ -22,7 +22,7 @@ def add_classes() -> None:
         timezone="Europe/Lisbon",
         duration=timedelta(minutes=75),
         capacity=12,
-        data={"level": "all"},
+        data={"level": "all levels"},
     )
     slots.create_template(
         name="Workshop",
