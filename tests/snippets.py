@@ -160,7 +160,8 @@ class Session:
         words = words[next((n for n, word in enumerate(words) if not _SETTING.match(word)), len(words)) :]
         if not words:
             return ""
-        if words[0].startswith("."):
+        of_the_project = words[1:2] == ["-m"] and words[2].partition(".")[0] == "benchmarks"
+        if words[0].startswith(".") or of_the_project:
             return _check_files(words)
         if words[0] == "make":
             return _check_target(words)

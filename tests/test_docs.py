@@ -59,12 +59,23 @@ generate = _load_generate()
 
 # -- the snippets
 
+#: Pages whose snippets need more than an empty folder, and the test that runs them instead.
+OWN_TEST = {"http.md": "tests/api/test_http_docs.py"}
+EXECUTED = [page for page in PAGES if page.name not in OWN_TEST]
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+
+@pytest.mark.parametrize("page", EXECUTED, ids=lambda page: str(page.relative_to(ROOT)))
 def test_the_snippets_of_a_page_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """All code blocks of a page work, one after the other, in an empty folder, as a reader would paste them."""
     with _reader(page, tmp_path, monkeypatch):
         pass
+
+
+def test_every_other_page_has_a_test_of_its_own() -> None:
+    """A page that is left out above is run by a test that names it."""
+    for name, test in OWN_TEST.items():
+        if (ROOT / "docs" / name).exists():
+            assert name in (ROOT / test).read_text("utf-8")
 
 
 def test_few_blocks_are_for_show_only() -> None:
