@@ -21,12 +21,13 @@ TEST_STAMP := .venv/test-$(shell cat pyproject.toml requirements/demo.txt requir
 # pip of the system installs into .venv from outside: this needs neither ensurepip nor rights on the system.
 INSTALL := PIP_USER=0 PIP_DISABLE_PIP_VERSION_CHECK=1 $(PYTHON) -m pip --python $(VENV) install -qq
 
-.PHONY: help demo test faults lint format clean
+.PHONY: help demo test faults docs lint format clean
 
 help:
 	@echo 'make demo    serve the booking site; PORT=5000, HOST=127.0.0.1'
 	@echo 'make test    run the tests, without the slow ones; ARGS="-k name" is handed to pytest'
 	@echo 'make faults  the whole fault suite and all slow tests, more than an hour; ARGS="-k name" is handed to pytest'
+	@echo 'make docs    the documentation as web pages, in build/docs; a warning is an error'
 	@echo 'make lint    ruff and mypy'
 	@echo 'make format  let ruff format and repair the code'
 	@echo 'make clean   remove .venv and all caches'
@@ -46,11 +47,15 @@ faults: $(TEST_STAMP)
 	$(VENV) tests/faults/mutation_audit.py; audit=$$?; \
 	exit $$((tests || audit))
 
+docs: $(TEST_STAMP)
+	@$(VENV) -m sphinx -b html -E -W --keep-going -q docs build/docs && echo 'build/docs/index.html'
+
 # All three speak, also when the first has something to say.
 lint: $(TEST_STAMP)
 	@$(VENV) -m ruff check .; check=$$?; \
 	$(VENV) -m ruff format --check .; format=$$?; \
-	$(VENV) -m mypy flask_rollingslots $(wildcard demo_app) benchmarks; types=$$?; \
+	$(VENV) -m mypy flask_rollingslots demo_app benchmarks docs/generate.py examples/club.py && \
+	MYPYPATH=examples $(VENV) -m mypy -p studio; types=$$?; \
 	exit $$((check || format || types))
 
 format: $(TEST_STAMP)

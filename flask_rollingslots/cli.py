@@ -22,7 +22,7 @@ from .errors import InvalidRequest, RollingSlotsError, TemplateNotFound
 from .health import Doctor, Level, check_health, explain
 from .series import Desk, Ender
 from .values import Health
-from .wiring import create_tables, missing_tables
+from .wiring import create_tables, missing_tables, unreadable_row
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,11 +54,17 @@ def _teaching(command: Callable[P, R]) -> Callable[P, R]:
             return command(*args, **kwargs)
         except RollingSlotsError as error:
             _fail(str(error), 2 if isinstance(error, InvalidRequest | TemplateNotFound) else 1)
-        except Exception:
-            missing = missing_tables(_state().db, _state().models)
-            if not missing:
+        except Exception as error:
+            state = _state()
+            missing = missing_tables(state.db, state.models)
+            if missing:
+                _fail(f"the database has no table {missing[0]}: migrate it, or run `flask slots init-db`", 1)
+            found = (
+                unreadable_row(state.db.session(), state.models) if isinstance(error, ValueError) else None
+            )
+            if found is None:
                 raise
-            _fail(f"the database has no table {missing[0]}: migrate it, or run `flask slots init-db`", 1)
+            _fail(str(found), 1)
 
     return wrapper
 

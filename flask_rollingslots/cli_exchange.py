@@ -64,12 +64,12 @@ def import_templates(
     """Add the templates of a JSON or .ics FILE (- for standard input): all of them, or none.
 
     JSON may come from export, or from another app: an object or a list with a title, a first start and end, and
-    a rule. Importing a file twice adds its templates twice.
+    a rule; or a rule alone, which gets the name of the file. Importing a file twice adds its templates twice.
     """
     state = _state()
     with naming("--timezone"):
         zone = find_zone(timezone)[0] if timezone is not None else state.settings.timezone
-    entries = read_file(_content(file), Defaults(zone), form)
+    entries = read_file(_content(file), Defaults(zone, _name(file)), form)
     session = state.db.session()
     try:
         done = bring_in(session, state.models, state.clock(), entries, group)
@@ -79,6 +79,11 @@ def import_templates(
     finally:
         session.rollback()
     click.echo(text)
+
+
+def _name(file: str) -> str | None:
+    """Return the name of a template that has none: the file's, without its ending."""
+    return (Path(file).stem.strip() or None) if file != "-" else None
 
 
 def _content(file: str) -> bytes:

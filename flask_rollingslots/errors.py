@@ -133,6 +133,13 @@ class RowsRefused(RollingSlotsError):
     """The database refused rows that a top-up wanted to write."""
 
 
+class UnreadableRow(RollingSlotsError):
+    """A row holds text that is no JSON: correct it in the database.
+
+    Attributes: ``table``, ``row`` (its id), ``column``.
+    """
+
+
 class LeaseLost(RollingSlotsError):
     """The lease of this top-up was taken over, so it stopped without writing."""
 

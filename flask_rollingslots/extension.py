@@ -22,7 +22,7 @@ from .models import Models, SlotMixin, TemplateMixin, make_models
 from .settings import Settings
 from .topup import FillRequest, Runner, TopUp
 from .values import Report, utc_now
-from .wiring import create_tables, find_cache, find_db, listen_for_changes
+from .wiring import create_tables, find_cache, find_db, listen_for_changes, names_what_is_broken
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -59,6 +59,7 @@ class AppState:
         return Browser(self.db.session(), self.models, self.clock())
 
 
+@names_what_is_broken
 class RollingSlots(Decisions, BookingCalls, FeedCalls, KeepingCalls):
     """Keeps bookable slots always there.
 
@@ -181,6 +182,11 @@ class RollingSlots(Decisions, BookingCalls, FeedCalls, KeepingCalls):
     def Run(self) -> type[RunMixin]:
         """The class of recorded top-ups."""
         return self._get_models().Run
+
+    @property
+    def db(self) -> Any:
+        """The app's Flask-SQLAlchemy object, or the one that the library brought; ``db.session`` is yours to commit."""
+        return self._db if self._db is not None else self._state.db
 
     @property
     def models(self) -> Models:

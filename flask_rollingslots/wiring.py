@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import functools
+import inspect as python_inspect
 import logging
-from typing import TYPE_CHECKING, Any
+from json import JSONDecodeError
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from cachelib import SimpleCache
 from flask_sqlalchemy import SQLAlchemy
-from sqlalchemy import event, inspect
+from sqlalchemy import JSON, event, func, inspect, select
+from sqlalchemy.exc import DatabaseError, SQLAlchemyError
 from sqlalchemy.orm import object_session
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from . import booking as bookings
-from .errors import ConfigError
+from .errors import ConfigError, UnreadableRow
 from .series import check_unchanged
 from .statements import own_transaction
 
@@ -28,6 +32,7 @@ log = logging.getLogger("flask_rollingslots")
 OWN_DATABASE = "sqlite:///rollingslots.db"
 _CONFIGURED = ("SQLALCHEMY_DATABASE_URI", "SQLALCHEMY_BINDS", "SQLALCHEMY_ENGINES")
 _MARK = "rollingslots_changed"
+Facade = TypeVar("Facade", bound=type[Any])
 
 
 def find_db(app: Flask) -> tuple[Any, bool]:
@@ -97,6 +102,69 @@ def missing_tables(db: Any, models: Models) -> list[str]:
     session.rollback()
     there = set(inspect(session.get_bind(mapper=models.Slot)).get_table_names())
     return [table.name for table in models.tables if table.name not in there]
+
+
+def names_what_is_broken(facade: Facade) -> Facade:
+    """Let the public methods of a facade name missing tables and unreadable rows, not only what a driver says."""
+    for name in dir(facade):
+        method = python_inspect.getattr_static(facade, name)
+        if not name.startswith("_") and python_inspect.isfunction(method):
+            setattr(facade, name, _naming(method))
+    return facade
+
+
+def _naming(method: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(method)
+    def wrapper(self: Any, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return method(self, *args, **kwargs)
+        except DatabaseError as error:
+            missing = _missing_in_database(self._state)
+            if not missing:
+                raise
+            raise ConfigError(
+                f"the database has no table {missing[0]}: migrate it (`flask db migrate`, `flask db upgrade`), "
+                "or create the library's tables with `flask slots init-db` or `db.create_all()`",
+                tables=missing,
+            ) from error
+        except JSONDecodeError as error:
+            found = unreadable_row(self._state.db.session(), self._state.models)
+            if found is None:
+                raise
+            raise found from error
+
+    return wrapper
+
+
+def _missing_in_database(state: Any) -> list[str]:
+    """Return the missing tables, on a connection of its own: the transaction of the app's session is the app's."""
+    try:
+        there = set(inspect(state.db.session().get_bind(mapper=state.models.Slot)).get_table_names())
+    except SQLAlchemyError:
+        return []
+    return [table.name for table in state.models.tables if table.name not in there]
+
+
+def unreadable_row(session: Any, models: Models) -> UnreadableRow | None:
+    """Return an error that names a row whose JSON cannot be read; such as after an edit by hand, in SQLite."""
+    if session.get_bind(mapper=models.Slot).dialect.name == "postgresql":
+        return None  # it takes nothing else than JSON
+    for table in models.tables:
+        for column in [
+            each for each in table.columns if isinstance(getattr(each.type, "impl", each.type), JSON)
+        ]:
+            (key,) = table.primary_key
+            row = session.scalar(
+                select(key).where(column.is_not(None), func.json_valid(column) == 0).limit(1)
+            )
+            if row is not None:
+                return UnreadableRow(
+                    f"{table.name}, row {row}: {column.name} holds text that is no JSON; correct it in the database",
+                    table=table.name,
+                    row=row,
+                    column=column.name,
+                )
+    return None
 
 
 def listen_for_changes(db: Any, models: Models, after_commit: Callable[[set[int]], None]) -> None:

@@ -15,11 +15,18 @@ from flask import Flask
 from flask_caching import Cache
 from flask_sqlalchemy import SQLAlchemy
 from helpers import A_WEEK, HALL, Clock, Site
-from sqlalchemy import String, inspect
+from sqlalchemy import String, inspect, text
+from sqlalchemy.exc import DatabaseError
 from sqlalchemy.orm import Mapped, mapped_column
 
 from flask_rollingslots import ConfigError, RollingSlots, RollingSlotsError, SlotMixin, TemplateMixin
-from flask_rollingslots.errors import InvalidRule, InvalidTemplate, NotRegistered, UncommittedChanges
+from flask_rollingslots.errors import (
+    InvalidRule,
+    InvalidTemplate,
+    NotRegistered,
+    UncommittedChanges,
+    UnreadableRow,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -403,3 +410,42 @@ def test_a_replaced_session_is_used(sqlite_url: str, tmp_path: Path) -> None:
         with pytest.raises(UncommittedChanges):
             site.slots.generate()
         site.session.rollback()
+
+
+def test_missing_tables_are_named(database_url: str, app: Flask) -> None:
+    """An app whose tables were never made is told how to make them, by whatever it calls; any other error stays."""
+    app.config |= {"SQLALCHEMY_DATABASE_URI": database_url, "ROLLINGSLOTS_ENABLED": False}
+    db = SQLAlchemy(app)
+    slots = RollingSlots(app)
+    now = datetime.now(UTC)
+    with app.app_context():
+        for call in (
+            lambda: slots.between(now, now + timedelta(days=1)),
+            lambda: slots.book("1@20260105T1000"),
+            lambda: slots.create_template(**HALL),
+            slots.generate,
+            slots.health,
+        ):
+            with pytest.raises(ConfigError, match=r"no table rolling_\w+: .*flask slots init-db"):
+                call()
+            db.session.rollback()
+        db.create_all()
+        db.session.add(slots.Booking(party=0, status="confirmed", slot_id=1))
+        with pytest.raises(DatabaseError):
+            slots.upcoming(1)
+        db.session.rollback()
+
+
+def test_a_row_that_cannot_be_read_is_named(site: Site) -> None:
+    """Text that is no JSON, such as after an edit by hand, is found in its table, row and column."""
+    site.add()
+    assert site.slots.generate().created == A_WEEK
+    table = site.slots.Slot.__tablename__
+    site.session.execute(text(f"UPDATE {table} SET data = 'oops' WHERE id = 5"))  # noqa: S608 (a name of ours)
+    site.session.commit()
+    with pytest.raises(UnreadableRow, match=f"{table}, row 5: data holds text that is no JSON"):
+        site.week()
+    told = site.app.test_cli_runner().invoke(args=["slots", "preview", "1"])
+    assert (told.exit_code, told.stderr.count("row 5: data")) == (1, 1)
+    site.session.execute(text(f"UPDATE {table} SET data = '{{}}' WHERE id = 5"))  # noqa: S608
+    assert len(site.week()) == A_WEEK

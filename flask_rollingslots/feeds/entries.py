@@ -85,9 +85,11 @@ class Defaults:
     """What holds where an entry says nothing.
 
     :param timezone: IANA name of the zone of times without one.
+    :param name: name of a template without one, such as the file's; ``None``: there has to be one.
     """
 
     timezone: str
+    name: str | None = None
 
 
 def refuse(label: str, name: str, value: object, expected: str) -> NoReturn:

@@ -11,6 +11,7 @@ from datetime import date, datetime, time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from ..recurrence.dialects import KEYS, TYPES
 from ..recurrence.fields import read_clock, read_date, read_flag
 from ..recurrence.zones import find_zone
 from .entries import MISSING, Defaults, Entry, naming, refuse
@@ -44,11 +45,14 @@ def foreign_entries(label: str, value: Mapping[str, Any], defaults: Defaults) ->
     ``recurring_config``, ``recurrence_rule`` or ``fixed_schedule``; the first slot under ``start``/``end``,
     ``start_dt``/``end_dt`` or ``start_date``/``end_date`` (a time with an offset is shown in the template's zone, a
     date alone is the first day), with ``start_time`` and ``end_time`` where they are apart; the group under
-    ``group``, ``club_id`` or ``calendar_id``. Without a rule there is one slot.
+    ``group``, ``club_id`` or ``calendar_id``. An object that is itself a rule, or an entry of a fixed schedule,
+    is taken as one. Without a rule there is one slot.
 
     :raises InvalidRequest: naming the entry, the field, the value and what is expected.
     """
-    given = {key: each for key, each in value.items() if each is not None}
+    given = _with_rule({key: each for key, each in value.items() if each is not None})
+    if defaults.name is not None and not given.keys() & set(_NAMES):
+        given["name"] = defaults.name
     with naming(label):
         zone = find_zone(given.get("timezone", defaults.timezone))[0]
         fields, used = _fields(label, given)
@@ -71,6 +75,17 @@ def foreign_entries(label: str, value: Mapping[str, Any], defaults: Defaults) ->
             each["duration"] = _length(label, each["dtstart"], start, end)
         found.append(Entry(label, {**fields, **each}))
     return found
+
+
+def _with_rule(given: dict[str, Any]) -> dict[str, Any]:
+    """Return an object that is itself a rule as one that has a rule; all others as they are."""
+    is_rule = given.get("type") in TYPES if "type" in given else bool({"weekday", "weekdays"} & given.keys())
+    if not is_rule or given.keys() & set(_RULES):
+        return given
+    end = {"end"} if given.get("end") != "never" else set()
+    parts = KEYS & given.keys() - {"start_date", "rdates", "exdates", *end}
+    rest = {key: each for key, each in given.items() if key not in parts}
+    return {**rest, "recurrence": {key: given[key] for key in parts}}
 
 
 def _fields(label: str, given: Mapping[str, Any]) -> tuple[dict[str, Any], set[str]]:

@@ -31,6 +31,9 @@ _OWN = {
     "yearly": set[str](),
     "rrule": {"rrule"},
 }
+#: The types of a rule, and all keys that a rule may have.
+TYPES = tuple(_OWN)
+KEYS = frozenset(_COMMON.union(*_OWN.values()))
 _FREQ = {"biweekly": ("WEEKLY", 2), "quarterly": ("MONTHLY", 3)}
 _DAY = timedelta(days=1)
 

@@ -71,7 +71,9 @@ def _split(text: str) -> dict[str, str]:
     for piece in body.split(";"):
         name, equals, value = piece.partition("=")
         if not equals or not name:
-            raise refuse("rrule", piece, "parts of the form NAME=VALUE, separated by semicolons")
+            raise refuse(
+                "rrule", piece, "NAME=VALUE parts joined by semicolons, such as FREQ=WEEKLY;BYDAY=FR"
+            )
         name = _ALIASES.get(name, name)
         _check_name(name, value)
         if name in parts:

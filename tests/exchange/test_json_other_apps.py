@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from exchange_site import entries, entry
 
+from flask_rollingslots.errors import InvalidRequest
+from flask_rollingslots.feeds import Defaults, read_file
 from flask_rollingslots.recurrence import Recurrence
 
 
@@ -126,3 +129,32 @@ def test_offsets_and_times_apart() -> None:
         fields = entry({**apart, "recurrence": rule})
         assert (fields["dtstart"], fields["duration"]) == (datetime(2026, 1, 1, 22), timedelta(hours=4))
         assert fields["rrule"] == rrule
+
+
+def test_a_rule_alone_gets_the_name_of_its_file() -> None:
+    """An object that is itself a rule, and a fixed schedule without anything around it, are templates."""
+    rule = {"type": "monthly", "month_day": 1, "weekday": 5, "start_time": "21:00", "end_time": "01:00"}
+    (found,) = read_file(
+        json.dumps({**rule, "start_date": "2024-01-01", "end": "never"}).encode(),
+        Defaults("UTC", "late-show"),
+    )
+    assert found.fields == {
+        "name": "late-show",
+        "rrule": "FREQ=MONTHLY;BYMONTHDAY=1,2,3,4,5,6,7;BYDAY=SA",
+        "dtstart": datetime(2024, 1, 1, 21),
+        "timezone": "UTC",
+        "duration": timedelta(hours=4),
+        "data": {},
+    }
+    lesson = {"weekday": 3, "start_time": "16:00", "end_time": "17:00", "start_date": "2024-01-15"}
+    (named,) = read_file(json.dumps([{**lesson, "name": "Juan"}]).encode(), Defaults("UTC", "students"))
+    assert (named.fields["name"], named.fields["rrule"]) == ("Juan", "FREQ=WEEKLY;BYDAY=TH")
+    with pytest.raises(InvalidRequest, match="name is missing"):
+        entry(lesson)
+
+
+def test_a_type_of_the_app_is_no_rule() -> None:
+    """A ``type`` that no rule has is the app's own and goes into data."""
+    fields = entry({"title": "Gala", "type": "party", "start": "2026-01-02T20:00", "end": "2026-01-02T23:00"})
+    assert fields["rrule"] is None
+    assert fields["data"] == {"type": "party"}
