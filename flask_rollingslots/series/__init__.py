@@ -1,7 +1,7 @@
 """What people decide about templates and slots: create, edit, cancel, delete, restore, complete."""
 
 from .bulk import SwitchReport, cancel_slots, set_active
-from .creating import create
+from .creating import create, draft
 from .editing import Editor
 from .ending import Ender
 from .reading import Desk
@@ -18,6 +18,7 @@ __all__ = [
     "complete",
     "create",
     "delete",
+    "draft",
     "restore",
     "set_active",
 ]
