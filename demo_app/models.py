@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from flask_caching import Cache
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import ForeignKey, String, select
 from sqlalchemy.orm import Mapped, mapped_column
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from flask_rollingslots import TemplateMixin
 
 db = SQLAlchemy()
+#: Only used where a shared cache is configured; the slots find it on the app.
+cache = Cache()
 slots = RollingSlots(db=db)
 
 
@@ -33,3 +36,10 @@ def active_templates(group: str | None = None) -> list[TemplateMixin]:
     cls = slots.Template
     query = select(cls).where(cls.active.is_(True)).order_by(cls.id)
     return list(db.session.scalars(query if group is None else query.where(cls.group == group)))
+
+
+def segments_of(template: TemplateMixin) -> list[TemplateMixin]:
+    """Return all segments of a template's series: one, unless the series was split."""
+    cls = slots.Template
+    query = select(cls).where(cls.series_id == template.series_id).order_by(cls.id)
+    return list(db.session.scalars(query))
