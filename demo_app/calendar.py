@@ -133,7 +133,9 @@ def edit(key: str) -> ResponseReturnValue:
 def _changes(shown: SlotMixin) -> tuple[dict[str, Any], dict[str, str]]:
     """Return what was typed and differs from the date as it is, and what is wrong with it."""
     sent = {name: request.form.get(name, "").strip() for name in _values(shown)}
-    before, changes, errors = _values(shown), {}, {}
+    before = _values(shown)
+    changes: dict[str, Any] = {}
+    errors: dict[str, str] = {}
     try:
         start = datetime.combine(date.fromisoformat(sent["day"]), time.fromisoformat(sent["start_time"]))
         if (sent["day"], sent["start_time"]) != (before["day"], before["start_time"]):

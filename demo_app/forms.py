@@ -8,7 +8,7 @@ from datetime import date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any
 
 from flask_rollingslots import Recurrence
-from flask_rollingslots.errors import InvalidRequest, InvalidRule, InvalidTemplate
+from flask_rollingslots.errors import InvalidRule, RollingSlotsError
 from flask_rollingslots.recurrence import template_fields
 
 from .venues import find_venue
@@ -128,7 +128,7 @@ class TemplateForm:
         """The errors by input, each beginning with the input's name."""
         return {name: f"{_LABELS.get(name, 'Form')}: {text}" for name, text in self.errors.items()}
 
-    def refuse(self, error: InvalidRule | InvalidTemplate | InvalidRequest) -> None:
+    def refuse(self, error: RollingSlotsError) -> None:
         """Put an error of the library beside the input that it is about."""
         part = str(error.details.get("part") or error.details.get("field") or "")
         expected = error.details.get("expected")

@@ -32,9 +32,9 @@ class BookingName(db.Model):
 
 
 def active_templates(group: str | None = None) -> list[TemplateMixin]:
-    """Return the active templates of a venue, or of all, in the order in which they were made."""
+    """Return the active templates of a venue, or of all, oldest series first, its parts in order."""
     cls = slots.Template
-    query = select(cls).where(cls.active.is_(True)).order_by(cls.id)
+    query = select(cls).where(cls.active.is_(True)).order_by(cls.series_id, cls.id)
     return list(db.session.scalars(query if group is None else query.where(cls.group == group)))
 
 

@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 from flask import Blueprint, current_app, render_template, request
 from sqlalchemy import select
 
+from flask_rollingslots.statistics import Figures
 from flask_rollingslots.values import Window
 
 from . import charts, words
@@ -91,9 +92,16 @@ def _charts(group: str | None) -> list[charts.Bars]:
     ]
     hours = range(min(total.hours, default=0), max(total.hours, default=-1) + 1)
     by_hour = [(f"{hour:02}:00", total.hours[hour].booked if hour in total.hours else 0) for hour in hours]
+    offers: dict[str, Figures] = {}  # an offer may be several templates of one name
+    for part in stats.templates.values():
+        offers.setdefault(part.name, Figures()).add(part)
     filled = sorted(
-        ((t.name, t.booked_share, t.booked, t.capacity) for t in stats.templates.values() if t.capacity),
-        key=lambda each: -each[1],
+        (
+            (name, each.booked_share, each.booked, each.capacity)
+            for name, each in offers.items()
+            if each.capacity
+        ),
+        key=lambda found: -found[1],
     )
     return [
         _counts("Booked places by weekday", by_day),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
@@ -33,7 +33,8 @@ pages = Blueprint("owner", __name__, url_prefix="/owner")
 _PREVIEW = 5
 _MOST_SHOWN = 200
 _RUNS = 20
-_REFUSALS = (InvalidRule, InvalidTemplate, InvalidRequest)
+#: ``ConfigError``: public holidays are asked for, and their package is not installed.
+_REFUSALS = (InvalidRule, InvalidTemplate, InvalidRequest, ConfigError)
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ def create() -> ResponseReturnValue:
     """Create a template, or only show its next dates; its first week is filled in the background after the commit."""
     form = forms.TemplateForm.read(request.form)
     if "preview" in request.form:
-        return _form_page(form, asked=True)
+        return _form_page(form)
     fields = form.fields()
     if fields is None:
         return _form_page(form), 422
@@ -97,28 +98,32 @@ def preview() -> str:
     number = request.form.get("template_id", "")
     template = _find(int(number)) if number.isascii() and number.isdigit() and len(number) < 19 else None
     form = forms.TemplateForm.read(request.form, template)
-    return render_template("preview.html", form=form, dates=_preview(form))
+    probe, dates = _preview(form)
+    return render_template("preview.html", probe=probe, dates=dates)
 
 
-def _preview(form: forms.TemplateForm) -> list[SlotMixin]:
-    """Return the next dates of what a form describes; none with ``errors`` if it does not describe anything yet."""
-    fields = form.fields() if form.template is None else _changed_fields(form, form.template)
+def _preview(form: forms.TemplateForm) -> tuple[forms.TemplateForm, list[SlotMixin]]:
+    """Return the next dates of what a form describes, and a copy of it with what is wrong so far.
+
+    Dates need no name, and the form itself stays free of errors until it is sent.
+    """
+    probe = replace(form, values=form.values | {"name": form.values["name"] or "New"}, errors={})
+    fields = probe.fields() if probe.template is None else _changed_fields(probe, probe.template)
     if fields is None:
-        return []
+        return probe, []
     try:
-        return slots.preview_template(_PREVIEW, **fields)
+        return probe, slots.preview_template(_PREVIEW, **fields)
     except _REFUSALS as error:
-        form.refuse(error)
-    return []
+        probe.refuse(error)
+    return probe, []
 
 
-def _form_page(form: forms.TemplateForm, asked: bool = False) -> str:
-    dates = _preview(form) if asked or not form.errors else []
-    if not asked and form.template is None and not form.values["name"]:
-        form.errors.pop("name", None)  # an empty form is no mistake
+def _form_page(form: forms.TemplateForm) -> str:
+    probe, dates = _preview(form)
     return render_template(
         "owner_form.html",
         form=form,
+        probe=probe,
         dates=dates,
         places=[(venue.slug, venue.name) for venue in load_venues()],
         units=forms.UNITS.items(),
@@ -198,7 +203,7 @@ def change(template_id: int) -> ResponseReturnValue:
     shown = _find(template_id)
     form = forms.TemplateForm.read(request.form, shown)
     if "preview" in request.form:
-        return _form_page(form, asked=True)
+        return _form_page(form)
     changes = form.changes(shown)
     if changes is None:
         return _form_page(form), 422
@@ -283,9 +288,9 @@ def set_limits(template_id: int) -> ResponseReturnValue:
             for name, value in given.items():
                 setattr(segment, name, value)
         db.session.commit()
-    except (*_REFUSALS, ConfigError) as error:
+    except _REFUSALS as error:
         db.session.rollback()
-        form.refuse(error)  # type: ignore[arg-type]
+        form.refuse(error)
         return _limits_page(form), 422
     flash("Saved. Free dates that fall away go by themselves; booked ones stay.")
     return redirect(url_for(".template", template_id=template_id), 303)

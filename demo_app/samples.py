@@ -29,7 +29,7 @@ _NAMES = (
 _INITIALS = "ABCDEFGHKLMNOPRSTVZ"
 #: How often a slot is wanted: by weekday (0: Monday) and by hour.
 _DAYS = (0.5, 0.5, 0.6, 0.8, 1.3, 1.8, 1.4)
-_EVENING, _AFTERNOON, _MORNING = 0.26, 0.12, 0.05
+_EVENING, _AFTERNOON, _MORNING = 0.55, 0.3, 0.14
 #: A party is booked by many.
 _LARGE, _CROWD = 20, 9
 

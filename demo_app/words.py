@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
@@ -130,8 +130,17 @@ def rule_words(template: TemplateMixin) -> str:
     if spec.active_from is not None:
         words += f", from {_day_of(spec.active_from + spec.shift)} on"
     if spec.ends_before is not None:
-        words += f", until before {_day_of(spec.ends_before + spec.shift)}"
+        words += f", until {_last_day(template, spec.ends_before, spec.shift)}"
     return words[:1].upper() + words[1:]
+
+
+def _last_day(template: TemplateMixin, end: datetime, shift: timedelta) -> str:
+    """Return the last day before a bound, which may cut a day in two; then with the time of the cut."""
+    zone = ZoneInfo(template.timezone)
+    cut = (end + shift).replace(tzinfo=zone)
+    if any(True for _ in template.recurrence.between(datetime.combine(cut.date(), time(), zone), cut)):
+        return f"{_day_of(cut)}, {cut:%H:%M}"
+    return _day_of(cut - timedelta(days=1))
 
 
 def _day_of(wall: datetime) -> str:
