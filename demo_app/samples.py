@@ -54,7 +54,7 @@ class _Story:
         self.now = today - timedelta(days=_PAST_DAYS)
         if db.session.scalar(select(self.slots.Template.id).limit(1)) is None:
             return
-        self.slots.generate(days=_PAST_DAYS)
+        self.slots.generate(days=_PAST_DAYS + 1)  # today too, as if the site had run all the time
         past = self.slots.between(self.now, today - timedelta(hours=3))
         for slot in past:
             self.now = slot.starts_at - timedelta(hours=2)
