@@ -1,4 +1,4 @@
-"""Fixtures of the demo: a new site in a folder of its own, at a moment that is always the same."""
+"""Fixtures of the demo: a new site in a folder of its own, at a moment that is always the same; and a browser."""
 
 from __future__ import annotations
 
@@ -30,10 +30,15 @@ def clock() -> Iterator[time_machine.Traveller]:
 
 @pytest.fixture
 def make_site(tmp_path: Path) -> Callable[..., Flask]:
-    """Make a site whose slots nothing fills by itself, unless told otherwise."""
+    """Make a site without sample bookings, whose slots nothing fills by itself, unless told otherwise."""
 
     def make(folder: str = "instance", **config: Any) -> Flask:
-        settings = {"TESTING": True, "ROLLINGSLOTS_ENABLED": False, "INSTANCE_PATH": tmp_path / folder}
+        settings = {
+            "TESTING": True,
+            "ROLLINGSLOTS_ENABLED": False,
+            "DEMO_SAMPLES": False,
+            "INSTANCE_PATH": tmp_path / folder,
+        }
         return create_app(settings | config)
 
     return make
