@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import flask
 import hypothesis
 import pytest
-from servers import Gunicorn, MariaDB, Memcached, Postgres, Unavailable, Valkey
+from servers import Gunicorn, MariaDB, Memcached, Postgres, Unavailable, Valkey, npm_package
 from sqlalchemy import Engine, event
 
 if TYPE_CHECKING:
@@ -163,6 +163,21 @@ def gunicorn(tmp_path: Path) -> Iterator[Callable[..., Gunicorn]]:
     yield start
     for server in started:
         server.stop()
+
+
+@pytest.fixture
+def npm() -> Callable[[str, str], Path]:
+    """The folder of a package from npm: `npm("ical.js", "2.2.1")`; skips where there is none to be had."""
+
+    def folder(name: str, version: str) -> Path:
+        try:
+            return npm_package(name, version)
+        except Unavailable as reason:
+            if "npm" in os.environ.get("ROLLINGSLOTS_TEST_REQUIRE", "").split():
+                raise
+            pytest.skip(str(reason))
+
+    return folder
 
 
 # --- what a test must not leave behind --------------------------------------------------------------------------

@@ -13,7 +13,7 @@ import pytest
 import redis
 from flask import Flask
 from flask_caching import Cache
-from servers import Process, Response
+from servers import Process, Response, Unavailable, npm_package
 from sqlalchemy import create_engine, inspect, make_url, text
 
 if TYPE_CHECKING:
@@ -234,3 +234,15 @@ def test_what_a_test_leaves_behind_fails_it(pytester: pytest.Pytester, body: str
     result = pytester.runpytest_inprocess("-p", "no:cacheprovider", "-p", "no:xdist")
     result.assert_outcomes(passed=2, errors=1)
     result.stdout.fnmatch_lines([reason])
+
+
+def test_a_package_from_npm_is_installed_once(
+    npm: Callable[[str, str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The package is whole, and the second time no npm is needed."""
+    first = npm("ical.js", "2.2.1")
+    assert (first / "dist" / "ical.js").is_file()
+    monkeypatch.setenv("PATH", "")
+    assert npm("ical.js", "2.2.1") == first
+    with pytest.raises(Unavailable, match="npm is not installed"):
+        npm_package("ical.js", "0.0.0")

@@ -85,7 +85,10 @@ def test_cold_storm(fleet: Callable[..., Fleet], database_url: str, request: pyt
         p50_ms=middle(traffic.seconds) * 1000,
         p99_ms=traffic.p99,
     )
-    assert (traffic.errors, traffic.broken) == (0, 0), (traffic.bodies[:3], log[log.find("Traceback") :][:6000])
+    assert (traffic.errors, traffic.broken) == (0, 0), (
+        traffic.bodies[:3],
+        log[log.find("Traceback") :][:6000],
+    )
     assert pages == rounds * VISITORS
     assert wrong == 0
     assert confirmations == [1] * rounds

@@ -6,6 +6,7 @@ becomes the reason of the skip; one that it has and that does not start is an er
 
 from .caches import Memcached, Valkey
 from .databases import DatabaseServer, MariaDB, Postgres
+from .npm import npm_package
 from .process import Process, Unavailable, private_folder
 from .web import Gunicorn, Response
 
@@ -19,5 +20,6 @@ __all__ = [
     "Response",
     "Unavailable",
     "Valkey",
+    "npm_package",
     "private_folder",
 ]
