@@ -183,8 +183,7 @@ def _rows(slots: list[SlotMixin], week: Week) -> list[Row]:
 def _cell(slot: SlotMixin) -> Cell:
     state, start = slot.state, slot.local_start
     text = f"{slot.left} of {slot.capacity} left" if state == State.OPEN else words.cell_word(state)
-    plain = text.replace("\N{SOFT HYPHEN}", "")
-    label = f"{plain}, {slot.template.name}, {start:%A} {start.day} {start:%B} {start:%H:%M}"
+    label = f"{text}, {slot.template.name}, {start:%A} {start.day} {start:%B} {start:%H:%M}"
     return Cell(slot.key, state, text, label, slot.left, slot.capacity)
 
 

@@ -14,13 +14,12 @@ if TYPE_CHECKING:
 
     from flask_rollingslots import SlotMixin, TemplateMixin
 
-#: A slot's state as one word for a cell of the week; with the places left where it is open. The invisible
-#: hyphens tell narrow screens where a word may break.
+#: A slot's state as one word for a cell of the week; with the places left where it is open.
 _CELLS = {
-    State.CANCELLED: "can\N{SOFT HYPHEN}celled",
+    State.CANCELLED: "cancelled",
     State.COMPLETED: "past",
     State.ENDED: "past",
-    State.RUNNING: "run\N{SOFT HYPHEN}ning",
+    State.RUNNING: "running",
     State.UPCOMING: "not open yet",
     State.CLOSED: "closed",
     State.BLOCKED: "taken",

@@ -3,15 +3,16 @@
 
 (() => {
   const kept = document.getElementById("kept");
-  const text = document.getElementById("kept-for");
-  if (!kept || !text) return;
+  if (!kept) return;
   const until = Date.parse(kept.dataset.until);
 
   function show() {
     const left = Math.max(0, Math.ceil((until - Date.now()) / 1000));
     const minutes = Math.floor(left / 60);
     const seconds = String(left % 60).padStart(2, "0");
-    text.textContent = left ? `for ${minutes}:${seconds} more` : "no longer: it is only booked if it is still free";
+    kept.textContent = left
+      ? `Kept for you for ${minutes}:${seconds} more.`
+      : "No longer kept for you: it is booked if it is still free.";
     if (left) window.setTimeout(show, 1000);
   }
 

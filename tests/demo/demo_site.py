@@ -58,7 +58,7 @@ class Page(HTMLParser):
     @property
     def text(self) -> str:
         """All that can be read, with single spaces."""
-        return " ".join("".join(self._texts).replace("\N{SOFT HYPHEN}", "").split())
+        return " ".join("".join(self._texts).split())
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         own = {name: value or "" for name, value in attrs}

@@ -5,6 +5,7 @@ becomes the reason of the skip; one that it has and that does not start is an er
 """
 
 from .caches import Memcached, Valkey
+from .chromium import chromium
 from .databases import DatabaseServer, MariaDB, Postgres
 from .npm import npm_package
 from .process import Process, Unavailable, private_folder
@@ -20,6 +21,7 @@ __all__ = [
     "Response",
     "Unavailable",
     "Valkey",
+    "chromium",
     "npm_package",
     "private_folder",
 ]
