@@ -205,14 +205,14 @@ def _with_lessons(day: date) -> date:
 def test_public_holidays_close_an_offer(visit: Visits) -> None:
     """A country's code leaves its holidays out: no choir on Christmas Day; without the code it sings."""
     christmas = far(0).replace(month=12, day=25)
-    page = visit("/owner/templates/10/limits")
+    page = visit("/owner/templates/11/limits")
     for code, number in (("PT", 0), ("", 1)):
         page.fill("#holidays", code)
         follow(page, "text=Save")
         assert ("public holidays of PT" in text_of(page)) is bool(code)
         page.goto(f"/venues/community?week={christmas}")
         assert page.locator("[aria-label*='Morning choir'][aria-label*='25 December']").count() == number
-        page.goto("/owner/templates/10/limits")
+        page.goto("/owner/templates/11/limits")
 
 
 def test_one_date_and_a_whole_series_are_cancelled_and_restored(visit: Visits) -> None:

@@ -34,7 +34,7 @@ PAGES = {
     "templates": "/owner/",
     "new template": "/owner/new",
     "a template": "/owner/templates/2?show=20",
-    "a split series": "/owner/templates/10",
+    "a split series": "/owner/templates/11",
     "change a template": "/owner/templates/2/edit",
     "days off of a template": "/owner/templates/2/limits",
     "calendar": "/owner/calendar",
