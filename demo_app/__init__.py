@@ -9,6 +9,8 @@ cache), ``SECRET_KEY``, ``DEMO_INSTANCE_PATH`` (the instance folder) and ``DEMO_
 from __future__ import annotations
 
 import os
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -70,7 +72,7 @@ def _configure(app: Flask, given: Mapping[str, Any]) -> None:
 def _add_pages(app: Flask) -> None:
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     app.jinja_env.filters.update(words.FILTERS)
-    app.jinja_env.globals["csrf_token"] = safety.csrf_token
+    app.jinja_env.globals |= {"csrf_token": safety.csrf_token, "now_utc": partial(datetime.now, UTC)}
     app.before_request(safety.check_form)
     app.after_request(safety.add_headers)
     for module in (visitor, booking, owner, calendar, operations):

@@ -98,6 +98,7 @@ def _hold_page(booking: BookingMixin, error: str = "", field: str = "") -> str:
         free=free,
         venue=find_venue(slot.template.group),
         zones=slot.template.timezone,
+        around=[slot.starts_at],
         is_live=booking.is_live,
         next_free=None if booking.is_live or slot.left else next_free(slot),
         error=error,
@@ -208,6 +209,7 @@ def booked(booking_id: int) -> ResponseReturnValue:
         name=name.name if name else "",
         venue=find_venue(booking.slot.template.group),
         zones=booking.slot.template.timezone,
+        around=[booking.slot.starts_at],
     )
 
 
@@ -242,7 +244,13 @@ def bookings() -> str:
     over = [row for row in rows if row[0].slot.ends_at <= now]
     zones = " ".join({row[0].slot.template.timezone for row in rows})
     return render_template(
-        "bookings.html", coming=coming, over=over, now=now, find_venue=find_venue, zones=zones
+        "bookings.html",
+        coming=coming,
+        over=over,
+        now=now,
+        find_venue=find_venue,
+        zones=zones,
+        around=[row[0].slot.starts_at for row in rows],
     )
 
 

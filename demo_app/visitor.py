@@ -33,7 +33,8 @@ def home() -> str:
     coming = slots.between(now, now + timedelta(days=DAYS))
     cards = [_card(venue, templates, coming) for venue in load_venues()]
     zones = " ".join(venue.timezone for venue in load_venues())
-    return render_template("home.html", cards=cards, zones=zones)
+    free = [card["free"].starts_at for card in cards if card["free"]]
+    return render_template("home.html", cards=cards, zones=zones, around=free)
 
 
 def _card(venue: Venue, templates: list[TemplateMixin], coming: list[SlotMixin]) -> dict[str, Any]:
@@ -70,6 +71,7 @@ def venue(slug: str) -> ResponseReturnValue:
         "venue.html",
         venue=place,
         zones=place.timezone,
+        around=[week.start, week.end],
         week=week,
         shown=week.shown_day(found),
         sections=make_sections(active_templates(slug), found, week),
@@ -96,6 +98,7 @@ def slot_page(shown: SlotMixin, error: str = "", party: int = 1) -> str:
         slot=shown,
         venue=venue,
         zones=shown.template.timezone,
+        around=[shown.starts_at],
         week=week_of(shown, venue),
         error=error,
         next_free=None if is_open and not error else next_free(shown, party),

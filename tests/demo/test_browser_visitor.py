@@ -154,6 +154,16 @@ def test_the_visitors_own_time_stands_beside_the_venues_where_they_differ(
     follow(page, "text=Let go and choose another time")
 
 
+def test_zones_that_differ_in_another_season_only_are_no_difference_in_this_one(visit: Visits) -> None:
+    """New York's winter clock is Bogotá's; in summer it is not."""
+    winter = visit("/venues/school?week=2126-01-14", zone="America/New_York")
+    assert "on your own clock" not in text_of(winter)
+    assert text_of(winter, "table.week tbody th") == "16:00"
+    winter.goto("/venues/school?week=2126-07-08")
+    assert "on your own clock" in text_of(winter)
+    assert text_of(winter, "table.week tbody th") == "16:00 17:00"
+
+
 def test_a_weekday_that_differs_on_the_visitors_clock_is_told(visit: Visits) -> None:
     """Friday night in Madrid is Saturday morning in Tokyo."""
     page = visit("/venues/clubs?week=2126-01-18", zone="Asia/Tokyo")

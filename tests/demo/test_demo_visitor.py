@@ -140,7 +140,7 @@ def test_a_phone_shows_the_day_that_was_chosen_else_the_first_with_something_fre
 def test_times_carry_their_instants_for_visitors_in_other_zones(client: FlaskClient) -> None:
     """A script can tell each row's instants; without one the page says the venue's time and no other."""
     answer = client.get("/venues/game-hall?week=2026-03-11")
-    assert 'data-zones="Europe/Istanbul"' in answer.text
+    assert 'data-zones="Europe/Istanbul" data-around="2026-03-10T21:00Z 2026-03-17T21:00Z"' in answer.text
     assert 'data-starts="2026-03-11T07:00Z 2026-03-12T07:00Z ' in answer.text
     assert "clock" not in read(answer).text.replace("Beside them, smaller: the time on your own clock.", "")
 
