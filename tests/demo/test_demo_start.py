@@ -91,7 +91,8 @@ def test_processes_that_start_at_once_seed_once_and_share_one_key(
     assert stat.S_IMODE((folder / "secret_key").stat().st_mode) == 0o600
     site = make_site()
     with site.app_context():
-        assert db.session.query(slots.Template).count() == 18
+        assert db.session.query(slots.Template).count() == 19  # the story splits one
+        assert db.session.query(slots.Slot).filter_by(status="cancelled").count() == 1
 
 
 def test_the_environment_names_database_and_key(
