@@ -7,6 +7,9 @@ HOST ?= 127.0.0.1
 PORT ?= 5000
 ARGS ?=
 
+# Extras that `make demo` installs too: those that the addresses in the environment ask for, or `EXTRAS=name`.
+EXTRAS ?= $(if $(filter postgres%,$(DATABASE_URL)),postgres) $(if $(REDIS_URL),redis)
+
 # How much of the fault suite is done, and where its figures are written.
 FAULTS_SCALE ?= 1
 FAULTS_FIGURES ?= build/fault-figures.jsonl
@@ -17,6 +20,7 @@ TEST_WORKERS ?= 2
 VENV := .venv/bin/python
 # The stamps carry a checksum of what is installed: a changed pin or pyproject.toml makes a new stamp due.
 DEMO_STAMP := .venv/demo-$(shell cat pyproject.toml requirements/demo.txt | cksum | cut -d ' ' -f 1)
+EXTRAS_STAMP := $(if $(strip $(EXTRAS)),.venv/extras-$(shell echo '$(EXTRAS)' | cat - pyproject.toml requirements/test.txt | cksum | cut -d ' ' -f 1))
 TEST_STAMP := .venv/test-$(shell cat pyproject.toml requirements/demo.txt requirements/test.txt | cksum | cut -d ' ' -f 1)
 # pip of the system installs into .venv from outside: this needs neither ensurepip nor rights on the system.
 INSTALL := PIP_USER=0 PIP_DISABLE_PIP_VERSION_CHECK=1 $(PYTHON) -m pip --python $(VENV) install -qq
@@ -24,7 +28,7 @@ INSTALL := PIP_USER=0 PIP_DISABLE_PIP_VERSION_CHECK=1 $(PYTHON) -m pip --python 
 .PHONY: help demo test faults docs lint format clean
 
 help:
-	@echo 'make demo    serve the booking site; PORT=5000, HOST=127.0.0.1'
+	@echo 'make demo    serve the booking site; PORT=5000, HOST=127.0.0.1; DATABASE_URL and REDIS_URL are used if they are set'
 	@echo 'make test    run the tests, without the slow ones; ARGS="-k name" is handed to pytest'
 	@echo 'make faults  the whole fault suite and all slow tests, more than an hour; ARGS="-k name" is handed to pytest'
 	@echo 'make docs    the documentation as web pages, in build/docs; a warning is an error'
@@ -32,7 +36,7 @@ help:
 	@echo 'make format  let ruff format and repair the code'
 	@echo 'make clean   remove .venv and all caches'
 
-demo: $(DEMO_STAMP)
+demo: $(DEMO_STAMP) $(EXTRAS_STAMP)
 	@echo 'Booking site: http://$(HOST):$(PORT)/  (Ctrl-C stops it)'
 	@exec $(VENV) -m gunicorn --bind '$(HOST):$(PORT)' --workers 2 --threads 8 --no-control-socket 'demo_app:create_app()'
 
@@ -72,6 +76,12 @@ $(DEMO_STAMP):
 	@$(INSTALL) -r requirements/demo.txt
 	@$(INSTALL) --no-deps --no-build-isolation -e .
 	@rm -f .venv/demo-*
+	@touch $@
+
+# The extras of the demo have the versions with which they are tested.
+.venv/extras-%: | $(DEMO_STAMP)
+	@echo 'Installing $(strip $(EXTRAS)) into .venv, once …'
+	@$(INSTALL) --no-build-isolation -c requirements/test.txt -e ".[$$(echo $(EXTRAS) | tr ' ' ,)]"
 	@touch $@
 
 # After the other, also with `make -j`: two pips must not write into one environment at a time.

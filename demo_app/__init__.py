@@ -2,12 +2,15 @@
 
 ``flask --app demo_app run``, or ``gunicorn 'demo_app:create_app()'``. Everything that it does with slots goes
 through the public face of the library. What it keeps lies in the instance folder: a SQLite file and the key that
-signs the cookies. Environment: ``DATABASE_URL``, ``SECRET_KEY`` and ``DEMO_INSTANCE_PATH`` (the instance folder).
+signs the cookies. Environment: ``DATABASE_URL`` and ``REDIS_URL`` (others are used instead of the SQLite file and of no
+cache), ``SECRET_KEY``, ``DEMO_INSTANCE_PATH`` (the instance folder) and ``DEMO_SAMPLES`` (``0``: no sample bookings).
 """
 
 from __future__ import annotations
 
 import os
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +19,8 @@ from werkzeug.exceptions import HTTPException, NotFound
 
 from flask_rollingslots.errors import InvalidKey, SlotNotFound, TemplateNotFound
 
-from . import owner, safety, visitor, words
-from .models import db, slots
+from . import booking, calendar, operations, owner, safety, services, visitor, words
+from .models import cache, db, slots
 from .seed import prepare_database
 
 if TYPE_CHECKING:
@@ -41,6 +44,8 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     Path(app.instance_path).mkdir(parents=True, exist_ok=True)
     _configure(app, given)
     db.init_app(app)
+    if "CACHE_TYPE" in app.config:
+        cache.init_app(app)
     prepare_database(app)
     slots.init_app(app)
     _add_pages(app)
@@ -49,10 +54,12 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
 
 def _configure(app: Flask, given: Mapping[str, Any]) -> None:
     app.config.from_mapping(
-        SQLALCHEMY_DATABASE_URI=os.environ.get("DATABASE_URL") or "sqlite:///demo.db",
+        SQLALCHEMY_DATABASE_URI=services.database_url(),
+        DEMO_SAMPLES=os.environ.get("DEMO_SAMPLES", "1") != "0",
         SESSION_COOKIE_SAMESITE="Lax",
         MAX_CONTENT_LENGTH=64 * 1024,
     )
+    app.config.from_mapping(services.cache_settings() or {})
     app.config.from_pyfile("config.py", silent=True)
     app.config.update(given)
     app.config["SECRET_KEY"] = (
@@ -65,11 +72,11 @@ def _configure(app: Flask, given: Mapping[str, Any]) -> None:
 def _add_pages(app: Flask) -> None:
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     app.jinja_env.filters.update(words.FILTERS)
-    app.jinja_env.globals["csrf_token"] = safety.csrf_token
+    app.jinja_env.globals |= {"csrf_token": safety.csrf_token, "now_utc": partial(datetime.now, UTC)}
     app.before_request(safety.check_form)
     app.after_request(safety.add_headers)
-    app.register_blueprint(visitor.pages)
-    app.register_blueprint(owner.pages)
+    for module in (visitor, booking, owner, calendar, operations):
+        app.register_blueprint(module.pages)
     app.register_error_handler(HTTPException, _show_error)
     for error in (SlotNotFound, InvalidKey, TemplateNotFound):
         app.register_error_handler(error, _show_not_found)

@@ -1,31 +1,40 @@
-"""What the owner sees: all templates, the form for a new one, its first week being filled, and single slots."""
+"""What the owner sees: all templates, the form of a template with its next dates, its first week being filled."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 from flask import Blueprint, abort, current_app, flash, redirect, render_template, request, url_for
 from sqlalchemy import func, select
 
-from flask_rollingslots.errors import InvalidRequest, InvalidRule, InvalidTemplate, StatusConflict
-from flask_rollingslots.values import RunStatus, State, Window
+from flask_rollingslots.errors import (
+    ConfigError,
+    InvalidRequest,
+    InvalidRule,
+    InvalidTemplate,
+    StaleEdit,
+)
+from flask_rollingslots.values import RunStatus, Window
 
-from . import forms
-from .models import db, slots
+from . import changing, forms
+from .models import db, segments_of, slots
 from .venues import find_venue, load_venues
 
 if TYPE_CHECKING:
     from flask.typing import ResponseReturnValue
 
-    from flask_rollingslots import TemplateMixin
+    from flask_rollingslots import SlotMixin, TemplateMixin
 
 pages = Blueprint("owner", __name__, url_prefix="/owner")
 
 _PREVIEW = 5
+_MOST_SHOWN = 200
 _RUNS = 20
+#: ``ConfigError``: public holidays are asked for, and their package is not installed.
+_REFUSALS = (InvalidRule, InvalidTemplate, InvalidRequest, ConfigError)
 
 
 @dataclass(frozen=True)
@@ -47,9 +56,9 @@ class Progress:
 
 @pages.get("/")
 def overview() -> str:
-    """List all templates, venue by venue."""
+    """List all templates, venue by venue; the parts of a split series one after the other."""
     cls = slots.Template
-    templates = list(db.session.scalars(select(cls).order_by(cls.id)))
+    templates = list(db.session.scalars(select(cls).order_by(cls.series_id, cls.id)))
     groups = [(venue, [t for t in templates if t.group == venue.slug]) for venue in load_venues()]
     return render_template("owner.html", groups=groups, health=slots.health())
 
@@ -60,30 +69,68 @@ def overview() -> str:
 @pages.get("/new")
 def new() -> str:
     """Show the empty form."""
-    return _form_page(forms.TemplateForm.blank(datetime.now(load_venues()[0].zone).date()))
+    venue = find_venue(request.args.get("venue")) or load_venues()[0]
+    return _form_page(forms.TemplateForm.blank(datetime.now(venue.zone).date(), venue.slug))
 
 
 @pages.post("/new")
 def create() -> ResponseReturnValue:
-    """Create a template; its first week is filled in the background after the commit."""
+    """Create a template, or only show its next dates; its first week is filled in the background after the commit."""
     form = forms.TemplateForm.read(request.form)
+    if "preview" in request.form:
+        return _form_page(form)
     fields = form.fields()
     if fields is None:
         return _form_page(form), 422
     try:
         template = slots.create_template(**fields)
         db.session.commit()
-    except (InvalidRule, InvalidTemplate) as error:
+    except _REFUSALS as error:
         db.session.rollback()
         form.refuse(error)
         return _form_page(form), 422
-    return redirect(url_for(".template", template_id=template.id))
+    return redirect(url_for(".template", template_id=template.id), 303)
+
+
+@pages.post("/preview")
+def preview() -> str:
+    """Return the next dates of the template that a form describes so far: a part of a page, for the script."""
+    number = request.form.get("template_id", "")
+    template = _find(int(number)) if number.isascii() and number.isdigit() and len(number) < 19 else None
+    form = forms.TemplateForm.read(request.form, template)
+    probe, dates = _preview(form)
+    return render_template("preview.html", probe=probe, dates=dates)
+
+
+def _preview(form: forms.TemplateForm) -> tuple[forms.TemplateForm, list[SlotMixin]]:
+    """Return the next dates of what a form describes, and a copy of it with what is wrong so far.
+
+    Dates need no name, and the form itself stays free of errors until it is sent.
+    """
+    probe = replace(form, values=form.values | {"name": form.values["name"] or "New"}, errors={})
+    fields = probe.fields() if probe.template is None else _changed_fields(probe, probe.template)
+    if fields is None:
+        return probe, []
+    try:
+        return probe, slots.preview_template(_PREVIEW, **fields)
+    except _REFUSALS as error:
+        probe.refuse(error)
+    return probe, []
 
 
 def _form_page(form: forms.TemplateForm) -> str:
-    places = [(venue.slug, venue.name) for venue in load_venues()]
-    choices = {"places": places, "units": forms.UNITS, "ends": forms.ENDS, "weekdays": forms.WEEKDAYS}
-    return render_template("owner_new.html", form=form, **choices)
+    probe, dates = _preview(form)
+    return render_template(
+        "owner_form.html",
+        form=form,
+        probe=probe,
+        dates=dates,
+        places=[(venue.slug, venue.name) for venue in load_venues()],
+        units=forms.UNITS.items(),
+        ends=forms.ENDS.items(),
+        weekdays=forms.WEEKDAYS,
+        keep=forms.KEEP,
+    )
 
 
 # -- one template -------------------------------------------------------------------------------------------------
@@ -91,15 +138,20 @@ def _form_page(form: forms.TemplateForm) -> str:
 
 @pages.get("/templates/<int:template_id>")
 def template(template_id: int) -> str:
-    """Show a template: how far its first week is, and its next dates."""
+    """Show a template: how far its first week is, and its next dates, five more at a time."""
     shown = _find(template_id)
+    number = max(_PREVIEW, min(_MOST_SHOWN, request.args.get("show", _PREVIEW, type=int)))
     return render_template(
         "owner_template.html",
         template=shown,
+        segments=segments_of(shown),
         venue=find_venue(shown.group),
         progress=_progress(shown),
         ready=_count_ready(shown),
-        coming=slots.upcoming(shown, _PREVIEW),
+        coming=slots.upcoming(shown, number),
+        number=number,
+        step=_PREVIEW,
+        most=_MOST_SHOWN,
     )
 
 
@@ -136,40 +188,113 @@ def _count_ready(template: TemplateMixin) -> int:
     return db.session.scalar(query) or 0
 
 
-# -- one slot -----------------------------------------------------------------------------------------------------
+# -- changing a template -----------------------------------------------------------------------------------------
 
 
-@pages.get("/slots/<key>")
-def slot(key: str) -> str:
-    """Show a slot with what the owner may do with it."""
-    shown = slots.get(key)
-    return render_template("owner_slot.html", slot=shown, venue=find_venue(shown.template.group), State=State)
+@pages.get("/templates/<int:template_id>/edit")
+def edit(template_id: int) -> str:
+    """Show the form as the template fills it in."""
+    return _form_page(forms.TemplateForm.of(_find(template_id)))
 
 
-@pages.post("/slots/<key>/cancel")
-def cancel_slot(key: str) -> ResponseReturnValue:
-    """Cancel one slot, with a reason for those who booked it."""
+@pages.post("/templates/<int:template_id>/edit")
+def change(template_id: int) -> ResponseReturnValue:
+    """Show the next dates, or what a change would do, or do it."""
+    shown = _find(template_id)
+    form = forms.TemplateForm.read(request.form, shown)
+    if "preview" in request.form:
+        return _form_page(form)
+    changes = form.changes(shown)
+    if changes is None:
+        return _form_page(form), 422
+    first = next(iter(slots.upcoming(shown, 1)), None)
+    if first is None or not changes:
+        form.errors["form"] = "No date lies ahead." if first is None else "Nothing was changed yet."
+        return _form_page(form), 422
+    question = changing.Question(first, changes, changing.WIDE)
+    if "scope" in request.form:
+        return _apply(question)
+    return changing.page(question)
+
+
+def _apply(question: changing.Question) -> ResponseReturnValue:
     try:
-        slots.cancel(key, reason=request.form.get("reason", "").strip() or None)
-        db.session.commit()
-        flash("Cancelled. It stays visible as cancelled, and no top-up brings it back.")
-    except InvalidRequest:
-        db.session.rollback()
-        flash("Write a reason of at most 500 letters.")
-    except StatusConflict:
-        db.session.rollback()
-        flash("It is over, so it cannot be cancelled.")
-    return redirect(url_for(".slot", key=key))
+        key = changing.apply(question)
+    except StaleEdit:
+        return changing.page(question, stale=True), 409
+    return redirect(url_for("calendar.slot", key=key), 303)
 
 
-@pages.post("/slots/<key>/restore")
-def restore_slot(key: str) -> ResponseReturnValue:
-    """Bring a cancelled slot back."""
+def _changed_fields(form: forms.TemplateForm, template: TemplateMixin) -> dict[str, Any] | None:
+    """Return the fields that a template would have after a change of all its dates."""
+    changes = form.changes(template)
+    if changes is None:
+        return None
+    spec = template.spec()
+    names = (
+        "name",
+        "group",
+        "rrule",
+        "timezone",
+        "duration",
+        "every",
+        "capacity",
+        "holidays",
+        "opens_days_before",
+    )
+    fields = {name: getattr(spec, name) for name in names} | {"closes_before": spec.closes_before}
+    for name in ("rdates", "exdates", "blackouts"):
+        fields[name] = list(getattr(spec, name))
+    start = spec.dtstart + spec.shift
+    at = changes.pop("start", start.time())
+    fields["dtstart"] = datetime.combine(start.date(), at)
+    if spec.until_time is not None:
+        moved = fields["dtstart"] - spec.dtstart
+        fields["until_time"] = (datetime.combine(start.date(), spec.until_time) + moved).time()
+    return {**fields, **{name: value for name, value in changes.items() if name != "data"}}
+
+
+@pages.post("/templates/<int:template_id>/switch")
+def switch(template_id: int) -> ResponseReturnValue:
+    """Switch a series off, or on again: nothing is shown or bookable meanwhile, and nothing is lost."""
+    shown = _find(template_id)
+    (slots.deactivate if shown.active else slots.activate)(template=shown)
+    db.session.commit()
+    flash("Switched on." if shown.active else "Switched off: visitors see nothing of it. Bookings are kept.")
+    return redirect(url_for(".template", template_id=template_id), 303)
+
+
+# -- when a template rests, opens and closes ---------------------------------------------------------------------
+
+
+@pages.get("/templates/<int:template_id>/limits")
+def limits(template_id: int) -> str:
+    """Show holidays, days off, opening and notice of a series."""
+    return _limits_page(forms.TemplateForm.of(_find(template_id)))
+
+
+@pages.post("/templates/<int:template_id>/limits")
+def set_limits(template_id: int) -> ResponseReturnValue:
+    """Store them for all parts of the series; the next top-up takes free dates away, and keeps booked ones."""
+    shown = _find(template_id)
+    form = forms.TemplateForm.of(shown)
+    names = ("holidays", "blackouts", "opens", "closes")
+    form.values |= {name: request.form.get(name, "").strip() for name in names}
+    given = form.limits()
+    if form.errors:
+        return _limits_page(form), 422
     try:
-        slots.restore(key)
+        for segment in segments_of(shown):
+            for name, value in given.items():
+                setattr(segment, name, value)
         db.session.commit()
-        flash("Restored. It can be booked again.")
-    except StatusConflict:
+    except _REFUSALS as error:
         db.session.rollback()
-        flash("It is over, so it cannot be restored.")
-    return redirect(url_for(".slot", key=key))
+        form.refuse(error)
+        return _limits_page(form), 422
+    flash("Saved. Free dates that fall away go by themselves; booked ones stay.")
+    return redirect(url_for(".template", template_id=template_id), 303)
+
+
+def _limits_page(form: forms.TemplateForm) -> str:
+    return render_template("owner_limits.html", form=form, template=form.template)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import select, text
 
 from .models import db, slots
+from .samples import add_samples
 from .venues import load_venues, templates_of
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if sys.platform != "win32":
 
 
 def prepare_database(app: Flask) -> None:
-    """Create the tables and, if there is no template yet, those of the five venues, in one transaction.
+    """Create the tables and, if there is no template yet, those of the five venues, then their sample bookings.
 
     Comes before ``slots.init_app``, so that the first visitor, and not the seeding, starts the first top-up.
     """
@@ -35,6 +36,8 @@ def prepare_database(app: Flask) -> None:
         if db.session.scalar(select(slots.Template.id).limit(1)) is None:
             _add_templates()
         db.session.remove()
+        if app.config["DEMO_SAMPLES"]:
+            add_samples(app)
         db.engine.dispose()  # a connection that is open now must not be shared by workers that fork later
 
 

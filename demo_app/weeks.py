@@ -1,4 +1,4 @@
-"""A week as a grid: seven local days across, times down, one group of rows for each offer."""
+"""A week as a grid: seven local days across, times down, a table for each offer."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from flask_rollingslots import SlotMixin, TemplateMixin
 
 DAYS = 7
-_LAST = date(9990, 12, 31)
+_FIRST, _LAST = date(2000, 1, 1), date(9990, 12, 31)
 _OVER = {State.ENDED, State.COMPLETED, State.RUNNING}
 
 
@@ -26,22 +26,25 @@ class Week:
     """Seven days of a zone.
 
     :param first: the first of them.
-    :param today: the zone's current day: the earliest week begins with it.
+    :param today: the zone's current day.
+    :param asked: the day that a small screen shows, if somebody chose one.
     """
 
     first: date
     today: date
     zone: ZoneInfo
+    asked: date | None = None
 
     @classmethod
-    def asked_for(cls, text: str | None, zone: ZoneInfo) -> Week | None:
-        """Return the week that begins with a day, today by default; ``None`` if the text is no day from today on."""
+    def asked_for(cls, text: str | None, zone: ZoneInfo, day: str | None = None) -> Week | None:
+        """Return the week that begins with a day, today by default; ``None`` if the text is no day of the calendar."""
         today = datetime.now(zone).date()
         try:
             first = date.fromisoformat(text) if text else today
+            asked = date.fromisoformat(day) if day else None
         except ValueError:
             return None
-        return cls(first, today, zone) if today <= first <= _LAST else None
+        return cls(first, today, zone, asked) if _FIRST <= first <= _LAST else None
 
     @property
     def days(self) -> list[date]:
@@ -65,14 +68,33 @@ class Week:
 
     @property
     def previous(self) -> date | None:
-        """The first day of the week before, or ``None`` in the first week."""
-        return max(self.today, self.first - timedelta(days=DAYS)) if self.first > self.today else None
+        """The first day of the week before; ``None`` where the calendar begins."""
+        before = self.first - timedelta(days=DAYS)
+        return before if before >= _FIRST else None
 
     @property
     def next(self) -> date | None:
-        """The first day of the week after."""
+        """The first day of the week after; ``None`` where the calendar ends."""
         following = self.first + timedelta(days=DAYS)
         return following if following <= _LAST else None
+
+    def address(self, first: date | None) -> str | None:
+        """Return how a week is written in an address: the current one not at all."""
+        return None if first is None or first == self.today else first.isoformat()
+
+    def shown_day(self, slots: Iterable[SlotMixin]) -> int:
+        """Return the day (0 to 6) that a small screen shows: the one asked for, else the first with a free slot."""
+        if self.asked in self.days:
+            return self.days.index(self.asked)
+        found = sorted(
+            slots, key=lambda slot: (slot.state != State.OPEN, slot.state in _OVER, slot.starts_at)
+        )
+        return self.column(found[0]) or 0 if found else 0
+
+    def column(self, slot: SlotMixin) -> int | None:
+        """Return the day (0 to 6) in which a slot begins, or ``None``."""
+        number = (slot.local_start.date() - self.first).days
+        return number if 0 <= number < DAYS else None
 
 
 @dataclass(frozen=True)
@@ -103,10 +125,14 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """One time of day: a list of cells for each of the seven days."""
+    """One time of day: a list of cells for each of the seven days.
+
+    :param starts: the instants at which its slots begin, for visitors in other zones.
+    """
 
     time: str
     cells: list[list[Cell]]
+    starts: list[str]
 
 
 @dataclass(frozen=True)
@@ -118,6 +144,10 @@ class Section:
     note: str
     rows: list[Row]
     next: datetime | None
+
+    def has_day(self, number: int) -> bool:
+        """Whether there is a slot on one of the seven days."""
+        return any(row.cells[number] for row in self.rows)
 
 
 def make_sections(
@@ -134,32 +164,31 @@ def make_sections(
 
 
 def _section(name: str, templates: list[TemplateMixin], slots: list[SlotMixin], week: Week) -> Section:
-    rules = words.distinct(words.rule_words(template) for template in templates)
-    note = str((templates[0].data or {}).get("note", ""))
+    rules = words.distinct(words.rule_words(template) for template in templates if words.is_current(template))
+    note = str((templates[-1].data or {}).get("note", ""))
     return Section(name, rules, note, _rows(slots, week), None if slots else _next_start(templates, week))
 
 
 def _rows(slots: list[SlotMixin], week: Week) -> list[Row]:
     times = sorted({f"{slot.local_start:%H:%M}" for slot in slots})
-    rows = {at: Row(at, [[] for _ in range(DAYS)]) for at in times}
+    rows = {at: Row(at, [[] for _ in range(DAYS)], []) for at in times}
     for slot in slots:
-        start = slot.local_start
-        column = (start.date() - week.first).days
-        if 0 <= column < DAYS:
-            rows[f"{start:%H:%M}"].cells[column].append(_cell(slot))
+        column, row = week.column(slot), rows[f"{slot.local_start:%H:%M}"]
+        if column is not None:
+            row.cells[column].append(_cell(slot))
+            row.starts.append(f"{slot.starts_at:%Y-%m-%dT%H:%MZ}")
     return list(rows.values())
 
 
 def _cell(slot: SlotMixin) -> Cell:
     state, start = slot.state, slot.local_start
     text = f"{slot.left} of {slot.capacity} left" if state == State.OPEN else words.cell_word(state)
-    plain = text.replace("\N{SOFT HYPHEN}", "")
-    label = f"{plain}, {slot.template.name}, {start:%A} {start.day} {start:%B} {start:%H:%M}"
+    label = f"{text}, {slot.template.name}, {start:%A} {start.day} {start:%B} {start:%H:%M}"
     return Cell(slot.key, state, text, label, slot.left, slot.capacity)
 
 
 def _next_start(templates: list[TemplateMixin], week: Week) -> datetime | None:
     """Return when an offer happens next after a week, by its rules alone."""
-    moment = week.end.astimezone(UTC) - timedelta(microseconds=1)
-    starts = [o.starts_at for template in templates for o in template.recurrence.after(moment, 1)]
+    moment = max(week.end, datetime.now(week.zone)).astimezone(UTC) - timedelta(microseconds=1)
+    starts = [first for template in templates if (first := words.next_start(template, moment))]
     return min(starts).astimezone(week.zone) if starts else None

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
 from flask_rollingslots.values import State
 
@@ -13,13 +14,12 @@ if TYPE_CHECKING:
 
     from flask_rollingslots import SlotMixin, TemplateMixin
 
-#: A slot's state as one word for a cell of the week; with the places left where it is open. The invisible
-#: hyphens tell narrow screens where a word may break.
+#: A slot's state as one word for a cell of the week; with the places left where it is open.
 _CELLS = {
-    State.CANCELLED: "can\N{SOFT HYPHEN}celled",
+    State.CANCELLED: "cancelled",
     State.COMPLETED: "past",
     State.ENDED: "past",
-    State.RUNNING: "run\N{SOFT HYPHEN}ning",
+    State.RUNNING: "running",
     State.UPCOMING: "not open yet",
     State.CLOSED: "closed",
     State.BLOCKED: "taken",
@@ -77,6 +77,21 @@ def moment_words(moment: datetime) -> str:
     return f"{short_day(moment)}{year}, {moment:%H:%M}"
 
 
+def instant_words(moment: datetime) -> str:
+    """Return an instant for scripts, in UTC: ``2026-01-02T22:00Z``."""
+    return f"{moment.astimezone(UTC):%Y-%m-%dT%H:%MZ}"
+
+
+def minutes_words(length: timedelta) -> str:
+    """Return for example ``90 minutes``, ``3 hours``, ``2 days``."""
+    minutes = int(length.total_seconds() // 60)
+    for unit, size in (("day", 1440), ("hour", 60), ("minute", 1)):
+        if minutes % size == 0:
+            number = minutes // size
+            return f"{number} {unit}{'' if number == 1 else 's'}"
+    raise AssertionError("every whole number of minutes is a number of minutes")
+
+
 def hours_words(slot: SlotMixin) -> str:
     """Return from when to when, and whether that is the next day."""
     start, end = slot.local_start, slot.local_end
@@ -109,9 +124,48 @@ def amount_words(number: int, item: SlotMixin | TemplateMixin) -> str:
 
 
 def rule_words(template: TemplateMixin) -> str:
-    """Return when a template happens, in words."""
-    words = template.recurrence.describe(times=True)
+    """Return when a template happens, in words, with the bounds that a split of its series gave it."""
+    words, spec = template.recurrence.describe(times=True), template.spec()
+    if spec.active_from is not None:
+        words += f", from {_day_of(spec.active_from + spec.shift)} on"
+    if spec.ends_before is not None:
+        words += f", until {_last_day(template, spec.ends_before, spec.shift)}"
     return words[:1].upper() + words[1:]
+
+
+def _last_day(template: TemplateMixin, end: datetime, shift: timedelta) -> str:
+    """Return the last day before a bound, which may cut a day in two; then with the time of the cut."""
+    zone = ZoneInfo(template.timezone)
+    cut = (end + shift).replace(tzinfo=zone)
+    if any(True for _ in template.recurrence.between(datetime.combine(cut.date(), time(), zone), cut)):
+        return f"{_day_of(cut)}, {cut:%H:%M}"
+    return _day_of(cut - timedelta(days=1))
+
+
+def _day_of(wall: datetime) -> str:
+    return f"{wall.day} {wall:%B} {wall.year}"
+
+
+def is_endless(template: TemplateMixin) -> bool:
+    """Return whether a template goes on for ever: its rule has no end, and nobody ended it."""
+    return template.recurrence.is_forever and template.spec().ends_before is None
+
+
+def is_current(template: TemplateMixin) -> bool:
+    """Return whether a template still has something to offer: an earlier part of a split series has not."""
+    end = template.spec().ends_before
+    return end is None or end.replace(tzinfo=ZoneInfo(template.timezone)) > datetime.now(UTC)
+
+
+def next_start(template: TemplateMixin, moment: datetime) -> datetime | None:
+    """Return the first start after a moment (aware) by the rule alone, within the bounds of its part of the series."""
+    spec, zone = template.spec(), ZoneInfo(template.timezone)
+    if spec.active_from is not None:
+        moment = max(moment, (spec.active_from + spec.shift).replace(tzinfo=zone) - timedelta(minutes=1))
+    for original_start, starts_at in template.recurrence.after(moment, 1):
+        if spec.ends_before is None or original_start < spec.ends_before:
+            return starts_at
+    return None
 
 
 def distinct(words: Iterable[str]) -> list[str]:
@@ -128,4 +182,8 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "sentence": state_sentence,
     "unit": unit_of,
     "rule": rule_words,
+    "endless": is_endless,
+    "instant": instant_words,
+    "instant_exact": lambda moment: moment.astimezone(UTC).isoformat(timespec="seconds"),
+    "minutes": minutes_words,
 }

@@ -169,6 +169,20 @@ class Browser:
             start, step = end, min(step * 4, _FAR * 10)
         return found[:n]
 
+    def promised(self, template: TemplateMixin, n: int, after: datetime | None = None) -> list[SlotMixin]:
+        """Return the next ``n`` slots that a template promises, stored or not: all virtual, no row is read.
+
+        :param template: may be in no session.
+        """
+        start = _add(_utc(after or self.now), timedelta(microseconds=1))
+        spec, limit = template.spec(), _add(start, _HORIZON)
+        found: list[PlannedSlot] = []
+        while len(found) < n and start < limit:
+            end = self._end_of_stretch([spec], start, n - len(found), limit, limit)
+            found += planning.offered(spec, Window(start, end))
+            start = end
+        return [virtual_slot(self.models, offer, template, self.now) for offer in found[:n]]
+
     def _end_of_stretch(
         self, specs: Sequence[TemplateSpec], start: datetime, n: int, near: datetime, limit: datetime
     ) -> datetime:

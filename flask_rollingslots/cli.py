@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 import json
-import os
 import sys
 from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar
 
@@ -19,7 +18,7 @@ from .cli_exchange import export_templates, import_templates
 from .cli_filling import generate
 from .cli_keeping import prune_slots, show_stats
 from .errors import InvalidRequest, RollingSlotsError, TemplateNotFound
-from .health import Doctor, Level, check_health, explain
+from .health import Level, check_health, explain
 from .series import Desk, Ender
 from .values import Health
 from .wiring import create_tables, missing_tables, unreadable_row
@@ -196,21 +195,7 @@ def explain_command(template: int, moment: datetime, as_json: bool) -> None:
 @_teaching
 def doctor(as_json: bool) -> None:
     """Look for faults of the deployment; exit code 1 if something must change."""
-    state = _state()
-    topup = state.topup
-    caches = len(current_app.extensions.get("cache") or {})
-    session, settings = state.db.session(), state.settings
-    patient = Doctor(
-        session,
-        state.models,
-        settings,
-        topup.find_cache(),
-        caches,
-        current_app.debug,
-        state.clock(),
-        os.environ,
-    )
-    found = patient.examine()
+    found = _state().examine()
     if as_json:
         _print_json(
             [{"level": f.level, "code": f.code, "sentence": f.sentence, "advice": f.advice} for f in found]

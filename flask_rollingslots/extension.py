@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import weakref
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,7 +18,7 @@ from .calls import BookingCalls, FeedCalls, KeepingCalls
 from .decisions import Decisions
 from .errors import ConfigError, NotRegistered
 from .executors import AfterResponseExecutor, make_executor
-from .health import Explanation, HealthReport, check_health, explain
+from .health import Doctor, Explanation, Finding, HealthReport, check_health, explain
 from .models import Models, SlotMixin, TemplateMixin, make_models
 from .settings import Settings
 from .topup import FillRequest, Runner, TopUp
@@ -57,6 +58,16 @@ class AppState:
     def browser(self) -> Browser:
         """Return a reader on the app's own session."""
         return Browser(self.db.session(), self.models, self.clock())
+
+    def examine(self) -> list[Finding]:
+        """Return the doctor's findings; in a session of its own, for the checks end its transaction."""
+        with self.app.app_context():
+            caches = len(self.app.extensions.get("cache") or {})
+            cache, session = self.topup.find_cache(), self.db.session()
+            debug, now = self.app.debug, self.clock()
+            return Doctor(
+                session, self.models, self.settings, cache, caches, debug, now, os.environ
+            ).examine()
 
 
 @names_what_is_broken
@@ -205,6 +216,19 @@ class RollingSlots(Decisions, BookingCalls, FeedCalls, KeepingCalls):
         state = self._state
         return series.create(state.db.session(), state.models, fields)
 
+    def preview_template(self, n: int = 5, after: datetime | None = None, **fields: Any) -> list[SlotMixin]:
+        """Return the next ``n`` slots that a template with these fields would have; nothing is stored.
+
+        :param after: aware; now by default.
+        :param fields: as for :meth:`create_template`. The slots are virtual and have no ``key`` yet.
+        :raises InvalidRequest: if ``n`` is not between 1 and ``ROLLINGSLOTS_PREVIEW_MAX``.
+        :raises InvalidTemplate: names the field, the value and what is expected.
+        :raises InvalidRule: if the rule, the zone or the day grid is not valid.
+        """
+        state = self._state
+        check_upcoming(n, after, state.settings.preview_max)
+        return state.browser().promised(series.draft(state.models, fields), n, after)
+
     def between(
         self,
         start: datetime,
@@ -306,6 +330,10 @@ class RollingSlots(Decisions, BookingCalls, FeedCalls, KeepingCalls):
         """Return the coverage of the window: is every promised slot stored?"""
         state = self._state
         return check_health(state.db.session(), state.models, state.settings, state.clock())
+
+    def doctor(self) -> list[Finding]:
+        """Return what is wrong with the deployment and what to do about it, the gravest first."""
+        return self._state.examine()
 
     def explain(self, template: TemplateMixin | int, moment: datetime) -> Explanation:
         """Say why there is, or is not, a slot of a template's series at a moment: a code and a sentence.

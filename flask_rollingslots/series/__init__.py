@@ -2,7 +2,7 @@
 
 from .altering import alter, check_revision, some_key
 from .bulk import SwitchReport, cancel_slots, set_active
-from .creating import create
+from .creating import create, draft
 from .editing import Editor
 from .ending import Ender, check_reason
 from .reading import Desk, check_unchanged
@@ -23,6 +23,7 @@ __all__ = [
     "complete",
     "create",
     "delete",
+    "draft",
     "restore",
     "set_active",
     "some_key",

@@ -33,6 +33,18 @@ def create(session: Session, models: Models, fields: dict[str, Any]) -> Template
     :raises InvalidTemplate: for an unknown field, a missing one, or a value that is not valid.
     :raises InvalidRule: if the rule, the zone or the day grid is not valid.
     """
+    template = draft(models, fields)
+    session.add(template)
+    session.flush()
+    return template
+
+
+def draft(models: Models, fields: dict[str, Any]) -> TemplateMixin:
+    """Return a template that is complete and checked, and in no session.
+
+    :raises InvalidTemplate: for an unknown field, a missing one, or a value that is not valid.
+    :raises InvalidRule: if the rule, the zone or the day grid is not valid.
+    """
     known = {attribute.key for attribute in inspect(models.Template).attrs} - _OWN_FIELDS
     for name, value in fields.items():
         if name not in known:
@@ -46,8 +58,6 @@ def create(session: Session, models: Models, fields: dict[str, Any]) -> Template
         raise InvalidTemplate(
             f"data = {value!r}: expected a dict", field="data", value=value, expected="a dict"
         )
-    template = models.Template(**fields)
+    template = models.Template(**{"active": True, "capacity": 1, **fields})
     models.prepare(template)  # before the session sees it: a refusal then costs the app none of its work
-    session.add(template)
-    session.flush()
     return template

@@ -1,12 +1,15 @@
-"""Fixtures of the demo: a new site in a folder of its own, at a moment that is always the same."""
+"""Fixtures of the demo: a new site in a folder of its own, at a moment that is always the same; and a browser."""
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import time_machine
+from demo_browser import OBSERVE, Visits
+from servers import Gunicorn, Unavailable, chromium
 
 from demo_app import create_app
 
@@ -30,10 +33,15 @@ def clock() -> Iterator[time_machine.Traveller]:
 
 @pytest.fixture
 def make_site(tmp_path: Path) -> Callable[..., Flask]:
-    """Make a site whose slots nothing fills by itself, unless told otherwise."""
+    """Make a site without sample bookings, whose slots nothing fills by itself, unless told otherwise."""
 
     def make(folder: str = "instance", **config: Any) -> Flask:
-        settings = {"TESTING": True, "ROLLINGSLOTS_ENABLED": False, "INSTANCE_PATH": tmp_path / folder}
+        settings = {
+            "TESTING": True,
+            "ROLLINGSLOTS_ENABLED": False,
+            "DEMO_SAMPLES": False,
+            "INSTANCE_PATH": tmp_path / folder,
+        }
         return create_app(settings | config)
 
     return make
@@ -49,3 +57,38 @@ def site(clock: time_machine.Traveller, make_site: Callable[..., Flask]) -> Flas
 def client(site: Flask) -> FlaskClient:
     """A visitor."""
     return site.test_client()
+
+
+# -- in a real browser: one for each module, and one site for all ------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of the site as a newcomer starts it, with its sample bookings."""
+    folder = tmp_path_factory.mktemp("site")
+    outside = dict.fromkeys(("DATABASE_URL", "REDIS_URL", "SECRET_KEY", "DEMO_SAMPLES"), "")
+    env = {**outside, "DEMO_INSTANCE_PATH": str(folder / "instance")}
+    server = Gunicorn("demo_app:create_app()", folder, workers=1, env=env, options=("--threads", "8"))
+    yield server.url
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Chromium. Not for the whole session: its event loop would be in the way of other tests."""
+    try:
+        with chromium() as found:
+            yield found
+    except Unavailable as reason:
+        if "chromium" in os.environ.get("ROLLINGSLOTS_TEST_REQUIRE", "").split():
+            raise
+        pytest.skip(str(reason))
+
+
+@pytest.fixture
+def visit(browser: Any, base: str) -> Iterator[Visits]:
+    """Open pages as somebody new: ``visit("/", width=390)``; anything in the console fails the test."""
+    visits = Visits(browser, base, OBSERVE)
+    yield visits
+    visits.leave()
+    assert visits.problems == []

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[2]
 VENUES = ("game-hall", "clubs", "rental", "community", "school")
 _VOID = {"br", "col", "hr", "img", "input", "link", "meta", "source", "wbr"}
+_TICKED = ("checkbox", "radio")
 _OWN_LABEL = ("hidden", "submit", "button")
 
 
@@ -26,16 +27,20 @@ class Form:
 
     action: str
     method: str
-    fields: dict[str, str] = field(default_factory=dict)
+    fields: dict[str, Any] = field(default_factory=dict)
 
 
 class Page(HTMLParser):
-    """A parsed page, with all that is wrong with its markup in ``faults``."""
+    """A parsed page, with all that is wrong with its markup in ``faults``.
+
+    ``cells`` holds the week's slots: what each says, and the address of its page.
+    """
 
     def __init__(self, html: str) -> None:
         super().__init__()
         self.faults: list[str] = []
         self.links: dict[str, str] = {}
+        self.cells: dict[str, str] = {}
         self.forms: list[Form] = []
         self.controls: list[dict[str, str]] = []
         self.labels: set[str] = set()
@@ -44,7 +49,7 @@ class Page(HTMLParser):
         self._open: list[str] = []
         self._link: list[str] = []
         self._texts: list[str] = []
-        self._select = ""
+        self._select = self._area = ""
         self.feed(html)
         self.close()
         if self._open:
@@ -53,7 +58,7 @@ class Page(HTMLParser):
     @property
     def text(self) -> str:
         """All that can be read, with single spaces."""
-        return " ".join("".join(self._texts).replace("\N{SOFT HYPHEN}", "").split())
+        return " ".join("".join(self._texts).split())
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         own = {name: value or "" for name, value in attrs}
@@ -68,12 +73,21 @@ class Page(HTMLParser):
             self._link = [own.get("href", "")]
             if "aria-label" in own:
                 self.links[own["aria-label"]] = own["href"]
+            if "cell" in own.get("class", "").split():
+                self.cells[own["aria-label"]] = own["href"]
+        elif tag == "button" and "formaction" in own:
+            self.cells[own["aria-label"].removesuffix(". Book")] = own["formaction"].removesuffix("/hold")
         elif tag == "form":
             self.forms.append(Form(own.get("action", ""), own.get("method", "get")))
-        elif tag == "label":
+        else:
+            self._part_of_form(tag, own)
+
+    def _part_of_form(self, tag: str, own: dict[str, str]) -> None:
+        if tag == "label":
             self.labels.add(own.get("for", ""))
         elif tag in ("input", "select", "textarea", "progress"):
             self._control(tag, own)
+            self._area = own["name"] if tag == "textarea" else ""
         elif tag == "option" and ("selected" in own or self._select not in self.forms[-1].fields):
             self.forms[-1].fields[self._select] = own.get("value", "")
 
@@ -82,7 +96,9 @@ class Page(HTMLParser):
             self.controls.append(own)
         if tag == "select":
             self._select = own["name"]
-        elif tag == "input" and self.forms and (own.get("type") != "checkbox" or "checked" in own):
+        elif tag == "input" and own.get("type") == "checkbox" and "checked" in own:
+            self.forms[-1].fields.setdefault(own["name"], []).append(own.get("value", ""))
+        elif tag == "input" and self.forms and (own.get("type") not in _TICKED or "checked" in own):
             self.forms[-1].fields[own["name"]] = own.get("value", "")
 
     def handle_endtag(self, tag: str) -> None:
@@ -99,6 +115,8 @@ class Page(HTMLParser):
         if self._open and self._open[-1] in ("script", "style"):
             self.faults.append("inline style or script")
         self._texts.append(data)
+        if self._open and self._open[-1] == "textarea":
+            self.forms[-1].fields[self._area] = data
         if self._link:
             self._link.append(data)
 
@@ -108,16 +126,23 @@ def read(response: TestResponse) -> Page:
     return Page(response.text)
 
 
-def send(client: FlaskClient, address: str, page: Page, **typed: Any) -> TestResponse:
-    """Send the first form of a page, with what somebody typed instead of what it held."""
-    form = page.forms[0]
-    assert form.method == "post"
+def send(client: FlaskClient, address: str, page: Page, number: int = 0, **typed: Any) -> TestResponse:
+    """Send a form of a page, the first that is not for looking, with what somebody typed instead of what it held."""
+    form = [form for form in page.forms if form.method == "post"][number]
     return client.post(form.action or address, data={**form.fields, **typed})
 
 
+def hold(client: FlaskClient, address: str) -> TestResponse:
+    """Open a slot's page and press its button: the first of two clicks."""
+    return send(client, address, read(client.get(address)))
+
+
 def book(client: FlaskClient, address: str, name: str = "Ada Lovelace", party: int = 1) -> TestResponse:
-    """Open a slot's page, fill its form in, and send it."""
-    return send(client, address, read(client.get(address)), name=name, party=party)
+    """Hold a slot, fill the form in, and send it; the answer is that of the first click if it is a refusal."""
+    held = hold(client, address)
+    if held.status_code != 303:
+        return held
+    return send(client, held.location, read(client.get(held.location)), name=name, party=party)
 
 
 def template_id(app: Flask, name: str) -> int:

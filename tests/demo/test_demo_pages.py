@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 import pytest
-from demo_site import ROOT, VENUES, Page, book, read, send, template_id
+from demo_site import ROOT, VENUES, Page, book, hold, read, send, template_id
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -21,7 +21,14 @@ PAGES = [
     "/owner/",
     "/owner/new",
     "/owner/templates/{laser}",
+    "/owner/templates/{laser}?show=200",
+    "/owner/templates/{laser}/edit",
+    "/owner/templates/{laser}/limits",
     "/owner/slots/{laser}@20260311T1000",
+    "/owner/calendar?venue=community",
+    "/owner/day",
+    "/owner/day?venue=clubs&day=2026-03-11",
+    "/owner/operations?template={laser}&day=2026-03-11&time=09:30&venue=game-hall",
     "/nowhere",
 ]
 
@@ -51,12 +58,13 @@ def test_a_page_is_sound_and_sends_strict_headers(client: FlaskClient, site: Fla
 
 def test_pages_that_refuse_a_form_are_sound_too(client: FlaskClient, site: Flask) -> None:
     """The forms with errors keep to the same rules."""
-    for address, status in (
-        ("/owner/new", 422),
-        (f"/slots/{template_id(site, 'Laser tag')}@20260311T1000", 422),
-    ):
-        answer = send(client, address, read(client.get(address)), name="", weekdays=["1"])
-        assert answer.status_code == status
+    laser = template_id(site, "Laser tag")
+    held = hold(client, f"/slots/{laser}@20260311T1000").location
+    forms = ("/owner/new", held, f"/owner/templates/{laser}/edit", f"/owner/slots/{laser}@20260311T1000")
+    for address in (*forms, f"/owner/templates/{laser}/limits"):
+        typed = {"name": "", "weekdays": ["1"], "capacity": "no", "closes": "soon", "blackouts": "Christmas"}
+        answer = send(client, address, read(client.get(address)), **typed)
+        assert answer.status_code == 422, address
         check(read(answer))
 
 
@@ -70,12 +78,15 @@ def test_a_form_without_the_token_is_refused(
     if with_session:
         client.get(f"/slots/{key}")
     data = {"name": "Mallory", "party": "1"} | ({} if token is None else {"csrf_token": token})
-    posts = [f"/slots/{key}", "/bookings/1/cancel", "/owner/new"]
-    for address in (*posts, f"/owner/slots/{key}/cancel", f"/owner/slots/{key}/restore"):
+    posts = [str(rule) for rule in site.url_map.iter_rules() if "POST" in (rule.methods or ())]
+    assert len(posts) == 15
+    for rule in posts:
+        address = rule.replace("<key>", key)
+        address = re.sub(r"<int:\w+>", "1", address)
         answer = client.post(address, data=data)
         assert answer.status_code == 400
         check(read(answer))
-    assert "4 of 4 left, Laser tag, Wednesday 11 March 10:00" in read(client.get("/venues/game-hall")).links
+    assert "4 of 4 left, Laser tag, Wednesday 11 March 10:00" in read(client.get("/venues/game-hall")).cells
 
 
 def test_a_text_with_a_null_character_is_refused(client: FlaskClient, site: Flask) -> None:

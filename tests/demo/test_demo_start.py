@@ -8,18 +8,23 @@ import re
 import stat
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+import redis
 from demo_site import ROOT, VENUES, book, read, send, template_id
 
-from demo_app import db, slots
+from demo_app import db, services, slots
+from demo_app.models import BookingName
 from demo_app.venues import find_venue, load_venues
+from flask_rollingslots import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import time_machine
     from flask import Flask
 
 _START = """
@@ -86,7 +91,8 @@ def test_processes_that_start_at_once_seed_once_and_share_one_key(
     assert stat.S_IMODE((folder / "secret_key").stat().st_mode) == 0o600
     site = make_site()
     with site.app_context():
-        assert db.session.query(slots.Template).count() == 18
+        assert db.session.query(slots.Template).count() == 19  # the story splits one
+        assert db.session.query(slots.Slot).filter_by(status="cancelled").count() == 1
 
 
 def test_the_environment_names_database_and_key(
@@ -100,18 +106,128 @@ def test_the_environment_names_database_and_key(
     assert not (tmp_path / "instance" / "secret_key").exists()
 
 
+def test_the_first_start_tells_a_story_around_today(clock: object, make_site: Callable[..., Flask]) -> None:
+    """Bookings of three weeks and of the coming one, a cancelled date, a moved one, and a series that was split."""
+    site = make_site(DEMO_SAMPLES=True)
+    now = datetime.now(UTC)
+    with site.app_context():
+        slot, booking = slots.Slot, slots.Booking
+        starts = [
+            start for (start,) in db.session.query(slot.starts_at).join(booking, booking.slot_id == slot.id)
+        ]
+        assert 100 < sum(start < now for start in starts) < 1000
+        assert 20 < sum(start > now for start in starts) < 200
+        assert now - min(starts) < timedelta(days=22)
+        assert max(starts) - now < timedelta(days=15)
+        named = db.session.query(BookingName).count()
+        assert named == len(starts)
+        [cancelled] = db.session.query(slot).filter_by(status="cancelled")
+        assert (cancelled.template.name, cancelled.booked) == ("Yoga for beginners", 2)
+        assert "The teacher is ill" in cancelled.cancel_reason
+        [moved] = [each for each in db.session.query(slot) if each.customised]
+        assert (moved.template.name, f"{moved.local_start:%H:%M}") == ("Laser tag", "19:30")
+        first, second = (
+            db.session.query(slots.Template).filter_by(name="Morning choir").order_by(slots.Template.id)
+        )
+        assert second.continues_id == first.id
+        assert db.session.query(slot).filter(slot.starts_at > now, slot.booked == slot.capacity).count() > 0
+        assert slots.stats().total.booked > 200
+        health = slots.health()
+    client = site.test_client()
+    for venue in VENUES:
+        assert client.get(f"/venues/{venue}").status_code == 200
+    assert "full" in client.get("/venues/game-hall").text
+    assert health.status == "due"  # the first visitor starts the top-up, not the seeding
+    again = make_site(DEMO_SAMPLES=True)
+    with again.app_context():
+        assert db.session.query(BookingName).count() == named
+
+
+@pytest.mark.parametrize("moment", ["2026-03-29T00:30", "2026-07-01T12:00", "2026-12-31T23:30"])
+def test_the_story_can_be_told_at_any_time(
+    clock: time_machine.Traveller, make_site: Callable[..., Flask], moment: str
+) -> None:
+    """Also at midnight, on a day on which clocks change, and at the end of a year."""
+    clock.move_to(datetime.fromisoformat(f"{moment}+00:00"), tick=False)
+    site = make_site(DEMO_SAMPLES=True)
+    with site.app_context():
+        assert db.session.query(slots.Slot).filter_by(status="cancelled").count() == 1
+
+
+def test_the_first_page_needs_no_second_start(tmp_path: Path) -> None:
+    """From nothing to the list of venues in one new process; the deadline is for a machine that stands still."""
+    env = {**os.environ, "DEMO_INSTANCE_PATH": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    first = "from demo_app import create_app; print(create_app().test_client().get('/').status_code)"
+    done = subprocess.run((sys.executable, "-c", first), env=env, text=True, capture_output=True, timeout=60)
+    assert (done.returncode, done.stdout.strip()) == (0, "200"), done.stderr
+
+
+@pytest.mark.parametrize(("given", "used"), [
+    ("postgres://u:p@h/d", "postgresql+psycopg://u:p@h/d"),
+    ("postgresql://u:p@h/d?sslmode=require", "postgresql+psycopg://u:p@h/d?sslmode=require"),
+    ("postgresql+psycopg://u:p@h/d", "postgresql+psycopg://u:p@h/d"),
+    ("sqlite:////tmp/x.db", "sqlite:////tmp/x.db"),
+    ("", "sqlite:///demo.db"),
+])  # fmt: skip
+def test_addresses_of_databases_are_read_as_hosts_write_them(
+    monkeypatch: pytest.MonkeyPatch, given: str, used: str
+) -> None:
+    """The short schemes of hosting companies mean the driver that the extra brings."""
+    monkeypatch.setenv("DATABASE_URL", given)
+    assert services.database_url() == used
+
+
+@pytest.mark.parametrize(("name", "value", "package", "words"), [
+    ("DATABASE_URL", "postgresql://u:p@h/d", "psycopg", "make demo EXTRAS=postgres"),
+    ("REDIS_URL", "redis://h/0", "redis", "make demo EXTRAS=redis"),
+    ("DATABASE_URL", "mysql+pymysql://u:p@h/d", "pymysql", "the package pymysql is not installed"),
+    ("DATABASE_URL", "my database", "", "expected an address such as postgresql://"),
+    ("DATABASE_URL", "oops://h/d", "", "expected an address such as postgresql://"),
+])  # fmt: skip
+def test_what_the_environment_names_and_is_not_there_is_said_with_the_way_to_get_it(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, package: str, words: str
+) -> None:
+    """A missing package names its extra, and no password is repeated."""
+    monkeypatch.setenv(name, value)
+    monkeypatch.setattr(services, "find_spec", lambda wanted: None if wanted == package else object())
+    with pytest.raises(ConfigError) as error:
+        services.cache_settings() if name == "REDIS_URL" else services.database_url()
+    assert words in str(error.value)
+    assert ":p@" not in str(error.value)
+
+
+def test_a_redis_that_the_environment_names_is_the_cache(
+    clock: object, make_site: Callable[..., Flask], valkey: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The library's marks lie in it, and a silent server holds nobody for long."""
+    monkeypatch.setenv("REDIS_URL", valkey.url)
+    assert (services.cache_settings() or {})["CACHE_OPTIONS"]["socket_timeout"] == 1
+    patient = {"socket_timeout": 30, "socket_connect_timeout": 30}  # the machine of a test may be busy
+    site = make_site(ROLLINGSLOTS_ENABLED=True, CACHE_KEY_PREFIX="demo-test:", CACHE_OPTIONS=patient)
+    site.test_client().get("/")
+    assert site.extensions["rollingslots"].topup.executor.join(20)
+    client = redis.Redis.from_url(valkey.url)
+    try:
+        assert list(client.scan_iter("demo-test:*"))
+    finally:
+        client.close()
+    with site.app_context():
+        assert "cache_timeout" not in {finding.code for finding in slots.doctor()}
+        assert "cache_per_process" not in {finding.code for finding in slots.doctor()}
+
+
 def test_the_site_works_on_postgresql(
     clock: object, make_site: Callable[..., Flask], postgres_url: str
 ) -> None:
-    """Seeded, shown, booked and cancelled on another database than SQLite."""
-    site = make_site(SQLALCHEMY_DATABASE_URI=postgres_url)
+    """Seeded with its story, shown, booked and cancelled on another database than SQLite."""
+    site = make_site(SQLALCHEMY_DATABASE_URI=postgres_url, DEMO_SAMPLES=True)
     client = site.test_client()
     address = f"/slots/{template_id(site, 'Laser tag')}@20260311T1000"
     week = "/venues/game-hall"
-    assert book(client, address).status_code == 302
-    assert "3 of 4 left, Laser tag, Wednesday 11 March 10:00" in read(client.get(week)).links
-    assert send(client, "/bookings", read(client.get("/bookings"))).status_code == 302
-    assert "4 of 4 left, Laser tag, Wednesday 11 March 10:00" in read(client.get(week)).links
+    assert book(client, address).status_code == 303
+    assert "3 of 4 left, Laser tag, Wednesday 11 March 10:00" in read(client.get(week)).cells
+    assert send(client, "/bookings", read(client.get("/bookings"))).status_code == 303
+    assert "4 of 4 left, Laser tag, Wednesday 11 March 10:00" in read(client.get(week)).cells
 
 
 def test_a_dry_run_says_what_the_real_run_creates_and_a_second_one_creates_nothing(site: Flask) -> None:
@@ -144,7 +260,7 @@ def test_a_dry_run_says_what_the_real_run_creates_and_a_second_one_creates_nothi
 
 def test_the_site_starts_from_the_command_line(tmp_path: Path) -> None:
     """`flask --app demo_app` finds the factory, and the command prints a sentence."""
-    env = {**os.environ, "DEMO_INSTANCE_PATH": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    env = {**os.environ, "DEMO_INSTANCE_PATH": str(tmp_path), "DEMO_SAMPLES": "0", "PYTHONPATH": str(ROOT)}
     command = (
         sys.executable,
         "-m",

@@ -1,8 +1,8 @@
-"""What a visitor can do: see venues and weeks, book, cancel."""
+"""What a visitor sees: venues, weeks before and after, days, and one slot."""
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
@@ -50,7 +50,7 @@ def test_the_game_halls_week_has_seven_days_of_its_opening_hours(client: FlaskCl
         if day > TODAY or hour >= 12
     }
     number = template_id(site, "Bubble football")
-    found = {label: link for label, link in page.links.items() if "Bubble football," in label}
+    found = {label: link for label, link in page.cells.items() if "Bubble football," in label}
     assert found == {label: f"/slots/{number}@{start}" for label, start in expected.items()}
     assert "Istanbul time (Europe/Istanbul)" in page.text
     assert page.text.count("running") == 3  # 11:00 of two games, and the lane that begins at 11:30
@@ -66,174 +66,126 @@ def test_hours_of_today_that_were_stored_are_shown_as_past(
     clock.move_to(datetime(2026, 3, 10, 8, 30, tzinfo=UTC), tick=False)
     page = read(site.test_client().get("/venues/game-hall"))
     assert page.text.count("past") == 3  # 10:00 of three games
-    assert not any("past" in label for label in page.links)
+    assert not any("past" in label for label in page.cells)
 
 
 def test_parties_stand_in_the_column_of_the_day_on_which_they_begin(client: FlaskClient) -> None:
     """A party from Friday 22:00 to 02:00 is Friday's; the monthly one is on the first Saturday."""
     page = read(client.get("/venues/clubs?week=2026-04-03"))
-    assert "120 of 120 left, Friday Night Party, Friday 3 April 22:00" in page.links
-    assert "80 of 80 left, First Saturday, Saturday 4 April 22:00" in page.links
+    assert "120 of 120 left, Friday Night Party, Friday 3 April 22:00" in page.cells
+    assert "80 of 80 left, First Saturday, Saturday 4 April 22:00" in page.cells
     assert "Nothing in these seven days. Next: Sat 4 Apr, 22:00" in read(client.get("/venues/clubs")).text
 
 
 def test_a_series_with_an_end_says_so_when_it_is_over(client: FlaskClient) -> None:
     """Twelve dates, two months apart, and none after the last."""
     page = read(client.get("/venues/rental?week=2028-01-10"))
-    assert "Mobile crane with driver, Thursday 13 January 09:00" in " ".join(page.links)
+    assert "Mobile crane with driver, Thursday 13 January 09:00" in " ".join(page.cells)
     assert "No more dates." in read(client.get("/venues/rental?week=2028-01-14")).text
 
 
-@pytest.mark.parametrize("week", ["2026-03-09", "1999-01-01", "soon", "9999-12-31"])
-def test_a_week_before_today_or_none_at_all_leads_to_the_current_one(client: FlaskClient, week: str) -> None:
-    """The calendar begins today; a wrong address does no harm."""
+@pytest.mark.parametrize("week", ["1999-01-01", "soon", "9999-12-31", "2026-02-30"])
+def test_what_is_no_week_leads_to_the_current_one(client: FlaskClient, week: str) -> None:
+    """A wrong address does no harm."""
     answer = client.get(f"/venues/game-hall?week={week}")
     assert (answer.status_code, answer.location) == (302, "/venues/game-hall")
 
 
 def test_links_to_earlier_and_later_weeks_lead_there_and_back(client: FlaskClient) -> None:
-    """The first week has no earlier one, and the second leads back to it."""
+    """The week after leads back to the current one, and that one to the week before."""
     first = read(client.get("/venues/school"))
-    assert "Earlier week" not in first.links
     second = read(client.get(first.links["Later week"]))
     assert "17 \N{EN DASH} 23 March 2026" in second.text
     assert second.links["Earlier week"] == "/venues/school"
+    before = read(client.get(first.links["Earlier week"]))
+    assert "3 \N{EN DASH} 9 March 2026" in before.text
+    assert before.links["Later week"] == "/venues/school"
 
 
-def test_a_booked_place_goes_and_comes_back_when_cancelled(client: FlaskClient, site: Flask) -> None:
-    """Booking takes one place on the grid, keeps the name, and cancelling gives the place back."""
-    address = at(site, "Bubble football", "20260311T1000")
-    answer = book(client, address)
-    assert (answer.status_code, answer.location) == (302, "/bookings")
-    page = read(client.get("/bookings"))
-    assert "Booked: Bubble football, Wed 11 Mar, 10:00." in page.text
-    assert "For Ada Lovelace: 1 team " in page.text
-    week = "/venues/game-hall"
-    assert "1 of 2 left, Bubble football, Wednesday 11 March 10:00" in read(client.get(week)).links
-    assert send(client, "/bookings", page).location == "/bookings"
-    assert "Cancelled." in client.get("/bookings").text
-    assert "2 of 2 left, Bubble football, Wednesday 11 March 10:00" in read(client.get(week)).links
+def test_weeks_before_today_show_what_was_stored(client: FlaskClient, site: Flask) -> None:
+    """The past is what took place: nothing is made up, and nothing there can be booked."""
+    empty = read(client.get("/venues/game-hall?week=2026-03-03"))
+    assert not empty.cells
+    assert "Nothing in these seven days. Next: Tue 10 Mar, 12:00" in empty.text
+    with site.app_context():
+        slots.generate(
+            start=datetime(2026, 3, 2, 21, tzinfo=UTC),
+            end=datetime(2026, 3, 3, 21, tzinfo=UTC),
+            group="game-hall",
+        )
+    page = read(client.get("/venues/game-hall?week=2026-03-03"))
+    assert page.text.count("past") == 12 + 12 + 8
+    assert not page.cells
 
 
-def test_a_slot_that_was_just_taken_is_answered_with_the_next_free_one(
+def test_a_phone_shows_the_day_that_was_chosen_else_the_first_with_something_free(
+    client: FlaskClient,
+) -> None:
+    """The columns of the chosen day are marked, and so is its link; rows without a slot on it are marked too."""
+    answer = client.get("/venues/game-hall?day=2026-03-12")
+    page = read(answer)
+    assert page.links["Thu 12"] == "/venues/game-hall?day=2026-03-12"
+    assert answer.text.count('aria-current="date"') == 1
+    assert 'day=2026-03-12" aria-current="date"' in answer.text
+    assert (
+        answer.text.count('<td class="col shown">')
+        == answer.text.count("<tr>") + answer.text.count("<tr ") - 3
+    )
+    assert 'day=2026-03-13" aria-current="date"' in client.get("/venues/clubs").text  # the party is on Friday
+    assert 'day=2026-03-10" aria-current="date"' in client.get("/venues/clubs?day=2026-03-10").text
+    assert "Nothing on this day." in client.get("/venues/clubs?day=2026-03-10").text
+    assert client.get("/venues/clubs?day=soon").status_code == 302
+
+
+def test_times_carry_their_instants_for_visitors_in_other_zones(client: FlaskClient) -> None:
+    """A script can tell each row's instants; without one the page says the venue's time and no other."""
+    answer = client.get("/venues/game-hall?week=2026-03-11")
+    assert 'data-zones="Europe/Istanbul" data-around="2026-03-10T21:00Z 2026-03-17T21:00Z"' in answer.text
+    assert 'data-starts="2026-03-11T07:00Z 2026-03-12T07:00Z ' in answer.text
+    assert "clock" not in read(answer).text.replace("Beside them, smaller: the time on your own clock.", "")
+
+
+def test_a_split_series_is_one_offer_whose_rules_say_from_when_to_when(
     client: FlaskClient, site: Flask
 ) -> None:
-    """Whoever comes second reads a sentence and a link that works, and the grid says full."""
-    address = at(site, "Bubble football", "20260311T1000")
-    page = read(client.get(address))
-    assert book(site.test_client(), address, party=2).status_code == 302
-    answer = send(client, address, page, name="Second", party=1)
-    assert answer.status_code == 409
-    assert "Just taken. The next free one is Wed 11 Mar, 11:00." in read(answer).text
-    following = read(answer).links["Wed 11 Mar, 11:00"]
-    assert book(client, following).status_code == 302
-    assert "full, Bubble football, Wednesday 11 March 10:00" in read(client.get("/venues/game-hall")).links
-    assert "All places are taken. The next free one is Wed 11 Mar, 11:00." in read(client.get(address)).text
-
-
-def test_more_places_than_are_left_are_refused_with_what_is_left(client: FlaskClient, site: Flask) -> None:
-    """A slot with one place left says so, keeps what was typed, and takes nothing."""
-    address = at(site, "Bubble football", "20260311T1000")
-    book(site.test_client(), address)
-    answer = book(client, address, "Grace Hopper", 2)
-    assert answer.status_code == 409
-    page = read(answer)
-    assert "There is only 1 of 2 teams left. The next free one is Wed 11 Mar, 11:00." in page.text
-    assert page.forms[0].fields["name"] == "Grace Hopper"
-    assert booked(site, address) == 1
-
-
-def test_a_slot_that_began_meanwhile_is_refused(
-    client: FlaskClient, site: Flask, clock: time_machine.Traveller
-) -> None:
-    """The page was open too long: the answer says that it has started, and names the next one."""
-    address = at(site, "Laser tag", "20260310T1200")
-    page = read(client.get(address))
-    clock.move_to(datetime(2026, 3, 10, 9, 0, 1, tzinfo=UTC), tick=False)
-    answer = send(client, address, page, name="Late", party=1)
-    assert answer.status_code == 409
-    assert "This has started already. The next free one is Tue 10 Mar, 13:00." in read(answer).text
-
-
-def test_a_form_that_is_sent_twice_books_once(client: FlaskClient, site: Flask) -> None:
-    """The second sending of one form changes nothing and says so."""
-    address = at(site, "Laser tag", "20260311T1000")
-    page = read(client.get(address))
-    for _ in range(2):
-        assert send(client, address, page, name="Ada", party=1).status_code == 302
-    assert "nothing was booked now" in client.get("/bookings").text
-    assert booked(site, address) == 1
-
-
-@pytest.mark.parametrize(("typed", "words"), [
-    ({"name": "  "}, "Write a name"),
-    ({"name": "x" * 81}, "Write a name"),
-    ({"party": "0"}, "Write how many"),
-    ({"party": "two"}, "Write how many"),
-    ({"party": "9" * 30}, "Write how many"),
-])  # fmt: skip
-def test_a_booking_that_is_typed_wrongly_is_refused_and_kept(
-    client: FlaskClient, site: Flask, typed: dict[str, str], words: str
-) -> None:
-    """The page comes back with the reason and with what was typed, and nothing is booked."""
-    address = at(site, "Laser tag", "20260311T1000")
-    answer = send(client, address, read(client.get(address)), **{"name": "Ada", "party": "1"} | typed)
-    assert answer.status_code == 422
-    assert words in read(answer).text
-    assert read(answer).forms[0].fields | typed == read(answer).forms[0].fields
-    assert booked(site, address) == 0
-
-
-def test_nobody_can_cancel_the_booking_of_somebody_else(client: FlaskClient, site: Flask) -> None:
-    """Another visitor gets the page of nothing here, and the booking stands."""
-    address = at(site, "Laser tag", "20260311T1000")
-    book(client, address)
-    cancel = read(client.get("/bookings")).forms[0].action
-    stranger = site.test_client()
-    token = read(stranger.get(address)).forms[0].fields["csrf_token"]
-    assert stranger.post(cancel, data={"csrf_token": token}).status_code == 404
-    assert booked(site, address) == 1
-    assert "There are none." in read(stranger.get("/bookings")).text
-
-
-def test_a_booking_that_has_started_cannot_be_cancelled(
-    client: FlaskClient, site: Flask, clock: time_machine.Traveller
-) -> None:
-    """There is no button any more, and an old button changes nothing."""
-    address = at(site, "Laser tag", "20260310T1200")
-    book(client, address)
-    page = read(client.get("/bookings"))
-    clock.move_to(datetime(2026, 3, 10, 9, 30, tzinfo=UTC), tick=False)
-    assert not read(client.get("/bookings")).forms
-    send(client, "/bookings", page)
-    assert "can no longer be cancelled" in client.get("/bookings").text
-    assert booked(site, address) == 1
+    """Both parts are told until the first one is over, and the grid shows each at its times."""
+    number = template_id(site, "Morning choir")
+    with site.app_context():
+        slots.edit(f"{number}@20260314T0830", "this_and_future", start=time(9, 0))
+        db.session.commit()
+    page = read(client.get("/venues/community"))
+    assert "Every day at 08:30, until 13 March 2026. Every day at 09:00, from 14 March 2026 on" in page.text
+    assert "not open yet, Morning choir, Saturday 14 March 09:00" in page.cells
+    later = read(client.get("/venues/community?week=2026-03-17"))
+    assert sum("Morning choir" in label for label in later.cells) == 7
 
 
 def test_a_week_a_hundred_years_ahead_looks_and_books_the_same(client: FlaskClient, site: Flask) -> None:
     """No row exists there, and the place can be booked and cancelled all the same."""
     page = read(client.get("/venues/game-hall?week=2126-03-10"))
-    assert sum("Bubble football," in label for label in page.links) == 7 * 12
-    address = page.links["2 of 2 left, Bubble football, Thursday 14 March 15:00"]
+    assert sum("Bubble football," in label for label in page.cells) == 7 * 12
+    address = page.cells["2 of 2 left, Bubble football, Thursday 14 March 15:00"]
     assert address == at(site, "Bubble football", "21260314T1500")
-    assert book(client, address).status_code == 302
+    assert book(client, address).status_code == 303
     again = read(client.get("/venues/game-hall?week=2126-03-10"))
-    assert "1 of 2 left, Bubble football, Thursday 14 March 15:00" in again.links
-    assert send(client, "/bookings", read(client.get("/bookings"))).status_code == 302
+    assert "1 of 2 left, Bubble football, Thursday 14 March 15:00" in again.cells
+    assert send(client, "/bookings", read(client.get("/bookings"))).status_code == 303
     assert booked(site, address) == 0
 
 
 def test_places_that_are_not_open_yet_say_so_and_cannot_be_booked(client: FlaskClient, site: Flask) -> None:
     """A session opens three days before at midnight; before that its page has no form."""
     page = read(client.get("/venues/community"))
-    assert "25 of 25 left, Morning choir, Friday 13 March 08:30" in page.links
-    address = page.links["not open yet, Morning choir, Saturday 14 March 08:30"]
+    number = template_id(site, "Morning choir")
+    assert "25 of 25 left, Morning choir, Friday 13 March 08:30" in page.cells
+    address = page.cells["not open yet, Morning choir, Saturday 14 March 08:30"]
     shown = read(client.get(address))
     assert "Booking is not open yet. The next free one is Wed 11 Mar, 08:30." in shown.text
-    assert not shown.forms
-    token = read(client.get(at(site, "Laser tag", "20260311T1000"))).forms[0].fields["csrf_token"]
-    answer = client.post(address, data={"csrf_token": token, "name": "Early", "party": "1"})
+    assert [form.action for form in shown.forms] == [f"{number}@20260311T0830".join(("/slots/", "/hold"))]
+    token = shown.forms[0].fields["csrf_token"]
+    answer = client.post(f"{address}/hold", data={"csrf_token": token})
     assert answer.status_code == 409
+    assert "Booking is not open yet." in read(answer).text
 
 
 @pytest.mark.parametrize(("stored", "address"), [(s, v) for s in (False, True) for v in ("clubs", "school")])
@@ -260,7 +212,7 @@ def test_a_venues_page_asks_the_database_as_often_for_many_offers_as_for_one(
             slots.generate()
     with Queries(site) as many:
         page = read(client.get(f"/venues/{address}"))
-    assert sum(", Offer " in label for label in page.links) == 20 * 7
+    assert sum(", Offer " in label for label in page.cells) == 20 * 7
     assert len(few.statements) == len(many.statements) == 3
 
 
