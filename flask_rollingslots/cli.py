@@ -81,14 +81,25 @@ def _fail(text: str, code: int) -> NoReturn:
 @click.option("--template", type=int, help="Only the series of this template (id).")
 @click.option("--group", help="Only the templates of this group.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and write nothing.")
+@click.option(
+    "--distributed", is_flag=True, help="Let the workers of the queue do it, and show how far they are."
+)
 @_json_option
 @_teaching
 def generate(
-    days: int | None, weeks: int | None, template: int | None, group: str | None, dry_run: bool, as_json: bool
+    days: int | None,
+    weeks: int | None,
+    template: int | None,
+    group: str | None,
+    dry_run: bool,
+    distributed: bool,
+    as_json: bool,
 ) -> None:
     """Create the missing slots now."""
     if days is not None and weeks is not None:
         _fail("--days and --weeks: give one of them", 2)
+    if dry_run and distributed:
+        _fail("--dry-run and --distributed: give one of them", 2)
     if weeks is not None:
         if not 1 <= weeks <= MAX_DAYS // 7:
             _fail(f"weeks = {weeks}: expected a whole number from 1 to {MAX_DAYS // 7}", 2)
@@ -100,7 +111,8 @@ def generate(
         request = FillRequest(
             "manual", days=days, template_id=template, group=group, dry_run=dry_run, progress=bar.move
         )
-        report = _state().topup.runner.generate(request)
+        topup = _state().topup
+        report = (topup.distributor if distributed else topup.runner).generate(request)
     if as_json:
         _print_json(report.to_dict())
     else:

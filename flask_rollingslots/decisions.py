@@ -123,7 +123,7 @@ class Decisions:
         if found is not Scope.THIS:
             report = series.Ender(self._desk()).cancel(slot_key(key), found, reason)
             return self._ended(report, reason)
-        browser, row = self._state.browser(), self._materialize(key)
+        browser, row = self._state.writer(), self._materialize(key)
         was = row.status
         slot = series.cancel(self._desk(), row, reason)
         affected = bookings.live_bookings(browser.session, browser.models, browser.now, [slot.id])
@@ -151,7 +151,7 @@ class Decisions:
             report = series.Ender(self._desk()).delete(slot_key(key), found)
             signals.series_ended.send(self._state.app, report=report, reason=None)
             return report
-        slot = series.delete(self._desk(), self._state.browser().materialize(key, hidden=True))
+        slot = series.delete(self._desk(), self._state.writer().materialize(key, hidden=True))
         signals.slot_deleted.send(self._state.app, slot=slot)
         return slot
 
@@ -175,7 +175,7 @@ class Decisions:
         found = series.check_scope(scope)
         if found is not Scope.THIS:
             return self._restored(series.Ender(self._desk()).restore(slot_key(key), found))
-        row = bookings.check_free(self._state.browser(), key)
+        row = bookings.check_free(self._state.writer(), key)
         was = row.status
         slot = series.restore(self._desk(), row)
         if slot.status != was:
@@ -256,7 +256,7 @@ class Decisions:
             )
         if not isinstance(day, date) or hasattr(day, "hour"):
             raise InvalidRequest(f"day = {day!r}: expected a date", field="day", value=day)
-        browser, next_day = self._state.browser(), day + timedelta(days=1)
+        browser, next_day = self._state.writer(), day + timedelta(days=1)
         keys: list[str] = []
         for zone in sorted({template.timezone for template in browser.group(group)}):
             window = Window.local_days(day, next_day, ZoneInfo(zone))
@@ -271,8 +271,8 @@ class Decisions:
         state = self._state
         settings = state.settings
         return series.Desk(
-            state.db.session(), state.models, state.clock(), settings.window_days, settings.align
+            state.writing_session(), state.models, state.clock(), settings.window_days, settings.align
         )
 
     def _materialize(self, key: str | SlotMixin) -> SlotMixin:
-        return self._state.browser().materialize(key)
+        return self._state.writer().materialize(key)

@@ -129,6 +129,10 @@ class RowsRefused(RollingSlotsError):
     """The database refused rows that a top-up wanted to write."""
 
 
+class QueueUnavailable(RollingSlotsError):
+    """The queue took no message, or no worker came: look at the broker and at the workers."""
+
+
 class LeaseLost(RollingSlotsError):
     """The lease of this top-up was taken over, so it stopped without writing."""
 

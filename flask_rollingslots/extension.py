@@ -19,6 +19,7 @@ from .executors import AfterResponseExecutor, make_executor
 from .health import Explanation, HealthReport, check_health, explain
 from .models import Models, SlotMixin, TemplateMixin, make_models
 from .settings import Settings
+from .statements import use_primary
 from .topup import FillRequest, Runner, TopUp
 from .values import Report, utc_now
 from .wiring import create_tables, find_cache, find_db, listen_for_changes
@@ -26,6 +27,8 @@ from .wiring import create_tables, find_cache, find_db, listen_for_changes
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from datetime import datetime
+
+    from sqlalchemy.orm import Session
 
     from .models import BookingMixin, RunMixin
     from .retention import Archive
@@ -47,6 +50,16 @@ class AppState:
     def browser(self) -> Browser:
         """Return a reader on the app's own session."""
         return Browser(self.db.session(), self.models, self.clock())
+
+    def writer(self) -> Browser:
+        """Return a reader for those who decide by what they read: never from a replica."""
+        return Browser(self.writing_session(), self.models, self.clock())
+
+    def writing_session(self) -> Session:
+        """Return the app's own session; from now on it reads our tables where it writes them."""
+        session: Session = self.db.session()
+        use_primary(session, self.models.classes)
+        return session
 
 
 class RollingSlots(Decisions, BookingCalls, KeepingCalls):
@@ -90,6 +103,7 @@ class RollingSlots(Decisions, BookingCalls, KeepingCalls):
         models = self._models or self._make_models(db)
         runner = Runner(app, db, models, settings, self._clock, self._archive)
         topup = TopUp(runner, make_executor(settings.executor), find_cache(app, self._cache))
+        topup.executor.bind(app)
         app.extensions[EXTENSION] = AppState(app, db, models, settings, topup, self._clock)
         self._apps.add(app)
         listen_for_changes(db, models, _after_commit)
@@ -154,7 +168,7 @@ class RollingSlots(Decisions, BookingCalls, KeepingCalls):
         :raises InvalidRule: if the rule, the zone or the day grid is not valid.
         """
         state = self._state
-        return series.create(state.db.session(), state.models, fields)
+        return series.create(state.writing_session(), state.models, fields)
 
     def between(
         self,
@@ -216,7 +230,7 @@ class RollingSlots(Decisions, BookingCalls, KeepingCalls):
         :raises InvalidKey: if the key has another form.
         :raises SlotNotFound: if the rule has no such start, or a virtual slot has ended.
         """
-        return self._state.browser().materialize(key)
+        return self._state.writer().materialize(key)
 
     def ensure(self, template: TemplateMixin | int | None = None) -> None:
         """Let a top-up look at a template, or at all, if it was not looked at within the last hour.
@@ -251,12 +265,20 @@ class RollingSlots(Decisions, BookingCalls, KeepingCalls):
         request = FillRequest("manual", days, start, end, template_id(template), group, dry_run, progress)
         return self._state.topup.runner.generate(request)
 
+    def work(self, message: dict[str, Any]) -> None:
+        """Do what a message of the queue asks for: for workers, see ``QueueExecutor``.
+
+        :param message: as it was given to ``send``.
+        :raises InvalidRequest: if it is no such message.
+        """
+        self._state.topup.distributor.work(message)
+
     # -- knowledge -----------------------------------------------------------------------------------------
 
     def health(self) -> HealthReport:
         """Return the coverage of the window: is every promised slot stored?"""
         state = self._state
-        return check_health(state.db.session(), state.models, state.settings, state.clock())
+        return check_health(state.writing_session(), state.models, state.settings, state.clock())
 
     def explain(self, template: TemplateMixin | int, moment: datetime) -> Explanation:
         """Say why there is, or is not, a slot of a template's series at a moment: a code and a sentence.

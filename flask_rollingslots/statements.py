@@ -12,7 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import SingletonThreadPool, StaticPool
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
     from sqlalchemy import Engine, Table
     from sqlalchemy.orm import Session
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 _LOST_RACES = {"40P01", "40001", "55P03", 1213, 1205}
 
 
+#: Packages whose sessions do not choose between engines by what is done.
+_STOCK = ("sqlalchemy", "flask_sqlalchemy")
 _MARIADB = ("mysql", "mariadb")
 _MARIADB_LIMITS = {"innodb_lock_wait_timeout": 2, "idle_write_transaction_timeout": 10}
 
@@ -29,6 +31,44 @@ _MARIADB_LIMITS = {"innodb_lock_wait_timeout": 2, "idle_write_transaction_timeou
 def dialect_of(session: Session) -> str:
     """Return the name of the session's database: ``sqlite``, ``postgresql``, ``mysql`` or ``mariadb``."""
     return session.connection().dialect.name
+
+
+def use_primary(session: Session, classes: Sequence[Any], wholly: bool = False) -> None:
+    """Let a session whose app routes reads to replicas use the engine of its writes, until it is thrown away.
+
+    A replica lags: a plan would miss rows that are there, and a booking the place that was just taken. Sessions that
+    route nothing stay as they are; of the others only this one object changes.
+
+    :param classes: our models; statements on other tables go on as the app wants it.
+    :param wholly: the session is our own: everything goes to that engine.
+    """
+    if "get_bind" in vars(session) or type(session).get_bind.__module__.split(".")[0] in _STOCK:
+        return
+    ours, routed = {cls.__table__ for cls in classes}, session.get_bind
+    engine = write_engine(session, classes[0])
+
+    def get_bind(mapper: Any = None, clause: Any = None, **more: Any) -> Any:
+        if more.get("bind") is None and (wholly or not ours.isdisjoint(_tables(mapper, clause, ours))):
+            return engine
+        return routed(mapper=mapper, clause=clause, **more)
+
+    session.get_bind = get_bind  # type: ignore[method-assign]
+
+
+def write_engine(session: Session, cls: type[Any]) -> Any:
+    """Return the engine to which a session would send a change of a model."""
+    table: Any = cls.__table__
+    return session.get_bind(mapper=cls.__mapper__, clause=table.update())
+
+
+def _tables(mapper: Any, clause: Any, ours: Collection[Any]) -> Iterable[Any]:
+    """Return the tables that a statement is about; a bare connection is asked for by us."""
+    if mapper is not None:
+        return (mapper.local_table,)
+    if clause is None:
+        return ours
+    froms = getattr(clause, "get_final_froms", None)
+    return froms() if froms is not None else (getattr(clause, "table", None),)
 
 
 def is_shared(engine: Engine | Connection) -> bool:

@@ -15,6 +15,7 @@ from .reading import (
     template_id_of,
     virtual_slot,
 )
+from .shards import ShardMixin
 
 __all__ = [
     "BookingMixin",
@@ -24,6 +25,7 @@ __all__ = [
     "Models",
     "ResourceMixin",
     "RunMixin",
+    "ShardMixin",
     "SlotMixin",
     "TemplateMixin",
     "UtcDateTime",

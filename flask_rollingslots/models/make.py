@@ -26,6 +26,7 @@ from .mixins import (
     SlotMixin,
     TemplateMixin,
 )
+from .shards import ShardMixin
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,6 +46,7 @@ class Models:
     Run: type[RunMixin]
     Lease: type[LeaseMixin]
     Resource: type[ResourceMixin]
+    Shard: type[ShardMixin]
     default_timezone: Callable[[], str] = lambda: "UTC"
 
     def prepare(self, template: TemplateMixin) -> None:
@@ -59,7 +61,12 @@ class Models:
     @property
     def tables(self) -> list[Table]:
         """Our tables, in an order in which they can be created."""
-        return [table_of(getattr(self, name)) for name in _MIXINS]
+        return [table_of(cls) for cls in self.classes]
+
+    @property
+    def classes(self) -> list[type[Any]]:
+        """Our classes, in the order of their tables."""
+        return [getattr(self, name) for name in _MIXINS]
 
 
 _MIXINS: dict[str, type[Any]] = {
@@ -69,6 +76,7 @@ _MIXINS: dict[str, type[Any]] = {
     "Run": RunMixin,
     "Lease": LeaseMixin,
     "Resource": ResourceMixin,
+    "Shard": ShardMixin,
 }
 
 

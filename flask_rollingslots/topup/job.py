@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 from flask_rollingslots import gate, signals
-from flask_rollingslots.errors import LeaseLost, TopUpBusy
+from flask_rollingslots.errors import LeaseLost, QueueUnavailable, TopUpBusy
 from flask_rollingslots.executors import Executor, reset_after_fork
 from flask_rollingslots.statements import sentence
 
+from .distributed import Distributor
+from .messages import look
 from .request import FillRequest
 from .run import Interrupted
 from .runner import Runner
@@ -25,6 +28,8 @@ log = logging.getLogger("flask_rollingslots")
 _HOLE_SECONDS = 10.0
 #: From so many templates with holes on, one look at everything is cheaper.
 _MANY_HOLES = 10
+#: So often a worker is asked for in vain; then this process does it, if it may.
+_PATIENCE = 3
 
 
 @dataclass(eq=False)
@@ -41,11 +46,19 @@ class TopUp:
     _automatic: bool | None = None
     _failures: int = 0
     _day_ends: float = float("inf")
+    #: How often a worker was asked for since the lease last changed hands.
+    _unanswered: int = 0
+    _token: int = -1
 
     def __post_init__(self) -> None:
         self.settings, self.clock = self.runner.settings, self.runner.clock
         self.hint = gate.CacheHint(self.find_cache, self.settings.check_interval)
         reset_after_fork(self.memory)
+
+    @cached_property
+    def distributor(self) -> Distributor:
+        """The part that works with a queue."""
+        return Distributor(self)
 
     # -- triggers: on the request, never waiting -----------------------------------------------------------
 
@@ -128,7 +141,7 @@ class TopUp:
     def _serve(self, target: gate.Target, trigger: str, must_stop: Callable[[], bool]) -> bool:
         """Do one thing that was asked for; return whether the job may go on."""
         try:
-            with self.runner.app.app_context():
+            with self.runner.context():
                 if self._attempt(target, trigger, must_stop):
                     self._failures = 0
         except Interrupted:
@@ -138,6 +151,9 @@ class TopUp:
             self.memory.postpone(target, trigger, self.settings.lease_seconds)
             return False
         except LeaseLost:
+            self.memory.look_again_by(self.settings.lease_seconds)
+        except QueueUnavailable as error:
+            self._back_off(error)
             self.memory.look_again_by(self.settings.lease_seconds)
         except Exception as error:
             self._back_off(error)
@@ -193,28 +209,30 @@ class TopUp:
         :param knows_better: holes were seen, whatever the state row says.
         """
         state = self.runner.read_state()
-        waiting = self._waiting(state)
-        rest = 0.0 if knows_better else self._complete_for(state)
+        waiting = self.waiting(state)
+        rest = 0.0 if knows_better else self.complete_for(state)
         if rest <= 0 < waiting:
             return waiting, False
+        if rest <= 0 and self._hand_over(None, "hole" if knows_better else "request", state):
+            return float(self.settings.lease_seconds), False
         if rest <= 0:
             lease = self.runner.acquire()
             if lease is None:
                 return self.runner.holder_rest(), False
             self.runner.run(lease, FillRequest("request"), must_stop)
             state = self.runner.read_state()
-            rest = self._complete_for(state)
+            rest = self.complete_for(state)
         self._day_ends = state.complete_until_ms / 1000
         return max(rest, 1.0), rest > 0
 
-    def _waiting(self, state: gate.LeaseState) -> float:
+    def waiting(self, state: gate.LeaseState) -> float:
         """Return the seconds until a failed top-up may be tried again."""
         rest = (state.next_try_ms - gate.to_ms(self.clock())) / 1000
         return (
             rest if 0 < rest <= gate.BACKOFF_LIMIT else 0.0
         )  # further ahead: written by a clock that jumped
 
-    def _complete_for(self, state: gate.LeaseState) -> float:
+    def complete_for(self, state: gate.LeaseState) -> float:
         """Return for how many seconds the state row says that everything is complete; 0 or less: it is not."""
         mark = self.runner.fingerprint()
         self.runner.session.rollback()
@@ -224,9 +242,32 @@ class TopUp:
         audit = state.confirmed_ms + self.settings.check_interval * 1000
         return (min(audit, state.complete_until_ms) - now) / 1000
 
+    def _hand_over(self, target: gate.Target, trigger: str, state: gate.LeaseState) -> bool:
+        """Leave the filling to a worker elsewhere; return whether one has it, or will have.
+
+        :raises QueueUnavailable: if the queue takes nothing, and this process may not fill by itself.
+        """
+        if not self.executor.is_queue:
+            return False
+        if 0 < state.until_ms - gate.to_ms(self.clock()) <= 2000 * self.settings.lease_seconds:
+            self._unanswered = 0
+            if target is not None and not self.distributor.join(target, trigger):
+                raise TopUpBusy  # an ordinary top-up is under way
+            return True
+        if target is None:
+            self._unanswered = self._unanswered + 1 if state.token == self._token else 1
+            self._token = state.token
+        if self._unanswered <= _PATIENCE and self.executor.hand_over(look(target, trigger)):
+            return True
+        if self.settings.queue_fallback == "thread":
+            return False
+        raise QueueUnavailable
+
     def _one(self, template_id: int, trigger: str, must_stop: Callable[[], bool]) -> tuple[float, bool]:
         waits = trigger == "edit"
-        if not waits and self._waiting(self.runner.read_state()) > 0:
+        if not waits and self.waiting(self.runner.read_state()) > 0:
+            return 0.0, False
+        if self._hand_over(template_id, trigger, self.runner.read_state()):
             return 0.0, False
         lease = self.runner.wait_for_lease(self.executor.stopping) if waits else self.runner.acquire()
         if lease is None and waits:

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 #: Up to so many templates a run row keeps the result of each.
 _FEW = 100
-_COUNTS = ("created", "existing", "updated", "removed", "kept_booked", "expected", "opened", "closed")
+#: The counts of a run.
+COUNTS = ("created", "existing", "updated", "removed", "kept_booked", "expected", "opened", "closed")
 
 
 @dataclass
@@ -88,8 +89,8 @@ class Recorder:
             return
         values: dict[str, Any] = {"status": status.value, "finished_at": now, "error": error and error[:2000]}
         if report is not None:
-            values |= {name: getattr(report, name) for name in _COUNTS}
-            values |= {"skipped": report.skipped, "results": _results(report), "total": self.done}
+            values |= {name: getattr(report, name) for name in COUNTS}
+            values |= {"skipped": report.skipped, "results": results_of(report), "total": self.done}
             if report.window is not None:
                 values |= {"window_start": report.window.start, "window_end": report.window.end}
         self._set(**values)
@@ -99,7 +100,7 @@ class Recorder:
         self.session.execute(update(table).where(table.c.id == self.run_id).values(**values))
 
 
-def _results(report: Report) -> dict[str, Any]:
+def results_of(report: Report) -> dict[str, Any]:
     """Return what is kept per template and group: all of a few, of many only those in which something happened."""
     plain = report.to_dict()
     eventful = ("created", "updated", "removed", "kept_booked", "error")

@@ -7,7 +7,7 @@ import logging
 import os
 import socket
 import threading
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from time import monotonic
@@ -27,6 +27,8 @@ from flask_rollingslots.statements import (
     is_shared,
     own_transaction,
     sentence,
+    use_primary,
+    write_engine,
 )
 from flask_rollingslots.values import Report, RunStatus, TemplateSpec
 
@@ -35,7 +37,7 @@ from .record import Edges, count_edges
 from .run import Filler, Interrupted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from datetime import datetime
 
     from sqlalchemy import Engine
@@ -92,7 +94,7 @@ class Runner:
     @property
     def joins(self) -> bool:
         """Whether all sessions share one connection, so that a top-up cannot have a transaction of its own."""
-        bind = self.session().get_bind(mapper=self.models.Slot)
+        bind = write_engine(self.session(), self.models.Slot)
         self._engine = bind.engine
         return is_shared(bind)
 
@@ -104,9 +106,16 @@ class Runner:
     @cached_property
     def database_mark(self) -> str:
         """A short text that differs from database to database: apps may share a cache."""
-        bind = self.session().get_bind(mapper=self.models.Slot)
+        bind = write_engine(self.session(), self.models.Slot)
         place = f"{bind.engine.url.render_as_string()} {table_of(self.models.Slot).fullname}"
         return hashlib.sha256(place.encode()).hexdigest()[:12]
+
+    @contextmanager
+    def context(self) -> Iterator[None]:
+        """Push an app context of our own; its session works on the primary, also where the app reads from replicas."""
+        with self.app.app_context():
+            use_primary(self.session(), self.models.classes, wholly=True)
+            yield
 
     def read_state(self) -> gate.LeaseState:
         """Return the state row; ends the session's transaction."""
@@ -176,21 +185,28 @@ class Runner:
             self._refuse_resurrection(request)
             return self._fill(self.session(), None, request, never, joins=True)
         if request.dry_run:
-            with self.app.app_context():
+            with self.context():
                 self._refuse_resurrection(request)
                 return self._fill(self.session(), None, request, never)
+        with self.prepared(request) as lease:
+            return self.run(lease, request, never)
+
+    @contextmanager
+    def prepared(self, request: FillRequest) -> Iterator[gate.Lease]:
+        """Check a person's request and wait for the lease; raises what ``generate`` raises."""
+        request.check(self.clock())
         if dialect_of(self.session()) == "sqlite" and has_uncommitted_writes(self.session()):
             raise UncommittedChanges
-        with self.app.app_context():
+        with self.context():
             self._refuse_resurrection(request)
-            request.specs(
-                self.session(), self.models
-            )  # refuse an unknown template before anything is written
+            if request.template_id is not None or request.group is not None:
+                # Refuse an unknown template before anything is written.
+                request.specs(self.session(), self.models)
             self.session.rollback()
             lease = self.wait_for_lease(threading.Event())
             if lease is None:
                 raise TopUpBusy
-            return self.run(lease, request, never)
+            yield lease
 
     def _refuse_resurrection(self, request: FillRequest) -> None:
         """Let no backfill bring back what was pruned.
@@ -215,8 +231,8 @@ class Runner:
         try:
             return self._fill(session, lease, request, must_stop)
         except BaseException as error:
-            _abandon(session, error)
-            self._close(session, lease, error)
+            abandon(session, error)
+            self.close(session, lease, error)
             raise
 
     def _fill(
@@ -249,7 +265,7 @@ class Runner:
                 self._end_row(session, filler, specs, error)
             raise
         if not request.dry_run:
-            self._tell(report, request, filler.errors, edges)
+            self.tell(report, request, filler.errors, edges)
         return report
 
     def _confirm(
@@ -300,13 +316,14 @@ class Runner:
     def _end_row(
         self, session: Session, filler: Filler, specs: list[TemplateSpec], error: BaseException
     ) -> None:
-        _abandon(session, error)
+        abandon(session, error)
         calm = isinstance(error, _CALM) or not isinstance(error, Exception)
         status, text = (RunStatus.INTERRUPTED, None) if calm else (RunStatus.FAILED, sentence(error))
         report = filler.finish(specs)
         self._write_calmly(session, lambda: filler.recorder.end(status, report, self.clock(), text))
 
-    def _close(self, session: Session, lease: gate.Lease, error: BaseException) -> None:
+    def close(self, session: Session, lease: gate.Lease, error: BaseException) -> None:
+        """Give the lease back after an error, and write down what it was."""
         if isinstance(error, LeaseLost):
             log.info("top-up fenced: another one took over", extra={"action": "topup_fenced"})
         elif isinstance(error, Exception) and not isinstance(error, Interrupted):
@@ -322,7 +339,8 @@ class Runner:
         except Exception as error:
             log.debug("not written down: %s", sentence(error))
 
-    def _tell(self, report: Report, request: FillRequest, errors: list[str], edges: Edges | None) -> None:
+    def tell(self, report: Report, request: FillRequest, errors: list[str], edges: Edges | None) -> None:
+        """Log a run that ended, and send its signals."""
         counts = {name: getattr(report, name) for name in ("created", "updated", "removed", "existing")}
         log.info(
             "top-up %s: %d created, %d updated, %d removed, %d there already, %.2f s",
@@ -353,7 +371,7 @@ def _status(filler: Filler) -> RunStatus:
     return RunStatus.INTERRUPTED if filler.busy else RunStatus.CONFIRMED
 
 
-def _abandon(session: Session, error: BaseException) -> None:
+def abandon(session: Session, error: BaseException) -> None:
     """End the transaction of a top-up that stopped.
 
     After an unforeseen error the connection is not used again: a result that was not read to its end would keep
