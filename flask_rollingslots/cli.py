@@ -24,7 +24,7 @@ from .errors import InvalidRequest, RollingSlotsError, TemplateNotFound
 from .health import Doctor, Level, check_health, explain
 from .series import Desk, Ender
 from .settings import MAX_DAYS
-from .topup import FillRequest
+from .topup import FillRequest, generate_distributed
 from .values import Health
 from .wiring import create_tables, missing_tables
 
@@ -112,7 +112,7 @@ def generate(
             "manual", days=days, template_id=template, group=group, dry_run=dry_run, progress=bar.move
         )
         topup = _state().topup
-        report = (topup.distributor if distributed else topup.runner).generate(request)
+        report = generate_distributed(topup, request) if distributed else topup.runner.generate(request)
     if as_json:
         _print_json(report.to_dict())
     else:

@@ -21,14 +21,14 @@ import random
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
-from time import monotonic, sleep
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import func, select
 
 from flask_rollingslots import gate, planning
-from flask_rollingslots.errors import InvalidRequest, LeaseLost, QueueUnavailable, TopUpBusy
+from flask_rollingslots.errors import InvalidRequest, LeaseLost, QueueUnavailable
 from flask_rollingslots.statements import own_transaction, sentence
 from flask_rollingslots.values import RunStatus
 
@@ -51,7 +51,6 @@ if TYPE_CHECKING:
     from flask_rollingslots.values import Report
 
     from .job import TopUp
-    from .request import Progress
 
 log = logging.getLogger("flask_rollingslots")
 
@@ -60,8 +59,6 @@ _TURN_SECONDS, _SHARD_ROWS = 10.0, 100_000
 #: After a pause of more than a day everything is missing everywhere: then workers rest as long as they work.
 _LONG_PAUSE = timedelta(days=1)
 _STAGGER_SECONDS = 0.2
-#: So often who follows a run looks at its row.
-_LOOK_SECONDS = 0.2
 #: An edit that finds the lease taken by an ordinary top-up asks again so often.
 _TRIES = 20
 #: With so few shards the run row tells the results of templates and groups while it works.
@@ -163,48 +160,6 @@ class Distributor:
                 raise QueueUnavailable
         return job.run_id
 
-    def generate(self, request: FillRequest) -> Report:
-        """Start a shared run by hand, and follow it to its end; raises what ``begin`` and ``follow`` raise."""
-        return self.follow(self.begin(request), request.progress)
-
-    def follow(self, run_id: int, progress: Progress | None = None) -> Report:
-        """Wait for a shared run, and return its result.
-
-        :param progress: called with (done, total) slots, as the run row tells them.
-        :raises QueueUnavailable: if no worker was seen for twice the lease time.
-        :raises TopUpBusy: if another top-up took over.
-        """
-        renewed, seen_at = 0, monotonic()
-        while True:
-            with self.runner.context():
-                session, state = self.runner.session(), self.runner.read_state()
-                run = session.get(self.models.Run, run_id)
-                if progress is not None and run.total:
-                    progress(run.done, run.total)
-                if run.status != RunStatus.RUNNING:
-                    break
-            if state.until_ms != renewed:
-                renewed, seen_at = state.until_ms, monotonic()
-            elif monotonic() > seen_at + 2 * self.settings.lease_seconds:
-                raise QueueUnavailable(
-                    f"run {run_id}: no worker was seen for twice the lease time; is one running?"
-                )
-            sleep(_LOOK_SECONDS)
-        return self._result(run_id)
-
-    def _result(self, run_id: int) -> Report:
-        with self.runner.context():
-            session = self.runner.session()
-            run = session.get(self.models.Run, run_id)
-            report = gather(session, self.models, run_id).report
-            if run.status == RunStatus.INTERRUPTED:
-                raise TopUpBusy(
-                    f"run {run_id} was interrupted after {run.done} slots; what is missing comes later"
-                )
-            report.run_id, report.seconds = run_id, run.seconds or 0.0
-            report.opened, report.closed = run.opened, run.closed
-            return report
-
     def _begin(self, lease: gate.Lease, request: FillRequest, paced: bool) -> None:
         """Cut the work; a small one is done at once, of a large one the first share."""
         session = self.runner.session()
@@ -288,7 +243,7 @@ class Distributor:
                     return
             else:
                 # Others are at work: look again when one of them may have died.
-                self.send(fill(job), gate.jittered(taken) + 0.1)
+                self.send(fill(job), taken + random.uniform(0.1, 1.0))  # noqa: S311
                 return
 
     def _claim(self, job: Job) -> Claim | float | None:

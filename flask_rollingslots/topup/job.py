@@ -254,14 +254,15 @@ class TopUp:
             if target is not None and not self.distributor.join(target, trigger):
                 raise TopUpBusy  # an ordinary top-up is under way
             return True
-        if target is None:
-            self._unanswered = self._unanswered + 1 if state.token == self._token else 1
-            self._token = state.token
-        if self._unanswered <= _PATIENCE and self.executor.hand_over(look(target, trigger)):
+        waits = self.settings.queue_fallback == "none"
+        if state.token != self._token:
+            self._token, self._unanswered = state.token, 0
+        if (waits or self._unanswered < _PATIENCE) and self.executor.hand_over(look(target, trigger)):
+            self._unanswered += target is None
             return True
-        if self.settings.queue_fallback == "thread":
-            return False
-        raise QueueUnavailable
+        if waits:
+            raise QueueUnavailable
+        return False
 
     def _one(self, template_id: int, trigger: str, must_stop: Callable[[], bool]) -> tuple[float, bool]:
         waits = trigger == "edit"
