@@ -11,7 +11,7 @@ does no harm, stands in ``topup/distributed.py``. Beat is not needed. Uniqueness
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
 from flask_rollingslots.errors import ConfigError
 from flask_rollingslots.executors import SEND_SECONDS, QueueExecutor
@@ -32,8 +32,8 @@ _REDIS = ("redis", "unix", "sentinel", "valkey")
 _LIMITS = {"socket_connect_timeout": SEND_SECONDS / 2, "socket_timeout": SEND_SECONDS / 2}
 #: A request for a look that nobody takes: the next traffic asks again.
 _EXPIRES_SECONDS = 120
-#: Which app a Celery works for; forgotten with it.
-_states: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
+#: Which app a Celery works for; neither is kept alive.
+_apps: WeakKeyDictionary[Any, ref[Any]] = WeakKeyDictionary()
 
 
 class CeleryExecutor(QueueExecutor):
@@ -54,7 +54,7 @@ class CeleryExecutor(QueueExecutor):
                 "that makes it"
             )
         self.celery = found
-        _states[found] = app.extensions["rollingslots"]
+        _apps[found] = ref(app)
 
     def send(self, message: dict[str, Any], delay: float) -> None:
         """Publish once; on a connection of its own, so that no pool of a parent process is used after a fork."""
@@ -73,10 +73,11 @@ class CeleryExecutor(QueueExecutor):
 @shared_task(name=TASK, bind=True, ignore_result=True, acks_late=True, reject_on_worker_lost=True)  # type: ignore[untyped-decorator]
 def work(self: Task[Any, Any], message: dict[str, Any]) -> None:
     """Do what a message of the library asks for."""
-    state = _states.get(self.app)
-    if state is None:
+    found = _apps.get(self.app)
+    app = found() if found is not None else None
+    if app is None:
         raise ConfigError(
             "this Celery serves no app with ROLLINGSLOTS_EXECUTOR = 'celery': make the app in the module that "
             "the worker loads (celery -A module:celery_app worker)"
         )
-    state.topup.distributor.work(message)
+    app.extensions["rollingslots"].topup.distributor.work(message)
