@@ -143,8 +143,8 @@ def test_twenty_thousand_templates(make_crew: Callable[..., Crew]) -> None:
     rates: dict[str, float] = {}
 
     def empty() -> None:
-        crew.sql("TRUNCATE rolling_slot, rolling_booking, rolling_run, rolling_shard")
-        crew.sql("UPDATE rolling_lease SET confirmed_ms = 0, fingerprint = NULL, until_ms = 0")
+        crew.run("TRUNCATE rolling_slot, rolling_booking, rolling_run, rolling_shard")
+        crew.run("UPDATE rolling_lease SET confirmed_ms = 0, fingerprint = NULL, until_ms = 0")
 
     began = monotonic()
     with crew.site.app.app_context():
@@ -196,7 +196,7 @@ def test_a_black_hole_and_the_visitors(
             far_broker.set("pass")
             far_broker.set(mode)
             with suppress(Exception):
-                crew.sql("UPDATE rolling_lease SET confirmed_ms = 0, fingerprint = NULL")
+                crew.run("UPDATE rolling_lease SET confirmed_ms = 0, fingerprint = NULL")
             took = storm(server, 5, 4)
             figures[f"{mode}_{round_number}_p99_ms"] = round(share(took, 99) * 1000, 2)
     far_broker.set("pass")

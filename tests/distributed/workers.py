@@ -125,6 +125,11 @@ class Crew:
         with self.site.app.app_context(), self.site.db.engine.begin() as connection:
             return list(connection.execute(text(statement)))
 
+    def run(self, statement: str) -> None:
+        """Run a statement that returns nothing."""
+        with self.site.app.app_context(), self.site.db.engine.begin() as connection:
+            connection.execute(text(statement))
+
     def rows(self) -> int:
         """Return the number of stored slots."""
         return int(self.sql("SELECT COUNT(*) FROM rolling_slot")[0][0])
