@@ -18,22 +18,21 @@ from __future__ import annotations
 
 import logging
 import random
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from time import monotonic
 from typing import TYPE_CHECKING, Any
-from zoneinfo import ZoneInfo
 
 from sqlalchemy import func, select
 
 from flask_rollingslots import gate, planning
 from flask_rollingslots.errors import InvalidRequest, LeaseLost, QueueUnavailable
-from flask_rollingslots.statements import own_transaction, sentence
+from flask_rollingslots.statements import is_lost_race, own_transaction, sentence
 from flask_rollingslots.values import RunStatus
 
 from . import shards
-from .gathering import gather, papers_of
+from .gathering import gather, papers_of, zones_of
 from .messages import Job, fill, job_of, look
 from .pruning import tidy
 from .record import Edges, Recorder, count_edges, results_of
@@ -43,7 +42,7 @@ from .runner import abandon, never
 from .shards import Claim, NoFence, ShardRecorder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from datetime import datetime
 
     from sqlalchemy.orm import Session
@@ -59,7 +58,7 @@ _TURN_SECONDS, _SHARD_ROWS = 10.0, 100_000
 #: After a pause of more than a day everything is missing everywhere: then workers rest as long as they work.
 _LONG_PAUSE = timedelta(days=1)
 _STAGGER_SECONDS = 0.2
-#: An edit that finds the lease taken by an ordinary top-up asks again so often.
+#: So often a message comes back that found the lease taken by an ordinary top-up, or the database down.
 _TRIES = 20
 #: With so few shards the run row tells the results of templates and groups while it works.
 _FEW_SHARDS = 20
@@ -86,15 +85,26 @@ class Distributor:
         if kind not in ("look", "fill"):
             raise InvalidRequest(f"message = {str(message)[:200]}: expected one that send() was given")
         with self.runner.context():
-            try:
-                if kind == "look":
-                    self._look(message["target"], message["trigger"], message.get("tries", 0))
-                else:
-                    self._fill_shards(job_of(message))
-            except LeaseLost as late:
-                log.debug("message of no use any more: %s", late)
-            except Exception as error:
-                log.error("a worker's top-up failed: %s", sentence(error), extra={"action": "topup_failed"})
+            self._serve(message)
+
+    def _serve(self, message: dict[str, Any]) -> None:
+        try:
+            if message["do"] == "look":
+                self._look(message["target"], message["trigger"], message.get("tries", 0))
+            else:
+                self._fill_shards(job_of(message))
+        except LeaseLost as late:
+            log.debug("message of no use any more: %s", late)
+        except Exception as error:
+            self._try_again(message, error)
+
+    def _try_again(self, message: dict[str, Any], error: Exception) -> None:
+        """Let a worker come back later, a few times; then the lease ends, and the next traffic begins anew."""
+        tries = message.get("tries", 0) + 1
+        level = logging.DEBUG if is_lost_race(error) else logging.ERROR
+        log.log(level, "a worker's top-up failed: %s", sentence(error), extra={"action": "topup_failed"})
+        if message["do"] == "fill" and tries <= _TRIES:
+            self.send({**message, "tries": tries}, self.settings.lease_seconds * random.uniform(0.2, 0.5))  # noqa: S311
 
     def _look(self, target: gate.Target, trigger: str, tries: int) -> None:
         runner, topup = self.runner, self.topup
@@ -176,7 +186,7 @@ class Distributor:
             self.runner.run(lease, request, never)
             return
         self._ask_for_workers(job, job.shards - 1)
-        self._fill_shards(job)
+        self._serve(fill(job))
 
     def _prepare(
         self,
@@ -247,12 +257,21 @@ class Distributor:
                 return
 
     def _claim(self, job: Job) -> Claim | float | None:
+        with self._deciding(job) as (session, now):
+            return shards.claim(session, self.models, job, now, self.settings)
+
+    @contextmanager
+    def _deciding(self, job: Job) -> Iterator[tuple[Session, datetime]]:
+        """Begin a transaction in which nobody else of the run decides; the lease is renewed.
+
+        :raises LeaseLost: if the run is over or was taken over.
+        """
         session = self.runner.session()
         with own_transaction(session):
             now = self.clock()
             job.lease(self.models, self.settings).renew(session, now)
             shards.check_running(session, self.models, job.run_id)
-            return shards.claim(session, self.models, job, now, self.settings)
+            yield session, now
 
     def _fill(self, job: Job, claim: Claim) -> None:
         """Fill one shard and end it, or put it back."""
@@ -265,22 +284,13 @@ class Distributor:
                 shards.unclaim(session, self.models, claim)
         except LeaseLost:
             session.rollback()
-            self._claim_is_lost(job)
+            with self._deciding(job):
+                pass  # goes on if only the claim was taken over, not the run
         except Exception as error:
             abandon(session, error)
             log.error("a shard of run %s failed: %s", job.run_id, sentence(error))
             with own_transaction(session):
                 shards.unclaim(session, self.models, claim, sentence(error))
-
-    def _claim_is_lost(self, job: Job) -> None:
-        """Go on if only the claim was taken over, not the run.
-
-        :raises LeaseLost: if the run was.
-        """
-        session = self.runner.session()
-        with own_transaction(session):
-            job.lease(self.models, self.settings).renew(session, self.clock())
-            shards.check_running(session, self.models, job.run_id)
 
     def _fill_and_end(self, session: Session, job: Job, claim: Claim) -> None:
         request, lease = claim.request(job), job.lease(self.models, self.settings)
@@ -318,9 +328,7 @@ class Distributor:
                 tally.created += number
                 tally.existing -= number
         report = filler.finish(specs)
-        with own_transaction(session):
-            lease.renew(session, self.clock())
-            shards.check_running(session, self.models, job.run_id)
+        with self._deciding(job) as (session, _):
             ours = shards.end(session, self.models, job, claim, report, papers_of(filler))
             if ours and job.shards <= _FEW_SHARDS:
                 gathered = gather(session, self.models, job.run_id)
@@ -338,10 +346,7 @@ class Distributor:
         session.rollback()
         if everything:
             tidy(session, self.models, settings, self.clock, lease, self.runner.archive, never)
-        with own_transaction(session):
-            now = self.clock()
-            lease.renew(session, now)
-            shards.check_running(session, self.models, job.run_id)
+        with self._deciding(job) as (session, now):
             if shards.open_shards(session, self.models, job.run_id):
                 return False
             found, edges = gather(session, self.models, job.run_id), None
@@ -369,9 +374,7 @@ class Distributor:
         edges = count_edges(session, self.models, since, gate.to_ms(started))
         if edges is not None:
             report.opened, report.closed = edges.opened, edges.closed
-        cls = self.models.Template
-        names = set(session.scalars(select(cls.timezone).where(cls.active.is_(True)).distinct()))
-        zones = {name for name in names if _is_zone(name)} | {self.settings.timezone}
+        zones = zones_of(session, self.models) | {self.settings.timezone}
         lease.confirm(session, started, planning.next_midnight(zones, started), job.mark)
         return edges
 
@@ -386,11 +389,3 @@ class Distributor:
 def _limit(recorder: ShardRecorder) -> Callable[[], bool]:
     end = monotonic() + 2 * _TURN_SECONDS
     return lambda: recorder.done >= _SHARD_ROWS or monotonic() >= end
-
-
-def _is_zone(name: str) -> bool:
-    try:
-        ZoneInfo(name)
-    except (ValueError, OSError, LookupError):
-        return False
-    return True

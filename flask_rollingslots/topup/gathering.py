@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import select
 
 from flask_rollingslots.values import Report, Tally, Window
 
@@ -70,3 +73,18 @@ def papers_of(filler: Filler) -> dict[str, Any]:
     counts = {name: getattr(report, name) for name in COUNTS}
     rest = {"skipped": report.skipped, "errors": filler.errors, "busy": bool(filler.busy), "window": window}
     return {**counts, **rest, **results_of(report)}
+
+
+def zones_of(session: Session, models: Models) -> set[str]:
+    """Return the zones of all active templates that this machine knows; a template of another one has failed."""
+    cls = models.Template
+    names = session.scalars(select(cls.timezone).where(cls.active.is_(True)).distinct())
+    return {name for name in names if _is_zone(name)}
+
+
+def _is_zone(name: str) -> bool:
+    try:
+        ZoneInfo(name)
+    except (ValueError, OSError, LookupError):
+        return False
+    return True

@@ -47,12 +47,15 @@ def test_two_workers_share_what_one_visit_asked_for(make_crew: Callable[..., Cre
     assert crew.runs() == [("confirmed", "request", promised, promised, None)]
 
 
-def kill_and_restart(crew: Crew, broker: Broker, promised: int, kills: int, seed: int) -> dict[str, int]:
+def kill_and_restart(crew: Crew, broker: Broker, promised: int, kills: int, seed: int) -> dict[str, Any]:
     """Kill workers while they fill, break the broker now and then; return what happened until all is confirmed."""
     rng, done = random.Random(seed), {"kills": 0, "restarts": 0}
+    stalls = [0.0]
     while done["kills"] < kills:
         before = crew.rows()
-        crew.wait_until(lambda before=before: crew.rows() > before or crew.is_confirmed(), visits=True)
+        stalls.append(
+            crew.wait_until(lambda before=before: crew.rows() > before or crew.is_confirmed(), visits=True)
+        )
         if crew.is_confirmed():
             break
         time.sleep(rng.uniform(0, 0.1))  # a random moment, not a wait for something
@@ -65,7 +68,7 @@ def kill_and_restart(crew: Crew, broker: Broker, promised: int, kills: int, seed
             done["restarts"] += 1
         crew.hire(1)
     crew.wait_until(crew.is_confirmed, visits=True, seconds=300)
-    return {**done, "runs": len(crew.runs()), **crew.audit(promised)}
+    return {**done, "runs": len(crew.runs()), "longest_stall": max(stalls), **crew.audit(promised)}
 
 
 def test_workers_are_killed_and_the_broker_restarts(make_crew: Callable[..., Crew], broker: Broker) -> None:

@@ -272,62 +272,6 @@ def test_an_edit_alone_goes_to_a_worker(site: QueueSite) -> None:
     assert (site.count(), site.runs()[0].template_id) == (A_WEEK, new)
 
 
-def test_a_queue_that_is_down(small_site: QueueSite) -> None:
-    """With the fallback the thread fills; the broker is left alone for a while, and used again afterwards."""
-    site = small_site
-    site.fill_with(5)
-    site.queue.is_down = True
-    site.visit()
-    assert site.count() == 5 * A_WEEK
-    assert site.runs()[0].status == "confirmed"
-    site.queue.mend()
-    site.clock.turn(days=1)
-    site.visit()
-    assert site.queue.messages
-
-
-def test_a_queue_that_is_down_without_fallback(
-    sqlite_url: str, tmp_path: Any, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Without the fallback nothing is filled here; it is logged once, and the next visit within a lease time asks."""
-    site = QueueSite(sqlite_url, tmp_path, QUEUE_FALLBACK="none")
-    with site.app.app_context():
-        site.fill_with(3)
-        site.queue.is_down = True
-        for _ in range(3):
-            site.visit()
-        assert site.count() == 0
-        errors = [record for record in caplog.records if record.levelname == "ERROR"]
-        assert len(errors) == 1
-        assert "queue took no message" in errors[0].message
-        site.queue.mend()
-        site.visit()
-        site.drain()
-        assert site.count() == 3 * A_WEEK
-
-
-def test_workers_that_never_come(small_site: QueueSite) -> None:
-    """A broker without workers swallows every message: after three in vain the thread fills."""
-    site = small_site
-    site.fill_with(3)
-    for _ in range(3):
-        site.visit()
-        assert site.count() == 0
-    site.visit()
-    assert site.count() == 3 * A_WEEK
-
-
-def test_a_broker_that_breaks_in_the_middle(site: QueueSite) -> None:
-    """A worker that can hand on to nobody goes on by itself."""
-    site.fill_with(9)
-    site.visit()
-    look = site.take()
-    site.queue.is_down = True
-    site.work(look)
-    assert site.count() == 9 * A_WEEK
-    assert site.runs()[0].status == "confirmed"
-
-
 def test_after_a_long_pause_workers_rest(small_site: QueueSite) -> None:
     """Catching up after days without a visit, each worker rests after each shard; a day's run does not."""
     site = small_site

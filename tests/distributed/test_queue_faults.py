@@ -1,0 +1,136 @@
+"""Queues that are down, silent, without workers or break in the middle; databases that are away."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import pytest
+from helpers import A_WEEK
+from queue_site import QueueSite
+from sqlalchemy.exc import OperationalError
+
+from flask_rollingslots import executors
+from flask_rollingslots.errors import InvalidRequest
+from flask_rollingslots.executors import QueueExecutor
+from flask_rollingslots.topup import distributed
+
+
+def test_a_queue_that_is_down(small_site: QueueSite) -> None:
+    """With the fallback the thread fills; the broker is left alone for a while, and used again afterwards."""
+    site = small_site
+    site.fill_with(5)
+    site.queue.is_down = True
+    site.visit()
+    assert site.count() == 5 * A_WEEK
+    assert site.runs()[0].status == "confirmed"
+    site.queue.mend()
+    site.clock.turn(days=1)
+    site.visit()
+    assert site.queue.messages
+
+
+def test_a_queue_that_is_down_without_fallback(
+    sqlite_url: str, tmp_path: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Without the fallback nothing is filled here; it is logged once, and the next visit within a lease time asks."""
+    site = QueueSite(sqlite_url, tmp_path, QUEUE_FALLBACK="none")
+    with site.app.app_context():
+        site.fill_with(3)
+        site.queue.is_down = True
+        for _ in range(3):
+            site.visit()
+        assert site.count() == 0
+        errors = [record for record in caplog.records if record.levelname == "ERROR"]
+        assert len(errors) == 1
+        assert "queue took no message" in errors[0].message
+        site.queue.mend()
+        site.visit()
+        site.drain()
+        assert site.count() == 3 * A_WEEK
+
+
+def test_workers_that_never_come(small_site: QueueSite) -> None:
+    """A broker without workers swallows every message: after three in vain the thread fills."""
+    site = small_site
+    site.fill_with(3)
+    for _ in range(3):
+        site.visit()
+        assert site.count() == 0
+    site.visit()
+    assert site.count() == 3 * A_WEEK
+
+
+def test_a_broker_that_breaks_in_the_middle(site: QueueSite) -> None:
+    """A worker that can hand on to nobody goes on by itself."""
+    site.fill_with(9)
+    site.visit()
+    look = site.take()
+    site.queue.is_down = True
+    site.work(look)
+    assert site.count() == 9 * A_WEEK
+    assert site.runs()[0].status == "confirmed"
+
+
+def test_a_database_that_is_away_for_a_moment(small_site: QueueSite, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that cannot reach the database comes back later, and the run goes on."""
+    site = small_site
+    site.fill_with(6)
+    site.visit()
+    fill, broken = distributed.Distributor._fill, [True]
+
+    def away(self: Any, job: Any, claim: Any) -> None:
+        if broken and claim.id == 2:
+            broken.clear()
+            raise OperationalError("SELECT 1", {}, Exception("server closed the connection"))
+        fill(self, job, claim)
+
+    monkeypatch.setattr(distributed.Distributor, "_fill", away)
+    site.work(site.take())
+    assert [message["tries"] for message, _ in site.queue.messages if "tries" in message] == [1]
+    site.queue.messages[:] = [pair for pair in site.queue.messages if "tries" in pair[0]]
+    site.clock.turn(seconds=31)
+    site.drain()
+    (row,) = site.runs()
+    assert (row.status, row.created, site.count()) == ("confirmed", 6 * A_WEEK, 6 * A_WEEK)
+
+
+def test_a_message_of_somebody_else(small_site: QueueSite) -> None:
+    """What is no message of ours is refused, and says so."""
+    for message in ({"do": "something"}, ["look"], "look", {}):
+        with pytest.raises(InvalidRequest, match="expected one that send"):
+            small_site.work(message)  # type: ignore[arg-type]
+
+
+def test_a_silent_queue_is_given_up_in_time() -> None:
+    """A client that never returns holds nobody: the message counts as not taken, and no second one waits beside it."""
+    waits, calls = threading.Event(), []
+
+    class Silent(QueueExecutor):
+        def send(self, message: dict[str, Any], delay: float) -> None:
+            calls.append(message)
+            waits.wait(30)
+
+    queue = Silent()
+    before = executors.SEND_SECONDS
+    executors.SEND_SECONDS = 0.05
+    try:
+        assert queue.hand_over({"do": "look"}) is False
+        queue._broken_until = 0.0
+        assert queue.hand_over({"do": "look"}) is False
+    finally:
+        executors.SEND_SECONDS = before
+        waits.set()
+    assert len(calls) == 1
+
+
+def test_the_command_line(small_site: QueueSite) -> None:
+    """The command refuses a dry run of workers, and says when the queue takes nothing."""
+    site = small_site
+    site.fill_with(2)
+    run_command = site.app.test_cli_runner().invoke
+    both = run_command(args=["slots", "generate", "--distributed", "--dry-run"])
+    assert (both.exit_code, "give one of them" in both.stderr) == (2, True)
+    site.queue.is_down = True
+    down = run_command(args=["slots", "generate", "--distributed"])
+    assert (down.exit_code, "took no message" in down.stderr) == (1, True)
