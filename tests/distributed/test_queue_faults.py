@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 from helpers import A_WEEK
 from queue_site import QueueSite
+from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
 
-from flask_rollingslots import executors
+from flask_rollingslots import executors, signals
 from flask_rollingslots.errors import InvalidRequest
 from flask_rollingslots.executors import QueueExecutor
-from flask_rollingslots.topup import distributed
+from flask_rollingslots.topup import distributed, run
 
 
 def test_a_queue_that_is_down(small_site: QueueSite) -> None:
@@ -134,3 +135,61 @@ def test_the_command_line(small_site: QueueSite) -> None:
     site.queue.is_down = True
     down = run_command(args=["slots", "generate", "--distributed"])
     assert (down.exit_code, "took no message" in down.stderr) == (1, True)
+
+
+def test_a_late_message_changes_nothing(site: QueueSite) -> None:
+    """A message of a run that is over neither takes the lease nor confirms again."""
+    site.fill_with(5)
+    site.visit()
+    look = site.take()
+    site.work(look)
+    late = [message for message, _ in site.queue.messages]
+    assert late
+    site.queue.messages.clear()
+    assert site.runs()[0].status == "confirmed"
+    before, finished = site.state(), []
+    with signals.topup_finished.connected_to(lambda *_, **__: finished.append(1), site.app):
+        for message in [*late, look]:
+            site.work(message)
+    assert (site.state(), site.queue.messages, finished, len(site.runs())) == (before, [], [], 1)
+
+
+def test_what_is_added_at_the_last_moment(site: QueueSite, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A template that joins when all shards are done, just before the run confirms, is filled by it."""
+    ids = site.fill_with(4)
+    tidy, joined = distributed.tidy, []
+
+    def late(*args: Any) -> None:
+        if not joined:
+            joined.append(site.topup.distributor.join(ids[0], "edit"))
+        tidy(*args)
+
+    monkeypatch.setattr(distributed, "tidy", late)
+    site.visit()
+    site.drain()
+    assert joined == [True]
+    states = site.session.scalars(select(site.slots.models.Shard.status)).all()
+    assert states == ["done", "done", "done"]
+    assert site.runs()[0].status == "confirmed"
+
+
+def test_a_shard_is_ended_once(site: QueueSite, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that sleeps after its last chunk, while another one ends its shard, counts nothing a second time."""
+    site.fill_with(6)
+    monkeypatch.setattr(distributed, "_TURN_SECONDS", 0.0)
+    finish, slept = run.Filler.finish, []
+
+    def sleep(self: Any, specs: Any) -> Any:
+        if not slept:
+            slept.append(1)
+            site.clock.turn(seconds=31)
+            site.work(site.take())
+        return finish(self, specs)
+
+    monkeypatch.setattr(run.Filler, "finish", sleep)
+    site.visit()
+    site.drain()
+    assert slept
+    (row,) = site.runs()
+    assert (row.status, row.created, row.expected) == ("confirmed", 6 * A_WEEK, 6 * A_WEEK)
+    assert row.done == site.count() == 6 * A_WEEK
