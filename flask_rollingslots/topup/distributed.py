@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import func, select
 
-from flask_rollingslots import gate, planning
+from flask_rollingslots import gate, planning, signals
 from flask_rollingslots.errors import InvalidRequest, LeaseLost, QueueUnavailable
 from flask_rollingslots.statements import is_lost_race, own_transaction, sentence
 from flask_rollingslots.values import RunStatus
@@ -118,7 +118,9 @@ class Distributor:
             if not self.join(target, trigger) and trigger == "edit" and tries < _TRIES:
                 self.send(look(target, trigger, tries + 1), runner.holder_rest())
         elif lease is not None and target is not None:
-            runner.run(lease, FillRequest(trigger, template_id=target), never)
+            report = runner.run(lease, FillRequest(trigger, template_id=target), never)
+            if not any(tally.error for tally in report.templates.values()):
+                topup.remember(target)
         elif lease is not None:
             since = gate.to_ms(self.clock()) - state.confirmed_ms
             paced = bool(state.confirmed_ms) and since > _LONG_PAUSE.total_seconds() * 1000
@@ -208,6 +210,7 @@ class Distributor:
             recorder.close_dead_runs()
             shards.clear(session, models)
             recorder.start()
+        signals.announce(signals.topup_started, self.runner.app, trigger=request.trigger)
         job = Job(recorder.run_id or 0, lease.token, mark, len(ids), mark != known, paced, request)
         for rows in shards.rows_of(job.run_id, job.token, ids):
             with own_transaction(session):
@@ -347,7 +350,7 @@ class Distributor:
         if everything:
             tidy(session, self.models, settings, self.clock, lease, self.runner.archive, never)
         with self._deciding(job) as (session, now):
-            if shards.open_shards(session, self.models, job.run_id):
+            if not shards.are_done(session, self.models, job):
                 return False
             found, edges = gather(session, self.models, job.run_id), None
             started, done = shards.times(session, self.models, job.run_id)

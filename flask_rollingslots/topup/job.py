@@ -203,6 +203,11 @@ class TopUp:
             return f"{prefix}:day:{local:%Y-%m-%d}"
         return f"{prefix}:template:{target}:{local:%Y-%m-%dT%H}"
 
+    def remember(self, target: gate.Target) -> None:
+        """Let other processes know that a template was filled."""
+        now = self.clock()
+        self.hint.close(self._hint_key(target, now), now, float(self.settings.check_interval))
+
     def _everything(self, must_stop: Callable[[], bool], knows_better: bool) -> tuple[float, bool]:
         """Fill all windows if that is due; return for how many seconds nothing is due, and if all is complete.
 

@@ -126,8 +126,10 @@ def cut(
 
 
 def clear(session: Session, models: Models) -> None:
-    """Forget the shards of earlier runs; the lease of a new one is already held."""
-    session.execute(delete(table_of(models.Shard)))
+    """Forget the shards of runs that are over; the lease of a new one is already held."""
+    table = table_of(models.Shard)
+    under_way = select(models.Run.id).where(models.Run.status == RunStatus.RUNNING.value)
+    session.execute(delete(table).where(table.c.run_id.not_in(under_way)))
 
 
 def insertion(models: Models) -> Insert:
@@ -355,10 +357,17 @@ def times(session: Session, models: Models, run_id: int) -> tuple[datetime, int]
     return row.started_at, row.done
 
 
-def open_shards(session: Session, models: Models, run_id: int) -> int:
-    """Return how many shards are not ended."""
+def are_done(session: Session, models: Models, job: Job) -> bool:
+    """Return whether all shards of a run are ended.
+
+    :raises RunEnded: if some are gone: then nobody can say so.
+    """
     cls = models.Shard
-    return session.scalar(select(func.count()).where(cls.run_id == run_id, cls.status.in_(_OPEN))) or 0
+    still_open = func.sum(case((cls.status.in_(_OPEN), 1), else_=0))
+    count, left = session.execute(select(func.count(), still_open).where(cls.run_id == job.run_id)).one()
+    if count < job.shards:
+        raise RunEnded(f"run {job.run_id}: {job.shards - count} of its shards are gone")
+    return not left
 
 
 def results_of(session: Session, models: Models, run_id: int) -> Iterator[dict[str, Any]]:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from helpers import A_WEEK
 from queue_site import QueueSite
-from sqlalchemy import select
+from sqlalchemy import select, text
 from sqlalchemy.exc import OperationalError
 
 from flask_rollingslots import executors, signals
@@ -193,3 +193,43 @@ def test_a_shard_is_ended_once(site: QueueSite, monkeypatch: pytest.MonkeyPatch)
     (row,) = site.runs()
     assert (row.status, row.created, row.expected) == ("confirmed", 6 * A_WEEK, 6 * A_WEEK)
     assert row.done == site.count() == 6 * A_WEEK
+
+
+def test_shards_that_are_gone_confirm_nothing(site: QueueSite) -> None:
+    """When somebody empties the table of shards, the run is not confirmed; the next visit fills what is missing."""
+    site.fill_with(6)
+    site.visit()
+    look = site.take()
+    kept = distributed.Distributor._serve
+    stopped: list[dict[str, Any]] = []
+    with pytest.MonkeyPatch.context() as patch:
+        # The coordinator stops after it has asked for workers.
+        patch.setattr(
+            distributed.Distributor,
+            "_serve",
+            lambda self, message: stopped.append(message) if message["do"] == "fill" else kept(self, message),
+        )
+        site.work(look)
+    assert stopped
+    with site.db.engine.begin() as connection:
+        connection.execute(text("DELETE FROM rolling_shard WHERE first_id > 1"))
+    site.drain()
+    assert site.state().confirmed_ms == 0
+    assert site.count() == 2 * A_WEEK
+    site.clock.turn(seconds=31)
+    site.visit()
+    site.drain()
+    assert (site.count(), [row.status for row in site.runs()]) == (6 * A_WEEK, ["interrupted", "confirmed"])
+
+
+def test_a_view_is_answered_once_for_all_processes(small_site: QueueSite) -> None:
+    """A worker that filled a template notes that in the cache, and no process asks again within the hour."""
+    site = small_site
+    (number,) = site.fill_with(1)
+    site.topup.view([number])
+    site.settle()
+    site.work(site.take())
+    site.topup.memory.reset()  # as another process
+    site.topup.view([number])
+    site.settle()
+    assert site.queue.messages == []
