@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from helpers import HALL, Site
 from sqlalchemy import func, select
 
@@ -12,6 +13,10 @@ from flask_rollingslots.executors import QueueExecutor
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+
+#: What no database does differently is tried on one.
+ONE_SERVER = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 
 
 class HandQueue(QueueExecutor):

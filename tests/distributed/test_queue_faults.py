@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from helpers import A_WEEK
-from queue_site import QueueSite
+from queue_site import ONE_SERVER, QueueSite
 from sqlalchemy import select, text
 from sqlalchemy.exc import OperationalError
 
@@ -62,6 +62,7 @@ def test_workers_that_never_come(small_site: QueueSite) -> None:
     assert site.count() == 3 * A_WEEK
 
 
+@ONE_SERVER
 def test_a_broker_that_breaks_in_the_middle(site: QueueSite) -> None:
     """A worker that can hand on to nobody goes on by itself."""
     site.fill_with(9)
@@ -154,6 +155,7 @@ def test_a_late_message_changes_nothing(site: QueueSite) -> None:
     assert (site.state(), site.queue.messages, finished, len(site.runs())) == (before, [], [], 1)
 
 
+@ONE_SERVER
 def test_what_is_added_at_the_last_moment(site: QueueSite, monkeypatch: pytest.MonkeyPatch) -> None:
     """A template that joins when all shards are done, just before the run confirms, is filled by it."""
     ids = site.fill_with(4)
@@ -195,6 +197,7 @@ def test_a_shard_is_ended_once(site: QueueSite, monkeypatch: pytest.MonkeyPatch)
     assert row.done == site.count() == 6 * A_WEEK
 
 
+@ONE_SERVER
 def test_shards_that_are_gone_confirm_nothing(site: QueueSite) -> None:
     """When somebody empties the table of shards, the run is not confirmed; the next visit fills what is missing."""
     site.fill_with(6)
