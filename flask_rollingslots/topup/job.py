@@ -154,7 +154,8 @@ class TopUp:
             self.memory.look_again_by(self.settings.lease_seconds)
         except QueueUnavailable as error:
             self._back_off(error)
-            self.memory.look_again_by(self.settings.lease_seconds)
+            self.memory.postpone(target, trigger, self.settings.lease_seconds)
+            return False
         except Exception as error:
             self._back_off(error)
         if self.executor.stopping.is_set():
