@@ -4,7 +4,7 @@ The hook's job stays on a thread of the web process and asks the gate as ever; t
 something is due, it publishes one small message on a connection of its own with short time-outs, and once: no retry.
 Where the broker takes nothing, ``ROLLINGSLOTS_QUEUE_FALLBACK`` says whether the thread fills by itself.
 
-There is one task, ``flask_rollingslots.work``, on the app's own Celery. What a message may cause, and why losing one
+The task is ``flask_rollingslots.work``, on the app's own Celery. What a message may cause, and why losing one
 does no harm, stands in ``topup/distributed.py``. Beat is not needed. Uniqueness comes from the lease in the database.
 """
 
@@ -70,14 +70,27 @@ class CeleryExecutor(QueueExecutor):
 
 
 # A worker that is killed gives its message back at once; a message that comes twice does no harm.
-@shared_task(name=TASK, bind=True, ignore_result=True, acks_late=True, reject_on_worker_lost=True)  # type: ignore[untyped-decorator]
+_OPTIONS = {"bind": True, "ignore_result": True, "acks_late": True, "reject_on_worker_lost": True}
+
+
+@shared_task(name=TASK, **_OPTIONS)  # type: ignore[untyped-decorator]
 def work(self: Task[Any, Any], message: dict[str, Any]) -> None:
     """Do what a message of the library asks for."""
-    found = _apps.get(self.app)
+    _distributor(self.app).work(message)
+
+
+@shared_task(name="flask_rollingslots.look", **_OPTIONS)  # type: ignore[untyped-decorator]
+def look_at_all(self: Task[Any, Any]) -> None:
+    """Do what a visitor would cause: for beat, in nights without any."""
+    _distributor(self.app).look()
+
+
+def _distributor(celery_app: Any) -> Any:
+    found = _apps.get(celery_app)
     app = found() if found is not None else None
     if app is None:
         raise ConfigError(
             "this Celery serves no app with ROLLINGSLOTS_EXECUTOR = 'celery': make the app in the module that "
             "the worker loads (celery -A module:celery_app worker)"
         )
-    app.extensions["rollingslots"].topup.distributor.work(message)
+    return app.extensions["rollingslots"].topup.distributor

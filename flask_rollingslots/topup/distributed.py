@@ -87,6 +87,10 @@ class Distributor:
         with self.runner.context():
             self._serve(message)
 
+    def look(self) -> None:
+        """Do what a visitor's message would cause."""
+        self.work(look(None, "request"))
+
     def _serve(self, message: dict[str, Any]) -> None:
         try:
             if message["do"] == "look":

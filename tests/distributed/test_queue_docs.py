@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from celery_site import WEEK, CelerySite, round_the_clock
 from rq import Queue, SimpleWorker
 from servers.process import Process
 from sqlalchemy import create_engine, text
@@ -77,15 +78,18 @@ def test_the_page_as_a_reader_follows_it(postgres_url: str, broker: Broker, tmp_
     assert set(runs) == {"confirmed"}
 
 
-def test_the_beat_line_is_a_message_of_ours(tmp_path: Path) -> None:
-    """The line for beat names the task that exists, and a message that workers know."""
-    from flask_rollingslots.contrib.celery import work
-
-    names: dict[str, object] = {"app": type("App", (), {"config": {"CELERY": {}}})}
+def test_the_beat_line_is_a_visitor(sqlite_url: str) -> None:
+    """The task that the line for beat names fills what is missing, on an app whose Celery runs at once."""
+    site = CelerySite(sqlite_url, "memory://", enabled=False)
+    names: dict[str, object] = {"app": site.app}
     exec(block("beat_schedule"), names)  # noqa: S102 (our own page)
-    (entry,) = names["app"].config["CELERY"]["beat_schedule"].values()  # type: ignore[attr-defined]
-    assert entry["task"] == work.name
-    assert entry["args"] == [{"do": "look", "target": None, "trigger": "request"}]
+    (entry,) = site.app.config["CELERY"]["beat_schedule"].values()
+    with site.app.app_context():
+        site.db.create_all()
+        site.db.session.add(site.slots.Template(**round_the_clock("Hall")))
+        site.db.session.commit()
+    site.celery.tasks[entry["task"]].apply()
+    assert stored(sqlite_url) == (WEEK, ["confirmed"])
 
 
 def test_the_recipe_for_rq(
