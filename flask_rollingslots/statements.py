@@ -6,15 +6,16 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import ColumnElement, Connection, Insert, Select, and_, case, insert, text
+from sqlalchemy import ColumnElement, Connection, Insert, Select, Table, and_, case, insert, text
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import SingletonThreadPool, StaticPool
+from sqlalchemy.sql import visitors
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
-    from sqlalchemy import Engine, Table
+    from sqlalchemy import Engine
     from sqlalchemy.orm import Session
 
 
@@ -48,7 +49,7 @@ def use_primary(session: Session, classes: Sequence[Any], wholly: bool = False) 
     engine = write_engine(session, classes[0])
 
     def get_bind(mapper: Any = None, clause: Any = None, **more: Any) -> Any:
-        if more.get("bind") is None and (wholly or not ours.isdisjoint(_tables(mapper, clause, ours))):
+        if more.get("bind") is None and (wholly or _concerns(mapper, clause, ours)):
             return engine
         return routed(mapper=mapper, clause=clause, **more)
 
@@ -61,14 +62,13 @@ def write_engine(session: Session, cls: type[Any]) -> Any:
     return session.get_bind(mapper=cls.__mapper__, clause=table.update())
 
 
-def _tables(mapper: Any, clause: Any, ours: Collection[Any]) -> Iterable[Any]:
-    """Return the tables that a statement is about; a bare connection is asked for by us."""
-    if mapper is not None:
-        return (mapper.local_table,)
+def _concerns(mapper: Any, clause: Any, ours: Collection[Any]) -> bool:
+    """Whether a statement has to do with some tables; a bare connection is asked for by us."""
+    if mapper is not None and mapper.local_table in ours:
+        return True
     if clause is None:
-        return ours
-    froms = getattr(clause, "get_final_froms", None)
-    return froms() if froms is not None else (getattr(clause, "table", None),)
+        return mapper is None
+    return any(part in ours for part in visitors.iterate(clause) if isinstance(part, Table))
 
 
 def is_shared(engine: Engine | Connection) -> bool:
