@@ -6,16 +6,16 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import ColumnElement, Connection, Insert, Select, Table, and_, case, insert, text
+from sqlalchemy import ColumnElement, Connection, Insert, Select, and_, case, insert, text
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import SingletonThreadPool, StaticPool
 from sqlalchemy.sql import visitors
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
-    from sqlalchemy import Engine
+    from sqlalchemy import Engine, Table
     from sqlalchemy.orm import Session
 
 
@@ -45,7 +45,7 @@ def use_primary(session: Session, classes: Sequence[Any], wholly: bool = False) 
     """
     if "get_bind" in vars(session) or type(session).get_bind.__module__.split(".")[0] in _STOCK:
         return
-    ours, routed = {cls.__table__ for cls in classes}, session.get_bind
+    ours, routed = {id(cls.__table__) for cls in classes}, session.get_bind
     engine = write_engine(session, classes[0])
 
     def get_bind(mapper: Any = None, clause: Any = None, **more: Any) -> Any:
@@ -62,13 +62,13 @@ def write_engine(session: Session, cls: type[Any]) -> Any:
     return session.get_bind(mapper=cls.__mapper__, clause=table.update())
 
 
-def _concerns(mapper: Any, clause: Any, ours: Collection[Any]) -> bool:
-    """Whether a statement has to do with some tables; a bare connection is asked for by us."""
-    if mapper is not None and mapper.local_table in ours:
+def _concerns(mapper: Any, clause: Any, ours: set[int]) -> bool:
+    """Whether a statement has to do with some tables, by their ``id()``; a bare connection is asked for by us."""
+    if mapper is not None and id(mapper.local_table) in ours:
         return True
     if clause is None:
         return mapper is None
-    return any(part in ours for part in visitors.iterate(clause) if isinstance(part, Table))
+    return any(id(part) in ours for part in visitors.iterate(clause))
 
 
 def is_shared(engine: Engine | Connection) -> bool:
