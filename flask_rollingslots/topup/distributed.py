@@ -171,7 +171,7 @@ class Distributor:
             )
         with self.runner.prepared(request) as lease:
             job = self._prepare(lease, request, paced=False)
-            if not self._ask_for_workers(job, job.shards):
+            if not self._ask_for_workers(job, max(1, job.shards)):
                 self._give_up(job)
                 raise QueueUnavailable
         return job.run_id

@@ -379,3 +379,12 @@ def test_by_hand_without_a_queue(small_site: QueueSite) -> None:
     site.topup.executor.is_queue = False
     with pytest.raises(QueueUnavailable, match="no queue: expected 'celery'"):
         site.topup.distributor.begin(FillRequest("manual"))
+
+
+def test_by_hand_with_nothing_to_do(small_site: QueueSite) -> None:
+    """Without templates a worker confirms an empty run."""
+    site = small_site
+    site.topup.distributor.begin(FillRequest("manual"))
+    site.drain()
+    assert [(row.status, row.created) for row in site.runs()] == [("confirmed", 0)]
+    assert site.state().confirmed_ms > 0
