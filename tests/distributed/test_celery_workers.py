@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import os
 import random
 import threading
 import time
@@ -170,16 +171,17 @@ def test_twenty_thousand_templates(make_crew: Callable[..., Crew]) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_kill_loop_on_workers_and_broker(make_crew: Callable[..., Crew], broker: Broker) -> None:
-    """Thirty kills and ten restarts of the broker during one fill: 0 lost, 0 doubled, confirmed in the end."""
+    """Kills of workers and restarts of the broker all through one fill: 0 lost, 0 doubled, confirmed in the end."""
+    kills = int(os.environ.get("CELERY_KILLS", "30"))
     options = {"shard_size": 20, "lease_seconds": 2, "check_interval": 1, "queue_fallback": "none"}
     crew = make_crew(**options, delay=0.1, rows=1000)
-    promised = crew.add(3000)
+    promised = crew.add(100 * kills)
     crew.hire(2)
     began = monotonic()
-    found = kill_and_restart(crew, broker, promised, kills=30, seed=8)
+    found = kill_and_restart(crew, broker, promised, kills=kills, seed=8)
     tell("celery kill loop", slots=promised, **found, seconds=round(monotonic() - began))
     assert {name: found[name] for name in EXACT} == EXACT
-    assert found["kills"] >= 20
+    assert found["kills"] >= kills // 2
 
 
 @pytest.mark.slow
