@@ -17,14 +17,14 @@ import sys
 import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
-from datetime import timedelta
+from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 from time import perf_counter, process_time
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 TESTS = [ROOT / "tests", ROOT / "tests" / "distributed"]
-#: Templates x slots a day.
+#: Templates x slots a day; with 0 nothing is filled, and only the rest is measured.
 SIZES = ("1000x24", "10000x24", "10000x1", "100000x1", "1000000x1")
 #: So many templates are worth more than one worker.
 MANY = 100_000
@@ -76,7 +76,7 @@ def measure(templates: int, a_day: int, workers: int) -> dict[str, Any]:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="scaling-")))
         figures = {"templates": templates, "slots_a_day": a_day, "slots": templates * a_day * 7}
         figures |= alone(url, templates, a_day, lambda: cpu_of(server.process.pid) if server.process else 0.0)
-        if workers and templates >= MANY:
+        if workers and a_day and templates >= MANY:
             figures |= shared(url, folder, workers, templates * a_day * 7)
         return figures
 
@@ -93,41 +93,76 @@ def alone(url: str, templates: int, a_day: int, server: Callable[[], float]) -> 
 
     app = Flask("scaling")
     app.config.update(SQLALCHEMY_DATABASE_URI=url, ROLLINGSLOTS_ENABLED=False)
+    app.config["ROLLINGSLOTS_EXECUTOR"] = "queue_site:HandQueue"
     db = SQLAlchemy(app)
     slots = RollingSlots(app)
     found: dict[str, Any] = {}
     with app.app_context():
         db.create_all()
         found["insert_templates_s"] = timed(lambda: add(db, slots, templates, a_day))
-        runner = app.extensions["rollingslots"].topup.runner
-        before, cpu = peak_mb(), (process_time(), server())
-        report, found["first_fill_s"] = kept(slots.generate)
-        check(report.created, templates * a_day * 7)
-        found["fill_cpu_app_s"] = round(process_time() - cpu[0], 2)
-        found["fill_cpu_database_s"] = round(server() - cpu[1], 2)
-        found["peak_mb"], found["peak_before_mb"] = peak_mb(), before
-        cpu = (process_time(), server())
-        report, found["nothing_missing_s"] = kept(slots.generate)
-        check((report.created, report.existing), (0, templates * a_day * 7))
-        found["nothing_cpu_app_s"] = round(process_time() - cpu[0], 2)
-        found["nothing_cpu_database_s"] = round(server() - cpu[1], 2)
-        report, found["one_more_day_s"] = kept(lambda: slots.generate(days=9))
-        check(report.created, templates * a_day)
-        with runner.context():
-            looks = [timed(lambda: (runner.read_state(), runner.fingerprint())) for _ in range(7)]
-        found["look_ms"] = round(statistics.median(looks) * 1000, 2)
-        now = app.extensions["rollingslots"].clock()
-        reads = []
-        for number in range(30):
-            db.session.remove()
-            middle = templates // 2 + number
-            reads.append(timed(lambda n=middle: slots.between(now, now + timedelta(days=7), template=n)))
-        found["between_ms"] = round(statistics.median(reads) * 1000, 2)
-        size = db.session.execute(db.text("SELECT pg_total_relation_size('rolling_slot')")).scalar()
-        found["bytes_a_slot"] = round(int(size) / (templates * a_day * 8))
+        if a_day:
+            found |= filled(db, slots, templates, a_day, server)
+        found |= cut(app.extensions["rollingslots"].topup)
         db.session.remove()
         db.engine.dispose()
     return found
+
+
+def filled(db: Any, slots: Any, templates: int, a_day: int, server: Callable[[], float]) -> dict[str, Any]:
+    """Measure a first fill, a look with nothing missing, one more day, and reading."""
+    found: dict[str, Any] = {}
+    before, cpu = peak_mb(), (process_time(), server())
+    report, found["first_fill_s"] = kept(slots.generate)
+    check(report.created, templates * a_day * 7)
+    found["fill_cpu_app_s"] = round(process_time() - cpu[0], 2)
+    found["fill_cpu_database_s"] = round(server() - cpu[1], 2)
+    found["peak_mb"], found["peak_before_mb"] = peak_mb(), before
+    cpu = (process_time(), server())
+    report, found["nothing_missing_s"] = kept(slots.generate)
+    check((report.created, report.existing), (0, templates * a_day * 7))
+    found["nothing_cpu_app_s"] = round(process_time() - cpu[0], 2)
+    found["nothing_cpu_database_s"] = round(server() - cpu[1], 2)
+    report, found["one_more_day_s"] = kept(lambda: slots.generate(days=9))
+    check(report.created, templates * a_day)
+    now, reads = datetime.now(UTC), []
+    for number in range(30):
+        db.session.remove()
+        middle = templates // 2 + number
+        reads.append(timed(lambda n=middle: slots.between(now, now + timedelta(days=7), template=n)))
+    found["between_ms"] = round(statistics.median(reads) * 1000, 2)
+    size = db.session.execute(db.text("SELECT pg_total_relation_size('rolling_slot')")).scalar()
+    found["bytes_a_slot"] = round(int(size) / (templates * a_day * 8))
+    return found
+
+
+def cut(topup: Any) -> dict[str, Any]:
+    """Measure what a shared run costs beside its slots: the look, the cutting, a hundred claims."""
+    from flask_rollingslots.topup import FillRequest, shards
+
+    runner, distributor, request = topup.runner, topup.distributor, FillRequest("request")
+    with runner.context():
+        session, models = runner.session(), runner.models
+        looks = [timed(lambda: (runner.read_state(), runner.fingerprint())) for _ in range(7)]
+        now, settings = runner.clock(), runner.settings
+        ids, cutting = kept(lambda: shards.cut(session, models, request, now, settings))
+        session.rollback()
+        lease = runner.acquire()
+        job, writing = kept(lambda: distributor._prepare(lease, request, False, ids))
+        claims = []
+        for _ in range(min(100, len(ids))):
+            claim, seconds = kept(lambda: distributor._claim(job))
+            claims.append(seconds)
+            done = {"status": "done"}
+            session.execute(models.Shard.__table__.update().where(models.Shard.id == claim.id).values(done))
+            session.commit()
+        distributor._give_up(job)
+    return {
+        "look_ms": round(statistics.median(looks) * 1000, 2),
+        "shards": len(ids),
+        "cut_ms": round(cutting * 1000, 1),
+        "write_shards_ms": round(writing * 1000, 1),
+        "claim_ms": round(statistics.median(claims) * 1000, 2),
+    }
 
 
 def shared(url: str, folder: Path, workers: int, promised: int) -> dict[str, Any]:
@@ -156,8 +191,6 @@ def shared(url: str, folder: Path, workers: int, promised: int) -> dict[str, Any
 
 def add(db: Any, slots: Any, templates: int, a_day: int) -> None:
     """Make template rows: the first by the library, the others as copies of it."""
-    from datetime import UTC, datetime, time
-
     midnight = datetime.now(UTC).replace(tzinfo=None, hour=0, minute=0, second=0, microsecond=0)
     tomorrow = midnight + timedelta(days=1)
     grid = {"every": timedelta(hours=1), "until_time": time()} if a_day == 24 else {}
@@ -229,7 +262,16 @@ def table(found: list[dict[str, Any]]) -> str:
         "nothing_missing_s",
     )
     names += ("nothing_cpu_app_s", "nothing_cpu_database_s", "one_more_day_s", "look_ms", "between_ms")
-    names += ("bytes_a_slot", "peak_mb", "shared_fill_s", "shared_nothing_missing_s")
+    names += (
+        "shards",
+        "cut_ms",
+        "write_shards_ms",
+        "claim_ms",
+        "bytes_a_slot",
+        "peak_mb",
+        "shared_fill_s",
+        "shared_nothing_missing_s",
+    )
     lines = ["| " + " | ".join(names) + " |", "|" + "---|" * len(names)]
     for row in found:
         cells = (f"{row[name]:,}" if name in row else "" for name in names)
