@@ -38,7 +38,7 @@ from .pruning import tidy
 from .record import Edges, Recorder, count_edges, results_of
 from .request import FillRequest
 from .run import Filler, Interrupted
-from .runner import abandon, never
+from .runner import _abandon, never
 from .shards import Claim, NoFence, ShardRecorder
 
 if TYPE_CHECKING:
@@ -113,9 +113,9 @@ class Distributor:
     def _look(self, target: gate.Target, trigger: str, tries: int) -> None:
         runner, topup = self.runner, self.topup
         state = runner.read_state()
-        if trigger in ("request", "view") and topup.waiting(state) > 0:
+        if trigger in ("request", "view") and topup._waiting(state) > 0:
             return
-        if target is None and trigger != "hole" and topup.complete_for(state) > 0:
+        if target is None and trigger != "hole" and topup._complete_for(state) > 0:
             return
         lease = runner.acquire()
         if lease is None and target is not None:
@@ -185,8 +185,8 @@ class Distributor:
             if len(ids) > 1:
                 job = self._prepare(lease, request, paced, ids)
         except BaseException as error:
-            abandon(session, error)
-            self.runner.close(session, lease, error)
+            _abandon(session, error)
+            self.runner._close(session, lease, error)
             raise
         if len(ids) <= 1:
             self.runner.run(lease, request, never)
@@ -294,7 +294,7 @@ class Distributor:
             with self._deciding(job):
                 pass  # goes on if only the claim was taken over, not the run
         except Exception as error:
-            abandon(session, error)
+            _abandon(session, error)
             log.error("a shard of run %s failed: %s", job.run_id, sentence(error))
             with own_transaction(session):
                 shards.unclaim(session, self.models, claim, sentence(error))
@@ -371,7 +371,7 @@ class Distributor:
                 edges = self._confirm(session, job, lease, started, report)
             recorder = Recorder(session, self.models, request, lease, started, job.run_id, done)
             recorder.end(status, report, now, "; ".join(errors) or None)
-        self.runner.tell(report, request, errors, edges)
+        self.runner._tell(report, request, errors, edges)
         return True
 
     def _confirm(

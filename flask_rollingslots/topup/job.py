@@ -215,8 +215,8 @@ class TopUp:
         :param knows_better: holes were seen, whatever the state row says.
         """
         state = self.runner.read_state()
-        waiting = self.waiting(state)
-        rest = 0.0 if knows_better else self.complete_for(state)
+        waiting = self._waiting(state)
+        rest = 0.0 if knows_better else self._complete_for(state)
         if rest <= 0 < waiting:
             return waiting, False
         if rest <= 0 and self._hand_over(None, "hole" if knows_better else "request", state):
@@ -227,18 +227,18 @@ class TopUp:
                 return self.runner.holder_rest(), False
             self.runner.run(lease, FillRequest("request"), must_stop)
             state = self.runner.read_state()
-            rest = self.complete_for(state)
+            rest = self._complete_for(state)
         self._day_ends = state.complete_until_ms / 1000
         return max(rest, 1.0), rest > 0
 
-    def waiting(self, state: gate.LeaseState) -> float:
+    def _waiting(self, state: gate.LeaseState) -> float:
         """Return the seconds until a failed top-up may be tried again."""
         rest = (state.next_try_ms - gate.to_ms(self.clock())) / 1000
         return (
             rest if 0 < rest <= gate.BACKOFF_LIMIT else 0.0
         )  # further ahead: written by a clock that jumped
 
-    def complete_for(self, state: gate.LeaseState) -> float:
+    def _complete_for(self, state: gate.LeaseState) -> float:
         """Return for how many seconds the state row says that everything is complete; 0 or less: it is not."""
         mark = self.runner.fingerprint()
         self.runner.session.rollback()
@@ -272,7 +272,7 @@ class TopUp:
 
     def _one(self, template_id: int, trigger: str, must_stop: Callable[[], bool]) -> tuple[float, bool]:
         waits = trigger == "edit"
-        if not waits and self.waiting(self.runner.read_state()) > 0:
+        if not waits and self._waiting(self.runner.read_state()) > 0:
             return 0.0, False
         if self._hand_over(template_id, trigger, self.runner.read_state()):
             return 0.0, False

@@ -231,8 +231,8 @@ class Runner:
         try:
             return self._fill(session, lease, request, must_stop)
         except BaseException as error:
-            abandon(session, error)
-            self.close(session, lease, error)
+            _abandon(session, error)
+            self._close(session, lease, error)
             raise
 
     def _fill(
@@ -265,7 +265,7 @@ class Runner:
                 self._end_row(session, filler, specs, error)
             raise
         if not request.dry_run:
-            self.tell(report, request, filler.errors, edges)
+            self._tell(report, request, filler.errors, edges)
         return report
 
     def _confirm(
@@ -316,13 +316,13 @@ class Runner:
     def _end_row(
         self, session: Session, filler: Filler, specs: list[TemplateSpec], error: BaseException
     ) -> None:
-        abandon(session, error)
+        _abandon(session, error)
         calm = isinstance(error, _CALM) or not isinstance(error, Exception)
         status, text = (RunStatus.INTERRUPTED, None) if calm else (RunStatus.FAILED, sentence(error))
         report = filler.finish(specs)
         self._write_calmly(session, lambda: filler.recorder.end(status, report, self.clock(), text))
 
-    def close(self, session: Session, lease: gate.Lease, error: BaseException) -> None:
+    def _close(self, session: Session, lease: gate.Lease, error: BaseException) -> None:
         """Give the lease back after an error, and write down what it was."""
         if isinstance(error, LeaseLost):
             log.info("top-up fenced: another one took over", extra={"action": "topup_fenced"})
@@ -339,7 +339,7 @@ class Runner:
         except Exception as error:
             log.debug("not written down: %s", sentence(error))
 
-    def tell(self, report: Report, request: FillRequest, errors: list[str], edges: Edges | None) -> None:
+    def _tell(self, report: Report, request: FillRequest, errors: list[str], edges: Edges | None) -> None:
         """Log a run that ended, and send its signals."""
         counts = {name: getattr(report, name) for name in ("created", "updated", "removed", "existing")}
         log.info(
@@ -371,7 +371,7 @@ def _status(filler: Filler) -> RunStatus:
     return RunStatus.INTERRUPTED if filler.busy else RunStatus.CONFIRMED
 
 
-def abandon(session: Session, error: BaseException) -> None:
+def _abandon(session: Session, error: BaseException) -> None:
     """End the transaction of a top-up that stopped.
 
     After an unforeseen error the connection is not used again: a result that was not read to its end would keep
