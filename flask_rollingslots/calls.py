@@ -16,9 +16,9 @@ from .topup import prune
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
-    from .extension import AppState
     from .models import BookingMixin, RunMixin, SlotMixin, TemplateMixin
     from .retention import Archive
+    from .state import AppState
     from .values import PruneReport
 
 
@@ -44,7 +44,7 @@ class BookingCalls:
         :raises IdempotencyConflict: if the key was used for another booking.
         """
         state = self._state
-        made, is_new = bookings.book(state.browser(), key, party, who, idempotency_key)
+        made, is_new = bookings.book(state.writer(), key, party, who, idempotency_key)
         if (
             is_new and signals.slot_booked.receivers
         ):  # reading the slot for nobody would be one more statement
@@ -71,7 +71,7 @@ class BookingCalls:
         :raises IdempotencyConflict: if the key was used for another booking.
         """
         state = self._state
-        made, is_new = bookings.hold(state.browser(), key, party, who, idempotency_key, minutes)
+        made, is_new = bookings.hold(state.writer(), key, party, who, idempotency_key, minutes)
         if is_new:
             signals.slot_held.send(state.app, booking=made, slot=made.slot)
         return made
@@ -86,7 +86,7 @@ class BookingCalls:
         :raises StatusConflict: if the hold was released.
         """
         state = self._state
-        found, is_changed = bookings.confirm(state.browser(), booking)
+        found, is_changed = bookings.confirm(state.writer(), booking)
         if is_changed:
             signals.slot_booked.send(state.app, booking=found, slot=found.slot)
         return found
@@ -98,7 +98,7 @@ class BookingCalls:
         :raises BookingNotFound: if there is no such booking.
         """
         state = self._state
-        found, is_changed = bookings.release(state.browser(), booking)
+        found, is_changed = bookings.release(state.writer(), booking)
         if is_changed:
             signals.booking_released.send(state.app, booking=found, slot=found.slot)
         return found
@@ -120,7 +120,7 @@ class BookingCalls:
         """
         state = self._state
         before = booking if isinstance(booking, int) else booking.id
-        made, is_new = bookings.move(state.browser(), booking, key)
+        made, is_new = bookings.move(state.writer(), booking, key)
         if is_new:
             signals.booking_moved.send(state.app, booking=made, slot=made.slot, replaces_id=before)
         return made

@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
-    from .extension import AppState
     from .models import SlotMixin, TemplateMixin
     from .revising import SeriesReport
+    from .state import AppState
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -17,7 +17,7 @@ from .recurrence.zones import find_zone
 
 if TYPE_CHECKING:
     from .exchange import Imported
-    from .extension import AppState
+    from .state import AppState
 
 
 def _state() -> AppState:

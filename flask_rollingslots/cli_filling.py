@@ -8,6 +8,7 @@ import sys
 import threading
 from contextlib import contextmanager
 from datetime import date, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 from zoneinfo import ZoneInfo
 
@@ -17,12 +18,12 @@ from flask import current_app
 from .errors import InvalidRequest, TemplateNotFound
 from .settings import MAX_DAYS
 from .statements import sentence
-from .topup import FillRequest, Interrupted
+from .topup import FillRequest, Interrupted, generate_distributed, generate_here
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-    from .extension import AppState
+    from .state import AppState
     from .values import Report
 
 #: The exit code of a command that ran out of time, as of timeout(1).
@@ -111,6 +112,9 @@ def _day(value: date | str | None, state: AppState) -> date | None:
 @click.option("--group", help="Only the templates of this group.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and write nothing.")
 @click.option(
+    "--distributed", is_flag=True, help="Let the workers of the queue do it, and show how far they are."
+)
+@click.option(
     "--retries",
     type=click.IntRange(0, 100),
     default=0,
@@ -131,6 +135,7 @@ def generate(
     template: int | None,
     group: str | None,
     dry_run: bool,
+    distributed: bool,
     retries: int,
     timeout: float | None,
     as_json: bool,
@@ -140,6 +145,8 @@ def generate(
     given = [name for name, value in spans.items() if value is not None]
     if len(given) > 1:
         _fail(f"{' and '.join(given)}: give one of them", 2)
+    if dry_run and distributed:
+        _fail("--dry-run and --distributed: give one of them", 2)
     if weeks is not None:
         if not 1 <= weeks <= MAX_DAYS // 7:
             _fail(f"weeks = {weeks}: expected a whole number from 1 to {MAX_DAYS // 7}", 2)
@@ -157,18 +164,19 @@ def generate(
             request = FillRequest.for_week(monday, **options)
         else:
             request = FillRequest("manual", days=days, first_day=_day(since, state), **options)
-        report = _try(request, retries, stop, bar)
+        fill = generate_distributed if distributed else generate_here
+        report = _try(partial(fill, state.topup, request, stop.event), retries, stop, bar)
     _print(report, request, as_json)
     if any(tally.error for tally in report.templates.values()):
         sys.exit(1)
 
 
-def _try(request: FillRequest, retries: int, stop: Stop, bar: _Bar) -> Report:
+def _try(fill: Callable[[], Report], retries: int, stop: Stop, bar: _Bar) -> Report:
     """Fill, and try again after a failure; the pauses grow."""
     state: AppState = current_app.extensions["rollingslots"]
     for left in reversed(range(retries + 1)):
         try:
-            return state.topup.runner.generate(request, stop.event)
+            return fill()
         except Interrupted:
             _stopped(stop, bar)
         except Exception as error:

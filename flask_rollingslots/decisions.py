@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime
 
-    from .extension import AppState
     from .models import SlotMixin, TemplateMixin
     from .revising import EditPlan, SeriesReport
+    from .state import AppState
 
 _This = Literal["this", "this_only"]
 _Wide = Literal["this_and_future", "all"]
@@ -132,7 +132,7 @@ class Decisions:
         if found is not Scope.THIS:
             report = series.Ender(self._desk()).cancel(slot_key(key), found, reason)
             return self._ended(report, reason)
-        browser = self._state.browser()
+        browser = self._state.writer()
         with self._row(key) as row:
             was = row.status
             slot = series.cancel(self._desk(), row, reason)
@@ -280,7 +280,7 @@ class Decisions:
         if not isinstance(day, date) or hasattr(day, "hour"):
             raise InvalidRequest(f"day = {day!r}: expected a date", field="day", value=day)
         series.check_reason(reason)
-        browser, next_day = self._state.browser(), day + timedelta(days=1)
+        browser, next_day = self._state.writer(), day + timedelta(days=1)
         keys: list[str] = []
         for zone in sorted({template.timezone for template in browser.group(group)}):
             window = Window.local_days(day, next_day, ZoneInfo(zone))
@@ -295,7 +295,7 @@ class Decisions:
         state = self._state
         settings = state.settings
         return series.Desk(
-            state.db.session(), state.models, state.clock(), settings.window_days, settings.align
+            state.writing_session(), state.models, state.clock(), settings.window_days, settings.align
         )
 
     @contextmanager
@@ -303,6 +303,6 @@ class Decisions:
         self, key: str | SlotKey | SlotMixin, hidden: bool = False, ended: bool = False
     ) -> Iterator[SlotMixin]:
         """Give the row of a slot, its exclusive resource locked; one that was made is undone if this is refused."""
-        browser = self._state.browser()
+        browser = self._state.writer()
         with bookings.whole(browser.session, browser.models) as making:
             yield bookings.reach(browser, key, making, hidden=hidden, ended=ended)

@@ -140,6 +140,10 @@ class UnreadableRow(RollingSlotsError):
     """
 
 
+class QueueUnavailable(RollingSlotsError):
+    """The queue took no message, or no worker came: look at the broker and at the workers."""
+
+
 class LeaseLost(RollingSlotsError):
     """The lease of this top-up was taken over, so it stopped without writing."""
 

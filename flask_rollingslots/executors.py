@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 DRAIN_SECONDS = 2.0
+#: How long a queue may take to accept a message, and how long it is left alone when it did not.
+SEND_SECONDS, BREAKER_SECONDS = 2.0, 10.0
+#: Named as a text, for Celery is imported only where it is used.
+CELERY = "flask_rollingslots.contrib.celery:CeleryExecutor"
 #: Environments that freeze a process once it has answered: a thread would not go on.
 SERVERLESS = ("AWS_LAMBDA_FUNCTION_NAME", "VERCEL", "FUNCTIONS_WORKER_RUNTIME", "K_SERVICE")
 
@@ -59,6 +63,8 @@ class Executor(ABC):
     uses_cache = True
     #: How much one job may do.
     budget = Budget()
+    #: Whether jobs look only, and hand the filling to workers elsewhere.
+    is_queue = False
 
     @abstractmethod
     def submit(self, job: Callable[[], None]) -> bool:
@@ -71,6 +77,16 @@ class Executor(ABC):
 
     def shutdown(self, seconds: float = DRAIN_SECONDS) -> None:  # noqa: B027 (optional)
         """Stop and wait for the job for at most so long."""
+
+    def bind(self, app: Any) -> None:  # noqa: B027 (optional)
+        """Learn which app this serves, once, while that is set up.
+
+        :raises ConfigError: if the app lacks something.
+        """
+
+    def hand_over(self, message: dict[str, Any], delay: float = 0.0) -> bool:
+        """Give work to a worker elsewhere; return whether a queue took it. Never raises."""
+        return False
 
 
 _NEVER = threading.Event()
@@ -132,6 +148,58 @@ class ThreadExecutor(Executor):
         for thread in others:
             thread.join(max(0.0, end - monotonic()))
         return not any(thread.is_alive() for thread in others)
+
+
+class QueueExecutor(ThreadExecutor):
+    """Looks on a thread, as ever, and hands the filling to the workers of a queue.
+
+    Subclass it and write ``send``. A worker calls ``slots.work(message)``. Messages are plain data for JSON; a lost,
+    repeated or late one does no harm.
+    """
+
+    is_queue = True
+
+    def __init__(self) -> None:
+        """Start with a queue that is thought to work."""
+        super().__init__()
+        self._sender: threading.Thread | None = None
+        self._broken_until = 0.0
+
+    @abstractmethod
+    def send(self, message: dict[str, Any], delay: float) -> None:
+        """Put a message in the queue, to be worked on after so many seconds; raise if that fails."""
+
+    def hand_over(self, message: dict[str, Any], delay: float = 0.0) -> bool:
+        """Send a message within two seconds; after a failure the queue is left alone for ten."""
+        if monotonic() < self._broken_until or (self._sender is not None and self._sender.is_alive()):
+            return False
+        outcome: list[str] = []
+
+        def send() -> None:
+            try:
+                self.send(message, delay)
+                outcome.append("")
+            except Exception as error:  # a client of a broker may raise anything
+                outcome.append(f"{type(error).__name__}: {error}")
+
+        # Not every client has a time-out: a broker that is silent must hold nobody.
+        self._sender = threading.Thread(target=send, name="rollingslots-send", daemon=True)
+        try:
+            self._sender.start()
+        except RuntimeError as error:  # the interpreter shuts down
+            log.debug("no thread to send a message: %s", error)
+            return False
+        self._sender.join(SEND_SECONDS)
+        if outcome == [""]:
+            return True
+        self._broken_until = monotonic() + BREAKER_SECONDS
+        reason = outcome[0] if outcome else f"no answer within {SEND_SECONDS:.0f} s"
+        log.warning("queue left alone for %.0f s: %s", BREAKER_SECONDS, reason[:300])
+        return False
+
+    def _reset(self) -> None:
+        super()._reset()
+        self._sender, self._broken_until = None, 0.0
 
 
 class InlineExecutor(Executor):
@@ -211,7 +279,7 @@ def has_threads() -> bool:
 def make_executor(name: str, environ: Mapping[str, str] = os.environ) -> Executor:
     """Return the executor of a setting.
 
-    :param name: ``auto``, ``thread``, ``inline``, ``after_response`` or ``module:attribute``.
+    :param name: ``auto``, ``thread``, ``inline``, ``after_response``, ``celery`` or ``module:attribute``.
     :raises ConfigError: if the import string leads nowhere.
     """
     if name == "auto":
@@ -222,7 +290,7 @@ def make_executor(name: str, environ: Mapping[str, str] = os.environ) -> Executo
         return InlineExecutor()
     if name == "after_response":
         return AfterResponseExecutor()
-    module, _, attribute = name.partition(":")
+    module, _, attribute = (CELERY if name == "celery" else name).partition(":")
     try:
         made = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import weakref
-from dataclasses import dataclass
 from functools import cached_property
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -13,14 +11,15 @@ from flask import Blueprint, Flask, Response, current_app
 
 from . import series
 from .arguments import check_group, check_upcoming, template_id
-from .browsing import Browser, holes
+from .browsing import holes
 from .calls import BookingCalls, FeedCalls, KeepingCalls
 from .decisions import Decisions
 from .errors import ConfigError, NotRegistered
 from .executors import AfterResponseExecutor, make_executor
-from .health import Doctor, Explanation, Finding, HealthReport, check_health, explain
+from .health import Explanation, Finding, HealthReport, check_health, explain
 from .models import Models, SlotMixin, TemplateMixin, make_models
 from .settings import Settings
+from .state import AppState
 from .topup import FillRequest, Runner, TopUp
 from .values import Report, utc_now
 from .wiring import create_tables, find_cache, find_db, listen_for_changes, names_what_is_broken
@@ -31,43 +30,9 @@ if TYPE_CHECKING:
 
     from .models import BookingMixin, RunMixin
     from .retention import Archive
-
-    #: Decides about a request to the HTTP API: an action, a template or ``None`` -> yes, no, or a person's name.
-    Authorize = Callable[[str, TemplateMixin | None], bool | str]
+    from .state import Authorize
 
 EXTENSION = "rollingslots"
-
-
-@dataclass(frozen=True, eq=False)
-class AppState:
-    """Everything that belongs to one app; kept in ``app.extensions["rollingslots"]``."""
-
-    app: Flask
-    db: Any
-    models: Models
-    settings: Settings
-    topup: TopUp
-    clock: Callable[[], datetime]
-    facade: RollingSlots
-
-    @property
-    def authorizer(self) -> Authorize | None:
-        """The app's own decision about requests to the HTTP API, if it makes any."""
-        return self.facade._authorize
-
-    def browser(self) -> Browser:
-        """Return a reader on the app's own session."""
-        return Browser(self.db.session(), self.models, self.clock())
-
-    def examine(self) -> list[Finding]:
-        """Return the doctor's findings; in a session of its own, for the checks end its transaction."""
-        with self.app.app_context():
-            caches = len(self.app.extensions.get("cache") or {})
-            cache, session = self.topup.find_cache(), self.db.session()
-            debug, now = self.app.debug, self.clock()
-            return Doctor(
-                session, self.models, self.settings, cache, caches, debug, now, os.environ
-            ).examine()
 
 
 @names_what_is_broken
@@ -114,6 +79,7 @@ class RollingSlots(Decisions, BookingCalls, FeedCalls, KeepingCalls):
         models = self._models or self._make_models(db)
         runner = Runner(app, db, models, settings, self._clock, self._archive)
         topup = TopUp(runner, make_executor(settings.executor), find_cache(app, self._cache))
+        topup.executor.bind(app)
         app.extensions[EXTENSION] = AppState(app, db, models, settings, topup, self._clock, self)
         self._apps.add(app)
         listen_for_changes(db, models, _after_commit)
@@ -214,7 +180,7 @@ class RollingSlots(Decisions, BookingCalls, FeedCalls, KeepingCalls):
         :raises InvalidRule: if the rule, the zone or the day grid is not valid.
         """
         state = self._state
-        return series.create(state.db.session(), state.models, fields)
+        return series.create(state.writing_session(), state.models, fields)
 
     def preview_template(self, n: int = 5, after: datetime | None = None, **fields: Any) -> list[SlotMixin]:
         """Return the next ``n`` slots that a template with these fields would have; nothing is stored.
@@ -289,7 +255,7 @@ class RollingSlots(Decisions, BookingCalls, FeedCalls, KeepingCalls):
         :raises InvalidKey: if the key has another form.
         :raises SlotNotFound: if the rule has no such start, or a virtual slot has ended.
         """
-        return self._state.browser().materialize(key)
+        return self._state.writer().materialize(key)
 
     def ensure(self, template: TemplateMixin | int | None = None) -> None:
         """Let a top-up look at a template, or at all, if it was not looked at within the last hour.
@@ -324,12 +290,20 @@ class RollingSlots(Decisions, BookingCalls, FeedCalls, KeepingCalls):
         request = FillRequest("manual", days, start, end, template_id(template), group, dry_run, progress)
         return self._state.topup.runner.generate(request)
 
+    def work(self, message: dict[str, Any]) -> None:
+        """Do what a message of the queue asks for: for workers, see ``QueueExecutor``.
+
+        :param message: as it was given to ``send``.
+        :raises InvalidRequest: if it is no such message.
+        """
+        self._state.topup.distributor.work(message)
+
     # -- knowledge -----------------------------------------------------------------------------------------
 
     def health(self) -> HealthReport:
         """Return the coverage of the window: is every promised slot stored?"""
         state = self._state
-        return check_health(state.db.session(), state.models, state.settings, state.clock())
+        return check_health(state.writing_session(), state.models, state.settings, state.clock())
 
     def doctor(self) -> list[Finding]:
         """Return what is wrong with the deployment and what to do about it, the gravest first."""

@@ -21,7 +21,7 @@ _TOKEN = re.compile(r"[\x21-\x7e]+")
 _PLACEHOLDER = re.compile(r"change.?me|placeholder|your.?(secret|token)|[<>{}$]", re.IGNORECASE)
 _HOST = re.compile(r"[a-z0-9-]+([.][a-z0-9-]+)*")
 _PREFIX = re.compile(r"(/[A-Za-z0-9._~-]+)+")
-EXECUTORS = ("auto", "thread", "inline", "after_response")
+EXECUTORS = ("auto", "thread", "inline", "after_response", "celery")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +31,16 @@ class Settings:
     :param window_days: how many local calendar days are kept filled, today included; 1 to 3,660.
     :param check_interval: seconds between two looks at the database per process; 1 to 86,400.
     :param timezone: IANA zone of templates that name none.
-    :param executor: ``auto``, ``thread``, ``inline``, ``after_response``, or ``module:attribute``.
+    :param executor: ``auto``, ``thread``, ``inline``, ``after_response``, ``celery``, or ``module:attribute``.
     :param lease_seconds: how long a top-up may be silent before another takes over; 1 to 3,600.
     :param align: ``day``, or ``week``: the window ends with the Sunday of its last day.
     :param retention_days: unbooked slots are deleted so many days after their end; 1 to 36,600; ``None``: never.
     :param preview_max: the most slots that ``upcoming`` gives at once; 1 to 10,000.
     :param enabled: ``False`` stops automatic top-ups; ``generate`` and reading go on.
+    :param queue_fallback: with a queue that takes nothing, or whose workers do not come: ``thread`` fills in the web
+        process, ``none`` waits for the queue.
+    :param shard_size: templates of a week's window that one worker fills at a time; of longer ones fewer; 1 to 10,000.
+    :param shards_at_once: how many workers may fill at the same time; 1 to 1,000.
     :param name: name of the lease, for several independent sets of workers on one database.
     :param api_prefix: where the HTTP API is mounted, such as ``/api``; ``None``: only if the app registers it.
     :param api_token: bearer token that may do everything: at least 32 characters; a list while tokens are changed.
@@ -57,6 +61,9 @@ class Settings:
     retention_days: int | None = None
     preview_max: int = 200
     enabled: bool = True
+    queue_fallback: str = "thread"
+    shard_size: int = 500
+    shards_at_once: int = 4
     name: str = "default"
     api_prefix: str | None = None
     api_token: str | Sequence[str] | None = field(default=None, repr=False)
@@ -91,7 +98,10 @@ class Settings:
         self._check_int("preview_max", 1, 10_000)
         if self.retention_days is not None:
             self._check_int("retention_days", 1, MAX_RETENTION_DAYS, " or None")
+        self._check_int("shard_size", 1, 10_000)
+        self._check_int("shards_at_once", 1, 1_000)
         self._check_choice("align", ("day", "week"))
+        self._check_choice("queue_fallback", ("thread", "none"))
         for name in ("enabled", "api_public_reads"):
             if not isinstance(getattr(self, name), bool):
                 self._refuse(name, "True or False")

@@ -26,6 +26,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import SingletonThreadPool, StaticPool
+from sqlalchemy.sql import visitors
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -47,6 +48,8 @@ _POSTGRES_LIMITS = text(
     "SELECT set_config('lock_timeout', '2s', true), "
     "set_config('idle_in_transaction_session_timeout', '10s', true)"
 )
+#: Packages whose sessions do not choose between engines by what is done.
+_STOCK = ("sqlalchemy", "flask_sqlalchemy")
 _MARIADB = ("mysql", "mariadb")
 _MARIADB_LIMITS = {"innodb_lock_wait_timeout": 2, "idle_write_transaction_timeout": 10}
 
@@ -54,6 +57,43 @@ _MARIADB_LIMITS = {"innodb_lock_wait_timeout": 2, "idle_write_transaction_timeou
 def dialect_of(session: Session) -> str:
     """Return the name of the session's database: ``sqlite``, ``postgresql``, ``mysql`` or ``mariadb``."""
     return session.connection().dialect.name
+
+
+def use_primary(session: Session, classes: Sequence[Any], wholly: bool = False) -> None:
+    """Let a session whose app routes reads to replicas use the engine of its writes, until it is thrown away.
+
+    A replica lags: a plan would miss rows that are there, and a booking the place that was just taken. Sessions that
+    route nothing stay as they are; of the others only this one object changes.
+
+    :param classes: our models; statements on other tables go on as the app wants it.
+    :param wholly: the session is our own: everything goes to that engine.
+    """
+    if "get_bind" in vars(session) or type(session).get_bind.__module__.split(".")[0] in _STOCK:
+        return
+    ours, routed = {id(cls.__table__) for cls in classes}, session.get_bind
+    engine = write_engine(session, classes[0])
+
+    def get_bind(mapper: Any = None, clause: Any = None, **more: Any) -> Any:
+        if more.get("bind") is None and (wholly or _concerns(mapper, clause, ours)):
+            return engine
+        return routed(mapper=mapper, clause=clause, **more)
+
+    session.get_bind = get_bind  # type: ignore[method-assign]
+
+
+def write_engine(session: Session, cls: type[Any]) -> Any:
+    """Return the engine to which a session would send a change of a model."""
+    table: Any = cls.__table__
+    return session.get_bind(mapper=cls.__mapper__, clause=table.update())
+
+
+def _concerns(mapper: Any, clause: Any, ours: set[int]) -> bool:
+    """Whether a statement has to do with some tables, by their ``id()``; a bare connection is asked for by us."""
+    if mapper is not None and id(mapper.local_table) in ours:
+        return True
+    if clause is None:
+        return mapper is None
+    return any(id(part) in ours for part in visitors.iterate(clause))
 
 
 def is_shared(engine: Engine | Connection) -> bool:

@@ -72,6 +72,15 @@ class RunStatus(StrEnum):
     INTERRUPTED = "interrupted"
 
 
+class ShardStatus(StrEnum):
+    """How far a part of a shared run got."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+
+
 class Health(StrEnum):
     """Whether every promised slot of the window is stored."""
 

@@ -18,7 +18,7 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 from . import booking as bookings
 from .errors import ConfigError, UnreadableRow
 from .series import check_unchanged
-from .statements import own_transaction
+from .statements import own_transaction, use_primary, write_engine
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -80,7 +80,8 @@ def create_tables(app: Flask, db: Any, models: Models, wal: bool = False) -> lis
     """
     with app.app_context():
         session = db.session()
-        bind = session.get_bind(mapper=models.Slot)
+        use_primary(session, models.classes, wholly=True)
+        bind = write_engine(session, models.Slot)
         if wal and bind.dialect.name == "sqlite":
             # Readers and the top-up then do not wait for each other; the mode stays with the file.
             session.connection(bind_arguments={"mapper": models.Slot}).exec_driver_sql(
@@ -100,7 +101,7 @@ def missing_tables(db: Any, models: Models) -> list[str]:
     """Return the names of our tables that the database lacks."""
     session = db.session()
     session.rollback()
-    there = set(inspect(session.get_bind(mapper=models.Slot)).get_table_names())
+    there = set(inspect(write_engine(session, models.Slot)).get_table_names())
     return [table.name for table in models.tables if table.name not in there]
 
 

@@ -40,7 +40,7 @@ FLOORS = (
         "executors",
     },
     {"topup", "health", "wiring", "arguments", "exchange", "contrib"},
-    {"extension", "calls", "decisions", "api", "cli", "cli_exchange", "cli_filling", "cli_keeping"},
+    {"extension", "state", "calls", "decisions", "api", "cli", "cli_exchange", "cli_filling", "cli_keeping"},
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 FOR_ALL = {"errors", "values"}
@@ -61,6 +61,7 @@ STEPS = {
     ("series", "booking"),
     ("filling", "rows"),
     ("searching", "browsing"),
+    ("extension", "state"),
     ("extension", "calls"),
     ("cli", "cli_exchange"),
     ("cli", "cli_filling"),

@@ -18,7 +18,7 @@ from .reading import read_body, read_query, refuse_body
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-    from flask_rollingslots.extension import AppState
+    from flask_rollingslots.state import AppState
 
 
 class NoQuery(Strict):

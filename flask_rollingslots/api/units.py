@@ -11,8 +11,9 @@ from flask_rollingslots.series import Desk
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from flask_rollingslots.extension import AppState, RollingSlots
+    from flask_rollingslots.extension import RollingSlots
     from flask_rollingslots.revising import SeriesReport
+    from flask_rollingslots.state import AppState
 
 
 @contextmanager

@@ -27,6 +27,7 @@ from .reading import (
     template_id_of,
     virtual_slot,
 )
+from .shards import ShardMixin
 
 __all__ = [
     "OCCUPYING",
@@ -37,6 +38,7 @@ __all__ = [
     "Models",
     "ResourceMixin",
     "RunMixin",
+    "ShardMixin",
     "SlotMixin",
     "TemplateMixin",
     "UtcDateTime",

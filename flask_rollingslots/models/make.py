@@ -26,6 +26,7 @@ from .mixins import (
     SlotMixin,
     TemplateMixin,
 )
+from .shards import ShardMixin
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
@@ -45,6 +46,7 @@ class Models:
     Run: type[RunMixin]
     Lease: type[LeaseMixin]
     Resource: type[ResourceMixin]
+    Shard: type[ShardMixin]
     default_timezone: Callable[[], str] = lambda: "UTC"
     _built: dict[Hashable, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
@@ -69,7 +71,12 @@ class Models:
     @property
     def tables(self) -> list[Table]:
         """Our tables, in an order in which they can be created."""
-        return [table_of(getattr(self, name)) for name in _MIXINS]
+        return [table_of(cls) for cls in self.classes]
+
+    @property
+    def classes(self) -> list[type[Any]]:
+        """Our classes, in the order of their tables."""
+        return [getattr(self, name) for name in _MIXINS]
 
 
 _MIXINS: dict[str, type[Any]] = {
@@ -79,6 +86,7 @@ _MIXINS: dict[str, type[Any]] = {
     "Run": RunMixin,
     "Lease": LeaseMixin,
     "Resource": ResourceMixin,
+    "Shard": ShardMixin,
 }
 
 

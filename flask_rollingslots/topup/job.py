@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 from flask_rollingslots import gate, signals
-from flask_rollingslots.errors import LeaseLost, TopUpBusy
+from flask_rollingslots.errors import LeaseLost, QueueUnavailable, TopUpBusy
 from flask_rollingslots.executors import Executor, reset_after_fork
 from flask_rollingslots.statements import sentence
 
+from .distributed import Distributor
+from .messages import look
 from .request import FillRequest
 from .run import Interrupted
 from .runner import Runner
@@ -25,6 +28,8 @@ log = logging.getLogger("flask_rollingslots")
 _HOLE_SECONDS = 10.0
 #: From so many templates with holes on, one look at everything is cheaper.
 _MANY_HOLES = 10
+#: So often a worker is asked for in vain; then this process does it, if it may.
+_PATIENCE = 3
 
 
 @dataclass(eq=False)
@@ -41,11 +46,19 @@ class TopUp:
     _automatic: bool | None = None
     _failures: int = 0
     _day_ends: float = float("inf")
+    #: How often a worker was asked for since the lease last changed hands.
+    _unanswered: int = 0
+    _token: int = -1
 
     def __post_init__(self) -> None:
         self.settings, self.clock = self.runner.settings, self.runner.clock
         self.hint = gate.CacheHint(self.find_cache, self.settings.check_interval)
         reset_after_fork(self.memory)
+
+    @cached_property
+    def distributor(self) -> Distributor:
+        """The part that works with a queue."""
+        return Distributor(self)
 
     # -- triggers: on the request, never waiting -----------------------------------------------------------
 
@@ -128,7 +141,7 @@ class TopUp:
     def _serve(self, target: gate.Target, trigger: str, must_stop: Callable[[], bool]) -> bool:
         """Do one thing that was asked for; return whether the job may go on."""
         try:
-            with self.runner.app.app_context():
+            with self.runner.context():
                 if self._attempt(target, trigger, must_stop):
                     self._failures = 0
         except Interrupted:
@@ -139,6 +152,10 @@ class TopUp:
             return False
         except LeaseLost:
             self.memory.look_again_by(self.settings.lease_seconds)
+        except QueueUnavailable as error:
+            self._back_off(error)
+            self.memory.postpone(target, trigger, self.settings.lease_seconds)
+            return False
         except Exception as error:
             self._back_off(error)
         if self.executor.stopping.is_set():
@@ -187,6 +204,11 @@ class TopUp:
             return f"{prefix}:day:{local:%Y-%m-%d}"
         return f"{prefix}:template:{target}:{local:%Y-%m-%dT%H}"
 
+    def remember(self, target: gate.Target) -> None:
+        """Let other processes know that a template was filled."""
+        now = self.clock()
+        self.hint.close(self._hint_key(target, now), now, float(self.settings.check_interval))
+
     def _everything(self, must_stop: Callable[[], bool], knows_better: bool) -> tuple[float, bool]:
         """Fill all windows if that is due; return for how many seconds nothing is due, and if all is complete.
 
@@ -197,6 +219,8 @@ class TopUp:
         rest = 0.0 if knows_better else self._complete_for(state)
         if rest <= 0 < waiting:
             return waiting, False
+        if rest <= 0 and self._hand_over(None, "hole" if knows_better else "request", state):
+            return float(self.settings.lease_seconds), False
         if rest <= 0:
             lease = self.runner.acquire()
             if lease is None:
@@ -224,9 +248,33 @@ class TopUp:
         audit = state.confirmed_ms + self.settings.check_interval * 1000
         return (min(audit, state.complete_until_ms) - now) / 1000
 
+    def _hand_over(self, target: gate.Target, trigger: str, state: gate.LeaseState) -> bool:
+        """Leave the filling to a worker elsewhere; return whether one has it, or will have.
+
+        :raises QueueUnavailable: if the queue takes nothing, and this process may not fill by itself.
+        """
+        if not self.executor.is_queue:
+            return False
+        if 0 < state.until_ms - gate.to_ms(self.clock()) <= 2000 * self.settings.lease_seconds:
+            self._unanswered = 0
+            if target is not None and not self.distributor.join(target, trigger):
+                raise TopUpBusy  # an ordinary top-up is under way
+            return True
+        waits = self.settings.queue_fallback == "none"
+        if state.token != self._token:
+            self._token, self._unanswered = state.token, 0
+        if (waits or self._unanswered < _PATIENCE) and self.executor.hand_over(look(target, trigger)):
+            self._unanswered += target is None
+            return True
+        if waits:
+            raise QueueUnavailable
+        return False
+
     def _one(self, template_id: int, trigger: str, must_stop: Callable[[], bool]) -> tuple[float, bool]:
         waits = trigger == "edit"
         if not waits and self._waiting(self.runner.read_state()) > 0:
+            return 0.0, False
+        if self._hand_over(template_id, trigger, self.runner.read_state()):
             return 0.0, False
         lease = self.runner.wait_for_lease(self.executor.stopping) if waits else self.runner.acquire()
         if lease is None and waits:

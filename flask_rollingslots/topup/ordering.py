@@ -19,7 +19,6 @@ from flask_rollingslots.values import RunStatus
 from .record import asked
 
 if TYPE_CHECKING:
-    import threading
     from datetime import datetime
 
     from sqlalchemy.orm import Session
@@ -56,7 +55,7 @@ def order(topup: TopUp, request: FillRequest, asked_at: datetime | None = None) 
     request.check(runner.clock())
     if runner.joins:
         return runner.generate(request).run_id or 0
-    with runner.app.app_context():
+    with runner.context():
         runner.refuse_resurrection(request)
         request.specs(
             runner.session(), runner.models
@@ -64,7 +63,7 @@ def order(topup: TopUp, request: FillRequest, asked_at: datetime | None = None) 
         runner.session.rollback()
         run_id = _enter(runner, request, asked_at)
     if not topup.executor.submit(partial(_work, topup, replace(request, run_id=run_id))):
-        with runner.app.app_context():
+        with runner.context():
             _end(runner, run_id, RunStatus.INTERRUPTED, "the server is shutting down")
         raise TopUpBusy("the server is shutting down: try again", run=run_id)
     return run_id
@@ -129,35 +128,43 @@ def _is_in_the_way(
 
 def _work(topup: TopUp, request: FillRequest) -> None:
     """Wait for the lease, and fill. Never raises: what went wrong is in the run row and in the log."""
-    runner, executor, run_id = topup.runner, topup.executor, request.run_id or 0
+    runner, run_id, shared = topup.runner, request.run_id or 0, False
     try:
-        with runner.app.app_context():
-            _fill(runner, request, executor.budget.chunks is None, executor.stopping)
+        with runner.context():
+            shared = _fill(topup, request)
     except Exception as error:
         log.error("top-up failed: %s", sentence(error), extra={"action": "topup_failed", "run_id": run_id})
     finally:
-        _end_calmly(runner, run_id)
+        if not shared:
+            _end_calmly(runner, run_id)
 
 
-def _fill(runner: Runner, request: FillRequest, patient: bool, stopping: threading.Event) -> None:
+def _fill(topup: TopUp, request: FillRequest) -> bool:
+    """Fill, or let the workers of a queue do it; return whether they may go on with it."""
+    runner, patient = topup.runner, topup.executor.budget.chunks is None
+    stopping = topup.executor.stopping
     lease = runner.wait_for_lease(stopping) if patient else runner.acquire()
     if lease is None:
         if not stopping.is_set():
             text = "another top-up was under way and did not end in time"
             _end(runner, request.run_id or 0, RunStatus.FAILED, text)
-        return
+        return False
     table, session = table_of(runner.models.Run), runner.session()
     with own_transaction(session):
         begun = {"status": RunStatus.RUNNING.value, "token": lease.token, "owner": lease.owner}
         mine = (table.c.id == request.run_id, table.c.status == RunStatus.QUEUED.value)
         session.execute(update(table).where(*mine).values(**begun))
+    if topup.executor.is_queue:
+        topup.distributor.share(lease, request)
+        return True
     runner.run(lease, request, stopping.is_set)
+    return False
 
 
 def _end_calmly(runner: Runner, run_id: int) -> None:
     """Close a run that was not closed on the way, if the database lets us."""
     try:
-        with runner.app.app_context():
+        with runner.context():
             _end(runner, run_id, RunStatus.INTERRUPTED, None)
     except Exception as error:
         log.debug("run not closed: %s", sentence(error))

@@ -127,11 +127,11 @@ def prune(runner: Runner, request: PruneRequest) -> PruneReport:
         gate.make_row(session, runner.models, runner.settings.name)
         return _work(Pruner(session, runner.models, runner.clock, request, None, joins=True))
     if request.dry_run:
-        with runner.app.app_context():
+        with runner.context():
             return _work(Pruner(runner.session(), runner.models, runner.clock, request, None))
     if dialect_of(runner.session()) == "sqlite" and has_uncommitted_writes(runner.session()):
         raise UncommittedChanges
-    with runner.app.app_context():
+    with runner.context():
         lease = runner.wait_for_lease(threading.Event())
         if lease is None:
             raise TopUpBusy

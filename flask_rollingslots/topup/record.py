@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 #: Up to so many templates a run row keeps the result of each.
 _FEW = 100
-_COUNTS = ("created", "existing", "updated", "removed", "kept_booked", "expected", "opened", "closed")
+#: The counts of a run.
+COUNTS = ("created", "existing", "updated", "removed", "kept_booked", "expected", "opened", "closed")
 
 
 @dataclass
@@ -88,9 +89,9 @@ class Recorder:
             return
         values: dict[str, Any] = {"status": status.value, "finished_at": now, "error": error and error[:2000]}
         if report is not None:
-            values |= {name: getattr(report, name) for name in _COUNTS}
+            values |= {name: getattr(report, name) for name in COUNTS}
             values |= {"skipped": report.skipped, "total": self.done}
-            values["results"] = {**_results(report), **asked(self.request)}
+            values["results"] = {**results_of(report), **asked(self.request)}
             if report.window is not None:
                 values |= {"window_start": report.window.start, "window_end": report.window.end}
         self._set(**values)
@@ -107,7 +108,7 @@ def asked(request: FillRequest) -> dict[str, Any]:
     return {"request": found} if found else {}
 
 
-def _results(report: Report) -> dict[str, Any]:
+def results_of(report: Report) -> dict[str, Any]:
     """Return what is kept per template and group: all of a few, of many only those in which something happened."""
     plain = report.to_dict()
     eventful = ("created", "updated", "removed", "kept_booked", "error")

@@ -70,7 +70,7 @@ class Filler:
     lease: Lease | None
     must_stop: Callable[[], bool]
     joins: bool = False
-    recorder: Recorder = field(init=False)
+    recorder: Recorder = None  # type: ignore[assignment]  # its own, unless one is given
     report: Report = field(init=False)
     _chunk_size: int = 0
     _stale: set[int] = field(default_factory=set)
@@ -82,8 +82,9 @@ class Filler:
     def __post_init__(self) -> None:
         self.now, self._began = self.clock(), monotonic()
         self.report = Report(dry_run=self.request.dry_run)
-        self.recorder = Recorder(self.session, self.models, self.request, self.lease, self.now)
-        self.recorder.run_id = self.request.run_id
+        if self.recorder is None:
+            self.recorder = Recorder(self.session, self.models, self.request, self.lease, self.now)
+            self.recorder.run_id = self.request.run_id
 
     @property
     def errors(self) -> list[str]:

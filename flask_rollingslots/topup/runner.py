@@ -7,7 +7,7 @@ import logging
 import os
 import socket
 import threading
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from time import monotonic
@@ -27,15 +27,18 @@ from flask_rollingslots.statements import (
     is_shared,
     own_transaction,
     sentence,
+    use_primary,
+    write_engine,
 )
 from flask_rollingslots.values import Report, RunStatus, TemplateSpec
 
 from .pruning import tidy
 from .record import Edges, count_edges
 from .run import Filler, Interrupted
+from .telling import tell
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from datetime import datetime
 
     from sqlalchemy import Engine
@@ -92,7 +95,7 @@ class Runner:
     @property
     def joins(self) -> bool:
         """Whether all sessions share one connection, so that a top-up cannot have a transaction of its own."""
-        bind = self.session().get_bind(mapper=self.models.Slot)
+        bind = write_engine(self.session(), self.models.Slot)
         self._engine = bind.engine
         return is_shared(bind)
 
@@ -104,9 +107,16 @@ class Runner:
     @cached_property
     def database_mark(self) -> str:
         """A short text that differs from database to database: apps may share a cache."""
-        bind = self.session().get_bind(mapper=self.models.Slot)
+        bind = write_engine(self.session(), self.models.Slot)
         place = f"{bind.engine.url.render_as_string()} {table_of(self.models.Slot).fullname}"
         return hashlib.sha256(place.encode()).hexdigest()[:12]
+
+    @contextmanager
+    def context(self) -> Iterator[None]:
+        """Push an app context of our own; its session works on the primary, also where the app reads from replicas."""
+        with self.app.app_context():
+            use_primary(self.session(), self.models.classes, wholly=True)
+            yield
 
     def read_state(self) -> gate.LeaseState:
         """Return the state row; ends the session's transaction."""
@@ -179,22 +189,29 @@ class Runner:
             self.refuse_resurrection(request)
             return self._fill(self.session(), None, request, never, joins=True)
         if request.dry_run:
-            with self.app.app_context():
+            with self.context():
                 self.refuse_resurrection(request)
                 return self._fill(self.session(), None, request, never)
+        with self.prepared(request, stopping) as lease:
+            return self.run(lease, request, stopping.is_set)
+
+    @contextmanager
+    def prepared(self, request: FillRequest, stopping: threading.Event | None = None) -> Iterator[gate.Lease]:
+        """Check a person's request and wait for the lease; raises what ``generate`` raises."""
+        request.check(self.clock())
+        stopping = stopping or threading.Event()
         if dialect_of(self.session()) == "sqlite" and has_uncommitted_writes(self.session()):
             raise UncommittedChanges
-        with self.app.app_context():
+        with self.context():
             self.refuse_resurrection(request)
             if request.template_id is not None or request.group is not None:
-                request.specs(
-                    self.session(), self.models
-                )  # refuse what is unknown before anything is written
-                self.session.rollback()
+                # Refuse an unknown template before anything is written.
+                request.specs(self.session(), self.models)
+            self.session.rollback()
             lease = self.wait_for_lease(stopping)
             if lease is None:
                 raise Interrupted if stopping.is_set() else TopUpBusy
-            return self.run(lease, request, stopping.is_set)
+            yield lease
 
     def refuse_resurrection(self, request: FillRequest) -> None:
         """Let no backfill bring back what was pruned.
@@ -260,7 +277,7 @@ class Runner:
                 self._end_row(session, filler, specs, error)
             raise
         if not request.dry_run:
-            self._tell(report, request, filler.errors, edges)
+            tell(self.app, report, request, filler.errors, edges)
         return report
 
     def _confirm(
@@ -324,6 +341,7 @@ class Runner:
         self._write_calmly(session, lambda: filler.recorder.end(status, report, self.clock(), text))
 
     def _close(self, session: Session, lease: gate.Lease, error: BaseException) -> None:
+        """Give the lease back after an error, and write down what it was."""
         if isinstance(error, LeaseLost):
             log.info("top-up fenced: another one took over", extra={"action": "topup_fenced"})
         elif isinstance(error, Exception) and not isinstance(error, Interrupted):
@@ -338,30 +356,6 @@ class Runner:
                 write()
         except Exception as error:
             log.debug("not written down: %s", sentence(error))
-
-    def _tell(self, report: Report, request: FillRequest, errors: list[str], edges: Edges | None) -> None:
-        counts = {name: getattr(report, name) for name in ("created", "updated", "removed", "existing")}
-        log.info(
-            "top-up %s: %d created, %d updated, %d removed, %d there already, %.2f s",
-            "incomplete" if errors else "confirmed",
-            *counts.values(),
-            report.seconds,
-            extra={
-                "action": "topup",
-                "trigger": request.trigger,
-                "run_id": report.run_id,
-                **{f"slots_{name}": number for name, number in counts.items()},
-            },
-        )
-        signals.announce(signals.topup_finished, self.app, report=report)
-        if edges is not None:
-            span = {"since": edges.since, "until": edges.until}
-            for signal, count in (
-                (signals.slots_opened, edges.opened),
-                (signals.slots_closed, edges.closed),
-            ):
-                if count:
-                    signals.announce(signal, self.app, count=count, **span)
 
 
 def _status(filler: Filler) -> RunStatus:

@@ -1,0 +1,69 @@
+"""What belongs to one app."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from .browsing import Browser
+from .health import Doctor
+from .statements import use_primary
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+    from flask import Flask
+    from sqlalchemy.orm import Session
+
+    from .extension import RollingSlots
+    from .health import Finding
+    from .models import Models, TemplateMixin
+    from .settings import Settings
+    from .topup import TopUp
+
+    #: Decides about a request to the HTTP API: an action, a template or ``None`` -> yes, no, or a person's name.
+    Authorize = Callable[[str, TemplateMixin | None], bool | str]
+
+
+@dataclass(frozen=True, eq=False)
+class AppState:
+    """Everything that belongs to one app; kept in ``app.extensions["rollingslots"]``."""
+
+    app: Flask
+    db: Any
+    models: Models
+    settings: Settings
+    topup: TopUp
+    clock: Callable[[], datetime]
+    facade: RollingSlots
+
+    @property
+    def authorizer(self) -> Authorize | None:
+        """The app's own decision about requests to the HTTP API, if it makes any."""
+        return self.facade._authorize
+
+    def browser(self) -> Browser:
+        """Return a reader on the app's own session."""
+        return Browser(self.db.session(), self.models, self.clock())
+
+    def examine(self) -> list[Finding]:
+        """Return the doctor's findings; in a session of its own, for the checks end its transaction."""
+        with self.app.app_context():
+            caches = len(self.app.extensions.get("cache") or {})
+            cache, session = self.topup.find_cache(), self.db.session()
+            debug, now = self.app.debug, self.clock()
+            return Doctor(
+                session, self.models, self.settings, cache, caches, debug, now, os.environ
+            ).examine()
+
+    def writer(self) -> Browser:
+        """Return a reader for those who decide by what they read: never from a replica."""
+        return Browser(self.writing_session(), self.models, self.clock())
+
+    def writing_session(self) -> Session:
+        """Return the app's own session; from now on it reads our tables where it writes them."""
+        session: Session = self.db.session()
+        use_primary(session, self.models.classes)
+        return session

@@ -1,0 +1,163 @@
+"""An app that reads from replicas: maintenance and decisions read where they write."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from flask import Flask
+from flask_sqlalchemy import SQLAlchemy
+from flask_sqlalchemy.session import Session as FlaskSession
+from helpers import A_WEEK, HALL, Clock
+from sqlalchemy import Delete, Insert, Integer, Update, create_engine, func, select
+from sqlalchemy.orm import Mapped, mapped_column
+
+from flask_rollingslots import RollingSlots, SlotFull
+from flask_rollingslots.statements import use_primary
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+class RoutedSite:
+    """An app whose session sends writes to one engine and reads to another one, which lags until it is told."""
+
+    def __init__(self, primary: str, replica: str, folder: Path) -> None:
+        """Make the app; both databases have the tables, and nobody copies anything by himself."""
+        self.clock = Clock()
+        self.replica = create_engine(replica)
+        self.writer: Any = None
+        outer = self
+
+        class RoutingSession(FlaskSession):
+            """Reads go to the replica, as in the recipe of SQLAlchemy's documentation."""
+
+            def get_bind(self, mapper: Any = None, clause: Any = None, bind: Any = None, **more: Any) -> Any:
+                if bind is not None:
+                    return bind
+                if self._flushing or isinstance(clause, Insert | Update | Delete):
+                    return outer.writer
+                return outer.replica
+
+        self.app = Flask("routed", instance_path=str(folder))
+        self.app.config.update(SQLALCHEMY_DATABASE_URI=primary)
+        self.db = SQLAlchemy(self.app, session_options={"class_": RoutingSession})
+        self.slots = RollingSlots(self.app, clock=self.clock)
+
+        class Note(self.db.Model):  # type: ignore[name-defined, misc]
+            """A table of the app's own."""
+
+            id: Mapped[int] = mapped_column(Integer, primary_key=True)
+
+        self.note = Note
+        with self.app.app_context():
+            self.writer = self.db.engine
+            self.db.metadata.create_all(self.writer)
+            self.db.metadata.create_all(self.replica)
+
+    def catch_up(self) -> None:
+        """Copy everything to the replica."""
+        tables = self.db.metadata.sorted_tables
+        with self.writer.connect() as source, self.replica.begin() as target:
+            for table in reversed(tables):
+                target.execute(table.delete())
+            for table in tables:
+                rows = [dict(row) for row in source.execute(table.select()).mappings()]
+                if rows:
+                    target.execute(table.insert(), rows)
+
+    def stored(self, engine: Any) -> int:
+        """Return the number of slots that an engine's database holds."""
+        with engine.connect() as connection:
+            query = select(func.count()).select_from(self.slots.Slot.__table__)
+            return int(connection.scalar(query))
+
+    def settle(self) -> None:
+        """Wait until no top-up is under way."""
+        assert self.app.extensions["rollingslots"].topup.executor.join(20)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def routed(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[RoutedSite]:
+    """A site with a primary and a replica; its context is pushed."""
+    if request.param == "sqlite":
+        urls = [f"sqlite:///{tmp_path / name}.db" for name in ("primary", "replica")]
+        yield from _pushed(RoutedSite(*urls, tmp_path))
+    else:
+        server = request.getfixturevalue("postgres")
+        with server.database() as primary, server.database() as replica:
+            yield from _pushed(RoutedSite(primary, replica, tmp_path))
+
+
+def _pushed(site: RoutedSite) -> Iterator[RoutedSite]:
+    with site.app.app_context():
+        yield site
+        site.settle()
+        site.db.session.remove()
+    site.replica.dispose()
+    site.writer.dispose()
+
+
+def test_a_top_up_reads_from_the_primary(routed: RoutedSite) -> None:
+    """While the replica knows nothing yet, everything is filled once, and the second look finds nothing to do."""
+    routed.slots.create_template(**HALL)
+    routed.db.session.commit()
+    routed.settle()
+    assert (routed.stored(routed.writer), routed.stored(routed.replica)) == (A_WEEK, 0)
+    report = routed.slots.generate()
+    assert (report.created, report.existing) == (0, A_WEEK)
+    assert routed.slots.health().status == "ok"
+    assert routed.stored(routed.replica) == 0
+
+
+def test_a_booking_reads_from_the_primary(routed: RoutedSite) -> None:
+    """Places that the replica still shows as free are not given twice, and an own booking is seen at once."""
+    template = routed.slots.create_template(**HALL)
+    routed.db.session.commit()
+    routed.settle()
+    routed.catch_up()
+    first = HALL["dtstart"].replace(year=2026, month=1, day=6)
+    key = f"{template.series_id}@{first:%Y%m%dT%H%M}"
+    assert routed.slots.get(key).left == 1
+    routed.slots.book(key, who="Ann")
+    routed.db.session.commit()
+    with pytest.raises(SlotFull):
+        routed.slots.book(key, who="Bob")
+    routed.db.session.rollback()
+    start = first.replace(tzinfo=routed.clock().tzinfo)
+    (seen,) = routed.slots.between(start, start + timedelta(minutes=1))
+    assert (seen.left, seen.state) == (0, "full")
+    routed.slots.edit(key, "this_and_future", capacity=3)
+    routed.db.session.commit()
+    routed.settle()
+    assert routed.slots.get(key).capacity == 3
+
+
+def test_the_app_keeps_its_routing(routed: RoutedSite) -> None:
+    """After a booking the app's own tables are read where the app wants it, ours where they are written."""
+    session = routed.db.session()
+    session.add(routed.note())
+    session.commit()
+    use_primary(session, routed.app.extensions["rollingslots"].models.classes)
+    assert session.scalar(select(func.count()).select_from(routed.note)) == 0
+    assert session.get_bind(mapper=routed.slots.Slot.__mapper__) is routed.writer
+    assert session.get_bind(mapper=routed.note.__mapper__) is routed.replica
+    other = routed.db.session.session_factory()
+    assert other.get_bind(mapper=routed.slots.Slot.__mapper__) is routed.replica
+    other.close()
+
+
+def test_a_session_that_routes_nothing_stays_as_it_is(sqlite_url: str, tmp_path: Path) -> None:
+    """Of an ordinary app no object changes."""
+    app = Flask("plain", instance_path=str(tmp_path))
+    app.config["SQLALCHEMY_DATABASE_URI"] = sqlite_url
+    db = SQLAlchemy(app)
+    slots = RollingSlots(app)
+    with app.app_context():
+        db.create_all()
+        session = db.session()
+        slots.create_template(**HALL)
+        assert "get_bind" not in vars(session)
+        session.rollback()
