@@ -37,6 +37,7 @@ class Recorder:
     run_id: int | None = None
     done: int = 0
     total: int = 0
+    created: int = 0
     _planned: int = field(default=0)
 
     def expect(self, planned: int, share: float) -> None:
@@ -70,18 +71,19 @@ class Recorder:
             dead = (table.c.status == RunStatus.RUNNING.value, table.c.token < self.lease.token)
             self.session.execute(update(table).where(*dead).values(status=RunStatus.INTERRUPTED.value))
 
-    def snapshot(self) -> tuple[int | None, int]:
+    def snapshot(self) -> tuple[int | None, int, int]:
         """Return what ``restore`` needs if the transaction does not commit."""
-        return self.run_id, self.done
+        return self.run_id, self.done, self.created
 
-    def restore(self, snapshot: tuple[int | None, int]) -> None:
+    def restore(self, snapshot: tuple[int | None, int, int]) -> None:
         """Forget what a transaction wrote that was rolled back."""
-        self.run_id, self.done = snapshot
+        self.run_id, self.done, self.created = snapshot
 
-    def advance(self, rows: int) -> None:
-        """Move the progress on."""
+    def advance(self, rows: int, created: int) -> None:
+        """Move the progress on by so many planned rows, of which so many were not there yet."""
         self.done += rows
-        self._set(done=self.done, total=self.total)
+        self.created += created
+        self._set(done=self.done, created=self.created, total=self.total)
 
     def end(self, status: RunStatus, report: Report | None, now: datetime, error: str | None = None) -> None:
         """Close the row, if there is one."""

@@ -299,7 +299,7 @@ class Filler:
                 self.lease.renew(self.session, now)
             self.recorder.start()
             written = write_chunk(self.session, self.models, chunk, now, self.recorder.run_id)
-            self.recorder.advance(len(chunk))
+            self.recorder.advance(len(chunk), sum(written.created.values()))
         self._wrote = True
         self._note(written)
         self._adapt(len(chunk), monotonic() - began)

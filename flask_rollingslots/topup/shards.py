@@ -280,7 +280,7 @@ class ShardRecorder(Recorder):
         """The row is there."""
         self.run_id = self.job.run_id
 
-    def advance(self, rows: int) -> None:
+    def advance(self, rows: int, created: int) -> None:
         """Renew lease and claim, and move the progress on.
 
         :raises LeaseLost: if one of them was taken over.
@@ -295,7 +295,11 @@ class ShardRecorder(Recorder):
             raise LeaseLost(token=self.job.token)
         added = run.c.done + rows
         total = case((run.c.total < added, added), else_=run.c.total)
-        self.session.execute(update(run).where(run.c.id == self.job.run_id).values(done=added, total=total))
+        self.session.execute(
+            update(run)
+            .where(run.c.id == self.job.run_id)
+            .values(done=added, created=run.c.created + created, total=total)
+        )
         self.done += rows
 
 
