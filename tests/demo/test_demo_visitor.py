@@ -223,9 +223,9 @@ def test_pages_ask_as_often_for_much_as_for_little(
     """Neither offers of venues that a page does not show nor more bookings add a query to it."""
     with Queries(site) as few:
         client.get(address)
-    links = read(client.get("/venues/community")).links
-    free = [link for label, link in links.items() if " left, " in label]
-    assert [book(client, link).status_code for link in free[:3]] == [302] * 3
+    cells = read(client.get("/venues/community")).cells
+    free = [link for label, link in cells.items() if " left, " in label]
+    assert [book(client, link).status_code for link in free[:3]] == [303] * 3
     with site.app_context():
         for number in range(20):
             slots.create_template(

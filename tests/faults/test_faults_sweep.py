@@ -147,7 +147,7 @@ POINTS: dict[str, tuple[Any, str, Callable[..., None]]] = {
     "chunk committed": (run.Filler, "_note", before),
     "before the confirmation": (runner.Runner, "_confirm", before),
     "confirmed, not committed": (runner.Runner, "_close_row", before),
-    "after the confirmation": (runner.Runner, "_tell", before),
+    "after the confirmation": (runner, "tell", before),
     "before the hint": (job.TopUp, "_complete_for", after),
 }
 

@@ -63,7 +63,7 @@ POINTS: dict[str, tuple[Any, str, Callable[[Any], Any], set[int]]] = {
     "after a commit": (run.Filler, "_note", lambda _: crash, {CHUNK}),
     "before the confirmation": (runner.Runner, "_confirm", lambda _: crash, {max(WHOLE_CHUNKS)}),
     "inside the confirmation": (record.Recorder, "end", lambda _: crash, {max(WHOLE_CHUNKS)}),
-    "after the confirmation": (runner.Runner, "_tell", lambda _: crash, {max(WHOLE_CHUNKS)}),
+    "after the confirmation": (runner, "tell", lambda _: crash, {max(WHOLE_CHUNKS)}),
 }
 
 
