@@ -36,13 +36,3 @@ def setup(app: Sphinx) -> None:
     from generate import write_all
 
     app.connect("builder-inited", lambda app: write_all(FOLDER / "generated"))
-    app.connect("source-read", _leave_out_missing)
-
-
-def _leave_out_missing(app: Sphinx, page: str, source: list[str]) -> None:
-    """Let the table of contents name pages that this copy of the folder has not."""
-    if page == "index":
-        lines = source[0].splitlines()
-        names = {line for line in lines if line.isidentifier()}
-        gone = {name for name in names if not (FOLDER / f"{name}.md").exists()}
-        source[0] = "\n".join(line for line in lines if line not in gone)
