@@ -45,8 +45,8 @@ class BookingCalls:
         """
         state = self._state
         made, is_new = bookings.book(state.writer(), key, party, who, idempotency_key)
-        if (
-            is_new and signals.slot_booked.receivers
+        if is_new and signals.slot_booked.has_receivers_for(
+            state.app
         ):  # reading the slot for nobody would be one more statement
             signals.slot_booked.send(state.app, booking=made, slot=made.slot)
         return made

@@ -59,13 +59,19 @@ class Widget:
 
     def click(self, name: str) -> list[Seen]:
         """Press a button that shows another week and return what it shows then."""
+        before = self.seen()
         with self.page.expect_response(lambda response: "/feed.json" in response.url):
             self.page.get_by_role("button", name=name).click()
-        return self.seen()
+        for _ in range(400):  # the page shows the answer a moment after it came
+            after = self.seen()
+            self.page.wait_for_timeout(25)
+            if after != before and after == self.seen():
+                return after
+        raise AssertionError(f"nothing else was shown after {name!r}")
 
     def seen(self) -> list[Seen]:
         """Return the events of the week, by their place on the page, once they are there."""
-        self.page.wait_for_function("document.querySelectorAll('.rollingslots-slot').length >= 6")
+        self.page.locator(".rollingslots-slot").nth(5).wait_for(state="attached")
         found = self.page.evaluate(
             """() => {
                 const isHead = (e) => !e.children.length && /\\b\\d+\\b/.test(e.innerText || "")

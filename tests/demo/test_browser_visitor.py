@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from demo_browser import DESK, PHONE, Visits, far, follow, text_of
+from playwright.sync_api import expect
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -124,10 +125,10 @@ def test_the_page_counts_down_how_long_a_place_is_kept(visit: Visits) -> None:
     page = visit(f"/venues/game-hall?week={far(30)}")
     page.clock.install()
     follow(page, BUBBLE)
-    page.wait_for_function("document.getElementById('kept').textContent.includes('more')")
+    expect(page.locator("#kept")).to_contain_text("more")
     assert text_of(page, "#kept").startswith(("Kept for you for 9:", "Kept for you for 10:00"))
     page.clock.fast_forward("11:00")
-    page.wait_for_function("document.getElementById('kept').textContent.includes('No longer')")
+    expect(page.locator("#kept")).to_contain_text("No longer")
     follow(page, "text=Let go and choose another time")
     assert "Let go." in text_of(page)
 
