@@ -177,10 +177,11 @@ class Distributor:
                 raise QueueUnavailable
         return job.run_id
 
-    def share(self, lease: gate.Lease, request: FillRequest, paced: bool = False) -> None:
-        """Cut the work and ask for workers; a small one is done at once, of a large one the first share.
+    def share(self, lease: gate.Lease, request: FillRequest, paced: bool = False, helps: bool = True) -> None:
+        """Cut the work and ask for workers; a small one is done at once.
 
         :param paced: after a long pause: rest as long as was worked.
+        :param helps: work on the first share here; else only if the queue takes nothing.
         """
         session = self.runner.session()
         try:
@@ -195,8 +196,8 @@ class Distributor:
         if len(ids) <= 1:
             self.runner.run(lease, request, never)
             return
-        self._ask_for_workers(job, job.shards - 1)
-        self._serve(fill(job))
+        if not self._ask_for_workers(job, job.shards - helps) or helps:
+            self._serve(fill(job))
 
     def _prepare(
         self,

@@ -155,7 +155,7 @@ def _fill(topup: TopUp, request: FillRequest) -> bool:
         mine = (table.c.id == request.run_id, table.c.status == RunStatus.QUEUED.value)
         session.execute(update(table).where(*mine).values(**begun))
     if topup.executor.is_queue:
-        topup.distributor.share(lease, request)
+        topup.distributor.share(lease, request, helps=False)
         return True
     runner.run(lease, request, stopping.is_set)
     return False

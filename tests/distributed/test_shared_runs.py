@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -10,9 +11,9 @@ from helpers import A_WEEK
 from queue_site import ONE_SERVER, QueueSite
 from sqlalchemy import select, text, update
 
-from flask_rollingslots.errors import QueueUnavailable
+from flask_rollingslots.errors import QueueUnavailable, TopUpBusy
 from flask_rollingslots.models import table_of
-from flask_rollingslots.topup import FillRequest, distributed, run, shards
+from flask_rollingslots.topup import FillRequest, distributed, order, run, shards
 
 
 class Killed(BaseException):
@@ -81,6 +82,37 @@ def test_a_small_run_needs_no_second_message(site: QueueSite) -> None:
     site.work(site.take())
     assert (site.count(), site.queue.messages) == (2 * A_WEEK, [])
     assert site.runs()[0].status == "confirmed"
+
+
+@ONE_SERVER
+def test_an_ordered_run_is_shared_and_keeps_its_row(site: QueueSite) -> None:
+    """What is ordered over HTTP, here a week, is filled by the workers under the row that was promised at once."""
+    ids = site.fill_with(6)
+    monday = site.clock().date() - timedelta(days=site.clock().weekday())
+    number = order(site.topup, FillRequest.for_week(monday + timedelta(days=7)))
+    site.settle()
+    assert [message["do"] for message, _ in site.queue.messages] == ["fill"] * 3
+    assert (site.count(), site.runs()[0].status) == (0, "running")
+    with pytest.raises(TopUpBusy):
+        order(site.topup, FillRequest("manual"))
+    site.drain()
+    (found,) = site.runs()
+    assert (found.id, found.status, found.trigger) == (number, "confirmed", "api")
+    assert (found.created, site.count()) == (6 * A_WEEK, 6 * A_WEEK)
+    assert {int(key) for key in found.results["templates"]} == set(ids)
+    assert found.results["request"]["first_day"] == str(monday + timedelta(days=7))
+    assert site.state().confirmed_ms == 0  # another week than the window: that is not complete by it
+
+
+@ONE_SERVER
+def test_an_ordered_run_without_a_queue_is_filled_here(site: QueueSite) -> None:
+    """A broker that is down keeps nobody's top-up waiting."""
+    site.fill_with(6)
+    site.queue.is_down = True
+    order(site.topup, FillRequest("manual"))
+    site.settle()
+    (found,) = site.runs()
+    assert (found.status, found.created, site.count()) == ("confirmed", 6 * A_WEEK, 6 * A_WEEK)
 
 
 @ONE_SERVER
