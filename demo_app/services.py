@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from importlib.util import find_spec
 from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
@@ -48,8 +49,14 @@ def cache_settings() -> dict[str, Any] | None:
     if not given:
         return None
     _need("redis", "REDIS_URL")
-    limits = {"socket_timeout": _CACHE_SECONDS, "socket_connect_timeout": _CACHE_SECONDS}
-    return {"CACHE_TYPE": "RedisCache", "CACHE_REDIS_URL": given, "CACHE_OPTIONS": limits}
+    return {"CACHE_TYPE": "RedisCache", "CACHE_REDIS_URL": _with_limits(given)}
+
+
+def _with_limits(url: str) -> str:
+    """Add time-outs, unless the address has its own: not every Flask-Caching passes them on beside an address."""
+    parts = urlsplit(url)
+    limits = {name: str(_CACHE_SECONDS) for name in ("socket_timeout", "socket_connect_timeout")}
+    return urlunsplit(parts._replace(query=urlencode({**limits, **dict(parse_qsl(parts.query))})))
 
 
 def _need(package: str, variable: str) -> None:

@@ -201,9 +201,11 @@ def test_a_redis_that_the_environment_names_is_the_cache(
 ) -> None:
     """The library's marks lie in it, and a silent server holds nobody for long."""
     monkeypatch.setenv("REDIS_URL", valkey.url)
-    assert (services.cache_settings() or {})["CACHE_OPTIONS"]["socket_timeout"] == 1
-    patient = {"socket_timeout": 30, "socket_connect_timeout": 30}  # the machine of a test may be busy
-    site = make_site(ROLLINGSLOTS_ENABLED=True, CACHE_KEY_PREFIX="demo-test:", CACHE_OPTIONS=patient)
+    limits = "?socket_timeout=1&socket_connect_timeout=1"
+    assert (services.cache_settings() or {})["CACHE_REDIS_URL"] == f"{valkey.url}{limits}"
+    patient = limits.replace("=1", "=30")  # the machine of a test may be busy
+    monkeypatch.setenv("REDIS_URL", f"{valkey.url}{patient}")
+    site = make_site(ROLLINGSLOTS_ENABLED=True, CACHE_KEY_PREFIX="demo-test:")
     site.test_client().get("/")
     assert site.extensions["rollingslots"].topup.executor.join(20)
     client = redis.Redis.from_url(valkey.url)
