@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from importlib.util import find_spec
 from typing import Any
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qs, urlsplit
 
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
@@ -54,9 +54,11 @@ def cache_settings() -> dict[str, Any] | None:
 
 def _with_limits(url: str) -> str:
     """Add time-outs, unless the address has its own: not every Flask-Caching passes them on beside an address."""
-    parts = urlsplit(url)
-    limits = {name: str(_CACHE_SECONDS) for name in ("socket_timeout", "socket_connect_timeout")}
-    return urlunsplit(parts._replace(query=urlencode({**limits, **dict(parse_qsl(parts.query))})))
+    given = parse_qs(urlsplit(url).query)
+    missing = [name for name in ("socket_timeout", "socket_connect_timeout") if name not in given]
+    for name in missing:  # by hand, for an address of a socket does not survive being put together again
+        url += f"{'&' if '?' in url else '?'}{name}={_CACHE_SECONDS}"
+    return url
 
 
 def _need(package: str, variable: str) -> None:

@@ -201,7 +201,7 @@ def test_a_redis_that_the_environment_names_is_the_cache(
 ) -> None:
     """The library's marks lie in it, and a silent server holds nobody for long."""
     monkeypatch.setenv("REDIS_URL", valkey.url)
-    limits = "?socket_timeout=1&socket_connect_timeout=1"
+    limits = f"{'&' if '?' in valkey.url else '?'}socket_timeout=1&socket_connect_timeout=1"
     assert (services.cache_settings() or {})["CACHE_REDIS_URL"] == f"{valkey.url}{limits}"
     patient = limits.replace("=1", "=30")  # the machine of a test may be busy
     monkeypatch.setenv("REDIS_URL", f"{valkey.url}{patient}")
