@@ -159,7 +159,7 @@ def _walk_owner(page: Any, shown: Callable[[str], None]) -> None:
     shown("a template that is typed wrongly")
 
 
-@pytest.mark.parametrize("size", [PHONE, DESK])
+@pytest.mark.parametrize("size", [PHONE, pytest.param(DESK, marks=pytest.mark.slow)])
 def test_no_page_has_a_serious_fault_of_accessibility(
     walk: Callable[[tuple[int, int]], Walk],
     axe: str | None,
@@ -173,7 +173,7 @@ def test_no_page_has_a_serious_fault_of_accessibility(
     assert len(found.pages) == len(PAGES) + BEHIND_FORMS
 
 
-@pytest.mark.parametrize("size", [(320, 640), PHONE, DESK])
+@pytest.mark.parametrize("size", [pytest.param((320, 640), marks=pytest.mark.slow), PHONE, DESK])
 def test_no_page_is_wider_than_its_window_moves_or_breaks_its_policy(
     walk: Callable[[tuple[int, int]], Walk], size: tuple[int, int]
 ) -> None:

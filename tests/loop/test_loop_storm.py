@@ -107,6 +107,7 @@ def stormy(
     return site, answers
 
 
+@pytest.mark.slow  # the short form of the storm in tests/faults is the same with more checks
 def test_storm_on_a_fresh_database(stormy: tuple[Site, list[Response]], tmp_path: Path) -> None:
     """200 first visitors at once on four workers: each sees the whole week, one run stores each slot once."""
     site, answers = stormy
