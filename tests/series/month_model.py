@@ -375,10 +375,13 @@ class Model:
 
     # -- top-ups
 
-    def top_up(self) -> None:
-        """Bring the rows of the next seven days in line with the rule."""
-        for _ in range(4):
-            self._heal()
+    def top_up(self, everywhere: bool = False) -> None:
+        """Bring the rows of the next seven days in line with the rule.
+
+        :param everywhere: after an edit of the series: once also those that come later.
+        """
+        for number in range(4):
+            self._heal(everywhere and number == 0)
         for key, row in self.virtual().items():
             if self.in_window(row.start) and row.start > self.now:
                 row.by_run = True
@@ -389,13 +392,14 @@ class Model:
         first, end = (instant(datetime.combine(day, time())) for day in (today, today + 7 * DAY))
         return first <= moment < end
 
-    def _heal(self) -> None:
+    def _heal(self, everywhere: bool) -> None:
         moves, gone = {}, set()
         for key, row in self.rows.items():
             if row.status != "scheduled" or row.start <= self.now or row.booked or row.custom:
                 continue
             promised = key in row.segment.starts()
-            seen = self.in_window(row.start) or (promised and self.in_window(row.segment.times(key)[0]))
+            near = self.in_window(row.start) or (promised and self.in_window(row.segment.times(key)[0]))
+            seen = near or everywhere
             if seen and promised and row.segment.times(key) != (row.start, row.end):
                 moves[key] = row.segment.times(key)
             elif seen and not promised and row.untouched:

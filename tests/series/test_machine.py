@@ -187,12 +187,14 @@ class Month(RuleBasedStateMachine):
 
     @rule()
     def top_up(self) -> None:
+        runner = self.site.topup.runner
+        edited = runner.fingerprint() != runner.read_state().fingerprint
         for _ in range(4):
             report = self.site.slots.generate()
             if not (report.created or report.updated or report.removed):
                 break
         self.site.session.rollback()
-        self.model.top_up()
+        self.model.top_up(everywhere=edited)
 
     # -- what must hold
 
