@@ -9,6 +9,8 @@ import pytest
 from helpers import A_WEEK, MONDAY, Clock, Site
 
 from flask_rollingslots.errors import InvalidRequest, StatusConflict, TemplateNotFound
+from flask_rollingslots.topup.record import results_of
+from flask_rollingslots.values import Report, Tally
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -359,3 +361,12 @@ def test_moving_a_slot_takes_its_limits_along(site: Site) -> None:
     site.session.commit()
     assert slot.starts_at - slot.closes_at == timedelta(hours=1)
     assert slot.starts_at - slot.opens_at == timedelta(days=2)
+
+
+def test_a_run_row_has_a_bounded_size() -> None:
+    """A run of a great many templates keeps the results of ten thousand, what went wrong among them."""
+    report = Report(templates={n: Tally(f"Hall {n}", created=1) for n in range(10_100)})
+    report.templates[10_099].error = "broken"
+    kept = results_of(report)
+    assert (len(kept["templates"]), kept["processed"]) == (10_000, 10_100)
+    assert kept["templates"]["10099"]["error"] == "broken"

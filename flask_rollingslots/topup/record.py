@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 #: Up to so many templates a run row keeps the result of each.
 _FEW = 100
+#: And never more than so many.
+_MOST = 10_000
 #: The counts of a run.
 COUNTS = ("created", "existing", "updated", "removed", "kept_booked", "expected", "opened", "closed")
 
@@ -111,18 +113,21 @@ def asked(request: FillRequest) -> dict[str, Any]:
 
 
 def results_of(report: Report) -> dict[str, Any]:
-    """Return what is kept per template and group: all of a few, of many only those in which something happened."""
+    """Return what is kept per template and group: all of a few, of many only those in which something happened.
+
+    Of a great many the first, those with an error before all others: no database takes a row of any size.
+    """
     plain = report.to_dict()
-    eventful = ("created", "updated", "removed", "kept_booked", "error")
-    kept: dict[str, Any] = {
-        kind: {
-            key: tally
-            for key, tally in plain[kind].items()
-            if len(plain[kind]) <= _FEW or any(tally.get(name) for name in eventful)
-        }
-        for kind in ("templates", "groups")
-    }
+    kept: dict[str, Any] = {kind: _telling(plain[kind]) for kind in ("templates", "groups")}
     return {**kept, "processed": len(report.templates)}
+
+
+def _telling(tallies: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    if len(tallies) <= _FEW:
+        return tallies
+    eventful = ("created", "updated", "removed", "kept_booked", "error")
+    told = [item for item in tallies.items() if any(item[1].get(name) for name in eventful)]
+    return dict(sorted(told, key=lambda item: not item[1].get("error"))[:_MOST])
 
 
 class Edges(NamedTuple):
