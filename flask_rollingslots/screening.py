@@ -12,22 +12,23 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from sqlalchemy import Select, bindparam, func, select
 
 from .models import UtcDateTime, table_of
-from .offers import Part, is_sound, stored_part
+from .offers import Offer, Part, is_sound, make_offer, stored_part
 from .planning import IN_THE_PAST
 from .statements import dialect_of, joined_times, times_form
 from .values import Plan, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
     from sqlalchemy import ColumnElement
     from sqlalchemy.orm import Session
 
     from .models import Models
-    from .offers import Offer
     from .values import TemplateSpec, Window
 
+#: How many slots are compared at once, and how many of them may be of different rules.
+_SLOTS_AT_ONCE, _DIFFERENT_SLOTS_AT_ONCE, _UNKNOWN_SIZE = 50_000, 10_000, 100
 #: Statuses that a report counts as left out although there is a row.
 _STAY_AWAY = (Status.CANCELLED.value, Status.DELETED.value)
 
@@ -79,6 +80,34 @@ class _Stored(NamedTuple):
 
 
 _NOTHING = _Stored((None, None, None), {})
+
+
+def batches(groups: Mapping[Hashable, Sequence[tuple[TemplateSpec, Window]]]) -> Iterator[list[Unit]]:
+    """Cut templates into batches of bounded memory: so many slots, and so many different ones.
+
+    :param groups: templates and windows by ``offers.pattern_of``: each group has one offer.
+    """
+    batch: list[Unit] = []
+    slots = different = 0
+    for members in groups.values():
+        offer = _offer(*members[0])
+        size = 1 + len(offer.times) if offer is not None else _UNKNOWN_SIZE
+        different += size
+        for spec, window in members:
+            batch.append(Unit(spec, window, offer))
+            slots += size
+            if slots >= _SLOTS_AT_ONCE or different >= _DIFFERENT_SLOTS_AT_ONCE:
+                yield batch
+                batch, slots, different = [], 0, size
+    if batch:
+        yield batch
+
+
+def _offer(spec: TemplateSpec, window: Window) -> Offer | None:
+    try:
+        return make_offer(spec, window)
+    except Exception:  # planning will say what is wrong, with each template of this rule
+        return None
 
 
 def screen(

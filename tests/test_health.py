@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, date, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from helpers import A_WEEK, MONDAY, Site
+
+from flask_rollingslots.models import load_stored
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -125,3 +127,33 @@ def test_whatever_filled_it_a_lost_row_is_missing(site: Site, fill: dict[str, in
     site.session.delete(site.rows()[10])
     site.session.commit()
     assert site.slots.health().status == "missing"
+
+
+def test_rows_are_read_only_of_templates_that_differ(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whole weeks and weeks that lack their end are told without reading their rows; each has its own numbers."""
+    for name in ("Whole", "Ends early", "Hole", "Empty"):
+        site.add(name=name)
+    site.slots.generate()
+    for row in site.rows():
+        if (
+            row.template_id == 4
+            or (row.template_id == 2 and row.starts_at.day > 9)
+            or (row.template_id == 3 and row.starts_at.day == 7)
+        ):
+            site.session.delete(row)
+    site.session.commit()
+    read: list[int] = []
+
+    def spy(session: Any, models: Any, units: list[Any]) -> Any:
+        read.extend(spec.id for spec, _ in units)
+        return load_stored(session, models, units)
+
+    monkeypatch.setattr("flask_rollingslots.health.coverage.load_stored", spy)
+    found = [(c.id, c.promised, c.stored, c.missing, c.due) for c in site.slots.health().templates]
+    assert found == [
+        (1, A_WEEK, A_WEEK, 0, 0),
+        (2, A_WEEK, A_WEEK - 16, 16, 0),
+        (3, A_WEEK, A_WEEK - 8, 8, 0),
+        (4, A_WEEK, 0, A_WEEK, 0),
+    ]
+    assert read == [3]

@@ -10,17 +10,22 @@ from sqlalchemy import func, select
 
 from flask_rollingslots import gate, planning
 from flask_rollingslots.models import load_specs, load_stored
+from flask_rollingslots.offers import pattern_of
+from flask_rollingslots.screening import batches, screen
 from flask_rollingslots.statements import sentence
 from flask_rollingslots.values import Health, RunStatus
 
 if TYPE_CHECKING:
+    from collections.abc import Hashable, Iterator
+
     from sqlalchemy.orm import Session
 
     from flask_rollingslots.models import Models
+    from flask_rollingslots.screening import Screened
     from flask_rollingslots.settings import Settings
-    from flask_rollingslots.values import SlotKey, StoredSlot, TemplateSpec, Window
+    from flask_rollingslots.values import Plan, SlotKey, StoredSlot, TemplateSpec, Window
 
-
+#: How many templates are compared at once if their rows must be read.
 _AT_ONCE = 200
 
 
@@ -105,11 +110,8 @@ def check_health(session: Session, models: Models, settings: Settings, now: date
         report.confirmed_age = (now - report.confirmed_at).total_seconds()
     if state.until_ms > gate.to_ms(now):
         report.lease_owner, report.lease_until = state.owner, _moment(state.until_ms)
-    specs = load_specs(session, models, models.Template.active.is_(True))
-    filled = _filled_alone(session, models)
-    for position in range(0, len(specs), _AT_ONCE):
-        batch = specs[position : position + _AT_ONCE]
-        report.templates += _coverages(session, models, settings, now, report.confirmed_at, filled, batch)
+    coverages = _coverages(session, models, settings, now, report.confirmed_at)
+    report.templates = sorted(coverages, key=lambda coverage: coverage.id)
     for coverage in report.templates:
         for name in ("promised", "stored", "missing", "due"):
             setattr(report, name, getattr(report, name) + getattr(coverage, name))
@@ -133,53 +135,64 @@ def _filled_alone(session: Session, models: Models) -> dict[int, datetime]:
 
 
 def _coverages(
-    session: Session,
-    models: Models,
-    settings: Settings,
-    now: datetime,
-    confirmed_at: datetime | None,
-    filled: dict[int, datetime],
-    specs: list[TemplateSpec],
-) -> list[Coverage]:
-    def window(spec: TemplateSpec, moment: datetime) -> Window:
-        return planning.window_of(spec, moment, settings.window_days, settings.align)
-
-    results, sound = [], []
-    for spec in specs:
+    session: Session, models: Models, settings: Settings, now: datetime, confirmed_at: datetime | None
+) -> Iterator[Coverage]:
+    """Yield the coverage of each active template. The rows of those with nothing odd are not read."""
+    filled = _filled_alone(session, models)
+    covered: dict[int, datetime | None] = {}
+    groups: dict[Hashable, list[tuple[TemplateSpec, Window]]] = {}
+    for spec in load_specs(session, models, models.Template.active.is_(True)):
         try:
-            window(spec, now)
-            sound.append(spec)
+            window = planning.window_of(spec, now, settings.window_days, settings.align)
+            ends = [filled[spec.id]] if spec.id in filled else []
+            if confirmed_at is not None:
+                ends.append(planning.window_of(spec, confirmed_at, settings.window_days, settings.align).end)
+            groups.setdefault(pattern_of(spec, window), []).append((spec, window))
+            covered[spec.id] = max(ends, default=None)
         except Exception as error:  # such as a zone that this machine does not know
-            results.append(Coverage(spec.id, spec.name, spec.group, error=sentence(error)))
-    by_series: dict[int, dict[SlotKey, StoredSlot]] = {}
-    units = [(spec, window(spec, now)) for spec in sound]
-    for key, row in (load_stored(session, models, units) if units else {}).items():
-        by_series.setdefault(key.series_id, {})[key] = row
-    for spec in sound:
-        ends = [window(spec, confirmed_at).end] if confirmed_at else []
-        covered = max([*ends, *([filled[spec.id]] if spec.id in filled else [])], default=None)
-        results.append(_coverage(spec, window(spec, now), by_series.get(spec.series_id, {}), now, covered))
-    return results
+            yield Coverage(spec.id, spec.name, spec.group, error=sentence(error))
+    for batch in batches(groups):
+        known, odd = screen(session, models, batch, now)
+        for screened in known:
+            yield _known(screened, covered[screened.spec.id])
+        for position in range(0, len(odd), _AT_ONCE):
+            units = odd[position : position + _AT_ONCE]
+            by_series: dict[int, dict[SlotKey, StoredSlot]] = {}
+            for key, row in load_stored(session, models, [(u.spec, u.window) for u in units]).items():
+                by_series.setdefault(key.series_id, {})[key] = row
+            for spec, window, _ in units:
+                yield _planned(spec, window, by_series.get(spec.series_id, {}), now, covered[spec.id])
 
 
-def _coverage(
+def _known(screened: Screened, covered: datetime | None) -> Coverage:
+    spec, (first, end) = screened.spec, screened.missing(backfill=False)
+    lacking = [times.starts_at for times in screened.offer.times[first:end]]
+    return _coverage(spec, screened.window, screened.counts(backfill=False), lacking, covered)
+
+
+def _planned(
     spec: TemplateSpec,
     window: Window,
     stored: dict[SlotKey, StoredSlot],
     now: datetime,
     covered: datetime | None,
 ) -> Coverage:
-    result = Coverage(spec.id, spec.name, spec.group)
     try:
         plan = planning.plan(spec, window, stored, now)
     except Exception as error:  # a poisoned template is what this report is for
-        result.error = sentence(error)
-        return result
+        return Coverage(spec.id, spec.name, spec.group, error=sentence(error))
+    return _coverage(spec, window, plan, [slot.starts_at for slot in plan.create], covered)
+
+
+def _coverage(
+    spec: TemplateSpec, window: Window, plan: Plan, lacking: list[datetime], covered: datetime | None
+) -> Coverage:
+    result = Coverage(spec.id, spec.name, spec.group)
     result.promised, result.stored = plan.expected, plan.existing
-    result.missing = sum(1 for slot in plan.create if covered is not None and slot.starts_at < covered)
-    result.due = len(plan.create) - result.missing
+    result.missing = sum(1 for starts_at in lacking if covered is not None and starts_at < covered)
+    result.due = len(lacking) - result.missing
     result.skipped = dict(plan.skipped)
-    result.horizon = min((slot.starts_at for slot in plan.create), default=window.end)
+    result.horizon = min(lacking, default=window.end)
     return result
 
 

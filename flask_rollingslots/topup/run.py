@@ -14,8 +14,8 @@ from flask_rollingslots import planning
 from flask_rollingslots.errors import RowsRefused
 from flask_rollingslots.filling import Backlog, Chunk, Written, write_chunk
 from flask_rollingslots.models import load_later, load_specs, load_stored
-from flask_rollingslots.offers import Offer, make_offer, pattern_of
-from flask_rollingslots.screening import Unit, screen
+from flask_rollingslots.offers import pattern_of
+from flask_rollingslots.screening import batches, screen
 from flask_rollingslots.statements import is_lost_race, own_transaction, sentence
 from flask_rollingslots.values import Report, Tally, TemplateSpec, Window
 
@@ -23,13 +23,14 @@ from .record import Recorder
 from .request import FillRequest, spans
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterable, Iterator
+    from collections.abc import Callable, Hashable, Iterable
     from datetime import datetime
 
     from sqlalchemy.orm import Session
 
     from flask_rollingslots.gate import Lease
     from flask_rollingslots.models import Models
+    from flask_rollingslots.screening import Unit
     from flask_rollingslots.settings import Settings
     from flask_rollingslots.values import Plan, SlotKey, StoredSlot
 
@@ -37,8 +38,6 @@ log = logging.getLogger(__name__)
 
 #: How many templates are planned at once if their rows must be read.
 _UNITS_AT_ONCE = 200
-#: How many slots are compared at once, and how many of them may be of different rules.
-_SLOTS_AT_ONCE, _DIFFERENT_SLOTS_AT_ONCE, _UNKNOWN_SIZE = 50_000, 10_000, 100
 _SMALLEST_CHUNK, _FIRST_CHUNK, _LARGEST_CHUNK = 20, 500, 20_000
 _VISIBLE_STEPS = 5
 _CHUNK_SECONDS = 0.1
@@ -114,7 +113,7 @@ class Filler:
         groups = self._by_rule(specs)
         total = sum(map(len, groups.values()))
         done = 0
-        for batch in self._batches(groups):
+        for batch in batches(groups):
             backlog = self._plan_batch(batch)
             done += len(batch)
             self.recorder.expect(len(backlog), done / total)
@@ -127,23 +126,6 @@ class Filler:
             for pattern, span in self._spans(spec):
                 groups.setdefault(pattern, []).append((spec, span))
         return groups
-
-    def _batches(self, groups: dict[Hashable, list[Template]]) -> Iterator[list[Unit]]:
-        """Cut the groups into batches of bounded memory: so many slots, and so many different ones."""
-        batch: list[Unit] = []
-        slots = different = 0
-        for members in groups.values():
-            offer = _offer(*members[0])
-            size = 1 + len(offer.times) if offer is not None else _UNKNOWN_SIZE
-            different += size
-            for spec, window in members:
-                batch.append(Unit(spec, window, offer))
-                slots += size
-                if slots >= _SLOTS_AT_ONCE or different >= _DIFFERENT_SLOTS_AT_ONCE:
-                    yield batch
-                    batch, slots, different = [], 0, size
-        if batch:
-            yield batch
 
     def _write_all(self, backlog: Backlog) -> None:
         if not self._chunk_size:
@@ -338,10 +320,3 @@ class Filler:
         report.run_id = self.recorder.run_id
         report.seconds = monotonic() - self._began
         return report
-
-
-def _offer(spec: TemplateSpec, window: Window) -> Offer | None:
-    try:
-        return make_offer(spec, window)
-    except Exception:  # planning will say what is wrong, with each template of this rule
-        return None

@@ -221,7 +221,7 @@ class Model:
             changed.anchor = key.date() if "interval" in change else changed.anchor
         if scope == "this_and_future" and {"start", "duration", "interval"} & set(change):
             self._check_order(place, key if not_first else None, key, changed)
-        self._revise(scoped, new, segment if cut else None, key, change, move_booked)
+        self._revise(scoped, new, segment if not_first else None, key, change, move_booked)
         if cut:
             if segment.ended is not None and segment.ended >= key:
                 segment.ended = None
@@ -257,7 +257,7 @@ class Model:
         self,
         scoped: list[Segment],
         new: dict[int, Segment],
-        cut: Segment | None,
+        first: Segment | None,
         key: datetime,
         change: Change,
         move_booked: bool,
@@ -265,7 +265,7 @@ class Model:
         moves: dict[datetime, tuple[datetime, datetime]] = {}
         gone: set[datetime] = set()
         for row_key, row in self.rows.items():
-            if id(row.segment) not in new or (row.segment is cut and row_key < key):
+            if id(row.segment) not in new or (row.segment is first and row_key < key):
                 continue
             if row.status != "scheduled" or row.start <= self.now:
                 continue

@@ -423,3 +423,18 @@ def test_signals_tell_what_was_decided(hall: Site) -> None:
     hall.slots.cancel_future(1, date(2026, 1, 9))
     hall.slots.restore_series(1)
     assert heard == list(names)
+
+
+def test_an_edit_from_a_slot_on_leaves_the_earlier_ones_alone_also_if_it_changes_no_rule(hall: Site) -> None:
+    """A slot that was kept for its booking keeps its length, although a later slot's series is edited to what it is."""
+    booking = hall.slots.book(TEN)
+    half = timedelta(minutes=30)
+    hall.slots.edit(ELEVEN, "all", duration=half)
+    hall.slots.release(booking)
+    hall.session.commit()
+    hall.slots.edit(NOON, "this_and_future", duration=half)
+    hall.session.commit()
+    assert hall.slots.get(TEN).ends_at - hall.slots.get(TEN).starts_at == HOUR
+    hall.slots.edit(NOON, "all", duration=half)
+    hall.session.commit()
+    assert hall.slots.get(TEN).ends_at - hall.slots.get(TEN).starts_at == half
