@@ -6,6 +6,7 @@ simply a missing beginning or end is left to planning, row by row.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -14,7 +15,7 @@ from sqlalchemy import Select, bindparam, func, select
 from .models import UtcDateTime, table_of
 from .offers import Offer, Part, is_sound, make_offer, stored_part
 from .planning import IN_THE_PAST
-from .statements import dialect_of, joined_times, times_form
+from .statements import among, dialect_of, joined_times, times_form
 from .values import Plan, Status
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 #: How many slots are compared at once, and how many of them may be of different rules.
 _SLOTS_AT_ONCE, _DIFFERENT_SLOTS_AT_ONCE, _UNKNOWN_SIZE = 50_000, 10_000, 100
+#: Original start, start and end are compared: as many texts of each template.
+_JOINED = 3
 #: Statuses that a report counts as left out although there is a row.
 _STAY_AWAY = (Status.CANCELLED.value, Status.DELETED.value)
 
@@ -75,11 +78,11 @@ class Screened:
 class _Stored(NamedTuple):
     """The rows of one template in a window: a joined text for each of three times, and how many are special."""
 
-    joined: tuple[Any, Any, Any]
+    joined: tuple[Any, ...]
     away: dict[str, int]
 
 
-_NOTHING = _Stored((None, None, None), {})
+_NOTHING = _Stored((None,) * _JOINED, {})
 
 
 def batches(groups: Mapping[Hashable, Sequence[tuple[TemplateSpec, Window]]]) -> Iterator[list[Unit]]:
@@ -122,7 +125,7 @@ def screen(
     known: list[Screened] = []
     odd: list[Unit] = []
     for window, group in _by_window(units):
-        stored = _stored(session, models, [unit.spec.id for unit in group], window, dialect)
+        stored = _stored(session, models, group, window, dialect)
         for unit in group:
             found = stored.get(unit.spec.id, _NOTHING)
             screened = _screened(unit, found, now, dialect)
@@ -152,57 +155,84 @@ def _screened(unit: Unit, stored: _Stored, now: datetime, dialect: str) -> Scree
     return Screened(unit.spec, unit.window, offer, part, stored.away, offer.started(now))
 
 
-def _part(offer: Offer, joined: tuple[Any, Any, Any], dialect: str) -> Part | None:
+def _part(offer: Offer, joined: tuple[Any, ...], dialect: str) -> Part | None:
     if joined[0] is None:
         return Part(0, 0)
-    expected = offer.forms.get("joined")
+    return stored_part(_expected(offer, dialect), joined, len(offer.times)) if offer.times else None
+
+
+def _expected(offer: Offer, dialect: str) -> tuple[Any, ...]:
+    """Return what the database joins if all of an offer is stored, and nothing else."""
+    expected: tuple[Any, ...] | None = offer.forms.get("joined")
     if expected is None:
-        columns = list(zip(*offer.times, strict=True))[: len(joined)]
+        columns = zip(*(times[:_JOINED] for times in offer.times), strict=True)
         expected = offer.forms["joined"] = tuple(times_form(column, dialect) for column in columns)
-    return stored_part(expected, joined, len(offer.times)) if offer.times else None
+    return expected
 
 
 def _stored(
-    session: Session, models: Models, template_ids: list[int], window: Window, dialect: str
+    session: Session, models: Models, group: list[Unit], window: Window, dialect: str
 ) -> dict[int, _Stored]:
+    template_ids, usual = [unit.spec.id for unit in group], _usual(group, dialect)
     query = models.build_once(("stored times", dialect), lambda m: _stored_query(m, dialect))
     values = {"templates": template_ids, "window_start": window.start, "window_end": window.end}
     found, special = {}, []
-    for template_id, original_start, starts_at, ends_at, unusual in session.execute(query, values):
-        found[template_id] = _Stored((original_start, starts_at, ends_at), {})
+    for template_id, *joined, unusual in session.execute(query, {**values, **_usual_values(usual)}):
+        # NULL: the same as usual, which the database tells without sending it.
+        texts = tuple(text if sent is None else sent for sent, text in zip(joined, usual, strict=True))
+        found[template_id] = _Stored(texts, {})
         if unusual:
             special.append(template_id)
     if special:
-        query = models.build_once("rows that stay away", _away_query)
+        query = models.build_once(("rows that stay away", dialect), lambda m: _away_query(m, dialect))
         for template_id, status, number in session.execute(query, {**values, "templates": special}):
             found[template_id].away[status] = number
     return found
 
 
+def _usual(group: list[Unit], dialect: str) -> tuple[Any, ...]:
+    """Return what the database joins for most of the templates, if nothing of them is missing."""
+    offers = {id(unit.offer): unit.offer for unit in group if unit.offer is not None and unit.offer.times}
+    if not offers:
+        return (None,) * _JOINED
+    (most, _), *_ = Counter(id(unit.offer) for unit in group if id(unit.offer) in offers).most_common(1)
+    return _expected(offers[most], dialect)
+
+
+def _usual_values(usual: tuple[Any, ...]) -> dict[str, Any]:
+    return {f"usual_{place}": text for place, text in enumerate(usual)}
+
+
 def _stored_query(models: Models, dialect: str) -> Select[Any]:
     slot = table_of(models.Slot).c
+    joined = (
+        joined_times(slot.original_start, slot.starts_at, dialect, naive=True),
+        joined_times(slot.starts_at, slot.starts_at, dialect),
+        joined_times(slot.ends_at, slot.starts_at, dialect),
+    )
     query = select(
         slot.template_id,
-        joined_times(slot.original_start, dialect, naive=True),
-        joined_times(slot.starts_at, dialect),
-        joined_times(slot.ends_at, dialect),
+        *(
+            func.nullif(text, bindparam(f"usual_{place}", type_=text.type))
+            for place, text in enumerate(joined)
+        ),
         func.count(func.nullif(slot.status, Status.SCHEDULED.value)),
     )
-    return query.where(*_in_window(models)).group_by(slot.template_id)
+    return query.where(*_in_window(models, dialect)).group_by(slot.template_id)
 
 
-def _away_query(models: Models) -> Select[Any]:
+def _away_query(models: Models, dialect: str) -> Select[Any]:
     slot = table_of(models.Slot).c
     query = select(slot.template_id, slot.status, func.count())
-    return query.where(*_in_window(models), slot.status.in_(_STAY_AWAY)).group_by(
+    return query.where(*_in_window(models, dialect), slot.status.in_(_STAY_AWAY)).group_by(
         slot.template_id, slot.status
     )
 
 
-def _in_window(models: Models) -> tuple[ColumnElement[bool], ...]:
+def _in_window(models: Models, dialect: str) -> tuple[ColumnElement[bool], ...]:
     slot = table_of(models.Slot).c
     return (
-        slot.template_id.in_(bindparam("templates", expanding=True)),
+        among(slot.template_id, "templates", dialect),
         slot.starts_at >= bindparam("window_start", type_=UtcDateTime()),
         slot.starts_at < bindparam("window_end", type_=UtcDateTime()),
     )

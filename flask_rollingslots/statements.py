@@ -14,9 +14,13 @@ from sqlalchemy import (
     LargeBinary,
     Select,
     String,
+    Text,
     TextClause,
     and_,
+    any_,
+    bindparam,
     case,
+    cast,
     func,
     insert,
     literal_column,
@@ -27,6 +31,7 @@ from sqlalchemy.dialects import mysql, postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import SingletonThreadPool, StaticPool
 from sqlalchemy.sql import visitors
+from sqlalchemy.types import NullType
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -213,17 +218,34 @@ def insert_if_absent(table: Table, dialect: str) -> Insert:
     return statement.execution_options(preserve_rowcount=True)
 
 
-def joined_times(column: ColumnElement[Any], dialect: str, *, naive: bool = False) -> ColumnElement[Any]:
+def among(column: ColumnElement[Any], name: str, dialect: str) -> ColumnElement[bool]:
+    """Return the condition that a column is in a list, a parameter of this name. PostgreSQL takes it as one array."""
+    if dialect == "postgresql":
+        return column == any_(bindparam(name, type_=postgresql.ARRAY(column.type)))
+    return column.in_(bindparam(name, expanding=True))
+
+
+def stored_text(column: ColumnElement[Any], dialect: str) -> ColumnElement[Any]:
+    """Return a column of JSON as the text that is stored, which neither SQLAlchemy nor the driver reads."""
+    return cast(column, Text) if dialect == "postgresql" else type_coerce(column, NullType())
+
+
+def joined_times(
+    column: ColumnElement[Any], order: ColumnElement[Any], dialect: str, *, naive: bool = False
+) -> ColumnElement[Any]:
     """Return an aggregate that joins a time of all rows of a group, exactly as ``times_form`` writes it.
 
     So many rows are compared with what they should be without being read one by one. Where the database cuts a long
     text off, it equals nothing, and the rows are read.
 
+    :param order: by what the rows should be sorted. Only PostgreSQL is told, for the others read an index in this order
+        anyway, and would sort once more.
     :param naive: the column holds wall-clock times.
     """
     if dialect == "postgresql":
         send = func.timestamp_send if naive else func.timestamptz_send
-        return func.string_agg(send(column), literal_column("''::bytea"), type_=LargeBinary)
+        end: Any = postgresql.aggregate_order_by(literal_column("''::bytea"), order)
+        return func.string_agg(send(column), end, type_=LargeBinary)
     value = type_coerce(column, String)
     if dialect == "sqlite":
         return func.group_concat(value, literal_column("''"), type_=String)

@@ -45,7 +45,7 @@ FLOORS = (
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 FOR_ALL = {"errors", "values"}
 # The only steps within a floor. A plan compares what rules promise with what is stored, so it expands rules; an offer
-# is what templates of one rule promise alike. Filling hands new rows to the driver in bulk.
+# is what templates of one rule promise alike. Models know as what a column is stored. Filling hands new rows to the driver in bulk.
 # An edit compares two plans. Files hold rules and what they promise; whoever books a virtual slot makes its row first;
 # whoever moves booked slots looks whether their resource is free; the facade and the command line are each one thing
 # in several modules.
@@ -57,6 +57,7 @@ STEPS = {
     ("revising", "planning"),
     ("feeds", "recurrence"),
     ("feeds", "planning"),
+    ("models", "statements"),
     ("booking", "browsing"),
     ("series", "booking"),
     ("filling", "rows"),

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from copy import deepcopy
 from dataclasses import fields
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import String, and_, bindparam, cast, func, inspect, or_, select, type_coerce
+from sqlalchemy import String, and_, bindparam, cast, func, inspect, or_, select
 from sqlalchemy.orm.attributes import set_committed_value
-from sqlalchemy.types import NullType
 
+from flask_rollingslots.statements import stored_text
 from flask_rollingslots.values import SlotKey, Status, StoredSlot, TemplateSpec
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from sqlalchemy import ColumnElement, Select
+    from sqlalchemy import ColumnElement, Dialect, Select
     from sqlalchemy.orm import Session
 
     from flask_rollingslots.values import PlannedSlot, Window
@@ -41,12 +43,15 @@ def load_specs(session: Session, models: Models, *conditions: ColumnElement[bool
     lists = {}
     for name in _LISTS:
         # Nearly always empty: read as they are stored, and understood only if there is something in them.
-        lists[_SPEC_FIELDS.index(name)] = (
-            columns[name].type.dialect_impl(dialect).result_processor(dialect, None)
-        )
-        columns[name] = type_coerce(columns[name], NullType())
+        lists[_SPEC_FIELDS.index(name)] = partial(_understood, columns[name].type, dialect)
+        columns[name] = stored_text(columns[name], dialect.name)
     query = select(*columns.values()).where(*conditions).order_by(cls.id)
     return [_spec(row, lists) for row in session.execute(query)]
+
+
+def _understood(kind: Any, dialect: Dialect, text: str) -> list[Any]:
+    found: list[Any] = kind.process_result_value(json.loads(text), dialect)
+    return found
 
 
 def _spec(row: Any, lists: Mapping[int, Any]) -> TemplateSpec:
