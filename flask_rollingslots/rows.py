@@ -6,18 +6,17 @@ rest. So a row costs joining three tuples, and the driver's bulk path does what 
 
 from __future__ import annotations
 
-from datetime import datetime
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import bindparam
 
+from .bulk_statements import as_text, bare_insert, insert_rows, product_insert
 from .models import row_of
-from .statements import as_text, bare_insert, insert_rows, product_insert
 from .values import PlannedSlot, Times
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from datetime import datetime
 
     from sqlalchemy import Connection, Dialect, Table
 
@@ -28,10 +27,10 @@ _OF_TEMPLATE = ("series_id", "template_id", "capacity", "data")
 _TIMES = Times._fields
 _OF_CHUNK = ("status", "booked", "customised", "cancel_reason", "run_id", "created_at")
 _ALL = (*_OF_TEMPLATE, *_TIMES, *_OF_CHUNK)
-#: Instants that are kept as the texts that they are stored as: a week of quarter-hours, and room.
-_REMEMBERED = 4096
 
 Values = tuple[Any, ...]
+#: What the times of a chunk are stored as. Gone with the chunk: a process that lives for months remembers no old days.
+Remembered = dict[tuple[str, Any], Any]
 
 
 class Rows:
@@ -65,33 +64,39 @@ class Rows:
         ]
         of_chunk = self._formed(samples[0], _OF_CHUNK)
         of_templates = [self._formed(sample, _OF_TEMPLATE) for sample in samples]
-        options = {"preserve_rowcount": True}
+        options, remembered = {"preserve_rowcount": True}, Remembered()
         if self._product is not None:
-            parameters = self._arrays(stretches, of_templates, of_chunk)
+            parameters = self._arrays(stretches, of_templates, of_chunk, remembered)
             return connection.execute(self._product, parameters, execution_options=options).rowcount
         rows = [
             of_template + times + of_chunk
             for each, of_template in zip(stretches, of_templates, strict=True)
-            for times in self._times(each.offer)[each.first : each.end]
+            for times in self._times(each.offer, remembered)[each.first : each.end]
         ]
         return connection.exec_driver_sql(str(self._bare), rows, execution_options=options).rowcount
 
     def _formed(self, row: dict[str, Any], names: tuple[str, ...]) -> Values:
         return tuple(self._forms[name](row[name]) for name in names)
 
-    def _times(self, offer: Offer) -> list[Values]:
+    def _times(self, offer: Offer, remembered: Remembered) -> list[Values]:
         """Return the times of an offer as the driver takes them."""
+
+        def form(name: str, moment: Any) -> Any:
+            if (name, moment) not in remembered:
+                remembered[name, moment] = self._forms[name](moment)
+            return remembered[name, moment]
+
         found: list[Values] | None = offer.forms.get("rows")
         if found is None:
-            forms = [self._forms[name] for name in _TIMES]
-            found = offer.forms["rows"] = [
-                tuple([form(moment) for form, moment in zip(forms, times, strict=True)])
-                for times in offer.times
-            ]
+            found = offer.forms["rows"] = [tuple(map(form, _TIMES, times)) for times in offer.times]
         return found
 
     def _arrays(
-        self, stretches: Sequence[Stretch], of_templates: list[Values], of_chunk: Values
+        self,
+        stretches: Sequence[Stretch],
+        of_templates: list[Values],
+        of_chunk: Values,
+        remembered: Remembered,
     ) -> dict[str, Any]:
         rules: dict[tuple[int, int, int], int] = {}
         templates, times = [], []
@@ -99,7 +104,8 @@ class Rows:
             part = (id(each.offer), each.first, each.end)
             if part not in rules:
                 rules[part] = len(rules)
-                times += [(*row, rules[part]) for row in self._times(each.offer)[each.first : each.end]]
+                rows = self._times(each.offer, remembered)[each.first : each.end]
+                times += [(*row, rules[part]) for row in rows]
             templates.append((*of_template, rules[part]))
         return {
             **_columns("template", (*_OF_TEMPLATE, "rule"), templates),
@@ -125,8 +131,7 @@ def _form(table: Table, name: str, dialect: Dialect) -> Callable[[Any], Any]:
     def form(value: Any) -> Any:
         return as_text(process(value) if process is not None else value, dialect)
 
-    # The same few instants come again and again, and what they are stored as never changes.
-    return lru_cache(_REMEMBERED)(form) if name in _TIMES else form
+    return form
 
 
 def _columns(kind: str, names: tuple[str, ...], rows: list[Values]) -> dict[str, list[Any]]:

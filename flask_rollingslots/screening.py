@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import Select, bindparam, func, select
 
+from .bulk_statements import among, joined_times, times_form
 from .models import UtcDateTime, table_of
 from .offers import Offer, Part, is_sound, make_offer, stored_part
 from .planning import IN_THE_PAST
-from .statements import among, dialect_of, joined_times, times_form
+from .statements import dialect_of
 from .values import Plan, Status
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 #: How many slots are compared at once, and how many of them may be of different rules.
 _SLOTS_AT_ONCE, _DIFFERENT_SLOTS_AT_ONCE, _UNKNOWN_SIZE = 50_000, 10_000, 100
+#: SQLite takes 32,766 parameters in a statement, unless it was built for more.
+_TEMPLATES_AT_ONCE = 10_000
 #: Original start, start and end are compared: as many texts of each template.
 _JOINED = 3
 #: Statuses that a report counts as left out although there is a row.
@@ -86,7 +89,7 @@ _NOTHING = _Stored((None,) * _JOINED, {})
 
 
 def batches(groups: Mapping[Hashable, Sequence[tuple[TemplateSpec, Window]]]) -> Iterator[list[Unit]]:
-    """Cut templates into batches of bounded memory: so many slots, and so many different ones.
+    """Cut templates into batches of bounded size: so many slots, different slots, and templates.
 
     :param groups: templates and windows by ``offers.pattern_of``: each group has one offer.
     """
@@ -99,7 +102,8 @@ def batches(groups: Mapping[Hashable, Sequence[tuple[TemplateSpec, Window]]]) ->
         for spec, window in members:
             batch.append(Unit(spec, window, offer))
             slots += size
-            if slots >= _SLOTS_AT_ONCE or different >= _DIFFERENT_SLOTS_AT_ONCE:
+            full = slots >= _SLOTS_AT_ONCE or different >= _DIFFERENT_SLOTS_AT_ONCE
+            if full or len(batch) >= _TEMPLATES_AT_ONCE:
                 yield batch
                 batch, slots, different = [], 0, size
     if batch:

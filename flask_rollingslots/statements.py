@@ -2,51 +2,36 @@
 
 from __future__ import annotations
 
-import struct
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import (
     ColumnElement,
     Connection,
     Insert,
-    LargeBinary,
     Select,
-    String,
-    Text,
-    TextClause,
     and_,
-    any_,
-    bindparam,
     case,
-    cast,
-    func,
     insert,
-    literal_column,
     text,
-    type_coerce,
 )
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import SingletonThreadPool, StaticPool
 from sqlalchemy.sql import visitors
-from sqlalchemy.types import NullType
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from sqlalchemy import Dialect, Engine, Table
     from sqlalchemy.orm import Session
 
 
-#: All writers insert in the order of the key, so that they cannot wait for each other in a circle.
-KEY_ORDER = "template.series_id, time.original_start"
-_PG_EPOCH = datetime(2000, 1, 1)  # noqa: DTZ001 (the zone is taken off before)
-_MICROSECOND = timedelta(microseconds=1)
-
 #: PostgreSQL: deadlock, serialisation failure, lock not available. MariaDB: deadlock, lock wait time-out.
 _LOST_RACES = {"40P01", "40001", "55P03", 1213, 1205}
+#: Where a session keeps for how long its own transactions wait.
+_PATIENCE = "rollingslots_patience"
 
 
 _POSTGRES_LIMITS = text(
@@ -55,8 +40,10 @@ _POSTGRES_LIMITS = text(
 )
 #: Packages whose sessions do not choose between engines by what is done.
 _STOCK = ("sqlalchemy", "flask_sqlalchemy")
-_MARIADB = ("mysql", "mariadb")
-_MARIADB_LIMITS = {"innodb_lock_wait_timeout": 2, "idle_write_transaction_timeout": 10}
+#: The names of dialects that MariaDB is spoken to by.
+MARIADB = ("mysql", "mariadb")
+_MARIADB_LOCKS = "innodb_lock_wait_timeout"
+_MARIADB_LIMITS = {_MARIADB_LOCKS: 2, "idle_write_transaction_timeout": 10}
 
 
 def dialect_of(session: Session) -> str:
@@ -163,23 +150,49 @@ def exclusive(select: Select[Any], dialect: str) -> Select[Any]:
     return select if dialect == "sqlite" else select.with_for_update(key_share=True)
 
 
+def be_patient(session: Session, seconds: float | None) -> None:
+    """Say for how long the session's own transactions may wait for a lock; ``None``: as usual.
+
+    MariaDB counts whole seconds, so one is its least.
+    """
+    session.info[_PATIENCE] = seconds
+
+
 def _begin(session: Session) -> str:
     connection = session.connection()
     dialect = connection.dialect.name
+    patience = session.info.get(_PATIENCE)
     if dialect == "sqlite":
-        take_write_lock(session)
+        with _waiting_at_most(connection, patience):
+            take_write_lock(session)
     elif dialect == "postgresql":
         # One round trip for SET LOCAL of both.
         connection.execute(_POSTGRES_LIMITS)
-    elif dialect in _MARIADB:
-        for name, seconds in _MARIADB_LIMITS.items():
+        if patience is not None:
+            connection.execute(text(f"SET LOCAL lock_timeout = {int(patience * 1000)}"))
+    elif dialect in MARIADB:
+        for name, usual in _MARIADB_LIMITS.items():
+            seconds = 1 if patience is not None and name == _MARIADB_LOCKS else usual
             connection.execute(text(f"SET @rolling_{name} = @@SESSION.{name}, SESSION {name} = {seconds}"))
     return dialect
 
 
+@contextmanager
+def _waiting_at_most(connection: Connection, seconds: float | None) -> Iterator[None]:
+    if seconds is None:
+        yield
+        return
+    usual = connection.exec_driver_sql("PRAGMA busy_timeout").scalar()
+    connection.exec_driver_sql(f"PRAGMA busy_timeout = {int(seconds * 1000)}")
+    try:
+        yield
+    finally:
+        connection.exec_driver_sql(f"PRAGMA busy_timeout = {usual}")
+
+
 def _restore_limits(session: Session, dialect: str) -> None:
     # MariaDB has no SET LOCAL, and after the end of the transaction the connection is no longer the session's.
-    if dialect in _MARIADB:
+    if dialect in MARIADB:
         for name in _MARIADB_LIMITS:
             session.execute(text(f"SET SESSION {name} = @rolling_{name}"))
 
@@ -190,7 +203,7 @@ def server_time(session: Session) -> datetime | None:
     if dialect == "postgresql":
         moment: datetime = session.scalar(text("SELECT clock_timestamp()"))
         return moment.astimezone(UTC)
-    if dialect in _MARIADB:
+    if dialect in MARIADB:
         moment = session.scalar(text("SELECT UTC_TIMESTAMP(6)"))
         return moment.replace(tzinfo=UTC)
     return None
@@ -218,121 +231,9 @@ def insert_if_absent(table: Table, dialect: str) -> Insert:
     return statement.execution_options(preserve_rowcount=True)
 
 
-def among(column: ColumnElement[Any], name: str, dialect: str) -> ColumnElement[bool]:
-    """Return the condition that a column is in a list, a parameter of this name. PostgreSQL takes it as one array."""
-    if dialect == "postgresql":
-        return column == any_(bindparam(name, type_=postgresql.ARRAY(column.type)))
-    return column.in_(bindparam(name, expanding=True))
-
-
-def stored_text(column: ColumnElement[Any], dialect: str) -> ColumnElement[Any]:
-    """Return a column of JSON as the text that is stored, which neither SQLAlchemy nor the driver reads."""
-    return cast(column, Text) if dialect == "postgresql" else type_coerce(column, NullType())
-
-
-def joined_times(
-    column: ColumnElement[Any], order: ColumnElement[Any], dialect: str, *, naive: bool = False
-) -> ColumnElement[Any]:
-    """Return an aggregate that joins a time of all rows of a group, exactly as ``times_form`` writes it.
-
-    So many rows are compared with what they should be without being read one by one. Where the database cuts a long
-    text off, it equals nothing, and the rows are read.
-
-    :param order: by what the rows should be sorted. Only PostgreSQL is told, for the others read an index in this order
-        anyway, and would sort once more.
-    :param naive: the column holds wall-clock times.
-    """
-    if dialect == "postgresql":
-        send = func.timestamp_send if naive else func.timestamptz_send
-        end: Any = postgresql.aggregate_order_by(literal_column("''::bytea"), order)
-        return func.string_agg(send(column), end, type_=LargeBinary)
-    value = type_coerce(column, String)
-    if dialect == "sqlite":
-        return func.group_concat(value, literal_column("''"), type_=String)
-    return func.group_concat(value.op("SEPARATOR")(literal_column("''")), type_=String)
-
-
-def times_form(moments: Iterable[datetime], dialect: str) -> bytes | str:
-    """Return what ``joined_times`` gives for rows with these times: all naive, or all in UTC."""
-    if dialect == "postgresql":
-        pack = struct.Struct(">q").pack
-        return b"".join(pack((m.replace(tzinfo=None) - _PG_EPOCH) // _MICROSECOND) for m in moments)
-    # MariaDB keeps wall-clock times to the second.
-    return "".join(
-        m.replace(tzinfo=None).isoformat(
-            " ", "seconds" if m.tzinfo is None and dialect in _MARIADB else "microseconds"
-        )
-        for m in moments
-    )
-
-
-def insert_rows(connection: Connection, table: Table, rows: list[dict[str, Any]]) -> int:
-    """Insert rows whose unique key does not exist yet, Python's defaults filled in; return how many are new.
-
-    psycopg's ``executemany`` is a pipeline: while a process is stopped in the middle of it the server does not see an
-    idle transaction, and would keep its locks for as long. With RETURNING there are a few large statements.
-    """
-    statement = insert_if_absent(table, connection.dialect.name)
-    if connection.dialect.name == "postgresql":
-        return len(connection.execute(statement.returning(*table.primary_key), rows).all())
-    return max(0, connection.execute(statement, rows).rowcount)
-
-
-def bare_insert(table: Table, columns: Sequence[str], dialect: Dialect) -> str | None:
-    """Return the text of ``insert_if_absent`` for rows as tuples; ``None`` for a driver that takes no tuples."""
-    marks = {"qmark": "?", "format": "%s", "pyformat": "%s"}
-    mark = marks.get(dialect.paramstyle)
-    if mark is None or dialect.name == "postgresql":
-        return None
-    quote = dialect.identifier_preparer
-    names = ", ".join(quote.format_column(table.c[name]) for name in columns)
-    values = ", ".join([mark] * len(columns))
-    verb, end = ("INSERT", " ON CONFLICT DO NOTHING") if dialect.name == "sqlite" else ("INSERT IGNORE", "")
-    return f"{verb} INTO {quote.format_table(table)} ({names}) VALUES ({values}){end}"
-
-
-def as_text(value: Any, dialect: Dialect) -> Any:
-    """Return a datetime as text where the driver would write it out again for each row."""
-    return value.isoformat(" ") if dialect.name in _MARIADB and isinstance(value, datetime) else value
-
-
-def product_insert(
-    table: Table, templates: Sequence[str], times: Sequence[str], constants: Sequence[str], dialect: Dialect
-) -> TextClause | None:
-    """Return PostgreSQL's INSERT of all templates times all their slots, from arrays; ``None`` elsewhere.
-
-    The columns of each template are sent once, and the times of each rule once: parameters ``template_<name>`` with
-    ``template_rule``, ``time_<name>`` with ``time_rule``, and ``constant_<name>``. The server makes the rows, in the
-    order of the key. It is one plain statement: no pipeline that hides an idle transaction (as psycopg's
-    ``executemany`` is), no temporary table that outlives the transaction or that a pooler does not know.
-    """
-    if dialect.name != "postgresql":
-        return None
-    types = {name: table.c[name].type.compile(dialect) for name in (*templates, *times, *constants)}
-    names = ", ".join(map(dialect.identifier_preparer.quote, (*templates, *times, *constants)))
-
-    def arrays(kind: str, columns: Sequence[str]) -> str:
-        casts = ", ".join(f"CAST(:{kind}_{name} AS {types[name]}[])" for name in columns)
-        columns_of = ", ".join(f'"{name}"' for name in columns)
-        return f"unnest({casts}, CAST(:{kind}_rule AS INTEGER[])) AS {kind} ({columns_of}, rule)"
-
-    chosen = ", ".join(
-        (
-            *(f'template."{name}"' for name in templates),
-            *(f'time."{name}"' for name in times),
-            *(f"CAST(:constant_{name} AS {types[name]})" for name in constants),
-        )
-    )
-    return text(
-        f"INSERT INTO {dialect.identifier_preparer.format_table(table)} ({names}) "  # noqa: S608 (names of ours)
-        f"SELECT {chosen} FROM {arrays('template', templates)} JOIN {arrays('time', times)} "
-        f"ON template.rule = time.rule ORDER BY {KEY_ORDER} ON CONFLICT DO NOTHING"
-    ).execution_options(preserve_rowcount=True)
-
-
 def may_swallow_errors(dialect: str) -> bool:
     """Whether ``insert_if_absent`` also skips rows that the database refuses for another reason."""
-    return dialect in _MARIADB
+    return dialect in MARIADB
 
 
 def tells_what_it_updated(dialect: Dialect) -> bool:
@@ -351,7 +252,7 @@ def insert_or_lock(table: Table, dialect: str) -> Insert:
     MariaDB's INSERT IGNORE would share-lock the row it met: two transactions that go on to update it would then
     wait for each other.
     """
-    if dialect in _MARIADB:
+    if dialect in MARIADB:
         return mysql.insert(table).on_duplicate_key_update(id=table.c.id)
     return insert_if_absent(table, dialect)
 
@@ -369,7 +270,7 @@ def newest(select: Select[Any], dialect: str) -> Select[Any]:
 
     MariaDB reads from the transaction's snapshot, in which a row that our own INSERT just met may be missing.
     """
-    return select.with_for_update() if dialect in _MARIADB else select
+    return select.with_for_update() if dialect in MARIADB else select
 
 
 def locked(select: Select[Any], dialect: str) -> Select[Any]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sqlite3
 import sys
 import types
 from typing import TYPE_CHECKING
 
 import pytest
 from helpers import A_WEEK, HALL, Clock, Site
+from sqlalchemy import event, text
 
 from flask_rollingslots.executors import (
     AfterResponseExecutor,
@@ -115,3 +117,62 @@ def test_a_job_that_never_began_does_not_block(
     memory.next_check = 0.0
     client.get("/")
     assert len(executor.jobs) == 2
+
+
+def ask(site: Site) -> None:
+    """Visit a page when a look is due."""
+    site.topup.memory.next_check = 0
+    site.app.test_client().get("/").close()
+
+
+@pytest.mark.parametrize("executor", ["inline", "after_response"])
+def test_a_request_with_a_budget_does_not_wait_for_the_lease(
+    sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, executor: str
+) -> None:
+    """While another process tops up, a request that wants a new template filled goes on, and a later one fills it."""
+    site = Site(sqlite_url, tmp_path, ROLLINGSLOTS_ENABLED=True, ROLLINGSLOTS_EXECUTOR=executor)
+    waited: list[object] = []
+    monkeypatch.setattr(site.topup.runner, "wait_for_lease", waited.append)
+    with site.app.app_context():
+        lease = site.topup.runner.acquire()
+        site.add()
+        ask(site)
+        assert (waited, site.rows()) == ([], [])
+        site.topup.runner._close(site.session(), lease, KeyboardInterrupt())
+        for _ in range(5):
+            ask(site)
+        site.session.rollback()
+        assert len(site.rows()) == A_WEEK
+
+
+@pytest.mark.parametrize("executor", ["inline", "after_response"])
+def test_a_request_with_a_budget_waits_for_a_lock_as_long_as_its_budget(
+    sqlite_url: str, tmp_path: Path, executor: str
+) -> None:
+    """While somebody holds SQLite's write lock, our transaction gives up after 150 ms; the app's own patience stays."""
+    site = Site(sqlite_url, tmp_path, ROLLINGSLOTS_ENABLED=True, ROLLINGSLOTS_EXECUTOR=executor)
+    with site.app.app_context():
+        site.add()
+        ask(site)
+        engine = site.db.engine
+        usual = site.session.execute(text("PRAGMA busy_timeout")).scalar()
+        site.session.rollback()
+    site.clock.turn(days=1)
+    said: list[str] = []
+    event.listen(engine, "before_cursor_execute", lambda *call: said.append(call[2]))
+    other = sqlite3.connect(str(engine.url.database), isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    ask(site)
+    other.rollback()
+    other.close()
+    patience = [statement for statement in said if "busy_timeout" in statement]
+    assert patience[:3] == [
+        "PRAGMA busy_timeout",
+        "PRAGMA busy_timeout = 150",
+        f"PRAGMA busy_timeout = {usual}",
+    ]
+    for _ in range(5):
+        ask(site)
+    with site.app.app_context():
+        assert site.session.execute(text("PRAGMA busy_timeout")).scalar() == usual
+        assert site.slots.health().status == "ok"

@@ -9,7 +9,8 @@ import pytest
 from helpers import A_WEEK, MONDAY, Clock, Site
 
 from flask_rollingslots.errors import InvalidRequest, StatusConflict, TemplateNotFound
-from flask_rollingslots.topup.record import results_of
+from flask_rollingslots.topup.record import Recorder, results_of
+from flask_rollingslots.topup.request import FillRequest
 from flask_rollingslots.values import Report, Tally
 
 if TYPE_CHECKING:
@@ -370,3 +371,28 @@ def test_a_run_row_has_a_bounded_size() -> None:
     kept = results_of(report)
     assert (len(kept["templates"]), kept["processed"]) == (10_000, 10_100)
     assert kept["templates"]["10099"]["error"] == "broken"
+
+
+def test_each_name_closes_its_own_dead_runs(sqlite_url: str, tmp_path: Path) -> None:
+    """Two sets of workers on the same tables count their own leases: neither ends the run that the other works on."""
+    ours, theirs = (
+        Site(sqlite_url, tmp_path / name, ROLLINGSLOTS_NAME=name, ROLLINGSLOTS_ENABLED=False)
+        for name in ("ours", "theirs")
+    )
+    with ours.app.app_context():
+        ours.add()
+        lease = ours.topup.runner.acquire()
+        session = ours.topup.runner.session()
+        recorder = Recorder(session, ours.topup.runner.models, FillRequest("request"), lease, MONDAY)
+        recorder.start()
+        session.commit()
+    with theirs.app.app_context():
+        for _ in range(3):
+            theirs.slots.generate()
+        running = [run.status for run in theirs.slots.runs() if run.id == recorder.run_id]
+        assert running == ["running"]
+    with ours.app.app_context():
+        lease.release(ours.topup.runner.session())
+        ours.topup.runner.session().commit()
+        ours.slots.generate()
+        assert [run.status for run in ours.slots.runs() if run.id == recorder.run_id] == ["interrupted"]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from helpers import A_WEEK, MONDAY, Site
+from sqlalchemy import text
 
 from flask_rollingslots.models import load_stored
 
@@ -143,6 +144,7 @@ def test_rows_are_read_only_of_templates_that_differ(site: Site, monkeypatch: py
             site.session.delete(row)
     site.session.commit()
     read: list[int] = []
+    monkeypatch.setattr("flask_rollingslots.health.coverage._FEW", 0)
 
     def spy(session: Any, models: Any, units: list[Any]) -> Any:
         read.extend(spec.id for spec, _ in units)
@@ -157,3 +159,100 @@ def test_rows_are_read_only_of_templates_that_differ(site: Site, monkeypatch: py
         (4, A_WEEK, 0, A_WEEK, 0),
     ]
     assert read == [3]
+
+
+REFUSING = "CREATE TRIGGER full BEFORE INSERT ON rolling_slot BEGIN SELECT RAISE(ABORT, 'no more'); END"
+
+
+def visit(site: Site) -> None:
+    """Let somebody come by, and the top-up that this starts end."""
+    site.topup.memory.next_check = 0
+    site.app.test_client().get("/").close()
+    site.settle()
+
+
+def test_days_that_failed_while_people_came_are_missing(sqlite_url: str, tmp_path: Path) -> None:
+    """What every visitor's top-up failed to store is missing, not due, and status says so with its exit code."""
+    site = Site(sqlite_url, tmp_path, ROLLINGSLOTS_ENABLED=True)
+    with site.app.app_context():
+        site.add()
+        site.settle()
+        visit(site)
+        assert site.slots.health().status == "ok"
+        site.session.execute(text(REFUSING))
+        site.session.commit()
+    site.clock.turn(days=2)
+    visit(site)
+    with site.app.app_context():
+        report = site.slots.health()
+        assert (report.status, report.missing, report.due) == ("missing", 16, 0)
+        assert site.app.test_cli_runner().invoke(args=["slots", "status"]).exit_code == 1
+        site.clock.turn(days=3)
+        report = site.slots.health()
+        assert (report.status, report.missing, report.due) == ("missing", 16, 24)  # nobody came since
+        site.session.execute(text("DROP TRIGGER full"))
+        site.session.commit()
+    visit(site)
+    with site.app.app_context():
+        assert site.slots.health().status == "ok"
+
+
+def test_a_first_fill_that_fails_is_missing(sqlite_url: str, tmp_path: Path) -> None:
+    """Slots that were never stored, although visitors came, are missing."""
+    site = Site(sqlite_url, tmp_path, ROLLINGSLOTS_ENABLED=True)
+    with site.app.app_context():
+        site.session.execute(text(REFUSING))
+        site.session.commit()
+        site.add()
+        site.settle()
+    visit(site)
+    with site.app.app_context():
+        report = site.slots.health()
+        assert (report.status, report.missing) == ("missing", A_WEEK)
+
+
+def test_a_new_template_is_due_until_somebody_comes(site: Site) -> None:
+    """A template that was added after the last look is due, and missing once it was filled and lost its slots."""
+    site.add()
+    site.slots.generate()
+    site.add(name="New")
+    report = site.slots.health()
+    assert (report.status, report.due, report.missing) == ("due", A_WEEK, 0)
+    site.slots.generate()
+    for row in site.rows()[-5:]:
+        site.session.delete(row)
+    site.session.commit()
+    assert site.slots.health().status == "missing"
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [("exdates", '["2026-99-99"]'), ("blackouts", "{oops"), ("dtstart", "garbage"), ("data", "{oops")],
+)
+def test_a_template_that_cannot_be_read_stops_no_other(
+    sqlite_url: str, tmp_path: Path, column: str, value: str
+) -> None:
+    """What somebody wrote by hand into one template is reported with its name; all others are filled."""
+    site = Site(sqlite_url, tmp_path, ROLLINGSLOTS_ENABLED=True)
+    with site.app.app_context():
+        for name in ("First", "Bad", "Last"):
+            site.add(name=name)
+        site.settle()
+        before = site.session.execute(text(f"SELECT {column} FROM rolling_template WHERE id = 2")).scalar()  # noqa: S608
+        hurt = text(f"UPDATE rolling_template SET {column} = :value, revision = revision + 1 WHERE id = 2")  # noqa: S608
+        site.session.execute(hurt, {"value": value})
+        site.session.commit()
+    site.clock.turn(days=1)
+    visit(site)
+    with site.app.app_context():
+        found = {c.name: c for c in site.slots.health().templates}
+        assert [found[name].stored for name in ("First", "Last")] == [A_WEEK, A_WEEK]
+        assert found["Bad"].error
+        assert site.slots.health().status == "missing"
+        report = site.slots.generate()
+        assert [tally.name for tally in report.templates.values() if tally.error] == ["Bad"]
+        site.session.execute(hurt, {"value": before})
+        site.session.commit()
+        report = site.slots.generate()
+        assert [tally.error for tally in report.templates.values() if tally.error] == []
+        assert site.slots.health().status == "ok"

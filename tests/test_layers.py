@@ -23,7 +23,7 @@ MAX_INIT_APP = 40
 FLOORS = (
     {"errors", "values", "settings", "signals"},
     {"recurrence", "planning", "offers", "revising", "feeds"},
-    {"models", "statements"},
+    {"models", "statements", "bulk_statements"},
     {
         "browsing",
         "screening",
@@ -45,7 +45,8 @@ FLOORS = (
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 FOR_ALL = {"errors", "values"}
 # The only steps within a floor. A plan compares what rules promise with what is stored, so it expands rules; an offer
-# is what templates of one rule promise alike. Models know as what a column is stored. Filling hands new rows to the driver in bulk.
+# is what templates of one rule promise alike. Models know as what a column is stored. Filling hands new rows to the
+# driver in bulk.
 # An edit compares two plans. Files hold rules and what they promise; whoever books a virtual slot makes its row first;
 # whoever moves booked slots looks whether their resource is free; the facade and the command line are each one thing
 # in several modules.
@@ -57,7 +58,8 @@ STEPS = {
     ("revising", "planning"),
     ("feeds", "recurrence"),
     ("feeds", "planning"),
-    ("models", "statements"),
+    ("models", "bulk_statements"),
+    ("bulk_statements", "statements"),
     ("booking", "browsing"),
     ("series", "booking"),
     ("filling", "rows"),

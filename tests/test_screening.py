@@ -432,3 +432,17 @@ def test_an_offer_is_never_older_than_its_top_up() -> None:
     """Nothing of a top-up is kept for the next one: an offer is made anew each time."""
     assert not hasattr(make_offer, "cache_info")
     assert not [value for value in vars(screening).values() if isinstance(value, Offer)]
+
+
+def test_batches_name_so_many_templates_at_most(
+    sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However few slots templates have, a statement names no more of them than a database takes."""
+    site = Site(sqlite_url, tmp_path)
+    monkeypatch.setattr(screening, "_TEMPLATES_AT_ONCE", 3)
+    with site.app.app_context():
+        specs = [site.add(rrule="FREQ=MONTHLY;BYMONTHDAY=20").spec() for _ in range(7)]
+        groups = {"all": [(spec, Window(MONDAY, MONDAY + timedelta(days=7))) for spec in specs]}
+        assert [len(batch) for batch in screening.batches(groups)] == [3, 3, 1]
+        assert site.slots.health().status == "ok"
+        assert site.slots.generate().expected == 0

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import func, select
 
 from flask_rollingslots import gate, planning
-from flask_rollingslots.models import load_specs, load_stored
+from flask_rollingslots.models import load_specs, load_stored, newest_of
 from flask_rollingslots.offers import pattern_of
 from flask_rollingslots.screening import batches, screen
 from flask_rollingslots.statements import sentence
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 #: How many templates are compared at once if their rows must be read.
 _AT_ONCE = 200
+#: Up to so many, one query for all their rows is quicker than one a window and those for what lacks.
+_FEW = 50
 
 
 @dataclass(slots=True)
@@ -34,8 +36,8 @@ class Coverage:
     """How much of one template's window is stored.
 
     :param promised: slots that should be stored: not started, and not left out by the template.
-    :param missing: promised and not stored, in days that were covered before.
-    :param due: promised and not stored, in days that entered the window since the last confirmed run.
+    :param missing: promised and not stored, although a run was confirmed, or failed, when their day was in the window.
+    :param due: promised and not stored, in days that entered the window since then, or of a template made since then.
     :param skipped: reason -> number of occurrences that are left out, such as ``holiday`` or ``cancelled``.
     :param horizon: up to when every promised slot is stored, UTC.
     """
@@ -110,7 +112,8 @@ def check_health(session: Session, models: Models, settings: Settings, now: date
         report.confirmed_age = (now - report.confirmed_at).total_seconds()
     if state.until_ms > gate.to_ms(now):
         report.lease_owner, report.lease_until = state.owner, _moment(state.until_ms)
-    coverages = _coverages(session, models, settings, now, report.confirmed_at)
+    newest = 0 if state.failures else newest_of(state.fingerprint)
+    coverages = _coverages(session, models, settings, now, _looked_at(state, report, now), newest)
     report.templates = sorted(coverages, key=lambda coverage: coverage.id)
     for coverage in report.templates:
         for name in ("promised", "stored", "missing", "due"):
@@ -134,25 +137,48 @@ def _filled_alone(session: Session, models: Models) -> dict[int, datetime]:
     return {template_id: end for template_id, end in session.execute(query) if template_id and end}
 
 
+def _looked_at(state: gate.LeaseState, report: HealthReport, now: datetime) -> datetime | None:
+    """Return when a request last had everything looked at: confirmed, or in vain."""
+    if not state.failures or report.next_try is None:
+        return report.confirmed_at
+    # Each failure puts off the next try: whatever lacked by then lacks although somebody asked for it.
+    return max(min(now, report.next_try), report.confirmed_at or report.next_try)
+
+
 def _coverages(
-    session: Session, models: Models, settings: Settings, now: datetime, confirmed_at: datetime | None
+    session: Session,
+    models: Models,
+    settings: Settings,
+    now: datetime,
+    looked_at: datetime | None,
+    newest: int,
 ) -> Iterator[Coverage]:
-    """Yield the coverage of each active template. The rows of those with nothing odd are not read."""
+    """Yield the coverage of each active template. The rows of those with nothing odd are not read.
+
+    :param newest: of the templates that there were then; 0: they all count as looked at.
+    """
     filled = _filled_alone(session, models)
     covered: dict[int, datetime | None] = {}
     groups: dict[Hashable, list[tuple[TemplateSpec, Window]]] = {}
-    for spec in load_specs(session, models, models.Template.active.is_(True)):
+    errors: list[Coverage] = []
+
+    def poisoned(template_id: int, name: str, error: Exception) -> None:
+        errors.append(Coverage(template_id, name, None, error=sentence(error)))
+
+    for spec in load_specs(session, models, models.Template.active.is_(True), unreadable=poisoned):
         try:
             window = planning.window_of(spec, now, settings.window_days, settings.align)
             ends = [filled[spec.id]] if spec.id in filled else []
-            if confirmed_at is not None:
-                ends.append(planning.window_of(spec, confirmed_at, settings.window_days, settings.align).end)
+            if looked_at is not None and (not newest or spec.id <= newest):
+                ends.append(planning.window_of(spec, looked_at, settings.window_days, settings.align).end)
             groups.setdefault(pattern_of(spec, window), []).append((spec, window))
             covered[spec.id] = max(ends, default=None)
         except Exception as error:  # such as a zone that this machine does not know
-            yield Coverage(spec.id, spec.name, spec.group, error=sentence(error))
+            poisoned(spec.id, spec.name, error)
+    yield from errors
+    few = sum(map(len, groups.values())) <= _FEW
     for batch in batches(groups):
-        known, odd = screen(session, models, batch, now)
+        known, odd = ([], batch) if few else screen(session, models, batch, now)
         for screened in known:
             yield _known(screened, covered[screened.spec.id])
         for position in range(0, len(odd), _AT_ONCE):

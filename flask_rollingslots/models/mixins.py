@@ -353,6 +353,7 @@ class RunMixin:
     status: Mapped[str] = mapped_column(String(16))
     owner: Mapped[str | None] = mapped_column(String(100))
     token: Mapped[int | None] = mapped_column(Id)
+    lease_name: Mapped[str | None] = mapped_column(String(64))
     started_at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
     finished_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     window_start: Mapped[datetime | None] = mapped_column(UtcDateTime)

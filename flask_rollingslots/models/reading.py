@@ -10,13 +10,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import String, and_, bindparam, cast, func, inspect, or_, select
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm.attributes import set_committed_value
 
-from flask_rollingslots.statements import stored_text
+from flask_rollingslots.bulk_statements import stored_text
 from flask_rollingslots.values import SlotKey, Status, StoredSlot, TemplateSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from sqlalchemy import ColumnElement, Dialect, Select
     from sqlalchemy.orm import Session
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
     from .make import Models
     from .mixins import SlotMixin, TemplateMixin
+
+    Unreadable = Callable[[int, str, Exception], None]
 
 _SPEC_FIELDS = tuple(f.name for f in fields(TemplateSpec))
 _LISTS = ("rdates", "exdates", "blackouts")
@@ -35,8 +38,49 @@ _ZONE_SLACK = timedelta(days=2)
 _MANY_TEMPLATES = 500
 
 
-def load_specs(session: Session, models: Models, *conditions: ColumnElement[bool]) -> list[TemplateSpec]:
-    """Return the templates that meet the conditions, by id, without making model instances."""
+def load_specs(
+    session: Session, models: Models, *conditions: ColumnElement[bool], unreadable: Unreadable | None = None
+) -> list[TemplateSpec]:
+    """Return the templates that meet the conditions, by id, without making model instances.
+
+    :param unreadable: told id, name and reason of each active template that cannot be read, which is then left out;
+        without it one such template is an error.
+    """
+    cls = models.Template
+    try:
+        return _read_specs(session, models, *conditions)
+    except DBAPIError:
+        raise
+    except Exception:  # a value that somebody wrote by hand: only reading it shows that
+        if unreadable is None:
+            raise
+    found = session.execute(select(cls.id, cls.name, cls.active).where(*conditions).order_by(cls.id)).all()
+    specs: list[TemplateSpec] = []
+    for position in range(0, len(found), _MANY_TEMPLATES):
+        specs += _readable(session, models, found[position : position + _MANY_TEMPLATES], unreadable)
+    return specs
+
+
+def _readable(
+    session: Session, models: Models, found: Sequence[Any], unreadable: Unreadable
+) -> list[TemplateSpec]:
+    """Read halves, and halves of halves, until only those that cannot be read are left out."""
+    try:
+        return _read_specs(session, models, models.Template.id.in_([row.id for row in found]))
+    except DBAPIError:
+        raise
+    except Exception as error:
+        if len(found) == 1:
+            if found[0].active:
+                unreadable(found[0].id, found[0].name, error)
+            return []
+    half = len(found) // 2
+    return [
+        spec for part in (found[:half], found[half:]) for spec in _readable(session, models, part, unreadable)
+    ]
+
+
+def _read_specs(session: Session, models: Models, *conditions: ColumnElement[bool]) -> list[TemplateSpec]:
     cls = models.Template
     columns = {name: getattr(cls, name) for name in _SPEC_FIELDS}
     dialect = session.connection().dialect
@@ -46,7 +90,11 @@ def load_specs(session: Session, models: Models, *conditions: ColumnElement[bool
         lists[_SPEC_FIELDS.index(name)] = partial(_understood, columns[name].type, dialect)
         columns[name] = stored_text(columns[name], dialect.name)
     query = select(*columns.values()).where(*conditions).order_by(cls.id)
-    return [_spec(row, lists) for row in session.execute(query)]
+    result = session.execute(query)
+    try:
+        return [_spec(row, lists) for row in result]
+    finally:
+        result.close()  # also after an error: an open result would keep SQLite's snapshot
 
 
 def _understood(kind: Any, dialect: Dialect, text: str) -> list[Any]:
@@ -68,6 +116,12 @@ def fingerprint(session: Session, models: Models) -> str:
     cls = models.Template
     row = session.execute(select(func.count(), func.sum(cls.revision), func.max(cls.id))).one()
     return ":".join(str(value or 0) for value in row)
+
+
+def newest_of(mark: str | None) -> int:
+    """Return the greatest id in a text that ``fingerprint`` began; 0: there is none."""
+    parts = (mark or "").split(":")
+    return int(parts[2]) if len(parts) > 2 and parts[2].isdigit() else 0
 
 
 def load_stored(

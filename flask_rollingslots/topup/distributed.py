@@ -306,20 +306,12 @@ class Distributor:
 
     def _fill_and_end(self, session: Session, job: Job, claim: Claim) -> None:
         request, lease = claim.request(job), job.lease(self.models, self.settings)
-        specs = claim.specs(session, self.models, job)
+        left_out: list[tuple[int, str, Exception]] = []
+        specs = claim.specs(session, self.models, job, lambda *which: left_out.append(which))
         before = shards.created_before(session, self.models, job, specs) if claim.begun else {}
         session.rollback()
-        recorder = ShardRecorder(
-            session,
-            self.models,
-            request,
-            None,
-            self.clock(),
-            job=job,
-            claim=claim,
-            shared=lease,
-            clock=self.clock,
-        )
+        own: dict[str, Any] = {"job": job, "claim": claim, "shared": lease, "clock": self.clock}
+        recorder = ShardRecorder(session, self.models, request, None, self.clock(), **own)
         fence: Any = NoFence()
         filler = Filler(
             session,
@@ -331,6 +323,8 @@ class Distributor:
             shards.limit(recorder, _SHARD_ROWS, 2 * _TURN_SECONDS),
             recorder=recorder,
         )
+        for which in left_out:
+            filler.leave_out(*which)
         filler.fill(specs)
         if job.revises or claim.template_id is not None:
             filler.revise(specs)

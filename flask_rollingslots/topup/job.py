@@ -141,7 +141,7 @@ class TopUp:
     def _serve(self, target: gate.Target, trigger: str, must_stop: Callable[[], bool]) -> bool:
         """Do one thing that was asked for; return whether the job may go on."""
         try:
-            with self.runner.context():
+            with self.runner.context(self.executor.budget.seconds):
                 if self._attempt(target, trigger, must_stop):
                     self._failures = 0
         except Interrupted:
@@ -154,6 +154,7 @@ class TopUp:
             self.memory.look_again_by(self.settings.lease_seconds)
         except QueueUnavailable as error:
             self._back_off(error)
+            self.runner.record_failure(error)
             self.memory.postpone(target, trigger, self.settings.lease_seconds)
             return False
         except Exception as error:
@@ -271,13 +272,15 @@ class TopUp:
         return False
 
     def _one(self, template_id: int, trigger: str, must_stop: Callable[[], bool]) -> tuple[float, bool]:
-        waits = trigger == "edit"
-        if not waits and self._waiting(self.runner.read_state()) > 0:
+        insists = trigger == "edit"
+        # Who has a budget works while somebody waits for a page: it waits for nobody.
+        waits = insists and self.executor.budget.seconds is None
+        if not insists and self._waiting(self.runner.read_state()) > 0:
             return 0.0, False
         if self._hand_over(template_id, trigger, self.runner.read_state()):
             return 0.0, False
         lease = self.runner.wait_for_lease(self.executor.stopping) if waits else self.runner.acquire()
-        if lease is None and waits:
+        if lease is None and insists:
             raise TopUpBusy
         if lease is None:
             self.memory.look_again_by(self.runner.holder_rest())

@@ -152,6 +152,7 @@ def _fill(topup: TopUp, request: FillRequest) -> bool:
     table, session = table_of(runner.models.Run), runner.session()
     with own_transaction(session):
         begun = {"status": RunStatus.RUNNING.value, "token": lease.token, "owner": lease.owner}
+        begun["lease_name"] = lease.name
         mine = (table.c.id == request.run_id, table.c.status == RunStatus.QUEUED.value)
         session.execute(update(table).where(*mine).values(**begun))
     if topup.executor.is_queue:

@@ -59,6 +59,7 @@ class Recorder:
                 status=RunStatus.RUNNING.value,
                 owner=self.lease.owner if self.lease else None,
                 token=self.lease.token if self.lease else None,
+                lease_name=self.lease.name if self.lease else None,
                 started_at=self.now,
                 done=0,
                 total=self.total,
@@ -70,8 +71,12 @@ class Recorder:
         """Close the runs of holders that never came back."""
         if self.lease is not None:
             table = table_of(self.models.Run)
-            dead = (table.c.status == RunStatus.RUNNING.value, table.c.token < self.lease.token)
-            self.session.execute(update(table).where(*dead).values(status=RunStatus.INTERRUPTED.value))
+            # Each lease counts its own tokens.
+            dead = (table.c.token < self.lease.token, table.c.lease_name == self.lease.name)
+            running = table.c.status == RunStatus.RUNNING.value
+            self.session.execute(
+                update(table).where(running, *dead).values(status=RunStatus.INTERRUPTED.value)
+            )
 
     def snapshot(self) -> tuple[int | None, int, int]:
         """Return what ``restore`` needs if the transaction does not commit."""

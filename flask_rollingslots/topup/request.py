@@ -17,7 +17,7 @@ from flask_rollingslots.settings import MAX_DAYS
 from flask_rollingslots.values import TemplateSpec, Window
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from sqlalchemy.orm import Session
 
@@ -139,9 +139,15 @@ class FillRequest:
             rolling = planning.rolling_window(spec, now, self.days, settings.align)
         return Window(start or rolling.start, end or rolling.end)
 
-    def specs(self, session: Session, models: Models) -> list[TemplateSpec]:
+    def specs(
+        self,
+        session: Session,
+        models: Models,
+        unreadable: Callable[[int, str, Exception], None] | None = None,
+    ) -> list[TemplateSpec]:
         """Return the active templates that are asked for.
 
+        :param unreadable: told which templates are left out as they cannot be read, as in ``load_specs``.
         :raises TemplateNotFound: if a person asks for a template or group that does not exist. One that was deleted
             before its top-up began is nothing to do.
         """
@@ -156,7 +162,7 @@ class FillRequest:
             conditions.append(cls.series_id == series)
         if self.group is not None:
             conditions.append(cls.group == self.group)
-        specs = load_specs(session, models, *conditions)
+        specs = load_specs(session, models, *conditions, unreadable=unreadable)
         if self.group is not None and not specs:
             raise TemplateNotFound(f"group {self.group!r}: there is no template in this group")
         return [spec for spec in specs if spec.active]

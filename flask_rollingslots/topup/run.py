@@ -175,9 +175,13 @@ class Filler:
             return []
 
     def _leave_out(self, spec: TemplateSpec, error: Exception) -> None:
-        tally = self._tally(spec)
+        self.leave_out(spec.id, spec.name, error)
+
+    def leave_out(self, template_id: int, name: str, error: Exception) -> None:
+        """Report a template as failed; the others go on."""
+        tally = self.report.templates.setdefault(template_id, Tally(name))
         tally.error = sentence(error)
-        log.warning("template %s (%s) left out: %s", spec.id, spec.name, tally.error)
+        log.warning("template %s (%s) left out: %s", template_id, name, tally.error)
 
     def _window(self, spec: TemplateSpec) -> Window:
         key = (spec.timezone, spec.window_days)

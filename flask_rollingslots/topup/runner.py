@@ -9,7 +9,7 @@ import socket
 import threading
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ from flask_rollingslots.executors import reset_after_fork
 from flask_rollingslots.models import fingerprint, table_of
 from flask_rollingslots.retention import pruned_until
 from flask_rollingslots.statements import (
+    be_patient,
     dialect_of,
     has_uncommitted_writes,
     is_lost_race,
@@ -112,10 +113,14 @@ class Runner:
         return hashlib.sha256(place.encode()).hexdigest()[:12]
 
     @contextmanager
-    def context(self) -> Iterator[None]:
-        """Push an app context of our own; its session works on the primary, also where the app reads from replicas."""
+    def context(self, patience: float | None = None) -> Iterator[None]:
+        """Push an app context of our own; its session works on the primary, also where the app reads from replicas.
+
+        :param patience: for how many seconds a transaction of ours may wait for a lock; ``None``: as usual.
+        """
         with self.app.app_context():
             use_primary(self.session(), self.models.classes, wholly=True)
+            be_patient(self.session(), patience)
             yield
 
     def read_state(self) -> gate.LeaseState:
@@ -254,8 +259,8 @@ class Runner:
     ) -> Report:
         mark = self.fingerprint()
         known = gate.read_state(session, self.models, self.settings.name).fingerprint
-        specs = request.specs(session, self.models)
         filler = Filler(session, self.models, self.settings, self.clock, request, lease, must_stop, joins)
+        specs = request.specs(session, self.models, filler.leave_out)
         signals.announce(signals.topup_started, self.app, trigger=request.trigger)
         try:
             filler.fill(specs)
@@ -348,6 +353,18 @@ class Runner:
             self._write_calmly(session, lambda: lease.fail(session, self.clock(), sentence(error)))
         else:
             self._write_calmly(session, lambda: lease.release(session))
+
+    def record_failure(self, error: Exception) -> None:
+        """Write down for health that a top-up failed before it won the lease; others may try at once."""
+        try:
+            with self.context():
+                lease, session = self.acquire(), self.session()
+                if lease is not None:
+                    what = sentence(error)
+                    fail = partial(lease.fail, session, self.clock(), what, again_at_once=True)
+                    self._write_calmly(session, fail)
+        except Exception as failure:
+            log.debug("not written down: %s", sentence(failure))
 
     def _write_calmly(self, session: Session, write: Callable[[], object]) -> None:
         """Write in a transaction of its own, if the database lets us: lease and row also end by themselves."""

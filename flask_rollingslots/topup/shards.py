@@ -75,12 +75,15 @@ class Claim:
             return FillRequest("edit", template_id=self.template_id)
         return job.request
 
-    def specs(self, session: Session, models: Models, job: Job) -> list[TemplateSpec]:
-        """Return the active templates of this shard."""
+    def specs(
+        self, session: Session, models: Models, job: Job, unreadable: Callable[[int, str, Exception], None]
+    ) -> list[TemplateSpec]:
+        """Return the active templates of this shard; ``unreadable`` is told of others, as in ``load_specs``."""
         if self.template_id is not None:
-            return self.request(job).specs(session, models)
+            return self.request(job).specs(session, models, unreadable)
         mine = models.Template.id.between(self.first_id, self.last_id)
-        return load_specs(session, models, mine, *_asked_for(session, models, job.request))
+        conditions = _asked_for(session, models, job.request)
+        return load_specs(session, models, mine, *conditions, unreadable=unreadable)
 
 
 def _asked_for(session: Session, models: Models, request: FillRequest) -> list[ColumnElement[bool]]:
