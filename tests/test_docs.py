@@ -157,6 +157,14 @@ def test_links_lead_somewhere(page: Path) -> None:
 # -- what is generated from the code
 
 
+@pytest.mark.parametrize("page", sorted(set(generate.PAGES.values())))
+def test_the_generated_parts_of_a_page_are_current(page: str) -> None:
+    """Settings, commands, errors and signals stand in the page as the code says them, for readers of the file too."""
+    text = (ROOT / "docs" / page).read_text("utf-8")
+    assert text == generate.filled(page), "run: python docs/generate.py --write"
+    assert all(f"<!-- generated: {name} -->" in text for name, place in generate.PAGES.items() if place == page)
+
+
 def test_every_setting_is_explained() -> None:
     """The generated page has a section for each setting, with its default and a meaning."""
     text = generate.settings()
