@@ -129,7 +129,7 @@ def test_the_code_of_readme_shows_a_week(tmp_path: Path, monkeypatch: pytest.Mon
 def test_the_quickstart_makes_a_page_that_books(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """After the quickstart there is a week of forms; two visitors book one, the third is told that it is full."""
     with _reader(ROOT / "docs" / "quickstart.md", tmp_path, monkeypatch) as session:
-        client = session.names["app"].test_client()
+        client = importlib.import_module("app").app.test_client()
         page = client.get("/").text
         assert page.count("<form") == 7 * 12
         assert page.count("2 left") == 7 * 12
@@ -137,9 +137,12 @@ def test_the_quickstart_makes_a_page_that_books(tmp_path: Path, monkeypatch: pyt
         answers = [
             client.post(last, data={"name": name}, follow_redirects=True).text for name in ("A", "B", "C")
         ]
+        gone = client.post("/book/1@20260104T1000", data={"name": "D"}, follow_redirects=True).text
+        made_up = client.post("/book/nonsense", data={"name": "D"}, follow_redirects=True).text
     assert ["1 left" in answer for answer in answers] == [True, False, False]
     assert ["Booked." in answer for answer in answers] == [True, True, False]
-    assert "0 of 2 places left" in answers[2]
+    assert "somebody was faster" in answers[2]
+    assert all("cannot be booked any more" in text for text in (gone, made_up))
 
 
 # -- links
