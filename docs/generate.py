@@ -1,7 +1,7 @@
 """The parts of the documentation that are read out of the code: settings, commands, errors, signals, rooms.
 
-``python docs/generate.py`` prints them; ``python docs/generate.py --write`` puts those that users read into their pages,
-between two comments. A build of the documentation writes the others into ``docs/generated``.
+``python docs/generate.py`` prints them; with ``--write`` those that users read are put into their pages, between two
+comments. A build of the documentation writes the others into ``docs/generated``.
 """
 
 from __future__ import annotations
@@ -150,7 +150,12 @@ PARTS: dict[str, Callable[[], str]] = {
 
 
 #: Parts that stand in a page itself, so that whoever reads the file sees them; the others are included by Sphinx.
-PAGES = {"settings": "configuration.md", "commands": "commands.md", "errors": "bookings.md", "signals": "bookings.md"}
+PAGES = {
+    "settings": "configuration.md",
+    "commands": "commands.md",
+    "errors": "bookings.md",
+    "signals": "bookings.md",
+}
 
 
 def write_all(folder: Path) -> None:

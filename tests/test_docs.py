@@ -128,7 +128,7 @@ def test_the_code_of_readme_shows_a_week(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_the_quickstart_makes_a_page_that_books(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """After the quickstart there is a week of forms; two visitors book one, the third is told that it is full."""
-    with _reader(ROOT / "docs" / "quickstart.md", tmp_path, monkeypatch) as session:
+    with _reader(ROOT / "docs" / "quickstart.md", tmp_path, monkeypatch):
         client = importlib.import_module("app").app.test_client()
         page = client.get("/").text
         assert page.count("<form") == 7 * 12
@@ -165,7 +165,9 @@ def test_the_generated_parts_of_a_page_are_current(page: str) -> None:
     """Settings, commands, errors and signals stand in the page as the code says them, for readers of the file too."""
     text = (ROOT / "docs" / page).read_text("utf-8")
     assert text == generate.filled(page), "run: python docs/generate.py --write"
-    assert all(f"<!-- generated: {name} -->" in text for name, place in generate.PAGES.items() if place == page)
+    assert all(
+        f"<!-- generated: {name} -->" in text for name, place in generate.PAGES.items() if place == page
+    )
 
 
 def test_every_setting_is_explained() -> None:
