@@ -139,6 +139,16 @@ def test_the_quickstart_makes_a_page_that_books(tmp_path: Path, monkeypatch: pyt
         ]
         gone = client.post("/book/1@20260104T1000", data={"name": "D"}, follow_redirects=True).text
         made_up = client.post("/book/nonsense", data={"name": "D"}, follow_redirects=True).text
+        # The app of step 4, with the views and the imports of step 2.
+        imports, _, views = (tmp_path / "app.py").read_text().partition("app = Flask(__name__)")
+        views = views[views.index('@app.get("/")') :]
+        (tmp_path / "own.py").write_text(f"{imports}\n{(tmp_path / 'studio.py').read_text()}\n{views}")
+        own = importlib.import_module("own").app.test_client()
+        page = own.get("/").text
+        lessons = re.findall(r'action="(/book/[^"]+)"', page)
+        taken = [own.post(lessons[0], data={"name": name}, follow_redirects=True).text for name in ("A", "B")]
+    assert len(lessons) == 5 * 9
+    assert ["Booked." in taken[0], "somebody was faster" in taken[1]] == [True, True]
     assert ["1 left" in answer for answer in answers] == [True, False, False]
     assert ["Booked." in answer for answer in answers] == [True, True, False]
     assert "somebody was faster" in answers[2]
