@@ -36,7 +36,7 @@ def site(sqlite_url: str, tmp_path: Path) -> Iterator[Site]:
         ({"exdates": date(2026, 12, 24)}, InvalidTemplate, "exdates = datetime.date(2026, 12, 24): expected a list"),
         ({"exdates": "2026-12-24"}, InvalidTemplate, "exdates = '2026-12-24': expected a list"),
         ({"blackouts": 5}, InvalidTemplate, "blackouts = 5: expected a list"),
-        ({"rrule": "FREQ=WEEKLY; BYDAY=MO, TU"}, InvalidRule, "BYDAY: 'MO, TU' has spaces; expected no spaces, such as "),
+        ({"rrule": "FREQ=WEEKLY; BYDAY=MO, TU"}, InvalidRule, "BYDAY: 'MO, TU' has spaces; expected no spaces"),
         ({"price": 38}, InvalidTemplate, "price is not a field of a template. Known: active, "),
         ({"price": 38}, InvalidTemplate, "Fields of your own go into data."),
         ({"holidays": "Austria"}, InvalidRule, "an ISO country code such as ES, or a subdivision such as ES-MD."),
