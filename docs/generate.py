@@ -1,6 +1,7 @@
 """The parts of the documentation that are read out of the code: settings, commands, errors, signals, rooms.
 
-``python docs/generate.py`` prints them; a build of the documentation writes them into ``docs/generated``.
+``python docs/generate.py`` prints them; with ``--write`` those that users read are put into their pages, between two
+comments. A build of the documentation writes the others into ``docs/generated``.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from flask_rollingslots.settings import PREFIX, Settings
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-ROOT = Path(__file__).resolve().parent.parent
+DOCS = Path(__file__).resolve().parent
+ROOT = DOCS.parent
 _PARAM = re.compile(r"^:param (\w+): (.*?)(?=^:param |\Z)", re.MULTILINE | re.DOTALL)
 _ROLE = re.compile(r":\w+:`~?(?:[\w.]*\.)?(\w+)`")
 
@@ -147,16 +149,52 @@ PARTS: dict[str, Callable[[], str]] = {
 }
 
 
+#: Parts that stand in a page itself, so that whoever reads the file sees them; the others are included by Sphinx.
+PAGES = {
+    "settings": "configuration.md",
+    "commands": "commands.md",
+    "errors": "bookings.md",
+    "signals": "bookings.md",
+}
+
+
 def write_all(folder: Path) -> None:
-    """Write each part to its own file; a part that has not changed keeps its time stamp."""
+    """Write each part that is included to its own file; one that has not changed keeps its time stamp."""
     folder.mkdir(exist_ok=True)
-    for name, make in PARTS.items():
-        path, text = folder / f"{name}.md", make()
-        if not path.exists() or path.read_text("utf-8") != text:
-            path.write_text(text, "utf-8")
+    for name in PARTS.keys() - PAGES.keys():
+        _write(folder / f"{name}.md", PARTS[name]())
+
+
+def filled(page: str) -> str:
+    """Return the text of a page with its generated parts as they are now.
+
+    :param page: the file's name, such as ``commands.md``.
+    """
+    text = (DOCS / page).read_text("utf-8")
+    for name, place in PAGES.items():
+        if place == page:
+            begin, end = f"<!-- generated: {name} -->\n", f"<!-- end of {name} -->\n"
+            before, _, rest = text.partition(begin)
+            _, _, after = rest.partition(end)
+            text = f"{before}{begin}\n{PARTS[name]()}\n{end}{after}"
+    return text
+
+
+def write_pages() -> None:
+    """Bring the pages with generated parts up to date."""
+    for page in set(PAGES.values()):
+        _write(DOCS / page, filled(page))
+
+
+def _write(path: Path, text: str) -> None:
+    if not path.exists() or path.read_text("utf-8") != text:
+        path.write_text(text, "utf-8")
 
 
 def _main(names: Iterable[str]) -> None:
+    if "--write" in names:
+        write_pages()
+        return
     for name in names or PARTS:
         sys.stdout.write(PARTS[name]())
 

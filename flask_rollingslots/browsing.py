@@ -343,7 +343,7 @@ def holes(slots: Iterable[SlotMixin], now: datetime, days: int, align: str) -> s
 def _window(start: datetime, end: datetime) -> Window:
     for name, value in (("start", start), ("end", end)):
         if not isinstance(value, datetime) or value.tzinfo is None:
-            expected = "an aware datetime (with a time zone)"
+            expected = "an aware datetime (with a time zone), such as datetime.now(UTC)"
             raise InvalidRequest(
                 f"{name} = {value!r}: expected {expected}", field=name, value=value, expected=expected
             )

@@ -15,7 +15,7 @@ from flask import current_app
 from flask.cli import AppGroup
 
 from .cli_exchange import export_templates, import_templates
-from .cli_filling import generate
+from .cli_filling import NO_TEMPLATE, generate
 from .cli_keeping import prune_slots, show_stats
 from .errors import InvalidRequest, RollingSlotsError, TemplateNotFound
 from .health import Level, check_health, explain
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
+    from .health import HealthReport
     from .models import SlotMixin, TemplateMixin
     from .revising import SeriesReport
     from .state import AppState
@@ -102,10 +103,21 @@ def status(as_json: bool) -> None:
                 click.echo(
                     f"  {row.id:>5}  {row.missing} missing, {row.due} due  {row.name}  {row.error or ''}"
                 )
+        if advice := _advice(report):
+            click.echo(advice)
         for run in runs:
             started = f"{run.started_at:%Y-%m-%d %H:%M:%S}"
             click.echo(f"run {run.id}: {run.status}, {run.created} created, {run.trigger}, {started} UTC")
     sys.exit(1 if report.status is Health.MISSING else 0)
+
+
+def _advice(report: HealthReport) -> str | None:
+    """Return what somebody may do who sees the report for the first time."""
+    if not report.templates:
+        return NO_TEMPLATE
+    if report.missing or report.due:
+        return "Requests of visitors fill it; `flask slots generate` does so now."
+    return None
 
 
 @slots_group.command()
@@ -119,10 +131,16 @@ def templates(group: str | None, as_json: bool) -> None:
         _print_json([_template_dict(row) for row in rows])
         return
     for row in rows:
-        off = "" if row.active else "  (inactive)"
+        rule, off = row.recurrence.describe(times=True), "" if row.active else "  (inactive)"
         click.echo(
-            f"{row.id:>5}  {row.name}  [{row.group or '-'}]  {row.recurrence.describe(times=True)}  {row.timezone}{off}"
+            f"{row.id:>5}  {row.name}  [{row.group or '-'}]  {rule}  {row.timezone}{_bounds(row)}{off}"
         )
+
+
+def _bounds(row: TemplateMixin) -> str:
+    """Return the days between which a segment of a series holds: two of them look alike without."""
+    bounds = (("from", row.active_from), ("before", row.active_until), ("cancelled from", row.cancelled_from))
+    return "".join(f"  {word} {day:%Y-%m-%d}" for word, day in bounds if day is not None)
 
 
 def _template_dict(row: TemplateMixin) -> dict[str, Any]:

@@ -74,6 +74,10 @@ def stopping_cleanly(seconds: float | None = None) -> Iterator[Stop]:
             signal.signal(number, handler)
 
 
+#: What somebody sees who has not added an offer yet.
+NO_TEMPLATE = "There is no active template: slots.create_template(...) and a commit add one."
+
+
 class _Day(click.ParamType):  # type: ignore[type-arg]
     """A day, or ``today``: which day that is depends on the app's zone."""
 
@@ -257,3 +261,5 @@ def _print_report(report: Report) -> None:
     for key, tally in report.templates.items():
         note = f"  error: {tally.error}" if tally.error else ""
         click.echo(f"  {key:>5}  {tally.created:>6}  {tally.name}{note}")
+    if not report.templates:
+        click.echo(NO_TEMPLATE)

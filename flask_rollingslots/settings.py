@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 PREFIX = "ROLLINGSLOTS_"
+#: The prefix, and what people type instead: a setting that is silently ignored would be worse than an error.
+_OURS = re.compile("ROLLING_?SLOTS?_")
 MAX_DAYS = 3660
 MAX_RETENTION_DAYS = 36_600
 #: A token must be long enough that nobody guesses it, and fit into a header.
@@ -80,12 +82,10 @@ class Settings:
         :raises ConfigError: for an unknown key or a value out of range; names key, value, expectation.
         """
         known = {PREFIX + f.name.upper(): f.name for f in fields(cls)}
-        given = {key: value for key, value in config.items() if str(key).startswith(PREFIX)}
+        given = {key: value for key, value in config.items() if _OURS.match(str(key))}
         for key in given:
             if key not in known:
-                hint = nearest(
-                    key.removeprefix(PREFIX), (name.removeprefix(PREFIX) for name in known), PREFIX
-                )
+                hint = nearest(_OURS.sub("", key), (name.removeprefix(PREFIX) for name in known), PREFIX)
                 raise ConfigError(f"{key} is not a setting.{hint}", key=key)
         settings = cls(**{known[key]: value for key, value in given.items()})
         settings._check()

@@ -128,8 +128,8 @@ def test_the_code_of_readme_shows_a_week(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_the_quickstart_makes_a_page_that_books(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """After the quickstart there is a week of forms; two visitors book one, the third is told that it is full."""
-    with _reader(ROOT / "docs" / "quickstart.md", tmp_path, monkeypatch) as session:
-        client = session.names["app"].test_client()
+    with _reader(ROOT / "docs" / "quickstart.md", tmp_path, monkeypatch):
+        client = importlib.import_module("app").app.test_client()
         page = client.get("/").text
         assert page.count("<form") == 7 * 12
         assert page.count("2 left") == 7 * 12
@@ -137,9 +137,22 @@ def test_the_quickstart_makes_a_page_that_books(tmp_path: Path, monkeypatch: pyt
         answers = [
             client.post(last, data={"name": name}, follow_redirects=True).text for name in ("A", "B", "C")
         ]
+        gone = client.post("/book/1@20260104T1000", data={"name": "D"}, follow_redirects=True).text
+        made_up = client.post("/book/nonsense", data={"name": "D"}, follow_redirects=True).text
+        # The app of step 4, with the views and the imports of step 2.
+        imports, _, views = (tmp_path / "app.py").read_text().partition("app = Flask(__name__)")
+        views = views[views.index('@app.get("/")') :]
+        (tmp_path / "own.py").write_text(f"{imports}\n{(tmp_path / 'studio.py').read_text()}\n{views}")
+        own = importlib.import_module("own").app.test_client()
+        page = own.get("/").text
+        lessons = re.findall(r'action="(/book/[^"]+)"', page)
+        taken = [own.post(lessons[0], data={"name": name}, follow_redirects=True).text for name in ("A", "B")]
+    assert len(lessons) == 5 * 9
+    assert ["Booked." in taken[0], "somebody was faster" in taken[1]] == [True, True]
     assert ["1 left" in answer for answer in answers] == [True, False, False]
     assert ["Booked." in answer for answer in answers] == [True, True, False]
-    assert "0 of 2 places left" in answers[2]
+    assert "somebody was faster" in answers[2]
+    assert all("cannot be booked any more" in text for text in (gone, made_up))
 
 
 # -- links
@@ -155,6 +168,16 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 
 # -- what is generated from the code
+
+
+@pytest.mark.parametrize("page", sorted(set(generate.PAGES.values())))
+def test_the_generated_parts_of_a_page_are_current(page: str) -> None:
+    """Settings, commands, errors and signals stand in the page as the code says them, for readers of the file too."""
+    text = (ROOT / "docs" / page).read_text("utf-8")
+    assert text == generate.filled(page), "run: python docs/generate.py --write"
+    assert all(
+        f"<!-- generated: {name} -->" in text for name, place in generate.PAGES.items() if place == page
+    )
 
 
 def test_every_setting_is_explained() -> None:

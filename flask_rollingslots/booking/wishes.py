@@ -54,7 +54,8 @@ class Wish:
             value = getattr(self, field)
             fits = isinstance(value, str) and 0 < len(value) <= 200 and "\0" not in value
             if value is not None and not fits:
-                raise _refusal(field, str(value)[:80], "a text of 1 to 200 characters without NUL, or None")
+                hint = "" if isinstance(value, str) else "; an id as str(user.id)"
+                raise _refusal(field, value, f"a text of 1 to 200 characters without NUL, or None{hint}")
         minutes: Any = self.minutes
         if minutes is not None and (
             isinstance(minutes, bool)
@@ -122,5 +123,5 @@ def find_known(
 
 def _refusal(field: str, value: Any, expected: str) -> InvalidRequest:
     return InvalidRequest(
-        f"{field} = {value!r}: expected {expected}", field=field, value=value, expected=expected
+        f"{field} = {repr(value)[:80]}: expected {expected}", field=field, value=value, expected=expected
     )

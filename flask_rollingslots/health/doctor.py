@@ -120,7 +120,11 @@ class Doctor:
         mode = self.session.execute(text("PRAGMA journal_mode")).scalar()
         self.session.rollback()
         if mode != "wal":
-            advice = "Run `PRAGMA journal_mode=WAL` once on the file: readers then never wait for a top-up."
+            advice = "Switch it once, and readers never wait for a top-up:"
+            code = (
+                f"import sqlite3; sqlite3.connect({engine.url.database!r}).execute('PRAGMA journal_mode=WAL')"
+            )
+            advice += f'\n  python -c "{code}"'
             yield Finding(Level.WARNING, "sqlite_wal", f"SQLite uses journal mode {mode}", advice)
         kind = _file_system(Path(engine.url.database or "."))
         if kind.startswith(_NETWORK):

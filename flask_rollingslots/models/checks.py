@@ -52,6 +52,8 @@ def _refuse(template: TemplateMixin, field: str, expected: str) -> NoReturn:
 def _texts(template: TemplateMixin) -> None:
     if not (isinstance(template.name, str) and len(template.name.strip()) > 0 and len(template.name) <= 200):
         _refuse(template, "name", "a text of 1 to 200 characters")
+    if template.timezone is not None and not isinstance(template.timezone, str):
+        _refuse(template, "timezone", "the name of an IANA zone as text, such as 'Europe/Madrid'")
     for field, longest in (("group", 200), ("resource", 200), ("rrule", 10_000), ("holidays", 16)):
         value = getattr(template, field)
         if value is not None and not (isinstance(value, str) and 0 < len(value) <= longest):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import JSON, BigInteger, DateTime, Integer, TypeDecorator
 from sqlalchemy.dialects import mysql
 from sqlalchemy.ext.mutable import MutableList
+
+from flask_rollingslots.errors import InvalidTemplate
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect
@@ -139,7 +142,13 @@ class TrackedList(MutableList[Any]):
 
     @classmethod
     def coerce(cls, key: str, value: Any) -> Any:
-        """Take any sequence or set."""
+        """Take any sequence or set.
+
+        :raises InvalidTemplate: if it is none, such as a single date.
+        """
         if value is None or isinstance(value, cls):
             return value
+        if isinstance(value, str) or not isinstance(value, Iterable):
+            text = f"{key} = {value!r}: expected a list"
+            raise InvalidTemplate(text, field=key, value=value, expected="a list")
         return cls(list(value))

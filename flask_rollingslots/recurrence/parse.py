@@ -74,6 +74,8 @@ def _split(text: str) -> dict[str, str]:
             raise refuse(
                 "rrule", piece, "NAME=VALUE parts joined by semicolons, such as FREQ=WEEKLY;BYDAY=FR"
             )
+        if " " in piece:
+            raise refuse(name.strip()[:40], value, "no spaces, such as FREQ=WEEKLY;BYDAY=MO,WE", "has spaces")
         name = _ALIASES.get(name, name)
         _check_name(name, value)
         if name in parts:

@@ -63,7 +63,10 @@ def _package() -> ModuleType:
 
 
 def _near(country: str, known: dict[str, Any]) -> str:
-    return nearest(country, known) if len(country) != 2 or not country.isupper() else ""
+    if len(country) == 2 and country.isupper():
+        return ""
+    hint = nearest(country, known)
+    return hint if "Did you mean" in hint else ""  # all countries of the world would hide the sentence
 
 
 def _refusal(code: str, expected: str) -> InvalidRule:

@@ -26,6 +26,13 @@ _OWN_FIELDS = {
     "shift",
 }
 
+#: What every template needs.
+_NEEDED = {
+    "name": "a text of 1 to 200 characters",
+    "dtstart": "the first possible start, a naive datetime: the wall-clock time in the template's zone",
+    "duration": "how long a slot is, a timedelta of whole minutes",
+}
+
 
 def create(session: Session, models: Models, fields: dict[str, Any]) -> TemplateMixin:
     """Add a template to the session and flush it, so that it has an id; the caller commits.
@@ -48,11 +55,14 @@ def draft(models: Models, fields: dict[str, Any]) -> TemplateMixin:
     known = {attribute.key for attribute in inspect(models.Template).attrs} - _OWN_FIELDS
     for name, value in fields.items():
         if name not in known:
-            text = f"{name} is not a field of a template.{nearest(name, known)}"
+            text = (
+                f"{name} is not a field of a template.{nearest(name, known)} Fields of your own go into data."
+            )
             raise InvalidTemplate(text, field=name, value=value, expected="a field of a template")
-    for name in ("name", "dtstart", "duration"):
+    for name, expected in _NEEDED.items():
         if name not in fields:
-            raise InvalidTemplate(f"{name} is missing", field=name, value=None, expected="a value")
+            text = f"{name} is missing: expected {expected}"
+            raise InvalidTemplate(text, field=name, value=None, expected=expected)
     if not isinstance(fields.get("data") or {}, dict):
         value = fields["data"]
         raise InvalidTemplate(
