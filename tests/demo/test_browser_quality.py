@@ -120,7 +120,7 @@ def _walk(page: Any, shown: Callable[[str], None]) -> None:
     """Go to every page of the site and say which one it is: those with an address, then those behind a form."""
     page.goto("/owner/calendar?venue=community")
     while page.locator("a.event.cancelled").count() == 0:
-        follow(page, "text=Later week")
+        follow(page, "text=Next week")
     cancelled = page.locator("a.event.cancelled").first.get_attribute("href").removeprefix("/owner")
     for name, address in PAGES.items():
         page.goto(address.format(day=f"{far(90):%Y%m%d}", cancelled=cancelled))
@@ -152,7 +152,7 @@ def _walk_owner(page: Any, shown: Callable[[str], None]) -> None:
     shown("which dates")
     page.goto(date)
     page.check("text=This and all following dates")
-    follow(page, "button:text-is('Cancel')")
+    follow(page, "button:text-is('Cancel dates')")
     shown("cancel, are you sure")
     page.goto("/owner/new")
     follow(page, "text=Create and fill the first week")
