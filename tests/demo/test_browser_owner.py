@@ -117,7 +117,7 @@ def test_a_date_of_the_calendar_is_changed_after_its_consequences_were_shown(vis
     assert only.startswith("Changed: 1 ")
     assert "The series is split here: earlier dates stay as they are." in following
     assert everything.startswith("Changed: ")
-    assert "Dates that are not stored yet follow the rule" in everything
+    assert "Later dates, which are not stored yet, follow the same rule." in everything
     follow(page, LEAVE)
     assert page.input_value("#start_time") == "15:00"
     page.fill("#start_time", "15:30")
@@ -248,7 +248,7 @@ def test_the_operations_page_shows_pictures_numbers_and_answers(visit: Visits) -
     )
     assert names[0].startswith("Coverage of the window: ")
     assert names[1].startswith("Booked places by weekday: Mon ")
-    assert "a visitor came done" in text_of(page, "section[aria-labelledby=runs-title]")
+    assert "a template changed done" in text_of(page, "section[aria-labelledby=runs-title]")
     page.click("text=The same as a table")
     assert " of " in text_of(page, "details table")
     page.select_option("#template", label="Bubble football")
