@@ -149,6 +149,8 @@ def _choice(question: Question, scope: Scope) -> Choice:
         choice.notes.append(f"From {first} on. The series is split here: earlier dates stay as they are.")
     if scope is not Scope.THIS:
         choice.notes.append("Later dates, which are not stored yet, follow the same rule.")
+    if plan.removed and "rrule" not in question.changes:
+        choice.notes.append("A free date is removed where a booked one keeps the time that it would get.")
     choice.outcomes = [outcome for outcome in _outcomes(plan, zone) if outcome.number]
     if not choice.outcomes:
         choice.notes.append("No stored date is touched.")
@@ -157,7 +159,7 @@ def _choice(question: Question, scope: Scope) -> Choice:
 
 def _reason(error: RollingSlotsError) -> str:
     if isinstance(error, SlotBooked):
-        return "It is booked. Tick “move booked dates too” if you have asked the people."
+        return "It is booked. If the people agree, go back and tick “Move booked dates too”."
     return f"{words.plain_sentence(str(error))}."
 
 

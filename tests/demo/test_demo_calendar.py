@@ -117,7 +117,10 @@ def test_a_booked_date_moves_only_if_that_was_ticked(client: FlaskClient, site: 
     key, address = f"{laser}@{WEDNESDAY}", f"/owner/slots/{laser}@{WEDNESDAY}"
     book(client, f"/slots/{key}")
     page = ask(client, address, start_time="10:30")
-    assert "Not possible: It is booked. Tick “move booked dates too”" in page.text
+    assert (
+        "Not possible: It is booked. If the people agree, go back and tick “Move booked dates too”."
+        in page.text
+    )
     page = ask(client, address, start_time="10:30", move_booked="1")
     assert send(client, f"{address}/edit", page, scope="this").status_code == 303
     assert start_of(site, key) == "2026-03-11 10:30"
