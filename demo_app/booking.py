@@ -21,7 +21,7 @@ from flask_rollingslots.errors import (
     SlotFull,
     StatusConflict,
 )
-from flask_rollingslots.values import BookingStatus
+from flask_rollingslots.values import BookingStatus, Status
 
 from . import words
 from .ics import booking_ics
@@ -114,7 +114,8 @@ def book(booking_id: int) -> ResponseReturnValue:
     name = " ".join(request.form.get("name", "").split())
     party = request.form.get("party", "1")
     if not name or len(name) > _NAME_LENGTH:
-        return _hold_page(booking, f"Write a name of 1 to {_NAME_LENGTH} letters.", "name"), 422
+        wish = "Write your name." if not name else f"Write a name of at most {_NAME_LENGTH} letters."
+        return _hold_page(booking, wish, "name"), 422
     if not (party.isascii() and party.isdigit() and 1 <= len(party) <= 6 and int(party) > 0):
         return _hold_page(booking, "Write how many, as a whole number from 1 on.", "party"), 422
     key = booking.slot.key
@@ -176,7 +177,7 @@ def _refusal(shown: SlotMixin, error: Exception, party: int, held: int = 0) -> s
         return f"No more than {words.amount_words(shown.capacity, shown)} in all."
     if left:
         number = "is only 1" if left == 1 else f"are only {left}"
-        return f"There {number} of {shown.capacity} {words.unit_of(shown)} left."
+        return f"There {number} of {words.amount_words(shown.capacity, shown)} left."
     return "Just taken."
 
 
@@ -261,9 +262,12 @@ def cancel_booking(booking_id: int) -> ResponseReturnValue:
     if booking.slot.starts_at <= datetime.now(UTC):
         flash("It has started, so it can no longer be cancelled.")
     else:
+        what = f"{booking.slot.template.name}, {words.moment_words(booking.slot.local_start)}"
+        was_off = booking.slot.status == Status.CANCELLED
         slots.release(booking)
         db.session.commit()
-        flash("Cancelled. The place is free for somebody else.")
+        done = "Taken off your list" if was_off else "Your booking is cancelled"
+        flash(f"{done}: {what}.")
     return redirect(url_for(".bookings"), 303)
 
 

@@ -33,6 +33,8 @@ _MOST_DIGITS = 6
 _LONGEST_NOTE = 300
 _SHOWN = 12
 _OVER = (State.ENDED, State.COMPLETED)
+_CANCELLED = "Cancelled. It stays visible as cancelled, and no top-up brings it back."
+_SERIES_CANCELLED = "Cancelled. Its stored dates stay visible as cancelled, and no top-up brings them back."
 
 
 # -- a week ------------------------------------------------------------------------------------------------------
@@ -133,6 +135,7 @@ def edit(key: str) -> ResponseReturnValue:
 def _changes(shown: SlotMixin) -> tuple[dict[str, Any], dict[str, str]]:
     """Return what was typed and differs from the date as it is, and what is wrong with it."""
     sent = {name: request.form.get(name, "").strip() for name in _values(shown)}
+    sent["note"] = words.one_line(sent["note"])
     before = _values(shown)
     changes: dict[str, Any] = {}
     errors: dict[str, str] = {}
@@ -165,7 +168,7 @@ def cancel(key: str) -> ResponseReturnValue:
     try:
         slots.cancel(key, scope, reason)
         db.session.commit()
-        flash("Cancelled. It stays visible as cancelled, and no top-up brings it back.")
+        flash(_CANCELLED if scope == Scope.THIS else _SERIES_CANCELLED)
     except InvalidRequest:
         db.session.rollback()
         flash("Choose which dates, and write a reason of at most 500 letters.")
@@ -233,7 +236,8 @@ def restore_series(template_id: int) -> ResponseReturnValue:
     except TemplateNotFound:
         abort(404)
     number = len(report.changed)
-    flash(f"Restored: {number} stored date{'' if number == 1 else 's'}, and all later ones by the rule.")
+    stored = f"{words.count_words(number, 'stored date')}, and all later ones" if number else "all dates"
+    flash(f"Restored: {stored} by the rule.")
     return redirect(url_for("owner.template", template_id=template_id), 303)
 
 
@@ -255,7 +259,7 @@ def cancel_day() -> ResponseReturnValue:
     try:
         keys = slots.cancel_date(place.slug, chosen, request.form.get("reason", "").strip() or None)
         db.session.commit()
-        flash(f"Cancelled: {len(keys)} dates on {words.day_words(chosen)}.")
+        flash(f"Cancelled: {words.count_words(len(keys), 'date')} on {words.day_words(chosen)}.")
     except InvalidRequest:
         db.session.rollback()
         flash("Write a reason of at most 500 letters.")
@@ -270,7 +274,8 @@ def restore_day() -> ResponseReturnValue:
     keys = [each.key for each in _on_day(place, chosen) if each.status == Status.CANCELLED]
     refused = [key for key in keys if _restore(key)]
     left = f" {len(refused)} could not be: over, or taken." if refused else ""
-    flash(f"Restored: {len(keys) - len(refused)} dates on {words.day_words(chosen)}.{left}")
+    number = words.count_words(len(keys) - len(refused), "date")
+    flash(f"Restored: {number} on {words.day_words(chosen)}.{left}")
     return redirect(url_for(".day", venue=place.slug, day=chosen.isoformat()), 303)
 
 

@@ -6,7 +6,6 @@ The consequences come from ``slots.preview_edit``, and ``slots.apply_edit`` writ
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
@@ -27,6 +26,8 @@ from .models import db, slots
 from .venues import find_venue
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from flask_rollingslots import SlotMixin
     from flask_rollingslots.revising import EditPlan
 
@@ -49,12 +50,14 @@ class Question:
     :param changes: as ``slots.edit`` takes them.
     :param scopes: which dates it may be about.
     :param move_booked: whether booked dates move too.
+    :param said: how a change is told, where the slot's own values would mislead: the field's name -> a text.
     """
 
     slot: SlotMixin
     changes: dict[str, Any]
     scopes: tuple[Scope, ...] = ALL
     move_booked: bool = False
+    said: dict[str, str] = field(default_factory=dict)
 
     def preview(self, scope: Scope) -> EditPlan:
         """Return what would be done."""
@@ -142,9 +145,12 @@ def _choice(question: Question, scope: Scope) -> Choice:
     zone = ZoneInfo(question.slot.template.timezone)
     choice.token = plan.token
     if any(segment.cut_at is not None for segment in plan.segments):
-        choice.notes.append("The series is split here: earlier dates stay as they are.")
+        first = words.moment_words(question.slot.local_start)
+        choice.notes.append(f"From {first} on. The series is split here: earlier dates stay as they are.")
     if scope is not Scope.THIS:
-        choice.notes.append("Dates that are not stored yet follow the rule, without end.")
+        choice.notes.append("Later dates, which are not stored yet, follow the same rule.")
+    if plan.removed and "rrule" not in question.changes:
+        choice.notes.append("A free date is removed where a booked one keeps the time that it would get.")
     choice.outcomes = [outcome for outcome in _outcomes(plan, zone) if outcome.number]
     if not choice.outcomes:
         choice.notes.append("No stored date is touched.")
@@ -153,9 +159,8 @@ def _choice(question: Question, scope: Scope) -> Choice:
 
 def _reason(error: RollingSlotsError) -> str:
     if isinstance(error, SlotBooked):
-        return "It is booked. Tick “move booked dates too” if you have asked the people."
-    text = str(error)
-    return f"{text[:1].upper()}{text[1:]}."
+        return "It is booked. If the people agree, go back and tick “Move booked dates too”."
+    return f"{words.plain_sentence(str(error))}."
 
 
 def _outcomes(plan: EditPlan, zone: ZoneInfo) -> list[Outcome]:
@@ -165,20 +170,25 @@ def _outcomes(plan: EditPlan, zone: ZoneInfo) -> list[Outcome]:
     def changed(row: Any, values: dict[str, Any]) -> str:
         after = values.get("starts_at", row.starts_at)
         if after != row.starts_at:
-            return f"{at(row.starts_at)} → {at(after)}"
+            return words.move_words(row.starts_at.astimezone(zone), after.astimezone(zone), "→")
         booked = f" ({row.booked} booked)" if row.booked else ""
         return f"{at(row.starts_at)}{booked}"
 
+    # A date may keep its time, for it is booked, and get another text all the same: it is told once.
+    partly = {c.row.key for c in plan.changed} & {r.key for r in (*plan.kept_booked, *plan.kept_changed)}
+    booked = [r for r in plan.kept_booked if r.key not in partly]
+    by_hand = [r for r in plan.kept_changed if r.key not in partly]
+    whole = [c for c in plan.changed if c.row.key not in partly]
+    part = [c.row for c in plan.changed if c.row.key in partly]
     lists = {
         "Created": [(c.starts_at, at(c.starts_at)) for c in plan.created],
-        "Changed": [(c.row.starts_at, changed(c.row, c.values)) for c in plan.changed],
+        "Changed": [(c.row.starts_at, changed(c.row, c.values)) for c in whole],
+        "Partly changed, for they are booked or were changed by hand": [
+            (r.starts_at, changed(r, {})) for r in part
+        ],
         "Removed, for nobody booked them": [(r.starts_at, at(r.starts_at)) for r in plan.removed],
-        "Kept as they are, because they are booked": [
-            (r.starts_at, at(r.starts_at)) for r in plan.kept_booked
-        ],
-        "Kept as they are, because somebody changed them": [
-            (r.starts_at, at(r.starts_at)) for r in plan.kept_changed
-        ],
+        "Kept as they are, because they are booked": [(r.starts_at, at(r.starts_at)) for r in booked],
+        "Kept as they are, because somebody changed them": [(r.starts_at, at(r.starts_at)) for r in by_hand],
     }
     return [
         Outcome(title, len(found), [text for _, text in sorted(found)[:_SHOWN]])
@@ -193,13 +203,10 @@ def _summary(question: Question) -> list[str]:
     if "name" in changes:
         said.append(f"Name: {changes['name']}")
     if "rrule" in changes:
-        said.append("Another rule")
+        said.append(question.said.get("rrule", "Another rule"))
     if (start := changes.get("start")) is not None:
-        whole = isinstance(start, datetime)
-        said.append(
-            f"Start: {words.moment_words(start) if whole else f'{start:%H:%M}'} instead of "
-            f"{words.moment_words(slot.local_start) if whole else f'{slot.local_start:%H:%M}'}"
-        )
+        moved = words.move_words(start, slot.local_start, "instead of")
+        said.append(question.said.get("start", f"Start: {moved}"))
     if "duration" in changes:
         said.append(f"Length: {words.minutes_words(changes['duration'])}")
     if "capacity" in changes:

@@ -74,10 +74,22 @@ class Square:
 
 @dataclass(frozen=True)
 class Coverage:
-    """The window as a picture: a line for each template, a square for each day."""
+    """The window as a picture: a line for each template, a square for each day.
+
+    :param days: the first zone's.
+    :param is_one_day: whether it is the same day everywhere.
+    """
 
     days: list[date]
     rows: list[tuple[TemplateMixin, list[Square]]]
+    is_one_day: bool = True
+
+    @property
+    def heads(self) -> list[tuple[str, str]]:
+        """What stands above the squares: weekday and day, or how far from today while the venues' todays differ."""
+        if not self.is_one_day:
+            return [("", "today" if number == 0 else f"+{number}") for number in range(len(self.days))]
+        return [(f"{day:%a}", str(day.day)) for day in self.days]
 
     @property
     def missing(self) -> int:
@@ -102,7 +114,8 @@ def make_coverage(
     rows = [
         (t, [_square(promised[t.id, day], stored[t.id, day]) for day in days[t.timezone]]) for t in templates
     ]
-    return Coverage(next(iter(days.values()), []), rows)
+    firsts = {zone_days[0] for zone_days in days.values() if zone_days}
+    return Coverage(next(iter(days.values()), []), rows, len(firsts) < 2)
 
 
 def _square(promised: int, stored: int) -> Square:

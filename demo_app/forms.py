@@ -11,6 +11,7 @@ from flask_rollingslots import Recurrence
 from flask_rollingslots.errors import InvalidRule, RollingSlotsError
 from flask_rollingslots.recurrence import template_fields
 
+from . import words
 from .venues import find_venue
 
 if TYPE_CHECKING:
@@ -101,6 +102,7 @@ class TemplateForm:
     def read(cls, sent: MultiDict[str, str], template: TemplateMixin | None = None) -> TemplateForm:
         """Return what was sent."""
         values = {name: sent.get(name, "").strip() for name in _LABELS}
+        values["note"] = words.one_line(values["note"])
         if template is not None:  # not for choice any more
             values |= {"venue": template.group or "", "first_date": template.dtstart.date().isoformat()}
         return cls(values, sent.getlist("weekdays"), template=template)
@@ -126,7 +128,10 @@ class TemplateForm:
     @property
     def messages(self) -> dict[str, str]:
         """The errors by input, each beginning with the input's name."""
-        return {name: f"{_LABELS.get(name, 'Form')}: {text}" for name, text in self.errors.items()}
+        return {
+            name: f"{_LABELS[name]}: {text}" if name in _LABELS else text
+            for name, text in self.errors.items()
+        }
 
     def refuse(self, error: RollingSlotsError) -> None:
         """Put an error of the library beside the input that it is about."""
@@ -134,8 +139,7 @@ class TemplateForm:
         expected = error.details.get("expected")
         name = _INPUTS.get(part, part)
         if name not in _LABELS:
-            text = str(error)
-            self.errors["form"] = f"{text[:1].upper()}{text[1:]}."
+            self.errors["form"] = f"{words.plain_sentence(str(error))}."
         else:
             self.errors[name] = f"Expected {str(expected).rstrip('.')}." if expected else f"{error}."
 

@@ -22,6 +22,21 @@ if TYPE_CHECKING:
 pages = Blueprint("operations", __name__, url_prefix="/owner")
 
 _RUNS = 12
+#: Why a top-up ran, and how it ended, in words.
+_REASONS = {
+    "request": "a visitor came",
+    "view": "somebody looked",
+    "hole": "a gap was seen",
+    "edit": "a template changed",
+    "manual": "by hand",
+}
+_RESULTS = {
+    "queued": "waiting",
+    "running": "under way",
+    "confirmed": "done",
+    "failed": "failed",
+    "interrupted": "broken off",
+}
 _WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 
 
@@ -29,13 +44,17 @@ _WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 def overview() -> str:
     """Show coverage, runs, findings, the question why there is no slot, and figures."""
     place = find_venue(request.args.get("venue"))
+    templates = _all_templates()
     return render_template(
         "operations.html",
         health=slots.health(),
         coverage=_coverage(),
         findings=slots.doctor(),
         runs=slots.runs(limit=_RUNS),
-        templates=_all_templates(),
+        templates=templates,
+        labels=_labels(templates),
+        reasons=_REASONS,
+        results=_RESULTS,
         asked=request.args,
         answer=_explain(),
         venue=place,
@@ -48,6 +67,23 @@ def overview() -> str:
 def _all_templates() -> list[TemplateMixin]:
     cls = slots.Template
     return list(db.session.scalars(select(cls).order_by(cls.group, cls.series_id, cls.id)))
+
+
+def _labels(templates: list[TemplateMixin]) -> dict[int, str]:
+    """Return what each template is called: those of one name by the time or the weekday of their next date too."""
+    same: dict[str, list[TemplateMixin]] = {}
+    for each in templates:
+        same.setdefault(each.name, []).append(each)
+    labels = {each.id: each.name for each in templates}
+    for group in filter(lambda group: len(group) > 1, same.values()):
+        starts = {each.id: words.next_start(each, datetime.now(UTC)) for each in group}
+        walls = {each.id: s.astimezone(ZoneInfo(each.timezone)) for each in group if (s := starts[each.id])}
+        parts = ("%H:%M", "%a", "%a %H:%M")
+        best = next(
+            (p for p in parts if len({f"{wall:{p}}" for wall in walls.values()}) == len(walls)), parts[-1]
+        )
+        labels |= {number: f"{labels[number]}, {wall:{best}}" for number, wall in walls.items()}
+    return labels
 
 
 def _coverage() -> charts.Coverage:
@@ -80,7 +116,7 @@ def _explain() -> tuple[str, str] | None:
         found = slots.explain(template, moment.astimezone(UTC))
     except (KeyError, ValueError, OverflowError):
         return "not_understood", "Choose a day and a time, such as 2026-01-31 and 18:00."
-    return found.code, f"{found.sentence}."
+    return found.code, f"{words.plain_sentence(found.sentence)}."
 
 
 def _charts(group: str | None) -> list[charts.Bars]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
@@ -19,7 +19,7 @@ from flask_rollingslots.errors import (
 )
 from flask_rollingslots.values import RunStatus, Window
 
-from . import changing, forms
+from . import changing, forms, words
 from .models import db, segments_of, slots
 from .venues import find_venue, load_venues
 
@@ -141,6 +141,7 @@ def template(template_id: int) -> str:
     """Show a template: how far its first week is, and its next dates, five more at a time."""
     shown = _find(template_id)
     number = max(_PREVIEW, min(_MOST_SHOWN, request.args.get("show", _PREVIEW, type=int)))
+    fault = words.rule_fault(shown)
     return render_template(
         "owner_template.html",
         template=shown,
@@ -148,7 +149,8 @@ def template(template_id: int) -> str:
         venue=find_venue(shown.group),
         progress=_progress(shown),
         ready=_count_ready(shown),
-        coming=slots.upcoming(shown, number),
+        fault=fault,
+        coming=[] if fault else slots.upcoming(shown, number),
         number=number,
         step=_PREVIEW,
         most=_MOST_SHOWN,
@@ -163,6 +165,15 @@ def progress(template_id: int) -> dict[str, object]:
 
 def _find(template_id: int) -> TemplateMixin:
     return db.session.get(slots.Template, template_id) or abort(404)
+
+
+@pages.errorhandler(InvalidRule)
+def _show_fault(error: InvalidRule) -> ResponseReturnValue:
+    """Lead to the page that says what is wrong with a stored rule, from those that cannot do without it."""
+    number = (request.view_args or {}).get("template_id")
+    if number is None or request.endpoint == f"{pages.name}.template":
+        raise error
+    return redirect(url_for(".template", template_id=number), 303)
 
 
 def _progress(template: TemplateMixin) -> Progress:
@@ -207,14 +218,51 @@ def change(template_id: int) -> ResponseReturnValue:
     changes = form.changes(shown)
     if changes is None:
         return _form_page(form), 422
-    first = next(iter(slots.upcoming(shown, 1)), None)
+    first = _first_date(shown)
     if first is None or not changes:
-        form.errors["form"] = "No date lies ahead." if first is None else "Nothing was changed yet."
+        gone = "No date lies ahead." if shown.active else "The template is switched off: switch it on first."
+        form.errors["form"] = gone if first is None else "Nothing was changed yet."
         return _form_page(form), 422
-    question = changing.Question(first, changes, changing.WIDE)
+    said = _say_changes(form, shown, changes)
+    if "start" in changes:
+        changes["start"] = _moved_start(shown, first, changes["start"])
+    question = changing.Question(first, changes, changing.WIDE, said=said)
     if "scope" in request.form:
         return _apply(question)
     return changing.page(question)
+
+
+def _first_date(template: TemplateMixin) -> SlotMixin | None:
+    """Return the next date of a template: of this very part, if its series was split."""
+    spec, after = template.spec(), None
+    if spec.active_from is not None:
+        begin = (spec.active_from + spec.shift).replace(tzinfo=ZoneInfo(template.timezone))
+        after = max(begin - timedelta(minutes=1), datetime.now(UTC))
+    found = next(iter(slots.upcoming(template, 1, after=after)), None)
+    return found if found is not None and found.template_id == template.id else None
+
+
+def _moved_start(template: TemplateMixin, first: SlotMixin, start: time) -> datetime:
+    """Return where a date goes when its template gets another start time: on a day with many, all go as far."""
+    shown = template.dtstart + template.shift
+    way = datetime.combine(shown.date(), start) - shown
+    return first.original_start + template.shift + way
+
+
+def _say_changes(
+    form: forms.TemplateForm, template: TemplateMixin, changes: dict[str, Any]
+) -> dict[str, str]:
+    """Return in words what the form changes of the template, where its next date alone would mislead."""
+    said = {}
+    if "start" in changes:
+        rest = ", and the rest of the day with it" if template.every else ""
+        said["start"] = (
+            f"Start: {changes['start']:%H:%M} instead of {template.dtstart + template.shift:%H:%M}{rest}"
+        )
+    _, dates = _preview(form)
+    if "rrule" in changes and dates:
+        said["rrule"] = f"Rule: {words.rule_words(dates[0].template)}"
+    return said
 
 
 def _apply(question: changing.Question) -> ResponseReturnValue:

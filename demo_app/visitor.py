@@ -53,6 +53,8 @@ def _free_later(templates: list[TemplateMixin]) -> SlotMixin | None:
 
 
 def _next_free(template: TemplateMixin, party: int, after: datetime | None = None) -> SlotMixin | None:
+    if words.rule_fault(template):
+        return None
     following = slots.upcoming(template, _LOOK_AHEAD, after=after)
     return next((s for s in following if s.state == State.OPEN and s.left >= party), None)
 

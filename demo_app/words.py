@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from contextlib import suppress
 from datetime import UTC, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
+from flask_rollingslots.errors import InvalidRule
 from flask_rollingslots.values import State
 
 if TYPE_CHECKING:
@@ -19,12 +22,16 @@ _CELLS = {
     State.CANCELLED: "cancelled",
     State.COMPLETED: "past",
     State.ENDED: "past",
-    State.RUNNING: "running",
+    State.RUNNING: "started",
     State.UPCOMING: "not open yet",
     State.CLOSED: "closed",
     State.BLOCKED: "taken",
     State.FULL: "full",
 }
+#: A moment as the library writes it in its sentences.
+_ISO = re.compile(
+    r"(?:\b[A-Z][a-z]{2} )?\b(\d{4}-\d\d-\d\d \d\d:\d\d)\b(?: (?:[+-]\d\d(?:\d\d)?|[A-Z]{2,5})\b)?"
+)
 #: The same as a sentence for the page of one slot.
 _SENTENCES = {
     State.CANCELLED: "This date was cancelled by the venue.",
@@ -42,7 +49,7 @@ ERRORS = {
         "The form was too old or incomplete. Go back, load the page again, send it once more.",
     ),
     404: ("Nothing here", "There is no such page, or no such date in the calendar."),
-    405: ("That did not work", "This address does not take that kind of request."),
+    405: ("That did not work", "This page cannot be opened like that. Begin at the venues once more."),
     413: ("Too much", "That was more than this site reads at once."),
     500: (
         "Something broke",
@@ -73,8 +80,34 @@ def span_words(first: date, last: date) -> str:
 
 def moment_words(moment: datetime) -> str:
     """Return for example ``Fri 2 Jan, 22:00``, with the year if it is not this one."""
+    return f"{_near_day(moment)}, {moment:%H:%M}"
+
+
+def _near_day(moment: datetime) -> str:
     year = "" if moment.year == datetime.now(moment.tzinfo).year else f" {moment.year}"
-    return f"{short_day(moment)}{year}, {moment:%H:%M}"
+    return f"{short_day(moment)}{year}"
+
+
+def slot_words(slot: SlotMixin) -> str:
+    """Return day and hours of a slot, for example ``Fri 2 Jan, 22:00-02:00 (next day)``."""
+    return f"{_near_day(slot.local_start)}, {hours_words(slot)}"
+
+
+def move_words(before: datetime, after: datetime, link: str) -> str:
+    """Return two moments with a word between them; the day only once if it is the same."""
+    same = before.date() == after.date()
+    return f"{moment_words(before)} {link} {f'{after:%H:%M}' if same else moment_words(after)}"
+
+
+def plain_sentence(sentence: str) -> str:
+    """Return a sentence of the library with its moments written as people write them, and a capital."""
+    text = _ISO.sub(lambda found: moment_words(datetime.fromisoformat(found[1])), sentence)
+    return text[:1].upper() + text[1:]
+
+
+def days_words(first: date, last: date) -> str:
+    """Return a day or a span of days in words."""
+    return span_words(first, last) if first != last else f"{first.day} {first:%B} {first.year}"
 
 
 def instant_words(moment: datetime) -> str:
@@ -87,8 +120,7 @@ def minutes_words(length: timedelta) -> str:
     minutes = int(length.total_seconds() // 60)
     for unit, size in (("day", 1440), ("hour", 60), ("minute", 1)):
         if minutes % size == 0:
-            number = minutes // size
-            return f"{number} {unit}{'' if number == 1 else 's'}"
+            return count_words(minutes // size, unit)
     raise AssertionError("every whole number of minutes is a number of minutes")
 
 
@@ -107,8 +139,15 @@ def cell_word(state: State) -> str:
 
 def state_sentence(slot: SlotMixin) -> str:
     """Return why a slot cannot be booked, or how many places it has."""
+    zone = ZoneInfo(slot.template.timezone)
     if slot.state == State.OPEN:
-        return f"{slot.left} of {slot.capacity} {unit_of(slot)} left."
+        return f"{slot.left} of {amount_words(slot.capacity, slot)} left."
+    if slot.state == State.UPCOMING and slot.opens_at is not None:
+        return f"{_SENTENCES[State.UPCOMING]} It opens on {moment_words(slot.opens_at.astimezone(zone))}."
+    if slot.state == State.CLOSED and slot.closes_at is not None:
+        return (
+            f"{_SENTENCES[State.CLOSED]} Booking closed on {moment_words(slot.closes_at.astimezone(zone))}."
+        )
     return _SENTENCES[slot.state]
 
 
@@ -123,9 +162,22 @@ def amount_words(number: int, item: SlotMixin | TemplateMixin) -> str:
     return f"{number} {unit.removesuffix('s') if number == 1 else unit}"
 
 
+def count_words(number: int, word: str) -> str:
+    """Return for example ``1 date``, ``2 dates``."""
+    return f"{number} {word}{'' if number == 1 else 's'}"
+
+
+def one_line(text: str) -> str:
+    """Return what somebody typed into a field of several lines as one line."""
+    return " ".join(line.strip() for line in text.splitlines())
+
+
 def rule_words(template: TemplateMixin) -> str:
     """Return when a template happens, in words, with the bounds that a split of its series gave it."""
-    words, spec = template.recurrence.describe(times=True), template.spec()
+    try:
+        words, spec = template.recurrence.describe(times=True), template.spec()
+    except InvalidRule:
+        return "Its rule cannot be read"
     if spec.active_from is not None:
         words += f", from {_day_of(spec.active_from + spec.shift)} on"
     if spec.ends_before is not None:
@@ -148,7 +200,11 @@ def _day_of(wall: datetime) -> str:
 
 def is_endless(template: TemplateMixin) -> bool:
     """Return whether a template goes on for ever: its rule has no end, and nobody ended it."""
-    return template.recurrence.is_forever and template.spec().ends_before is None
+    if template.spec().ends_before is not None:
+        return False
+    with suppress(InvalidRule):
+        return template.recurrence.is_forever
+    return False
 
 
 def is_current(template: TemplateMixin) -> bool:
@@ -162,10 +218,20 @@ def next_start(template: TemplateMixin, moment: datetime) -> datetime | None:
     spec, zone = template.spec(), ZoneInfo(template.timezone)
     if spec.active_from is not None:
         moment = max(moment, (spec.active_from + spec.shift).replace(tzinfo=zone) - timedelta(minutes=1))
-    for original_start, starts_at in template.recurrence.after(moment, 1):
-        if spec.ends_before is None or original_start < spec.ends_before:
-            return starts_at
+    with suppress(InvalidRule):
+        for original_start, starts_at in template.recurrence.after(moment, 1):
+            if spec.ends_before is None or original_start < spec.ends_before:
+                return starts_at
     return None
+
+
+def rule_fault(template: TemplateMixin) -> str:
+    """Return why a rule cannot be read: somebody wrote it past the library. Nearly always nothing."""
+    try:
+        template.recurrence  # noqa: B018 (parses the rule)
+    except InvalidRule as error:
+        return f"{plain_sentence(str(error))}."
+    return ""
 
 
 def distinct(words: Iterable[str]) -> list[str]:
@@ -186,4 +252,6 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "instant": instant_words,
     "instant_exact": lambda moment: moment.astimezone(UTC).isoformat(timespec="seconds"),
     "minutes": minutes_words,
+    "slot_words": slot_words,
+    "days": days_words,
 }

@@ -104,7 +104,7 @@ def test_a_date_of_the_calendar_is_changed_after_its_consequences_were_shown(vis
     """Which dates? This one, this and all following, all: each says what it would do, and only the chosen is done."""
     make(visit, "Darts", "15:00")
     page = visit("/owner/calendar?venue=game-hall")
-    follow(page, "text=Later week")
+    follow(page, "text=Next week")
     event = page.locator("a.event:has-text('15:00 Darts')").first
     before = event.get_attribute("href")
     follow(page, event)
@@ -117,7 +117,7 @@ def test_a_date_of_the_calendar_is_changed_after_its_consequences_were_shown(vis
     assert only.startswith("Changed: 1 ")
     assert "The series is split here: earlier dates stay as they are." in following
     assert everything.startswith("Changed: ")
-    assert "Dates that are not stored yet follow the rule" in everything
+    assert "Later dates, which are not stored yet, follow the same rule." in everything
     follow(page, LEAVE)
     assert page.input_value("#start_time") == "15:00"
     page.fill("#start_time", "15:30")
@@ -129,8 +129,8 @@ def test_a_date_of_the_calendar_is_changed_after_its_consequences_were_shown(vis
     page.goto("/owner/calendar?venue=game-hall")
     assert "15:30 Darts" not in text_of(page)
     assert "15:00 Darts" in text_of(page)
-    follow(page, "text=Later week")
-    follow(page, "text=Later week")
+    follow(page, "text=Next week")
+    follow(page, "text=Next week")
     assert text_of(page).count("15:30 Darts") == 7
 
 
@@ -169,7 +169,8 @@ def test_a_template_is_changed_from_its_next_date_on_or_as_a_whole(visit: Visits
     page.fill("#capacity", "12")
     page.wait_for_selector("#preview:has-text('Every week on Monday at 20:00.')")
     follow(page, "text=See what changes")
-    assert "Another rule. Places: 12 instead of 2. Nothing has happened yet." in text_of(page)
+    said = "Rule: Every week on Monday at 20:00. Places: 12 instead of 2. Nothing has happened yet."
+    assert said in text_of(page)
     assert "Removed, for nobody booked them:" in text_of(page, "#does-all")
     page.check("text=All dates of the series")
     follow(page, CHANGE)
@@ -191,7 +192,7 @@ def test_a_day_is_cancelled_for_all_and_brought_back(visit: Visits) -> None:
     follow(guest, "a.cell.cancelled")
     assert "This date was cancelled by the venue." in text_of(guest)
     assert "Reason: The roof leaks" in text_of(guest)
-    follow(page, "text=Restore them")
+    follow(page, "text=Restore the day")
     assert "Restored: " in text_of(page)
     guest.goto(f"/venues/school?week={_with_lessons(day)}")
     assert guest.locator("a.cell.cancelled").count() == 0
@@ -220,12 +221,12 @@ def test_one_date_and_a_whole_series_are_cancelled_and_restored(visit: Visits) -
     page = make(visit, "Billiards", "16:00")
     address = page.url
     follow(page, "ol.rows li a")
-    follow(page, "button:text-is('Cancel')")
+    follow(page, "button:text-is('Cancel dates')")
     assert "Cancelled. It stays visible as cancelled" in text_of(page)
     follow(page, "button:text-is('Restore')")
     assert "Restored. It can be booked again." in text_of(page)
     page.check("text=All dates of the series")
-    follow(page, "button:text-is('Cancel')")
+    follow(page, "button:text-is('Cancel dates')")
     assert page.inner_text("h1") == "Cancel all dates of the series?"
     assert "None of them is booked." in text_of(page)
     follow(page, "text=Cancel all dates of the series >> nth=-1")
@@ -247,7 +248,7 @@ def test_the_operations_page_shows_pictures_numbers_and_answers(visit: Visits) -
     )
     assert names[0].startswith("Coverage of the window: ")
     assert names[1].startswith("Booked places by weekday: Mon ")
-    assert "confirmed" in text_of(page, "section[aria-labelledby=runs-title]")
+    assert "a template changed done" in text_of(page, "section[aria-labelledby=runs-title]")
     page.click("text=The same as a table")
     assert " of " in text_of(page, "details table")
     page.select_option("#template", label="Bubble football")

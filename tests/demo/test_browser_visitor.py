@@ -73,10 +73,10 @@ def test_weeks_go_on_for_ever_in_both_directions_and_far_ones_book_the_same(visi
     """Next week by link, a week in a hundred years by its date, last week by link."""
     page = visit("/venues/game-hall")
     for _ in range(3):
-        follow(page, "text=Later week >> nth=0")
+        follow(page, "text=Next week >> nth=0")
         assert page.locator(BUBBLE).count() >= 70
     follow(page, "text=This week")
-    follow(page, "text=Earlier week >> nth=0")
+    follow(page, "text=Previous week >> nth=0")
     assert page.locator("button.cell").count() == 0
     assert "past" in text_of(page)
     page.fill("#week", "2126-03-10")
@@ -115,7 +115,7 @@ def test_a_visitor_books_in_two_clicks_and_cancels_with_or_without_javascript(
     follow(page, "nav >> text=My bookings")
     assert "For Ada Lovelace: 1 team" in text_of(page)
     follow(page, "main button")
-    assert "There are none." in text_of(page)
+    assert "You have no bookings." in text_of(page)
     other.reload()
     assert other.locator(f"[aria-label='{label}']").count() == 1
 

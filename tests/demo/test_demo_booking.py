@@ -56,7 +56,7 @@ def test_a_place_is_held_while_the_name_is_typed_then_booked_and_cancelled(
     assert "For Ada Lovelace: 1 team " in mine.text
     assert f"1 {label}" in read(client.get(WEEK)).cells
     assert send(client, "/bookings", mine).location == "/bookings"
-    assert "Cancelled." in client.get("/bookings").text
+    assert "Your booking is cancelled: Bubble football, Wed 11 Mar, 10:00." in client.get("/bookings").text
     assert f"2 {label}" in read(client.get(WEEK)).cells
 
 
@@ -70,7 +70,7 @@ def test_a_hold_ends_by_itself_and_what_is_still_free_is_booked_all_the_same(
     assert taken(site, address) == 1
     clock.shift(timedelta(minutes=10))
     assert taken(site, address) == 0
-    assert "The ten minutes are over, but it is still free." in read(client.get(held.location)).text
+    assert "The ten minutes are over, but this time is still free." in read(client.get(held.location)).text
     answer = send(client, held.location, page, name="Slow", party=2)
     assert "Booked: Bubble football" in read(client.get(answer.location)).text
     assert taken(site, address) == 2
@@ -212,8 +212,8 @@ def test_a_slot_that_was_cancelled_while_the_name_was_typed_is_refused(
 
 
 @pytest.mark.parametrize(("typed", "words"), [
-    ({"name": "  "}, "Write a name"),
-    ({"name": "x" * 81}, "Write a name"),
+    ({"name": "  "}, "Write your name."),
+    ({"name": "x" * 81}, "Write a name of at most 80 letters."),
     ({"party": "0"}, "Write how many"),
     ({"party": "two"}, "Write how many"),
     ({"party": "9" * 30}, "Write how many"),
@@ -230,7 +230,7 @@ def test_a_booking_that_is_typed_wrongly_is_refused_and_kept(
     assert words in read(answer).text
     assert read(answer).forms[0].fields | typed == read(answer).forms[0].fields
     assert taken(site, address) == 1
-    assert "There are none." in read(client.get("/bookings")).text
+    assert "You have no bookings." in read(client.get("/bookings")).text
 
 
 def test_the_calendar_file_says_when_in_utc_and_is_the_same_each_time(
@@ -268,7 +268,7 @@ def test_nobody_sees_or_cancels_the_booking_of_somebody_else(client: FlaskClient
         assert stranger.get(look).status_code == 404
     assert stranger.post(f"{booked}/cancel", data=data).status_code == 404
     assert taken(site, address) == 1
-    assert "There are none." in read(stranger.get("/bookings")).text
+    assert "You have no bookings." in read(stranger.get("/bookings")).text
 
 
 def test_a_booking_that_has_started_cannot_be_cancelled(
@@ -283,3 +283,26 @@ def test_a_booking_that_has_started_cannot_be_cancelled(
     send(client, "/bookings", page)
     assert "can no longer be cancelled" in client.get("/bookings").text
     assert taken(site, address) == 1
+
+
+def test_a_booking_whose_date_was_cancelled_says_so_and_leaves_the_list(
+    client: FlaskClient, site: Flask
+) -> None:
+    """Its page does not say "Booked", its file updates the calendar, and the button cancels nothing twice."""
+    address = at(site, "Laser tag", "20260311T1000")
+    booked = book(client, address).location
+    assert "Wed 11 Mar, 10:00–11:00 Istanbul time" in read(client.get("/bookings")).text  # noqa: RUF001 (a span)
+    with site.app_context():
+        slots.cancel(address.rpartition("/")[2], reason="Flooded")
+        db.session.commit()
+    page = read(client.get(booked))
+    assert "Cancelled: Laser tag The venue has cancelled this date. Reason: Flooded" in page.text
+    assert "Booked: " not in page.text
+    assert b"STATUS:CANCELLED" in client.get(page.links["Update your calendar (.ics)"]).data
+    mine = read(client.get("/bookings"))
+    assert "Take off the list" in mine.text
+    send(client, "/bookings", mine)
+    assert (
+        "Taken off your list: Laser tag, Wed 11 Mar, 10:00. My bookings You have no bookings."
+        in read(client.get("/bookings")).text
+    )

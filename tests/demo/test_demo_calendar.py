@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -44,7 +45,7 @@ def test_the_calendar_shows_a_week_of_a_venue_with_what_is_booked(client: FlaskC
     book(client, f"/slots/{laser}@{WEDNESDAY}", party=3)
     page = read(client.get("/owner/calendar"))
     assert page.links["10:00 Laser tag 3/4 booked"] == f"/owner/slots/{laser}@{WEDNESDAY}"
-    assert page.links["Later week"] == "/owner/calendar?week=2026-03-17&venue=game-hall"
+    assert page.links["Next week"] == "/owner/calendar?week=2026-03-17&venue=game-hall"
     far = read(client.get("/owner/calendar?venue=clubs&week=2027-01-01"))
     assert "22:00 Friday Night Party 0/120 booked" in far.links
     assert client.get("/owner/calendar?week=soon").location == "/owner/calendar?venue=game-hall"
@@ -58,11 +59,11 @@ def test_the_three_answers_to_which_dates_say_what_each_would_do(
     key = f"{laser}@{WEDNESDAY}"
     page = ask(client, f"/owner/slots/{key}", start_time="10:30")
     text = page.text
-    assert "Start: Wed 11 Mar, 10:30 instead of Wed 11 Mar, 10:00. Nothing has happened yet." in text
+    assert "Start: Wed 11 Mar, 10:30 instead of 10:00. Nothing has happened yet." in text
     only, following, everything = (text.index(name) for name in (
         "Only this date", "This and all following dates", "All dates of the series",
     ))  # fmt: skip
-    assert "Changed: 1 Wed 11 Mar, 10:00 → Wed 11 Mar, 10:30" in text[only:following]
+    assert "Changed: 1 Wed 11 Mar, 10:00 → 10:30" in text[only:following]
     assert "Changed: 71" in text[following:everything]
     assert "Kept as they are, because they are booked: 1 Thu 12 Mar, 10:00" in text[following:everything]
     assert "The series is split here" in text[following:everything]
@@ -116,7 +117,10 @@ def test_a_booked_date_moves_only_if_that_was_ticked(client: FlaskClient, site: 
     key, address = f"{laser}@{WEDNESDAY}", f"/owner/slots/{laser}@{WEDNESDAY}"
     book(client, f"/slots/{key}")
     page = ask(client, address, start_time="10:30")
-    assert "Not possible: It is booked. Tick “move booked dates too”" in page.text
+    assert (
+        "Not possible: It is booked. If the people agree, go back and tick “Move booked dates too”."
+        in page.text
+    )
     page = ask(client, address, start_time="10:30", move_booked="1")
     assert send(client, f"{address}/edit", page, scope="this").status_code == 303
     assert start_of(site, key) == "2026-03-11 10:30"
@@ -134,15 +138,28 @@ def test_places_length_and_text_of_a_date_can_be_changed(
     assert "0 of 6 teams" in shown
     assert "10:00–11:30" in shown  # noqa: RUF001 (a span of time)
     assert "With a lesson." in shown
-    assert "by hand; wider changes leave that alone" in shown
+    assert "by hand: changes of the series leave that as it is" in shown
+
+
+def test_a_booked_date_that_keeps_its_time_and_gets_another_text_is_told_once(
+    client: FlaskClient, laser: int
+) -> None:
+    """It is neither changed like the others nor kept as it is."""
+    book(client, f"/slots/{laser}@20260312T1000")
+    text = ask(client, f"/owner/slots/{laser}@{WEDNESDAY}", start_time="10:30", note="New").text
+    everything = text[text.index("All dates of the series") :]
+    told = "Partly changed, for they are booked or were changed by hand: 1 Thu 12 Mar, 10:00 (1 booked)"
+    assert told in everything
+    assert "Kept as they are" not in everything
+    assert everything.count("Thu 12 Mar, 10:00") == 1
 
 
 @pytest.mark.parametrize(("typed", "message"), [
-    ({"start_time": "late"}, "Choose a day and a time"),
-    ({"day": ""}, "Choose a day and a time"),
-    ({"length": "0"}, "Write a whole number"),
-    ({"capacity": "many"}, "Write a whole number"),
-    ({"note": "x" * 301}, "Write at most 300 letters."),
+    ({"start_time": "late"}, "Start time: Choose a day and a time"),
+    ({"day": ""}, "Start time: Choose a day and a time"),
+    ({"length": "0"}, "Length in minutes: Write a whole number"),
+    ({"capacity": "many"}, "Places: Write a whole number"),
+    ({"note": "x" * 301}, "About: Write at most 300 letters."),
     ({}, "Nothing was changed yet."),
 ])  # fmt: skip
 def test_a_change_that_is_typed_wrongly_is_refused_and_kept(
@@ -152,7 +169,8 @@ def test_a_change_that_is_typed_wrongly_is_refused_and_kept(
     address = f"/owner/slots/{laser}@{WEDNESDAY}"
     answer = send(client, address, read(client.get(address)), **typed)
     assert answer.status_code == 422
-    assert f"Nothing was saved yet. {message}" in read(answer).text
+    alert = "Nothing was saved yet: " if typed else ""
+    assert re.search(rf"{alert}.*{message}", read(answer).text)
     assert read(answer).forms[0].fields | typed == read(answer).forms[0].fields
 
 

@@ -43,6 +43,7 @@ def test_coverage_is_a_picture_of_what_is_stored_with_a_table_beside_it(
     lost = client.get(PAGE)
     assert lost.text.count('<rect class="part"') == 1
     assert "1 slot that should be stored is not." in read(lost).text
+    assert "missing Laser tag: 1 date of 82 is not stored. The next top-up brings it back" in read(lost).text
     assert "Laser tag10 of 1011 of 1212 of 12" in read(lost).text
 
 
@@ -54,7 +55,7 @@ def test_runs_are_listed_with_their_numbers(client: FlaskClient, site: Flask) ->
         slots.generate()
     text = read(client.get(PAGE)).text
     assert re.search(
-        rf"manualconfirmed0{created}00\d\.\d\d 10 Mar 08:30:00manualconfirmed{created}000\d\.\d\d", text
+        rf"allby handdone0{created}00\d\.\d\d Tue 10 Mar, 08:30:00allby handdone{created}000\d\.\d\d", text
     )
 
 
@@ -93,6 +94,7 @@ def test_it_explains_why_there_is_or_is_not_a_slot(
     text = read(client.get(PAGE, query_string=query)).text
     assert f"Explain {code}: " in text
     assert sentence in text
+    assert not re.search(r"\d{4}-\d\d-\d\d \d\d:\d\d", text)  # moments as people write them
     assert read(client.get(PAGE, query_string={"template": "999"})).text.count("Explain ") == 1
 
 
@@ -147,3 +149,25 @@ def test_bars_end_at_the_edge_and_what_is_there_is_seen() -> None:
     assert found.bars[-1].y < found.height
     assert charts.make_bars("t", "s", []).bars == []
     assert charts.make_coverage([], [], {"UTC": [date(2026, 1, 1)]}).rows == []
+
+
+def test_templates_of_one_name_are_told_apart(client: FlaskClient) -> None:
+    """By their times of day if these differ, else by their weekdays."""
+    text = client.get(PAGE).text
+    for label in (
+        "Lucía, German A2, 18:00",
+        "Lucía, German A2, 09:00",
+        "Mateo, French B2, Mon",
+        "Mateo, French B2, Fri",
+    ):
+        assert f">{label}</option>" in text
+        assert f">{label}</text>" in text
+    assert ">Laser tag</option>" in text
+
+
+def test_days_are_named_where_it_is_the_same_day_everywhere() -> None:
+    """Weekday and number above the squares; while the venues' todays differ, how far from today."""
+    days = [date(2026, 3, 10), date(2026, 3, 11)]
+    assert charts.make_coverage([], [], {"UTC": days}).heads == [("Tue", "10"), ("Wed", "11")]
+    west = {"America/Chicago": [date(2026, 3, 9), days[0]], "UTC": days}
+    assert charts.make_coverage([], [], west).heads == [("", "today"), ("", "+1")]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime, time, timedelta
+from datetime import UTC, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from demo_site import book, read, send, template_id
+from sqlalchemy import update
 
 from demo_app import db, forms, slots
 
@@ -130,7 +131,7 @@ def test_a_new_rule_for_all_dates_shows_what_comes_and_goes_and_what_stays_becau
     answer = send(client, address, read(client.get(address)), weekdays=["3", "5"])
     page = read(answer)
     everything = page.text[page.text.index("All dates of the series") :]
-    assert "Another rule. Nothing has happened yet." in page.text
+    assert "Rule: Every week on Thursday and Saturday at 22:00. Nothing has happened yet." in page.text
     assert "Only this date" not in page.text
     assert "Created: 2 Thu 12 Mar, 22:00Sat 14 Mar, 22:00" in everything
     assert "Removed, for nobody booked them: 1 Fri 20 Mar, 22:00" in everything
@@ -171,7 +172,7 @@ def test_public_holidays_and_days_off_leave_dates_out_and_bring_them_back(
     answer = send(client, address, read(client.get(address)), holidays="tr", blackouts=days, closes="30")
     assert answer.location == f"/owner/templates/{number}"
     text = read(client.get(answer.location)).text
-    assert "public holidays of TR, 2026-03-12 to 2026-03-13, 2026-03-15" in text
+    assert "public holidays of TR, 12 – 13 March 2026, 15 March 2026" in text  # noqa: RUF001 (a span of days)
     assert "closed on holidays of TR" in text
     assert "30 minutes before the start" in text
     with site.app_context():
@@ -235,3 +236,81 @@ def test_a_series_without_a_date_ahead_cannot_be_changed(client: FlaskClient, si
     answer = send(client, address, read(client.get(address)), capacity="9")
     assert answer.status_code == 422
     assert "No date lies ahead." in read(answer).text
+
+
+@pytest.mark.parametrize("scope", ["this_and_future", "all"])
+def test_another_start_time_moves_the_opening_hours_as_far_as_the_form_says(
+    client: FlaskClient, site: Flask, scope: str
+) -> None:
+    """At 11:30 the next slot is that of 12:00; 11:00 instead of 10:00 for the day moves it to 13:00, not to 11:00."""
+    number = template_id(site, "Laser tag")
+    address = f"/owner/templates/{number}/edit"
+    typed = {"start_time": "11:00"}
+    page = read(send(client, address, read(client.get(address)), **typed))
+    assert "Start: 11:00 instead of 10:00, and the rest of the day with it. Nothing has" in page.text
+    assert "Not possible" not in page.text
+    assert send(client, address, page, scope=scope, **typed).status_code == 303
+    with site.app_context():
+        day = slots.between(*(datetime(2026, 3, 11, hour, tzinfo=UTC) for hour in (0, 23)), template=number)
+        assert [f"{slot.local_start:%H:%M}" for slot in day] == [f"{hour}:00" for hour in range(11, 23)]
+
+
+def test_a_part_of_a_split_series_is_changed_from_its_own_first_date_on(
+    client: FlaskClient, site: Flask
+) -> None:
+    """The form of the second part says nothing of the dates of the first one, and does nothing to them."""
+    choir = template_id(site, "Morning choir")
+    with site.app_context():
+        slots.edit(f"{choir}@20260401T0830", "this_and_future", start=time(9, 0))
+        db.session.commit()
+        part = db.session.query(slots.Template).filter_by(continues_id=choir).one().id
+    address = f"/owner/templates/{part}/edit"
+    typed = {"start_time": "10:00"}
+    page = read(send(client, address, read(client.get(address)), **typed))
+    assert "Start: 10:00 instead of 09:00. Nothing has happened yet." in page.text
+    assert "Morning choir, Wed 1 Apr, 09:00" in page.text
+    assert send(client, address, page, scope="this_and_future", **typed).status_code == 303
+    with site.app_context():
+        starts = [slots.get(f"{choir}@20260{day}T0830").local_start for day in ("331", "401", "402")]
+        assert [f"{start:%H:%M}" for start in starts] == ["08:30", "10:00", "10:00"]
+
+
+def test_a_template_that_is_switched_off_says_so_where_it_cannot_be_changed(
+    client: FlaskClient, site: Flask
+) -> None:
+    """Its page names no dates and why, and the form tells what to do first."""
+    address = f"/owner/templates/{template_id(site, 'Terrace Sunday')}"
+    shown = read(client.get(address)).text
+    assert "None: the template is switched off." in shown
+    assert "The coming week" not in shown
+    answer = send(client, f"{address}/edit", read(client.get(f"{address}/edit")), capacity="9")
+    assert "The template is switched off: switch it on first." in read(answer).text
+
+
+def test_a_rule_that_cannot_be_read_takes_no_page_down(client: FlaskClient, site: Flask) -> None:
+    """Somebody wrote it past the library: its page says so, and all others do without it."""
+    with site.app_context():
+        slots.generate()
+        number = template_id(site, "Archery lane")
+        db.session.execute(
+            update(slots.Template).where(slots.Template.id == number).values(rrule="FREQ=NEVER")
+        )
+        db.session.commit()
+    own = f"/owner/templates/{number}"
+    for address in (
+        "/",
+        "/venues/game-hall",
+        f"/slots/{number}@20260311T1000",
+        "/owner/",
+        "/owner/calendar",
+        own,
+    ):
+        assert client.get(address).status_code == 200, address
+    assert (
+        "Its rule cannot be read, so visitors see only what is stored. FREQ: 'NEVER'"
+        in read(client.get(own)).text
+    )
+    assert client.get(f"{own}/edit").location == own
+    asked = {"template": number, "day": "2026-03-11", "time": "10:00"}
+    text = read(client.get("/owner/operations", query_string=asked)).text
+    assert "Archery lane is left out until that is mended: FREQ: 'NEVER'" in text

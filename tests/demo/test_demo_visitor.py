@@ -53,7 +53,7 @@ def test_the_game_halls_week_has_seven_days_of_its_opening_hours(client: FlaskCl
     found = {label: link for label, link in page.cells.items() if "Bubble football," in label}
     assert found == {label: f"/slots/{number}@{start}" for label, start in expected.items()}
     assert "Istanbul time (Europe/Istanbul)" in page.text
-    assert page.text.count("running") == 3  # 11:00 of two games, and the lane that begins at 11:30
+    assert page.text.count("started") == 3  # 11:00 of two games, and the lane that begins at 11:30
 
 
 def test_hours_of_today_that_were_stored_are_shown_as_past(
@@ -94,12 +94,12 @@ def test_what_is_no_week_leads_to_the_current_one(client: FlaskClient, week: str
 def test_links_to_earlier_and_later_weeks_lead_there_and_back(client: FlaskClient) -> None:
     """The week after leads back to the current one, and that one to the week before."""
     first = read(client.get("/venues/school"))
-    second = read(client.get(first.links["Later week"]))
+    second = read(client.get(first.links["Next week"]))
     assert "17 \N{EN DASH} 23 March 2026" in second.text
-    assert second.links["Earlier week"] == "/venues/school"
-    before = read(client.get(first.links["Earlier week"]))
+    assert second.links["Previous week"] == "/venues/school"
+    before = read(client.get(first.links["Previous week"]))
     assert "3 \N{EN DASH} 9 March 2026" in before.text
-    assert before.links["Later week"] == "/venues/school"
+    assert before.links["Next week"] == "/venues/school"
 
 
 def test_weeks_before_today_show_what_was_stored(client: FlaskClient, site: Flask) -> None:
@@ -180,7 +180,9 @@ def test_places_that_are_not_open_yet_say_so_and_cannot_be_booked(client: FlaskC
     assert "25 of 25 left, Morning choir, Friday 13 March 08:30" in page.cells
     address = page.cells["not open yet, Morning choir, Saturday 14 March 08:30"]
     shown = read(client.get(address))
-    assert "Booking is not open yet. The next free one is Wed 11 Mar, 08:30." in shown.text
+    assert (
+        "not open yet. It opens on Wed 11 Mar, 00:00. The next free one is Wed 11 Mar, 08:30." in shown.text
+    )
     assert [form.action for form in shown.forms] == [f"{number}@20260311T0830".join(("/slots/", "/hold"))]
     token = shown.forms[0].fields["csrf_token"]
     answer = client.post(f"{address}/hold", data={"csrf_token": token})
@@ -259,3 +261,17 @@ def test_what_is_not_there_has_a_page_of_its_own(client: FlaskClient, address: s
     answer = client.get(address)
     assert answer.status_code == 404
     assert "Nothing here" in read(answer).text
+
+
+def test_a_time_that_is_closed_says_since_when(client: FlaskClient, site: Flask) -> None:
+    """Two hours before its start, in the venue's own time; then the page names the next free one."""
+    with site.app_context():
+        lane = db.session.get(slots.Template, template_id(site, "Archery lane"))
+        assert lane is not None
+        lane.closes_before = timedelta(hours=2)
+        db.session.commit()
+    page = read(client.get(at(site, "Archery lane", "20260310T1300")))
+    assert (
+        "It is too late to book this one. Booking closed on Tue 10 Mar, 11:00. The next free one is"
+        in page.text
+    )
