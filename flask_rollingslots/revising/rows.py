@@ -10,6 +10,8 @@ from zoneinfo import ZoneInfo
 from flask_rollingslots import planning
 from flask_rollingslots.values import SlotKey, Status
 
+from .segments import rule_of
+
 if TYPE_CHECKING:
     from flask_rollingslots.values import PlannedSlot, TemplateSpec
 
@@ -101,9 +103,10 @@ def times_of(spec: TemplateSpec, row: RowState, starts_at: datetime, ends_at: da
 def rule_times(spec: TemplateSpec, row: RowState) -> dict[str, Any] | None:
     """Return what changes of a row's times when it goes where its rule says; ``None`` if the rule lacks it.
 
-    A start or a length that a person gave to the slot stays.
+    What is stored belongs to its rule also while that is switched off, and after its end: rows stay then. A start or a
+    length that a person gave to the slot stays.
     """
-    offer = planning.offer_at(spec, row.original_start)
+    offer = planning.offer_at(rule_of(spec), row.original_start)
     if offer is None:
         return None
     starts_at = row.starts_at if "starts_at" in row.customised else offer.starts_at

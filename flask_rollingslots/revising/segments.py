@@ -28,10 +28,17 @@ def in_order(specs: Iterable[TemplateSpec]) -> tuple[TemplateSpec, ...]:
     return tuple(sorted(specs, key=lambda spec: (spec.active_from or datetime.min, spec.id)))
 
 
+def rule_of(spec: TemplateSpec) -> TemplateSpec:
+    """Return a segment as its rule alone has it: switched on, and not ended."""
+    if spec.active and spec.cancelled_from is None:
+        return spec
+    return replace(spec, active=True, cancelled_from=None)
+
+
 def find_segment(
     specs: Sequence[TemplateSpec], key: SlotKey, row: RowState | None, *, ended: bool = False
 ) -> int:
-    """Return the place of the segment that holds a slot.
+    """Return the place of the segment that holds a slot, switched on or off.
 
     :param ended: also find a deleted slot, and what was cancelled or deleted with the series.
     :raises SlotNotFound: if no segment has this start.
@@ -40,7 +47,9 @@ def find_segment(
         if row is not None:
             if row.template_id == spec.id and (ended or row.status != Status.DELETED):
                 return place
-        elif planning.offer_at(replace(spec, cancelled_from=None) if ended else spec, key.original_start):
+        elif planning.offer_at(
+            rule_of(spec) if ended else replace(spec, active=True), key.original_start
+        ):
             return place
     raise SlotNotFound(f"slot {key}: there is no such slot", key=str(key))
 

@@ -89,10 +89,13 @@ class Model:
         self.now = now
         self.segments = [Segment()]
         self.rows: dict[datetime, Row] = {}
+        self.active = True
 
     # -- reading
 
     def promised(self) -> dict[datetime, Segment]:
+        if not self.active:
+            return {}
         return {start: segment for segment in self.segments for start in segment.starts()}
 
     def standing(self) -> dict[datetime, datetime]:
@@ -107,6 +110,10 @@ class Model:
         return found
 
     def shown(self) -> dict[datetime, Row]:
+        return self.reachable() if self.active else {}
+
+    def reachable(self) -> dict[datetime, Row]:
+        """Return what a person can decide about: rows are there also while the series is off."""
         stored = {key: row for key, row in self.rows.items() if row.status != "deleted"}
         return stored | self.virtual()
 
@@ -126,7 +133,7 @@ class Model:
                 raise Refused
             return row.segment
         for segment in self.segments:
-            if key in (segment.all_starts() if ended else segment.starts()):
+            if key in (segment.all_starts() if ended else segment.starts()):  # also while it is off
                 return segment
         raise Refused
 
@@ -144,7 +151,7 @@ class Model:
         self.rows[key].booked -= 1
 
     def set_status(self, key: datetime, status: str) -> None:
-        row = self.shown().get(key)
+        row = self.reachable().get(key)
         if row is None or (row.end <= self.now and status != "completed"):
             raise Refused
         allowed = {"cancelled": ("scheduled", "cancelled"), "deleted": ("scheduled", "cancelled"),
@@ -178,7 +185,7 @@ class Model:
         return start, start + (row.end - row.start if "length" in row.custom else segment.duration)
 
     def edit_this(self, key: datetime, change: Change, move_booked: bool) -> None:
-        row = self.shown().get(key)
+        row = self.reachable().get(key)
         if row is None or row.status != "scheduled" or row.end <= self.now:
             raise Refused
         start, length, custom = row.start, row.end - row.start, set(row.custom)
@@ -189,7 +196,7 @@ class Model:
             length = change["duration"]
             custom.add("length")
         if start != row.start:
-            others = {v.start for k, v in self.shown().items() if v.stands and k != key}
+            others = {v.start for k, v in self.reachable().items() if v.stands and k != key}
             if start <= self.now or row.start <= self.now or start in others:
                 raise Refused
         if (start, start + length) != (row.start, row.end) and row.booked and not move_booked:
@@ -273,7 +280,7 @@ class Model:
             segment = new[id(row.segment)]
             if not {"start", "duration", "interval"} & set(change):
                 continue
-            if row_key not in segment.starts():
+            if row_key not in segment.all_starts():
                 gone |= {row_key} if row.untouched else set()
                 continue
             target = self.rule_times(row_key, row, segment)
@@ -380,6 +387,8 @@ class Model:
 
         :param everywhere: after an edit of the series: once also those that come later.
         """
+        if not self.active:
+            return
         for number in range(4):
             self._heal(everywhere and number == 0)
         for key, row in self.virtual().items():

@@ -83,7 +83,7 @@ class Month(RuleBasedStateMachine):
     def pick(self, number: int, hidden: bool = False) -> tuple[datetime, str]:
         """Choose a slot of the next ten days, or one that was decided about."""
         soon = self.model.now + 10 * DAY
-        found = {k for k, row in self.model.shown().items() if self.model.now - DAY <= row.start < soon}
+        found = {k for k, row in self.model.reachable().items() if self.model.now - DAY <= row.start < soon}
         if hidden:
             found = {
                 k for k, row in self.model.rows.items() if row.status in ("cancelled", "deleted")
@@ -121,7 +121,7 @@ class Month(RuleBasedStateMachine):
         if "minutes" in change:
             delta = timedelta(minutes=change.pop("minutes"))
             row = self.model.rows.get(key)
-            shown = self.model.shown().get(key)
+            shown = self.model.reachable().get(key)
             nominal = key + (shown or row or self.model).segment.shift if shown or row else key  # type: ignore[union-attr]
             if scope == "this" and shown is not None:
                 nominal = shown.start.astimezone(BERLIN).replace(tzinfo=None)
@@ -177,6 +177,12 @@ class Month(RuleBasedStateMachine):
     @rule()
     def restore_series(self) -> None:
         self.both(lambda: self.site.slots.restore_series(1), lambda: self.model.restore_wide(None, "all"))
+
+    @rule(active=st.booleans())
+    def switch(self, active: bool) -> None:
+        slots = self.site.slots
+        act = slots.activate if active else slots.deactivate
+        self.both(lambda: act(template=1), lambda: setattr(self.model, "active", active))
 
     # -- what time does
 
