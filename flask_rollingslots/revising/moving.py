@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from calendar import monthrange
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime, time, timedelta
 from typing import TYPE_CHECKING, Any
 
 from flask_rollingslots import planning
 from flask_rollingslots.errors import InvalidRequest
 
 from .changes import refusal
+from .segments import first_from
 
 if TYPE_CHECKING:
     from flask_rollingslots.recurrence import Recurrence
@@ -92,6 +93,8 @@ def _given_rule(
     first = _first_of_day(planning.recurrence_of(spec), original_start)
     anchor = (first if is_cut else spec.dtstart) + days
     values = {"rrule": rrule, "dtstart": anchor, "shift": spec.shift + (delta - days)}
+    if not is_cut and spec.active_from is not None:
+        values["active_from"] = spec.active_from + days  # as the anchor: both say where the rule begins
     return Move(values, min(original_start, original_start + days))
 
 
@@ -111,12 +114,21 @@ def _derived_rule(spec: TemplateSpec, original_start: datetime, start: datetime,
     if is_cut and count is not None:
         count -= recurrence.count_before(first)
     new_rule = replace(rule, count=count, **_new_parts(rule, start))
-    anchor = new_first
+    values = {"rrule": str(new_rule), "dtstart": new_first, "shift": start - new_first}
     if not is_cut:
-        months = _month(start) - _month(first + spec.shift)
-        anchor = _month_start(next(recurrence.rule_starts(recurrence.dtstart, datetime.max)), months)
-    values = {"rrule": str(new_rule), "dtstart": anchor, "shift": start - new_first}
+        values |= _begin_in_place(spec, _month(start) - _month(first + spec.shift))
     return Move(values, min(original_start, new_first))
+
+
+def _begin_in_place(spec: TemplateSpec, months: int) -> dict[str, Any]:
+    """Return anchor and bound of a rule that is some months later on another day: the first month keeps its slot."""
+    recurrence = planning.recurrence_of(spec)
+    anchor = next(recurrence.rule_starts(recurrence.dtstart, datetime.max))
+    values = {"dtstart": _month_start(anchor, months)}
+    first = first_from(spec, datetime.min) if spec.active_from is not None else None
+    if first is not None:
+        values["active_from"] = datetime.combine(_month_start(first, months), time())
+    return values
 
 
 def _month(day: datetime) -> int:

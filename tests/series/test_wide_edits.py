@@ -107,3 +107,67 @@ def test_what_stayed_of_an_ended_series_follows_it(site: Site, move_booked: bool
     assert [site.slots.get(key(day)).local_start.hour for day in (10, 11)] == [12, 12 if move_booked else 10]
     report = site.slots.generate()
     assert (report.updated, report.removed, stored(site)[5]) == (0, 0, "10 12:00")
+
+
+def test_all_of_a_monthly_series_to_an_earlier_day_after_an_edit_at_its_first(site: Site) -> None:
+    """The bound that the first edit left does not swallow the month that the second one begins in."""
+    site.clock.now = datetime(2026, 2, 1, 8, tzinfo=MONDAY.tzinfo)
+    add(site, "FREQ=MONTHLY;COUNT=4", datetime(2026, 2, 5, 10), days=30)
+    site.slots.edit("1@20260205T1000", "this_and_future", start=datetime(2026, 2, 20, 10))
+    site.session.commit()
+    plan = site.slots.edit("1@20260220T1000", "all", start=datetime(2026, 2, 3, 10)).to_dict()
+    site.session.commit()
+    assert plan["created"] == ["1@20260203T1000"]
+    assert walls(site, 9) == ["02-03 10:00", "03-03 10:00", "04-03 10:00", "05-03 10:00"]
+
+
+@pytest.mark.parametrize("rule_of_first", ["FREQ=WEEKLY;BYDAY=TH", "FREQ=WEEKLY;BYDAY=TH,FR"])
+def test_all_to_an_earlier_weekday_after_an_edit_at_its_first(site: Site, rule_of_first: str) -> None:
+    """The new rule begins where it was asked to begin."""
+    add(site, "FREQ=DAILY", datetime(2026, 1, 8, 10))
+    site.slots.edit(key(8), "this_and_future", rrule=rule_of_first)
+    site.session.commit()
+    site.slots.edit(key(8), "all", rrule="FREQ=WEEKLY;BYDAY=TU", start=datetime(2026, 1, 6, 10))
+    site.session.commit()
+    assert walls(site, 3) == ["01-06 10:00", "01-13 10:00", "01-20 10:00"]
+
+
+@pytest.mark.parametrize(
+    ("rrule", "first", "to", "expected"),
+    [
+        ("FREQ=MONTHLY", datetime(2026, 1, 20, 10), datetime(2026, 1, 12, 10), ["01-12 10:00", "02-12 10:00"]),
+        ("FREQ=MONTHLY", datetime(2026, 2, 5, 10), datetime(2026, 1, 28, 10), ["01-28 10:00", "02-28 10:00"]),
+        ("FREQ=MONTHLY", datetime(2026, 1, 20, 10), datetime(2026, 2, 12, 10), ["02-12 10:00", "03-12 10:00"]),
+        ("FREQ=MONTHLY;INTERVAL=2", datetime(2026, 1, 20, 10), datetime(2026, 1, 12, 8), ["01-12 08:00", "03-12 08:00"]),
+        ("FREQ=MONTHLY;BYDAY=3TU", datetime(2026, 1, 20, 10), datetime(2026, 1, 14, 10), ["01-14 10:00", "02-11 10:00"]),
+        ("FREQ=YEARLY", datetime(2026, 6, 30, 10), datetime(2026, 5, 1, 10), ["05-01 10:00", "05-01 10:00"]),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("scope", ["all", "this_and_future"])
+def test_a_series_that_was_bounded_is_moved_like_one_that_was_not(
+    site: Site, rrule: str, first: datetime, to: datetime, expected: list[str], scope: str
+) -> None:
+    """A template whose first start is also its bound moves to another day with all of its slots."""
+    template = add(site, rrule, first)
+    template.active_from = first
+    site.session.commit()
+    found = site.slots.upcoming(1, n=1)[0].key
+    plan = site.slots.edit(found, scope, start=to)
+    site.session.commit()
+    assert (walls(site, 2), plan.kept_changed) == (expected, ())
+    assert site.slots.upcoming(1, n=1)[0].local_start.replace(tzinfo=None) == to
+    report = site.slots.generate()
+    assert (report.updated, report.removed, walls(site, 2)) == (0, 0, expected)
+
+
+def test_what_lies_before_the_bound_of_a_series_stays_away(site: Site) -> None:
+    """A new rule for all moves the bound with the series: starts that it left out before do not appear."""
+    template = add(site, "FREQ=MONTHLY;BYMONTHDAY=20", datetime(2025, 11, 1, 10))
+    template.active_from = datetime(2026, 3, 1)
+    site.session.commit()
+    site.slots.edit("1@20260420T1000", "all", start=datetime(2026, 4, 3, 10))
+    site.session.commit()
+    assert walls(site, 2) == ["03-03 10:00", "04-03 10:00"]
+    site.slots.edit("1@20260403T1000", "all", start=datetime(2026, 5, 6, 10))
+    site.session.commit()
+    assert walls(site, 2) == ["04-06 10:00", "05-06 10:00"]
