@@ -14,7 +14,7 @@ from .changes import Changes
 from .moving import Move, check_behind, move
 from .result import EditPlan, RowChange, SegmentChange
 from .rows import RowState, rule_times, value_changes
-from .segments import find_segment, first_from, is_first, last_shown
+from .segments import find_segment, first_from, is_first, last_kept
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -94,16 +94,17 @@ def plan_edit(
 def _segments(
     case: Case, place: int, original_start: datetime, scope: Scope, changes: Changes
 ) -> list[_Segment]:
-    spec = case.specs[place]
-    is_cut = scope is Scope.THIS_AND_FUTURE and not is_first(spec, original_start)
-    moved = move(spec, original_start, changes, is_cut=scope is Scope.THIS_AND_FUTURE)
-    others = case.specs[place + 1 :] if scope is Scope.THIS_AND_FUTURE else case.specs
+    spec, is_later = case.specs[place], scope is Scope.THIS_AND_FUTURE
+    is_cut = is_later and not is_first(spec, original_start)
+    cut = original_start if is_cut else None
+    after = _last_start(case, place, cut, original_start) if is_later and changes.touch_times else None
+    moved = move(spec, original_start, changes, is_cut=is_later, after=after)
+    others = case.specs[place + 1 :] if is_later else case.specs
     if "rrule" in moved.values:
         _check_alone(case, place, scope, changes)
-    if scope is Scope.THIS_AND_FUTURE and changes.touch_times:
-        _check_order(case, place, original_start if is_cut else None, moved, changes)
-    begins = scope is Scope.THIS_AND_FUTURE and "rrule" in moved.values
-    result = [_segment(spec, changes, moved, is_cut=is_cut, begins=begins)]
+    if is_later and changes.touch_times:
+        _check_order(case, place, cut, moved, changes)
+    result = [_segment(spec, changes, moved, is_cut=is_cut, is_later=is_later)]
     shift = moved.values.get("shift", spec.shift) - spec.shift
     for other in others:
         if other.id != spec.id:
@@ -112,11 +113,20 @@ def _segments(
     return result
 
 
+def _last_start(
+    case: Case, place: int, cut: datetime | None, original_start: datetime
+) -> datetime | None:
+    """Return the last original start before a slot, of a rule or of a stored slot that outlived its rule."""
+    last = last_kept(case.specs, place, cut)
+    starts = [row.original_start for row in case.rows if row.original_start < original_start]
+    return max([*starts, *([last.original_start] if last else [])], default=None)
+
+
 def _segment(
-    spec: TemplateSpec, changes: Changes, moved: Move, *, is_cut: bool, begins: bool = False
+    spec: TemplateSpec, changes: Changes, moved: Move, *, is_cut: bool, is_later: bool = False
 ) -> _Segment:
-    values = {**moved.values}
-    if begins:
+    values, since = {**moved.values}, moved.bound if is_later else None
+    if is_later and "rrule" in values:
         values["active_from"] = moved.bound  # a new rule may not bring anything before the slot
     for name in ("duration", "capacity", "name"):
         value = getattr(changes, name)
@@ -126,14 +136,14 @@ def _segment(
         values["data"] = {**spec.data, **changes.data}
     values = {name: value for name, value in values.items() if value != getattr(spec, name)}
     if not values:
-        return _Segment(spec, spec, None, moved.bound if is_cut else None)
+        return _Segment(spec, spec, None, since)
     if not is_cut:
         new = replace(spec, **values)
         planning.recurrence_of(new)  # refuses what is not valid before anything is written
-        return _Segment(spec, new, SegmentChange(spec.id, spec.revision, values), None)
+        return _Segment(spec, new, SegmentChange(spec.id, spec.revision, values), since)
     new = replace(spec, **{"active_from": moved.bound, **values})
     planning.recurrence_of(new)
-    return _Segment(spec, new, SegmentChange(spec.id, spec.revision, values, moved.bound), moved.bound)
+    return _Segment(spec, new, SegmentChange(spec.id, spec.revision, values, moved.bound), since)
 
 
 def _check_alone(case: Case, place: int, scope: Scope, changes: Changes) -> None:
@@ -167,7 +177,8 @@ def _check_order(case: Case, place: int, cut: datetime | None, moved: Move, chan
             value=getattr(changes, field),
             expected="at least one slot",
         )
-    check_behind(last_shown(case.specs, place, cut), first + new.shift, changes.start)
+    last = last_kept(case.specs, place, cut)
+    check_behind(last and last.shown, first + new.shift, changes.start)
 
 
 class _Outcome:

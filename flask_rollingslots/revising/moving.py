@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .changes import Changes
 
 _DAY = timedelta(days=1)
+_MINUTE = timedelta(minutes=1)
 _TICK = timedelta(microseconds=1)
 #: Parts that tie a rule to dates of the calendar, so that it is another one some days later.
 _CALENDAR_PARTS = ("bymonth", "bymonthday", "byyearday", "byweekno")
@@ -40,7 +41,14 @@ class Move:
     bound: datetime
 
 
-def move(spec: TemplateSpec, original_start: datetime, changes: Changes, *, is_cut: bool) -> Move:
+def move(
+    spec: TemplateSpec,
+    original_start: datetime,
+    changes: Changes,
+    *,
+    is_cut: bool,
+    after: datetime | None = None,
+) -> Move:
     """Return what a new start and a new rule mean for the segment that holds a slot.
 
     A new time of day is a shift, and so is another day where the rule goes by days and weeks: its pattern is the
@@ -49,17 +57,38 @@ def move(spec: TemplateSpec, original_start: datetime, changes: Changes, *, is_c
 
     :param original_start: the slot's, naive.
     :param is_cut: the part from the slot on becomes a segment of its own.
+    :param after: the last original start (naive) of what stays before it: its key is not given to another slot.
     :raises InvalidRequest: if the new rule cannot be derived.
     """
     shown = original_start + spec.shift
     start = changes.start_for(shown)
     if changes.rrule is not None:
-        return _given_rule(spec, original_start, changes.rrule, start - shown, start, is_cut)
-    if start == shown:
+        moved = _given_rule(spec, original_start, changes.rrule, start - shown, start, is_cut)
+    elif start == shown:
         return Move({}, original_start)
-    if start.date() == shown.date() or _goes_by_days(planning.recurrence_of(spec)):
+    elif start.date() == shown.date() or _goes_by_days(planning.recurrence_of(spec)):
         return Move({"shift": spec.shift + (start - shown)}, original_start)
-    return _derived_rule(spec, original_start, start, is_cut)
+    else:
+        moved = _derived_rule(spec, original_start, start, is_cut)
+    if after is None or moved.bound > after:
+        return moved
+    return _with_keys_behind(spec, moved, start, after, changes)
+
+
+def _with_keys_behind(
+    spec: TemplateSpec, moved: Move, start: datetime, after: datetime, changes: Changes
+) -> Move:
+    """Let a new rule begin behind the slots that stay: their keys remain theirs.
+
+    Where the rule yields nothing up to there a bound is enough; else it counts from the shown start, without a shift.
+    """
+    bound = after + _MINUTE
+    recurrence = planning.recurrence_of(replace(spec, **moved.values))
+    if next(recurrence.originals(moved.bound, bound), None) is None:
+        return Move(moved.values, bound)
+    if start <= after or recurrence.grid is not None:
+        raise refusal("start", changes.start, f"a time after {after:%Y-%m-%d %H:%M}, on a later day for a day grid")
+    return Move({**moved.values, "dtstart": start, "shift": timedelta(0)}, start)
 
 
 def _goes_by_days(recurrence: Recurrence) -> bool:

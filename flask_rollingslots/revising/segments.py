@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from zoneinfo import ZoneInfo
 
 from flask_rollingslots import planning
@@ -80,16 +80,20 @@ def _search_back(recurrence: Recurrence, lowest: datetime, upper: datetime) -> d
     return None
 
 
-def last_shown(specs: Sequence[TemplateSpec], place: int, cut: datetime | None) -> datetime | None:
-    """Return the wall-clock time at which the last slot before a place (and before a cut in it) is shown."""
-    if cut is not None:
-        last = last_before(specs[place], cut)
+class Last(NamedTuple):
+    """The last slot before a change: its original start, and the wall-clock time at which it is shown (naive)."""
+
+    original_start: datetime
+    shown: datetime
+
+
+def last_kept(specs: Sequence[TemplateSpec], place: int, cut: datetime | None) -> Last | None:
+    """Return the last slot that the rules have before a place, and before a cut in it; ``None`` if there is none."""
+    earlier = [(spec, None) for spec in reversed(specs[:place])]
+    for spec, bound in [(specs[place], cut), *earlier] if cut is not None else earlier:
+        last = last_before(spec, bound)
         if last is not None:
-            return last + specs[place].shift
-    for spec in reversed(specs[:place]):
-        last = last_before(spec)
-        if last is not None:
-            return last + spec.shift
+            return Last(last, last + spec.shift)
     return None
 
 

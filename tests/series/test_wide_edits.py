@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from helpers import MONDAY, Site
 
-from flask_rollingslots.errors import SlotNotFound
+from flask_rollingslots.errors import InvalidRequest, SlotNotFound
 
 ONE: dict[str, Any] = {"every": None, "until_time": None}
 
@@ -171,3 +171,61 @@ def test_what_lies_before_the_bound_of_a_series_stays_away(site: Site) -> None:
     site.slots.edit("1@20260403T1000", "all", start=datetime(2026, 5, 6, 10))
     site.session.commit()
     assert walls(site, 2) == ["04-06 10:00", "05-06 10:00"]
+
+
+def test_this_and_future_leaves_the_slot_before_alone(site: Site) -> None:
+    """A new rule that begins later on the day of the slot before gets a start of its own; that slot stays, and its key."""
+    add(site, days=10)
+    booking = site.slots.book(key(6))
+    site.session.commit()
+    changes: dict[str, Any] = {"rrule": "FREQ=WEEKLY;BYDAY=TU", "start": datetime(2026, 1, 6, 12)}
+    plan = site.slots.preview_edit(key(7), "this_and_future", **changes)
+    site.slots.apply_edit(plan)
+    site.session.commit()
+    told = plan.to_dict()
+    assert (told["changed"], told["kept_booked"], told["kept_changed"]) == ([], [], [])
+    assert (told["created"], told["removed"]) == ([key(6, 12)], [key(day) for day in range(7, 15)])
+    report = site.slots.generate()
+    assert (report.updated, report.removed) == (0, 0)
+    assert walls(site, 4) == ["01-05 10:00", "01-06 10:00", "01-06 12:00", "01-13 12:00"]
+    assert (booking.slot.key, booking.slot.template_id) == (key(6), 1)
+
+
+def test_a_derived_rule_leaves_the_slot_before_alone(site: Site) -> None:
+    """A monthly series that moves to later on the day of the month before counts on, and keeps that month's slot."""
+    add(site, "FREQ=MONTHLY;COUNT=4", days=40)
+    site.slots.edit("1@20260305T1000", "this_and_future", start=datetime(2026, 2, 5, 12))
+    site.session.commit()
+    assert walls(site, 9) == ["01-05 10:00", "02-05 10:00", "02-05 12:00", "03-05 12:00"]
+    assert [row.template_id for row in site.rows()] == [1, 1]
+
+
+def test_a_new_rule_begins_between_the_slot_before_and_the_slot(site: Site) -> None:
+    """With a start before the slot and after the one before, the new rule begins there."""
+    add(site, "FREQ=WEEKLY", days=10)
+    site.slots.edit(key(12), "this_and_future", rrule="FREQ=WEEKLY;BYDAY=SA", start=datetime(2026, 1, 10, 9))
+    site.session.commit()
+    assert walls(site, 3) == ["01-05 10:00", "01-10 09:00", "01-17 09:00"]
+
+
+@pytest.mark.parametrize("start", [datetime(2026, 1, 6, 12), datetime(2026, 1, 6, 14)])
+def test_a_grid_cannot_begin_on_a_day_that_stays(site: Site, start: datetime) -> None:
+    """Slots of a grid cannot be put between or behind those of a day that stays: refused, and nothing is written."""
+    site.add(dtstart=datetime(2026, 1, 5, 10), until_time=time(13))
+    site.slots.generate(days=10)
+    with pytest.raises(InvalidRequest, match="after 2026-01-06 12:00"):
+        site.slots.edit(key(7), "this_and_future", rrule="FREQ=WEEKLY;BYDAY=TU,WE", start=start)
+    site.session.commit()
+    assert len(stored(site)) == 30
+
+
+def test_a_slot_that_outlived_its_rule_is_not_in_a_later_part(site: Site) -> None:
+    """What was kept before the first slot of the present rule is before an edit from there on, and stays as it is."""
+    add(site)
+    site.slots.book(key(9))
+    site.slots.edit(key(5), "all", rrule="FREQ=WEEKLY;BYDAY=MO", start=datetime(2026, 1, 12, 10))
+    site.session.commit()
+    plan = site.slots.edit(key(12), "this_and_future", capacity=4, rrule="FREQ=WEEKLY;BYDAY=FR", start=datetime(2026, 1, 9, 12))
+    site.session.commit()
+    assert (plan.changed, plan.kept_booked) == ((), ())
+    assert (site.slots.get(key(9)).capacity, walls(site, 3)) == (1, ["01-09 10:00", "01-09 12:00", "01-16 12:00"])
