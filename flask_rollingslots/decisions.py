@@ -97,9 +97,7 @@ class Decisions:
         :raises StaleEdit: if the series, its slots or their bookings changed since, or a slot has started.
         """
         editor = series.Editor(self._desk())
-        if preview.scope is Scope.THIS and not preview.changed[:1]:
-            return preview
-        if preview.scope is not Scope.THIS:
+        if preview.scope is not Scope.THIS or not preview.changed:
             return self._edited(editor.apply(preview))
         with self._row(preview.key):
             plan = editor.apply(preview)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import delete, select, update
 
+from .booking import release_expired
 from .errors import RowsRefused
 from .models import table_of
 from .offers import Offer
@@ -156,7 +157,7 @@ def write_chunk(session: Session, models: Models, chunk: Chunk, now: datetime, r
     if written.stale or written.busy:
         chunk = chunk.without(written.stale | written.busy)
     _create(session, models, chunk.create, now, run_id, written)
-    _update(session, models, chunk.update, written)
+    _update(session, models, chunk.update, now, written)
     _remove(session, models, chunk.remove, written)
     return written
 
@@ -222,10 +223,16 @@ def _count_new(session: Session, models: Models, stretch: Stretch, run_id: int |
 
 
 def _update(
-    session: Session, models: Models, pairs: list[tuple[StoredSlot, PlannedSlot]], written: Written
+    session: Session,
+    models: Models,
+    pairs: list[tuple[StoredSlot, PlannedSlot]],
+    now: datetime,
+    written: Written,
 ) -> None:
     table = table_of(models.Slot)
     for row, slot in sorted(pairs, key=lambda pair: (pair[0].series_id, pair[0].original_start)):
+        if row.lapsed:
+            release_expired(session, models, now, [row.id])
         statement = (
             update(table)
             .where(table.c.id == row.id, table.c.booked == 0, table.c.status == Status.SCHEDULED.value)

@@ -249,7 +249,11 @@ class PlannedSlot:
 
 
 class StoredSlot(NamedTuple):
-    """What planning needs to know of a stored row."""
+    """What planning needs to know of a stored row.
+
+    :param booked: places that are taken now: holds that have expired are free.
+    :param lapsed: whether the row still counts such a hold.
+    """
 
     id: int
     series_id: int
@@ -261,6 +265,7 @@ class StoredSlot(NamedTuple):
     booked: int
     customised: bool
     run_id: int | None
+    lapsed: bool = False
 
 
 @dataclass(slots=True)

@@ -146,9 +146,9 @@ def test_rows_are_read_only_of_templates_that_differ(site: Site, monkeypatch: py
     read: list[int] = []
     monkeypatch.setattr("flask_rollingslots.health.coverage._FEW", 0)
 
-    def spy(session: Any, models: Any, units: list[Any]) -> Any:
+    def spy(session: Any, models: Any, units: list[Any], now: Any) -> Any:
         read.extend(spec.id for spec, _ in units)
-        return load_stored(session, models, units)
+        return load_stored(session, models, units, now)
 
     monkeypatch.setattr("flask_rollingslots.health.coverage.load_stored", spy)
     found = [(c.id, c.promised, c.stored, c.missing, c.due) for c in site.slots.health().templates]

@@ -46,10 +46,9 @@ FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 FOR_ALL = {"errors", "values"}
 # The only steps within a floor. A plan compares what rules promise with what is stored, so it expands rules; an offer
 # is what templates of one rule promise alike. Models know as what a column is stored. Filling hands new rows to the
-# driver in bulk.
-# An edit compares two plans. Files hold rules and what they promise; whoever books a virtual slot makes its row first;
-# whoever moves booked slots looks whether their resource is free; the facade and the command line are each one thing
-# in several modules.
+# driver in bulk, and releases the expired holds of slots that it moves. An edit compares two plans. Files hold rules
+# and what they promise; whoever books a virtual slot makes its row first; whoever moves booked slots looks whether
+# their resource is free; the facade and the command line are each one thing in several modules.
 STEPS = {
     ("planning", "recurrence"),
     ("offers", "recurrence"),
@@ -63,6 +62,7 @@ STEPS = {
     ("booking", "browsing"),
     ("series", "booking"),
     ("filling", "rows"),
+    ("filling", "booking"),
     ("searching", "browsing"),
     ("extension", "state"),
     ("extension", "calls"),

@@ -284,7 +284,7 @@ def compare(hall: Site, data: st.DataObject) -> None:
     known, odd = screen(hall.session, models, units, now, backfill=backfill)
     assert len(known) + len(odd) == len(units)
     for one in known:
-        there = load_stored(hall.session, models, [(one.spec, one.window)])
+        there = load_stored(hall.session, models, [(one.spec, one.window)], now)
         plan = planning.plan(one.spec, one.window, there, now, backfill=backfill)
         counts, (first, end) = one.counts(backfill), one.missing(backfill)
         assert [slot.times for slot in plan.create] == list(one.offer.times[first:end])

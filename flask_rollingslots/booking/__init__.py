@@ -6,7 +6,7 @@ resource, then the slots by id, then their bookings.
 
 from .claims import begin_claim, begin_stay, check_claim, check_stay
 from .resources import Stay, find_clashes, lock_resource, reach
-from .rows import whole
+from .rows import release_expired, whole
 from .taking import book, hold
 from .turning import confirm, live_bookings, move, release
 
@@ -25,5 +25,6 @@ __all__ = [
     "move",
     "reach",
     "release",
+    "release_expired",
     "whole",
 ]

@@ -178,6 +178,15 @@ def sweep(session: Session, models: Models, now: datetime, slot: SlotMixin) -> i
     return freed
 
 
+def release_expired(session: Session, models: Models, now: datetime, slot_ids: Iterable[int]) -> None:
+    """Release the expired holds of some slots that are to be moved: nobody confirms one afterwards.
+
+    The slots are locked, so that whoever is confirming comes first and keeps the place, or comes later and is told.
+    """
+    for slot in lock_slots(session, models, *slot_ids).values():
+        sweep(session, models, now, slot)
+
+
 def end_booking(
     session: Session, models: Models, booking_id: int, allowed: tuple[BookingStatus, ...], **values: Any
 ) -> bool:

@@ -184,7 +184,7 @@ def _coverages(
         for position in range(0, len(odd), _AT_ONCE):
             units = odd[position : position + _AT_ONCE]
             by_series: dict[int, dict[SlotKey, StoredSlot]] = {}
-            for key, row in load_stored(session, models, [(u.spec, u.window) for u in units]).items():
+            for key, row in load_stored(session, models, [(u.spec, u.window) for u in units], now).items():
                 by_series.setdefault(key.series_id, {})[key] = row
             for spec, window, _ in units:
                 yield _planned(spec, window, by_series.get(spec.series_id, {}), now, covered[spec.id])

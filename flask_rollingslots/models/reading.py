@@ -16,6 +16,8 @@ from sqlalchemy.orm.attributes import set_committed_value
 from flask_rollingslots.bulk_statements import stored_text
 from flask_rollingslots.values import SlotKey, Status, StoredSlot, TemplateSpec
 
+from .occupancy import live_places
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
@@ -125,11 +127,13 @@ def newest_of(mark: str | None) -> int:
 
 
 def load_stored(
-    session: Session, models: Models, units: Sequence[tuple[TemplateSpec, Window]]
+    session: Session, models: Models, units: Sequence[tuple[TemplateSpec, Window]], now: datetime
 ) -> dict[SlotKey, StoredSlot]:
     """Return all rows that planning these templates in these windows needs, by key.
 
     A row belongs here by its original start or by where it was moved to.
+
+    :param now: aware; holds that have expired by then are free.
     """
     cls = models.Slot
     start, end = min(w.start for _, w in units), max(w.end for _, w in units)
@@ -139,6 +143,7 @@ def load_stored(
     rows = _stored(
         session,
         models,
+        now,
         cls.series_id.in_({spec.series_id for spec, _ in units}),
         or_(
             and_(cls.original_start >= first, cls.original_start < last),
@@ -149,19 +154,26 @@ def load_stored(
 
 
 def load_later(
-    session: Session, models: Models, template_ids: Sequence[int], after: datetime
+    session: Session, models: Models, template_ids: Sequence[int], after: datetime, now: datetime
 ) -> list[StoredSlot]:
-    """Return the rows of some templates that start at a moment or later, by key."""
+    """Return the rows of some templates that start at a moment or later, by key.
+
+    :param now: aware; holds that have expired by then are free.
+    """
     cls = models.Slot
-    return list(_stored(session, models, cls.template_id.in_(template_ids), cls.starts_at >= after))
+    return list(_stored(session, models, now, cls.template_id.in_(template_ids), cls.starts_at >= after))
 
 
-def _stored(session: Session, models: Models, *conditions: ColumnElement[bool]) -> Iterator[StoredSlot]:
+def _stored(
+    session: Session, models: Models, now: datetime, *conditions: ColumnElement[bool]
+) -> Iterator[StoredSlot]:
     cls = models.Slot
-    columns = [getattr(cls, name) for name in StoredSlot._fields]
-    query = select(*columns).where(*conditions).order_by(cls.series_id, cls.original_start)
-    for row in session.execute(query):
-        yield StoredSlot._make(row)._replace(customised=bool(row.customised))
+    columns = [getattr(cls, name) for name in StoredSlot._fields if name != "lapsed"]
+    query = select(*columns, cls.holds).where(*conditions).order_by(cls.series_id, cls.original_start)
+    for *values, holds in session.execute(query):
+        row = StoredSlot._make((*values, False))
+        live = live_places(row.booked, holds, now)
+        yield row._replace(customised=bool(row.customised), booked=live, lapsed=live != row.booked)
 
 
 def is_decided(models: Models) -> ColumnElement[bool]:

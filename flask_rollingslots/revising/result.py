@@ -74,12 +74,14 @@ class EditPlan:
         changed = sorted((str(c.row.key), sorted(c.values.items(), key=str)) for c in self.changed)
         kept = [sorted(str(row.key) for row in rows) for rows in self._kept]
         seen = sorted((str(c.row.key), c.row.booked, c.row.live, c.row.status) for c in self.changed)
+        created = sorted((str(slot.key), slot.starts_at) for slot in self.created)
         parts = (
             self.revisions,
             [(s.template_id, s.values, s.cut_at) for s in self.segments],
             changed,
             kept,
             seen,
+            created,
         )
         return hashlib.sha256(repr((str(self.key), self.scope, parts)).encode()).hexdigest()[:32]
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import bindparam, delete, inspect, update
 from sqlalchemy.orm.attributes import set_committed_value
 
+from flask_rollingslots.booking import release_expired
 from flask_rollingslots.models import table_of
 
 if TYPE_CHECKING:
@@ -75,6 +76,10 @@ def _plain(value: Any) -> Any:
 def write_rows(desk: Desk, changed: Iterable[RowChange], removed: Iterable[RowState] = ()) -> None:
     """Change and remove stored slots; what the session knows of slots is read again."""
     table = table_of(desk.models.Slot)
+    changed = list(changed)
+    lapsed = [change.row.id for change in changed if change.row.id and change.row.live != change.row.booked]
+    if lapsed:
+        release_expired(desk.session, desk.models, desk.now, lapsed)
     by_columns: dict[tuple[str, ...], list[dict[str, Any]]] = {}
     for change in changed:
         names = tuple(sorted(change.values))

@@ -144,7 +144,7 @@ class Filler:
             }
             first = min(end for _, end in batch.values())
             later: dict[int, list[StoredSlot]] = {}
-            for row in load_later(self.session, self.models, list(batch), first):
+            for row in load_later(self.session, self.models, list(batch), first, self.now):
                 if row.starts_at >= batch[row.template_id][1]:
                     later.setdefault(row.template_id, []).append(row)
             if not self.joins:
@@ -213,7 +213,8 @@ class Filler:
         return backlog
 
     def _plan_rows(self, units: list[Unit], backlog: Backlog) -> None:
-        stored = load_stored(self.session, self.models, [(unit.spec, unit.window) for unit in units])
+        spans = [(unit.spec, unit.window) for unit in units]
+        stored = load_stored(self.session, self.models, spans, self.now)
         if not self.joins:
             self.session.rollback()
         by_series: dict[int, dict[SlotKey, StoredSlot]] = {}
