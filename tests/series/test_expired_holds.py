@@ -60,7 +60,10 @@ def test_one_of_two_holds_is_enough_to_stay(held: tuple[Site, int]) -> None:
     site.session.commit()
     site.clock.turn(minutes=10)
     assert site.slots.generate().updated == 0
-    assert state(site, hold)[:2] == (10, 3)
+    assert state(site, hold) == (10, 3, 2, "held")
+    site.slots.edit(KEY, "this", data={"a": 1})
+    site.session.commit()
+    assert state(site, hold) == (10, 1, 1, "expired")
     assert site.slots.confirm(later).status == "confirmed"
     site.session.commit()
     assert site.slots.generate().updated == 0

@@ -189,6 +189,169 @@ def test_moved_later_earlier_and_to_another_day(
     assert ("COUNT" not in rrule) or len(found) == 3
 
 
+#: A rule and its first slots: at 10 o'clock, days in January unless a month is named.
+DAILY, WEEKLY, MONTHLY = "FREQ=DAILY", "FREQ=WEEKLY", "FREQ=MONTHLY"
+ENDS = {
+    DAILY: (";COUNT=5", ";UNTIL=20260109", ""),
+    WEEKLY: (";COUNT=5", ";UNTIL=20260202", ""),
+    MONTHLY: (";COUNT=5", ";UNTIL=20260505", ""),
+}
+FIRST_FIVE = {
+    DAILY: ["01-05", "01-06", "01-07", "01-08", "01-09"],
+    WEEKLY: ["01-05", "01-12", "01-19", "01-26", "02-02"],
+    MONTHLY: ["01-05", "02-05", "03-05", "04-05", "05-05"],
+}
+#: From the third one on: on the same day later and earlier, on a later and on an earlier day.
+MOVED = [
+    (DAILY, "01-07 12:30", ["01-07", "01-08", "01-09"]), (DAILY, "01-07 08:00", ["01-07", "01-08", "01-09"]),
+    (DAILY, "01-08 10:00", ["01-08", "01-09", "01-10"]), (DAILY, "01-06 23:00", ["01-06", "01-07", "01-08"]),
+    (WEEKLY, "01-19 12:30", ["01-19", "01-26", "02-02"]), (WEEKLY, "01-19 08:00", ["01-19", "01-26", "02-02"]),
+    (WEEKLY, "01-21 10:00", ["01-21", "01-28", "02-04"]), (WEEKLY, "01-17 10:00", ["01-17", "01-24", "01-31"]),
+    (MONTHLY, "03-05 12:30", ["03-05", "04-05", "05-05"]), (MONTHLY, "03-05 08:00", ["03-05", "04-05", "05-05"]),
+    (MONTHLY, "03-20 10:00", ["03-20", "04-20", "05-20"]), (MONTHLY, "03-02 10:00", ["03-02", "04-02", "05-02"]),
+]  # fmt: skip
+
+
+def wall(text: str) -> datetime:
+    return datetime.strptime(f"2026-{text}", "%Y-%m-%d %H:%M")  # noqa: DTZ007
+
+
+@pytest.mark.parametrize("end", [0, 1, 2], ids=["count", "until", "forever"])
+@pytest.mark.parametrize(("rrule", "to", "days"), MOVED)
+def test_a_cut_in_the_middle_keeps_the_end(
+    site: Site, rrule: str, to: str, days: list[str], end: int
+) -> None:
+    """Two before the cut, three after it, wherever they are moved; a series for ever goes on.
+
+    A monthly rule on a later day loses the one that its UNTIL, a day of the calendar, no longer holds.
+    """
+    site.add(rrule=rrule + ENDS[rrule][end], dtstart=datetime(2026, 1, 5, 10), **ONE)
+    first = FIRST_FIVE[rrule]
+    edit(site, f"1@2026{first[2].replace('-', '')}T1000", "this_and_future", start=wall(to))
+    beyond = to == "03-20 10:00" and end == 1
+    expected = [f"{day} 10:00" for day in first[:2]] + [f"{day}{to[5:]}" for day in days[: 2 if beyond else 3]]
+    found = walls(site, 8)
+    assert found[:5] == expected
+    assert len(found) == (8 if end == 2 else len(expected))
+
+
+@pytest.mark.parametrize("end", [0, 1], ids=["count", "until"])
+@pytest.mark.parametrize("rrule", [DAILY, WEEKLY, MONTHLY])
+def test_at_the_last_one_of_a_series_that_ends(site: Site, rrule: str, end: int) -> None:
+    """Four stay, and the last one moves; after it comes nothing."""
+    site.add(rrule=rrule + ENDS[rrule][end], dtstart=datetime(2026, 1, 5, 10), **ONE)
+    first = FIRST_FIVE[rrule]
+    edit(site, f"1@2026{first[4].replace('-', '')}T1000", "this_and_future", start=time(8))
+    assert walls(site, 8) == [f"{day} 10:00" for day in first[:4]] + [f"{first[4]} 08:00"]
+
+
+@pytest.mark.parametrize(
+    ("day", "to", "hours"),
+    [("03-29", time(3), [1, 1, 1]), ("03-29", time(1), [1, 0, 23]), ("10-25", time(3), [0, 2, 2]),
+     ("10-25", time(1), [0, 23, 0])],
+)  # fmt: skip
+def test_on_the_very_day_of_a_clock_change(site: Site, day: str, to: time, hours: list[int]) -> None:
+    """Cut on the day itself, at 2 o'clock in Berlin: the wall clock is what was asked for, on both sides."""
+    cut = wall(f"{day} 02:00")
+    site.clock.now = (cut - 2 * DAY).replace(tzinfo=UTC)
+    add(site, DAILY, cut - 2 * DAY + timedelta(minutes=30), timezone="Europe/Berlin")
+    key = f"1@2026{day.replace('-', '')}T0230"
+    edit(site, key, "this_and_future", start=to)
+    found = site.slots.upcoming(1, n=4)
+    assert [f"{slot.local_start:%m-%d %H:%M}" for slot in found] == [
+        f"{cut - DAY:%m-%d} 02:30", f"{day} {to:%H:%M}", f"{cut + DAY:%m-%d} {to:%H:%M}",
+        f"{cut + 2 * DAY:%m-%d} {to:%H:%M}",
+    ]  # fmt: skip
+    assert [slot.starts_at.hour for slot in found[:3]] == hours
+
+
+@pytest.mark.parametrize("to", [time(8), time(16)])
+def test_at_an_extra_date(site: Site, to: time) -> None:
+    """The extra date belongs to the later part, and moves with it."""
+    add(site, WEEKLY, rdates=[datetime(2026, 1, 7, 15)])
+    edit(site, "1@20260107T1500", "this_and_future", start=to)
+    by = to.hour - 15
+    assert walls(site, 3) == ["01-05 10:00", f"01-07 {to:%H:%M}", f"01-12 {10 + by:02}:00"]
+    with pytest.raises(InvalidRequest, match="after 2026-01-05 10:00"):
+        site.slots.edit("1@20260107T1500", "this_and_future", start=datetime(2026, 1, 5, 9))
+
+
+@pytest.mark.parametrize(
+    "closed", [{"holidays": "ES"}, {"blackouts": [(date(2026, 1, 6), date(2026, 1, 6))]}], ids=["holiday", "blackout"]
+)
+def test_on_a_day_that_is_left_out(site: Site, closed: dict[str, Any]) -> None:
+    """On a day without slots there is none to cut at; a cut at the next one leaves that day out as before."""
+    template = add(site, **closed)
+    with pytest.raises(SlotNotFound):
+        site.slots.edit("1@20260106T1000", "this_and_future", start=time(12))
+    edit(site, "1@20260107T1000", "this_and_future", start=time(9))
+    assert walls(site, 3) == ["01-05 10:00", "01-07 09:00", "01-08 09:00"]
+    template.holidays, template.blackouts = None, []
+    site.session.commit()
+    assert walls(site, 3) == ["01-05 10:00", "01-06 10:00", "01-07 09:00"]
+
+
+def test_inside_a_day_of_a_grid_earlier(site: Site) -> None:
+    """The afternoon moves towards the morning, but not onto it."""
+    add(site, every=HOUR, until_time=time(14))
+    edit(site, "1@20260106T1200", "this_and_future", start=time(11, 30))
+    assert [w for w in walls(site, 20) if w.startswith(("01-06", "01-07"))] == [
+        "01-06 10:00", "01-06 11:00", "01-06 11:30", "01-06 12:30",
+        "01-07 09:30", "01-07 10:30", "01-07 11:30", "01-07 12:30",
+    ]  # fmt: skip
+    with pytest.raises(InvalidRequest, match="after 2026-01-06 11:00"):
+        site.slots.edit("1@20260106T1200", "this_and_future", start=time(11))
+
+
+@pytest.mark.parametrize(
+    ("rrule", "cuts", "expected"),
+    [
+        (WEEKLY, ("0112", "0126"), ["01-12 13:00", "01-19 13:00", "01-26 16:00", "02-02 16:00"]),
+        (MONTHLY, ("0205", "0405"), ["02-05 13:00", "03-05 13:00", "04-05 16:00", "05-05 16:00"]),
+    ],
+)
+def test_a_second_split_of_weeks_and_months_then_all(
+    site: Site, rrule: str, cuts: tuple[str, str], expected: list[str]
+) -> None:
+    """Three parts keep their differences when all is moved; to another day only a weekly series goes as a whole."""
+    add(site, rrule)
+    for cut, hour in zip(cuts, (12, 15), strict=True):
+        edit(site, f"1@2026{cut}T1000", "this_and_future", start=time(hour))
+    edit(site, f"1@2026{cuts[0]}T1000", "all", start=time(13), data={"a": 1})
+    assert walls(site, 5) == ["01-05 11:00", *expected]
+    assert [slot.data for slot in site.slots.upcoming(1, n=5)] == [{"a": 1}] * 5
+    later = wall(expected[1]) + DAY
+    second = f"1@2026{cuts[0]}T1000"
+    if rrule == MONTHLY:
+        with pytest.raises(InvalidRequest, match="expected this_and_future from a slot of the last part"):
+            site.slots.edit(second, "all", start=wall(expected[0]) + DAY)
+        return
+    edit(site, second, "all", start=wall(expected[0]) + DAY)
+    assert walls(site, 3)[2] == f"{later:%m-%d %H:%M}"
+
+
+def test_a_cancelled_end_belongs_to_the_later_part(site: Site) -> None:
+    """A cut before the end takes the end along: nothing keeps the first part from being extended again."""
+    add(site)
+    site.slots.cancel_future(1, date(2026, 1, 10))
+    edit(site, "1@20260108T1000", "this_and_future", start=time(12))
+    assert [part.cancelled_from for part in segments(site)] == [None, datetime(2026, 1, 10)]
+    site.slots.restore("1@20260108T1000", "this_and_future")
+    site.session.commit()
+    assert [part.cancelled_from for part in segments(site)] == [None, None]
+    assert walls(site, 7)[5:] == ["01-10 12:00", "01-11 12:00"]
+
+
+def test_created_leaves_out_what_another_slot_takes_the_place_of(site: Site) -> None:
+    """A new rule that would put a slot where a moved one stands does not announce it, and none is made."""
+    add(site, "FREQ=WEEKLY")
+    site.slots.edit("1@20260112T1000", "this", start=datetime(2026, 1, 8, 10))
+    site.session.commit()
+    plan = edit(site, "1@20260105T1000", "all", rrule="FREQ=DAILY;COUNT=6")
+    assert [str(slot.key) for slot in plan.created] == [f"1@202601{day:02}T1000" for day in (6, 7, 9, 10)]
+    assert walls(site, 9) == [f"01-{day:02} 10:00" for day in range(5, 11)]
+
+
 def test_all_of_a_monthly_series_on_another_day(site: Site) -> None:
     """In place the count goes on counting from the first one: twelve stay twelve."""
     add(site, "FREQ=MONTHLY;COUNT=12")
