@@ -113,9 +113,7 @@ def _segments(
     return result
 
 
-def _last_start(
-    case: Case, place: int, cut: datetime | None, original_start: datetime
-) -> datetime | None:
+def _last_start(case: Case, place: int, cut: datetime | None, original_start: datetime) -> datetime | None:
     """Return the last original start before a slot, of a rule or of a stored slot that outlived its rule."""
     last = last_kept(case.specs, place, cut)
     starts = [row.original_start for row in case.rows if row.original_start < original_start]

@@ -87,7 +87,9 @@ def _with_keys_behind(
     if next(recurrence.originals(moved.bound, bound), None) is None:
         return Move(moved.values, bound)
     if start <= after or recurrence.grid is not None:
-        raise refusal("start", changes.start, f"a time after {after:%Y-%m-%d %H:%M}, on a later day for a day grid")
+        raise refusal(
+            "start", changes.start, f"a time after {after:%Y-%m-%d %H:%M}, on a later day for a day grid"
+        )
     return Move({**moved.values, "dtstart": start, "shift": timedelta(0)}, start)
 
 

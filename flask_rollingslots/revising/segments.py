@@ -47,9 +47,7 @@ def find_segment(
         if row is not None:
             if row.template_id == spec.id and (ended or row.status != Status.DELETED):
                 return place
-        elif planning.offer_at(
-            rule_of(spec) if ended else replace(spec, active=True), key.original_start
-        ):
+        elif planning.offer_at(rule_of(spec) if ended else replace(spec, active=True), key.original_start):
             return place
     raise SlotNotFound(f"slot {key}: there is no such slot", key=str(key))
 

@@ -228,9 +228,7 @@ class Model:
             changed.anchor = key.date() if "interval" in change else changed.anchor
         if scope == "this_and_future" and {"start", "duration", "interval"} & set(change):
             self._check_order(place, key if not_first else None, key, changed)
-        self._revise(
-            scoped, new, segment if scope == "this_and_future" else None, key, change, move_booked
-        )
+        self._revise(scoped, new, segment if scope == "this_and_future" else None, key, change, move_booked)
         if cut:
             if segment.ended is not None and segment.ended >= key:
                 segment.ended = None

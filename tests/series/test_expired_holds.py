@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, time, timedelta
+from datetime import datetime, time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -36,7 +36,12 @@ def state(site: Site, hold: int) -> tuple[int, int, int, str]:
     """Return hour, booked places and remembered holds of the slot, and the status of the hold as it is stored."""
     site.session.rollback()
     slot = site.slots.get(KEY)
-    return slot.local_start.hour, slot.booked, len(slot.holds or ()), site.session.get(site.slots.Booking, hold).status
+    return (
+        slot.local_start.hour,
+        slot.booked,
+        len(slot.holds or ()),
+        site.session.get(site.slots.Booking, hold).status,
+    )
 
 
 def test_a_slot_follows_its_series_once_its_hold_has_expired(held: tuple[Site, int]) -> None:

@@ -229,7 +229,9 @@ def test_a_cut_in_the_middle_keeps_the_end(
     first = FIRST_FIVE[rrule]
     edit(site, f"1@2026{first[2].replace('-', '')}T1000", "this_and_future", start=wall(to))
     beyond = to == "03-20 10:00" and end == 1
-    expected = [f"{day} 10:00" for day in first[:2]] + [f"{day}{to[5:]}" for day in days[: 2 if beyond else 3]]
+    expected = [f"{day} 10:00" for day in first[:2]] + [
+        f"{day}{to[5:]}" for day in days[: 2 if beyond else 3]
+    ]
     found = walls(site, 8)
     assert found[:5] == expected
     assert len(found) == (8 if end == 2 else len(expected))
@@ -277,7 +279,9 @@ def test_at_an_extra_date(site: Site, to: time) -> None:
 
 
 @pytest.mark.parametrize(
-    "closed", [{"holidays": "ES"}, {"blackouts": [(date(2026, 1, 6), date(2026, 1, 6))]}], ids=["holiday", "blackout"]
+    "closed",
+    [{"holidays": "ES"}, {"blackouts": [(date(2026, 1, 6), date(2026, 1, 6))]}],
+    ids=["holiday", "blackout"],
 )
 def test_on_a_day_that_is_left_out(site: Site, closed: dict[str, Any]) -> None:
     """On a day without slots there is none to cut at; a cut at the next one leaves that day out as before."""

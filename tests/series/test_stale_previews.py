@@ -36,7 +36,12 @@ def test_a_preview_whose_new_slots_are_others_by_now(site: Site) -> None:
 
 @pytest.mark.parametrize(
     ("scope", "changes"),
-    [("this", {"capacity": 4}), ("this", {"data": {"a": 1}}), ("all", {"data": {"a": 1}}), ("all", {"capacity": 4})],
+    [
+        ("this", {"capacity": 4}),
+        ("this", {"data": {"a": 1}}),
+        ("all", {"data": {"a": 1}}),
+        ("all", {"capacity": 4}),
+    ],
 )
 @pytest.mark.parametrize("act", ["book", "hold", "complete"])
 def test_a_booking_or_a_decision_in_between(

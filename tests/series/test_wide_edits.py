@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime, time, timedelta
+from datetime import datetime, time
 from typing import Any
 
 import pytest
@@ -13,7 +13,9 @@ from flask_rollingslots.errors import InvalidRequest, SlotNotFound
 ONE: dict[str, Any] = {"every": None, "until_time": None}
 
 
-def add(site: Site, rrule: str = "FREQ=DAILY", first: datetime = datetime(2026, 1, 5, 10), days: int = 7) -> Any:
+def add(
+    site: Site, rrule: str = "FREQ=DAILY", first: datetime = datetime(2026, 1, 5, 10), days: int = 7
+) -> Any:
     """Add a template with one start a day, and store some days."""
     template = site.add(rrule=rrule, dtstart=first, **ONE)
     site.slots.generate(days=days)
@@ -36,7 +38,7 @@ def walls(site: Site, n: int) -> list[str]:
 
 @pytest.mark.parametrize("scope", ["all", "this_and_future"])
 def test_rows_of_an_inactive_series_follow_an_edit(site: Site, scope: str) -> None:
-    """Switched off is not taken away: rows move, booked ones are kept and told, and all are there when it is on again."""
+    """Switched off is not taken away: rows move, booked ones are kept and told, and all are there once it is on."""
     add(site)
     site.slots.book(key(7))
     site.slots.edit(key(8), "this", data={"x": 1})
@@ -138,8 +140,10 @@ def test_all_to_an_earlier_weekday_after_an_edit_at_its_first(site: Site, rule_o
         ("FREQ=MONTHLY", datetime(2026, 1, 20, 10), datetime(2026, 1, 12, 10), ["01-12 10:00", "02-12 10:00"]),
         ("FREQ=MONTHLY", datetime(2026, 2, 5, 10), datetime(2026, 1, 28, 10), ["01-28 10:00", "02-28 10:00"]),
         ("FREQ=MONTHLY", datetime(2026, 1, 20, 10), datetime(2026, 2, 12, 10), ["02-12 10:00", "03-12 10:00"]),
-        ("FREQ=MONTHLY;INTERVAL=2", datetime(2026, 1, 20, 10), datetime(2026, 1, 12, 8), ["01-12 08:00", "03-12 08:00"]),
-        ("FREQ=MONTHLY;BYDAY=3TU", datetime(2026, 1, 20, 10), datetime(2026, 1, 14, 10), ["01-14 10:00", "02-11 10:00"]),
+        ("FREQ=MONTHLY;INTERVAL=2", datetime(2026, 1, 20, 10), datetime(2026, 1, 12, 8),
+         ["01-12 08:00", "03-12 08:00"]),
+        ("FREQ=MONTHLY;BYDAY=3TU", datetime(2026, 1, 20, 10), datetime(2026, 1, 14, 10),
+         ["01-14 10:00", "02-11 10:00"]),
         ("FREQ=YEARLY", datetime(2026, 6, 30, 10), datetime(2026, 5, 1, 10), ["05-01 10:00", "05-01 10:00"]),
     ],
 )  # fmt: skip
@@ -174,7 +178,7 @@ def test_what_lies_before_the_bound_of_a_series_stays_away(site: Site) -> None:
 
 
 def test_this_and_future_leaves_the_slot_before_alone(site: Site) -> None:
-    """A new rule that begins later on the day of the slot before gets a start of its own; that slot stays, and its key."""
+    """A new rule that begins later on the day of the slot before gets another key; that slot stays."""
     add(site, days=10)
     booking = site.slots.book(key(6))
     site.session.commit()
@@ -225,7 +229,15 @@ def test_a_slot_that_outlived_its_rule_is_not_in_a_later_part(site: Site) -> Non
     site.slots.book(key(9))
     site.slots.edit(key(5), "all", rrule="FREQ=WEEKLY;BYDAY=MO", start=datetime(2026, 1, 12, 10))
     site.session.commit()
-    plan = site.slots.edit(key(12), "this_and_future", capacity=4, rrule="FREQ=WEEKLY;BYDAY=FR", start=datetime(2026, 1, 9, 12))
+    changes: dict[str, Any] = {
+        "rrule": "FREQ=WEEKLY;BYDAY=FR",
+        "start": datetime(2026, 1, 9, 12),
+        "capacity": 4,
+    }
+    plan = site.slots.edit(key(12), "this_and_future", **changes)
     site.session.commit()
     assert (plan.changed, plan.kept_booked) == ((), ())
-    assert (site.slots.get(key(9)).capacity, walls(site, 3)) == (1, ["01-09 10:00", "01-09 12:00", "01-16 12:00"])
+    assert (site.slots.get(key(9)).capacity, walls(site, 3)) == (
+        1,
+        ["01-09 10:00", "01-09 12:00", "01-16 12:00"],
+    )
