@@ -173,7 +173,9 @@ class Decisions:
     @overload
     def restore(self, key: str | SlotMixin, scope: str) -> Any: ...
     def restore(self, key: str | SlotMixin, scope: str = "this") -> SlotMixin | SeriesReport:
-        """Bring cancelled or deleted slots back, at the times at which their series is by now.
+        """Bring cancelled or deleted slots back, with the times, capacity and data that their series has by now.
+
+        What a person changed on a slot stays so; a booked one keeps its time, and at least the places that are taken.
 
         With a wide scope: what was cancelled or deleted with the series; slots that were cancelled for themselves
         stay cancelled, except the one at the key. What has bookings while another one has its exclusive resource by
