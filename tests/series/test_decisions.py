@@ -421,6 +421,67 @@ def test_a_date_is_cancelled_for_a_whole_club(site: Site) -> None:
         site.slots.cancel_date("nowhere", date(2026, 1, 7))
 
 
+def test_a_cancelled_date_tells_whom_to_write_to(site: Site) -> None:
+    """The live bookings of all its slots, in the answer and one by one in the signal; no others."""
+    site.add(group="north", capacity=3)
+    site.add(group="north")
+    site.slots.generate(template=1)
+    ada = site.slots.book("1@20260107T1000", who="ada")
+    bob = site.slots.hold("2@20260107T1100", who="bob")
+    site.slots.release(site.slots.book("1@20260107T1000", who="eve"))
+    site.slots.book("1@20260108T1000", who="tomorrow")
+    site.slots.book("1@20260107T1200", who="earlier")
+    site.slots.cancel("1@20260107T1200")
+    site.session.commit()
+    heard: list[dict[str, Any]] = []
+    with signals.slot_cancelled.connected_to(lambda app, **facts: heard.append(facts)):
+        keys = site.slots.cancel_date("north", date(2026, 1, 7), reason="Feast")
+    assert keys.bookings == [ada, bob]
+    assert [facts["slot"].key for facts in heard] == keys
+    assert len(keys) == 15
+    told = {facts["slot"].key: (facts["slot"].state, facts["reason"], facts["bookings"]) for facts in heard}
+    assert told.pop("1@20260107T1000") == ("cancelled", "Feast", [ada])
+    assert told.pop("2@20260107T1100") == ("cancelled", "Feast", [bob])
+    assert set(map(str, told.values())) == {str((heard[0]["slot"].state, "Feast", []))}
+    assert [facts["slot"].affected_bookings for facts in heard if facts["bookings"]] == [[ada], [bob]]
+    again = site.slots.cancel_date("north", date(2026, 1, 7))
+    assert (again, again.bookings) == ([], [])
+
+
+def test_a_date_is_cancelled_for_templates_that_are_switched_off_too(site: Site) -> None:
+    """Switched on again, their day is cancelled like that of the others, whether it was stored or not."""
+    for _ in range(3):
+        site.add(group="north")
+    site.slots.generate(template=2)
+    site.slots.deactivate(template=2)
+    site.slots.deactivate(template=3)
+    site.session.commit()
+    keys = site.slots.cancel_date("north", date(2026, 1, 7), reason="Feast")
+    site.session.commit()
+    assert len(keys) == 3 * 8
+    assert {slot.series_id for slot in site.week()} == {1}
+    site.slots.activate(group="north")
+    site.session.commit()
+    assert site.slots.generate().created == A_WEEK - 8 + A_WEEK - 8
+    site.session.rollback()
+    for slot in site.week():
+        assert (slot.state == "cancelled") is (slot.original_start.date() == date(2026, 1, 7))
+    assert site.slots.get("3@20260107T1000").cancel_reason == "Feast"
+
+
+def test_a_date_that_is_partly_over_is_cancelled_for_what_is_left(hall: Site) -> None:
+    """What has ended stays as it took place; what runs and what is to come is cancelled."""
+    template = hall.session.get(hall.slots.Template, 1)
+    template.group = "north"
+    hall.session.commit()
+    hall.clock.now = datetime(2026, 1, 6, 12, tzinfo=UTC)
+    keys = hall.slots.cancel_date("north", date(2026, 1, 6))
+    hall.session.commit()
+    assert keys[0] == NOON
+    assert len(keys) == 6
+    assert [hall.slots.get(key).state for key in (TEN, ELEVEN, NOON)] == ["ended", "ended", "cancelled"]
+
+
 @pytest.mark.parametrize("call", ["edit", "cancel", "delete", "restore"])
 def test_unknown_keys_and_scopes(hall: Site, call: str) -> None:
     """A key or a scope that does not exist is refused by each decision."""
