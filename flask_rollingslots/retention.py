@@ -17,7 +17,7 @@ from .settings import MAX_RETENTION_DAYS
 from .values import BookingStatus, RunStatus, SlotKey, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from sqlalchemy import ColumnElement, Select
     from sqlalchemy.orm import Session
@@ -123,12 +123,12 @@ def _own_time_is_over(session: Session, models: Models, now: datetime) -> Column
     As long as it has not, only the row says that it is not for sale: a slot that was moved to an earlier day, or that
     stayed behind its series, would be promised again.
     """
-    slots, templates = table_of(models.Slot), table_of(models.Template)
+    slots, templates = table_of(models.Slot), table_of(models.Template).alias()
     kind = (templates.c.timezone, templates.c.shift, templates.c.duration)
     latest = {tuple(row): _latest_over(*row, now) for row in session.execute(select(*kind).distinct())}
     if not latest:
         return true()
-    lowest, templates = min(latest.values()), templates.alias()
+    lowest = min(latest.values())
     cases: list[tuple[ColumnElement[bool], Any]] = [
         (
             and_(templates.c.timezone == zone, templates.c.shift == shift, templates.c.duration == duration),
@@ -187,13 +187,20 @@ def count(
     return slots, session.scalar(inside.where(may_go)) or 0, all_past - slots, session.scalar(runs) or 0
 
 
-def copy_out(session: Session, models: Models, slot_ids: Sequence[int]) -> list[dict[str, Any]]:
-    """Return slots as plain dicts, by start; each with its ``key`` and its ``bookings``."""
+def copy_out(
+    session: Session, models: Models, slot_ids: Sequence[int], lock: bool = False
+) -> list[dict[str, Any]]:
+    """Return slots as plain dicts, by start; each with its ``key`` and its ``bookings``.
+
+    :param lock: as they are now, where a transaction would else read an older state; and keep them so.
+    """
     slots, bookings = table_of(models.Slot), table_of(models.Booking)
-    query = select(slots).where(slots.c.id.in_(slot_ids)).order_by(slots.c.starts_at, slots.c.id)
+    query: Any = select(slots).where(slots.c.id.in_(slot_ids)).order_by(slots.c.starts_at, slots.c.id)
+    ours: Any = select(bookings).where(bookings.c.slot_id.in_(slot_ids)).order_by(bookings.c.id)
+    if lock:
+        query, ours = query.with_for_update(), ours.with_for_update()
     copies = [dict(row) for row in session.execute(query).mappings()]
     inside: dict[int, list[dict[str, Any]]] = {}
-    ours = select(bookings).where(bookings.c.slot_id.in_(slot_ids)).order_by(bookings.c.id)
     for row in session.execute(ours).mappings():
         inside.setdefault(row["slot_id"], []).append(dict(row))
     for slot in copies:
@@ -202,10 +209,22 @@ def copy_out(session: Session, models: Models, slot_ids: Sequence[int]) -> list[
     return copies
 
 
+def prints_of(copies: Iterable[dict[str, Any]]) -> dict[int, str]:
+    """Return a text for each copied slot, by id: another one as soon as anything of it or its bookings changes."""
+    return {slot["id"]: repr(slot) for slot in copies}
+
+
 def delete_slots(
-    session: Session, models: Models, now: datetime, request: PruneRequest, slot_ids: Sequence[int]
+    session: Session,
+    models: Models,
+    now: datetime,
+    request: PruneRequest,
+    slot_ids: Sequence[int],
+    archived: Mapping[int, str] | None = None,
 ) -> tuple[int, int]:
     """Delete those slots that may still go, with their bookings; return how many slots and how many bookings.
+
+    :param archived: what ``prints_of`` said of those that were handed to an archive: a slot that is no longer so stays.
 
     Up to where something was deleted is written down in the same transaction: no backfill may begin before.
     """
@@ -217,6 +236,9 @@ def delete_slots(
         .order_by(cls.id)
     )
     found = session.execute(still.with_for_update()).all()
+    if found and archived is not None:
+        current = prints_of(copy_out(session, models, [row.id for row in found], lock=True))
+        found = [row for row in found if current.get(row.id) == archived[row.id]]
     if not found:
         return 0, 0
     ids = [row.id for row in found]

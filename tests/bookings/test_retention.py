@@ -134,6 +134,55 @@ def test_a_slot_changed_since_the_archive_saw_it_stays(old: Site) -> None:
     assert (report.slots, report.kept) == (A_WEEK - 3, 3)
 
 
+def test_only_what_the_archive_has_is_deleted(site: Site) -> None:
+    """A slot whose booking changes while the archive works stays, and is handed over again another time."""
+    archives_what_it_deletes(site, "booking")
+
+
+@pytest.mark.parametrize("change", ["data", "status", "none"])
+def test_a_slot_that_is_not_as_it_was_archived_stays(sqlite_site: Site, change: str) -> None:
+    """Whatever changed of the slot itself: the archived copy would be a stale one."""
+    archives_what_it_deletes(sqlite_site, change)
+
+
+def archives_what_it_deletes(site: Site, change: str) -> None:
+    """Prune twice; while the first archive works, somebody changes a slot."""
+    fill(site)
+    slots, bookings = site.slots.Slot.__table__, site.slots.Booking.__table__
+    batches: list[list[dict[str, Any]]] = []
+
+    def archive(batch: list[dict[str, Any]]) -> None:
+        batches.append([dict(slot) for slot in batch])
+        slot_id = batch[0]["id"]  # the one with a released booking
+        assert batch[0]["bookings"][0]["status"] == "released"
+        of_slot = slots.update().where(slots.c.id == slot_id)
+        statement = {
+            "data": of_slot.values(data={"note": "late"}),
+            "status": of_slot.values(status="cancelled", cancel_reason="Rain"),
+            "booking": bookings.update().where(bookings.c.slot_id == slot_id).values(who="bea"),
+            "none": None,
+        }[change]
+        if statement is not None and len(batches) == 1:
+            with site.db.engine.begin() as connection:
+                connection.execute(statement)
+        for slot in batch:
+            slot.clear()  # what an archive does with its copies is its own affair
+
+    stays = change != "none"
+    report = site.slots.prune(14, archive=archive)
+    assert (report.slots, report.kept, len(batches)) == (A_WEEK - 2 - stays, 2 + stays, 1)
+    again = site.slots.prune(14, archive=archive)
+    assert (again.slots, again.kept) == (stays, 2)
+    assert [slot["key"] for batch in batches[1:] for slot in batch] == ["1@20260105T1100"] * stays
+    if stays:
+        last = batches[1][0]
+        assert {
+            "data": last["data"] == {"note": "late"},
+            "status": (last["status"], last["cancel_reason"]) == ("cancelled", "Rain"),
+            "booking": last["bookings"][0]["who"] == "bea",
+        }[change]
+
+
 def test_pruned_slots_do_not_come_back(old: Site) -> None:
     """Neither as virtual slots, nor by a top-up; a backfill that would bring them back is refused."""
     report = old.slots.prune(14)
