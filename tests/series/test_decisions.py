@@ -149,6 +149,28 @@ def test_a_released_slot_goes_where_its_series_is(hall: Site) -> None:
     assert len(hall.week()) == A_WEEK
 
 
+def test_a_kept_slot_that_the_rule_lacks_stays_open_once_it_is_released(hall: Site) -> None:
+    """Its history keeps it: no top-up takes it away, anybody can book it, and the owner ends it by deleting it."""
+    booking = hall.slots.book(NOON)
+    hall.session.commit()
+    plan = hall.slots.edit("1@20260105T1000", "all", rrule="FREQ=WEEKLY;BYDAY=MO")
+    hall.session.commit()
+    assert [str(row.key) for row in plan.kept_booked] == [NOON]
+    hall.slots.release(booking)
+    hall.session.commit()
+    for _ in range(2):
+        report = hall.slots.generate()
+        assert (report.created, report.removed) == (0, 0)
+    hall.session.rollback()
+    assert (hall.slots.get(NOON).state, states(hall)) == ("open", {"open": 8 + 1})
+    assert hall.slots.health().status == "ok"
+    hall.slots.release(hall.slots.book(NOON))
+    hall.slots.delete(NOON)
+    hall.session.commit()
+    assert hall.slots.generate().created == 0
+    assert states(hall) == {"open": 8}
+
+
 def test_capacity_below_the_bookings_is_kept(hall: Site) -> None:
     """A slot with more bookings than the new capacity keeps its places and is reported."""
     hall.slots.book(NOON, party=2)
