@@ -250,12 +250,6 @@ def delete_slots(
     return deleted.rowcount, gone.rowcount  # type: ignore[attr-defined]
 
 
-def pruned_until(session: Session, models: Models) -> datetime | None:
-    """Return the moment up to which slots were pruned, aware, UTC; ``None``: never."""
-    latest = session.scalar(select(func.max(models.Lease.pruned_until_ms)))
-    return datetime.fromtimestamp(latest / 1000, UTC) if latest else None
-
-
 def find_runs(session: Session, models: Models, before: datetime, limit: int) -> list[int]:
     """Return the ids of the oldest runs that began before a moment, at most so many."""
     runs = models.Run

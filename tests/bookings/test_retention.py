@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -370,6 +370,42 @@ def test_many_kinds_of_templates_wait_for_the_latest_of_them(
     site.slots.prune(0)
     site.session.rollback()
     assert [slot.starts_at.day for slot in site.rows()] == [12, 12, 12]
+
+
+@pytest.mark.parametrize(
+    ("change", "scope"),
+    [
+        ({"start": datetime(2026, 2, 16, 10)}, "all"),
+        ({"duration": timedelta(days=20)}, "all"),
+        ({"start": datetime(2026, 2, 16, 10)}, "this_and_future"),
+    ],
+)
+def test_an_edit_of_the_series_does_not_bring_pruned_slots_back(
+    sqlite_site: Site, change: dict[str, Any], scope: str
+) -> None:
+    """Slots that took place and were forgotten are not shown again at the later times, nor in the preview."""
+    site = sqlite_site
+    site.add(**WEEKLY)
+    site.slots.generate(days=40)
+    site.clock.turn(days=16)
+    assert site.slots.prune(7).slots == 2
+    site.session.rollback()
+    key = JAN_26 if scope == "all" else "1@20260202T1000"
+    gone = {"1@20260105T1000", "1@20260112T1000"}
+    preview = site.slots.preview_edit(key, scope, **change)
+    assert gone.isdisjoint(preview.to_dict()["created"])
+    site.slots.apply_edit(preview)
+    site.session.commit()
+    site.slots.generate(days=40)
+    site.session.rollback()
+    everything = site.slots.between(MONDAY, MONDAY + timedelta(days=90))
+    assert gone.isdisjoint(slot.key for slot in everything)
+    # What was not pruned is there once each.
+    assert [slot.key for slot in everything].count(JAN_26) == 1
+    assert len({slot.key for slot in everything}) == len(everything)
+    site.slots.edit(key, "all", start=time(11))  # the series can be edited as before
+    site.session.commit()
+    assert gone.isdisjoint(slot.key for slot in site.slots.upcoming(1, n=9))
 
 
 def test_backfill_is_free_where_nothing_was_pruned(site: Site) -> None:
