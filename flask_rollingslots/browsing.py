@@ -103,12 +103,19 @@ class Browser:
         :raises TemplateNotFound: if there is no template with this id.
         """
         window = _window(start, end)
-        templates = {t.id: t for t in self.templates(template_id, group)}
+        templates = self.templates(template_id, group)
+        return self.merged({t.id: t for t in templates}, [t.spec() for t in templates], window)
+
+    def merged(
+        self, templates: dict[int, TemplateMixin], specs: Iterable[TemplateSpec], window: Window
+    ) -> list[SlotMixin]:
+        """Return the slots of some templates, by start: stored and virtual, never deleted ones.
+
+        :param specs: what the templates promise.
+        """
         if not templates:
             return []
-        offers = {
-            (o[0].series_id, o[1]): o for t in templates.values() for o in self._offers(t.spec(), window)
-        }
+        offers = {(o[0].series_id, o[1]): o for spec in specs for o in self._offers(spec, window)}
         found = self._stored(templates, window, offers)
         found += (self._virtual(offer, templates) for offer in offers.values())
         found.sort(key=_place)
@@ -215,6 +222,7 @@ class Browser:
         making: Callable[[], object] = lambda: None,
         hidden: bool = False,
         ended: bool = False,
+        inactive: bool = False,
     ) -> SlotMixin:
         """Return the row at a key, and make it if it is still virtual; idempotent, also among processes.
 
@@ -224,6 +232,7 @@ class Browser:
         :param making: called before that if there is no row yet: such as to begin what can be undone.
         :param hidden: return a deleted slot too.
         :param ended: also make a row of what was cancelled or deleted with its series: to restore it.
+        :param inactive: also make a row of what a template that is switched off would promise.
         :raises InvalidKey: if the key has another form.
         :raises SlotNotFound: if the rule has no such start, a virtual slot has ended, or the slot was deleted.
         """
@@ -234,7 +243,7 @@ class Browser:
         if row is not None:
             first(row.template)
             return row
-        offer, template = self._offer(slot_key, ended)
+        offer, template = self._offer(slot_key, ended, inactive)
         making()
         first(template)
         statement = insert_or_lock(table_of(self.models.Slot), dialect_of(self.session))
@@ -245,8 +254,8 @@ class Browser:
         return row
 
     def materialize_all(self, slots: Iterable[SlotMixin]) -> list[SlotMixin]:
-        """Return some slots that were read here as rows; those that are virtual are made."""
-        return [self.materialize(slot.key) if slot.is_virtual else slot for slot in slots]
+        """Return some slots that were read here as rows, of inactive templates too; those that are virtual are made."""
+        return [self.materialize(slot.key, inactive=True) if slot.is_virtual else slot for slot in slots]
 
     def runs(self, template_id: int | None, limit: int) -> list[RunMixin]:
         """Return the recorded top-ups, newest first; of one template: those that touched it."""
@@ -267,12 +276,17 @@ class Browser:
         )
         return self.session.scalars(newest(query, dialect_of(self.session)) if fresh else query).one_or_none()
 
-    def _offer(self, key: SlotKey, ended: bool = False) -> tuple[PlannedSlot, TemplateMixin]:
+    def _offer(
+        self, key: SlotKey, ended: bool = False, inactive: bool = False
+    ) -> tuple[PlannedSlot, TemplateMixin]:
         for template in segments(self.session, self.models, [key.series_id]):
             spec = template.spec()
-            offer = planning.offer_at(
-                replace(spec, cancelled_from=None) if ended else spec, key.original_start
+            spec = replace(
+                spec,
+                active=spec.active or inactive,
+                cancelled_from=None if ended else spec.cancelled_from,
             )
+            offer = planning.offer_at(spec, key.original_start)
             if offer is not None and offer.ends_at > self.now and not self._is_taken(offer):
                 return offer, template
         raise _not_found(key)

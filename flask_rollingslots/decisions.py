@@ -6,6 +6,7 @@ All of it joins the app's session, flushes, and leaves the commit to the app.
 from __future__ import annotations
 
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any, Literal, overload
 from zoneinfo import ZoneInfo
@@ -171,7 +172,9 @@ class Decisions:
     @overload
     def restore(self, key: str | SlotMixin, scope: str) -> Any: ...
     def restore(self, key: str | SlotMixin, scope: str = "this") -> SlotMixin | SeriesReport:
-        """Bring cancelled or deleted slots back, at the times at which their series is by now.
+        """Bring cancelled or deleted slots back, with the times, capacity and data that their series has by now.
+
+        What a person changed on a slot stays so; a booked one keeps its time, and at least the places that are taken.
 
         With a wide scope: what was cancelled or deleted with the series; slots that were cancelled for themselves
         stay cancelled, except the one at the key. What has bookings while another one has its exclusive resource by
@@ -264,10 +267,14 @@ class Decisions:
         """
         return series.set_active(self._desk(), False, template_id(template), group)
 
-    def cancel_date(self, group: str, day: date, reason: str | None = None) -> list[str]:
-        """Cancel one local day of all active templates of a group; return the keys of the slots.
+    def cancel_date(self, group: str, day: date, reason: str | None = None) -> series.CancelledKeys:
+        """Cancel one local day of all templates of a group, also of those that are switched off.
+
+        What is over by now stays as it is, and so does what was cancelled before.
 
         :param day: in each template's own zone.
+        :return: the keys of the slots, a list; its ``bookings`` are the live ones in them: whom to tell. Each slot
+            sends ``slot_cancelled``, as :meth:`cancel` does.
         :raises InvalidRequest: if group or day is of another type.
         :raises TemplateNotFound: if there is no template in the group.
         """
@@ -279,13 +286,20 @@ class Decisions:
             raise InvalidRequest(f"day = {day!r}: expected a date", field="day", value=day)
         series.check_reason(reason)
         browser, next_day = self._state.writer(), day + timedelta(days=1)
-        keys: list[str] = []
-        for zone in sorted({template.timezone for template in browser.group(group)}):
+        templates = browser.group(group)
+        slots: list[SlotMixin] = []
+        for zone in sorted({template.timezone for template in templates}):
             window = Window.local_days(day, next_day, ZoneInfo(zone))
-            found = browser.between(window.start, window.end, group=group)
-            slots = browser.materialize_all([slot for slot in found if slot.template.timezone == zone])
-            keys += series.cancel_slots(self._desk(), slots, reason)
-        return keys
+            here = {template.id: template for template in templates if template.timezone == zone}
+            specs = [replace(template.spec(), active=True) for template in here.values()]
+            found = browser.materialize_all(browser.merged(here, specs, window))
+            slots += series.cancel_slots(self._desk(), found, reason)
+        for slot in slots:
+            signals.slot_cancelled.send(
+                self._state.app, slot=slot, reason=reason, bookings=slot.affected_bookings
+            )
+        affected = (booking for slot in slots for booking in slot.affected_bookings)
+        return series.CancelledKeys((slot.key for slot in slots), affected)
 
     # -- inside --------------------------------------------------------------------------------------------
 

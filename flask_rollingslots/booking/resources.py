@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from sqlalchemy import select, update
 
-from flask_rollingslots.models import live_places, load_busy, table_of
+from flask_rollingslots.models import Seen, live_places, load_busy, table_of
 from flask_rollingslots.statements import dialect_of, insert_or_lock
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def look_around(
             else other
             for other in busy
         ]
-    slot.rolling_busy = busy
+    slot.rolling_busy = busy if leaving is not None else Seen(session, busy)
 
 
 def is_taken(slot: SlotMixin, now: datetime) -> bool:

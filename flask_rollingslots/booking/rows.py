@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import inspect, or_, select, update
 from sqlalchemy.orm import make_transient_to_detached
 
-from flask_rollingslots.models import from_us, table_of, to_us
+from flask_rollingslots.models import forget_busy, from_us, table_of, to_us
 from flask_rollingslots.statements import atomic, dialect_of, insert_if_absent, only_if
 from flask_rollingslots.values import BookingStatus, Status
 
@@ -115,6 +115,7 @@ def insert_booking(
     result: Any = session.execute(statement, row)
     if result.rowcount != 1:
         return None
+    forget_busy(session)
     made = written(session, models, {"id": result.inserted_primary_key[0], **row})
     if made.expires_at is not None:
         held = session.scalar(select(models.Slot.holds).where(models.Slot.id == slot.id))
@@ -215,4 +216,5 @@ def change_slot(
         .values(booked=table.c.booked + places, holds=left, hold_until=until)
     )
     session.execute(statement)
+    forget_busy(session)
     session.expire(slot, COUNTED)

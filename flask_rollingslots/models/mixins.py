@@ -238,7 +238,11 @@ class SlotMixin:
 
     @hybrid_property
     def state(self) -> State:
-        """What the slot is now, derived from the time; in SQL too, with the time bound late."""
+        """What the slot is now, derived from the time; in SQL too, with the time bound late.
+
+        ``blocked`` follows what the slot's own session books, releases and ends, at once; what others do shows when
+        the slot is read again: a stored one after a commit, a virtual one with another call.
+        """
         return self.state_at(self.rolling_clock())
 
     @state.inplace.expression

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .make import Models
     from .mixins import SlotMixin
 
+_MARK = "rollingslots_busy"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 #: The bookings of a cancelled or deleted slot keep nobody else from the resource.
 OCCUPYING = (Status.SCHEDULED.value, Status.COMPLETED.value)
@@ -102,11 +103,14 @@ class Busy(NamedTuple):
     ends_at: datetime
     booked: int
     holds: list[Hold] | None
+    series_id: int
+    original_start: datetime
 
     def takes(self, slot: SlotMixin, now: datetime) -> bool:
         """Whether this keeps others out of a slot at a moment."""
+        # By key, for this may be the row of a slot that was virtual when it was read.
         return (
-            self.slot_id != slot.id
+            (self.series_id, self.original_start) != (slot.series_id, slot.original_start)
             and self.starts_at < slot.ends_at
             and self.ends_at > slot.starts_at
             and live_places(self.booked, self.holds, now) > 0
@@ -127,7 +131,16 @@ def load_busy(
     """
     slot, template = models.Slot, models.Template
     query = (
-        select(template.resource, slot.id, slot.starts_at, slot.ends_at, slot.booked, slot.holds)
+        select(
+            template.resource,
+            slot.id,
+            slot.starts_at,
+            slot.ends_at,
+            slot.booked,
+            slot.holds,
+            slot.series_id,
+            slot.original_start,
+        )
         .join(template, template.id == slot.template_id)
         .where(
             template.resource.in_(sorted(resources)),
@@ -139,6 +152,22 @@ def load_busy(
         )
     )
     return [Busy._make(row) for row in session.execute(query.with_for_update(read=True) if lock else query)]
+
+
+class Seen(list[Busy]):
+    """What was found on a resource, as it was until the session changed anything about bookings.
+
+    :ivar mark: the session's mark by then; see ``forget_busy``.
+    """
+
+    def __init__(self, session: Session, found: Iterable[Busy]) -> None:
+        super().__init__(found)
+        self.mark = session.info.get(_MARK)
+
+
+def forget_busy(session: Session) -> None:
+    """Let all slots that this session gave out ask again what takes their resources: it wrote something about that."""
+    session.info[_MARK] = object()
 
 
 def mark_busy(session: Session, models: Models, slots: Sequence[SlotMixin]) -> None:
@@ -153,20 +182,25 @@ def mark_busy(session: Session, models: Models, slots: Sequence[SlotMixin]) -> N
         min(slot.starts_at for slot in exclusive),
         max(slot.ends_at for slot in exclusive),
     )
-    by_resource: dict[str, list[Busy]] = {}
+    by_resource = {slot.template.resource: Seen(session, ()) for slot in exclusive}
     for busy in found:
-        by_resource.setdefault(busy.resource, []).append(busy)
+        by_resource.setdefault(busy.resource, Seen(session, ())).append(busy)
     for slot in exclusive:
-        slot.rolling_busy = by_resource.get(slot.template.resource, [])
+        slot.rolling_busy = by_resource[slot.template.resource]
 
 
 def blocked_at(slot: SlotMixin, now: datetime) -> bool:
-    """Whether another slot has the exclusive resource of this one; asks the database unless it was told."""
+    """Whether another slot has the exclusive resource of this one; asks the database unless it was told.
+
+    What it was told holds until its session books, releases or ends something: virtual slots are not expired, and
+    others only by a commit.
+    """
     template, busy = slot.template, slot.rolling_busy
     if not template.exclusive:
         return False
-    if busy is None:
-        session = object_session(slot) or object_session(template)
+    session = object_session(slot) or object_session(template)
+    is_old = session is not None and isinstance(busy, Seen) and busy.mark is not session.info.get(_MARK)
+    if busy is None or is_old:
         if session is None:
             return False
         busy = load_busy(session, slot.rolling_models, [template.resource], slot.starts_at, slot.ends_at)

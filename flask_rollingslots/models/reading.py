@@ -280,6 +280,12 @@ def template_id_of(template: TemplateMixin) -> int | None:
     return int(identity[0]) if identity else None
 
 
+def pruned_until(session: Session, models: Models) -> datetime | None:
+    """Return the moment up to which slots were pruned, aware, UTC; ``None``: never."""
+    latest = session.scalar(select(func.max(models.Lease.pruned_until_ms)))
+    return datetime.fromtimestamp(latest / 1000, UTC) if latest else None
+
+
 def segments(session: Session, models: Models, series_ids: Iterable[int]) -> list[TemplateMixin]:
     """Return all segments of some series, by id."""
     cls = models.Template

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 from flask_rollingslots import planning
 from flask_rollingslots.values import Scope, SlotKey, Status, TemplateSpec, Window
 
+from .changes import Changes
 from .result import RowChange, SegmentChange
-from .rows import RowState, rule_times
+from .rows import RowState, rule_times, value_changes
 from .segments import bound_at, find_segment, just_after
 
 if TYPE_CHECKING:
@@ -24,7 +25,8 @@ class EndPlan:
     """What a decision about many slots changes.
 
     :param kept: slots that stay although they were meant: booked ones that were to be deleted, or slots to be
-        restored whose time, or whose exclusive resource, is taken.
+        restored whose time, or whose exclusive resource, is taken; also those that come back with more places than
+        their series has by now, for they are booked.
     :param completed: completed slots: they stay.
     """
 
@@ -36,7 +38,8 @@ class EndPlan:
     def without(self, blocked: Sequence[RowChange]) -> EndPlan:
         """Return the plan in which some slots stay as they are."""
         rest = tuple(change for change in self.changed if change not in blocked)
-        return replace(self, changed=rest, kept=(*self.kept, *(change.row for change in blocked)))
+        rows = tuple(change.row for change in blocked if change.row not in self.kept)
+        return replace(self, changed=rest, kept=(*self.kept, *rows))
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +119,7 @@ def plan_restore(case: Case, reach: Reach, key: SlotKey | None) -> EndPlan:
     """Return what taking back the end of a part of a series changes.
 
     Only slots that ended with the series come back, and the one that is named: others were cancelled for themselves.
-    Where the series moved meanwhile, they come back at its times.
+    Where the series was edited meanwhile, they come back as it is by now.
     """
     segments, specs = [], {spec.id: spec for spec in case.specs}
     for spec in case.specs:
@@ -131,11 +134,12 @@ def plan_restore(case: Case, reach: Reach, key: SlotKey | None) -> EndPlan:
     for row in case.rows:
         if not _comes_back(case, row, reach, key):
             continue
-        values = restored(specs[row.template_id], row)
+        values, is_kept = restored(specs[row.template_id], row)
         starts_at = values.get("starts_at", row.starts_at)
-        if starts_at in taken or starts_at <= case.now:
+        is_late = starts_at in taken or starts_at <= case.now
+        if is_late or is_kept:
             kept.append(row)
-        else:
+        if not is_late:
             taken.add(starts_at)
             changes.append(RowChange(row, values))
     return EndPlan(tuple(segments), tuple(changes), tuple(kept), ())
@@ -148,16 +152,20 @@ def _comes_back(case: Case, row: RowState, reach: Reach, key: SlotKey | None) ->
     return row.key == key or (row.ended_with_series and reach.holds(row))
 
 
-def restored(spec: TemplateSpec, row: RowState) -> dict[str, Any]:
-    """Return the values of a slot that comes back: at its rule's time, unless it is booked or a person moved it."""
-    values: dict[str, Any] = {
+def restored(spec: TemplateSpec, row: RowState) -> tuple[dict[str, Any], bool]:
+    """Return the values of a slot that comes back, and whether it keeps its places because they are booked.
+
+    It comes back as its series is by now, except for what a person changed on the slot. A booked one keeps its time.
+    """
+    values, is_kept = value_changes(row, Changes(capacity=spec.capacity, data=spec.data))
+    values |= {
         "status": Status.SCHEDULED.value,
         "cancel_reason": None,
         "ended_with_series": None,
     }
     if not row.live:
         values |= rule_times(replace(spec, cancelled_from=None), row) or {}
-    return values
+    return values, is_kept
 
 
 def is_taken(case: Case, row: RowState, starts_at: datetime) -> bool:

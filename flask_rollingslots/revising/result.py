@@ -116,7 +116,8 @@ class SeriesReport:
     :param changed: keys of the stored slots that were cancelled, deleted or restored.
     :param booked: those of them that hold bookings: their people want to know.
     :param kept_booked: keys of slots that were to be deleted or restored and stay: booked, or their time or their
-        exclusive resource is taken.
+        exclusive resource is taken; and of those that come back with more places than their series has by now, for
+        these are booked.
     :param kept_completed: keys of completed slots: they stay.
     :param segments: template ids of the segments that were changed.
     """

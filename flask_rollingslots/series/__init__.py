@@ -1,7 +1,7 @@
 """What people decide about templates and slots: create, edit, cancel, delete, restore, complete."""
 
 from .altering import alter, check_revision, some_key
-from .bulk import SwitchReport, cancel_slots, set_active
+from .bulk import CancelledKeys, SwitchReport, cancel_slots, set_active
 from .creating import create, draft
 from .editing import Editor
 from .ending import Ender, check_reason
@@ -9,6 +9,7 @@ from .reading import Desk, check_unchanged
 from .single import cancel, check_scope, complete, delete, restore
 
 __all__ = [
+    "CancelledKeys",
     "Desk",
     "Editor",
     "Ender",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select, update
 
+from flask_rollingslots.booking import live_bookings
 from flask_rollingslots.errors import InvalidRequest, TemplateNotFound
 from flask_rollingslots.models import table_of
 from flask_rollingslots.values import Status
@@ -16,9 +17,9 @@ from .reading import Desk, deciding, series_of
 from .writing import forget_slots
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
-    from flask_rollingslots.models import SlotMixin
+    from flask_rollingslots.models import BookingMixin, SlotMixin
 
 _AT_ONCE = 500
 
@@ -67,18 +68,29 @@ def set_active(desk: Desk, active: bool, template_id: int | None, group: str | N
     return report
 
 
-def cancel_slots(desk: Desk, slots: Sequence[SlotMixin], reason: str | None) -> list[str]:
-    """Cancel stored slots that are scheduled and not over; return the keys of those that were."""
+class CancelledKeys(list[str]):
+    """The keys of the slots that were cancelled, in order.
+
+    :ivar bookings: the live bookings in them, by id: whom to tell.
+    """
+
+    def __init__(self, keys: Iterable[str] = (), bookings: Iterable[BookingMixin] = ()) -> None:
+        super().__init__(keys)
+        self.bookings: list[BookingMixin] = sorted(bookings, key=lambda booking: booking.id)
+
+
+def cancel_slots(desk: Desk, slots: Sequence[SlotMixin], reason: str | None) -> list[SlotMixin]:
+    """Cancel stored slots that are scheduled and not over; return those that were, with their ``affected_bookings``."""
     check_reason(reason)
-    table = table_of(desk.models.Slot)
-    keys = []
+    cls, table = desk.models.Slot, table_of(desk.models.Slot)
+    cancelled: list[int] = []
     for first in range(0, len(slots), _AT_ONCE):
         part = slots[first : first + _AT_ONCE]
         scheduled = (table.c.status == Status.SCHEDULED.value, table.c.ends_at > desk.now)
         before = set(
             desk.session.scalars(select(table.c.id).where(table.c.id.in_([s.id for s in part]), *scheduled))
         )
-        keys += [slot.key for slot in part if slot.id in before]
+        cancelled += [slot.id for slot in part if slot.id in before]
         values = {
             "status": Status.CANCELLED.value,
             "cancel_reason": reason,
@@ -87,4 +99,13 @@ def cancel_slots(desk: Desk, slots: Sequence[SlotMixin], reason: str | None) -> 
         }
         desk.session.execute(update(table).where(table.c.id.in_(before), *scheduled).values(**values))
     forget_slots(desk)
-    return keys
+    found: list[SlotMixin] = []
+    for first in range(0, len(cancelled), _AT_ONCE):
+        ids = cancelled[first : first + _AT_ONCE]
+        inside: dict[int, list[BookingMixin]] = {}
+        for booking in live_bookings(desk.session, desk.models, desk.now, ids):
+            inside.setdefault(booking.slot_id, []).append(booking)
+        for slot in desk.session.scalars(select(cls).where(cls.id.in_(ids)).order_by(cls.starts_at, cls.id)):
+            slot.affected_bookings = inside.get(slot.id, [])
+            found.append(slot)
+    return found

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
 from flask_rollingslots.errors import InvalidRequest, StaleEdit
-from flask_rollingslots.revising import Changes, EditPlan, plan_edit, plan_this, read_changes
+from flask_rollingslots.models import pruned_until
+from flask_rollingslots.revising import Case, Changes, EditPlan, bound_at, plan_edit, plan_this, read_changes
 from flask_rollingslots.values import Scope, SlotKey
 
 from .reading import Desk, Loaded, deciding, lock_series, read_series
@@ -15,6 +17,7 @@ from .writing import write_rows, write_segments
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from datetime import datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +37,7 @@ class Editor:
         """
         changes = read_changes(scope, values)
         loaded = read_series(self.desk, key.series_id, key)
-        plan = _plan(loaded, key, scope, changes, move_booked)
+        plan = self._plan(loaded, key, scope, changes, move_booked)
         refuse_blocked(self.desk, loaded, plan.changed)
         return plan
 
@@ -89,7 +92,7 @@ class Editor:
         may_move = move_booked and changes.touch_times
         locked = lock_resources(self.desk, key.series_id) if may_move else frozenset[str]()
         loaded = lock_series(self.desk, key.series_id, key)
-        plan = _plan(loaded, key, scope, changes, move_booked)
+        plan = self._plan(loaded, key, scope, changes, move_booked)
         refuse_blocked(self.desk, loaded, plan.changed, locked)
         return loaded, plan
 
@@ -97,8 +100,38 @@ class Editor:
         write_segments(self.desk, loaded, plan.segments)
         write_rows(self.desk, plan.changed, plan.removed)
 
+    def _plan(
+        self, loaded: Loaded, key: SlotKey, scope: Scope, changes: Changes, move_booked: bool
+    ) -> EditPlan:
+        if scope is Scope.THIS:
+            return plan_this(loaded.case, key, changes, move_booked)
+        plan = plan_edit(loaded.case, key, scope, changes, move_booked)
+        until = pruned_until(self.desk.session, self.desk.models) if changes.touch_times else None
+        return plan if until is None else _leave_pruned(loaded.case, plan, until)
 
-def _plan(loaded: Loaded, key: SlotKey, scope: Scope, changes: Changes, move_booked: bool) -> EditPlan:
-    if scope is Scope.THIS:
-        return plan_this(loaded.case, key, changes, move_booked)
-    return plan_edit(loaded.case, key, scope, changes, move_booked)
+
+def _leave_pruned(case: Case, plan: EditPlan, until: datetime) -> EditPlan:
+    """Let no segment show again, at its new times, what took place and was pruned: no row says so any more.
+
+    :param until: the moment (aware) up to which slots were pruned.
+    """
+    specs = {spec.id: spec for spec in case.specs}
+    begins: dict[int, datetime] = {}
+    for change in plan.segments:
+        old = specs[change.template_id]
+        new = replace(old, **change.values)
+        begin = change.values.get("active_from", change.cut_at or old.active_from)
+        bound = bound_at(old, until)
+        shown_until = (bound + new.shift).replace(tzinfo=ZoneInfo(new.timezone)) + new.duration
+        if (begin is None or begin < bound) and shown_until > case.now:
+            begins[old.id] = bound
+    if not begins:
+        return plan
+    segments = (
+        replace(c, values={**c.values, "active_from": begins[c.template_id]})
+        if c.template_id in begins
+        else c
+        for c in plan.segments
+    )
+    created = (s for s in plan.created if s.original_start >= begins.get(s.spec.id, s.original_start))
+    return replace(plan, segments=tuple(segments), created=tuple(created))

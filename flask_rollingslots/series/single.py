@@ -70,7 +70,7 @@ def complete(desk: Desk, slot: SlotMixin) -> SlotMixin:
 
 
 def restore(desk: Desk, slot: SlotMixin) -> SlotMixin:
-    """Bring one cancelled or deleted slot back, at the time at which its series is by now.
+    """Bring one cancelled or deleted slot back, at the time, with the places and the data that its series has by now.
 
     :raises StatusConflict: if it is completed or over, or another slot of its series is at its time.
     :raises SlotClosed: if it has bookings and another one has its exclusive resource by now.
@@ -87,7 +87,7 @@ def restore(desk: Desk, slot: SlotMixin) -> SlotMixin:
         if row is None:
             raise StatusConflict(f"slot {key} was removed meanwhile", key=str(key), status=slot.status)
         spec = next(spec for spec in case.specs if spec.id == row.template_id)
-        values = restored(spec, row)
+        values, _ = restored(spec, row)
         if is_taken(case, row, values.get("starts_at", row.starts_at)):
             raise StatusConflict(
                 f"slot {key} cannot come back: another slot of its series is at its time",

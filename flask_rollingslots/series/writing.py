@@ -9,7 +9,7 @@ from sqlalchemy import bindparam, delete, inspect, update
 from sqlalchemy.orm.attributes import set_committed_value
 
 from flask_rollingslots.booking import release_expired
-from flask_rollingslots.models import table_of
+from flask_rollingslots.models import forget_busy, table_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -99,6 +99,7 @@ def write_rows(desk: Desk, changed: Iterable[RowChange], removed: Iterable[RowSt
 
 def forget_slots(desk: Desk) -> None:
     """Let the session read the slots again that it holds: they were written past it."""
+    forget_busy(desk.session)
     for instance in list(desk.session.identity_map.values()):
         if isinstance(instance, desk.models.Slot) and not inspect(instance).modified:
             desk.session.expire(instance)

@@ -14,11 +14,12 @@ from sqlalchemy.exc import IntegrityError
 
 from flask_rollingslots import gate, retention
 from flask_rollingslots.errors import LeaseLost, TopUpBusy, UncommittedChanges
+from flask_rollingslots.models import pruned_until
 from flask_rollingslots.statements import dialect_of, has_uncommitted_writes, own_transaction, sentence
 from flask_rollingslots.values import PruneReport
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from datetime import datetime
 
     from sqlalchemy.orm import Session
@@ -59,22 +60,25 @@ class Pruner:
     def step(self) -> bool:
         """Forget one batch of slots; return whether there may be more.
 
-        Slots that were changed since they were handed to the archive, and those that the app's own rows point to,
-        stay.
+        Slots that were changed since they were handed to the archive stay, and are handed over again another time;
+        so do those that the app's own rows point to.
         """
         now = self.clock()
         batch = retention.find_batch(self.session, self.models, now, self.request, self._last)
         ids = [slot_id for _, slot_id in batch]
+        archived = None
         if ids:
             self._last = batch[-1]
             if self.request.archive is not None:
                 copies = retention.copy_out(self.session, self.models, ids)
+                archived = retention.prints_of(copies)  # before it is theirs
+                ids = list(archived)
                 self._end_reading()  # an archive may take its time, and write to the same database
                 self.request.archive(copies)
         self._end_reading()
         if ids:
-            self._delete(ids)
-        return len(ids) == self.request.batch
+            self._delete(ids, archived)
+        return len(batch) == self.request.batch
 
     def forget_runs(self, before: datetime) -> bool:
         """Forget one batch of old runs; return whether there may be more."""
@@ -86,20 +90,22 @@ class Pruner:
             self.report.runs += deleted
         return len(ids) == self.request.batch
 
-    def _delete(self, ids: Sequence[int]) -> None:
+    def _delete(self, ids: Sequence[int], archived: Mapping[int, str] | None) -> None:
         """Delete a batch; if the app's own rows point to some of it, its halves, down to these."""
         try:
             with self._transaction():
                 now = self.clock()
-                slots, bookings = retention.delete_slots(self.session, self.models, now, self.request, ids)
+                slots, bookings = retention.delete_slots(
+                    self.session, self.models, now, self.request, ids, archived
+                )
         except IntegrityError:
             if self.joins:
                 raise
             if len(ids) == 1:
                 return
             half = len(ids) // 2
-            self._delete(ids[:half])
-            self._delete(ids[half:])
+            self._delete(ids[:half], archived)
+            self._delete(ids[half:], archived)
         else:
             self.report.slots += slots
             self.report.bookings += bookings
@@ -179,7 +185,7 @@ def tidy(
     days = settings.retention_days
     before = clock() - timedelta(days=days or retention.RUN_DAYS)
     try:
-        done = retention.pruned_until(session, models) if days is not None else None
+        done = pruned_until(session, models) if days is not None else None
         session.rollback()
         since = done - _SLACK if done is not None else None
         request = retention.PruneRequest(before, archive, batch=_BATCH, since=since)

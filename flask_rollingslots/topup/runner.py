@@ -18,8 +18,7 @@ from sqlalchemy.exc import DBAPIError
 from flask_rollingslots import gate, planning, signals
 from flask_rollingslots.errors import InvalidRequest, LeaseLost, TopUpBusy, UncommittedChanges
 from flask_rollingslots.executors import reset_after_fork
-from flask_rollingslots.models import fingerprint, table_of
-from flask_rollingslots.retention import pruned_until
+from flask_rollingslots.models import fingerprint, pruned_until, table_of
 from flask_rollingslots.statements import (
     be_patient,
     dialect_of,

@@ -48,6 +48,49 @@ def states(site: Site, template: int) -> list[str]:
 
 
 @pytest.mark.parametrize("stored", [True, False], ids=["stored", "virtual"])
+def test_slots_in_hand_follow_what_their_session_does(sqlite_site: Site, stored: bool) -> None:
+    """Booked, refused, released, cancelled and rolled back without a commit between: lists in hand say how it is."""
+    site = sqlite_site
+    for name in ("Football", "Party"):
+        site.add(name=name, resource="court", exclusive=True)
+    if stored:
+        site.slots.generate()
+    shown = {slot.key: slot for slot in site.slots.between(*DAY)}
+    ours, theirs = FOOTBALL.format("1100"), PARTY.format("1100")
+    assert shown[theirs].state == "open"
+    booking = site.slots.book(ours)
+    assert [slot.key for slot in shown.values() if slot.state == "blocked"] == [theirs]
+    with pytest.raises(SlotClosed):
+        site.slots.book(theirs)
+    shown = {slot.key: slot for slot in site.slots.between(*DAY)}
+    found = site.slots.get(theirs)
+    assert (shown[theirs].state, found.state) == ("blocked", "blocked")
+    site.slots.release(booking)
+    assert (shown[theirs].state, found.state) == ("open", "open")
+    site.slots.book(ours)
+    assert (shown[theirs].state, found.state) == ("blocked", "blocked")
+    site.slots.cancel(ours)
+    assert (shown[theirs].state, found.state) == ("open", "open")
+    site.slots.restore(ours)
+    assert (shown[theirs].state, found.state) == ("blocked", "blocked")
+    site.session.rollback()
+    assert shown[theirs].state == "open"
+
+
+def test_a_list_is_read_without_a_query_for_each_slot(sqlite_site: Site) -> None:
+    """Whether something has the resource is read once for all slots of a list, as long as nothing is booked."""
+    site = sqlite_site
+    site.add(resource="court", exclusive=True)
+    site.slots.book(FOOTBALL.format("1100"))
+    site.session.commit()
+    found = site.slots.between(*DAY)
+    queries: list[str] = []
+    event.listen(site.db.engine, "before_cursor_execute", lambda *args: queries.append(args[2]))
+    assert [str(slot.state) for slot in found] == ["open", "full", *["open"] * 6]
+    assert queries == []
+
+
+@pytest.mark.parametrize("stored", [True, False], ids=["stored", "virtual"])
 def test_what_overlaps_is_blocked(court: Site, stored: bool) -> None:
     """A booking blocks the overlapping slots of other templates, and neither its neighbours nor its own slot."""
     if stored:

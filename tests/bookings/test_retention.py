@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -134,19 +134,278 @@ def test_a_slot_changed_since_the_archive_saw_it_stays(old: Site) -> None:
     assert (report.slots, report.kept) == (A_WEEK - 3, 3)
 
 
+def test_only_what_the_archive_has_is_deleted(site: Site) -> None:
+    """A slot whose booking changes while the archive works stays, and is handed over again another time."""
+    archives_what_it_deletes(site, "booking")
+
+
+@pytest.mark.parametrize("change", ["data", "status", "none"])
+def test_a_slot_that_is_not_as_it_was_archived_stays(sqlite_site: Site, change: str) -> None:
+    """Whatever changed of the slot itself: the archived copy would be a stale one."""
+    archives_what_it_deletes(sqlite_site, change)
+
+
+def archives_what_it_deletes(site: Site, change: str) -> None:
+    """Prune twice; while the first archive works, somebody changes a slot."""
+    fill(site)
+    slots, bookings = site.slots.Slot.__table__, site.slots.Booking.__table__
+    batches: list[list[dict[str, Any]]] = []
+
+    def archive(batch: list[dict[str, Any]]) -> None:
+        batches.append([dict(slot) for slot in batch])
+        slot_id = batch[0]["id"]  # the one with a released booking
+        assert batch[0]["bookings"][0]["status"] == "released"
+        of_slot = slots.update().where(slots.c.id == slot_id)
+        statement = {
+            "data": of_slot.values(data={"note": "late"}),
+            "status": of_slot.values(status="cancelled", cancel_reason="Rain"),
+            "booking": bookings.update().where(bookings.c.slot_id == slot_id).values(who="bea"),
+            "none": None,
+        }[change]
+        if statement is not None and len(batches) == 1:
+            with site.db.engine.begin() as connection:
+                connection.execute(statement)
+        for slot in batch:
+            slot.clear()  # what an archive does with its copies is its own affair
+
+    stays = change != "none"
+    report = site.slots.prune(14, archive=archive)
+    assert (report.slots, report.kept, len(batches)) == (A_WEEK - 2 - stays, 2 + stays, 1)
+    again = site.slots.prune(14, archive=archive)
+    assert (again.slots, again.kept) == (stays, 2)
+    assert [slot["key"] for batch in batches[1:] for slot in batch] == ["1@20260105T1100"] * stays
+    if stays:
+        last = batches[1][0]
+        assert {
+            "data": last["data"] == {"note": "late"},
+            "status": (last["status"], last["cancel_reason"]) == ("cancelled", "Rain"),
+            "booking": last["bookings"][0]["who"] == "bea",
+        }[change]
+
+
 def test_pruned_slots_do_not_come_back(old: Site) -> None:
     """Neither as virtual slots, nor by a top-up; a backfill that would bring them back is refused."""
     report = old.slots.prune(14)
     past = (MONDAY - timedelta(days=7), report.before)
     assert len(old.slots.between(*past)) == 2
-    old.slots.generate()
-    assert count(old) >= FOUR_WEEKS - A_WEEK + 2
+    left = FOUR_WEEKS - A_WEEK + 2
+    assert count(old) == left
+    # Three of the four weeks are over: the window of a week is stored already, whatever was pruned behind it.
+    assert old.slots.generate().created == 0
+    assert count(old) == left
     assert len(old.slots.between(*past)) == 2
     for dry_run in (True, False):
         with pytest.raises(InvalidRequest, match="slots before it were pruned"):
             old.slots.generate(start=report.before.replace(day=11, hour=17), dry_run=dry_run)
     assert old.slots.generate(start=report.before.replace(day=11, hour=18)).created == 0
     assert len(old.slots.between(*past)) == 2
+
+
+WEEKLY: dict[str, Any] = {
+    "rrule": "FREQ=WEEKLY",
+    "dtstart": datetime(2026, 1, 5, 10),
+    "every": None,
+    "until_time": None,
+}
+JAN_26 = "1@20260126T1000"
+
+
+def states(site: Site, key: str) -> list[tuple[datetime, str]]:
+    """Return where a slot is shown from two weeks ago on, and what it is there."""
+    site.session.rollback()
+    slots = site.slots.between(site.clock.now - timedelta(days=14), site.clock.now + timedelta(days=60))
+    return [(slot.starts_at, slot.state) for slot in slots if slot.key == key]
+
+
+def test_a_slot_that_was_moved_to_an_earlier_day_stays_until_its_own_day_is_over(site: Site) -> None:
+    """Nothing else says that its own time is not for sale; once that is over too, it goes and stays away."""
+    stays_until_its_own_day_is_over(site, "edit")
+
+
+@pytest.mark.parametrize("decision", ["cancel", "delete"])
+def test_a_moved_slot_stays_whatever_was_decided_about_it_then(sqlite_site: Site, decision: str) -> None:
+    """Cancelled or deleted after it was moved: its own time does not come back either."""
+    stays_until_its_own_day_is_over(sqlite_site, decision)
+
+
+def stays_until_its_own_day_is_over(site: Site, decision: str) -> None:
+    """Move the slot of Jan 26 to Jan 7, and prune before and after Jan 26."""
+    site.add(**WEEKLY)
+    site.slots.generate(days=40)
+    site.slots.edit(JAN_26, "this", start=datetime(2026, 1, 7, 15))
+    if decision != "edit":
+        getattr(site.slots, decision)(JAN_26)
+    site.session.commit()
+    site.clock.turn(days=12)
+    before = states(site, JAN_26)
+    report = site.slots.prune(7)
+    assert (report.slots, report.kept) == (1, 1)
+    assert states(site, JAN_26) == before
+    assert site.slots.generate(days=14).created == 0
+    site.session.rollback()
+    assert len(site.rows()) == 5
+    site.clock.now = datetime(2026, 1, 26, 11, tzinfo=UTC) - timedelta(seconds=1)
+    assert site.slots.prune(7).slots == 1  # that of Jan 12
+    site.clock.turn(seconds=1)
+    assert site.slots.prune(7).slots == 1
+    assert states(site, JAN_26) == []
+
+
+def test_a_top_up_leaves_a_slot_that_was_moved_to_an_earlier_day(sqlite_url: str, tmp_path: Path) -> None:
+    """With RETENTION_DAYS the same holds as for a person who prunes."""
+    site = Site(sqlite_url, tmp_path, ROLLINGSLOTS_RETENTION_DAYS=7)
+    with site.app.app_context():
+        site.add(**WEEKLY)
+        site.slots.generate(days=40)
+        site.slots.edit(JAN_26, "this", start=datetime(2026, 1, 7, 15))
+        site.session.commit()
+        site.clock.turn(days=12)
+        before = states(site, JAN_26)
+        for _ in range(2):
+            site.slots.generate(days=14)
+            assert states(site, JAN_26) == before
+        assert "1@20260105T1000" not in {slot.key for slot in site.rows()}  # it did prune
+
+
+@pytest.mark.parametrize(("zone", "ahead"), [("Pacific/Kiritimati", 14), ("Pacific/Pago_Pago", -11)])
+def test_a_moved_slot_is_over_by_the_clock_of_its_zone(sqlite_site: Site, zone: str, ahead: int) -> None:
+    """Its own time is a wall-clock time: the earliest and the latest zone of the world differ by a day."""
+    site = sqlite_site
+    site.add(timezone=zone, **WEEKLY)
+    site.slots.generate(days=40)
+    site.slots.edit(JAN_26, "this", start=datetime(2026, 1, 8, 15))
+    site.session.commit()
+    site.clock.now = datetime(2026, 1, 26, 11, tzinfo=UTC) - timedelta(hours=ahead, seconds=1)
+    site.slots.prune(7)
+    assert JAN_26 in {slot.key for slot in site.rows()}
+    site.clock.turn(seconds=1)
+    assert site.slots.prune(7).slots == 1
+
+
+def test_a_moved_slot_in_the_hour_that_the_clocks_leave_out_is_not_over_too_early(sqlite_site: Site) -> None:
+    """A time that does not exist is shown an hour later, and so is its end."""
+    site = sqlite_site
+    site.clock.now = datetime(2026, 3, 1, 8, tzinfo=UTC)
+    site.add(timezone="Europe/Madrid", **{**WEEKLY, "dtstart": datetime(2026, 3, 1, 2, 30)})
+    site.slots.generate(days=40)
+    key = "1@20260329T0230"
+    site.slots.edit(key, "this", start=datetime(2026, 3, 3, 15))
+    site.session.commit()
+    site.clock.now = datetime(2026, 3, 29, 2, 29, 59, tzinfo=UTC)  # it is 4:29:59, the slot ends at 4:30
+    before = states(site, key)
+    site.slots.prune(7)
+    site.slots.generate()
+    assert states(site, key) == before == []
+    site.session.rollback()
+    assert [slot.starts_at.day for slot in site.rows() if slot.key == key] == [3]
+
+
+def test_a_slot_that_stayed_behind_its_series_stays_until_the_time_of_its_series(site: Site) -> None:
+    """Kept for a booking where it was while its series went on to a later time: once it is free it may not double."""
+    site.add(**WEEKLY)
+    site.slots.generate(days=40)
+    booking = site.slots.book("1@20260112T1000")
+    site.session.commit()
+    site.slots.edit("1@20260112T1000", "this_and_future", start=datetime(2026, 1, 29, 12))
+    site.slots.release(booking)
+    site.clock.now = datetime(2026, 1, 28, 12, tzinfo=UTC)
+    site.session.commit()
+    before = states(site, "1@20260112T1000")
+    site.slots.prune(7)
+    site.slots.generate()
+    assert states(site, "1@20260112T1000") == before
+    site.clock.now = datetime(2026, 1, 29, 13, tzinfo=UTC)
+    assert site.slots.prune(7).slots == 1
+
+
+def test_a_slot_moved_to_a_later_day_goes_after_that_day(sqlite_site: Site) -> None:
+    """Its own day is long over: what counts is when it took place, and its own day stays empty."""
+    site = sqlite_site
+    site.add(**WEEKLY)
+    site.slots.generate(days=40)
+    site.slots.edit("1@20260112T1000", "this", start=datetime(2026, 1, 28, 15))
+    site.session.commit()
+    site.clock.now = datetime(2026, 2, 4, 16, tzinfo=UTC)
+    site.slots.prune(7)
+    assert "1@20260112T1000" in {slot.key for slot in site.rows()}
+    site.clock.turn(seconds=1)
+    assert site.slots.prune(7).slots == 1
+    assert states(site, "1@20260112T1000") == []
+    assert site.slots.between(datetime(2026, 1, 5, tzinfo=UTC), datetime(2026, 1, 20, tzinfo=UTC)) == []
+
+
+def test_a_slot_made_shorter_does_not_run_again(sqlite_site: Site) -> None:
+    """Ended early and forgotten at once: by its rule it would still be running, so it stays until then."""
+    site = sqlite_site
+    site.add(**WEEKLY)
+    site.slots.generate(days=8)
+    site.slots.edit("1@20260105T1000", "this", duration=timedelta(minutes=30))
+    site.session.commit()
+    site.clock.now = MONDAY.replace(hour=10, minute=45)
+    before = states(site, "1@20260105T1000")
+    assert site.slots.prune(0).slots == 0
+    assert states(site, "1@20260105T1000") == before
+    site.clock.now = MONDAY.replace(hour=11, second=1)
+    assert site.slots.prune(0).slots == 1
+
+
+def test_many_kinds_of_templates_wait_for_the_latest_of_them(
+    sqlite_site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beyond a number of zones, shifts and lengths a row may stay longer, never shorter."""
+    monkeypatch.setattr("flask_rollingslots.retention._KINDS", 1)
+    site = sqlite_site
+    for minutes in (60, 90, 120):
+        site.add(**{**WEEKLY, "duration": timedelta(minutes=minutes)})
+    site.slots.generate(days=8)
+    for number in (1, 2, 3):
+        site.slots.edit(f"{number}@20260105T1000", "this", duration=timedelta(minutes=10))
+    site.session.commit()
+    for minute, may_be_gone in ((0, {1}), (30, {1, 2}), (59, {1, 2})):
+        site.clock.now = MONDAY.replace(hour=11, minute=minute, second=1)
+        site.slots.prune(0)
+        site.session.rollback()
+        assert {slot.series_id for slot in site.rows() if slot.starts_at.day == 5} >= {1, 2, 3} - may_be_gone
+    site.clock.now = MONDAY.replace(hour=12, second=1)
+    site.slots.prune(0)
+    site.session.rollback()
+    assert [slot.starts_at.day for slot in site.rows()] == [12, 12, 12]
+
+
+@pytest.mark.parametrize(
+    ("change", "scope"),
+    [
+        ({"start": datetime(2026, 2, 16, 10)}, "all"),
+        ({"duration": timedelta(days=20)}, "all"),
+        ({"start": datetime(2026, 2, 16, 10)}, "this_and_future"),
+    ],
+)
+def test_an_edit_of_the_series_does_not_bring_pruned_slots_back(
+    sqlite_site: Site, change: dict[str, Any], scope: str
+) -> None:
+    """Slots that took place and were forgotten are not shown again at the later times, nor in the preview."""
+    site = sqlite_site
+    site.add(**WEEKLY)
+    site.slots.generate(days=40)
+    site.clock.turn(days=16)
+    assert site.slots.prune(7).slots == 2
+    site.session.rollback()
+    key = JAN_26 if scope == "all" else "1@20260202T1000"
+    gone = {"1@20260105T1000", "1@20260112T1000"}
+    preview = site.slots.preview_edit(key, scope, **change)
+    assert gone.isdisjoint(preview.to_dict()["created"])
+    site.slots.apply_edit(preview)
+    site.session.commit()
+    site.slots.generate(days=40)
+    site.session.rollback()
+    everything = site.slots.between(MONDAY, MONDAY + timedelta(days=90))
+    assert gone.isdisjoint(slot.key for slot in everything)
+    # What was not pruned is there once each.
+    assert [slot.key for slot in everything].count(JAN_26) == 1
+    assert len({slot.key for slot in everything}) == len(everything)
+    site.slots.edit(key, "all", start=time(11))  # the series can be edited as before
+    site.session.commit()
+    assert gone.isdisjoint(slot.key for slot in site.slots.upcoming(1, n=9))
 
 
 def test_backfill_is_free_where_nothing_was_pruned(site: Site) -> None:

@@ -173,6 +173,13 @@ class Model:
         if start in self.standing() or any(v.start == start for v in self.virtual().values()):
             raise Refused
         row.status, row.start, row.end, row.with_series, row.by_run = "scheduled", start, end, False, False
+        self._follow(row)
+
+    def _follow(self, row: Row) -> None:
+        if "capacity" not in row.custom and row.booked <= row.segment.capacity:
+            row.capacity = row.segment.capacity
+        if "data" not in row.custom:
+            row.data = {**row.data, **row.segment.data}
 
     def rule_times(
         self, key: datetime, row: Row, segment: Segment | None = None
@@ -371,6 +378,7 @@ class Model:
                 taken.add(times[0])
                 row.start, row.end = times
                 row.status, row.with_series = "scheduled", False
+                self._follow(row)
 
     def _divide(self, segment: Segment, key: datetime) -> None:
         later = replace(segment, start=key, ended=None)

@@ -179,21 +179,53 @@ def test_a_cut_that_waited_for_a_cut(shared: Site) -> None:
     assert bounds == [(None, cut), (cut, second), (second, None)]
 
 
+#: What each of two people adds to a list.
+ADDED: dict[str, tuple[Any, Any]] = {
+    "exdates": (date(2026, 1, 9), date(2026, 1, 8)),
+    "rdates": (datetime(2026, 1, 9, 20), datetime(2026, 1, 8, 20)),
+    "blackouts": ((date(2026, 1, 9), date(2026, 1, 9)), (date(2026, 1, 8), date(2026, 1, 8))),
+}
+
+
 def test_lists_in_columns_do_not_lose_updates(shared: Site) -> None:
-    """Two people exclude a day each, in place: the second is told instead of undoing the first."""
+    """Two people add a day each, in place: the second is told instead of undoing the first, and can do it again."""
     template = shared.session.get(shared.slots.Template, 1)
-    assert template.exdates == []
+    for name, (first, second) in ADDED.items():
+        assert getattr(template, name) == []
 
-    def other() -> None:
-        theirs = shared.session.get(shared.slots.Template, 1)
-        theirs.exdates.append(date(2026, 1, 9))
+        def other(name: str = name, added: Any = first) -> None:
+            theirs = shared.session.get(shared.slots.Template, 1)
+            getattr(theirs, name).append(added)
 
-    assert somebody(shared, other) is None
-    template.exdates.append(date(2026, 1, 8))
-    with pytest.raises(StaleEdit):
+        assert somebody(shared, other) is None
+        getattr(template, name).append(second)
+        with pytest.raises(StaleEdit):
+            shared.session.commit()
+        shared.session.rollback()
+        assert getattr(template, name) == [first]
+        getattr(template, name).append(second)
         shared.session.commit()
+        assert sorted(getattr(template, name)) == [second, first]
+    shared.slots.generate()
     shared.session.rollback()
-    assert template.exdates == [date(2026, 1, 9)]
+    assert {slot.local_start.day for slot in shared.week()} == {5, 6, 7, 10, 11}
+
+
+def test_two_holds_at_once_are_both_remembered(shared: Site) -> None:
+    """The second person waits for the first one's commit: the slot's row lists both holds, and frees both in time."""
+    first = shared.slots.hold(KEY, who="ada", minutes=5)
+    thread, outcome = meanwhile(shared, lambda: shared.slots.hold(KEY, who="bob", minutes=9).id)
+    shared.session.commit()
+    thread.join(30)
+    slot = shared.slots.get(KEY)
+    assert sorted((number, party) for number, _, party in slot.holds) == [(first.id, 1), (outcome[0], 1)]
+    assert (slot.booked, slot.left, slot.hold_until) == (2, 0, first.expires_at)
+    cls = shared.slots.Slot
+    for minutes, left in ((5, 1), (4, 2)):
+        shared.clock.turn(minutes=minutes)
+        assert slot.left == left
+        assert shared.session.scalar(shared.db.select(cls.left).where(cls.id == slot.id)) == left
+    assert shared.slots.book(KEY, party=2).status == "confirmed"
 
 
 def test_the_apps_own_commit_tells_a_conflict_too(shared: Site) -> None:
