@@ -12,7 +12,17 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import flask
 import hypothesis
 import pytest
-from servers import Gunicorn, MariaDB, Memcached, Postgres, Unavailable, Valkey, chromium, npm_package
+from servers import (
+    Gunicorn,
+    MariaDB,
+    Memcached,
+    Postgres,
+    Unavailable,
+    Valkey,
+    chromium,
+    npm_package,
+    use_memory,
+)
 from sqlalchemy import Engine, event
 
 from flask_rollingslots.executors import ThreadExecutor
@@ -28,6 +38,11 @@ Server = TypeVar("Server", Postgres, MariaDB, Valkey, Memcached)
 hypothesis.settings.register_profile("local", deadline=None)
 hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "local")
+
+
+# The whole proofs of the fault suite keep to the disk, as users have it. Processes of ours inherit the place.
+if not os.environ.get("FAULTS_SCALE"):
+    use_memory()
 
 
 # Tests wait for the background: nobody's page needs the head start here. Under gunicorn it is as users have it.
