@@ -62,6 +62,10 @@ class SharedModels:
         self._newest = clock
         return self.db
 
+    def forget(self) -> None:
+        """Let statements be built anew: for those who have changed what they are built of."""
+        self.db.Model.metadata.info["rollingslots"]._built.clear()
+
     def _now(self) -> datetime:
         """Return the time of the current app, outside of any the time of the newest."""
         if current_app and "rollingslots" in current_app.extensions:
