@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import socket
 import threading
@@ -12,7 +13,17 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import flask
 import hypothesis
 import pytest
-from servers import Gunicorn, MariaDB, Memcached, Postgres, Unavailable, Valkey, chromium, npm_package
+from servers import (
+    Gunicorn,
+    MariaDB,
+    Memcached,
+    Postgres,
+    Unavailable,
+    Valkey,
+    chromium,
+    npm_package,
+    use_memory,
+)
 from sqlalchemy import Engine, event
 
 from flask_rollingslots.executors import ThreadExecutor
@@ -28,6 +39,18 @@ Server = TypeVar("Server", Postgres, MariaDB, Valkey, Memcached)
 hypothesis.settings.register_profile("local", deadline=None)
 hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "local")
+
+
+# The whole proofs of the fault suite keep to the disk, as users have it. Processes of ours inherit the place.
+if not os.environ.get("FAULTS_SCALE"):
+    use_memory()
+
+
+def pytest_collection_finish() -> None:
+    """Keep the garbage collector from looking through all modules and tests again and again: a third of the time."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 10, 10)
 
 
 # Tests wait for the background: nobody's page needs the head start here. Under gunicorn it is as users have it.

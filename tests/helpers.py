@@ -6,14 +6,17 @@ import threading
 from datetime import UTC, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any
 
-from flask import Flask
+from flask import Flask, current_app
 from flask_sqlalchemy import SQLAlchemy
+from sqlalchemy import create_mock_engine, inspect
 
 from flask_rollingslots import RollingSlots
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from sqlalchemy import Engine
 
 MONDAY = datetime(2026, 1, 5, 8, 0, tzinfo=UTC)
 
@@ -45,19 +48,63 @@ class Clock:
         return self.now
 
 
+class SharedModels:
+    """Model classes for many apps, as in a project with an app factory: making them takes longer than most tests."""
+
+    def __init__(self) -> None:
+        self.db = SQLAlchemy()
+        self._newest: Callable[[], datetime] = Clock()
+        RollingSlots(db=self.db, clock=self._now)
+
+    def join(self, app: Flask, clock: Callable[[], datetime]) -> SQLAlchemy:
+        """Let another app have them."""
+        self.db.init_app(app)
+        self._newest = clock
+        return self.db
+
+    def forget(self) -> None:
+        """Let statements be built anew: for those who have changed what they are built of."""
+        self.db.Model.metadata.info["rollingslots"]._built.clear()
+
+    def _now(self) -> datetime:
+        """Return the time of the current app, outside of any the time of the newest."""
+        if current_app and "rollingslots" in current_app.extensions:
+            found: datetime = current_app.extensions["rollingslots"].clock()
+            return found
+        return self._newest()
+
+
+SHARED = SharedModels()
+_statements: dict[str, list[str]] = {}  # that make the tables, for each kind of database
+
+
+def create_tables(engine: Engine) -> None:
+    """As ``SHARED.db.create_all()``, which would compile the same statements for each test."""
+    if engine.dialect.name not in _statements:
+        found = _statements[engine.dialect.name] = []
+        writer = create_mock_engine(engine.url, lambda ddl, *_: found.append(str(ddl.compile(engine))))
+        SHARED.db.metadata.create_all(writer, checkfirst=False)
+    with engine.begin() as connection:
+        if not inspect(connection).has_table("rolling_template"):
+            for statement in _statements[engine.dialect.name]:
+                connection.exec_driver_sql(statement)
+
+
 class Site:
     """An app with slots on a database of its own; nothing starts by itself unless asked for."""
 
-    def __init__(self, url: str, folder: Path, clock: Clock | None = None, **config: Any) -> None:
+    def __init__(
+        self, url: str, folder: Path, clock: Clock | None = None, own_models: bool = False, **config: Any
+    ) -> None:
         self.clock = clock or Clock()
         self.app = Flask("site", instance_path=str(folder))
         self.app.config["SQLALCHEMY_DATABASE_URI"] = url
         self.app.config["ROLLINGSLOTS_ENABLED"] = False
         self.app.config.update(config)
-        self.db = SQLAlchemy(self.app)
+        self.db = SQLAlchemy(self.app) if own_models else SHARED.join(self.app, self.clock)
         self.slots = RollingSlots(self.app, clock=self.clock)
         with self.app.app_context():
-            self.db.create_all()
+            self.db.create_all() if own_models else create_tables(self.db.engine)
 
     @property
     def session(self) -> Any:

@@ -68,7 +68,7 @@ def test_a_template_says_when_it_was_changed(site: Site) -> None:
         template = site.session.get(site.slots.Template, 1)
         template.name = str(template.name)
         site.session.commit()
-        assert (template.changed_at, template.revision) == (None, 1)
+        assert (template.created_at, template.changed_at, template.revision) == (MONDAY, None, 1)
         template.name = "Big hall"
         site.session.commit()
         assert (template.changed_at, template.revision) == (MONDAY, 2)

@@ -190,6 +190,9 @@ def _listen(models: Models, clock: Callable[[], datetime]) -> None:
     def complete(mapper: Mapper[Any], connection: Connection, template: TemplateMixin) -> None:
         models.prepare(template)
 
+    def note_beginning(mapper: Mapper[Any], connection: Connection, template: TemplateMixin) -> None:
+        template.created_at = template.created_at or clock()
+
     def own_series(mapper: Mapper[Any], connection: Connection, template: TemplateMixin) -> None:
         # The id is known only now; an uncut template is its own series.
         if template.series_id is None:
@@ -211,6 +214,7 @@ def _listen(models: Models, clock: Callable[[], datetime]) -> None:
     event.listen(models.Slot, "expire", forget_what_was_busy)
     event.listen(models.Slot, "before_update", _note_decisions)
     event.listen(models.Template, "before_insert", complete)
+    event.listen(models.Template, "before_insert", note_beginning)
     event.listen(models.Template, "before_update", complete)
     event.listen(models.Slot, "before_update", note_when)
     event.listen(models.Template, "before_update", note_when)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 #: How many requests of each kind `make test` makes for a call, and how many the slow test makes.
-FEW, MANY = 5, int(os.environ.get("API_EXAMPLES", "700"))
+FEW, MANY = 3, int(os.environ.get("API_EXAMPLES", "700"))
 _SAYS = (
     "not_a_server_error",
     "status_code_conformance",

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from helpers import Site
 from sqlalchemy import func, insert, select
 from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import configure_mappers
 
 from flask_rollingslots.booking import resources
 from flask_rollingslots.errors import SlotClosed, SlotFull
@@ -123,6 +124,7 @@ class Racer:
 
 def main(tasks: list[dict[str, Any]]) -> None:
     """Fork one process for each task, and replace those that the test kills, until it has no more orders."""
+    configure_mappers()  # once, and not in each of them
     racers = {task["who"]: Racer(task) for task in tasks}
     for racer in racers.values():
         racer.start()

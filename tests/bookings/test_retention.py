@@ -468,7 +468,7 @@ def test_a_shared_connection_is_joined(tmp_path: Path) -> None:
 
 def test_rows_that_the_app_points_to_stay(database_url: str, tmp_path: Path) -> None:
     """A slot with an invoice of the app's own cannot go; all the others of its batch do."""
-    site = Site(database_url, tmp_path)
+    site = Site(database_url, tmp_path, own_models=True)
 
     class Invoice(site.db.Model):  # type: ignore[name-defined, misc]
         """A row of the app's own that points to a slot."""

@@ -26,7 +26,7 @@ def busy(site: Site) -> Site:
     site.add(
         name="Mumbai", timezone="Asia/Kolkata", duration=half, every=half, dtstart=datetime(2026, 1, 1, 0, 15)
     )
-    site.slots.generate(days=21)
+    site.slots.generate(days=14)
     rows = site.rows()
     for number, slot in enumerate(rows):
         if number % 5 == 0:

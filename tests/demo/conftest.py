@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import time_machine
 from demo_browser import OBSERVE, Visits
+from jinja2.bccache import Bucket, BytecodeCache
 from servers import Gunicorn, Unavailable, chromium
 
 from demo_app import create_app
@@ -22,6 +23,25 @@ if TYPE_CHECKING:
 
 #: A Tuesday: 11:30 in Istanbul, 09:30 in Madrid, 03:30 in Chicago, 08:30 in Lisbon, 03:30 in Bogotá.
 NOW = datetime(2026, 3, 10, 8, 30, tzinfo=UTC)
+
+
+class _Compiled(BytecodeCache):
+    """The compiled templates of all sites: without it each site compiles those that it shows anew."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, bytes] = {}
+
+    def load_bytecode(self, bucket: Bucket) -> None:
+        """Take a template from here, if it is here."""
+        if bucket.key in self._known:
+            bucket.bytecode_from_string(self._known[bucket.key])
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        """Keep a template."""
+        self._known[bucket.key] = bucket.bytecode_to_string()
+
+
+TEMPLATES = _Compiled()
 
 
 @pytest.fixture
@@ -42,7 +62,9 @@ def make_site(tmp_path: Path) -> Callable[..., Flask]:
             "DEMO_SAMPLES": False,
             "INSTANCE_PATH": tmp_path / folder,
         }
-        return create_app(settings | config)
+        app = create_app(settings | config)
+        app.jinja_env.bytecode_cache = TEMPLATES
+        return app
 
     return make
 

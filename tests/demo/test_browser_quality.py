@@ -69,6 +69,7 @@ BEHIND_FORMS = 8
 class Walk:
     """What was seen on a walk over every page of the site, at one size.
 
+    :param examined: whether axe-core was there.
     :param pages: name -> the markup as it stands in the browser.
     :param wide: pages that have to be scrolled sideways.
     :param small: what is too small for a finger, on a phone.
@@ -77,6 +78,7 @@ class Walk:
     :param problems: what the console said: faults of scripts, and what the policy forbade.
     """
 
+    examined: bool = False
     pages: dict[str, str] = field(default_factory=dict)
     wide: list[str] = field(default_factory=list)
     small: list[str] = field(default_factory=list)
@@ -112,16 +114,16 @@ def axe() -> str | None:
 
 
 @pytest.fixture(scope="module")
-def walk(browser: Any, base: str, axe: str | None) -> Callable[[tuple[int, int]], Walk]:
-    """Walk over all pages at a size, once."""
+def walk(browser: Any, base: str) -> Callable[..., Walk]:
+    """Walk over all pages at a size, once; axe-core comes along for those who want its findings."""
     walks: dict[tuple[int, int], Walk] = {}
 
-    def go(size: tuple[int, int]) -> Walk:
-        if size not in walks:
-            visit, walks[size] = Visits(browser, base, OBSERVE), Walk()
+    def go(size: tuple[int, int], axe: str | None = None) -> Walk:
+        if size not in walks or (axe and not walks[size].examined):
+            visit, walks[size] = Visits(browser, base, OBSERVE), Walk(examined=axe is not None)
             # Somewhere else, so that the visitor's own times are written beside the venue's.
             page = visit(size=size, zone="America/New_York")
-            _walk(page, lambda name: walks[size].look(page, name, axe if size in (PHONE, DESK) else None))
+            _walk(page, lambda name: walks[size].look(page, name, axe))
             visit.leave()
             walks[size].problems = visit.problems
         return walks[size]
@@ -174,21 +176,21 @@ def _walk_owner(page: Any, shown: Callable[[str], None]) -> None:
 
 @pytest.mark.parametrize("size", [PHONE, pytest.param(DESK, marks=pytest.mark.slow)])
 def test_no_page_has_a_serious_fault_of_accessibility(
-    walk: Callable[[tuple[int, int]], Walk],
+    walk: Callable[..., Walk],
     axe: str | None,
     npm: Callable[[str, str], Path],
     size: tuple[int, int],
 ) -> None:
     """axe-core finds nothing serious or critical, in light colours and in dark ones, on any page."""
     npm(*AXE)  # skips with the reason where there is none
-    found = walk(size)
+    found = walk(size, axe)
     assert found.findings == []
     assert len(found.pages) == len(PAGES) + BEHIND_FORMS
 
 
 @pytest.mark.parametrize("size", [pytest.param((320, 640), marks=pytest.mark.slow), PHONE, DESK])
 def test_no_page_is_wider_than_its_window_too_small_moves_or_breaks_its_policy(
-    walk: Callable[[tuple[int, int]], Walk], size: tuple[int, int]
+    walk: Callable[..., Walk], size: tuple[int, int]
 ) -> None:
     """Nothing to scroll sideways, nothing that shifts or that a finger misses, and not a word in the console."""
     found = walk(size)
@@ -196,7 +198,7 @@ def test_no_page_is_wider_than_its_window_too_small_moves_or_breaks_its_policy(
 
 
 def test_every_page_is_valid_html(
-    walk: Callable[[tuple[int, int]], Walk], npm: Callable[[str, str], Path], tmp_path: Path
+    walk: Callable[..., Walk], npm: Callable[[str, str], Path], tmp_path: Path
 ) -> None:
     """The checker of the standard's own people has nothing to say, not even a warning."""
     java = shutil.which("java")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from figures import SCALE, scaled, tell
 from forks import FINISHED, ended, forked
-from loop_site import PLAIN, WAIT, Clock, before_chunks, chunks_of, make_site, week
+from loop_site import PLAIN, SHARED, WAIT, Clock, before_chunks, chunks_of, make_site, week
 from sqlalchemy import event
 
 from flask_rollingslots import filling, gate, statements
@@ -84,6 +84,7 @@ def shuffle() -> None:
     """Take the sorting away."""
     filling.sorted = lambda values, key=None: random.sample(values, len(values))  # type: ignore[attr-defined]
     statements.KEY_ORDER = "random()"
+    SHARED.forget()
 
 
 def test_writers_of_the_same_days(database_url: str, request: pytest.FixtureRequest) -> None:

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from flask import Flask, jsonify
 from flask_caching import Cache
-from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import Integer, String, event, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from flask_rollingslots import RollingSlots
 from flask_rollingslots.topup import run
+
+sys.path.append(str(Path(__file__).resolve().parent.parent))  # workers know this folder alone
+
+from helpers import SharedModels
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -160,6 +165,16 @@ class Site:
             event.remove(engine, "before_cursor_execute", count)
 
 
+SHARED = SharedModels()
+
+
+class Note(SHARED.db.Model):  # type: ignore[name-defined, misc]
+    """A table of the app's own."""
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    text: Mapped[str] = mapped_column(String(50))
+
+
 def make_site(
     url: str,
     clock: Callable[[], datetime],
@@ -172,17 +187,11 @@ def make_site(
     app = Flask("loop_site")
     app.config.update(SQLALCHEMY_DATABASE_URI=url, SQLALCHEMY_ENGINE_OPTIONS=dict(engine_options or {}))
     app.config.update({f"ROLLINGSLOTS_{name.upper()}": value for name, value in settings.items()})
-    db = SQLAlchemy(app)
+    db = SHARED.join(app, clock)
     if cache is not None:
         app.config.update(cache)
         Cache(app)
     slots = RollingSlots(app, db=db, clock=clock)
-
-    class Note(db.Model):  # type: ignore[name-defined, misc]
-        """A table of the app's own."""
-
-        id: Mapped[int] = mapped_column(Integer, primary_key=True)
-        text: Mapped[str] = mapped_column(String(50))
 
     @app.get("/")
     def show_week() -> Any:

@@ -19,6 +19,8 @@ from .strategies import difficult_rules, lengths, rules, starts
 YEARS = {"YEARLY": (9955, 9965), "MONTHLY": (9980, 9988), "WEEKLY": (9988, 9993), "DAILY": (9993, 9996)}
 LAST = datetime(9999, 11, 15)
 NINE = datetime(2026, 1, 1, 9)
+#: Examples of the slow forms.
+MANY = 4000
 
 
 def slow_path(rrule: str, dtstart: datetime) -> list[datetime]:
@@ -40,10 +42,8 @@ def anchored_rules(draw: st.DrawFn) -> tuple[str, datetime]:
     return rrule, draw(starts(*YEARS[freq]))
 
 
-@given(anchored_rules(), st.data())
-@settings(max_examples=400)
-def test_windows_equal_the_slow_path(anchored: tuple[str, datetime], data: st.DataObject) -> None:
-    """Any window, COUNT, membership, first and last agree with python-dateutil walking from DTSTART."""
+def check_windows(anchored: tuple[str, datetime], data: st.DataObject) -> None:
+    """Compare any window, COUNT, membership, first and last with python-dateutil walking from DTSTART."""
     rrule, dtstart = anchored
     expected = slow_path(rrule, dtstart)
     recurrence = Recurrence(rrule, dtstart, "UTC")
@@ -53,6 +53,21 @@ def test_windows_equal_the_slow_path(anchored: tuple[str, datetime], data: st.Da
     assert list(recurrence.originals(lower, upper)) == [each for each in expected if lower <= each < upper]
     if expected:
         check_count(rrule, dtstart, expected, data.draw(st.integers(1, len(expected))))
+
+
+@given(anchored_rules(), st.data())
+@settings(max_examples=150)
+def test_windows_equal_the_slow_path(anchored: tuple[str, datetime], data: st.DataObject) -> None:
+    """Any window, COUNT, membership, first and last agree with python-dateutil walking from DTSTART."""
+    check_windows(anchored, data)
+
+
+@pytest.mark.slow
+@given(anchored_rules(), st.data())
+@settings(max_examples=MANY)
+def test_very_many_windows_equal_the_slow_path(anchored: tuple[str, datetime], data: st.DataObject) -> None:
+    """The same with very many rules."""
+    check_windows(anchored, data)
 
 
 def check_count(rrule: str, dtstart: datetime, expected: list[datetime], count: int) -> None:
@@ -67,12 +82,8 @@ def check_count(rrule: str, dtstart: datetime, expected: list[datetime], count: 
     assert [end and end.original_start for end in ends] == [expected[0], last]
 
 
-@given(difficult_rules(), starts(1990, 2024), lengths(1200), lengths(60))
-@settings(max_examples=200)
-def test_what_dateutil_gets_wrong_equals_the_oracle(
-    rrule: str, dtstart: datetime, distance: timedelta, length: timedelta
-) -> None:
-    """Mixed weekdays, week numbers and positions in weeks agree with an expansion that looks at every day."""
+def check_oracle(rrule: str, dtstart: datetime, distance: timedelta, length: timedelta) -> None:
+    """Compare with an expansion that looks at every day."""
     end = dtstart + timedelta(days=1300)
     expected = oracle.expand(rrule, dtstart, end)
     recurrence = Recurrence(rrule, dtstart, "UTC")
@@ -86,15 +97,30 @@ def test_what_dateutil_gets_wrong_equals_the_oracle(
             assert list(counted.originals(datetime(1, 1, 1), end)) == expected[:count]
 
 
+@given(difficult_rules(), starts(1990, 2024), lengths(1200), lengths(60))
+@settings(max_examples=80)
+def test_what_dateutil_gets_wrong_equals_the_oracle(
+    rrule: str, dtstart: datetime, distance: timedelta, length: timedelta
+) -> None:
+    """Mixed weekdays, week numbers and positions in weeks agree with an expansion that looks at every day."""
+    check_oracle(rrule, dtstart, distance, length)
+
+
+@pytest.mark.slow
+@given(difficult_rules(), starts(1990, 2024), lengths(1200), lengths(60))
+@settings(max_examples=MANY)
+def test_much_that_dateutil_gets_wrong_equals_the_oracle(
+    rrule: str, dtstart: datetime, distance: timedelta, length: timedelta
+) -> None:
+    """The same with very many rules."""
+    check_oracle(rrule, dtstart, distance, length)
+
+
 CYCLES = {"YEARLY": 400, "MONTHLY": 4800, "WEEKLY": 20871, "DAILY": 146097, "HOURLY": 146097 * 24}
 
 
-@given(st.one_of(rules(), difficult_rules()), starts(1990, 1999), lengths(4000), lengths(60))
-@settings(max_examples=400)
-def test_four_hundred_years_later_it_is_the_same(
-    rrule: str, dtstart: datetime, distance: timedelta, length: timedelta
-) -> None:
-    """The calendar repeats after 400 years, so a rule whose interval divides them repeats too."""
+def check_cycle(rrule: str, dtstart: datetime, distance: timedelta, length: timedelta) -> None:
+    """Compare a window with the one 400 years later."""
     parts = dict(part.split("=") for part in rrule.split(";"))
     assume(CYCLES[parts["FREQ"]] % int(parts["INTERVAL"]) == 0)
     recurrence = Recurrence(rrule, dtstart, "UTC")
@@ -103,6 +129,25 @@ def test_four_hundred_years_later_it_is_the_same(
     near = list(recurrence.originals(lower, lower + length))
     far = list(recurrence.originals(lower + cycle, lower + cycle + length))
     assert [each - cycle for each in far] == near
+
+
+@given(st.one_of(rules(), difficult_rules()), starts(1990, 1999), lengths(4000), lengths(60))
+@settings(max_examples=150)
+def test_four_hundred_years_later_it_is_the_same(
+    rrule: str, dtstart: datetime, distance: timedelta, length: timedelta
+) -> None:
+    """The calendar repeats after 400 years, so a rule whose interval divides them repeats too."""
+    check_cycle(rrule, dtstart, distance, length)
+
+
+@pytest.mark.slow
+@given(st.one_of(rules(), difficult_rules()), starts(1990, 1999), lengths(4000), lengths(60))
+@settings(max_examples=MANY)
+def test_very_many_rules_are_the_same_four_hundred_years_later(
+    rrule: str, dtstart: datetime, distance: timedelta, length: timedelta
+) -> None:
+    """The same with very many rules."""
+    check_cycle(rrule, dtstart, distance, length)
 
 
 @pytest.mark.parametrize(

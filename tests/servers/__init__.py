@@ -8,7 +8,7 @@ from .caches import Memcached, Valkey
 from .chromium import chromium
 from .databases import DatabaseServer, MariaDB, Postgres
 from .npm import npm_package
-from .process import Process, Unavailable, private_folder
+from .process import Process, Unavailable, private_folder, use_memory
 from .web import Gunicorn, Response
 
 __all__ = [
@@ -24,4 +24,5 @@ __all__ = [
     "chromium",
     "npm_package",
     "private_folder",
+    "use_memory",
 ]

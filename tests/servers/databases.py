@@ -9,6 +9,7 @@ import shutil
 import signal
 import stat
 from contextlib import contextmanager, suppress
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,8 @@ from .process import SYSTEM_PATH, Process, Unavailable, answers, nobody, numbers
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from sqlalchemy import Engine
+
 
 class DatabaseServer:
     """A server that gives each test a database of its own."""
@@ -29,10 +32,14 @@ class DatabaseServer:
     create_statement: str
     drop_statements: tuple[str, ...]
 
+    @cached_property
+    def administrator(self) -> Engine:
+        """An engine that keeps no connection; one for all, for each new engine asks the server about itself first."""
+        return create_engine(self.admin_url, poolclass=NullPool, isolation_level="AUTOCOMMIT")
+
     def execute(self, *statements: str) -> None:
         """Run statements as the administrator, each in its own transaction."""
-        engine = create_engine(self.admin_url, poolclass=NullPool, isolation_level="AUTOCOMMIT")
-        with engine.connect() as connection:
+        with self.administrator.connect() as connection:
             for statement in statements:
                 connection.execute(text(statement))
 
@@ -168,7 +175,8 @@ class MariaDB(DatabaseServer):
         sizes = ("--innodb-buffer-pool-size=64M", "--innodb-log-file-size=32M", "--max-connections=200")
         speed = ("--innodb-flush-log-at-trx-commit=0", "--innodb-doublewrite=0", f"--tmpdir={self.folder}")
         self.process = Process((*server, *sizes, *speed), self.folder / "log", **popen)
-        query = {"unix_socket": str(path), "charset": "utf8mb4"}
+        # On a socket there is no TLS; PyMySQL would read all certificates of the system for each connection.
+        query = {"unix_socket": str(path), "charset": "utf8mb4", "ssl_disabled": "1"}
         self.admin_url = URL.create("mysql+pymysql", "root", database="mysql", query=query)
         self.process.wait_until(lambda: answers(path) and self.accepts())
 
@@ -182,9 +190,8 @@ class MariaDB(DatabaseServer):
                 self._end_sessions(make_url(url).database)
 
     def _end_sessions(self, name: str | None) -> None:
-        engine = create_engine(self.admin_url, poolclass=NullPool, isolation_level="AUTOCOMMIT")
         query = text("SELECT id FROM information_schema.processlist WHERE db = :name")
-        with engine.connect() as connection:
+        with self.administrator.connect() as connection:
             for number in connection.scalars(query, {"name": name}).all():
                 with suppress(OperationalError):  # it may end by itself in between
                     connection.execute(text(f"KILL {int(number)}"))
