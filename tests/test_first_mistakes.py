@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 from datetime import date, datetime, timedelta
@@ -134,6 +135,6 @@ def test_the_doctor_gives_a_command_that_works(sqlite_url: str, tmp_path: Path) 
         return [each["advice"] for each in found if each["code"] == "sqlite_wal"]
 
     (text,) = advice()
-    command = text.splitlines()[-1].strip().replace("python ", f"{sys.executable} ", 1)
+    command = text.splitlines()[-1].strip().replace("python ", f"{shlex.quote(sys.executable)} ", 1)
     subprocess.run(command, shell=True, check=True)  # noqa: S602 (what a reader does)
     assert advice() == []

@@ -85,7 +85,7 @@ def test_what_nobody_foresaw(
     def hear(sender: Flask, exception: Exception, **_: Any) -> None:
         heard.append(exception)
 
-    def fail(*_: Any) -> None:
+    def fail(*_: Any, **__: Any) -> None:
         raise RuntimeError("password in sqlite:///secret.db")
 
     monkeypatch.setattr(coverage, "load_specs", fail)

@@ -79,7 +79,7 @@ MUTANTS = (
     ),
     Mutant(
         "sorted writing",
-        "statements.py",
+        "bulk_statements.py",
         'KEY_ORDER = "template.series_id, time.original_start"\n',
         'KEY_ORDER = "random()"\n',
         ("tests/faults/test_faults_writers.py::test_writers_of_the_same_days[postgresql]",),

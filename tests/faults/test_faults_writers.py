@@ -12,7 +12,7 @@ from forks import FINISHED, ended, forked
 from loop_site import PLAIN, SHARED, WAIT, Clock, before_chunks, chunks_of, make_site, week
 from sqlalchemy import event
 
-from flask_rollingslots import filling, gate, statements
+from flask_rollingslots import bulk_statements, filling, gate
 from flask_rollingslots.topup import record, run
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def slow_down(site: Any) -> None:
 def shuffle() -> None:
     """Take the sorting away."""
     filling.sorted = lambda values, key=None: random.sample(values, len(values))  # type: ignore[attr-defined]
-    statements.KEY_ORDER = "random()"
+    bulk_statements.KEY_ORDER = "random()"
     SHARED.forget()
 
 
