@@ -101,10 +101,13 @@ def _goes_by_days(recurrence: Recurrence) -> bool:
 
 
 def _first_of_day(recurrence: Recurrence, original_start: datetime) -> datetime:
-    """Return the first start of the grid day that a start belongs to; without a grid, the start itself."""
+    """Return the first start of the grid day that a start belongs to; without a grid, the start itself.
+
+    A slot that its rule no longer yields, as slots have become longer, belongs to the day that it is on.
+    """
     if recurrence.grid is None:
         return original_start
-    first = original_start
+    first = min(original_start, datetime.combine(original_start.date(), recurrence.dtstart.time()))
     for candidate in recurrence.rule_starts(original_start - recurrence.grid.span, original_start + _TICK):
         if original_start - candidate in recurrence.grid.offsets:
             first = candidate

@@ -230,7 +230,7 @@ class Model:
         new = {id(each): self._changed(each, change, delta) for each in scoped}
         changed = new[id(segment)]
         cut = cut and ("interval" in change or changed != segment)  # what changes nothing cuts nothing
-        if cut:
+        if cut or (scope == "this_and_future" and "interval" in change):
             changed.start = key
             changed.anchor = key.date() if "interval" in change else changed.anchor
         if scope == "this_and_future" and {"start", "duration", "interval"} & set(change):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, time
+from datetime import datetime, time, timedelta
 from typing import Any
 
 import pytest
@@ -241,3 +241,16 @@ def test_a_slot_that_outlived_its_rule_is_not_in_a_later_part(site: Site) -> Non
         1,
         ["01-09 10:00", "01-09 12:00", "01-16 12:00"],
     )
+
+
+def test_a_new_rule_from_a_slot_that_became_too_long_counts_from_its_day(site: Site) -> None:
+    """A day grid keeps its first time of day although the slot that was chosen is one that its rule no longer has."""
+    site.add(until_time=time(13))
+    site.slots.generate()
+    site.slots.edit("1@20260106T1200", "this", capacity=2)
+    site.slots.edit("1@20260106T1000", "all", duration=timedelta(minutes=90))
+    site.slots.edit("1@20260106T1200", "this_and_future", rrule="FREQ=DAILY;INTERVAL=2")
+    site.session.commit()
+    days = {slot.local_start.strftime("%d %H:%M") for slot in site.week() if slot.status == "scheduled"}
+    assert {"08 10:00", "08 11:00", "10 10:00"} <= days
+    assert not {day for day in days if day.startswith(("07", "09"))}
