@@ -26,6 +26,7 @@ class Proxy:
         self.upstream = upstream
         self._loop = asyncio.new_event_loop()
         self._writers: set[asyncio.StreamWriter] = set()
+        self._serving: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
         self._passing: asyncio.Event
         self.accepted = 0
@@ -66,7 +67,7 @@ class Proxy:
             with suppress(OSError):
                 listener = socket.create_server(("127.0.0.1", port), backlog=512)
                 self.port = port
-                self._server = await asyncio.start_server(self._serve, sock=listener)
+                self._server = await asyncio.start_server(self._accept, sock=listener)
                 return
         raise RuntimeError("no free port")
 
@@ -91,10 +92,20 @@ class Proxy:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        for writer in list(self._writers):
+            writer.transport.abort()
+        for _ in range(3):  # the transports end in the rounds of the loop that follow
+            await asyncio.sleep(0)
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # Known at once: a task that is cancelled before it begins would leave its connection open.
         self.accepted += 1
         self._writers.add(writer)
+        task = self._loop.create_task(self._serve(reader, writer))
+        self._serving.add(task)
+        task.add_done_callback(self._serving.discard)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         far: asyncio.StreamWriter | None = None
         try:
             await self._passing.wait()
