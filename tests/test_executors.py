@@ -57,6 +57,24 @@ def test_the_setting_and_the_environment_choose(
     assert type(make_executor(name, environ)) is kind
 
 
+@pytest.mark.parametrize(
+    ("name", "background", "uses_cache", "chunks", "seconds", "is_queue"),
+    [
+        ("thread", True, True, None, None, False),
+        ("inline", False, False, 1, 0.15, False),
+        ("after_response", True, False, 1, 0.15, False),
+        ("celery", True, True, None, None, True),
+    ],
+)
+def test_each_executor_says_what_it_can(
+    name: str, background: bool, uses_cache: bool, chunks: int | None, seconds: float | None, is_queue: bool
+) -> None:
+    """Whether the request goes on, whether a cache pays, how much one job may do, and who fills."""
+    made = make_executor(name, {})
+    assert (made.background, made.uses_cache, made.is_queue) == (background, uses_cache, is_queue)
+    assert (made.budget.chunks, made.budget.seconds) == (chunks, seconds)
+
+
 def test_auto_sees_uwsgi_without_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     """Under uWSGI without threads ``auto`` works inside the requests; the module uwsgi is made up here."""
     uwsgi = types.ModuleType("uwsgi")

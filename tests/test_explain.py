@@ -50,6 +50,14 @@ def test_reasons_of_the_rule(site: Site) -> None:
     assert code(site, TEN + timedelta(days=20)) == "past_end"
 
 
+def test_a_public_holiday_is_named(site: Site) -> None:
+    """A day that a template leaves out as a public holiday has a reason of its own."""
+    pytest.importorskip("holidays")
+    site.add(holidays="DE")
+    assert code(site, datetime(2026, 12, 25, 10, tzinfo=UTC)) == "holiday"
+    assert code(site, datetime(2026, 12, 24, 10, tzinfo=UTC)) == "available"
+
+
 def test_reasons_of_the_slot(site: Site) -> None:
     """Cancelled with its reason, full, not open yet, too late, running, over."""
     site.add(opens_before=timedelta(days=2), closes_before=timedelta(hours=1))

@@ -302,6 +302,21 @@ def test_edit_dialog_options(site: Site) -> None:
     assert [slot.starts_at.hour for slot in following(site, 4)] == [9, 9, 10, 10]
 
 
+def test_check_whether_it_is_a_recurring_instance_before_editing(site: Site) -> None:
+    """A slot says by its template whether it repeats; a single one is edited alone, a repeated one in every scope."""
+    job(site)
+    single = job(site, rrule=None)
+    alone = site.slots.upcoming(single.id, n=5)
+    repeated = following(site)[2]
+    assert [slot.template.rrule is not None for slot in (*alone, repeated)] == [False, True]
+    counts = [
+        site.slots.preview_edit(repeated.key, scope, capacity=2).to_dict()["counts"]["changed"]
+        for scope in ("this", "this_and_future", "all")
+    ]
+    assert counts == [1, 3, 5]
+    assert site.slots.preview_edit(alone[0].key, "this", capacity=2).to_dict()["counts"]["changed"] == 1
+
+
 def test_virtual_occurrences(site: Site) -> None:
     """Years and centuries ahead there are occurrences with series and original start, and none is stored."""
     job(site, rrule="FREQ=DAILY")
