@@ -125,6 +125,7 @@ def test_threads_that_do_not_run(examine: Examine, monkeypatch: pytest.MonkeyPat
     uwsgi.opt = {}  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "uwsgi", uwsgi)
     assert examine(code=1)["threads"] == "error"
+    assert "threads" not in examine(ROLLINGSLOTS_EXECUTOR="inline")
     uwsgi.opt = {"enable-threads": b"true"}  # type: ignore[attr-defined]
     assert "threads" not in examine()
 

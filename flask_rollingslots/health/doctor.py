@@ -147,7 +147,10 @@ class Doctor:
             yield Finding(Level.WARNING, "cache_timeout", text, advice)
 
     def _process(self) -> Iterator[Finding]:
-        if not has_threads():
+        works_inside = self.settings.executor in ("inline", "after_response")
+        if works_inside:
+            pass  # no thread is needed
+        elif not has_threads():
             text = "uWSGI runs without threads: a background top-up does not move between requests"
             advice = "Start uWSGI with --enable-threads, or set ROLLINGSLOTS_EXECUTOR = 'inline'."
             yield Finding(Level.ERROR, "threads", text, advice)
