@@ -316,10 +316,10 @@ class Lease:
         mine = (table.c.name == self.name, table.c.token == self.token)
         session.execute(update(table).where(*mine).values(until_ms=0))
 
-    def fail(self, session: Session, now: datetime, error: str, *, again_at_once: bool = False) -> float:
+    def fail(self, session: Session, now: datetime, error: str) -> float:
         """Record a failure, give the lease back, and return the seconds until the next try."""
         failures = read_state(session, self.models, self.name).failures + 1
-        wait = 0.0 if again_at_once else backoff(failures)
+        wait = backoff(failures)
         self._set(
             session,
             until_ms=0,

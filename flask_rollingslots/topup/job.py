@@ -154,7 +154,6 @@ class TopUp:
             self.memory.look_again_by(self.settings.lease_seconds)
         except QueueUnavailable as error:
             self._back_off(error)
-            self.runner.record_failure(error)
             self.memory.postpone(target, trigger, self.settings.lease_seconds)
             return False
         except Exception as error:

@@ -9,7 +9,7 @@ import socket
 import threading
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -352,18 +352,6 @@ class Runner:
             self._write_calmly(session, lambda: lease.fail(session, self.clock(), sentence(error)))
         else:
             self._write_calmly(session, lambda: lease.release(session))
-
-    def record_failure(self, error: Exception) -> None:
-        """Write down for health that a top-up failed before it won the lease; others may try at once."""
-        try:
-            with self.context():
-                lease, session = self.acquire(), self.session()
-                if lease is not None:
-                    what = sentence(error)
-                    fail = partial(lease.fail, session, self.clock(), what, again_at_once=True)
-                    self._write_calmly(session, fail)
-        except Exception as failure:
-            log.debug("not written down: %s", sentence(failure))
 
     def _write_calmly(self, session: Session, write: Callable[[], object]) -> None:
         """Write in a transaction of its own, if the database lets us: lease and row also end by themselves."""
