@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import flask
 import hypothesis
 import pytest
+from helpers import Site
 from servers import (
     Gunicorn,
     MariaDB,
@@ -259,3 +260,11 @@ def _no_thread_left() -> Iterator[None]:
     left = [thread.name for thread in suspects if thread.is_alive()]
     if left:
         pytest.fail(f"the test left threads running: {', '.join(left)}")
+
+
+@pytest.fixture
+def site(sqlite_url: str, tmp_path: Path) -> Iterator[Site]:
+    """A site inside its app context; folders and modules with another kind of site have their own."""
+    site = Site(sqlite_url, tmp_path)
+    with site.app.app_context():
+        yield site

@@ -13,20 +13,11 @@ from helpers import A_WEEK, MONDAY, Clock, Site
 from flask_rollingslots import ConfigError, InvalidRule
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 needs_holidays = pytest.mark.skipif(
     importlib.util.find_spec("holidays") is None, reason="the package holidays is not installed"
 )
-
-
-@pytest.fixture
-def site(sqlite_url: str, tmp_path: Path) -> Iterator[Site]:
-    """A site inside its app context."""
-    site = Site(sqlite_url, tmp_path)
-    with site.app.app_context():
-        yield site
 
 
 def test_a_blackout_takes_slots_away_and_gives_them_back(site: Site) -> None:

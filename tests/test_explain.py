@@ -11,16 +11,7 @@ from helpers import MONDAY, Site
 from flask_rollingslots.errors import InvalidRequest, TemplateNotFound
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-
-@pytest.fixture
-def site(sqlite_url: str, tmp_path: Path) -> Iterator[Site]:
-    """A site inside its app context."""
-    site = Site(sqlite_url, tmp_path)
-    with site.app.app_context():
-        yield site
+    pass
 
 
 TEN = MONDAY.replace(hour=10)

@@ -29,21 +29,13 @@ from flask_rollingslots.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    pass
 
 
 @pytest.fixture
 def app(tmp_path: Path) -> Flask:
     """An app without anything."""
     return Flask("bare", instance_path=str(tmp_path / "instance"))
-
-
-@pytest.fixture
-def site(sqlite_url: str, tmp_path: Path) -> Iterator[Site]:
-    """A site inside its app context."""
-    site = Site(sqlite_url, tmp_path)
-    with site.app.app_context():
-        yield site
 
 
 def test_alone_it_brings_its_own_database(app: Flask) -> None:

@@ -18,16 +18,7 @@ from flask_rollingslots import ConfigError, RollingSlots
 from flask_rollingslots.errors import InvalidRequest, InvalidRule, InvalidTemplate
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
-
-
-@pytest.fixture
-def site(sqlite_url: str, tmp_path: Path) -> Iterator[Site]:
-    """A site inside its app context."""
-    site = Site(sqlite_url, tmp_path)
-    with site.app.app_context():
-        yield site
 
 
 @pytest.mark.parametrize(

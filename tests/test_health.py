@@ -13,16 +13,7 @@ from sqlalchemy import text
 from flask_rollingslots.models import load_stored
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
-
-
-@pytest.fixture
-def site(sqlite_url: str, tmp_path: Path) -> Iterator[Site]:
-    """A site inside its app context."""
-    site = Site(sqlite_url, tmp_path)
-    with site.app.app_context():
-        yield site
 
 
 def test_quiet_nights_are_due_not_missing(site: Site) -> None:
