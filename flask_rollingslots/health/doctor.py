@@ -147,14 +147,12 @@ class Doctor:
             yield Finding(Level.WARNING, "cache_timeout", text, advice)
 
     def _process(self) -> Iterator[Finding]:
-        works_inside = self.settings.executor in ("inline", "after_response")
-        if works_inside:
-            pass  # no thread is needed
-        elif not has_threads():
+        needs_threads = self.settings.executor not in ("inline", "after_response")
+        if needs_threads and not has_threads():
             text = "uWSGI runs without threads: a background top-up does not move between requests"
             advice = "Start uWSGI with --enable-threads, or set ROLLINGSLOTS_EXECUTOR = 'inline'."
             yield Finding(Level.ERROR, "threads", text, advice)
-        elif not _thread_moves():
+        elif needs_threads and not _thread_moves():
             advice = "Set ROLLINGSLOTS_EXECUTOR = 'inline'."
             yield Finding(Level.ERROR, "threads", "a started thread does not run", advice)
         frozen = [name for name in SERVERLESS if name in self.environ]
