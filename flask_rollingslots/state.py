@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .browsing import Browser
+from .context import Work
 from .health import Doctor
 from .statements import use_primary
 
@@ -43,6 +44,14 @@ class AppState:
     def authorizer(self) -> Authorize | None:
         """The app's own decision about requests to the HTTP API, if it makes any."""
         return self.facade._authorize
+
+    def reading(self) -> Work:
+        """Return a work on the app's own session that only shows."""
+        return Work.reading(self.db.session(), self.models, self.settings, self.clock())
+
+    def writing(self, dry_run: bool = False) -> Work:
+        """Return a work on the app's own session that decides; from now on it reads our tables where it writes them."""
+        return Work.writing(self.db.session(), self.models, self.settings, self.clock(), dry_run=dry_run)
 
     def browser(self) -> Browser:
         """Return a reader on the app's own session."""

@@ -23,7 +23,7 @@ MAX_INIT_APP = 40
 FLOORS = (
     {"errors", "values", "settings", "signals"},
     {"recurrence", "planning", "offers", "revising", "feeds"},
-    {"models", "statements", "bulk_statements"},
+    {"models", "statements", "bulk_statements", "context"},
     {
         "browsing",
         "screening",
@@ -58,6 +58,7 @@ STEPS = {
     ("feeds", "recurrence"),
     ("feeds", "planning"),
     ("models", "bulk_statements"),
+    ("context", "statements"),
     ("bulk_statements", "statements"),
     ("booking", "browsing"),
     ("series", "booking"),
