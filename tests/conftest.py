@@ -27,13 +27,14 @@ from servers import (
 )
 from sqlalchemy import Engine, event
 
+from flask_rollingslots import gate
 from flask_rollingslots.executors import ThreadExecutor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-JOIN_SECONDS = 3.0  # what a thread that was told to stop may take
+JOIN_SECONDS = 60.0  # a deadline for slow machines, not a measure, for a thread that was told to stop
 Server = TypeVar("Server", Postgres, MariaDB, Valkey, Memcached)
 
 # No deadline for an example: the tests also run on slow machines. In CI the examples are the same in every run.
@@ -56,6 +57,8 @@ def pytest_collection_finish() -> None:
 
 # Tests wait for the background: nobody's page needs the head start here. Under gunicorn it is as users have it.
 ThreadExecutor.head_start = 0.0
+# A cache that works is not given up because the machine is busy; tests of a silent one have a shorter patience.
+gate.CACHE_SECONDS = 60.0
 
 
 # --- servers: started when the first test asks, stopped with the session ----------------------------------------

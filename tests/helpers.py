@@ -118,7 +118,7 @@ class Site:
 
     def settle(self) -> None:
         """Wait until no top-up is under way."""
-        assert self.topup.executor.join(20)
+        assert self.topup.executor.join(60)
 
     def add(self, **fields: Any) -> Any:
         """Create and commit a template like HALL."""
@@ -157,5 +157,5 @@ def meanwhile(site: Site, act: Callable[[], Any]) -> tuple[threading.Thread, lis
 
     thread = threading.Thread(target=work)
     thread.start()
-    assert entered.wait(10)
+    assert entered.wait(60)
     return thread, outcome

@@ -117,7 +117,7 @@ class Session:
         for app in [each for each in self.names.values() if isinstance(each, Flask)]:
             state = app.extensions.get("rollingslots")
             if state is not None and hasattr(state.topup.executor, "join"):
-                assert state.topup.executor.join(20)
+                assert state.topup.executor.join(60)
 
     # -- languages -----------------------------------------------------------------------------------------
 

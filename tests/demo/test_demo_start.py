@@ -207,7 +207,7 @@ def test_a_redis_that_the_environment_names_is_the_cache(
     monkeypatch.setenv("REDIS_URL", f"{valkey.url}{patient}")
     site = make_site(ROLLINGSLOTS_ENABLED=True, CACHE_KEY_PREFIX="demo-test:")
     site.test_client().get("/")
-    assert site.extensions["rollingslots"].topup.executor.join(20)
+    assert site.extensions["rollingslots"].topup.executor.join(60)
     client = redis.Redis.from_url(valkey.url)
     try:
         assert list(client.scan_iter("demo-test:*"))

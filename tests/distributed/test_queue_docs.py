@@ -107,7 +107,7 @@ def test_the_recipe_for_rq(
     import shop
 
     executor = shop.app.extensions["rollingslots"].topup.executor
-    assert executor.join(20)
+    assert executor.join(60)
     assert stored(sqlite_url) == (0, [])
     queue: Queue = rq_queue.queue
     assert len(queue) == 1

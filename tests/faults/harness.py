@@ -31,7 +31,7 @@ DAY = 86_400.0
 #: How long after the next request everything has to be there again.
 BOUND = 2 * LEASE + 1.0
 #: After so long a window counts as never healed.
-GIVE_UP = 20.0
+GIVE_UP = 60.0
 TEMPLATES = 3
 
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 NOON = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)  # a Monday
 HOURS = range(10, 22)
 DAY = timedelta(days=1)
-WAIT = 20.0  # a deadline for slow machines, not a measure
+WAIT = 60.0  # a deadline for slow machines, not a measure
 
 
 @dataclass
