@@ -37,9 +37,13 @@ if TYPE_CHECKING:
 JOIN_SECONDS = 60.0  # a deadline for slow machines, not a measure, for a thread that was told to stop
 Server = TypeVar("Server", Postgres, MariaDB, Valkey, Memcached)
 
-# No deadline for an example: the tests also run on slow machines. In CI the examples are the same in every run.
-hypothesis.settings.register_profile("local", deadline=None)
-hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
+# The tests also run on slow machines. In CI the examples are the same in every run.
+SLOWLY: dict[str, Any] = {
+    "deadline": None,
+    "suppress_health_check": [hypothesis.HealthCheck.too_slow],
+}
+hypothesis.settings.register_profile("local", **SLOWLY)
+hypothesis.settings.register_profile("ci", **SLOWLY, derandomize=True, print_blob=True)
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "local")
 
 

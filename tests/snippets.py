@@ -198,7 +198,7 @@ class Session:
         env = {**os.environ, **_QUIET, "PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}"}
         done = subprocess.run(
             ["bash", "-ec", line],  # noqa: S607
-            cwd=self.folder, env=env, capture_output=True, text=True, timeout=60, check=False,
+            cwd=self.folder, env=env, capture_output=True, text=True, timeout=200, check=False,
         )  # fmt: skip
         assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
         return done.stdout

@@ -262,7 +262,7 @@ def test_flask_migrate_writes_and_runs_our_tables(database_url: str, tmp_path: P
         env={**os.environ, "PYTHONPATH": os.pathsep.join([str(root), str(root.parent)])},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=200,
         check=False,
     )
     assert "left: [] filled: True" in done.stdout, done.stdout + done.stderr

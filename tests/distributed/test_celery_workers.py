@@ -103,7 +103,7 @@ def storm(server: Gunicorn, seconds: float, threads: int, pause: float = 0.0) ->
     def ask() -> None:
         together.wait()
         while True:
-            link = http.client.HTTPConnection(server.host, server.port, timeout=30)
+            link = http.client.HTTPConnection(server.host, server.port, timeout=200)
             began = monotonic()
             link.request("GET", "/ping")
             assert link.getresponse().status == 200

@@ -23,7 +23,7 @@ def test_kill_loop(fleet: Callable[..., Fleet], database_url: str, request: pyte
     ours = fleet(database_url, workers=workers, rows=6, delay=0.01)
     first = ours.heal()
     with ours.visitors() as traffic:
-        losses = kill_loop(ours, scaled(MOVES, SHORT_MOVES), SEED)
+        losses = kill_loop(ours, scaled(MOVES, SHORT_MOVES), SEED, waits=not SCALE)
     found = ours.audit()
     tell(
         f"E02 kill loop [{request.node.callspec.id}]",

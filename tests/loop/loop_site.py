@@ -22,7 +22,7 @@ from flask_rollingslots.topup import run
 
 sys.path.append(str(Path(__file__).resolve().parent.parent))  # workers know this folder alone
 
-from helpers import SharedModels
+from helpers import SharedModels, patient
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -185,7 +185,9 @@ def make_site(
 ) -> Site:
     """Make an app; it has no templates yet."""
     app = Flask("loop_site")
-    app.config.update(SQLALCHEMY_DATABASE_URI=url, SQLALCHEMY_ENGINE_OPTIONS=dict(engine_options or {}))
+    app.config.update(
+        SQLALCHEMY_DATABASE_URI=url, SQLALCHEMY_ENGINE_OPTIONS=dict(engine_options or patient(url))
+    )
     app.config.update({f"ROLLINGSLOTS_{name.upper()}": value for name, value in settings.items()})
     db = SHARED.join(app, clock)
     if cache is not None:
