@@ -27,8 +27,7 @@ from servers import (
 )
 from sqlalchemy import Engine, event
 
-from flask_rollingslots import gate
-from flask_rollingslots.executors import ThreadExecutor
+from flask_rollingslots import executors, gate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -60,9 +59,9 @@ def pytest_collection_finish() -> None:
 
 
 # Tests wait for the background: nobody's page needs the head start here. Under gunicorn it is as users have it.
-ThreadExecutor.head_start = 0.0
-# A cache that works is not given up because the machine is busy; tests of a silent one have a shorter patience.
-gate.CACHE_SECONDS = 60.0
+executors.ThreadExecutor.head_start = 0.0
+# What works is not given up because the machine is busy; tests of a silent cache or queue have a shorter patience.
+gate.CACHE_SECONDS = executors.SEND_SECONDS = 60.0
 
 
 # --- servers: started when the first test asks, stopped with the session ----------------------------------------
