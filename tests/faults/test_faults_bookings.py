@@ -24,7 +24,8 @@ SHORT_CLIENTS = 6
 SLOTS = 288
 SHORT_SLOTS = 16
 KILL_SECONDS = 0.7
-SHORT_KILLS = 6  # on a busy machine new workers are long in coming, and kills without end leave no time to book
+#: On a busy machine new workers are long in coming, and kills without end leave no time to book.
+SHORT_KILLS = 6
 
 
 def test_checker_sees_an_oversold_slot() -> None:
