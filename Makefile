@@ -43,7 +43,7 @@ demo: $(DEMO_STAMP) $(EXTRAS_STAMP)
 # Compiled once, for all the processes that the tests start: also where PYTHONDONTWRITEBYTECODE is set, as in CI.
 test: $(TEST_STAMP)
 	@$(VENV) -m compileall -qq flask_rollingslots demo_app examples tests
-	@PYTEST_TIMEOUT=120 $(VENV) -m pytest -rs -m 'not slow' --numprocesses $(TEST_WORKERS) --dist loadgroup $(ARGS)
+	@PYTEST_TIMEOUT=300 $(VENV) -m pytest -rs -m 'not slow' --numprocesses $(TEST_WORKERS) --dist loadgroup $(ARGS)
 
 # One process: the tests measure, so they must not be in each other's way. The figures also go to a file, as JSON.
 faults: $(TEST_STAMP)

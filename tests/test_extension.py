@@ -44,7 +44,7 @@ def test_alone_it_brings_its_own_database(app: Flask) -> None:
     with app.app_context():
         slots.create_template(**{**HALL, "dtstart": datetime(2026, 1, 1, 10)})
         app.extensions["sqlalchemy"].session.commit()
-        app.extensions["rollingslots"].topup.executor.join(10)
+        app.extensions["rollingslots"].topup.executor.join(60)
         now = datetime.now(UTC)
         assert len(slots.between(now, now + timedelta(days=7))) > 6 * 8
     assert (
@@ -262,7 +262,7 @@ def test_flask_migrate_writes_and_runs_our_tables(database_url: str, tmp_path: P
         env={**os.environ, "PYTHONPATH": os.pathsep.join([str(root), str(root.parent)])},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=200,
         check=False,
     )
     assert "left: [] filled: True" in done.stdout, done.stdout + done.stderr

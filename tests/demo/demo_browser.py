@@ -8,6 +8,8 @@ from typing import Any
 
 #: The two sizes for which the pages are made.
 PHONE, DESK = (390, 844), (1280, 900)
+#: A deadline for slow machines, not a measure.
+PATIENCE_MS = 100_000
 
 #: Notes what a page does wrong while it loads: what its policy forbids, and what moves after it was painted.
 OBSERVE = """
@@ -53,6 +55,7 @@ class Visits:
             base_url=self.base,
             **context,
         )
+        made.set_default_timeout(PATIENCE_MS)
         self.contexts.append(made)
         if script:
             made.add_init_script(self.observe)

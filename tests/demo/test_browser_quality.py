@@ -210,7 +210,7 @@ def test_every_page_is_valid_html(
     styles = Path(demo_app.__file__).parent / "static" / "demo.css"
     command = (java, "-jar", str(checker), "--stdout", "--exit-zero-always", "--also-check-css")
     files = (*sorted(tmp_path.glob("*.html")), styles)
-    done = subprocess.run((*command, *files), capture_output=True, text=True, timeout=100, check=True)
+    done = subprocess.run((*command, *files), capture_output=True, text=True, timeout=200, check=True)
     assert done.stdout.replace(f"{tmp_path}/", "").splitlines() == []
 
 

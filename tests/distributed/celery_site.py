@@ -12,7 +12,8 @@ from celery import Celery, Task
 from flask import Flask, jsonify
 from flask_sqlalchemy import SQLAlchemy
 
-from flask_rollingslots import RollingSlots
+from flask_rollingslots import RollingSlots, executors
+from flask_rollingslots.contrib import celery as executor
 from flask_rollingslots.topup import run
 
 #: Every hour of the day, a week from midnight to midnight: 168 slots of each template.
@@ -52,12 +53,23 @@ def celery_init_app(app: Flask) -> Celery:
 class CelerySite:
     """An app with its parts."""
 
-    def __init__(self, url: str, broker: str, delay: float = 0.0, rows: int = 0, **settings: Any) -> None:
+    def __init__(
+        self,
+        url: str,
+        broker: str,
+        delay: float = 0.0,
+        rows: int = 0,
+        send_seconds: float = 60.0,
+        **settings: Any,
+    ) -> None:
         """Make the app.
 
         :param delay: seconds that each chunk waits: so that a kill meets somebody at work.
         :param rows: the size of the chunks, if it is fixed.
+        :param send_seconds: how long the broker may take: a broker that works is not given up on a busy machine.
         """
+        executors.SEND_SECONDS = executor.SEND_SECONDS = send_seconds
+        executor._LIMITS.update(dict.fromkeys(executor._LIMITS, send_seconds / 2))
         self.app = Flask("celery_site")
         # A broker that breaks is asked again soon, so that the tests need not wait for it.
         retries = {"interval_start": 0.05, "interval_step": 0.05, "interval_max": 0.2}
