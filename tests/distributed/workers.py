@@ -56,7 +56,7 @@ class Crew:
 
     def __init__(self, url: str, broker: str, folder: Path, **settings: Any) -> None:
         self.folder, self.workers = folder, []
-        self.settings = {"url": url, "broker": broker, **settings}
+        self.settings = {"url": url, "broker": broker, "began": monotonic(), **settings}
         self.site = CelerySite(**{k: v for k, v in self.settings.items() if k not in ("delay", "rows")})
         with self.site.app.app_context():
             self.site.db.create_all()

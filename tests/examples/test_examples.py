@@ -74,7 +74,8 @@ def test_the_single_file(
     page = visitor.get("/")
     keys = re.findall(r'action="/book/([^"]+)"', page)
     assert len([key for key in keys if key.startswith("1@")]) in range(6 * 12, 8 * 12)
-    assert len([key for key in keys if key.startswith("2@")]) == 2
+    # Two; seven days that hold a clock change are an hour more or less than a week.
+    assert len([key for key in keys if key.startswith("2@")]) in (1, 2, 3)
     key = [key for key in keys if key.startswith("1@")][30]
     for booking in (visitor, visitor, other):
         answer = booking.post(f"/book/{key}")
