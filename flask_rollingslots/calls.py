@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from . import booking as bookings
-from . import signals
 from .arguments import check_group, template_id
 from .reminding import due_reminders
 from .retention import PruneRequest
@@ -14,6 +13,7 @@ from .subscriptions import address_number, withdraw_address
 from .topup import prune
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from datetime import datetime, timedelta
 
     from .models import BookingMixin, RunMixin, SlotMixin, TemplateMixin
@@ -43,13 +43,7 @@ class BookingCalls:
         :raises SlotClosed: if it cannot be booked now: too early, too late, cancelled, or its resource is taken.
         :raises IdempotencyConflict: if the key was used for another booking.
         """
-        state = self._state
-        made, is_new = bookings.book(state.writer(), key, party, who, idempotency_key)
-        if is_new and signals.slot_booked.has_receivers_for(
-            state.app
-        ):  # reading the slot for nobody would be one more statement
-            signals.slot_booked.send(state.app, booking=made, slot=made.slot)
-        return made
+        return self._done(bookings.book, key, party, who, idempotency_key)
 
     def hold(
         self,
@@ -70,11 +64,7 @@ class BookingCalls:
         :raises SlotClosed: if it cannot be booked now.
         :raises IdempotencyConflict: if the key was used for another booking.
         """
-        state = self._state
-        made, is_new = bookings.hold(state.writer(), key, party, who, idempotency_key, minutes)
-        if is_new:
-            signals.slot_held.send(state.app, booking=made, slot=made.slot)
-        return made
+        return self._done(bookings.hold, key, party, who, idempotency_key, minutes)
 
     def confirm(self, booking: BookingMixin | int) -> BookingMixin:
         """Make a hold a booking, also after booking closed; a second time changes nothing. The app commits.
@@ -85,11 +75,7 @@ class BookingCalls:
         :raises SlotClosed: if the slot was cancelled, deleted or completed meanwhile.
         :raises StatusConflict: if the hold was released.
         """
-        state = self._state
-        found, is_changed = bookings.confirm(state.writer(), booking)
-        if is_changed:
-            signals.slot_booked.send(state.app, booking=found, slot=found.slot)
-        return found
+        return self._done(bookings.confirm, booking)
 
     def release(self, booking: BookingMixin | int) -> BookingMixin:
         """Give the places of a booking or a hold back; a second time changes nothing. The app commits.
@@ -97,11 +83,7 @@ class BookingCalls:
         :param booking: a booking or its id.
         :raises BookingNotFound: if there is no such booking.
         """
-        state = self._state
-        found, is_changed = bookings.release(state.writer(), booking)
-        if is_changed:
-            signals.booking_released.send(state.app, booking=found, slot=found.slot)
-        return found
+        return self._done(bookings.release, booking)
 
     def move(self, booking: BookingMixin | int, key: str) -> BookingMixin:
         """Move a booking or a hold to another slot, and return the booking there; the app commits.
@@ -118,12 +100,13 @@ class BookingCalls:
         :raises SlotFull: if too few places are left there.
         :raises SlotClosed: if the new slot cannot be booked now.
         """
-        state = self._state
-        before = booking if isinstance(booking, int) else booking.id
-        made, is_new = bookings.move(state.writer(), booking, key)
-        if is_new:
-            signals.booking_moved.send(state.app, booking=made, slot=made.slot, replaces_id=before)
-        return made
+        return self._done(bookings.move, booking, key)
+
+    def _done(self, decide: Callable[..., BookingMixin], *args: Any) -> BookingMixin:
+        work = self._state.writing()
+        found = decide(work, *args)
+        work.outbox.send(self._state.app)
+        return found
 
 
 class FeedCalls:

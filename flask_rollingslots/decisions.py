@@ -5,7 +5,6 @@ All of it joins the app's session, flushes, and leaves the commit to the app.
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from dataclasses import replace
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any, Literal, overload
@@ -18,7 +17,7 @@ from .errors import InvalidRequest
 from .values import Scope, SlotKey, Window
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
     from datetime import datetime
 
     from .models import SlotMixin, TemplateMixin
@@ -131,11 +130,10 @@ class Decisions:
         if found is not Scope.THIS:
             report = series.Ender(self._desk()).cancel(slot_key(key), found, reason)
             return self._ended(report, reason)
-        browser = self._state.writer()
         with self._row(key) as row:
             was = row.status
             slot = series.cancel(self._desk(), row, reason)
-        affected = bookings.live_bookings(browser.session, browser.models, browser.now, [slot.id])
+        affected = bookings.live_bookings(self._state.writing(), [slot.id])
         slot.affected_bookings = affected
         if slot.status != was:
             signals.slot_cancelled.send(self._state.app, slot=slot, reason=reason, bookings=affected)
@@ -310,11 +308,8 @@ class Decisions:
             state.writing_session(), state.models, state.clock(), settings.window_days, settings.align
         )
 
-    @contextmanager
     def _row(
         self, key: str | SlotKey | SlotMixin, hidden: bool = False, ended: bool = False
-    ) -> Iterator[SlotMixin]:
+    ) -> AbstractContextManager[SlotMixin]:
         """Give the row of a slot, its exclusive resource locked; one that was made is undone if this is refused."""
-        browser = self._state.writer()
-        with bookings.whole(browser.session, browser.models) as making:
-            yield bookings.reach(browser, key, making, hidden=hidden, ended=ended)
+        return bookings.slot_row(self._state.writing(), key, hidden=hidden, ended=ended)

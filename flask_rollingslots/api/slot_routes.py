@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 from pydantic import Field
 
 from flask_rollingslots import series
-from flask_rollingslots.booking import reach
+from flask_rollingslots.booking import slot_row
 from flask_rollingslots.errors import SlotNotFound
 from flask_rollingslots.revising import SeriesReport
 from flask_rollingslots.searching import find_template, series_at
@@ -261,9 +261,8 @@ def restore_slot(call: Call) -> Answer:
         return _ended(call, key, "restore", lambda ender: ender.restore(key, scope))
     with _deciding(call, key) as slots:
         if is_dry(call):
-            slot = series.restore(
-                desk_of(call.state), reach(call.state.browser(), str(key), hidden=True, ended=True)
-            )
+            with slot_row(call.state.writing(), str(key), hidden=True, ended=True) as row:
+                slot = series.restore(desk_of(call.state), row)
         else:
             slot = slots.restore(str(key))
         found = _this(call, slot, is_dry(call))

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import select, update
 
 from flask_rollingslots.booking import live_bookings
+from flask_rollingslots.context import Work
 from flask_rollingslots.errors import InvalidRequest, TemplateNotFound
 from flask_rollingslots.models import table_of
+from flask_rollingslots.settings import Settings
 from flask_rollingslots.values import Status
 
 from .ending import check_reason
@@ -103,7 +105,8 @@ def cancel_slots(desk: Desk, slots: Sequence[SlotMixin], reason: str | None) -> 
     for first in range(0, len(cancelled), _AT_ONCE):
         ids = cancelled[first : first + _AT_ONCE]
         inside: dict[int, list[BookingMixin]] = {}
-        for booking in live_bookings(desk.session, desk.models, desk.now, ids):
+        work = Work.writing(desk.session, desk.models, Settings(), desk.now)
+        for booking in live_bookings(work, ids):
             inside.setdefault(booking.slot_id, []).append(booking)
         for slot in desk.session.scalars(select(cls).where(cls.id.in_(ids)).order_by(cls.starts_at, cls.id)):
             slot.affected_bookings = inside.get(slot.id, [])

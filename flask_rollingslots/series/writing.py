@@ -9,7 +9,9 @@ from sqlalchemy import bindparam, delete, inspect, update
 from sqlalchemy.orm.attributes import set_committed_value
 
 from flask_rollingslots.booking import release_expired
+from flask_rollingslots.context import Work
 from flask_rollingslots.models import forget_busy, table_of
+from flask_rollingslots.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -79,7 +81,7 @@ def write_rows(desk: Desk, changed: Iterable[RowChange], removed: Iterable[RowSt
     changed = list(changed)
     lapsed = [change.row.id for change in changed if change.row.id and change.row.live != change.row.booked]
     if lapsed:
-        release_expired(desk.session, desk.models, desk.now, lapsed)
+        release_expired(Work.writing(desk.session, desk.models, Settings(), desk.now), lapsed)
     by_columns: dict[tuple[str, ...], list[dict[str, Any]]] = {}
     for change in changed:
         names = tuple(sorted(change.values))
