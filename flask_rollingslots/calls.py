@@ -169,8 +169,7 @@ class KeepingCalls:
         :raises TemplateNotFound: if there is no such template or group.
         """
         check_group(group)
-        state, number = self._state, template_id(template)
-        return gather(state.db.session(), state.models, state.clock(), number, group, start, end)
+        return gather(self._state.reading(), template_id(template), group, start, end)
 
     def runs(self, template: TemplateMixin | int | None = None, limit: int = 50) -> list[RunMixin]:
         """Return the recorded top-ups, newest first; of one template: those that touched it.

@@ -80,7 +80,7 @@ def _fail(text: str, code: int) -> NoReturn:
 def status(as_json: bool) -> None:
     """Show the coverage of the window; exit code 1 if promised slots are missing."""
     state = _state()
-    report = check_health(state.db.session(), state.models, state.settings, state.clock())
+    report = check_health(state.writing())
     runs = state.browser().runs(None, 5)
     if as_json:
         last = [
@@ -201,7 +201,7 @@ def explain_command(template: int, moment: datetime, as_json: bool) -> None:
     """Say why there is, or is not, a slot at MOMENT, a wall-clock time of the template's zone."""
     state = _state()
     local = moment.replace(tzinfo=state.browser().zone_of(template))
-    found = explain(state.db.session(), state.models, state.clock(), template, local)
+    found = explain(state.reading(), template, local)
     if as_json:
         _print_json({"code": found.code, "sentence": found.sentence, "key": found.key})
     else:

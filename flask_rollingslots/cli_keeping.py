@@ -68,7 +68,7 @@ def show_stats(
     state = _state()
     zone = ZoneInfo(state.settings.timezone)
     start, end = (day and local_midnight(day.date(), zone) for day in (since, until))
-    stats = gather(state.db.session(), state.models, state.clock(), template, group, start, end)
+    stats = gather(state.reading(), template, group, start, end)
     if as_json:
         _print_json(stats.to_dict())
         return

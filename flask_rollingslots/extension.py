@@ -302,8 +302,7 @@ class RollingSlots(Decisions, BookingCalls, FeedCalls, KeepingCalls):
 
     def health(self) -> HealthReport:
         """Return the coverage of the window: is every promised slot stored?"""
-        state = self._state
-        return check_health(state.writing_session(), state.models, state.settings, state.clock())
+        return check_health(self._state.writing())
 
     def doctor(self) -> list[Finding]:
         """Return what is wrong with the deployment and what to do about it, the gravest first."""
@@ -316,8 +315,7 @@ class RollingSlots(Decisions, BookingCalls, FeedCalls, KeepingCalls):
         :raises InvalidRequest: if the moment is naive.
         :raises TemplateNotFound: if there is no such template.
         """
-        state = self._state
-        return explain(state.db.session(), state.models, state.clock(), template_id(template) or 0, moment)
+        return explain(self._state.reading(), template_id(template) or 0, moment)
 
 
 def get_state() -> AppState:

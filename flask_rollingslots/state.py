@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from .browsing import Browser
 from .context import Work
-from .health import Doctor
+from .health import examine
 from .statements import use_primary
 
 if TYPE_CHECKING:
@@ -61,11 +61,7 @@ class AppState:
         """Return the doctor's findings; in a session of its own, for the checks end its transaction."""
         with self.app.app_context():
             caches = len(self.app.extensions.get("cache") or {})
-            cache, session = self.topup.find_cache(), self.db.session()
-            debug, now = self.app.debug, self.clock()
-            return Doctor(
-                session, self.models, self.settings, cache, caches, debug, now, os.environ
-            ).examine()
+            return examine(self.writing(), self.topup.find_cache(), caches, self.app.debug, os.environ)
 
     def writer(self) -> Browser:
         """Return a reader for those who decide by what they read: never from a replica."""
