@@ -10,7 +10,7 @@ from sqlalchemy import func, or_, select
 
 from . import planning
 from .browsing import _touched
-from .errors import BookingNotFound, RollingSlotsError, RunNotFound, TemplateNotFound
+from .errors import RollingSlotsError, no_booking, no_run, no_template
 from .models import segments
 from .values import SlotKey, Status, Window
 
@@ -103,8 +103,7 @@ def find_template(session: Session, models: Models, template_id: int) -> Templat
 
     :raises TemplateNotFound: if there is none with this id.
     """
-    text = f"template {template_id}: there is no such template"
-    return _by_id(session, models.Template, template_id, TemplateNotFound(text))
+    return _by_id(session, models.Template, template_id, no_template(template_id))
 
 
 def _by_id(session: Session, cls: type[Row], number: int, missing: RollingSlotsError) -> Row:
@@ -124,8 +123,7 @@ def find_booking(session: Session, models: Models, booking_id: int) -> BookingMi
 
     :raises BookingNotFound: if there is none with this id.
     """
-    text = f"booking {booking_id}: there is no such booking"
-    return _by_id(session, models.Booking, booking_id, BookingNotFound(text))
+    return _by_id(session, models.Booking, booking_id, no_booking(booking_id))
 
 
 def find_run(session: Session, models: Models, run_id: int) -> RunMixin:
@@ -133,7 +131,7 @@ def find_run(session: Session, models: Models, run_id: int) -> RunMixin:
 
     :raises RunNotFound: if there is none with this id.
     """
-    return _by_id(session, models.Run, run_id, RunNotFound(f"run {run_id}: there is no such top-up"))
+    return _by_id(session, models.Run, run_id, no_run(run_id))
 
 
 def list_runs(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flask_rollingslots.errors import BookingNotFound, SlotNotFound
+from flask_rollingslots.errors import BookingNotFound, no_slot
 from flask_rollingslots.searching import find_booking, series_at
 from flask_rollingslots.values import SlotKey
 
@@ -52,7 +52,7 @@ def _person(call: Call, key: SlotKey, who: str | None) -> str | None:
     """Return in whose name is booked: who may book for one person only cannot name another."""
     segments = series_at(call.state.db.session(), call.state.models, key)
     if not segments or not all(call.grant.sees(template) for template in segments):
-        raise SlotNotFound(f"slot {key}: there is no such slot")
+        raise no_slot(key)
     person = call.grant.require("book", segments[-1])
     if not isinstance(person, str):
         return who

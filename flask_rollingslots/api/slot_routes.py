@@ -11,7 +11,7 @@ from pydantic import Field
 
 from flask_rollingslots import series
 from flask_rollingslots.booking import slot_row
-from flask_rollingslots.errors import SlotNotFound
+from flask_rollingslots.errors import SlotNotFound, no_slot
 from flask_rollingslots.revising import SeriesReport
 from flask_rollingslots.searching import find_template, series_at
 from flask_rollingslots.series import Ender, check_revision
@@ -99,7 +99,7 @@ def span_of(call: Call, query: Any) -> tuple[datetime, datetime]:
         call.grant.require("read", template)
         name = template.timezone
     start, end = instant(query.start, ZoneInfo(name)), instant(query.end, ZoneInfo(name))
-    check_span("start", query.start, start, "end", query.end, end, LONGEST)
+    check_span("start", start, "end", query.end, end, LONGEST)
     if start is None or end is None:
         raise invalid([fault("start", None, "start and end")])
     return start, end
@@ -322,7 +322,7 @@ def series_of(call: Call, action: str) -> tuple[SlotKey, list[TemplateMixin]]:
     key = SlotKey.parse(call.path["key"])
     found = series_at(call.state.db.session(), call.state.models, key)
     if not found or not all(call.grant.sees(template) for template in found):
-        raise SlotNotFound(f"slot {key}: there is no such slot")
+        raise no_slot(key)
     for template in found:
         call.grant.require(action, template)
     return key, found

@@ -33,14 +33,9 @@ LIVE = (BookingStatus.CONFIRMED, BookingStatus.HELD)
 
 
 def confirm(work: Work, booking: BookingMixin | int) -> BookingMixin:
-    """Make a hold a booking; a confirmed one stays as it is.
+    """Make a hold a booking; see ``RollingSlots.confirm``.
 
     A hold was taken while the slot was open, so it may be confirmed after booking closed.
-
-    :raises BookingNotFound: if there is no such booking.
-    :raises HoldExpired: from ``expires_at`` on: others may have the places.
-    :raises SlotClosed: if the slot was cancelled, deleted or completed meanwhile, or its exclusive resource taken.
-    :raises StatusConflict: if the booking was released.
     """
     found, slot = _locked(work, booking, with_resource=True)
     status = found.status_at(work.now)
@@ -75,10 +70,7 @@ def confirm(work: Work, booking: BookingMixin | int) -> BookingMixin:
 
 
 def release(work: Work, booking: BookingMixin | int) -> BookingMixin:
-    """Give the places of a booking or a hold back; a second time changes nothing.
-
-    :raises BookingNotFound: if there is no such booking.
-    """
+    """Give the places of a booking or a hold back; see ``RollingSlots.release``."""
     found, slot = _locked(work, booking)
     if _end(work, found, slot):
         report(work, booking_released, found)
@@ -86,16 +78,7 @@ def release(work: Work, booking: BookingMixin | int) -> BookingMixin:
 
 
 def move(work: Work, booking: BookingMixin | int, key: str | SlotMixin) -> BookingMixin:
-    """Move a live booking to another slot: the new places are taken before the old ones are given back.
-
-    Returns the booking in the new slot; a repeated request returns the same one. A hold goes on until the same moment.
-
-    :raises BookingNotFound: if there is no such booking.
-    :raises StatusConflict: if it is released or expired, or was moved elsewhere.
-    :raises SlotNotFound: if there is no such slot.
-    :raises SlotFull: if too few places are left there; the booking stays where it is.
-    :raises SlotClosed: if the new slot is not open; the booking stays where it is.
-    """
+    """Move a live booking, and a hold until the same moment, to another slot; see ``RollingSlots.move``."""
     found = _find(work, booking)
     with slot_row(work, key) as target:
         return _move(work, found, target)

@@ -62,19 +62,19 @@ def slot_row(
 
 @contextmanager
 def _undone(work: Work) -> Iterator[None]:
-    before = {id(slot) for slot in _slots(work)}
+    def slots() -> dict[int, SlotMixin]:
+        held = work.session.identity_map.values()
+        return {id(found): found for found in held if isinstance(found, work.models.Slot)}
+
+    before = slots()
     try:
         with atomic(work.session):
             yield
     except BaseException:
-        for slot in _slots(work):
-            if id(slot) not in before:  # its row is gone, and another one may get its number
+        for number, slot in slots().items():
+            if number not in before:  # its row is gone, and another one may get its number
                 work.session.expunge(slot)
         raise
-
-
-def _slots(work: Work) -> list[SlotMixin]:
-    return [found for found in work.session.identity_map.values() if isinstance(found, work.models.Slot)]
 
 
 def lock_resource(session: Session, models: Models, name: str) -> None:

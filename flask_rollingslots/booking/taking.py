@@ -28,17 +28,7 @@ def book(
     who: str | None = None,
     idempotency_key: str | None = None,
 ) -> BookingMixin:
-    """Take places in a slot, stored or virtual.
-
-    :param party: how many places, at least 1.
-    :param idempotency_key: unique per ``who``: the same request again returns the same booking.
-    :raises InvalidRequest: if ``party``, ``who`` or the key is not valid.
-    :raises SlotNotFound: if there is no such slot.
-    :raises SlotFull: if too few places are left.
-    :raises SlotClosed: if the slot is not open: too early, too late, cancelled, its template inactive, or its
-        exclusive resource taken.
-    :raises IdempotencyConflict: if the key was used for something else.
-    """
+    """Take places in a slot, stored or virtual; see ``RollingSlots.book`` for what is refused."""
     return _reserve(work, key, Wish(party, who, idempotency_key), slot_booked)
 
 
@@ -50,7 +40,7 @@ def hold(
     idempotency_key: str | None = None,
     minutes: float = 10,
 ) -> BookingMixin:
-    """Take places for some minutes; refuses what ``book`` refuses."""
+    """Take places for some minutes; see ``RollingSlots.hold``."""
     return _reserve(work, key, Wish(party, who, idempotency_key, minutes=minutes), slot_held)
 
 
@@ -76,12 +66,7 @@ def _reserve(work: Work, key: str | SlotMixin, wish: Wish, signal: NamedSignal) 
 
 
 def take(work: Work, slot: SlotMixin, wish: Wish) -> BookingMixin:
-    """Take places in a stored slot whose exclusive resource is locked and looked at.
-
-    :raises SlotFull: if too few places are left.
-    :raises SlotClosed: if the slot is not open.
-    :raises StaleEdit: if its template was changed just now.
-    """
+    """Take places in a stored slot whose exclusive resource is locked and looked at, or raise why that cannot be."""
     if is_taken(slot, work.now):
         raise _refusal(work, slot, wish)
     if not take_places(work, slot, wish.party):
