@@ -11,14 +11,13 @@ from flask import current_app
 
 from .retention import PruneRequest
 from .settings import MAX_RETENTION_DAYS
-from .statistics import gather
 from .topup import prune
 from .values import local_midnight
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from .state import AppState
+    from .extension import AppState
 
 _json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 _WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
@@ -68,7 +67,7 @@ def show_stats(
     state = _state()
     zone = ZoneInfo(state.settings.timezone)
     start, end = (day and local_midnight(day.date(), zone) for day in (since, until))
-    stats = gather(state.reading(), template, group, start, end)
+    stats = state.facade.stats(template, group, start, end)
     if as_json:
         _print_json(stats.to_dict())
         return

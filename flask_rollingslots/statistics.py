@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import Integer, and_, case, cast, extract, func, null, select
 
+from .browsing import check_aware
 from .errors import no_group, no_template, refusal
 from .models import expired_places
 from .values import Status
@@ -154,7 +155,9 @@ def gather(
     :raises InvalidRequest: if a bound is naive, or the end is before the start.
     :raises TemplateNotFound: if there is no such template or group.
     """
-    _check(start, end)
+    check_aware(**{name: at for name, at in (("start", start), ("end", end)) if at is not None})
+    if start is not None and end is not None and end < start:
+        raise refusal("end", end, f"a moment not before start = {start}")
     cls = work.models.Slot
     stats, zones = _templates(work, template_id, group)
     conditions = [cls.status != Status.DELETED.value]
@@ -173,14 +176,6 @@ def gather(
         if part.group is not None:
             stats.groups.setdefault(part.group, Summary()).add(part)
     return stats
-
-
-def _check(start: datetime | None, end: datetime | None) -> None:
-    for name, value in (("start", start), ("end", end)):
-        if value is not None and (not isinstance(value, datetime) or value.tzinfo is None):
-            raise refusal(name, value, "an aware datetime (with a time zone), or None")
-    if start is not None and end is not None and end < start:
-        raise refusal("end", end, f"a moment not before start = {start}")
 
 
 def _templates(work: Work, template_id: int | None, group: str | None) -> tuple[Stats, set[str]]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import inspect, select, update
 
-from flask_rollingslots.browsing import Browser
+from flask_rollingslots.browsing import materialize
 from flask_rollingslots.errors import InvalidTemplate, SlotClosed
 from flask_rollingslots.models import OCCUPYING, Seen, live_places, load_busy, table_of
 from flask_rollingslots.statements import (
@@ -54,9 +54,8 @@ def slot_row(
             lock_resource(work.session, work.models, template.resource)
 
     with ExitStack() as undo:
-        browser = Browser(work.session, work.models, work.now)
-        yield browser.materialize(
-            key, lock_first, lambda: undo.enter_context(_undone(work)), hidden=hidden, ended=ended
+        yield materialize(
+            work, key, lock_first, lambda: undo.enter_context(_undone(work)), hidden=hidden, ended=ended
         )
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import func, select
 
 from flask_rollingslots import gate, planning
-from flask_rollingslots.models import load_specs, load_stored, newest_of
+from flask_rollingslots.loading import load_specs, load_stored, newest_of
 from flask_rollingslots.offers import pattern_of
 from flask_rollingslots.screening import batches, screen
 from flask_rollingslots.statements import sentence
@@ -150,7 +150,7 @@ def _coverages(work: Work, looked_at: datetime | None, newest: int) -> Iterator[
     def poisoned(template_id: int, name: str, error: Exception) -> None:
         errors.append(Coverage(template_id, name, None, error=sentence(error)))
 
-    for spec in load_specs(session, models, models.Template.active.is_(True), unreadable=poisoned):
+    for spec in load_specs(work, models.Template.active.is_(True), unreadable=poisoned):
         try:
             window = planning.window_of(spec, work.now, days, align)
             ends = [filled[spec.id]] if spec.id in filled else []
@@ -177,7 +177,7 @@ def _planned(work: Work, units: list[Unit], covered: dict[int, datetime | None])
     """Yield the coverage of some templates by all their rows."""
     pairs = [(spec, window) for spec, window, _ in units]
     by_series: dict[int, dict[SlotKey, StoredSlot]] = {}
-    for key, row in load_stored(work.session, work.models, pairs, work.now).items():
+    for key, row in load_stored(work, pairs).items():
         by_series.setdefault(key.series_id, {})[key] = row
     for spec, window in pairs:
         try:

@@ -10,8 +10,8 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import select
 
 from flask_rollingslots import planning
-from flask_rollingslots.errors import no_template, refusal
-from flask_rollingslots.models import segments, virtual_slot
+from flask_rollingslots.browsing import check_aware, find_template
+from flask_rollingslots.loading import segments, virtual_slot
 from flask_rollingslots.values import State, Window
 
 if TYPE_CHECKING:
@@ -70,13 +70,9 @@ def explain(work: Work, template_id: int, moment: datetime) -> Explanation:
     :raises InvalidRequest: if the moment is naive.
     :raises TemplateNotFound: if there is no such template.
     """
-    if not isinstance(moment, datetime) or moment.tzinfo is None:
-        raise refusal("moment", moment, "an aware datetime (with a time zone)")
-    template = work.session.get(work.models.Template, template_id)
-    if template is None:
-        raise no_template(template_id)
-    of_series = segments(work.session, work.models, [template.series_id or template_id])
-    return _Case(work, of_series, moment.astimezone(UTC)).explain()
+    check_aware(moment=moment)
+    series_id = find_template(work, template_id).series_id or template_id
+    return _Case(work, segments(work, [series_id]), moment.astimezone(UTC)).explain()
 
 
 @dataclass(frozen=True)
