@@ -65,7 +65,13 @@ class RollingSlots:
 
     All calls that decide or book join the app's session, flush, and leave the commit to the app. With ``dry_run`` a
     call returns what it would, writes nothing, locks nothing and sends no signal. With ``revision`` (of the template,
-    as the person who decides saw it) a call raises ``StaleEdit`` if somebody changed it since.
+    as the person who decides saw it) a call raises ``StaleEdit`` if somebody changed it since. A refused call writes
+    nothing.
+
+    Every call raises ``InvalidRequest``, which names argument, value and what is expected, for what makes no sense,
+    ``InvalidKey`` (one of them) for what is no ``<series id>@<YYYYMMDDTHHMM>``, and ``TemplateNotFound``,
+    ``SlotNotFound`` or ``BookingNotFound`` for what is not there. ``key`` is a key or a slot everywhere, ``template``
+    and ``booking`` an instance or its id.
 
     :param app: the app; or call ``init_app`` later.
     :param db: the app's Flask-SQLAlchemy object; by default the one on the app, or our own SQLite file.
@@ -191,9 +197,8 @@ class RollingSlots:
 
         :param start: aware.
         :param end: aware.
-        :param template: a template or its id: its whole series.
+        :param template: its whole series.
         :raises InvalidRequest: if a bound is naive, or the end is before the start.
-        :raises TemplateNotFound: if there is no such template.
         """
         number = _id_or_none(template)
         _check_group(group)
@@ -206,7 +211,6 @@ class RollingSlots:
 
         :param after: aware.
         :raises InvalidRequest: if ``n`` is not between 1 and ``ROLLINGSLOTS_PREVIEW_MAX``.
-        :raises TemplateNotFound: if there is no such template.
         """
         work, number = self._state.reading(), _id_of(template)
         _check_upcoming(n, after, work.settings.preview_max)
@@ -220,18 +224,12 @@ class RollingSlots:
         return slots
 
     def get(self, key: Key) -> SlotMixin:
-        """Return the slot at a key, stored or virtual.
-
-        :param key: the key, or a slot.
-        :raises InvalidKey: if the key has another form than ``<series id>@<YYYYMMDDTHHMM>``.
-        :raises SlotNotFound: if there is no such slot.
-        """
+        """Return the slot at a key, stored or virtual."""
         return browsing.get(self._state.reading(), key)
 
     def materialize(self, key: Key) -> SlotMixin:
         """Return the row at a key, and make it in the app's session if it is still virtual; idempotent.
 
-        :raises InvalidKey: if the key has another form.
         :raises SlotNotFound: if the rule has no such start, or a virtual slot has ended.
         """
         return browsing.materialize(self._state.writing(), key)
@@ -256,13 +254,12 @@ class RollingSlots:
 
         :param since: aware.
         :param until: aware; now by default.
-        :raises InvalidRequest: if a bound is naive.
         """
         return browsing.due_reminders(self._state.reading(), since, until)
 
     # -- decisions about templates -------------------------------------------------------------------------
 
-    def create_template(self, dry_run: bool = False, **fields: Any) -> TemplateMixin:
+    def create_template(self, *, dry_run: bool = False, **fields: Any) -> TemplateMixin:
         """Add a template to the app's session; after the app's commit it is topped up in the background.
 
         :param fields: see the documentation of templates; ``name``, ``dtstart`` and ``duration`` are needed.
@@ -287,7 +284,6 @@ class RollingSlots:
         :raises InvalidTemplate: names the field, the value and what is expected; nothing was written.
         :raises InvalidRequest: the same of what :meth:`edit` changes.
         :raises InvalidRule: if the rule is not valid.
-        :raises TemplateNotFound: if there is no such template.
         """
         changes = {name: fields.pop(name) for name in series.EDITED if name in fields}
         with self._deciding(dry_run) as work:
@@ -307,7 +303,6 @@ class RollingSlots:
         """Switch a series, or all templates of a group, on.
 
         :raises InvalidRequest: unless exactly one of both is given.
-        :raises TemplateNotFound: if there is none.
         """
         with self._deciding(dry_run) as work:
             return series.set_active(work, True, _id_or_none(template), group)
@@ -318,7 +313,6 @@ class RollingSlots:
         """Switch a series, or all templates of a group, off: nothing is shown or bookable, rows stay.
 
         :raises InvalidRequest: unless exactly one of both is given.
-        :raises TemplateNotFound: if there is none.
         """
         with self._deciding(dry_run) as work:
             return series.set_active(work, False, _id_or_none(template), group)
@@ -334,8 +328,6 @@ class RollingSlots:
         """Cancel all slots of a template's series from a moment on; :meth:`restore_series` takes it back.
 
         :param from_date: a day of the template's zone, or an aware datetime; what has started stays.
-        :raises TemplateNotFound: if there is no such template.
-        :raises InvalidRequest: if the moment is naive.
         """
         with self._deciding(dry_run, template=template, revision=revision) as work:
             return series.cancel_future(work, _id_of(template), from_date, reason)
@@ -346,8 +338,6 @@ class RollingSlots:
         """Hide all slots of a template's series that have not started; :meth:`restore_series` takes it back.
 
         Booked and completed ones stay and are reported. The template stays too: its keys are for ever.
-
-        :raises TemplateNotFound: if there is no such template.
         """
         with self._deciding(dry_run, template=template, revision=revision) as work:
             return series.delete_series(work, _id_of(template))
@@ -355,10 +345,7 @@ class RollingSlots:
     def restore_series(
         self, template: TemplateOrId, revision: int | None = None, dry_run: bool = False
     ) -> SeriesReport:
-        """Take back that a series was cancelled or deleted; single cancelled or deleted slots stay as they are.
-
-        :raises TemplateNotFound: if there is no such template.
-        """
+        """Take back that a series was cancelled or deleted; single cancelled or deleted slots stay as they are."""
         with self._deciding(dry_run, template=template, revision=revision) as work:
             return series.restore_series(work, _id_of(template))
 
@@ -372,8 +359,6 @@ class RollingSlots:
         :param day: in each template's own zone.
         :return: the keys of the slots, a list; its ``bookings`` are the live ones in them: whom to tell. Each slot
             sends ``slot_cancelled``, as :meth:`cancel` does.
-        :raises InvalidRequest: if group or day is of another type.
-        :raises TemplateNotFound: if there is no template in the group.
         """
         with self._deciding(dry_run) as work:
             return series.cancel_date(work, group, day, reason)
@@ -403,7 +388,6 @@ class RollingSlots:
         :return: what was changed.
         :raises InvalidRequest: names the field, the value and what is expected; nothing was written.
         :raises InvalidRule: if the new rule is not valid.
-        :raises SlotNotFound: if there is no such slot.
         :raises SlotBooked: with ``this``, if the slot is booked and would be moved or have too few places.
         :raises StatusConflict: with ``this``, if the slot is cancelled, completed or over.
         :raises SlotClosed: with ``move_booked``, if its bookings would overlap with others on an exclusive resource;
@@ -452,7 +436,6 @@ class RollingSlots:
 
         :param scope: ``this`` returns the slot, whose ``affected_bookings`` lists the live ones;
             ``this_and_future`` and ``all`` return a report. What has started stays.
-        :raises SlotNotFound: if there is no such slot.
         :raises StatusConflict: with ``this``, if it is completed, deleted or over.
         """
         with self._deciding(dry_run, key, revision) as work:
@@ -470,7 +453,6 @@ class RollingSlots:
         """Hide slots; no top-up brings them back. A wide scope keeps booked and completed ones and reports them.
 
         :param scope: ``this`` returns the (hidden) slot; ``this_and_future`` and ``all`` a report.
-        :raises SlotNotFound: if there is no such slot.
         :raises SlotBooked: with ``this``, if it is booked.
         :raises StatusConflict: with ``this``, if it is completed or over.
         """
@@ -495,7 +477,6 @@ class RollingSlots:
         now stays as it is, and is told in ``kept_booked``.
 
         :param scope: ``this`` returns the slot; ``this_and_future`` and ``all`` a report.
-        :raises SlotNotFound: if there is no such slot.
         :raises StatusConflict: with ``this``, if it is completed or over, or its time is taken.
         :raises SlotClosed: with ``this``, if it has bookings and another one has its exclusive resource by now.
         """
@@ -507,7 +488,6 @@ class RollingSlots:
 
         A completed slot is never changed again by any edit or cancellation.
 
-        :raises SlotNotFound: if there is no such slot.
         :raises StatusConflict: if it is cancelled or deleted.
         """
         with self._deciding(dry_run, key, revision) as work:
@@ -522,8 +502,6 @@ class RollingSlots:
 
         :param party: how many places.
         :param idempotency_key: unique per ``who``: the same request again returns the same booking.
-        :raises InvalidRequest: if ``party``, ``who`` or the key is not valid.
-        :raises SlotNotFound: if there is no such slot.
         :raises SlotFull: if too few places are left.
         :raises SlotClosed: if it cannot be booked now: too early, too late, cancelled, or its resource is taken.
         :raises IdempotencyConflict: if the key was used for another booking.
@@ -552,8 +530,6 @@ class RollingSlots:
     def confirm(self, booking: BookingMixin | int) -> BookingMixin:
         """Make a hold a booking, also after booking closed; a second time changes nothing. The app commits.
 
-        :param booking: a booking or its id.
-        :raises BookingNotFound: if there is no such booking.
         :raises HoldExpired: from ``expires_at`` on.
         :raises SlotClosed: if the slot was cancelled, deleted or completed meanwhile.
         :raises StatusConflict: if the hold was released.
@@ -562,11 +538,7 @@ class RollingSlots:
             return bookings.confirm(work, booking)
 
     def release(self, booking: BookingMixin | int) -> BookingMixin:
-        """Give the places of a booking or a hold back; a second time changes nothing. The app commits.
-
-        :param booking: a booking or its id.
-        :raises BookingNotFound: if there is no such booking.
-        """
+        """Give the places of a booking or a hold back; a second time changes nothing. The app commits."""
         with self._deciding() as work:
             return bookings.release(work, booking)
 
@@ -577,11 +549,8 @@ class RollingSlots:
         The old booking is kept as ``released``; ``replaces_id`` of the new one names it. Repeating the call returns
         the same booking.
 
-        :param booking: a booking or its id.
         :param key: the slot to move to, stored or virtual.
-        :raises BookingNotFound: if there is no such booking.
         :raises StatusConflict: if it is released or expired.
-        :raises SlotNotFound: if there is no such slot.
         :raises SlotFull: if too few places are left there.
         :raises SlotClosed: if the new slot cannot be booked now.
         """
@@ -615,8 +584,6 @@ class RollingSlots:
         :param end: aware.
         :param dry_run: count what would be done, and write nothing.
         :param progress: called with (done, total) after each chunk.
-        :raises InvalidRequest: if an argument makes no sense.
-        :raises TemplateNotFound: if there is no such template or group.
         :raises TopUpBusy: if another top-up does not end within twice the lease.
         :raises UncommittedChanges: on SQLite, if the app's session holds uncommitted changes.
         """
@@ -650,7 +617,6 @@ class RollingSlots:
         :param include_booked: booked and completed slots too, with their bookings.
         :param batch: slots at a time, 1 to 10,000.
         :param dry_run: count what would go, and delete nothing.
-        :raises InvalidRequest: names the argument and what is expected.
         :raises TopUpBusy: if a top-up does not end within twice the lease.
         :raises UncommittedChanges: on SQLite, if the app's session holds uncommitted changes.
         """
@@ -680,11 +646,10 @@ class RollingSlots:
     ) -> Stats:
         """Count the stored slots by template and group, by weekday and hour; three queries.
 
-        :param template: a template or its id: its whole series.
+        :param template: its whole series.
         :param start: aware; only slots that start then or later.
         :param end: aware; only slots that start earlier.
         :raises InvalidRequest: if a bound is naive, or the end is before the start.
-        :raises TemplateNotFound: if there is no such template or group.
         """
         _check_group(group)
         return gather(self._state.reading(), _id_or_none(template), group, start, end)
@@ -693,8 +658,6 @@ class RollingSlots:
         """Say why there is, or is not, a slot of a template's series at a moment: a code and a sentence.
 
         :param moment: aware; the start of the slot in question.
-        :raises InvalidRequest: if the moment is naive.
-        :raises TemplateNotFound: if there is no such template.
         """
         return explain(self._state.reading(), _id_of(template), moment)
 

@@ -218,11 +218,12 @@ def test_own_models_that_cannot_work_are_refused(sqlite_url: str) -> None:
 def test_a_factory_called_twice_shares_the_models(tmp_path: Path) -> None:
     """``RollingSlots(app)`` in a factory may run for several apps on one module-level db."""
     db = SQLAlchemy()
-    made = []
+    apps, made = [], []
     for name in ("a", "b"):
         app = Flask(name, instance_path=str(tmp_path))
         app.config["SQLALCHEMY_DATABASE_URI"] = f"sqlite:///{tmp_path / name}.db"
         db.init_app(app)
+        apps.append(app)  # a facade does not keep its app alive
         made.append(RollingSlots(app))
     assert made[0].Slot is made[1].Slot
 
