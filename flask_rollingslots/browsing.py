@@ -18,7 +18,7 @@ from . import planning
 from .errors import InvalidRequest, RollingSlotsError, SlotNotFound, TemplateNotFound
 from .models import load_shown, mark_busy, row_of, segments, table_of, virtual_slot
 from .statements import dialect_of, insert_or_lock, newest
-from .values import PlannedSlot, SlotKey, Status, TemplateSpec, Window
+from .values import OCCUPYING, PlannedSlot, SlotKey, Status, TemplateSpec, Window
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -149,7 +149,7 @@ class Browser:
         for row in rows:
             offers.pop((row.series_id, row.original_start), None)
         if offers:
-            taken = {(r.series_id, r.starts_at) for r in rows if r.status in planning.OCCUPYING}
+            taken = {(r.series_id, r.starts_at) for r in rows if r.status in OCCUPYING}
             for key in [key for key, offer in offers.items() if (key[0], offer[2]) in taken]:
                 del offers[key]
         return [r for r in rows if r.status != Status.DELETED and window.start <= r.starts_at < window.end]
@@ -186,7 +186,7 @@ class Browser:
         found: list[PlannedSlot] = []
         while len(found) < n and start < limit:
             end = self._end_of_stretch([spec], start, n - len(found), limit, limit)
-            found += planning.offered(spec, Window(start, end))
+            found += planning.planned(spec, Window(start, end))
             start = end
         return [virtual_slot(self.models, offer, template, self.now) for offer in found[:n]]
 
@@ -286,7 +286,7 @@ class Browser:
                 active=spec.active or inactive,
                 cancelled_from=None if ended else spec.cancelled_from,
             )
-            offer = planning.offer_at(spec, key.original_start)
+            offer = planning.planned_at(spec, key.original_start)
             if offer is not None and offer.ends_at > self.now and not self._is_taken(offer):
                 return offer, template
         raise _not_found(key)
@@ -298,7 +298,7 @@ class Browser:
             cls.series_id == key.series_id,
             cls.original_start != key.original_start,
             cls.starts_at == offer.starts_at,
-            cls.status.in_(planning.OCCUPYING),
+            cls.status.in_(OCCUPYING),
         )
         return self.session.scalars(query.limit(1)).first() is not None
 

@@ -14,12 +14,12 @@ import click
 from flask import current_app
 from flask.cli import AppGroup
 
+from . import series
 from .cli_exchange import export_templates, import_templates
 from .cli_filling import NO_TEMPLATE, generate
 from .cli_keeping import prune_slots, show_stats
 from .errors import InvalidRequest, RollingSlotsError, TemplateNotFound
 from .health import Level, check_health, explain
-from .series import Desk, Ender
 from .values import Health
 from .wiring import create_tables, missing_tables, unreadable_row
 
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
+    from .context import Work
     from .health import HealthReport
     from .models import SlotMixin, TemplateMixin
-    from .revising import SeriesReport
     from .state import AppState
 
 P = ParamSpec("P")
@@ -243,7 +243,7 @@ def init_db() -> None:
 @_teaching
 def cancel_future(template: int, from_date: datetime, reason: str | None, as_json: bool) -> None:
     """Cancel all slots of TEMPLATE's series from FROM_DATE on, a day of its zone; restore-series takes it back."""
-    _decide(lambda ender: ender.cancel_future(template, from_date.date(), reason), "cancelled", as_json)
+    _decide(lambda work: series.cancel_future(work, template, from_date.date(), reason), "cancelled", as_json)
 
 
 @slots_group.command("restore-series")
@@ -252,13 +252,15 @@ def cancel_future(template: int, from_date: datetime, reason: str | None, as_jso
 @_teaching
 def restore_series(template: int, as_json: bool) -> None:
     """Take back that TEMPLATE's series was cancelled or deleted."""
-    _decide(lambda ender: ender.restore_series(template), "restored", as_json)
+    _decide(lambda work: series.restore_series(work, template), "restored", as_json)
 
 
-def _decide(act: Callable[[Ender], SeriesReport], word: str, as_json: bool) -> None:
-    state, session = _state(), _state().db.session()
-    report = act(Ender(Desk(session, state.models, state.clock())))
-    session.commit()
+def _decide(act: Callable[[Work], series.SeriesReport], word: str, as_json: bool) -> None:
+    state = _state()
+    work = state.writing()
+    report = act(work)
+    work.outbox.send(state.app)
+    work.session.commit()
     if as_json:
         _print_json(report.to_dict())
         return

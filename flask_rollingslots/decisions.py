@@ -5,26 +5,21 @@ All of it joins the app's session, flushes, and leaves the commit to the app.
 
 from __future__ import annotations
 
-from contextlib import contextmanager
-from dataclasses import replace
-from datetime import date, timedelta
-from typing import TYPE_CHECKING, Any, Literal, overload
-from zoneinfo import ZoneInfo
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
-from . import booking as bookings
-from . import series, signals
-from .arguments import slot_key, template_id
-from .errors import InvalidRequest
-from .values import Scope, SlotKey, Window
+from . import series
+from .arguments import template_id
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from datetime import datetime
+    from collections.abc import Callable
+    from datetime import date, datetime
 
+    from .context import Work
     from .models import SlotMixin, TemplateMixin
-    from .revising import EditPlan, SeriesReport
+    from .series import EditPlan, SeriesReport
     from .state import AppState
 
+_Result = TypeVar("_Result")
 _This = Literal["this", "this_only"]
 _Wide = Literal["this_and_future", "all"]
 
@@ -70,17 +65,7 @@ class Decisions:
         :raises SlotClosed: with ``move_booked``, if its bookings would overlap with others on an exclusive resource;
             the previews are refused alike.
         """
-        found, named = series.check_scope(scope), slot_key(key)
-        editor = series.Editor(self._desk())
-        if found is not Scope.THIS:
-            return self._edited(editor.edit(named, found, changes, move_booked, revision))
-        # Whatever is refused is refused before a virtual slot becomes a row.
-        seen = editor.preview(named, found, changes, move_booked)
-        if revision is not None and seen.revision != revision:
-            return self._edited(editor.edit(named, found, changes, move_booked, revision))
-        with self._row(named):
-            plan = editor.edit(named, found, changes, move_booked, revision)
-        return self._edited(plan)
+        return self._sent(lambda work: series.edit(work, key, scope, changes, revision, move_booked))
 
     def preview_edit(
         self, key: str | SlotMixin, scope: str, move_booked: bool = False, **changes: Any
@@ -89,24 +74,14 @@ class Decisions:
 
         The same code computes it. Hand the result to :meth:`apply_edit`, or its ``revision`` to :meth:`edit`.
         """
-        found = series.check_scope(scope)
-        return series.Editor(self._desk()).preview(slot_key(key), found, changes, move_booked)
+        return series.edit(self._state.writing(dry_run=True), key, scope, changes, None, move_booked)
 
     def apply_edit(self, preview: EditPlan) -> EditPlan:
         """Write exactly what a preview showed.
 
         :raises StaleEdit: if the series, its slots or their bookings changed since, or a slot has started.
         """
-        editor = series.Editor(self._desk())
-        if preview.scope is not Scope.THIS or not preview.changed:
-            return self._edited(editor.apply(preview))
-        with self._row(preview.key):
-            plan = editor.apply(preview)
-        return self._edited(plan)
-
-    def _edited(self, plan: EditPlan) -> EditPlan:
-        signals.series_edited.send(self._state.app, plan=plan)
-        return plan
+        return self._sent(lambda work: series.apply_edit(work, preview))
 
     @overload
     def cancel(self, key: str | SlotMixin, scope: _This = "this", reason: str | None = None) -> SlotMixin: ...
@@ -127,19 +102,7 @@ class Decisions:
         :raises SlotNotFound: if there is no such slot.
         :raises StatusConflict: with ``this``, if it is completed, deleted or over.
         """
-        found = series.check_scope(scope)
-        if found is not Scope.THIS:
-            report = series.Ender(self._desk()).cancel(slot_key(key), found, reason)
-            return self._ended(report, reason)
-        browser = self._state.writer()
-        with self._row(key) as row:
-            was = row.status
-            slot = series.cancel(self._desk(), row, reason)
-        affected = bookings.live_bookings(browser.session, browser.models, browser.now, [slot.id])
-        slot.affected_bookings = affected
-        if slot.status != was:
-            signals.slot_cancelled.send(self._state.app, slot=slot, reason=reason, bookings=affected)
-        return slot
+        return self._sent(lambda work: series.cancel(work, key, scope, reason))
 
     @overload
     def delete(self, key: str | SlotMixin, scope: _This = "this") -> SlotMixin: ...
@@ -155,15 +118,7 @@ class Decisions:
         :raises SlotBooked: with ``this``, if it is booked.
         :raises StatusConflict: with ``this``, if it is completed or over.
         """
-        found = series.check_scope(scope)
-        if found is not Scope.THIS:
-            report = series.Ender(self._desk()).delete(slot_key(key), found)
-            signals.series_ended.send(self._state.app, report=report, reason=None)
-            return report
-        with self._row(key, hidden=True) as row:
-            slot = series.delete(self._desk(), row)
-        signals.slot_deleted.send(self._state.app, slot=slot)
-        return slot
+        return self._sent(lambda work: series.delete(work, key, scope))
 
     @overload
     def restore(self, key: str | SlotMixin, scope: _This = "this") -> SlotMixin: ...
@@ -185,15 +140,7 @@ class Decisions:
         :raises StatusConflict: with ``this``, if it is completed or over, or its time is taken.
         :raises SlotClosed: with ``this``, if it has bookings and another one has its exclusive resource by now.
         """
-        found = series.check_scope(scope)
-        if found is not Scope.THIS:
-            return self._restored(series.Ender(self._desk()).restore(slot_key(key), found))
-        with self._row(key, hidden=True, ended=True) as row:
-            was = row.status
-            slot = series.restore(self._desk(), row)
-        if slot.status != was:
-            signals.slot_restored.send(self._state.app, slot=slot)
-        return slot
+        return self._sent(lambda work: series.restore(work, key, scope))
 
     def complete(self, key: str | SlotMixin) -> SlotMixin:
         """Mark one slot as completed, whether it is over, running or still to come; no other slot changes.
@@ -203,10 +150,7 @@ class Decisions:
         :raises SlotNotFound: if there is no such slot.
         :raises StatusConflict: if it is cancelled or deleted.
         """
-        with self._row(key) as row:
-            slot = series.complete(self._desk(), row)
-        signals.slot_completed.send(self._state.app, slot=slot)
-        return slot
+        return self._sent(lambda work: series.complete(work, key))
 
     def cancel_future(
         self, template: TemplateMixin | int, from_date: date | datetime, reason: str | None = None
@@ -217,8 +161,8 @@ class Decisions:
         :raises TemplateNotFound: if there is no such template.
         :raises InvalidRequest: if the moment is naive.
         """
-        report = series.Ender(self._desk()).cancel_future(template_id(template) or 0, from_date, reason)
-        return self._ended(report, reason)
+        number = template_id(template) or 0
+        return self._sent(lambda work: series.cancel_future(work, number, from_date, reason))
 
     def delete_series(self, template: TemplateMixin | int) -> SeriesReport:
         """Hide all slots of a template's series that have not started; :meth:`restore_series` takes it back.
@@ -227,23 +171,14 @@ class Decisions:
 
         :raises TemplateNotFound: if there is no such template.
         """
-        report = series.Ender(self._desk()).delete_series(template_id(template) or 0)
-        return self._ended(report, None)
+        return self._sent(lambda work: series.delete_series(work, template_id(template) or 0))
 
     def restore_series(self, template: TemplateMixin | int) -> SeriesReport:
         """Take back that a series was cancelled or deleted; single cancelled or deleted slots stay as they are.
 
         :raises TemplateNotFound: if there is no such template.
         """
-        return self._restored(series.Ender(self._desk()).restore_series(template_id(template) or 0))
-
-    def _ended(self, report: SeriesReport, reason: str | None) -> SeriesReport:
-        signals.series_ended.send(self._state.app, report=report, reason=reason)
-        return report
-
-    def _restored(self, report: SeriesReport) -> SeriesReport:
-        signals.series_restored.send(self._state.app, report=report)
-        return report
+        return self._sent(lambda work: series.restore_series(work, template_id(template) or 0))
 
     # -- many templates ------------------------------------------------------------------------------------
 
@@ -255,7 +190,7 @@ class Decisions:
         :raises InvalidRequest: unless exactly one of both is given.
         :raises TemplateNotFound: if there is none.
         """
-        return series.set_active(self._desk(), True, template_id(template), group)
+        return series.set_active(self._state.writing(), True, template_id(template), group)
 
     def deactivate(
         self, template: TemplateMixin | int | None = None, group: str | None = None
@@ -265,7 +200,7 @@ class Decisions:
         :raises InvalidRequest: unless exactly one of both is given.
         :raises TemplateNotFound: if there is none.
         """
-        return series.set_active(self._desk(), False, template_id(template), group)
+        return series.set_active(self._state.writing(), False, template_id(template), group)
 
     def cancel_date(self, group: str, day: date, reason: str | None = None) -> series.CancelledKeys:
         """Cancel one local day of all templates of a group, also of those that are switched off.
@@ -278,43 +213,13 @@ class Decisions:
         :raises InvalidRequest: if group or day is of another type.
         :raises TemplateNotFound: if there is no template in the group.
         """
-        if not isinstance(group, str) or not group:
-            raise InvalidRequest(
-                f"group = {group!r}: expected the name of a group", field="group", value=group
-            )
-        if not isinstance(day, date) or hasattr(day, "hour"):
-            raise InvalidRequest(f"day = {day!r}: expected a date", field="day", value=day)
-        series.check_reason(reason)
-        browser, next_day = self._state.writer(), day + timedelta(days=1)
-        templates = browser.group(group)
-        slots: list[SlotMixin] = []
-        for zone in sorted({template.timezone for template in templates}):
-            window = Window.local_days(day, next_day, ZoneInfo(zone))
-            here = {template.id: template for template in templates if template.timezone == zone}
-            specs = [replace(template.spec(), active=True) for template in here.values()]
-            found = browser.materialize_all(browser.merged(here, specs, window))
-            slots += series.cancel_slots(self._desk(), found, reason)
-        for slot in slots:
-            signals.slot_cancelled.send(
-                self._state.app, slot=slot, reason=reason, bookings=slot.affected_bookings
-            )
-        affected = (booking for slot in slots for booking in slot.affected_bookings)
-        return series.CancelledKeys((slot.key for slot in slots), affected)
+        return self._sent(lambda work: series.cancel_date(work, group, day, reason))
 
     # -- inside --------------------------------------------------------------------------------------------
 
-    def _desk(self) -> series.Desk:
-        state = self._state
-        settings = state.settings
-        return series.Desk(
-            state.writing_session(), state.models, state.clock(), settings.window_days, settings.align
-        )
-
-    @contextmanager
-    def _row(
-        self, key: str | SlotKey | SlotMixin, hidden: bool = False, ended: bool = False
-    ) -> Iterator[SlotMixin]:
-        """Give the row of a slot, its exclusive resource locked; one that was made is undone if this is refused."""
-        browser = self._state.writer()
-        with bookings.whole(browser.session, browser.models) as making:
-            yield bookings.reach(browser, key, making, hidden=hidden, ended=ended)
+    def _sent(self, decide: Callable[[Work], _Result]) -> _Result:
+        """Decide something, and say what happened."""
+        work = self._state.writing()
+        result = decide(work)
+        work.outbox.send(self._state.app)
+        return result

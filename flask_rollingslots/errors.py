@@ -169,6 +169,16 @@ def refusal(
     )
 
 
+def no_template(template_id: object) -> TemplateNotFound:
+    """Return (not raise) the error for an id that no template has."""
+    return TemplateNotFound(f"template {template_id}: there is no such template")
+
+
+def no_slot(key: object) -> SlotNotFound:
+    """Return (not raise) the error for a key at which there is no slot."""
+    return SlotNotFound(f"slot {key}: there is no such slot", key=str(key))
+
+
 def nearest(name: str, known: Iterable[str], prefix: str = "") -> str:
     """Return a hint that names the nearest known name.
 

@@ -180,7 +180,7 @@ class RollingSlots(Decisions, BookingCalls, FeedCalls, KeepingCalls):
         :raises InvalidRule: if the rule, the zone or the day grid is not valid.
         """
         state = self._state
-        return series.create(state.writing_session(), state.models, fields)
+        return series.create(state.writing(), fields)
 
     def preview_template(self, n: int = 5, after: datetime | None = None, **fields: Any) -> list[SlotMixin]:
         """Return the next ``n`` slots that a template with these fields would have; nothing is stored.
@@ -193,7 +193,7 @@ class RollingSlots(Decisions, BookingCalls, FeedCalls, KeepingCalls):
         """
         state = self._state
         check_upcoming(n, after, state.settings.preview_max)
-        return state.browser().promised(series.draft(state.models, fields), n, after)
+        return state.browser().promised(series.draft(state.reading(), fields), n, after)
 
     def between(
         self,

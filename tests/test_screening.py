@@ -383,7 +383,7 @@ def test_somebody_was_faster(database_url: str, tmp_path: Path, monkeypatch: pyt
             session, models = args[0], args[1]
             spec = args[2].specs[2]
             window = planning.window_of(spec, site.clock.now, 7, "day")
-            slots = planning.offered(spec, window)[10:15]
+            slots = planning.planned(spec, window)[10:15]
             session.execute(models.Slot.__table__.insert(), [rows.row_of(s, site.clock.now) for s in slots])
             return original(*args)
 

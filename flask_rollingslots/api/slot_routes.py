@@ -10,11 +10,9 @@ from zoneinfo import ZoneInfo
 from pydantic import Field
 
 from flask_rollingslots import series
-from flask_rollingslots.booking import reach
 from flask_rollingslots.errors import SlotNotFound
-from flask_rollingslots.revising import SeriesReport
 from flask_rollingslots.searching import find_template, series_at
-from flask_rollingslots.series import Ender, check_revision
+from flask_rollingslots.series import SeriesReport
 from flask_rollingslots.values import Scope, SlotKey
 
 from .access import Needs
@@ -25,11 +23,12 @@ from .operations import Answer, Call, Operations
 from .paging import page
 from .problems import fault, invalid
 from .template_routes import check_span, instant, materialized
-from .units import desk_of, tell, writing
+from .units import writing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from flask_rollingslots.context import Work
     from flask_rollingslots.extension import RollingSlots
     from flask_rollingslots.models import SlotMixin, TemplateMixin
 
@@ -182,7 +181,7 @@ def change_slot(call: Call) -> Answer:
         slot = None
         if dry_run:
             if revision is not None:
-                check_revision(desk_of(call.state), key, revision)
+                series.check_revision(call.state.writing(), key, revision)
             plan = slots.preview_edit(str(key), scope, body.move_booked, **changes)
         else:
             plan = slots.edit(str(key), scope, revision, body.move_booked, **changes)
@@ -211,10 +210,10 @@ def delete_slot(call: Call) -> Answer:
     key, _ = series_of(call, "edit")
     scope = scope_of(call)
     if scope is not Scope.THIS:
-        return _ended(call, key, "delete", lambda ender: ender.delete(key, scope))
+        return _ended(call, key, lambda work: series.delete(work, key, scope))
     with _deciding(call, key) as slots:
         if is_dry(call):
-            slot = series.delete(desk_of(call.state), call.state.browser().materialize(str(key), hidden=True))
+            slot: Any = series.delete(call.state.writing(dry_run=True), key, "this")
             return Answer(_this(call, slot, dry_run=True))
         slots.delete(str(key))
     return Answer(status=204)
@@ -234,10 +233,10 @@ def cancel_slot(call: Call) -> Answer:
     key, _ = series_of(call, "edit")
     scope, reason = scope_of(call), call.body.reason
     if scope is not Scope.THIS:
-        return _ended(call, key, "cancel", lambda ender: ender.cancel(key, scope, reason), reason)
+        return _ended(call, key, lambda work: series.cancel(work, key, scope, reason))
     with _deciding(call, key) as slots:
         if is_dry(call):
-            slot = series.cancel(desk_of(call.state), slots.materialize(str(key)), reason)
+            slot: Any = series.cancel(call.state.writing(dry_run=True), key, "this", reason)
         else:
             slot = slots.cancel(str(key), reason=reason)
         found = _this(call, slot, is_dry(call))
@@ -258,12 +257,10 @@ def restore_slot(call: Call) -> Answer:
     key, _ = series_of(call, "edit")
     scope = scope_of(call)
     if scope is not Scope.THIS:
-        return _ended(call, key, "restore", lambda ender: ender.restore(key, scope))
+        return _ended(call, key, lambda work: series.restore(work, key, scope))
     with _deciding(call, key) as slots:
         if is_dry(call):
-            slot = series.restore(
-                desk_of(call.state), reach(call.state.browser(), str(key), hidden=True, ended=True)
-            )
+            slot: Any = series.restore(call.state.writing(dry_run=True), key, "this")
         else:
             slot = slots.restore(str(key))
         found = _this(call, slot, is_dry(call))
@@ -292,19 +289,17 @@ def _deciding(call: Call, key: SlotKey) -> Iterator[RollingSlots]:
     revision = call.revision()
     with writing(call.state, is_dry(call)) as slots:
         if revision is not None:
-            check_revision(desk_of(call.state), key, revision)
+            series.check_revision(call.state.writing(), key, revision)
         yield slots
 
 
-def _ended(
-    call: Call, key: SlotKey, what: str, act: Callable[[Ender], SeriesReport], reason: str | None = None
-) -> Answer:
+def _ended(call: Call, key: SlotKey, act: Callable[[Work], Any]) -> Answer:
     dry_run = is_dry(call)
     with _deciding(call, key):
-        report = act(Ender(desk_of(call.state)))
+        work = call.state.writing(dry_run)
+        found = end_answer(act(work), dry_run)
         if not dry_run:
-            tell(call.state, what, report, reason)
-        found = end_answer(report, dry_run)
+            work.outbox.send(call.state.app)
     return Answer(found)
 
 

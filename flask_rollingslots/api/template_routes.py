@@ -8,9 +8,9 @@ from zoneinfo import ZoneInfo
 
 from pydantic import Field
 
+from flask_rollingslots import series
 from flask_rollingslots.errors import TemplateNotFound
 from flask_rollingslots.searching import Search, find_template, search_templates
-from flask_rollingslots.series import Ender, alter, some_key
 from flask_rollingslots.values import SlotKey, local_midnight
 
 from .access import Needs
@@ -41,13 +41,13 @@ from .fields import Group, MomentOrDay, QueryFlag, QueryNumber, Strict
 from .operations import Answer, Call, Operations, address, read_id
 from .paging import number_of, page
 from .problems import fault, invalid
-from .units import desk_of, tell, writing
+from .units import writing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from flask_rollingslots.context import Work
     from flask_rollingslots.models import TemplateMixin
-    from flask_rollingslots.revising import SeriesReport
 
 operations = Operations("templates")
 _LONGEST_SEARCH = timedelta(days=3660)
@@ -194,17 +194,17 @@ def change_template(call: Call) -> Answer:
         raise invalid([fault("body", None, "at least one field that is to be changed")])
     plan = None
     with writing(state, body.dry_run) as slots:
-        desk = desk_of(state)
+        work = state.writing()
         # Also where nothing is set: it locks the series and compares the revision.
-        alter(desk, number, settings, revision)
-        key = some_key(desk, number) if changes else None
+        series.change_template(work, number, settings, revision)
+        key = series.some_key(work, number) if changes else None
         if changes and key is None:
-            alter(desk, number, changes)
+            series.change_template(work, number, changes)
         elif key is not None and body.dry_run:
             plan = slots.preview_edit(str(key), "all", body.move_booked, **changes)
         elif key is not None:
             plan = slots.edit(str(key), "all", None, body.move_booked, **changes)
-        changed = find_template(desk.session, state.models, number)
+        changed = find_template(work.session, state.models, number)
         found = {
             "dry_run": body.dry_run,
             "template": template_answer(changed),
@@ -232,7 +232,7 @@ def delete_template(call: Call) -> Answer:
 
     The template itself stays, with ``cancelled_from``, for its keys are for ever; ``restore`` takes it back.
     """
-    return _ended(call, call.query.dry_run, "delete", lambda ender, number: ender.delete_series(number))
+    return _ended(call, call.query.dry_run, series.delete_series)
 
 
 @operations(
@@ -249,9 +249,7 @@ def cancel_future(call: Call) -> Answer:
     return _ended(
         call,
         body.dry_run,
-        "cancel",
-        lambda ender, number: ender.cancel_future(number, body.from_date, body.reason),
-        body.reason,
+        lambda work, number: series.cancel_future(work, number, body.from_date, body.reason),
     )
 
 
@@ -265,26 +263,19 @@ def cancel_future(call: Call) -> Answer:
 )
 def restore_template(call: Call) -> Answer:
     """Take back that a series was cancelled or deleted; slots that were cancelled for themselves stay cancelled."""
-    return _ended(call, call.body.dry_run, "restore", lambda ender, number: ender.restore_series(number))
+    return _ended(call, call.body.dry_run, series.restore_series)
 
 
-def _ended(
-    call: Call,
-    dry_run: bool,
-    what: str,
-    act: Callable[[Ender, int], SeriesReport],
-    reason: str | None = None,
-) -> Answer:
+def _ended(call: Call, dry_run: bool, act: Callable[[Work, int], series.SeriesReport]) -> Answer:
     """End a series, or bring it back; who listens to signals hears of it unless it is only tried."""
     number, revision = template_of(call, "edit").id, call.revision()
     with writing(call.state, dry_run):
-        desk = desk_of(call.state)
+        work = call.state.writing(dry_run)
         if revision is not None:
-            alter(desk, number, {}, revision)
-        report = act(Ender(desk), number)
+            series.change_template(work, number, {}, revision)
+        found = end_answer(act(work, number), dry_run)
         if not dry_run:
-            tell(call.state, what, report, reason)
-        found = end_answer(report, dry_run)
+            work.outbox.send(call.state.app)
     return Answer(found)
 
 

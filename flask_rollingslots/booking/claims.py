@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import inspect, select
 
 from flask_rollingslots.errors import InvalidTemplate, SlotClosed
-from flask_rollingslots.models import OCCUPYING, live_places, table_of
+from flask_rollingslots.models import live_places, table_of
 from flask_rollingslots.statements import dialect_of, hold_writers, newest
-from flask_rollingslots.values import SlotKey, State
+from flask_rollingslots.values import OCCUPYING, SlotKey, State
 
 from .resources import Stay, find_clashes, lock_resource
 

@@ -12,7 +12,7 @@ from sqlalchemy import select
 from flask_rollingslots import planning
 from flask_rollingslots.errors import InvalidRequest, TemplateNotFound
 from flask_rollingslots.models import virtual_slot
-from flask_rollingslots.values import SlotKey, State, TemplateSpec, Window
+from flask_rollingslots.values import OCCUPYING, SlotKey, State, TemplateSpec, Window
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -101,7 +101,7 @@ class _Case:
         if not active:
             text = f"{self._label()}: the template is inactive"
             return Explanation("template_inactive", text, row.key if row else None)
-        if row is not None and row.status in planning.OCCUPYING:
+        if row is not None and row.status in OCCUPYING:
             return self._of_slot(row)
         promises = list(self._promises(active))
         # What can be booked comes first: a cancelled slot may have been left behind by a series that moved.
@@ -124,7 +124,7 @@ class _Case:
         cls = self.models.Slot
         query = select(cls).where(cls.series_id == self.segments[0].series_id, cls.starts_at == self.moment)
         rows = list(self.session.scalars(query.order_by(cls.status)))  # cancelled before deleted
-        return next((row for row in rows if row.status in planning.OCCUPYING), next(iter(rows), None))
+        return next((row for row in rows if row.status in OCCUPYING), next(iter(rows), None))
 
     def _of_slot(self, slot: SlotMixin) -> Explanation:
         code, words = _STATES[slot.state_at(self.now)]
@@ -154,7 +154,7 @@ class _Case:
         if row is None:
             text = f"{self._label()}: it is in the past, and no slot was stored"
             return Explanation("in_the_past", text, key)
-        if row.status not in planning.OCCUPYING:
+        if row.status not in OCCUPYING:
             return self._of_slot(row)
         zone = ZoneInfo(self.segments[0].timezone)
         where = f"{row.starts_at.astimezone(zone):%a %Y-%m-%d %H:%M %Z}"

@@ -5,7 +5,6 @@ from .columns import UtcDateTime
 from .make import Models, make_models, table_of
 from .mixins import BookingMixin, LeaseMixin, ResourceMixin, RunMixin, SlotMixin, TemplateMixin
 from .occupancy import (
-    OCCUPYING,
     Busy,
     Hold,
     Seen,
@@ -20,8 +19,8 @@ from .occupancy import (
 from .reading import (
     fingerprint,
     is_decided,
-    load_later,
     load_shown,
+    load_slots,
     load_specs,
     load_stored,
     newest_of,
@@ -34,7 +33,6 @@ from .reading import (
 from .shards import ShardMixin
 
 __all__ = [
-    "OCCUPYING",
     "BookingMixin",
     "Busy",
     "Hold",
@@ -55,8 +53,8 @@ __all__ = [
     "is_decided",
     "live_places",
     "load_busy",
-    "load_later",
     "load_shown",
+    "load_slots",
     "load_specs",
     "load_stored",
     "make_models",

@@ -1,31 +1,42 @@
 """What people decide about templates and slots: create, edit, cancel, delete, restore, complete."""
 
-from .altering import alter, check_revision, some_key
-from .bulk import CancelledKeys, SwitchReport, cancel_slots, set_active
-from .creating import create, draft
-from .editing import Editor
-from .ending import Ender, check_reason
-from .reading import Desk, check_unchanged
-from .single import cancel, check_scope, complete, delete, restore
+from .edits import apply_edit, edit
+from .endings import (
+    cancel,
+    cancel_date,
+    cancel_future,
+    complete,
+    delete,
+    delete_series,
+    restore,
+    restore_series,
+)
+from .plans import CancelledKeys, EditPlan, RowChange, SeriesReport, SwitchReport, check_scope
+from .storage import check_unchanged
+from .templates import change_template, check_revision, create, draft, set_active, some_key
 
 __all__ = [
     "CancelledKeys",
-    "Desk",
-    "Editor",
-    "Ender",
+    "EditPlan",
+    "RowChange",
+    "SeriesReport",
     "SwitchReport",
-    "alter",
+    "apply_edit",
     "cancel",
-    "cancel_slots",
-    "check_reason",
+    "cancel_date",
+    "cancel_future",
+    "change_template",
     "check_revision",
     "check_scope",
     "check_unchanged",
     "complete",
     "create",
     "delete",
+    "delete_series",
     "draft",
+    "edit",
     "restore",
+    "restore_series",
     "set_active",
     "some_key",
 ]
