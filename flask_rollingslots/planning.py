@@ -176,14 +176,15 @@ def starts_around(
     return starts
 
 
-def _joined(spans: list[Window]) -> Iterator[Window]:
-    """Yield spans in order, those that are near each other as one."""
-    spans.sort(key=lambda span: span.start)
-    while spans:
-        span = spans.pop(0)
-        while spans and spans[0].start - span.end <= _NEAR:
-            span = Window(span.start, max(span.end, spans.pop(0).end))
-        yield span
+def _joined(spans: list[Window]) -> list[Window]:
+    """Return spans in order, those that are near each other as one."""
+    joined: list[Window] = []
+    for span in sorted(spans, key=lambda span: span.start):
+        if joined and span.start - joined[-1].end <= _NEAR:
+            joined[-1] = Window(joined[-1].start, max(span.end, joined[-1].end))
+        else:
+            joined.append(span)
+    return joined
 
 
 def planned_slot(

@@ -56,13 +56,7 @@ def edit(
 
     :param revision: of the slot's segment, as the person who edits has seen it.
     :param move_booked: give booked slots their new times too.
-    :raises InvalidRequest: if the change makes no sense; names field, value and expectation.
-    :raises InvalidRule: if the new rule is not valid.
-    :raises SlotNotFound: if there is no such slot.
     :raises StaleEdit: if somebody else changed the series since.
-    :raises SlotBooked: with ``this``, if it is booked and would be moved, or would have fewer places than are taken.
-    :raises StatusConflict: with ``this``, if it is cancelled, completed or over.
-    :raises SlotClosed: if bookings would overlap on an exclusive resource.
     """
     found, named = check_scope(scope), key_of(key)
     asked = read_changes(found, changes)

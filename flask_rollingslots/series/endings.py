@@ -16,7 +16,7 @@ from sqlalchemy import select, update
 from flask_rollingslots import planning, signals
 from flask_rollingslots.booking import live_bookings
 from flask_rollingslots.browsing import Browser, key_of
-from flask_rollingslots.errors import SlotBooked, StatusConflict, refusal
+from flask_rollingslots.errors import SlotBooked, StaleEdit, StatusConflict, refusal
 from flask_rollingslots.models import expired_places, table_of
 from flask_rollingslots.values import Scope, SlotKey, Status, StoredSlot, TemplateSpec, Window, local_midnight
 
@@ -33,6 +33,7 @@ from .plans import (
 )
 from .segments import StoredSeries, bound_at, find_segment, just_after, rule_of
 from .storage import (
+    Loaded,
     deciding,
     find_blocked,
     forget_slots,
@@ -51,7 +52,7 @@ if TYPE_CHECKING:
     from flask_rollingslots.models import BookingMixin, SlotMixin
 
 _UNDECIDED = (Status.SCHEDULED, Status.CANCELLED)
-_ENDED = (Status.CANCELLED, Status.DELETED)
+_UNCOMPLETED = (*_UNDECIDED, Status.DELETED)
 _AT_ONCE = 500
 
 
@@ -61,50 +62,39 @@ _AT_ONCE = 500
 def cancel(
     work: Work, key: str | SlotKey | SlotMixin, scope: str, reason: str | None = None
 ) -> SlotMixin | SeriesReport:
-    """Cancel slots, booked ones too: stored ones stay visible as cancelled, and no others follow. The caller commits.
+    """Cancel slots, booked ones too: stored ones stay visible as cancelled, and no others follow.
 
     :return: the slot with its ``affected_bookings``; for a wide scope a report.
-    :raises SlotNotFound: if there is no such slot.
-    :raises StatusConflict: with ``this``, if it is completed, deleted or over.
     """
     found, named = check_scope(scope), key_of(key)
     check_reason(reason)
     if found is not Scope.THIS:
-        return _end(work, named, found, Status.CANCELLED, reason)
+        return _end(work, named.series_id, _extent(found, named), Status.CANCELLED, reason, found, named)
     with slot_row(work, named) as slot:
         was = slot.status
         _change(work, slot, _UNDECIDED, **_ended(Status.CANCELLED), cancel_reason=reason)
-    slot.affected_bookings = _bookings_in(work, [slot.id]) if slot.id else []
+    slot.affected_bookings = bookings = _bookings_in(work, [slot])
     if slot.status != was:
-        facts = {"slot": slot, "reason": reason, "bookings": slot.affected_bookings}
-        work.outbox.add(signals.slot_cancelled, **facts)
+        work.outbox.add(signals.slot_cancelled, slot=slot, reason=reason, bookings=bookings)
     return slot
 
 
 def delete(work: Work, key: str | SlotKey | SlotMixin, scope: str) -> SlotMixin | SeriesReport:
-    """Hide slots, and let no others follow; a wide scope keeps booked and completed ones. The caller commits.
+    """Hide slots, and let no others follow; a wide scope keeps booked and completed ones.
 
     :return: the slot; for a wide scope a report.
-    :raises SlotNotFound: if there is no such slot.
-    :raises SlotBooked: with ``this``, if it is booked: cancel it, or release its bookings first.
-    :raises StatusConflict: with ``this``, if it is completed or over.
     """
     found, named = check_scope(scope), key_of(key)
     if found is not Scope.THIS:
-        return _end(work, named, found, Status.DELETED, None)
+        return _end(work, named.series_id, _extent(found, named), Status.DELETED, None, found, named)
     with slot_row(work, named, hidden=True) as slot:
-        allowed = (*_UNDECIDED, Status.DELETED)
-        _change(work, slot, allowed, must_be_free=True, **_ended(Status.DELETED))
+        _change(work, slot, _UNCOMPLETED, must_be_free=True, **_ended(Status.DELETED))
     work.outbox.add(signals.slot_deleted, slot=slot)
     return slot
 
 
 def complete(work: Work, key: str | SlotKey | SlotMixin) -> SlotMixin:
-    """Mark one slot as completed, before, while or after it takes place; only this one changes. The caller commits.
-
-    :raises SlotNotFound: if there is no such slot.
-    :raises StatusConflict: if it is cancelled or deleted.
-    """
+    """Mark one slot as completed, before, while or after it takes place; only this one changes."""
     with slot_row(work, key_of(key)) as slot:
         allowed = (Status.SCHEDULED, Status.COMPLETED)
         _change(work, slot, allowed, may_be_over=True, status=Status.COMPLETED.value)
@@ -113,28 +103,23 @@ def complete(work: Work, key: str | SlotKey | SlotMixin) -> SlotMixin:
 
 
 def restore(work: Work, key: str | SlotKey | SlotMixin, scope: str) -> SlotMixin | SeriesReport:
-    """Bring slots back, at the time, with the places and the data that their series has by now. The caller commits.
+    """Bring slots back, at the time, with the places and the data that their series has by now.
 
     With a wide scope: what was cancelled or deleted with the series, and the slot at the key.
 
     :return: the slot; for a wide scope a report.
-    :raises SlotNotFound: if there is no such slot.
-    :raises StatusConflict: with ``this``, if it is completed or over, or another slot of its series is at its time.
-    :raises SlotClosed: with ``this``, if it has bookings and another one has its exclusive resource by now.
     """
     found, named = check_scope(scope), key_of(key)
     if found is not Scope.THIS:
-        return _bring_back(
-            work, named.series_id, found, lambda series: extent_of(series, found, named, ended=True), named
-        )
+        return _bring_back(work, named.series_id, _extent(found, named, ended=True), found, named)
     with slot_row(work, named, hidden=True, ended=True) as slot:
-        was, allowed = slot.status, (*_UNDECIDED, Status.DELETED)
+        was = slot.status
         if was == Status.SCHEDULED:
-            _change(work, slot, allowed)
+            _change(work, slot, _UNCOMPLETED)
         else:
             with deciding(work):
                 # From now on it is a person's slot: no top-up takes it away because its series ended.
-                _change(work, slot, allowed, **_restored_alone(work, named, was), run_id=None)
+                _change(work, slot, _UNCOMPLETED, **_restored_alone(work, named, was), run_id=None)
     if slot.status != was:
         work.outbox.add(signals.slot_restored, slot=slot)
     return slot
@@ -143,11 +128,9 @@ def restore(work: Work, key: str | SlotKey | SlotMixin, scope: str) -> SlotMixin
 def cancel_future(
     work: Work, template_id: int, from_date: date | datetime, reason: str | None = None
 ) -> SeriesReport:
-    """Cancel all slots of a template's series that start at a moment or later. The caller commits.
+    """Cancel all slots of a template's series that start at a moment or later.
 
     :param from_date: a day of the template's zone, or an aware datetime.
-    :raises TemplateNotFound: if there is no such template.
-    :raises InvalidRequest: if the moment is naive.
     """
     if (isinstance(from_date, datetime) and from_date.tzinfo is None) or not isinstance(from_date, date):
         raise refusal("from_date", from_date, "a date (a day of the template's zone) or an aware datetime")
@@ -158,33 +141,25 @@ def cancel_future(
         zone = next(spec.timezone for spec in series.specs if spec.id == template_id)
         return extent_from(series, local_midnight(from_date, ZoneInfo(zone)))
 
-    return _end_series(work, series_of(work, template_id), Scope.ALL, extent, Status.CANCELLED, reason)
+    return _end(work, series_of(work, template_id), extent, Status.CANCELLED, reason)
 
 
 def delete_series(work: Work, template_id: int) -> SeriesReport:
-    """Hide all slots of a template's series that have not started; booked and completed ones stay. The caller commits.
-
-    :raises TemplateNotFound: if there is no such template.
-    """
-    return _end_series(work, series_of(work, template_id), Scope.ALL, _from_now, Status.DELETED, None)
+    """Hide all slots of a template's series that have not started; booked and completed ones stay."""
+    return _end(work, series_of(work, template_id), _from_now, Status.DELETED)
 
 
 def restore_series(work: Work, template_id: int) -> SeriesReport:
-    """Take back that a template's series was cancelled or deleted: the undo of both. The caller commits.
-
-    :raises TemplateNotFound: if there is no such template.
-    """
-    return _bring_back(work, series_of(work, template_id), Scope.ALL, _from_now, None)
+    """Take back that a template's series was cancelled or deleted: the undo of both."""
+    return _bring_back(work, series_of(work, template_id), _from_now)
 
 
 def cancel_date(work: Work, group: str, day: date, reason: str | None = None) -> CancelledKeys:
-    """Cancel one local day of all templates of a group, also of those that are switched off. The caller commits.
+    """Cancel one local day of all templates of a group, also of those that are switched off.
 
     What is over by now stays as it is, and so does what was cancelled before.
 
     :param day: in each template's own zone.
-    :raises InvalidRequest: if group, day or reason is of another type.
-    :raises TemplateNotFound: if there is no template in the group.
     """
     if not isinstance(group, str) or not group:
         raise refusal("group", group, "the name of a group")
@@ -203,15 +178,16 @@ def cancel_date(work: Work, group: str, day: date, reason: str | None = None) ->
             slots += [s for s in found if s.status == Status.SCHEDULED and s.ends_at > work.now]
         else:
             slots += _cancel_rows(work, browser.materialize_all(found), reason)
+    bookings = _bookings_in(work, slots)
     inside: dict[int, list[BookingMixin]] = {}
-    for booking in _bookings_in(work, [slot.id for slot in slots if slot.id]):
+    for booking in bookings:
         inside.setdefault(booking.slot_id, []).append(booking)
     for slot in slots:
-        bookings = inside.get(slot.id, [])
+        affected = inside.get(slot.id, [])
         if not work.dry_run:
-            slot.affected_bookings = bookings
-        work.outbox.add(signals.slot_cancelled, slot=slot, reason=reason, bookings=bookings)
-    return CancelledKeys((slot.key for slot in slots), (b for each in inside.values() for b in each))
+            slot.affected_bookings = affected
+        work.outbox.add(signals.slot_cancelled, slot=slot, reason=reason, bookings=affected)
+    return CancelledKeys((slot.key for slot in slots), bookings)
 
 
 def _ended(status: Status) -> dict[str, Any]:
@@ -248,26 +224,22 @@ def _change(
     session.refresh(slot)
     forget_slots(work)
     if changed != 1:
-        raise _conflict(work, slot, allowed, must_be_free, may_be_over) or _is_over(slot, "over")
+        error = _conflict(work, slot, allowed, must_be_free, may_be_over)
+        raise error or StaleEdit
 
 
 def _conflict(
     work: Work, slot: SlotMixin, allowed: tuple[Status, ...], must_be_free: bool, may_be_over: bool
 ) -> SlotBooked | StatusConflict | None:
     """Return what forbids to change a slot, if anything."""
-    if slot.status not in allowed:
-        return _is_over(slot, slot.status)
-    booked = slot.booked_at(work.now)
-    if must_be_free and booked:
-        text = f"slot {slot.key} is booked ({booked} places): cancel it, or release its bookings first"
-        return SlotBooked(text, key=slot.key, booked=booked)
-    return None if may_be_over or slot.ends_at > work.now else _is_over(slot, "over")
-
-
-def _is_over(slot: SlotMixin, word: str) -> StatusConflict:
-    return StatusConflict(
-        f"slot {slot.key} is {word}: it cannot be changed", key=slot.key, status=slot.status
-    )
+    booked, key = slot.booked_at(work.now), slot.key
+    if slot.status in allowed and must_be_free and booked:
+        text = f"slot {key} is booked ({booked} places): cancel it, or release its bookings first"
+        return SlotBooked(text, key=key, booked=booked)
+    if slot.status in allowed and (may_be_over or slot.ends_at > work.now):
+        return None
+    word = "over" if slot.status in allowed else slot.status
+    return StatusConflict(f"slot {key} is {word}: it cannot be changed", key=key, status=slot.status)
 
 
 def _restored_alone(work: Work, key: SlotKey, status: str) -> dict[str, Any]:
@@ -309,12 +281,12 @@ def _cancel_rows(work: Work, slots: Sequence[SlotMixin], reason: str | None) -> 
     return found
 
 
-def _bookings_in(work: Work, slot_ids: Sequence[int]) -> list[BookingMixin]:
+def _bookings_in(work: Work, slots: Sequence[SlotMixin]) -> list[BookingMixin]:
     """Return the live bookings in some slots: whom to tell."""
+    ids = [slot.id for slot in slots if not slot.is_virtual]
     found: list[BookingMixin] = []
-    for first in range(0, len(slot_ids), _AT_ONCE):
-        part = slot_ids[first : first + _AT_ONCE]
-        found += live_bookings(work.session, work.models, work.now, part)
+    for first in range(0, len(ids), _AT_ONCE):
+        found += live_bookings(work.session, work.models, work.now, ids[first : first + _AT_ONCE])
     return found
 
 
@@ -373,26 +345,24 @@ def _from_now(series: StoredSeries) -> Extent:
     return extent_from(series, series.now)
 
 
-def _end(work: Work, key: SlotKey, scope: Scope, status: Status, reason: str | None) -> SeriesReport:
-    return _end_series(
-        work, key.series_id, scope, lambda series: extent_of(series, scope, key), status, reason, key
-    )
+def _extent(scope: Scope, key: SlotKey, *, ended: bool = False) -> Callable[[StoredSeries], Extent]:
+    return lambda series: extent_of(series, scope, key, ended=ended)
 
 
-def _end_series(
+def _end(
     work: Work,
     series_id: int,
-    scope: Scope,
     extent: Callable[[StoredSeries], Extent],
     status: Status,
-    reason: str | None,
+    reason: str | None = None,
+    scope: Scope = Scope.ALL,
     key: SlotKey | None = None,
 ) -> SeriesReport:
     check_reason(reason)
     with deciding(work):
         loaded = load_series(work, series_id, key)
         plan = plan_end(loaded.series, extent(loaded.series), status, reason)
-        report = _report(plan, scope, write_plan(work, loaded, plan.segments, plan.changed))
+        report = _written(work, loaded, plan, scope)
     work.outbox.add(signals.series_ended, report=report, reason=reason)
     return report
 
@@ -400,22 +370,22 @@ def _end_series(
 def _bring_back(
     work: Work,
     series_id: int,
-    scope: Scope,
     extent: Callable[[StoredSeries], Extent],
-    key: SlotKey | None,
+    scope: Scope = Scope.ALL,
+    key: SlotKey | None = None,
 ) -> SeriesReport:
     with deciding(work):
         locked = lock_resources(work, series_id)
         loaded = load_series(work, series_id, key)
         plan = plan_restore(loaded.series, extent(loaded.series), key)
         blocked = find_blocked(work, loaded, plan.changed, locked)
-        plan = plan.without([change for change, _ in blocked])
-        report = _report(plan, scope, write_plan(work, loaded, plan.segments, plan.changed))
+        report = _written(work, loaded, plan.without([change for change, _ in blocked]), scope)
     work.outbox.add(signals.series_restored, report=report)
     return report
 
 
-def _report(plan: EndPlan, scope: Scope, touched: list[int]) -> SeriesReport:
+def _written(work: Work, loaded: Loaded, plan: EndPlan, scope: Scope) -> SeriesReport:
+    touched = write_plan(work, loaded, plan.segments, plan.changed)
     return SeriesReport(
         scope,
         [str(change.key) for change in plan.changed],
@@ -467,7 +437,7 @@ def plan_restore(series: StoredSeries, extent: Extent, key: SlotKey | None) -> E
     back: dict[int, list[StoredSlot]] = {spec.id: [] for spec in series.specs}
     for row in series.rows:
         is_meant = row.key == key or (row.ended_with_series and extent.holds(row))
-        if is_meant and row.status in _ENDED and series.is_future(row):
+        if is_meant and row.status in (Status.CANCELLED, Status.DELETED) and series.is_future(row):
             back[row.template_id].append(row)
     starts = {
         spec.id: planning.starts_around(rule_of(spec), [row.original_start for row in back[spec.id]])

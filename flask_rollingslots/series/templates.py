@@ -53,11 +53,7 @@ _TRIED = 50
 
 
 def create(work: Work, fields: Mapping[str, Any]) -> TemplateMixin:
-    """Add a template to the session and flush it, so that it has an id; a dry run leaves it alone. The caller commits.
-
-    :raises InvalidTemplate: for an unknown field, a missing one, or a value that is not valid.
-    :raises InvalidRule: if the rule, the zone or the day grid is not valid.
-    """
+    """Add a template to the session and flush it, so that it has an id; a dry run leaves that alone."""
     template = draft(work, fields)
     if not work.dry_run:
         work.session.add(template)
