@@ -11,8 +11,9 @@ from zoneinfo import ZoneInfo
 
 from .errors import InvalidKey
 
-MICROSECOND = timedelta(microseconds=1)
 MINUTE = timedelta(minutes=1)
+#: The smallest step of a datetime.
+MICROSECOND = timedelta(microseconds=1)
 
 
 def utc_now() -> datetime:

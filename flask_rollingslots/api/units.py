@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from flask_rollingslots.extension import RollingSlots
-    from flask_rollingslots.state import AppState
+    from flask_rollingslots.extension import AppState
+    from flask_rollingslots.facade import RollingSlots
 
 
 @contextmanager

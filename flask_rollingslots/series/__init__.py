@@ -11,11 +11,12 @@ from .endings import (
     restore,
     restore_series,
 )
-from .plans import CancelledKeys, EditPlan, RowChange, SeriesReport, SwitchReport, check_scope
+from .plans import EDITED, CancelledKeys, EditPlan, RowChange, SeriesReport, SwitchReport, check_scope
 from .storage import check_unchanged
 from .templates import change_template, check_revision, create, draft, set_active, some_key
 
 __all__ = [
+    "EDITED",
     "CancelledKeys",
     "EditPlan",
     "RowChange",

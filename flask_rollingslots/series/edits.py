@@ -12,21 +12,21 @@ from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 from flask_rollingslots import planning
-from flask_rollingslots.browsing import key_of
 from flask_rollingslots.errors import SlotBooked, StaleEdit, StatusConflict, refusal
-from flask_rollingslots.models import pruned_until
+from flask_rollingslots.loading import pruned_until
 from flask_rollingslots.recurrence.zones import instant_of
 from flask_rollingslots.signals import series_edited
 from flask_rollingslots.values import Scope, SlotKey, Status, StoredSlot, TemplateSpec, Window
 
 from .moves import Move, check_behind, move
-from .plans import Changes, EditPlan, RowChange, SegmentChange, check_scope, read_changes
+from .plans import Changes, EditPlan, RowChange, SegmentChange, read_changes
 from .segments import (
     StoredSeries,
     bound_at,
     find_segment,
     find_virtual,
     first_from,
+    in_order,
     last_before,
     last_kept,
     rule_of,
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from flask_rollingslots.context import Work
-    from flask_rollingslots.models import SlotMixin
+    from flask_rollingslots.models import TemplateMixin
     from flask_rollingslots.values import PlannedSlot
 
 
@@ -46,20 +46,21 @@ if TYPE_CHECKING:
 
 def edit(
     work: Work,
-    key: str | SlotKey | SlotMixin,
-    scope: str,
+    key: SlotKey,
+    scope: Scope,
     changes: Mapping[str, Any],
     revision: int | None = None,
     move_booked: bool = False,
+    segments: Iterable[TemplateMixin] = (),
 ) -> EditPlan:
     """Change slots, and return what was changed; a dry run returns what would be. The caller commits.
 
     :param revision: of the slot's segment, as the person who edits has seen it.
     :param move_booked: give booked slots their new times too.
+    :param segments: the series as it would be by then, for a dry run of what changes more of it.
     :raises StaleEdit: if somebody else changed the series since.
     """
-    found, named = check_scope(scope), key_of(key)
-    asked = read_changes(found, changes)
+    asked = EditPlan(key, scope, read_changes(scope, changes), move_booked, 0)
     if revision is not None and (isinstance(revision, bool) or not isinstance(revision, int)):
         raise refusal("revision", revision, "the whole number that the template's revision was")
 
@@ -71,7 +72,7 @@ def edit(
                 revision=plan.revision,
             )
 
-    return _edited(work, EditPlan(named, found, asked, move_booked, 0), check)
+    return _edited(work, asked, check, segments)
 
 
 def apply_edit(work: Work, preview: EditPlan) -> EditPlan:
@@ -87,7 +88,12 @@ def apply_edit(work: Work, preview: EditPlan) -> EditPlan:
     return _edited(work, preview, check)
 
 
-def _edited(work: Work, asked: EditPlan, check: Callable[[EditPlan], None]) -> EditPlan:
+def _edited(
+    work: Work,
+    asked: EditPlan,
+    check: Callable[[EditPlan], None],
+    segments: Iterable[TemplateMixin] = (),
+) -> EditPlan:
     """Do what was asked for if the plan passes a check."""
     if asked.scope is Scope.THIS and not work.dry_run:
         # Whatever is refused is refused before a virtual slot becomes a row.
@@ -96,22 +102,30 @@ def _edited(work: Work, asked: EditPlan, check: Callable[[EditPlan], None]) -> E
             with slot_row(work, asked.key):
                 plan = _decide(work, asked, check)
     else:
-        plan = _decide(work, asked, check)
+        plan = _decide(work, asked, check, segments)
     work.outbox.add(series_edited, plan=plan)
     return plan
 
 
-def _decide(work: Work, asked: EditPlan, check: Callable[[EditPlan], None]) -> EditPlan:
+def _decide(
+    work: Work,
+    asked: EditPlan,
+    check: Callable[[EditPlan], None],
+    segments: Iterable[TemplateMixin] = (),
+) -> EditPlan:
     key, scope, changes, move_booked = asked.key, asked.scope, asked.changes, asked.move_booked
     with deciding(work):
         may_move = move_booked and changes.touch_times
         locked = lock_resources(work, key.series_id) if may_move else frozenset[str]()
         loaded = load_series(work, key.series_id, key)
+        series, specs = loaded.series, in_order(segment.spec() for segment in segments)
+        if work.dry_run and specs:
+            series = replace(series, specs=specs)
         if scope is Scope.THIS:
-            plan = plan_this(loaded.series, key, changes, move_booked)
+            plan = plan_this(series, key, changes, move_booked)
         else:
-            pruned = pruned_until(work.session, work.models) if changes.touch_times else None
-            plan = plan_edit(loaded.series, key, scope, changes, move_booked, pruned)
+            pruned = pruned_until(work) if changes.touch_times else None
+            plan = plan_edit(series, key, scope, changes, move_booked, pruned)
         refuse_blocked(work, loaded, plan.changed, locked)
         check(plan)
         write_plan(work, loaded, plan.segments, plan.changed, plan.removed)

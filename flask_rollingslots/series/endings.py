@@ -13,9 +13,8 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import select, update
 
-from flask_rollingslots import planning, signals
+from flask_rollingslots import browsing, planning, signals
 from flask_rollingslots.booking import live_bookings
-from flask_rollingslots.browsing import Browser, key_of
 from flask_rollingslots.errors import SlotBooked, StaleEdit, StatusConflict, refusal
 from flask_rollingslots.models import expired_places, table_of
 from flask_rollingslots.values import Scope, SlotKey, Status, StoredSlot, TemplateSpec, Window, local_midnight
@@ -29,7 +28,6 @@ from .plans import (
     SegmentChange,
     SeriesReport,
     check_reason,
-    check_scope,
 )
 from .segments import StoredSeries, bound_at, find_segment, just_after, rule_of
 from .storage import (
@@ -59,18 +57,15 @@ _AT_ONCE = 500
 # -- decisions ---------------------------------------------------------------------------------------------
 
 
-def cancel(
-    work: Work, key: str | SlotKey | SlotMixin, scope: str, reason: str | None = None
-) -> SlotMixin | SeriesReport:
+def cancel(work: Work, key: SlotKey, scope: Scope, reason: str | None = None) -> SlotMixin | SeriesReport:
     """Cancel slots, booked ones too: stored ones stay visible as cancelled, and no others follow.
 
     :return: the slot with its ``affected_bookings``; for a wide scope a report.
     """
-    found, named = check_scope(scope), key_of(key)
     check_reason(reason)
-    if found is not Scope.THIS:
-        return _end(work, named.series_id, _extent(found, named), Status.CANCELLED, reason, found, named)
-    with slot_row(work, named) as slot:
+    if scope is not Scope.THIS:
+        return _end(work, key.series_id, _extent(scope, key), Status.CANCELLED, reason, scope, key)
+    with slot_row(work, key) as slot:
         was = slot.status
         _change(work, slot, _UNDECIDED, **_ended(Status.CANCELLED), cancel_reason=reason)
     slot.affected_bookings = bookings = _bookings_in(work, [slot])
@@ -79,47 +74,45 @@ def cancel(
     return slot
 
 
-def delete(work: Work, key: str | SlotKey | SlotMixin, scope: str) -> SlotMixin | SeriesReport:
+def delete(work: Work, key: SlotKey, scope: Scope) -> SlotMixin | SeriesReport:
     """Hide slots, and let no others follow; a wide scope keeps booked and completed ones.
 
     :return: the slot; for a wide scope a report.
     """
-    found, named = check_scope(scope), key_of(key)
-    if found is not Scope.THIS:
-        return _end(work, named.series_id, _extent(found, named), Status.DELETED, None, found, named)
-    with slot_row(work, named, hidden=True) as slot:
+    if scope is not Scope.THIS:
+        return _end(work, key.series_id, _extent(scope, key), Status.DELETED, None, scope, key)
+    with slot_row(work, key, hidden=True) as slot:
         _change(work, slot, _UNCOMPLETED, must_be_free=True, **_ended(Status.DELETED))
     work.outbox.add(signals.slot_deleted, slot=slot)
     return slot
 
 
-def complete(work: Work, key: str | SlotKey | SlotMixin) -> SlotMixin:
+def complete(work: Work, key: SlotKey) -> SlotMixin:
     """Mark one slot as completed, before, while or after it takes place; only this one changes."""
-    with slot_row(work, key_of(key)) as slot:
+    with slot_row(work, key) as slot:
         allowed = (Status.SCHEDULED, Status.COMPLETED)
         _change(work, slot, allowed, may_be_over=True, status=Status.COMPLETED.value)
     work.outbox.add(signals.slot_completed, slot=slot)
     return slot
 
 
-def restore(work: Work, key: str | SlotKey | SlotMixin, scope: str) -> SlotMixin | SeriesReport:
+def restore(work: Work, key: SlotKey, scope: Scope) -> SlotMixin | SeriesReport:
     """Bring slots back, at the time, with the places and the data that their series has by now.
 
     With a wide scope: what was cancelled or deleted with the series, and the slot at the key.
 
     :return: the slot; for a wide scope a report.
     """
-    found, named = check_scope(scope), key_of(key)
-    if found is not Scope.THIS:
-        return _bring_back(work, named.series_id, _extent(found, named, ended=True), found, named)
-    with slot_row(work, named, hidden=True, ended=True) as slot:
+    if scope is not Scope.THIS:
+        return _bring_back(work, key.series_id, _extent(scope, key, ended=True), scope, key)
+    with slot_row(work, key, hidden=True, ended=True) as slot:
         was = slot.status
         if was == Status.SCHEDULED:
             _change(work, slot, _UNCOMPLETED)
         else:
             with deciding(work):
                 # From now on it is a person's slot: no top-up takes it away because its series ended.
-                _change(work, slot, _UNCOMPLETED, **_restored_alone(work, named, was), run_id=None)
+                _change(work, slot, _UNCOMPLETED, **_restored_alone(work, key, was), run_id=None)
     if slot.status != was:
         work.outbox.add(signals.slot_restored, slot=slot)
     return slot
@@ -166,18 +159,18 @@ def cancel_date(work: Work, group: str, day: date, reason: str | None = None) ->
     if not isinstance(day, date) or isinstance(day, datetime):
         raise refusal("day", day, "a date")
     check_reason(reason)
-    browser = Browser(work.session, work.models, work.now)
-    templates = browser.group(group)
+    templates = browsing.templates_in(work, group)
     slots: list[SlotMixin] = []
     for zone in sorted({template.timezone for template in templates}):
         window = Window.local_days(day, day + timedelta(days=1), ZoneInfo(zone))
         here = {template.id: template for template in templates if template.timezone == zone}
         specs = [replace(template.spec(), active=True) for template in here.values()]
-        found = browser.merged(here, specs, window)
+        found = browsing.merged(work, here, specs, window)
         if work.dry_run:
             slots += [s for s in found if s.status == Status.SCHEDULED and s.ends_at > work.now]
         else:
-            slots += _cancel_rows(work, browser.materialize_all(found), reason)
+            rows = [browsing.materialize(work, s.key, inactive=True) if s.is_virtual else s for s in found]
+            slots += _cancel_rows(work, rows, reason)
     bookings = _bookings_in(work, slots)
     inside: dict[int, list[BookingMixin]] = {}
     for booking in bookings:

@@ -56,7 +56,8 @@ class Changes:
         return datetime.combine(shown.date(), self.start)
 
 
-_NAMES = tuple(field.name for field in fields(Changes))
+#: What ``edit`` can change; other fields of a template are changed of a whole series only.
+EDITED = tuple(field.name for field in fields(Changes))
 
 
 def read_changes(scope: Scope, values: Mapping[str, Any]) -> Changes:
@@ -65,12 +66,12 @@ def read_changes(scope: Scope, values: Mapping[str, Any]) -> Changes:
     :raises InvalidRequest: names the field, the value and what is expected.
     """
     for name in values:
-        if name not in _NAMES:
-            text = f"{name} cannot be edited.{nearest(name, _NAMES)}"
+        if name not in EDITED:
+            text = f"{name} cannot be edited.{nearest(name, EDITED)}"
             raise InvalidRequest(text, field=name, value=values[name], expected="a field of an edit")
     given = {name: value for name, value in values.items() if value is not None}
     if not given:
-        raise InvalidRequest(f"nothing to change: give at least one of {', '.join(_NAMES)}", field="changes")
+        raise InvalidRequest(f"nothing to change: give at least one of {', '.join(EDITED)}", field="changes")
     for name in _WIDE_ONLY:
         if scope is Scope.THIS and name in given:
             raise refusal(name, given[name], f"{name} only with this_and_future or all: one slot has none")

@@ -18,13 +18,14 @@ from sqlalchemy.orm.exc import StaleDataError
 
 from flask_rollingslots import planning
 from flask_rollingslots.booking import Stay, find_clashes, lock_resource, reach, release_expired, whole
-from flask_rollingslots.browsing import Browser
-from flask_rollingslots.errors import SlotClosed, SlotNotFound, StaleEdit, no_slot, no_template
-from flask_rollingslots.models import forget_busy, load_slots, load_specs, table_of, virtual_slot
+from flask_rollingslots.browsing import materialize
+from flask_rollingslots.errors import SlotClosed, SlotNotFound, StaleEdit, no_template
+from flask_rollingslots.loading import load_slots, load_specs
+from flask_rollingslots.models import forget_busy, table_of
 from flask_rollingslots.statements import atomic, dialect_of, exclusive, is_lost_race, take_write_lock
-from flask_rollingslots.values import OCCUPYING, SlotKey, State, Status
+from flask_rollingslots.values import OCCUPYING, State
 
-from .segments import StoredSeries, find_virtual, in_order
+from .segments import StoredSeries, in_order
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
     from flask_rollingslots.context import Work
     from flask_rollingslots.models import Models, SlotMixin, TemplateMixin
-    from flask_rollingslots.values import StoredSlot
+    from flask_rollingslots.values import SlotKey, StoredSlot
 
     from .plans import RowChange, SegmentChange
 
@@ -118,14 +119,14 @@ def load_series(work: Work, series_id: int, key: SlotKey | None = None) -> Loade
         specs = [template.spec() for template in templates.values()]
     else:
         of_series = work.models.Template.series_id == series_id
-        templates, specs = {}, load_specs(work.session, work.models, of_series)
+        templates, specs = {}, load_specs(work, of_series)
     if not specs:
         raise SlotNotFound(f"series {series_id}: there is no such series", key=str(key or series_id))
     place = slot.starts_at > work.now - _LOOK_BACK
     if key is not None:
         place = or_(place, slot.original_start == key.original_start)
     mine = (slot.series_id == series_id, place)
-    rows = load_slots(work.session, work.models, work.now, *mine, wholly=True, lock=not work.dry_run)
+    rows = load_slots(work, *mine, wholly=True, lock=not work.dry_run)
     days, align = work.settings.window_days, work.settings.align
     horizon = max(planning.window_of(spec, work.now, days, align).end for spec in specs)
     return Loaded(StoredSeries(in_order(specs), tuple(rows), work.now, horizon), templates)
@@ -158,25 +159,11 @@ def slot_row(work: Work, key: SlotKey, *, hidden: bool = False, ended: bool = Fa
     :raises SlotNotFound: if there is no such slot, or it is over and was never stored.
     """
     if work.dry_run:
-        yield _copied(work, key, hidden=hidden, ended=ended)
+        slot = materialize(work, key, hidden=hidden, ended=ended)
+        yield copy_of(slot, template=slot.template)
         return
-    browser = Browser(work.session, work.models, work.now)
     with whole(work.session, work.models) as making:
-        yield reach(browser, key, making, hidden=hidden, ended=ended)
-
-
-def _copied(work: Work, key: SlotKey, *, hidden: bool, ended: bool) -> SlotMixin:
-    cls = work.models.Slot
-    at_key = (cls.series_id == key.series_id, cls.original_start == key.original_start)
-    row: Any = work.session.scalars(select(cls).where(*at_key)).one_or_none()
-    if row is not None and row.status == Status.DELETED and not hidden:
-        raise no_slot(key)
-    if row is not None:
-        copied: SlotMixin = copy_of(row, template=row.template)
-        return copied
-    slot = find_virtual(load_series(work, key.series_id, key).series, key, ended=ended)
-    template = work.session.get_one(work.models.Template, slot.spec.id)
-    return virtual_slot(work.models, slot, template, work.now)
+        yield reach(work, key, making, hidden=hidden, ended=ended)
 
 
 def copy_of(instance: Any, **values: Any) -> Any:

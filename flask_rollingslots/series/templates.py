@@ -17,6 +17,7 @@ from flask_rollingslots.errors import (
     nearest,
     refusal,
 )
+from flask_rollingslots.loading import segments
 from flask_rollingslots.values import SlotKey
 
 from .plans import SwitchReport
@@ -101,9 +102,7 @@ def change_template(
     with deciding(work):
         templates = list(load_series(work, series_id).templates.values())
         if work.dry_run:
-            cls = work.models.Template
-            query = select(cls).where(cls.series_id == series_id).order_by(cls.id)
-            templates = [copy_of(template) for template in work.session.scalars(query)]
+            templates = [copy_of(template) for template in segments(work, [series_id])]
         for template in templates:
             if template.id == template_id:
                 _check_revision(template.revision, revision)

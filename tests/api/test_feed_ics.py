@@ -177,7 +177,7 @@ def test_ical_js_finds_what_the_library_shows(
     node = shutil.which("node")
     assert node is not None
     done = subprocess.run(
-        (node, WEB / "occurrences.mjs"), input=json.dumps(given), capture_output=True, text=True, timeout=60
+        (node, WEB / "occurrences.mjs"), input=json.dumps(given), capture_output=True, text=True, timeout=200
     )
     assert done.returncode == 0, done.stderr
     found = [(_moment(a), _moment(b), cancelled) for a, b, cancelled in json.loads(done.stdout)]

@@ -96,7 +96,7 @@ class Race:
         try:
             self._race()
         finally:
-            self._nest.communicate(timeout=30)
+            self._nest.communicate(timeout=200)
             for racer in self._racers:
                 racer.close()
         assert self._killed == self.kills

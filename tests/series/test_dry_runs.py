@@ -11,23 +11,28 @@ from sqlalchemy import event
 
 from flask_rollingslots import planning, series
 from flask_rollingslots.errors import RollingSlotsError
+from flask_rollingslots.values import Scope, SlotKey
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from flask_rollingslots.context import Work
 
-TEN, NOON, FAR = "1@20260106T1000", "1@20260106T1200", "1@20260301T1000"
+TEN, ELEVEN, NOON, FAR, NONE = map(
+    SlotKey.parse,
+    ["1@20260106T1000", "1@20260106T1100", "1@20260106T1200", "1@20260301T1000", "1@20260106T1001"],
+)
+THIS, LATER, ALL = Scope.THIS, Scope.THIS_AND_FUTURE, Scope.ALL
 #: Each decision, by name; `1` is the template, TEN is booked, NOON cancelled.
 DECISIONS: dict[str, Callable[[Work], Any]] = {
-    "cancel": lambda work: series.cancel(work, TEN, "this", "rain"),
-    "cancel what is virtual": lambda work: series.cancel(work, FAR, "this"),
-    "cancel this and future": lambda work: series.cancel(work, TEN, "this_and_future", "rain"),
-    "delete": lambda work: series.delete(work, "1@20260106T1100", "this"),
-    "delete what is booked": lambda work: series.delete(work, TEN, "this"),
-    "delete all": lambda work: series.delete(work, TEN, "all"),
-    "restore": lambda work: series.restore(work, NOON, "this"),
-    "restore all": lambda work: series.restore(work, NOON, "all"),
+    "cancel": lambda work: series.cancel(work, TEN, THIS, "rain"),
+    "cancel what is virtual": lambda work: series.cancel(work, FAR, THIS),
+    "cancel this and future": lambda work: series.cancel(work, TEN, LATER, "rain"),
+    "delete": lambda work: series.delete(work, ELEVEN, THIS),
+    "delete what is booked": lambda work: series.delete(work, TEN, THIS),
+    "delete all": lambda work: series.delete(work, TEN, ALL),
+    "restore": lambda work: series.restore(work, NOON, THIS),
+    "restore all": lambda work: series.restore(work, NOON, ALL),
     "complete": lambda work: series.complete(work, TEN),
     "complete what is cancelled": lambda work: series.complete(work, NOON),
     "cancel the future": lambda work: series.cancel_future(work, 1, date(2026, 1, 7)),
@@ -39,9 +44,9 @@ DECISIONS: dict[str, Callable[[Work], Any]] = {
         work, {"name": "More", "dtstart": datetime(2026, 1, 5, 9), "duration": timedelta(hours=1)}
     ),
     "change": lambda work: series.change_template(work, 1, {"holidays": "ES", "capacity": 7}),
-    "edit": lambda work: series.edit(work, TEN, "this", {"capacity": 5}),
-    "edit this and future": lambda work: series.edit(work, TEN, "this_and_future", {"start": time(10, 30)}),
-    "edit what is not there": lambda work: series.edit(work, "1@20260106T1001", "all", {"capacity": 5}),
+    "edit": lambda work: series.edit(work, TEN, THIS, {"capacity": 5}),
+    "edit this and future": lambda work: series.edit(work, TEN, LATER, {"start": time(10, 30)}),
+    "edit what is not there": lambda work: series.edit(work, NONE, ALL, {"capacity": 5}),
 }
 
 
@@ -71,8 +76,8 @@ def hall(site: Site) -> Site:
     """A hall with a booked and a cancelled slot."""
     site.add(group="hall", capacity=2)
     site.slots.generate()
-    site.slots.book(TEN, who="Ann")
-    site.slots.cancel(NOON)
+    site.slots.book(str(TEN), who="Ann")
+    site.slots.cancel(str(NOON))
     site.session.commit()
     return site
 
