@@ -1,30 +1,25 @@
 """What people decide about templates and slots: create, edit, cancel, delete, restore, complete."""
 
-from flask_rollingslots.revising import EditPlan, SeriesReport
-
-from .altering import change_template, check_revision, some_key
-from .bulk import CancelledKeys, SwitchReport, set_active
-from .creating import create, draft
-from .reading import check_unchanged
-from .shims import (
-    EDITED,
-    apply_edit,
+from .edits import apply_edit, edit
+from .endings import (
     cancel,
     cancel_date,
     cancel_future,
     complete,
     delete,
     delete_series,
-    edit,
     restore,
     restore_series,
 )
-from .single import check_scope
+from .plans import EDITED, CancelledKeys, EditPlan, RowChange, SeriesReport, SwitchReport, check_scope
+from .storage import check_unchanged
+from .templates import change_template, check_revision, create, draft, set_active, some_key
 
 __all__ = [
     "EDITED",
     "CancelledKeys",
     "EditPlan",
+    "RowChange",
     "SeriesReport",
     "SwitchReport",
     "apply_edit",
