@@ -9,7 +9,7 @@ from sqlalchemy import bindparam, delete, inspect, update
 from sqlalchemy.orm.attributes import set_committed_value
 
 from flask_rollingslots.booking import release_expired
-from flask_rollingslots.models import forget_busy, table_of
+from flask_rollingslots.models import FIELDS, forget_busy, plain, table_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from .reading import Loaded
 
-_NOT_COPIED = {"id", "revision", "continues_id", "created_at", "changed_at"}
+_NOT_COPIED = {name for name, field in FIELDS.items() if not field.copied}
 _AT_ONCE = 500
 
 
@@ -51,7 +51,7 @@ def _cut(work: Work, template: TemplateMixin, change: SegmentChange) -> Template
     cut = change.cut_at
     assert cut is not None  # noqa: S101 (for the type checker; the caller looked)
     names = [a.key for a in inspect(type(template)).column_attrs if a.key not in _NOT_COPIED]
-    values = {name: deepcopy(_plain(getattr(template, name))) for name in names}
+    values = {name: deepcopy(plain(getattr(template, name))) for name in names}
     later = type(template)(**{**values, "active_from": cut, **change.values})
     later.continues_id = template.id
     later.series_id = template.series_id or template.id
@@ -69,11 +69,6 @@ def _cut(work: Work, template: TemplateMixin, change: SegmentChange) -> Template
     rows = (table.c.template_id == template.id, table.c.original_start >= cut)
     work.session.execute(update(table).where(*rows).values(template_id=later.id))
     return later
-
-
-def _plain(value: Any) -> Any:
-    """Return a value without its tie to the row that it came from."""
-    return dict(value) if isinstance(value, dict) else list(value) if isinstance(value, list) else value
 
 
 def write_rows(work: Work, changed: Iterable[RowChange], removed: Iterable[RowState] = ()) -> None:
