@@ -22,7 +22,7 @@ MAX_INIT_APP = 40
 # The rooms: a module, or a package whose modules may import each other (but not in a circle).
 FLOORS = (
     {"errors", "values", "settings", "signals"},
-    {"recurrence", "planning", "offers", "revising", "feeds"},
+    {"recurrence", "planning", "offers", "revising"},
     {"models", "statements", "bulk_statements", "context"},
     {
         "loading",
@@ -37,6 +37,7 @@ FLOORS = (
         "subscriptions",
         "gate",
         "executors",
+        "feeds",
     },
     {"topup", "health", "exchange", "contrib"},
     {"extension", "facade", "api", "cli", "cli_exchange", "cli_filling", "cli_keeping"},
@@ -54,8 +55,7 @@ STEPS = {
     ("offers", "planning"),
     ("revising", "recurrence"),
     ("revising", "planning"),
-    ("feeds", "recurrence"),
-    ("feeds", "planning"),
+    ("subscriptions", "feeds"),
     ("models", "bulk_statements"),
     ("context", "statements"),
     ("bulk_statements", "statements"),

@@ -24,7 +24,9 @@ _STARTS = ("start", "start_dt", "start_date")
 _ENDS = ("end", "end_dt", "end_date")
 _TIMES = ("start_time", "end_time")
 #: Settings of a template have our own names; what is offered, to whom, when and how long may be said in other ways.
-_SAME = {key for key, field in FILED.items() if field.change is Change.SETTING and key != "group"} | {"capacity"}
+_SAME = {key for key, field in FILED.items() if field.change is Change.SETTING and key != "group"} | {
+    "capacity"
+}
 #: Keys that mean something here; all others go into ``data``.
 _KNOWN = {*_RULES, *_STARTS, *_ENDS, *_TIMES, *_SAME, "timezone", "data", "end_recurrence_date"}
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")

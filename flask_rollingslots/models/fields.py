@@ -10,6 +10,7 @@ from copy import deepcopy
 from dataclasses import dataclass, fields, replace
 from datetime import date, datetime, time, timedelta
 from enum import Enum
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Integer
@@ -79,13 +80,18 @@ class TemplateField:
     copied: bool = True
     to_slots: bool = False
     is_decision: bool = True
-    name: str = ""
-    nullable: bool = False
+    name: str
+    nullable: bool
 
     @property
     def key(self) -> str:
         """The name in JSON: over HTTP and in files."""
         return f"{self.name}{self.kind.suffix}"
+
+    @property
+    def sentence(self) -> str:
+        """The meaning as a sentence."""
+        return f"{self.meaning[0].upper()}{self.meaning[1:]}."
 
     @property
     def is_kept(self) -> bool:
@@ -102,11 +108,11 @@ class TemplateField:
 
         :raises InvalidTemplate: names the field, the value and what is expected.
         """
-        expected = self.kind.fault(value) if value is not None else self.kind.expected if self.needed else None
+        missing = self.kind.expected if self.needed else None
+        expected = missing if value is None else self.kind.fault(value)
         if expected is not None:
-            raise refusal(
-                self.name, value, f"{expected}, or None" if self.nullable else expected, InvalidTemplate
-            )
+            expected = f"{expected}, or None" if self.nullable else expected
+            raise refusal(self.name, value, expected, InvalidTemplate)
 
 
 def _field(
@@ -118,22 +124,27 @@ def _field(
     column: str | None = None,
     primary_key: bool = False,
     index: bool | None = None,
-    nullable: bool | None = None,
     **more: bool,
 ) -> Any:
-    """Return a column with its entry for the table; see :class:`TemplateField`."""
-    entry = TemplateField(kind=kind, meaning=meaning, change=change, default=default, **more)
-    options = {"default": default, "index": index, "nullable": nullable}
-    given = {name: value for name, value in options.items() if value is not None}
+    """Return a column with its entry for the table; see :class:`TemplateField`.
+
+    :param column: its name in the database, if that is another one.
+    """
+    given: dict[str, Any] = {"primary_key": primary_key, "index": index}
+    if default is not None:
+        given["default"] = default
     names = () if column is None else (column,)
-    made = mapped_column(*names, kind.column, primary_key=primary_key, **given)
-    made.column.info[_ENTRY] = entry  # not as an argument: that would drop what a mutable type notes there
+    made: MappedColumn[Any] = mapped_column(*names, kind.column, **given)
+    # Not as an argument: that would drop what a mutable type notes there.
+    made.column.info[_ENTRY] = _entry(kind=kind, meaning=meaning, change=change, default=default, **more)
     return made
 
 
+#: The class says later what it is called, and whether it may be empty.
+_entry: Any = partial(TemplateField, name="", nullable=False)
 _ENTRY = "rollingslots"
-_NOTED = {"in_files": False, "copied": False, "is_decision": False}
 _KEPT, _ONCE, _EDIT = Change.KEPT, Change.ONCE, Change.EDIT
+_noted = partial(_field, change=_KEPT, in_files=False, copied=False, is_decision=False)
 
 
 class TemplateMixin:
@@ -141,26 +152,13 @@ class TemplateMixin:
 
     __tablename__ = "rolling_template"
 
-    id: Mapped[int] = _field(
-        Counted(), "the number of this segment, never used again", _KEPT, primary_key=True, **_NOTED
+    id: Mapped[int] = _noted(Counted(), "the number of this segment, never used again", primary_key=True)
+    series_id: Mapped[int | None] = _noted(
+        Counted(), "the id of the series' first segment, and the first part of every key", index=True
     )
-    series_id: Mapped[int | None] = _field(
-        Counted(),
-        "the id of the series' first segment, and the first part of every key",
-        _KEPT,
-        index=True,
-        in_files=False,
-        is_decision=False,
-    )
-    continues_id: Mapped[int | None] = _field(
-        Counted(), "the segment before this one, see [editing series](editing.md)", _KEPT, **_NOTED
-    )
-    revision: Mapped[int] = _field(
-        Counted(Integer()),
-        "rises with every decision; `edit(revision=…)` and `If-Match` compare it",
-        _KEPT,
-        nullable=False,
-        **_NOTED,
+    continues_id: Mapped[int | None] = _noted(Counted(), "the segment of the series before this one")
+    revision: Mapped[int] = _noted(
+        Counted(Integer()), "rises with every decision; `edit(revision=…)` and `If-Match` compare it"
     )
     name: Mapped[str] = _field(
         Text(200, blank=False), "what is offered, at most 200 characters", _EDIT, needed=True
@@ -171,13 +169,10 @@ class TemplateMixin:
         column="group_name",
         index=True,
     )
-    active: Mapped[bool] = _field(
-        Flag(), "`False`: nothing is shown or bookable; rows stay", default=True
-    )
+    active: Mapped[bool] = _field(Flag(), "`False`: nothing is shown or bookable; rows stay", default=True)
     rrule: Mapped[str | None] = _field(
         Text(10_000),
-        "the rule, see [rules and time zones](rules.md); without one there is a single slot, or a single day of "
-        "the grid",
+        "the rule, an RRULE; without one there is a single slot, or a single day of the grid",
         _EDIT,
         in_files=False,
     )
@@ -252,12 +247,8 @@ class TemplateMixin:
         _KEPT,
         default=timedelta(0),
     )
-    created_at: Mapped[datetime] = _field(
-        Instant(), "when the row was made", _KEPT, default=utc_now, **_NOTED
-    )
-    changed_at: Mapped[datetime | None] = _field(
-        Instant(), "when it was last changed; empty: never", _KEPT, **_NOTED
-    )
+    created_at: Mapped[datetime] = _noted(Instant(), "when the row was made", default=utc_now)
+    changed_at: Mapped[datetime | None] = _noted(Instant(), "when it was last changed; empty: never")
 
     @declared_attr.directive
     def __mapper_args__(cls) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import json
 import math
 import re
 from datetime import UTC, date, datetime, time, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sqlalchemy import JSON, Boolean, Integer, String, Time
 from sqlalchemy import Text as LongText
@@ -18,9 +18,6 @@ from flask_rollingslots.recurrence.dialects import read_clock, read_date, read_f
 from flask_rollingslots.settings import MAX_DAYS
 
 from .columns import DateRanges, Id, Moments, Seconds, TrackedDict, TrackedList, UtcDateTime, WallDateTime
-
-if TYPE_CHECKING:
-    from sqlalchemy.types import TypeEngine
 
 #: More entries than this in one list are no calendar any more.
 MAX_ENTRIES = 10_000
@@ -38,7 +35,7 @@ class Kind:
     """A kind of value.
 
     :param python: the Python type, in words.
-    :param column: the type of the column.
+    :param column: the type of the column, as SQLAlchemy takes it.
     :param form: the JSON schema of what answers hold.
     :param limits: what the schema of requests has besides.
     :param expected: what a value must be, in words.
@@ -49,7 +46,7 @@ class Kind:
     def __init__(
         self,
         python: str,
-        column: TypeEngine[Any],
+        column: Any,
         form: dict[str, Any],
         *,
         limits: dict[str, Any] | None = None,
@@ -277,7 +274,9 @@ class DayRanges(Listed):
         return None if all(map(_is_range, value)) else self.expected
 
     def read(self, key: str, value: Any) -> list[tuple[date, date]]:
-        if not isinstance(value, list) or not all(isinstance(each, list) and len(each) == 2 for each in value):
+        if not isinstance(value, list) or not all(
+            isinstance(each, list) and len(each) == 2 for each in value
+        ):
             raise ValueError(self.in_json)
         if len(value) > MAX_ENTRIES:
             raise ValueError(f"at most {MAX_ENTRIES} pairs of days")
@@ -320,7 +319,7 @@ class Data(Kind):
 class Counted(Kind):
     """A whole number that nobody gives: an id, or how often something changed."""
 
-    def __init__(self, column: TypeEngine[Any] = Id) -> None:
+    def __init__(self, column: Any = Id) -> None:
         super().__init__("number", column, {"type": "integer"})
 
 
