@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from api.api_site import ApiSite
 from helpers import HALL, Site
 
 from flask_rollingslots.api.answers import TemplateAnswer
@@ -126,15 +127,21 @@ def test_each_field_refuses_what_it_cannot_hold(site: Site, name: str) -> None:
     assert not list(site.session.new)
 
 
-def test_a_template_is_checked_once_unless_it_changes(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Creating, adding and storing check it once together; a change, also one inside a list, is checked anew."""
-    checked: list[Any] = []
+@pytest.fixture
+def checked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the templates that were checked, in order."""
+    found: list[str] = []
 
     def count(template: Any) -> None:
-        checked.append(template.name)
+        found.append(template.name)
         check_template(template)
 
     monkeypatch.setattr(models_making, "check_template", count)
+    return found
+
+
+def test_a_template_is_checked_once_unless_it_changes(site: Site, checked: list[str]) -> None:
+    """Creating, adding and storing check it once together; a change, also one inside a list, is checked anew."""
     template = site.add(data={"tags": ["a"]})
     assert checked == ["Hall"]
     template.name = "Court"
@@ -144,3 +151,12 @@ def test_a_template_is_checked_once_unless_it_changes(site: Site, monkeypatch: p
     with pytest.raises(InvalidTemplate, match="exdates"):
         site.session.commit()
     site.session.rollback()
+
+
+def test_http_checks_a_template_once(sqlite_url: str, tmp_path: Path, checked: list[str]) -> None:
+    """From the request to the row one check is enough, and a dry run needs no other."""
+    site = ApiSite(sqlite_url, tmp_path)
+    body = {"name": "Hour", "dtstart": "2026-01-05T10:00", "duration_minutes": 60}
+    assert site.call("POST", "/templates", body).status_code == 201
+    assert site.call("POST", "/templates", {**body, "name": "Tried", "dry_run": True}).status_code == 200
+    assert checked == ["Hour", "Tried"]
