@@ -15,7 +15,6 @@ from flask.testing import FlaskCliRunner
 
 import flask_rollingslots
 from flask_rollingslots.errors import InvalidTemplate
-from flask_rollingslots.series import draft
 
 NAME, KEY = "warm_up", "warm_up_minutes"
 QUARTER = timedelta(minutes=15)
@@ -38,15 +37,17 @@ def refuses(act: Any) -> bool:
 
 def look_at_models(site: ApiSite) -> None:
     """The column, creating, checking, cutting a series, and what counts as a decision."""
-    slots, state = site.slots, site.app.extensions["rollingslots"]
+    slots = site.slots
     column = slots.Template.__table__.c[NAME]
     say("column", column.nullable and "BIGINT" in str(column.type))
     template = site.add(warm_up=QUARTER)
     site.session.expire_all()
     say("create", template.warm_up == QUARTER)
-    say("check", refuses(lambda: draft(state.models, {**hall(), NAME: timedelta(seconds=90)})))
-    before, template.warm_up = template.revision, 2 * QUARTER
+    say("check", refuses(lambda: slots.create_template(True, **{**hall(), NAME: timedelta(seconds=90)})))
+    before = template.revision
+    slots.change_template(template, warm_up=2 * QUARTER)
     site.session.commit()
+    say("change", template.warm_up == 2 * QUARTER)
     say("decision", template.revision > before and template.changed_at is not None)
     slots.edit(f"{template.id}@20260110T1000", "this_and_future", name="Later")
     site.session.commit()

@@ -55,7 +55,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.mark.parametrize(
     "where",
     [
-        "column", "create", "check", "cut", "decision", "http create", "http answer", "http check",
+        "column", "create", "check", "change", "cut", "decision", "http create", "http answer", "http check",
         "http change", "http clear", "http dry run", "openapi", "export", "import", "foreign import", "docs",
     ],
 )  # fmt: skip
@@ -125,6 +125,15 @@ def test_each_field_refuses_what_it_cannot_hold(site: Site, name: str) -> None:
         site.slots.create_template(**{**HALL, name: WRONG[name]})
     assert refused.value.details["field"] == name
     assert not list(site.session.new)
+
+
+@pytest.mark.parametrize(("name", "meant"), [("gruop", "Did you mean group?"), ("shift", "is not a field")])
+def test_a_change_refuses_what_nobody_may_give(site: Site, name: str, meant: str) -> None:
+    """A name that is no field, or that the library keeps up, is not silently set on the segments."""
+    template = site.add()
+    with pytest.raises(InvalidTemplate, match=f"^{name} is not a field of a template.*") as refused:
+        site.slots.change_template(template, **{name: "x"})
+    assert meant in str(refused.value)
 
 
 @pytest.fixture

@@ -47,7 +47,7 @@ class Change(Enum):
 
     #: Never by a person: the library keeps it up.
     KEPT = "kept"
-    #: Said when the template is created; later only through the ORM.
+    #: Said when the template is created; HTTP does not change it later.
     ONCE = "once"
     #: Set in all segments of a series as it is; slots follow as they heal.
     SETTING = "setting"

@@ -10,11 +10,12 @@ from sqlalchemy import inspect
 
 from flask_rollingslots import planning
 from flask_rollingslots.errors import SlotNotFound, StaleEdit
+from flask_rollingslots.models import plain
 from flask_rollingslots.revising import bound_at, find_segment
 from flask_rollingslots.values import SlotKey
 
+from .creating import check_names
 from .reading import Loaded, deciding, lock_series, read_series, series_of
-from .writing import _plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -32,9 +33,10 @@ def change_template(
 
     :param revision: of this template, as the person who changes it has seen it.
     :raises TemplateNotFound: if there is no such template.
-    :raises InvalidTemplate: if a value is not valid.
+    :raises InvalidTemplate: for an unknown field, or a value that is not valid.
     :raises StaleEdit: if somebody else changed the series since.
     """
+    check_names(work.models, values)
     with deciding(work):
         templates = lock_series(work, series_of(work, template_id)).templates
         _check(templates[template_id], revision)
@@ -52,7 +54,7 @@ def change_template(
 def _copy(template: TemplateMixin) -> TemplateMixin:
     """Return a template as it is, in no session."""
     cls = type(template)
-    return cls(**{a.key: deepcopy(_plain(getattr(template, a.key))) for a in inspect(cls).column_attrs})
+    return cls(**{a.key: deepcopy(plain(getattr(template, a.key))) for a in inspect(cls).column_attrs})
 
 
 def check_revision(work: Work, key: SlotKey, revision: int) -> None:

@@ -10,8 +10,10 @@ from flask_rollingslots.errors import InvalidTemplate, nearest
 from flask_rollingslots.models import FIELDS
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from flask_rollingslots.context import Work
-    from flask_rollingslots.models import TemplateMixin
+    from flask_rollingslots.models import Models, TemplateMixin
 
 
 def create(work: Work, fields: dict[str, Any]) -> TemplateMixin:
@@ -34,14 +36,7 @@ def draft(work: Work, fields: dict[str, Any]) -> TemplateMixin:
     :raises InvalidRule: if the rule, the zone or the day grid is not valid.
     """
     models = work.models
-    kept = {name for name, field in FIELDS.items() if field.is_kept}
-    known = {attribute.key for attribute in inspect(models.Template).attrs} - kept
-    for name, value in fields.items():
-        if name not in known:
-            text = (
-                f"{name} is not a field of a template.{nearest(name, known)} Fields of your own go into data."
-            )
-            raise InvalidTemplate(text, field=name, value=value, expected="a field of a template")
+    check_names(models, fields)
     for name, field in FIELDS.items():
         if field.needed and name not in fields:
             text = f"{name} is missing: expected {field.kind.expected}; {field.meaning}"
@@ -50,3 +45,18 @@ def draft(work: Work, fields: dict[str, Any]) -> TemplateMixin:
     template = models.Template(**{**initial, **fields})
     models.prepare(template)  # before the session sees it: a refusal then costs the app none of its work
     return template
+
+
+def check_names(models: Models, fields: Mapping[str, Any]) -> None:
+    """Refuse what is no field of a template, or none that a person may give.
+
+    :raises InvalidTemplate: with the nearest name.
+    """
+    kept = {name for name, field in FIELDS.items() if field.is_kept}
+    known = {attribute.key for attribute in inspect(models.Template).attrs} - kept
+    for name, value in fields.items():
+        if name not in known:
+            text = (
+                f"{name} is not a field of a template.{nearest(name, known)} Fields of your own go into data."
+            )
+            raise InvalidTemplate(text, field=name, value=value, expected="a field of a template")
