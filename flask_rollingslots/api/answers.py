@@ -224,18 +224,17 @@ class _Shown:
     """
 
     def __init__(self, template: TemplateMixin) -> None:
-        self._template = template
+        values = ((field, getattr(template, name)) for name, field in FIELDS.items())
+        self.__dict__ |= {
+            field.name: field.initial if value is None and field.is_decision else value
+            for field, value in values
+        }
         self.recurrence: dict[str, Any] | None = None
         self.description, self.is_forever = template.rrule or "", False
         with suppress(RollingSlotsError, ValueError, LookupError, OSError):
             rule = template.recurrence
             found = rule.to_json(), rule.describe(times=True), rule.is_forever
             self.recurrence, self.description, self.is_forever = found
-
-    def __getattr__(self, name: str) -> Any:
-        value = getattr(self._template, name)
-        has_default = FIELDS[name].is_decision
-        return FIELDS[name].initial if value is None and has_default else value
 
 
 def template_answer(template: TemplateMixin) -> dict[str, Any]:
