@@ -1,4 +1,4 @@
-"""The parts of the documentation that are read out of the code: settings, commands, errors, signals, rooms.
+"""The parts of the documentation that are read out of the code: settings, fields, commands, errors, signals, rooms.
 
 ``python docs/generate.py`` prints them; with ``--write`` those that users read are put into their pages, between two
 comments. A build of the documentation writes the others into ``docs/generated``.
@@ -19,6 +19,7 @@ import click
 
 from flask_rollingslots import errors, signals
 from flask_rollingslots.cli import slots_group
+from flask_rollingslots.models import FIELDS
 from flask_rollingslots.settings import PREFIX, Settings
 
 if TYPE_CHECKING:
@@ -52,6 +53,19 @@ def settings() -> str:
 
 def _sentence(text: str) -> str:
     return text if text.endswith(".") else f"{text}."
+
+
+def template_fields() -> str:
+    """Return a table of the fields that a template is given, and one of those that the library keeps up."""
+    given = ["| field | in JSON | type | what it is |", "|---|---|---|---|"]
+    kept = ["| field | what it is |", "|---|---|"]
+    for each in FIELDS.values():
+        if each.is_kept:
+            kept.append(f"| `{each.name}` | {_cell(each.meaning)} |")
+        else:
+            given.append(f"| `{each.name}` | `{each.key}` | {each.kind.python} | {_cell(each.meaning)} |")
+    between = "The library keeps these up itself; read them, and leave them alone:"
+    return "\n".join([*given, "", between, "", *kept]) + "\n"
 
 
 def commands() -> str:
@@ -142,6 +156,7 @@ def _load(path: Path) -> Any:
 
 PARTS: dict[str, Callable[[], str]] = {
     "settings": settings,
+    "fields": template_fields,
     "commands": commands,
     "errors": failures,
     "signals": notices,
@@ -152,6 +167,7 @@ PARTS: dict[str, Callable[[], str]] = {
 #: Parts that stand in a page itself, so that whoever reads the file sees them; the others are included by Sphinx.
 PAGES = {
     "settings": "configuration.md",
+    "fields": "templates.md",
     "commands": "commands.md",
     "errors": "bookings.md",
     "signals": "bookings.md",

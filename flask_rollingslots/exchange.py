@@ -14,6 +14,9 @@ from .errors import no_group, no_template
 from .feeds import Decision, Entry, Outgoing
 from .feeds.entries import naming, refuse
 from .loading import is_decided, row_of
+from .models import FIELDS
+from .models.fields import SPEC_FIELDS
+from .models.mixins import DECIDED_FIELDS
 from .recurrence.zones import instant_of
 from .values import Status
 
@@ -26,9 +29,9 @@ if TYPE_CHECKING:
     from .values import TemplateSpec
 
 #: Fields of a template that planning does not need, and so no TemplateSpec has.
-_MORE = ("reminder_before", "resource", "exclusive")
+_MORE = [name for name, field in FIELDS.items() if field.in_files and name not in SPEC_FIELDS]
 #: What an override may say beside its status and start.
-_DETAILS = ("ends_at", "opens_at", "closes_at", "capacity", "data")
+_DETAILS = [name for name in DECIDED_FIELDS if name != "starts_at"]
 _CHUNK = 500
 
 

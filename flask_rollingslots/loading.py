@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from copy import deepcopy
-from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,7 @@ from sqlalchemy.orm.attributes import set_committed_value
 
 from .bulk_statements import stored_text
 from .models import live_places
+from .models.fields import SPEC_FIELDS, SPEC_LISTS
 from .statements import exclusive
 from .values import Status, StoredSlot, TemplateSpec
 
@@ -29,11 +29,9 @@ if TYPE_CHECKING:
 
     Unreadable = Callable[[int, str, Exception], None]
 
-_SPEC_FIELDS = tuple(f.name for f in fields(TemplateSpec))
-_LISTS = ("rdates", "exdates", "blackouts")
 _SLOT_COLUMNS = StoredSlot._fields[: StoredSlot._fields.index("data")]
 _BOOKED = _SLOT_COLUMNS.index("booked")
-_ID, _SERIES_ID = _SPEC_FIELDS.index("id"), _SPEC_FIELDS.index("series_id")
+_ID, _SERIES_ID = SPEC_FIELDS.index("id"), SPEC_FIELDS.index("series_id")
 # A zone is at most 14 hours from UTC, and a gap at most a day wide.
 _ZONE_SLACK = timedelta(days=2)
 #: Beyond so many templates their ids are not listed in a query: databases bound the number of parameters.
@@ -82,12 +80,12 @@ def _readable(work: Work, found: Sequence[Any], unreadable: Unreadable) -> list[
 
 def _read_specs(work: Work, *conditions: ColumnElement[bool]) -> list[TemplateSpec]:
     cls = work.models.Template
-    columns = {name: getattr(cls, name) for name in _SPEC_FIELDS}
+    columns = {name: getattr(cls, name) for name in SPEC_FIELDS}
     dialect = work.session.connection().dialect
     lists = {}
-    for name in _LISTS:
+    for name in SPEC_LISTS:
         # Nearly always empty: read as they are stored, and understood only if there is something in them.
-        lists[_SPEC_FIELDS.index(name)] = partial(_understood, columns[name].type, dialect)
+        lists[SPEC_FIELDS.index(name)] = partial(_understood, columns[name].type, dialect)
         columns[name] = stored_text(columns[name], dialect.name)
     query = select(*columns.values()).where(*conditions).order_by(cls.id)
     result = work.session.execute(query)

@@ -22,7 +22,7 @@ MAX_INIT_APP = 40
 # The rooms: a module, or a package whose modules may import each other (but not in a circle).
 FLOORS = (
     {"errors", "values", "settings", "signals"},
-    {"recurrence", "planning", "offers", "feeds"},
+    {"recurrence", "planning", "offers"},
     {"models", "statements", "bulk_statements", "context"},
     {
         "loading",
@@ -37,6 +37,7 @@ FLOORS = (
         "subscriptions",
         "gate",
         "executors",
+        "feeds",
     },
     {"topup", "health", "exchange", "contrib"},
     {"extension", "facade", "api", "cli", "cli_exchange", "cli_filling", "cli_keeping"},
@@ -52,8 +53,7 @@ STEPS = {
     ("planning", "recurrence"),
     ("offers", "recurrence"),
     ("offers", "planning"),
-    ("feeds", "recurrence"),
-    ("feeds", "planning"),
+    ("subscriptions", "feeds"),
     ("models", "bulk_statements"),
     ("context", "statements"),
     ("bulk_statements", "statements"),

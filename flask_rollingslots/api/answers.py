@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from flask_rollingslots.errors import RollingSlotsError
+from flask_rollingslots.models import FIELDS
+
+from .scalars import given
 
 if TYPE_CHECKING:
-    from datetime import datetime, timedelta
+    from datetime import datetime
 
     from flask_rollingslots.models import BookingMixin, SlotMixin, TemplateMixin
     from flask_rollingslots.series import EditPlan, SeriesReport
@@ -21,7 +25,10 @@ MANY = 200
 class Answered(BaseModel):
     """An object in an answer."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", from_attributes=True)
+
+
+A = TypeVar("A", bound=Answered)
 
 
 class ProblemDocument(BaseModel):
@@ -44,43 +51,27 @@ class Fault(Answered):
     expected: str
 
 
+def _of_template(answer: type[A]) -> type[A]:
+    """Give an answer all fields of a template, before its own."""
+    found: dict[str, Any] = {
+        name: (given(field), Field(serialization_alias=field.key, description=field.sentence))
+        for name, field in FIELDS.items()
+    }
+    found |= {name: (own.annotation, own) for name, own in answer.model_fields.items()}
+    made: Any = create_model  # its overloads know no fields by variable name
+    complete: type[A] = made(
+        answer.__name__, __base__=Answered, __module__=answer.__module__, __doc__=answer.__doc__, **found
+    )
+    return complete
+
+
+@_of_template
 class TemplateAnswer(Answered):
     """A recurring offer, or one segment of its series."""
 
-    id: int | None = Field(description="null in a dry run.")
-    series_id: int | None
-    continues_id: int | None
-    revision: int | None = Field(description="Raised by every decision; also the ETag. For If-Match.")
-    name: str
-    group: str | None
-    active: bool
-    rrule: str | None
     recurrence: dict[str, Any] | None = Field(description="The rule as a JSON object.")
     description: str = Field(description="The rule in English.")
     is_forever: bool
-    dtstart: str
-    timezone: str
-    duration_minutes: float
-    every_minutes: float | None
-    until_time: str | None
-    capacity: int
-    rdates: list[str]
-    exdates: list[str]
-    holidays: str | None
-    blackouts: list[list[str]]
-    window_days: int | None
-    opens_before_minutes: float | None
-    opens_days_before: int | None
-    closes_before_minutes: float | None
-    reminder_before_minutes: float | None
-    resource: str | None
-    exclusive: bool
-    data: dict[str, Any]
-    active_from: str | None
-    active_until: str | None
-    cancelled_from: str | None = Field(description="From this original start on the series is cancelled.")
-    shift_minutes: float
-    created_at: str | None
 
 
 class TemplatePage(Answered):
@@ -226,55 +217,29 @@ class BookingAnswer(Answered):
     released_at: str | None
 
 
+class _Shown:
+    """A template as an answer reads it: nothing is empty that has a default, and the rule speaks for itself.
+
+    A rule that this machine cannot read is shown as it is stored.
+    """
+
+    def __init__(self, template: TemplateMixin) -> None:
+        values = ((field, getattr(template, name)) for name, field in FIELDS.items())
+        self.__dict__ |= {
+            field.name: field.initial if value is None and field.is_decision else value
+            for field, value in values
+        }
+        self.recurrence: dict[str, Any] | None = None
+        self.description, self.is_forever = template.rrule or "", False
+        with suppress(RollingSlotsError, ValueError, LookupError, OSError):
+            rule = template.recurrence
+            found = rule.to_json(), rule.describe(times=True), rule.is_forever
+            self.recurrence, self.description, self.is_forever = found
+
+
 def template_answer(template: TemplateMixin) -> dict[str, Any]:
     """Return a template, stored or not, as plain data."""
-    return {
-        "id": template.id,
-        "series_id": template.series_id,
-        "continues_id": template.continues_id,
-        "revision": template.revision,
-        "name": template.name,
-        "group": template.group,
-        "active": template.active is not False,
-        "rrule": template.rrule,
-        **_rule(template),
-        "dtstart": _wall(template.dtstart),
-        "timezone": template.timezone,
-        "duration_minutes": _minutes(template.duration),
-        "every_minutes": _minutes(template.every),
-        "until_time": template.until_time and template.until_time.isoformat(),
-        "capacity": template.capacity or 1,
-        "rdates": [moment.isoformat() for moment in template.rdates or ()],
-        "exdates": [moment.isoformat() for moment in template.exdates or ()],
-        "holidays": template.holidays,
-        "blackouts": [[day.isoformat() for day in pair] for pair in template.blackouts or ()],
-        "window_days": template.window_days,
-        "opens_before_minutes": _minutes(template.opens_before),
-        "opens_days_before": template.opens_days_before,
-        "closes_before_minutes": _minutes(template.closes_before),
-        "reminder_before_minutes": _minutes(template.reminder_before),
-        "resource": template.resource,
-        "exclusive": bool(template.exclusive),
-        "data": dict(template.data or {}),
-        "active_from": _wall(template.active_from),
-        "active_until": _wall(template.active_until),
-        "cancelled_from": _wall(template.cancelled_from),
-        "shift_minutes": _minutes(template.shift) or 0,
-        "created_at": _moment(template.created_at),
-    }
-
-
-def _rule(template: TemplateMixin) -> dict[str, Any]:
-    """Return what is said about the rule; a rule that this machine cannot read is shown as it is stored."""
-    try:
-        found = template.recurrence
-        return {
-            "recurrence": found.to_json(),
-            "description": found.describe(times=True),
-            "is_forever": found.is_forever,
-        }
-    except (RollingSlotsError, ValueError, LookupError, OSError):
-        return {"recurrence": None, "description": template.rrule or "", "is_forever": False}
+    return TemplateAnswer.model_validate(_Shown(template)).model_dump(by_alias=True)
 
 
 def slot_answer(slot: SlotMixin, now: datetime) -> dict[str, Any]:
@@ -346,13 +311,6 @@ def _wall(moment: datetime | None) -> str | None:
 
 def _moment(moment: datetime | None) -> str | None:
     return moment.isoformat() if moment is not None else None
-
-
-def _minutes(length: timedelta | None) -> float | None:
-    if length is None:
-        return None
-    seconds = length.total_seconds()
-    return int(seconds // 60) if seconds % 60 == 0 else seconds / 60
 
 
 ProblemDocument.model_rebuild()

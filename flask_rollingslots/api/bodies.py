@@ -2,34 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import date, datetime, timedelta
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
-from pydantic import Discriminator, Field, Tag
+from pydantic import Discriminator, Field, Tag, create_model
 
+from flask_rollingslots.models import FIELDS, Change, TemplateField
+from flask_rollingslots.models.kinds import Listed
 from flask_rollingslots.recurrence import template_fields
-from flask_rollingslots.recurrence.dialects import read_moments
 
-from .fields import (
-    Capacity,
-    Clock,
-    Data,
-    Day,
-    FirstStart,
-    Group,
-    Minutes,
-    MinutesFromZero,
-    Name,
-    Reason,
-    Rrule,
-    ScopeName,
-    Start,
-    Strict,
-    WallClock,
-    minutes,
-)
 from .problems import fault, invalid
+from .scalars import Day, FirstStart, Reason, ScopeName, Start, Strict, WallClock, taken
 
 Weekday = Annotated[int, Field(ge=0, le=6, description="0 = Monday.")]
 Length = Annotated[int | str, Field(description="Whole minutes, or a text as H:MM.")]
@@ -61,7 +45,7 @@ class Recurrence(Strict):
     until_time: Annotated[str | None, Field(description="HH:MM")] = None
     rdates: Moments | None = None
     exdates: Moments | None = None
-    rrule: Rrule | None = None
+    rrule: Annotated[str, Field(min_length=1, max_length=10_000)] | None = None
 
 
 def _kind(value: Any) -> str:
@@ -81,49 +65,65 @@ Rule = Annotated[
 ]
 
 
-class _Settings(Strict):
-    """What can be said of a template, new or not."""
-
-    group: Group | None = None
-    window_days: Annotated[int, Field(ge=1, le=3660)] | None = None
-    opens_before_minutes: MinutesFromZero | None = None
-    opens_days_before: Annotated[int, Field(ge=0, le=3660)] | None = None
-    closes_before_minutes: MinutesFromZero | None = None
-    reminder_before_minutes: MinutesFromZero | None = None
-    resource: Group | None = None
-    holidays: Annotated[str, Field(min_length=1, max_length=16)] | None = None
-    blackouts: (
-        Annotated[
-            list[Annotated[list[Day], Field(min_length=2, max_length=2)]],
-            Field(max_length=1000, description="Pairs of first and last day."),
-        ]
-        | None
-    ) = None
-    rdates: Moments | None = None
-    exdates: Moments | None = None
-    active: bool = True
-    exclusive: bool = False
+M = TypeVar("M", bound=Strict)
+_SETTINGS, _EDITED = (
+    [name for name, field in FIELDS.items() if field.change is change]
+    for change in (Change.SETTING, Change.EDIT)
+)
+#: What the rule of a new template says, whichever way it is said.
+_OF_RULE = ("dtstart", "timezone", "rrule")
 
 
-class TemplateBody(_Settings):
+def _of_template(
+    entry: Callable[[TemplateField], tuple[bool, Any]], *changes: Change
+) -> Callable[[type[M]], type[M]]:
+    """Give a body the fields of a template that may change so; those that it has itself stay.
+
+    :param entry: returns whether a field may be null, and its default.
+    """
+
+    def complete(body: type[M]) -> type[M]:
+        found = {}
+        for name, field in FIELDS.items():
+            if field.change in changes and name not in body.model_fields:
+                empty, default = entry(field)
+                about = Field(default, alias=field.key, description=field.sentence)
+                found[name] = (taken(field, empty), about)
+        made: Any = create_model  # its overloads know no fields by variable name
+        complete: type[M] = made(
+            body.__name__, __base__=body, __module__=body.__module__, __doc__=body.__doc__, **found
+        )
+        return complete
+
+    return complete
+
+
+def _new(field: TemplateField) -> tuple[bool, Any]:
+    if field.needed and field.name not in Recurrence.model_fields:
+        return False, ...
+    empty = field.initial is None or isinstance(field.kind, Listed)
+    return empty, None if empty else field.initial
+
+
+def _changed(field: TemplateField) -> tuple[bool, Any]:
+    """Null clears what can be empty; of what is edited it changes nothing."""
+    empty = field.change is Change.EDIT or field.nullable or isinstance(field.kind, Listed)
+    return empty, None if empty else field.initial
+
+
+@_of_template(_new, Change.ONCE, Change.SETTING, Change.EDIT)
+class TemplateBody(Strict):
     """A new template."""
 
-    name: Name
     dtstart: FirstStart | None = None
     end: Annotated[
         WallClock | None, Field(description="End of the first slot; instead of duration_minutes.")
     ] = None
-    timezone: Annotated[str, Field(min_length=1, max_length=64)] | None = None
-    duration_minutes: Minutes | None = None
-    every_minutes: Annotated[Minutes | None, Field(description="Day grid: a slot each so many minutes.")] = (
-        None
-    )
-    until_time: Annotated[Clock | None, Field(description="Day grid: until this time of day.")] = None
-    capacity: Capacity = 1
-    recurrence: Rule | None = None
-    rrule: Annotated[Rrule | None, Field(description="Instead of recurrence; neither: one slot.")] = None
-    data: Data = Field(default_factory=dict)
+    recurrence: Annotated[Rule | None, Field(description="Or rrule; neither: one slot.")] = None
     dry_run: bool = False
+    if TYPE_CHECKING:
+        timezone: str | None
+        rrule: str | None
 
     def templates(self, timezone: str) -> list[dict[str, Any]]:
         """Return the fields of the template, or of each template of a fixed schedule.
@@ -154,14 +154,8 @@ class TemplateBody(_Settings):
         return template_fields(value, dtstart=self.dtstart, timezone=timezone)
 
     def _own(self) -> dict[str, Any]:
-        own: dict[str, Any] = {"name": self.name, "capacity": self.capacity, "data": self.data}
-        own |= settings_of(self, self.model_fields_set)
-        for name, value in (("every", minutes(self.every_minutes)), ("until_time", self.until_time)):
-            if value is not None:
-                own[name] = value
-        if self.duration_minutes is not None:
-            own["duration"] = minutes(self.duration_minutes)
-        return own
+        said = self.model_fields_set & FIELDS.keys() - set(_OF_RULE)
+        return {name: value for name in said if (value := getattr(self, name)) is not None}
 
     def _joined(self, rule: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
         rule = {name: value for name, value in rule.items() if name != "gap"}
@@ -182,30 +176,28 @@ class TemplateBody(_Settings):
         return found
 
 
-class TemplateChange(_Settings):
+@_of_template(_changed, Change.SETTING, Change.EDIT)
+class TemplateChange(Strict):
     """What is to be changed of a whole series; null clears what can be empty."""
 
-    name: Name | None = None
-    capacity: Capacity | None = None
-    duration_minutes: Minutes | None = None
-    data: Data | None = None
     recurrence: Recurrence | None = None
-    rrule: Rrule | None = None
     move_booked: bool = False
     dry_run: bool = False
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings that are to be changed, by name."""
+        given = {name: getattr(self, name) for name in _SETTINGS if name in self.model_fields_set}
+        return {n: value if value is not None else FIELDS[n].initial for n, value in given.items()}
 
+
+@_of_template(_changed, Change.EDIT)
 class SlotChange(Strict):
     """What is to be changed of one slot, of this and future ones, or of all."""
 
     scope: ScopeName | None = None
     start: Start | None = None
-    duration_minutes: Minutes | None = None
-    capacity: Capacity | None = None
-    data: Data | None = None
-    name: Name | None = None
     recurrence: Recurrence | None = None
-    rrule: Rrule | None = None
     move_booked: bool = False
     dry_run: bool = False
 
@@ -256,26 +248,6 @@ class BookingBody(Strict):
     ] = None
 
 
-_LENGTHS = ("opens_before", "closes_before", "reminder_before")
-_PLAIN = ("group", "window_days", "opens_days_before", "resource", "holidays", "active", "exclusive")
-_LISTS = ("rdates", "exdates", "blackouts")
-
-
-def settings_of(body: _Settings, names: set[str]) -> dict[str, Any]:
-    """Return the settings among some fields of a body, as columns of a template."""
-    found: dict[str, Any] = {name: getattr(body, name) for name in _PLAIN if name in names}
-    found |= {
-        name: minutes(getattr(body, f"{name}_minutes")) for name in _LENGTHS if f"{name}_minutes" in names
-    }
-    for name in set(_LISTS) & names:
-        value = getattr(body, name) or []
-        if name == "blackouts":
-            found[name] = [tuple(pair) for pair in value]
-        else:
-            found[name] = list(read_moments(name, value))
-    return found
-
-
 def changes_of(body: TemplateChange | SlotChange, dtstart: datetime, timezone: str) -> dict[str, Any]:
     """Return what ``edit`` is to change.
 
@@ -283,12 +255,11 @@ def changes_of(body: TemplateChange | SlotChange, dtstart: datetime, timezone: s
     :raises Problem: 422 for fields that contradict each other.
     :raises InvalidRule: if the rule is not valid.
     """
-    found: dict[str, Any] = {name: getattr(body, name) for name in ("name", "capacity", "data", "rrule")}
-    found["duration"] = minutes(body.duration_minutes)
+    found: dict[str, Any] = {name: getattr(body, name) for name in _EDITED}
     found["start"] = getattr(body, "start", None)
     if body.recurrence is not None:
-        if body.rrule is not None:
-            raise invalid([fault("rrule", body.rrule, "either recurrence or rrule")])
+        if found["rrule"] is not None:
+            raise invalid([fault("rrule", found["rrule"], "either recurrence or rrule")])
         _by_recurrence(found, _plain(body.recurrence), dtstart, timezone)
     return {name: value for name, value in found.items() if value is not None}
 

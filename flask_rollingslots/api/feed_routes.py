@@ -23,9 +23,9 @@ from flask_rollingslots.values import Window
 
 from .access import Needs
 from .feed_secrets import Note, read_secret, write_secret
-from .fields import Group, QueryFlag, QueryId, Strict
 from .operations import Answer, Call, Operations
 from .problems import Problem
+from .scalars import Group, QueryFlag, QueryId, Strict
 from .slot_routes import slots_between
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from .access import Needs
-from .answers import ProblemDocument
+from .answers import Answered, ProblemDocument
 from .operations import status_text
 from .problems import CODES, MIME
 
@@ -66,8 +66,13 @@ def add_openapi(blueprint: Blueprint, operations: Sequence[Operation]) -> None:
 
 def describe(operations: Sequence[Operation]) -> dict[str, Any]:
     """Return the OpenAPI document of some operations."""
-    models = _models(operations)
-    _, schemas = models_json_schema([(model, "validation") for model in models], ref_template=_REF)
+    _, schemas = models_json_schema(
+        [
+            (model, "serialization" if issubclass(model, Answered) else "validation")
+            for model in _models(operations)
+        ],
+        ref_template=_REF,
+    )
     paths: dict[str, dict[str, Any]] = {}
     for operation in operations:
         path = _VARIABLE.sub(r"{\1}", operation.path)

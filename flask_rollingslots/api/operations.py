@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from flask import Response, current_app, request, url_for
 
 from .access import GUARD, Grant, Guard, Needs
-from .fields import Strict
 from .problems import Problem, fault, invalid
 from .reading import read_body, read_query, refuse_body
+from .scalars import Strict
 
 if TYPE_CHECKING:
     from pydantic import BaseModel

@@ -17,10 +17,10 @@ from flask_rollingslots.values import Scope, SlotKey
 from .access import Needs
 from .answers import EditAnswer, EndAnswer, SlotAnswer, SlotPage, edit_answer, end_answer, slot_answer
 from .bodies import EndBody, RestoreBody, SlotChange, changes_of
-from .fields import Group, MomentOrDay, QueryFlag, QueryId, QueryNumber, ScopeName, Strict
 from .operations import Answer, Call, Operations
 from .paging import page
 from .problems import fault, invalid
+from .scalars import Group, MomentOrDay, QueryFlag, QueryId, QueryNumber, ScopeName, Strict
 from .template_routes import check_span, instant, materialized
 from .units import writing
 

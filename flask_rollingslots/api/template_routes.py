@@ -34,12 +34,11 @@ from .bodies import (
     TemplateBody,
     TemplateChange,
     changes_of,
-    settings_of,
 )
-from .fields import Group, MomentOrDay, QueryFlag, QueryNumber, Strict
 from .operations import Answer, Call, Operations, address, read_id
 from .paging import number_of, page
 from .problems import fault, invalid
+from .scalars import Group, MomentOrDay, QueryFlag, QueryNumber, Strict
 from .units import writing
 
 if TYPE_CHECKING:
@@ -145,10 +144,10 @@ def create_template(call: Call) -> Answer:
     """
     state = call.state
     wanted = call.body.templates(state.settings.timezone)
-    drafts = [state.facade.create_template(dry_run=True, **fields) for fields in wanted]
-    for draft in drafts:
-        call.grant.require("create", draft)
+    for fields in wanted:
+        call.grant.require("create", state.models.Template(**fields))
     if call.body.dry_run:
+        drafts = [state.facade.create_template(dry_run=True, **fields) for fields in wanted]
         starts = [_next_starts(draft, state.clock()) for draft in drafts]
         return Answer(
             {"dry_run": True, "items": [template_answer(draft) for draft in drafts], "starts": starts}
@@ -183,12 +182,11 @@ def change_template(call: Call) -> Answer:
     state, body, revision = call.state, call.body, call.revision()
     template = template_of(call, "edit")
     number, changes = template.id, changes_of(body, template.dtstart, template.timezone)
-    settings = settings_of(body, body.model_fields_set)
-    if not changes and not settings:
+    if not changes and not body.settings:
         raise invalid([fault("body", None, "at least one field that is to be changed")])
     with writing(state, body.dry_run) as slots:
         segments, plan = slots.change_template(
-            number, revision, body.move_booked, body.dry_run, **settings, **changes
+            number, revision, body.move_booked, body.dry_run, **body.settings, **changes
         )
         changed = next(segment for segment in segments if segment.id == number)
         found = {

@@ -14,11 +14,11 @@ from flask_rollingslots.topup import FillRequest, order
 from flask_rollingslots.values import Window
 
 from .access import Needs
-from .fields import Day, Group, Id, QueryId, QueryNumber, Strict
 from .operations import Answer, Call, Operations, address, read_id
 from .paging import number_of, page
 from .problems import Problem, fault, invalid
 from .run_answers import RunAnswer, RunPage, report_answer, run_answer, week_answer
+from .scalars import Day, Group, Id, QueryId, QueryNumber, Strict
 from .units import writing
 
 if TYPE_CHECKING:

@@ -11,10 +11,11 @@ from datetime import date, datetime, time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from ..recurrence.dialects import KEYS, TYPES, read_clock, read_date, read_flag
+from ..models.fields import Change
+from ..recurrence.dialects import KEYS, TYPES, read_clock, read_date
 from ..recurrence.zones import find_zone
 from .entries import MISSING, Defaults, Entry, naming, refuse
-from .json_reading import PLAIN, dates, length, ranges, read_moment, rules
+from .json_reading import FILED, moment_of, read_fields, rules
 
 _NAMES = ("name", "title", "business_name", "studentName")
 _GROUPS = ("group", "club_id", "calendar_id")
@@ -22,17 +23,12 @@ _RULES = ("recurrence", "recurring_config", "recurrence_rule", "fixed_schedule")
 _STARTS = ("start", "start_dt", "start_date")
 _ENDS = ("end", "end_dt", "end_date")
 _TIMES = ("start_time", "end_time")
-_LENGTHS = {
-    "opens_before_minutes": "opens_before",
-    "closes_before_minutes": "closes_before",
-    "reminder_before_minutes": "reminder_before",
+#: Settings of a template have our own names; what is offered, to whom, when and how long may be said in other ways.
+_SAME = {key for key, field in FILED.items() if field.change is Change.SETTING and key != "group"} | {
+    "capacity"
 }
-_SAME = tuple(key for key in PLAIN if key not in ("name", "group", "data"))
 #: Keys that mean something here; all others go into ``data``.
-_KNOWN = {
-    *_RULES, *_STARTS, *_ENDS, *_TIMES, *_LENGTHS, *_SAME, "timezone", "active", "data", "rdates", "exdates",
-    "blackouts", "end_recurrence_date",
-}  # fmt: skip
+_KNOWN = {*_RULES, *_STARTS, *_ENDS, *_TIMES, *_SAME, "timezone", "data", "end_recurrence_date"}
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _DAY = timedelta(days=1)
 
@@ -99,14 +95,7 @@ def _fields(label: str, given: Mapping[str, Any]) -> tuple[dict[str, Any], set[s
         number = isinstance(given[group], int) and not isinstance(given[group], bool)
         fields["group"] = str(given[group]) if number else given[group]
         used.add(group)
-    fields |= {key: given[key] for key in _SAME if key in given}
-    fields |= {own: length(label, key, given[key]) for key, own in _LENGTHS.items() if key in given}
-    fields |= {key: dates(label, key, given[key]) for key in ("rdates", "exdates") if key in given}
-    if "active" in given:
-        fields["active"] = read_flag("active", given["active"])
-    if "blackouts" in given:
-        fields["blackouts"] = ranges(label, given["blackouts"])
-    return fields, used
+    return fields | read_fields(label, given, _SAME), used
 
 
 def _only(label: str, given: Mapping[str, Any], keys: tuple[str, ...]) -> str | None:
@@ -124,7 +113,7 @@ def _moment(label: str, given: Mapping[str, Any], keys: tuple[str, ...], zone: s
     value = given[key]
     if isinstance(value, str) and _DATE.fullmatch(value):
         return read_date(key, value)
-    moment = read_moment(label, key, value)
+    moment = moment_of(label, key, value)
     return moment.astimezone(ZoneInfo(zone)).replace(tzinfo=None) if moment.tzinfo else moment
 
 

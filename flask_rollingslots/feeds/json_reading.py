@@ -3,49 +3,36 @@
 from __future__ import annotations
 
 import json
-import math
-import re
-from collections.abc import Iterable, Mapping
-from datetime import date, datetime, timedelta
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import date, datetime
 from typing import Any, NoReturn
 from zoneinfo import ZoneInfo
 
-from ..errors import InvalidRequest, nearest
+from ..errors import InvalidRequest, InvalidRule, nearest
+from ..models.fields import FIELDS, TO_SLOTS
+from ..models.kinds import WallClock, read_moment
+from ..models.mixins import DECIDED_FIELDS
 from ..recurrence import template_fields
-from ..recurrence.dialects import read_clock, read_date, read_flag, read_moments
+from ..recurrence.dialects import read_flag
 from ..recurrence.zones import find_zone
-from .entries import MAX_ENTRIES, MAX_MOMENTS, MISSING, Decision, Defaults, Entry, naming, refuse, short
+from .entries import MAX_ENTRIES, MISSING, Decision, Defaults, Entry, naming, refuse, short
 
 _DEEPEST = 50
-_MOMENT = re.compile(
-    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}(:[0-9]{2}([.][0-9]{1,6})?)?(Z|[+-][0-9]{2}:[0-9]{2})?"
-)
-_LENGTHS = {
-    "duration_minutes": "duration",
-    "every_minutes": "every",
-    "opens_before_minutes": "opens_before",
-    "closes_before_minutes": "closes_before",
-    "reminder_before_minutes": "reminder_before",
-    "shift_minutes": "shift",
-}
-#: Taken over as they are; the template itself checks them.
-PLAIN = ("name", "group", "capacity", "holidays", "window_days", "opens_days_before", "resource", "data")
-FLAGS = ("active", "exclusive")
-_OTHERS = {
-    "timezone", "dtstart", "until_time", "recurrence", "rdates", "exdates", "blackouts", "series", "active_from",
-    "active_until", "cancelled_from", "overrides",
-}  # fmt: skip
-OWN_KEYS = frozenset({*_LENGTHS, *PLAIN, *FLAGS, *_OTHERS})
-_BOUNDS = ("active_from", "active_until", "cancelled_from")
+_WALL_CLOCK = WallClock()
+#: What a file may say of a template beside its fields.
+_MORE = {"recurrence", "series", "overrides"}
+#: The fields of a template by the name that they have in files.
+FILED = {field.key: field for field in FIELDS.values() if field.in_files}
 STATUSES = ("scheduled", "cancelled", "deleted", "completed")
-_CUSTOMISABLE = ("starts_at", "ends_at", "opens_at", "closes_at", "capacity", "data")
+_TIMES = ("starts_at", "ends_at", "opens_at", "closes_at")
 _OVERRIDE_KEYS = {
     "original_start",
     "status",
     "cancel_reason",
     "ended_with_series",
     "customised",
-    *_CUSTOMISABLE,
+    *DECIDED_FIELDS,
 }
 
 
@@ -115,18 +102,18 @@ def own_entries(label: str, given: Mapping[str, Any], defaults: Defaults) -> lis
     :raises InvalidRequest: for an unknown key (with the nearest name), a missing one, or a value that is not valid.
     """
     for key in given:
-        if key not in OWN_KEYS:
-            hint = nearest(key, OWN_KEYS)
+        if key not in FILED and key not in _MORE:
+            hint = nearest(key, FILED.keys() | _MORE)
             refuse(label, key, given[key], f"a known field; the app's own go into data.{hint}")
     given = {key: value for key, value in given.items() if value is not None}
-    for key in ("name", "dtstart", "duration_minutes"):
-        if key not in given:
+    for key, field in FILED.items():
+        if field.needed and key not in given:
             refuse(label, key, MISSING, "a value")
     with naming(label):
         zone = find_zone(given.get("timezone", defaults.timezone))[0]
-        fields = _own_fields(label, given)
+        fields = read_fields(label, given, FILED.keys() - {"timezone"})
         rule = given.get("recurrence", {"type": "rrule"})
-        read = rules(label, rule, wall_clock(label, "dtstart", given["dtstart"]), zone)
+        read = rules(label, rule, fields.pop("dtstart"), zone)
         decisions = _decisions(label, given.get("overrides", []), zone)
     if decisions and len(read) > 1:
         refuse(label, "overrides", given["overrides"], "none beside a list of several recurrences")
@@ -151,19 +138,18 @@ def rules(label: str, value: Any, dtstart: datetime | date | None, zone: str) ->
     return found
 
 
-def _own_fields(label: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    if not isinstance(given.get("data", {}), dict):
-        refuse(label, "data", given["data"], "an object")
-    fields: dict[str, Any] = {key: given[key] for key in PLAIN if key in given}
-    fields |= {name: length(label, key, given[key]) for key, name in _LENGTHS.items() if key in given}
-    fields |= {key: read_flag(key, given[key]) for key in FLAGS if key in given}
-    fields |= {key: dates(label, key, given[key]) for key in ("rdates", "exdates") if key in given}
-    fields |= {key: wall_clock(label, key, given[key]) for key in _BOUNDS if key in given}
-    if "until_time" in given:
-        fields["until_time"] = read_clock("until_time", given["until_time"])
-    if "blackouts" in given:
-        fields["blackouts"] = ranges(label, given["blackouts"])
-    return fields
+def read_fields(label: str, given: Mapping[str, Any], keys: Collection[str]) -> dict[str, Any]:
+    """Return the fields of a template that an entry has under some keys; the template itself checks them.
+
+    :raises InvalidRequest: for a value of another form.
+    :raises InvalidRule: for one that only a rule can have.
+    """
+    found = {}
+    for key, field in FILED.items():
+        if key in given and key in keys:
+            with refusing(label, key, given[key]):
+                found[field.name] = field.kind.read(key, given[key])
+    return found
 
 
 def _decisions(label: str, values: Any, zone: str) -> tuple[Decision, ...]:
@@ -191,7 +177,7 @@ def _decision(label: str, value: Any, zone: str) -> Decision:
             refuse(label, key, MISSING, "a value")
     if given["status"] not in STATUSES:
         refuse(label, "status", given["status"], f"one of {', '.join(STATUSES)}")
-    fields = dict(given, original_start=wall_clock(label, "original_start", given["original_start"]))
+    fields = dict(given, **_wall_clock(label, "original_start", given))
     fields |= _times(label, given, zone)
     _check_changes(label, fields)
     if "ended_with_series" in given:
@@ -202,91 +188,47 @@ def _decision(label: str, value: Any, zone: str) -> Decision:
 
 
 def _times(label: str, given: Mapping[str, Any], zone: str) -> dict[str, datetime]:
-    keys = [key for key in ("starts_at", "ends_at", "opens_at", "closes_at") if key in given]
-    moments = {key: read_moment(label, key, given[key]) for key in keys}
+    keys = [key for key in _TIMES if key in given]
+    moments = {key: moment_of(label, key, given[key]) for key in keys}
     return {
         key: each if each.tzinfo else each.replace(tzinfo=ZoneInfo(zone)) for key, each in moments.items()
     }
 
 
 def _check_changes(label: str, fields: Mapping[str, Any]) -> None:
-    capacity, data = fields.get("capacity", 1), fields.get("data", {})
+    for name in TO_SLOTS:
+        kind = FIELDS[name].kind
+        if name in fields and kind.fault(fields[name]):
+            refuse(label, name, fields[name], kind.in_json)
     reason, names = fields.get("cancel_reason", ""), fields.get("customised", [])
-    if isinstance(capacity, bool) or not isinstance(capacity, int) or not 1 <= capacity <= 1_000_000:
-        refuse(label, "capacity", capacity, "a whole number from 1 to 1000000")
-    if not isinstance(data, dict):
-        refuse(label, "data", data, "an object")
     if not isinstance(reason, str) or len(reason) > 500:
         refuse(label, "cancel_reason", reason, "a text of at most 500 characters")
-    if not isinstance(names, list) or not all(name in _CUSTOMISABLE for name in names):
-        refuse(label, "customised", names, f"a list of names among {', '.join(_CUSTOMISABLE)}")
+    if not isinstance(names, list) or not all(name in DECIDED_FIELDS for name in names):
+        refuse(label, "customised", names, f"a list of names among {', '.join(DECIDED_FIELDS)}")
     if "starts_at" in fields and "ends_at" in fields and fields["ends_at"] <= fields["starts_at"]:
         refuse(label, "ends_at", fields["ends_at"].isoformat(), "a time after starts_at")
 
 
-# -- single values
+def _wall_clock(label: str, key: str, given: Mapping[str, Any]) -> dict[str, datetime]:
+    with refusing(label, key, given[key]):
+        return {key: _WALL_CLOCK.read(key, given[key])}
 
 
-def read_moment(label: str, key: str, value: Any) -> datetime:
+def moment_of(label: str, key: str, value: Any) -> datetime:
     """Return a time written as ISO 8601, naive or with an offset.
 
     :raises InvalidRequest: if it is none, or has seconds (keys of slots have minutes).
     """
-    expected = "a date and time as YYYY-MM-DDTHH:MM"
-    if not isinstance(value, str) or not _MOMENT.fullmatch(value):
-        refuse(label, key, value, expected)
+    with refusing(label, key, value):
+        return read_moment(value)
+
+
+@contextmanager
+def refusing(label: str, key: str, value: Any) -> Iterator[None]:
+    """Let what a kind of value refuses name the file's entry; what a rule refuses says it in its own way."""
     try:
-        moment = datetime.fromisoformat(value)
-    except ValueError:
-        refuse(label, key, value, expected)
-    if moment.second or moment.microsecond:
-        refuse(label, key, value, "whole minutes")
-    return moment
-
-
-def wall_clock(label: str, key: str, value: Any) -> datetime:
-    """Return a naive wall clock time.
-
-    :raises InvalidRequest: if it is none, or has an offset.
-    """
-    moment = read_moment(label, key, value)
-    if moment.tzinfo is not None:
-        refuse(label, key, value, "the wall clock in the template's zone, without an offset")
-    return moment
-
-
-def dates(label: str, key: str, value: Any) -> list[Any]:
-    """Return the single dates of a list: wall clock times, and dates (in ``rdates`` they need a time).
-
-    :raises InvalidRequest: if there are too many.
-    :raises InvalidRule: if one is not valid.
-    """
-    if isinstance(value, list) and len(value) > MAX_MOMENTS:
-        refuse(label, key, value, f"at most {MAX_MOMENTS} dates")
-    return list(read_moments(key, value))
-
-
-def ranges(label: str, value: Any) -> list[tuple[date, date]]:
-    """Return the blackouts: pairs of first and last day.
-
-    :raises InvalidRequest: if it is not a list of pairs.
-    :raises InvalidRule: if a day is not valid.
-    """
-    expected = 'a list of pairs of days, such as [["2026-08-01", "2026-08-15"]]'
-    if not isinstance(value, list) or not all(isinstance(each, list) and len(each) == 2 for each in value):
-        refuse(label, "blackouts", value, expected)
-    found: Iterable[tuple[date, date]] = (
-        (read_date("blackouts", first), read_date("blackouts", last)) for first, last in value
-    )
-    return list(found)
-
-
-def length(label: str, key: str, value: Any) -> timedelta:
-    """Return a number of minutes as a length of time.
-
-    :raises InvalidRequest: if it is no number.
-    """
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not math.isfinite(value) or abs(value) > 10**8:
-        refuse(label, key, value, "a number of minutes")
-    return timedelta(seconds=round(value * 60))
+        yield
+    except InvalidRule:
+        raise
+    except ValueError as error:
+        refuse(label, key, value, str(error))

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import datetime
 from typing import Any
 
+from ..models.fields import FIELDS, SPEC_FIELDS, TO_SLOTS
+from ..models.kinds import write_moment
 from ..recurrence import Recurrence
 from .entries import Decision, Outgoing
-
-#: Fields of a slot that are written where a person changed them; else the template's hold.
-_CHANGED = ("capacity", "data")
 
 
 def json_text(templates: Iterable[Outgoing]) -> str:
@@ -22,39 +21,20 @@ def json_text(templates: Iterable[Outgoing]) -> str:
 
 def template_object(out: Outgoing) -> dict[str, Any]:
     """Return one template with its decisions, ready for JSON; times are wall clock unless they have an offset."""
-    spec, more = out.spec, out.fields
-    bare = Recurrence(spec.rrule, spec.dtstart, spec.timezone)
-    values = {
-        "name": spec.name,
-        "group": spec.group,
-        "active": spec.active,
-        "timezone": spec.timezone,
-        "dtstart": spec.dtstart,
-        "duration_minutes": spec.duration,
-        "every_minutes": spec.every,
-        "until_time": spec.until_time,
-        "capacity": spec.capacity,
-        "recurrence": bare.to_json(),
-        "rdates": spec.rdates,
-        "exdates": spec.exdates,
-        "holidays": spec.holidays,
-        "blackouts": spec.blackouts,
-        "window_days": spec.window_days,
-        "opens_before_minutes": spec.opens_before,
-        "opens_days_before": spec.opens_days_before,
-        "closes_before_minutes": spec.closes_before,
-        "reminder_before_minutes": more.get("reminder_before"),
-        "resource": more.get("resource"),
-        "exclusive": more.get("exclusive") or None,
-        "data": spec.data,
-        "series": spec.series_id if _is_segment(out) else None,
-        "active_from": spec.active_from,
-        "active_until": spec.active_until,
-        "cancelled_from": spec.cancelled_from,
-        "shift_minutes": spec.shift or None,
-        "overrides": [decision_object(each) for each in out.decisions],
-    }
-    return {name: _plain(value) for name, value in values.items() if value not in (None, (), [], {})}
+    spec = out.spec
+    found: dict[str, Any] = {}
+    for name, field in FIELDS.items():
+        if name == "rrule":
+            found["recurrence"] = Recurrence(spec.rrule, spec.dtstart, spec.timezone).to_json()
+        elif field.in_files:
+            value = getattr(spec, name) if name in SPEC_FIELDS else out.fields.get(name)
+            if value or value not in (None, (), field.initial):
+                found[field.key] = field.kind.write(value)
+    if _is_segment(out):
+        found["series"] = spec.series_id
+    if out.decisions:
+        found["overrides"] = [decision_object(each) for each in out.decisions]
+    return found
 
 
 def decision_object(decision: Decision) -> dict[str, Any]:
@@ -70,8 +50,9 @@ def decision_object(decision: Decision) -> dict[str, Any]:
         "ended_with_series": decision.ended_with_series or None,
         "customised": decision.customised,
     }
+    # What a slot has from its template is written where a person changed it; else the template's holds.
     changed = decision.customised or ()
-    values |= {name: getattr(decision, name) for name in _CHANGED if name in changed}
+    values |= {name: getattr(decision, name) for name in TO_SLOTS if name in changed}
     return {name: _plain(value) for name, value in values.items() if value is not None}
 
 
@@ -81,15 +62,6 @@ def _is_segment(out: Outgoing) -> bool:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, timedelta):
-        seconds = value.total_seconds()
-        return int(seconds // 60) if seconds % 60 == 0 else seconds / 60
-    if isinstance(value, datetime) and value.tzinfo is not None:
-        return value.astimezone(UTC).isoformat()
-    if isinstance(value, time):
-        return value.isoformat("seconds" if value.second else "minutes")
-    if isinstance(value, date):
-        return value.isoformat()
-    if isinstance(value, list | tuple):
-        return [_plain(each) for each in value]
-    return value
+    if isinstance(value, datetime):
+        return write_moment(value)
+    return list(value) if isinstance(value, tuple) else value

@@ -1,9 +1,9 @@
 """The tables: mixins for an app's own classes, and ``make_models`` for everybody else."""
 
-from .checks import check_template
 from .columns import UtcDateTime
-from .make import Models, make_models, table_of
-from .mixins import BookingMixin, LeaseMixin, ResourceMixin, RunMixin, SlotMixin, TemplateMixin
+from .fields import FIELDS, Change, TemplateField, TemplateMixin, check_template
+from .make import Models, make_models, plain, table_of
+from .mixins import BookingMixin, LeaseMixin, ResourceMixin, RunMixin, SlotMixin
 from .occupancy import (
     Busy,
     Hold,
@@ -19,8 +19,10 @@ from .occupancy import (
 from .shards import ShardMixin
 
 __all__ = [
+    "FIELDS",
     "BookingMixin",
     "Busy",
+    "Change",
     "Hold",
     "LeaseMixin",
     "Models",
@@ -29,6 +31,7 @@ __all__ = [
     "Seen",
     "ShardMixin",
     "SlotMixin",
+    "TemplateField",
     "TemplateMixin",
     "UtcDateTime",
     "check_template",
@@ -39,6 +42,7 @@ __all__ = [
     "load_busy",
     "make_models",
     "mark_busy",
+    "plain",
     "table_of",
     "to_us",
 ]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import JSON, BigInteger, DateTime, Integer, TypeDecorator
 from sqlalchemy.dialects import mysql
-from sqlalchemy.ext.mutable import MutableList
+from sqlalchemy.ext.mutable import MutableDict, MutableList
 
 from flask_rollingslots.errors import InvalidTemplate
 
@@ -149,6 +149,24 @@ class TrackedList(MutableList[Any]):
         if value is None or isinstance(value, cls):
             return value
         if isinstance(value, str) or not isinstance(value, Iterable):
-            text = f"{key} = {value!r}: expected a list"
-            raise InvalidTemplate(text, field=key, value=value, expected="a list")
+            raise _refused(key, value, "a list")
         return cls(list(value))
+
+
+class TrackedDict(MutableDict[str, Any]):
+    """A dict in a column whose changes in place are noticed and stored."""
+
+    @classmethod
+    def coerce(cls, key: str, value: Any) -> Any:
+        """Take a dict.
+
+        :raises InvalidTemplate: if it is none.
+        """
+        if value is not None and not isinstance(value, dict):
+            raise _refused(key, value, "a dict")
+        return super().coerce(key, value)
+
+
+def _refused(key: str, value: Any, expected: str) -> InvalidTemplate:
+    text = f"{key} = {value!r}: expected {expected}"
+    return InvalidTemplate(text, field=key, value=value, expected=expected)

@@ -6,6 +6,7 @@ Nothing here creates a table. The classes live in the app's own metadata, so tha
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
@@ -16,16 +17,8 @@ from sqlalchemy.orm.attributes import set_committed_value
 from flask_rollingslots.errors import ConfigError
 from flask_rollingslots.values import utc_now
 
-from .checks import check_template
-from .mixins import (
-    DECIDED_FIELDS,
-    BookingMixin,
-    LeaseMixin,
-    ResourceMixin,
-    RunMixin,
-    SlotMixin,
-    TemplateMixin,
-)
+from .fields import FIELDS, TemplateMixin, check_template
+from .mixins import DECIDED_FIELDS, BookingMixin, LeaseMixin, ResourceMixin, RunMixin, SlotMixin
 from .shards import ShardMixin
 
 if TYPE_CHECKING:
@@ -60,13 +53,16 @@ class Models:
         return self._built[key]
 
     def prepare(self, template: TemplateMixin) -> None:
-        """Complete and check a template.
+        """Complete and check a template; one that is as it was when it was last checked is not checked again.
 
         :raises InvalidTemplate: names the field, the value and what is expected.
         :raises InvalidRule: if the rule, the zone or the day grid is not valid.
         """
         template.timezone = template.timezone or self.default_timezone()
-        check_template(template)
+        values = {name: getattr(template, name) for name in FIELDS}
+        if template.__dict__.get(_CHECKED) != values:
+            check_template(template)
+            template.__dict__[_CHECKED] = {name: deepcopy(plain(value)) for name, value in values.items()}
 
     @property
     def tables(self) -> list[Table]:
@@ -79,6 +75,13 @@ class Models:
         return [getattr(self, name) for name in _MIXINS]
 
 
+def plain(value: Any) -> Any:
+    """Return a value of a column without its tie to the row that it came from."""
+    return dict(value) if isinstance(value, dict) else list(value) if isinstance(value, list) else value
+
+
+#: Where a template in memory holds the values with which it was found right.
+_CHECKED = "rolling_checked"
 _MIXINS: dict[str, type[Any]] = {
     "Template": TemplateMixin,
     "Slot": SlotMixin,
@@ -92,6 +95,8 @@ _MIXINS: dict[str, type[Any]] = {
 
 #: Fields of a slot that somebody decides about: not the places that bookings take.
 _SHOWN_FIELDS = (*DECIDED_FIELDS, "status", "cancel_reason")
+#: Columns of a template that nobody decides about; an app's own columns are decisions.
+_NOT_DECIDED = frozenset(name for name, entry in FIELDS.items() if not entry.is_decision)
 
 
 def table_of(model: type[Any]) -> Table:
@@ -203,7 +208,8 @@ def _listen(models: Models, clock: Callable[[], datetime]) -> None:
     def note_when(mapper: Mapper[Any], connection: Connection, changed: SlotMixin | TemplateMixin) -> None:
         # Also called for what is only marked as touched: writing a time then would be a change of its own.
         attributes = inspect(changed).attrs
-        names = _SHOWN_FIELDS if isinstance(changed, SlotMixin) else mapper.column_attrs.keys()
+        is_slot = isinstance(changed, SlotMixin)
+        names = _SHOWN_FIELDS if is_slot else {*mapper.column_attrs.keys()} - _NOT_DECIDED
         if any(attributes[name].history.has_changes() for name in names):
             changed.changed_at = clock()
 

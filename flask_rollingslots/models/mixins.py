@@ -1,10 +1,8 @@
-"""The columns of our tables as mixins, for an app's own classes and for ``make_models``."""
+"""The columns of our other tables as mixins, for an app's own classes and for ``make_models``."""
 
 from __future__ import annotations
 
-from copy import deepcopy
-from dataclasses import fields
-from datetime import date, datetime, time, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 from zoneinfo import ZoneInfo
@@ -16,7 +14,6 @@ from sqlalchemy import (
     Integer,
     String,
     Text,
-    Time,
     UniqueConstraint,
     bindparam,
     case,
@@ -28,88 +25,14 @@ from sqlalchemy.ext.mutable import MutableDict
 from sqlalchemy.orm import Mapped, declared_attr, mapped_column
 from sqlalchemy.types import JSON
 
-from flask_rollingslots import planning
-from flask_rollingslots.values import BookingStatus, SlotKey, State, Status, TemplateSpec, utc_now
+from flask_rollingslots.values import BookingStatus, SlotKey, State, Status, utc_now
 
-from .columns import DateRanges, Id, Moments, Seconds, TrackedList, UtcDateTime, WallDateTime
+from .columns import Id, UtcDateTime, WallDateTime
+from .fields import TO_SLOTS
 from .occupancy import Hold, blocked_at, expired_places, is_blocked, live_places
 
-if TYPE_CHECKING:
-    from flask_rollingslots.recurrence import Recurrence
-
-
 #: Fields of a slot that a person may change; what was changed is remembered in ``customised``.
-DECIDED_FIELDS = ("starts_at", "ends_at", "opens_at", "closes_at", "capacity", "data")
-
-
-class TemplateMixin:
-    """A recurring offer: rule, wall-clock time, zone, duration, capacity, and the app's own fields."""
-
-    __tablename__ = "rolling_template"
-
-    id: Mapped[int] = mapped_column(Id, primary_key=True)
-    series_id: Mapped[int | None] = mapped_column(Id, index=True)
-    continues_id: Mapped[int | None] = mapped_column(Id)
-    revision: Mapped[int] = mapped_column(Integer, nullable=False)
-    name: Mapped[str] = mapped_column(String(200))
-    group: Mapped[str | None] = mapped_column("group_name", String(200), index=True)
-    active: Mapped[bool] = mapped_column(default=True)
-    rrule: Mapped[str | None] = mapped_column(Text)
-    dtstart: Mapped[datetime] = mapped_column(WallDateTime)
-    timezone: Mapped[str] = mapped_column(String(64))
-    duration: Mapped[timedelta] = mapped_column(Seconds)
-    every: Mapped[timedelta | None] = mapped_column(Seconds)
-    until_time: Mapped[time | None] = mapped_column(Time)
-    capacity: Mapped[int] = mapped_column(Integer, default=1)
-    rdates: Mapped[list[datetime]] = mapped_column(TrackedList.as_mutable(Moments()), default=list)
-    exdates: Mapped[list[datetime | date]] = mapped_column(TrackedList.as_mutable(Moments()), default=list)
-    holidays: Mapped[str | None] = mapped_column(String(16))
-    blackouts: Mapped[list[tuple[date, date]]] = mapped_column(
-        TrackedList.as_mutable(DateRanges()), default=list
-    )
-    window_days: Mapped[int | None] = mapped_column(Integer)
-    opens_before: Mapped[timedelta | None] = mapped_column(Seconds)
-    opens_days_before: Mapped[int | None] = mapped_column(Integer)
-    closes_before: Mapped[timedelta | None] = mapped_column(Seconds)
-    reminder_before: Mapped[timedelta | None] = mapped_column(Seconds)
-    resource: Mapped[str | None] = mapped_column(String(200), index=True)
-    exclusive: Mapped[bool] = mapped_column(default=False)
-    data: Mapped[dict[str, Any]] = mapped_column(MutableDict.as_mutable(JSON()), default=dict)
-    active_from: Mapped[datetime | None] = mapped_column(WallDateTime)
-    active_until: Mapped[datetime | None] = mapped_column(WallDateTime)
-    #: From here on the series was cancelled or deleted; beside the rule and its bounds, so that it can be undone.
-    cancelled_from: Mapped[datetime | None] = mapped_column(WallDateTime)
-    shift: Mapped[timedelta] = mapped_column(Seconds, default=timedelta(0))
-    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
-    #: When it was last changed, UTC; ``None``: never.
-    changed_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
-
-    @declared_attr.directive
-    def __mapper_args__(cls) -> dict[str, Any]:
-        return {"version_id_col": cls.revision}
-
-    @declared_attr.directive
-    def __table_args__(cls) -> tuple[Any, ...]:
-        # Ids are part of slot keys, so SQLite must not hand out a deleted row's id again.
-        return ({"sqlite_autoincrement": True},)
-
-    def spec(self) -> TemplateSpec:
-        """Return the template as plain data, independent of any session."""
-        names = [f.name for f in fields(TemplateSpec)]
-        values = {name: getattr(self, name) for name in names}
-        for name in ("rdates", "exdates", "blackouts"):
-            values[name] = tuple(values[name] or ())
-        values["series_id"] = self.series_id or self.id
-        values["data"] = deepcopy(dict(self.data or {}))
-        return TemplateSpec(**values)
-
-    @property
-    def recurrence(self) -> Recurrence:
-        """The template's rule."""
-        return planning.recurrence_of(self.spec())
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.id} {self.name!r}>"
+DECIDED_FIELDS = ("starts_at", "ends_at", "opens_at", "closes_at", *TO_SLOTS)
 
 
 class SlotMixin:

@@ -21,7 +21,7 @@ from flask_rollingslots.booking import Stay, find_clashes, lock_resource, releas
 from flask_rollingslots.browsing import materialize
 from flask_rollingslots.errors import SlotClosed, SlotNotFound, StaleEdit, no_template
 from flask_rollingslots.loading import load_slots, load_specs
-from flask_rollingslots.models import forget_busy, table_of
+from flask_rollingslots.models import FIELDS, forget_busy, plain, table_of
 from flask_rollingslots.statements import atomic, dialect_of, exclusive, is_lost_race, take_write_lock
 from flask_rollingslots.values import OCCUPYING, State
 
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 #: A slot that has started may still last; nothing older can matter to a change.
 _LOOK_BACK = timedelta(days=2)
-_NOT_COPIED = {"id", "revision", "continues_id", "created_at", "changed_at"}
+_NOT_COPIED = {name for name, field in FIELDS.items() if not field.copied}
 _AT_ONCE = 500
 _SPAN = ("starts_at", "ends_at")
 
@@ -173,13 +173,8 @@ def copy_of(instance: Any, **values: Any) -> Any:
     mapper = inspect(type(instance))
     copied = mapper.class_manager.new_instance()
     names = [attribute.key for attribute in mapper.column_attrs]
-    copied.__dict__.update({name: deepcopy(_plain(getattr(instance, name))) for name in names}, **values)
+    copied.__dict__.update({name: deepcopy(plain(getattr(instance, name))) for name in names}, **values)
     return copied
-
-
-def _plain(value: Any) -> Any:
-    """Return a value without its tie to the row that it came from."""
-    return dict(value) if isinstance(value, dict) else list(value) if isinstance(value, list) else value
 
 
 # -- exclusive resources of booked slots that get other times ----------------------------------------------
@@ -290,7 +285,7 @@ def write_plan(
 def _cut(work: Work, template: TemplateMixin, cut: datetime, values: dict[str, Any]) -> TemplateMixin:
     """End a segment, let a copy with the changes take over, and hand the later rows to it."""
     names = [a.key for a in inspect(type(template)).column_attrs if a.key not in _NOT_COPIED]
-    kept = {name: deepcopy(_plain(getattr(template, name))) for name in names}
+    kept = {name: deepcopy(plain(getattr(template, name))) for name in names}
     later = type(template)(**{**kept, "active_from": cut, **values})
     later.continues_id = template.id
     later.series_id = template.series_id or template.id

@@ -18,6 +18,7 @@ from flask_rollingslots.errors import (
     refusal,
 )
 from flask_rollingslots.loading import segments
+from flask_rollingslots.models import FIELDS
 from flask_rollingslots.values import SlotKey
 
 from .plans import SwitchReport
@@ -30,25 +31,6 @@ if TYPE_CHECKING:
     from flask_rollingslots.context import Work
     from flask_rollingslots.models import TemplateMixin
 
-#: Decided by the library, not by whoever creates a template.
-_OWN_FIELDS = {
-    "id",
-    "series_id",
-    "continues_id",
-    "revision",
-    "created_at",
-    "active_from",
-    "active_until",
-    "cancelled_from",
-    "shift",
-}
-
-#: What every template needs.
-_NEEDED = {
-    "name": "a text of 1 to 200 characters",
-    "dtstart": "the first possible start, a naive datetime: the wall-clock time in the template's zone",
-    "duration": "how long a slot is, a timedelta of whole minutes",
-}
 #: How many starts of a segment are tried to find one that is no exception.
 _TRIED = 50
 
@@ -68,22 +50,30 @@ def draft(work: Work, fields: Mapping[str, Any]) -> TemplateMixin:
     :raises InvalidTemplate: for an unknown field, a missing one, or a value that is not valid.
     :raises InvalidRule: if the rule, the zone or the day grid is not valid.
     """
-    known = {attribute.key for attribute in inspect(work.models.Template).attrs} - _OWN_FIELDS
+    check_names(work, fields)
+    for name, field in FIELDS.items():
+        if field.needed and name not in fields:
+            text = f"{name} is missing: expected {field.kind.expected}; {field.meaning}"
+            raise InvalidTemplate(text, field=name, value=None, expected=field.kind.expected)
+    initial = {name: field.initial for name, field in FIELDS.items() if not field.is_kept}
+    template = work.models.Template(**{**initial, **fields})
+    work.models.prepare(template)  # before the session sees it: a refusal then costs the app none of its work
+    return template
+
+
+def check_names(work: Work, fields: Mapping[str, Any]) -> None:
+    """Refuse what is no field of a template, or none that a person may give.
+
+    :raises InvalidTemplate: with the nearest name.
+    """
+    kept = {name for name, field in FIELDS.items() if field.is_kept}
+    known = {attribute.key for attribute in inspect(work.models.Template).attrs} - kept
     for name, value in fields.items():
         if name not in known:
             text = (
                 f"{name} is not a field of a template.{nearest(name, known)} Fields of your own go into data."
             )
             raise InvalidTemplate(text, field=name, value=value, expected="a field of a template")
-    for name, expected in _NEEDED.items():
-        if name not in fields:
-            text = f"{name} is missing: expected {expected}"
-            raise InvalidTemplate(text, field=name, value=None, expected=expected)
-    if not isinstance(fields.get("data") or {}, dict):
-        raise refusal("data", fields["data"], "a dict", InvalidTemplate)
-    template = work.models.Template(**{"active": True, "capacity": 1, **fields})
-    work.models.prepare(template)  # before the session sees it: a refusal then costs the app none of its work
-    return template
 
 
 def change_template(
@@ -95,9 +85,10 @@ def change_template(
 
     :param revision: of this template, as the person who changes it has seen it.
     :raises TemplateNotFound: if there is no such template.
-    :raises InvalidTemplate: if a value is not valid.
+    :raises InvalidTemplate: for an unknown field, or a value that is not valid.
     :raises StaleEdit: if somebody else changed the series since.
     """
+    check_names(work, values)
     series_id = series_of(work, template_id)
     with deciding(work):
         templates = list(load_series(work, series_id).templates.values())

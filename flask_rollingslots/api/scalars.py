@@ -1,17 +1,19 @@
-"""Types of single values in requests: how they are written, how they are read, and what the documentation says."""
+"""Types of single values in requests and answers: how they are written and read, and what the documentation says."""
 
 from __future__ import annotations
 
 import re
-from datetime import UTC, date, datetime, time, timedelta
-from typing import Annotated, Any
+from datetime import UTC, date, datetime, time
+from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
 
-from flask_rollingslots.settings import MAX_DAYS
+from flask_rollingslots.errors import InvalidRule
+
+if TYPE_CHECKING:
+    from flask_rollingslots.models import TemplateField
 
 MAX_ID = 2**63 - 1
-MAX_MINUTES = MAX_DAYS * 24 * 60
 _FIRST, _LAST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9990, 1, 1, tzinfo=UTC)
 _DAY = "[0-9]{4}-[0-9]{2}-[0-9]{2}"
 _TIME = "[0-9]{2}:[0-9]{2}"
@@ -128,7 +130,6 @@ WallClock = Annotated[
     BeforeValidator(read_wall_clock),
     _text("", _WALL, "Wall-clock time in the template's zone, without an offset."),
 ]
-Clock = Annotated[time, BeforeValidator(read_clock), _text("", _TIME, "Time of day, HH:MM.")]
 Moment = Annotated[
     datetime, BeforeValidator(read_moment), _text("date-time", "", "An instant with its offset.")
 ]
@@ -154,13 +155,8 @@ FirstStart = Annotated[
 
 #: In bodies numbers are numbers; in queries they are written in digits.
 Id = Annotated[int, Field(ge=1, le=MAX_ID)]
-Minutes = Annotated[int, Field(ge=1, le=MAX_MINUTES)]
-MinutesFromZero = Annotated[int, Field(ge=0, le=MAX_MINUTES)]
-Capacity = Annotated[int, Field(ge=1, le=1_000_000)]
-Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"\S")]
 Group = Annotated[str, Field(min_length=1, max_length=200)]
 Reason = Annotated[str, Field(max_length=500)]
-Rrule = Annotated[str, Field(min_length=1, max_length=10_000)]
 ScopeName = Annotated[
     str,
     Field(
@@ -168,13 +164,40 @@ ScopeName = Annotated[
         description="Which slots: this (or this_only), this_and_future, all.",
     ),
 ]
-Data = Annotated[dict[str, Any], Field(description="The app's own fields; merged name by name in edits.")]
-
 QueryNumber = Annotated[int, BeforeValidator(_number)]
 QueryId = Annotated[int, BeforeValidator(_number), Field(ge=1, le=MAX_ID)]
 QueryFlag = Annotated[bool, BeforeValidator(_flag)]
 
 
-def minutes(value: int | None) -> timedelta | None:
-    """Return a number of minutes as a length of time."""
-    return None if value is None else timedelta(minutes=value)
+def taken(field: TemplateField, empty: bool) -> Any:
+    """Return the type of a template's field in a body, whose value is what the column holds.
+
+    :param empty: whether null is taken.
+    """
+
+    def read(value: Any) -> Any:
+        if value is None and empty:
+            return None
+        try:
+            found = field.kind.read(field.key, value)
+        except InvalidRule as error:
+            raise ValueError(error.details["expected"]) from None
+        if field.kind.fault(found) is not None:
+            raise ValueError(field.kind.in_json)
+        return found
+
+    return Annotated[Any, BeforeValidator(read), _schema(field.kind.form | field.kind.limits, empty)]
+
+
+def given(field: TemplateField) -> Any:
+    """Return the type of a template's field in an answer."""
+
+    def write(value: Any) -> Any:
+        return None if value is None else field.kind.write(value)
+
+    empty = field.nullable or not field.is_decision  # a draft has no number yet
+    return Annotated[Any, PlainSerializer(write), _schema(field.kind.form, empty)]
+
+
+def _schema(form: dict[str, Any], empty: bool) -> WithJsonSchema:
+    return WithJsonSchema({"anyOf": [form, {"type": "null"}]} if empty else form)

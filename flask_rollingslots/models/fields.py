@@ -1,0 +1,317 @@
+"""The table of a template's fields: everything that handles fields by name follows from it.
+
+Each attribute of :class:`TemplateMixin` is one entry. Columns, checks, creating, cutting a series, HTTP bodies and
+answers, OpenAPI, files and the documentation read :data:`FIELDS`, so a new field is one new entry.
+"""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from dataclasses import dataclass, fields, replace
+from datetime import date, datetime, time, timedelta
+from enum import Enum
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Integer
+from sqlalchemy.orm import Mapped, MappedColumn, declared_attr, mapped_column
+
+from flask_rollingslots import planning
+from flask_rollingslots.errors import InvalidTemplate, refusal
+from flask_rollingslots.recurrence.public_holidays import check_holidays
+from flask_rollingslots.settings import MAX_DAYS
+from flask_rollingslots.values import TemplateSpec, utc_now
+
+from .kinds import (
+    Clock,
+    Counted,
+    Data,
+    DayRanges,
+    Flag,
+    Instant,
+    Kind,
+    Length,
+    Listed,
+    Number,
+    Starts,
+    Text,
+    WallClock,
+)
+
+if TYPE_CHECKING:
+    from flask_rollingslots.recurrence import Recurrence
+
+
+class Change(Enum):
+    """How a field may change once its series is there."""
+
+    #: Never by a person: the library keeps it up.
+    KEPT = "kept"
+    #: Said when the template is created; HTTP does not change it later.
+    ONCE = "once"
+    #: Set in all segments of a series as it is; slots follow as they heal.
+    SETTING = "setting"
+    #: By an edit, which compares with the stored slots and keeps what was decided about them.
+    EDIT = "edit"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TemplateField:
+    """What is known of one field.
+
+    :param kind: its column, its check, and how JSON says it.
+    :param meaning: what it is, for the documentation: one sentence without its full stop.
+    :param change: who may change it, and how.
+    :param default: its value where nobody gives one, or a callable that makes it.
+    :param needed: whether every template must be given it.
+    :param in_files: whether it is exported and imported.
+    :param copied: whether the later part of a cut series begins with it.
+    :param to_slots: whether each slot has it too, and a person may change it there.
+    :param is_decision: whether a change is somebody's decision, which raises the revision and is noted.
+    :param name: of the attribute. ``nullable``: whether ``None`` can be stored. Both as the class has them.
+    """
+
+    kind: Kind
+    meaning: str
+    change: Change = Change.SETTING
+    default: Any = None
+    needed: bool = False
+    in_files: bool = True
+    copied: bool = True
+    to_slots: bool = False
+    is_decision: bool = True
+    name: str
+    nullable: bool
+
+    @property
+    def key(self) -> str:
+        """The name in JSON: over HTTP and in files."""
+        return f"{self.name}{self.kind.suffix}"
+
+    @property
+    def sentence(self) -> str:
+        """The meaning as a sentence."""
+        return f"{self.meaning[0].upper()}{self.meaning[1:]}."
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether the library keeps it up itself."""
+        return self.change is Change.KEPT
+
+    @property
+    def initial(self) -> Any:
+        """The value where nobody gives one."""
+        return self.default() if callable(self.default) else self.default
+
+    def check(self, value: Any) -> None:
+        """Refuse a value that is not right. ``None`` is, unless it is needed: a default takes its place.
+
+        :raises InvalidTemplate: names the field, the value and what is expected.
+        """
+        missing = self.kind.expected if self.needed else None
+        expected = missing if value is None else self.kind.fault(value)
+        if expected is not None:
+            expected = f"{expected}, or None" if self.nullable else expected
+            raise refusal(self.name, value, expected, InvalidTemplate)
+
+
+def _field(
+    kind: Kind,
+    meaning: str,
+    change: Change = Change.SETTING,
+    *,
+    default: Any = None,
+    column: str | None = None,
+    primary_key: bool = False,
+    index: bool | None = None,
+    **more: bool,
+) -> Any:
+    """Return a column with its entry for the table; see :class:`TemplateField`.
+
+    :param column: its name in the database, if that is another one.
+    """
+    given: dict[str, Any] = {"primary_key": primary_key, "index": index}
+    if default is not None:
+        given["default"] = default
+    names = () if column is None else (column,)
+    made: MappedColumn[Any] = mapped_column(*names, kind.column, **given)
+    # Not as an argument: that would drop what a mutable type notes there.
+    made.column.info[_ENTRY] = _entry(kind=kind, meaning=meaning, change=change, default=default, **more)
+    return made
+
+
+#: The class says later what it is called, and whether it may be empty.
+_entry: Any = partial(TemplateField, name="", nullable=False)
+_ENTRY = "rollingslots"
+_KEPT, _ONCE, _EDIT = Change.KEPT, Change.ONCE, Change.EDIT
+_noted = partial(_field, change=_KEPT, in_files=False, copied=False, is_decision=False)
+
+
+class TemplateMixin:
+    """A recurring offer: rule, wall-clock time, zone, duration, capacity, and the app's own fields."""
+
+    __tablename__ = "rolling_template"
+
+    id: Mapped[int] = _noted(Counted(), "the number of this segment, never used again", primary_key=True)
+    series_id: Mapped[int | None] = _noted(
+        Counted(), "the id of the series' first segment, and the first part of every key", index=True
+    )
+    continues_id: Mapped[int | None] = _noted(Counted(), "the segment of the series before this one")
+    revision: Mapped[int] = _noted(
+        Counted(Integer()), "rises with every decision; `edit(revision=…)` and `If-Match` compare it"
+    )
+    name: Mapped[str] = _field(
+        Text(200, blank=False), "what is offered, at most 200 characters", _EDIT, needed=True
+    )
+    group: Mapped[str | None] = _field(
+        Text(200),
+        "a venue, a tenant, a student: for bulk operations, and results of their own in reports",
+        column="group_name",
+        index=True,
+    )
+    active: Mapped[bool] = _field(Flag(), "`False`: nothing is shown or bookable; rows stay", default=True)
+    rrule: Mapped[str | None] = _field(
+        Text(10_000),
+        "the rule, an RRULE; without one there is a single slot, or a single day of the grid",
+        _EDIT,
+        in_files=False,
+    )
+    dtstart: Mapped[datetime] = _field(
+        WallClock(),
+        "the first possible start, on the wall clock of the zone; whole minutes",
+        _ONCE,
+        needed=True,
+    )
+    timezone: Mapped[str] = _field(
+        Text(64, "the name of an IANA zone as text, such as 'Europe/Madrid'"),
+        "an IANA name; `ROLLINGSLOTS_TIMEZONE` by default",
+        _ONCE,
+    )
+    duration: Mapped[timedelta] = _field(
+        Length(1, whole=True), "how long a slot is: elapsed time, whole minutes", _EDIT, needed=True
+    )
+    every: Mapped[timedelta | None] = _field(
+        Length(1, whole=True),
+        "a grid of the day: from the time of `dtstart`, a slot each `every` while it ends by `until_time`",
+        _ONCE,
+    )
+    until_time: Mapped[time | None] = _field(Clock(), "where the grid of the day ends", _ONCE)
+    capacity: Mapped[int] = _field(
+        Number(1, 1_000_000), "places in a slot; 1 by default", _EDIT, default=1, to_slots=True
+    )
+    rdates: Mapped[list[datetime]] = _field(Starts(), "single starts more", default=list)
+    exdates: Mapped[list[datetime | date]] = _field(
+        Starts(days=True), "single starts less; whole days as `date`", default=list
+    )
+    holidays: Mapped[str | None] = _field(
+        Text(16), '`"ES"`, `"ES-MD"`: no slots on public holidays. Needs the extra `holidays`'
+    )
+    blackouts: Mapped[list[tuple[date, date]]] = _field(
+        DayRanges(), "first and last day without slots", default=list
+    )
+    window_days: Mapped[int | None] = _field(Number(1, MAX_DAYS), "a window of its own, 1 to 3,660")
+    opens_before: Mapped[timedelta | None] = _field(
+        Length(), "bookable from so long before the start; empty: at once"
+    )
+    opens_days_before: Mapped[int | None] = _field(
+        Number(0, MAX_DAYS), "or from local midnight so many days before"
+    )
+    closes_before: Mapped[timedelta | None] = _field(Length(), "the latest moment to book, before the start")
+    reminder_before: Mapped[timedelta | None] = _field(Length(), "when `slots.reminders()` tells of it")
+    resource: Mapped[str | None] = _field(
+        Text(200), "a court, a room, a teacher that several templates share", index=True
+    )
+    exclusive: Mapped[bool] = _field(
+        Flag(), "two bookings on the resource cannot overlap in time", default=False
+    )
+    data: Mapped[dict[str, Any]] = _field(
+        Data(),
+        "your own fields, copied to each slot and editable there; what JSON can hold",
+        _EDIT,
+        default=dict,
+        to_slots=True,
+    )
+    active_from: Mapped[datetime | None] = _field(
+        WallClock(), "the original start at which this segment of a series begins", _KEPT
+    )
+    active_until: Mapped[datetime | None] = _field(
+        WallClock(), "the original start at which the next segment takes over", _KEPT
+    )
+    #: Beside the rule and its bounds, so that it can be undone.
+    cancelled_from: Mapped[datetime | None] = _field(
+        WallClock(), "from this original start on the series was cancelled or deleted", _KEPT
+    )
+    shift: Mapped[timedelta] = _field(
+        Length(None, whole=True),
+        "how far the shown times are from the original ones",
+        _KEPT,
+        default=timedelta(0),
+    )
+    created_at: Mapped[datetime] = _noted(Instant(), "when the row was made", default=utc_now)
+    changed_at: Mapped[datetime | None] = _noted(Instant(), "when it was last changed; empty: never")
+
+    @declared_attr.directive
+    def __mapper_args__(cls) -> dict[str, Any]:
+        return {"version_id_col": cls.revision}
+
+    @declared_attr.directive
+    def __table_args__(cls) -> tuple[Any, ...]:
+        # Ids are part of slot keys, so SQLite must not hand out a deleted row's id again.
+        return ({"sqlite_autoincrement": True},)
+
+    def spec(self) -> TemplateSpec:
+        """Return the template as plain data, independent of any session."""
+        values = {name: getattr(self, name) for name in SPEC_FIELDS}
+        for name in SPEC_LISTS:
+            values[name] = tuple(values[name] or ())
+        values["series_id"] = self.series_id or self.id
+        values["data"] = deepcopy(dict(self.data or {}))
+        return TemplateSpec(**values)
+
+    @property
+    def recurrence(self) -> Recurrence:
+        """The template's rule."""
+        return planning.recurrence_of(self.spec())
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.id} {self.name!r}>"
+
+
+def _table() -> dict[str, TemplateField]:
+    found = {}
+    for name, column in vars(TemplateMixin).items():
+        if isinstance(column, MappedColumn):
+            nullable = TemplateMixin.__annotations__[name].endswith("| None]")
+            found[name] = replace(column.column.info[_ENTRY], name=name, nullable=nullable)
+    return found
+
+
+#: All fields of a template by name, in the order of their columns.
+FIELDS = _table()
+#: Those that planning knows; the others stay with the template.
+SPEC_FIELDS = tuple(field.name for field in fields(TemplateSpec))
+SPEC_LISTS = tuple(name for name in SPEC_FIELDS if isinstance(FIELDS[name].kind, Listed))
+#: Fields of a slot that come from its template under the same name.
+TO_SLOTS = tuple(name for name, field in FIELDS.items() if field.to_slots)
+
+
+def check_template(template: TemplateMixin) -> None:
+    """Refuse a template that could not be filled.
+
+    :raises InvalidTemplate: for a field of the wrong type or out of range.
+    :raises InvalidRule: if the rule, the zone or the grid is not valid.
+    """
+    for name, field in FIELDS.items():
+        field.check(getattr(template, name))
+    if template.opens_before is not None and template.opens_days_before is not None:
+        expected = "either opens_before or opens_days_before, not both"
+        raise refusal("opens_before", template.opens_before, expected, InvalidTemplate)
+    if template.exclusive and template.resource is None:
+        expected = "a resource too: the name of what only one may have at a time"
+        raise refusal("exclusive", template.exclusive, expected, InvalidTemplate)
+    if template.holidays is not None:
+        check_holidays(template.holidays)
+    rule = template.recurrence.rule  # raises InvalidRule
+    if rule is not None and any(rule.bysecond):
+        expected = "a rule without BYSECOND: slot keys have no seconds"
+        raise refusal("rrule", template.rrule, expected, InvalidTemplate)
