@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import flask
 import hypothesis
 import pytest
-from helpers import Site
+from helpers import Site, share_statements
 from servers import (
     Gunicorn,
     MariaDB,
@@ -47,12 +47,18 @@ if not os.environ.get("FAULTS_SCALE"):
     use_memory()
 
 
+gc.disable()  # collecting the tests makes no garbage, only more and more to look through
+
+
 def pytest_collection_finish() -> None:
     """Keep the garbage collector from looking through all modules and tests again and again: a third of the time."""
     gc.collect()
     gc.freeze()
+    gc.enable()
     gc.set_threshold(10_000, 10, 10)
 
+
+share_statements()
 
 # Tests wait for the background: nobody's page needs the head start here. Under gunicorn it is as users have it.
 ThreadExecutor.head_start = 0.0

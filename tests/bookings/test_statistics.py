@@ -22,10 +22,8 @@ def busy(site: Site) -> Site:
     site.clock.now = datetime(2026, 3, 20, 8, tzinfo=UTC)
     site.add(name="Madrid", group="spain", timezone="Europe/Madrid", capacity=3)
     site.add(name="Canaries", group="spain", timezone="Atlantic/Canary", rrule="FREQ=WEEKLY;BYDAY=SA,SU")
-    half = timedelta(minutes=30)
-    site.add(
-        name="Mumbai", timezone="Asia/Kolkata", duration=half, every=half, dtstart=datetime(2026, 1, 1, 0, 15)
-    )
+    start, half = datetime(2026, 1, 1, 0, 15), timedelta(minutes=30)
+    site.add(name="Mumbai", timezone="Asia/Kolkata", duration=half, every=5 * half, dtstart=start)
     site.slots.generate(days=14)
     rows = site.rows()
     for number, slot in enumerate(rows):

@@ -10,7 +10,7 @@ from demo_browser import DESK, PHONE, Visits, far, follow, text_of
 if TYPE_CHECKING:
     from datetime import date
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("demo-browser")]
+pytestmark = pytest.mark.browser
 
 CHANGE, LEAVE = "text=Change these dates", "text=Leave it as it is"
 

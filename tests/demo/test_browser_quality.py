@@ -17,7 +17,7 @@ import demo_app
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("demo-browser")]
+pytestmark = pytest.mark.browser
 
 AXE = ("axe-core", "4.14.1")
 CHECKER = ("vnu-jar", "26.9.27")

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 # One process has the browser and the site, and runs these tests one after the other.
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("demo-browser")]
+pytestmark = pytest.mark.browser
 
 BUBBLE = "button.cell.open[aria-label*='Bubble football']:visible"
 
