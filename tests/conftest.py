@@ -150,12 +150,25 @@ def mariadb_url(mariadb: MariaDB) -> Iterator[str]:
         yield url
 
 
+def database_named(request: pytest.FixtureRequest, name: str) -> str:
+    """Return the URL of a new, empty database of that kind."""
+    fixtures = {"sqlite": "sqlite_url", "postgresql": "postgres_url", "mariadb": "mariadb_url"}
+    url: str = request.getfixturevalue(fixtures[name])
+    return url
+
+
 @pytest.fixture(params=["sqlite", "postgresql", "mariadb"])
 def database_url(request: pytest.FixtureRequest) -> str:
     """The URL of a new, empty database; the test runs once for each of the three."""
-    name = {"sqlite": "sqlite_url", "postgresql": "postgres_url", "mariadb": "mariadb_url"}[request.param]
-    url: str = request.getfixturevalue(name)
-    return url
+    return database_named(request, request.param)
+
+
+@pytest.fixture(
+    params=["sqlite", *(pytest.param(name, marks=pytest.mark.slow) for name in ("postgresql", "mariadb"))]
+)
+def any_url(request: pytest.FixtureRequest) -> str:
+    """The URL of a new SQLite file; the slow tests run on the others, too. For what other tests prove on all three."""
+    return database_named(request, request.param)
 
 
 @pytest.fixture
