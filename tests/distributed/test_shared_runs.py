@@ -194,7 +194,6 @@ def test_a_worker_dies_in_the_middle_of_a_shard(
 
 
 @ONE_SERVER
-@ELSEWHERE
 def test_all_workers_die(site: QueueSite, monkeypatch: pytest.MonkeyPatch) -> None:
     """When nobody renews the lease, the visit after its end starts again, with what is missing."""
     site.fill_with(5)
@@ -283,7 +282,6 @@ def test_what_somebody_looks_at_comes_first(small_site: QueueSite, monkeypatch: 
 
 
 @ONE_SERVER
-@ELSEWHERE
 def test_a_template_of_the_meantime_joins_the_run(site: QueueSite, monkeypatch: pytest.MonkeyPatch) -> None:
     """A template that is added while workers are busy is filled by them, and the run names it."""
     site.fill_with(5)
@@ -382,7 +380,6 @@ def test_a_shard_that_kills_its_workers_is_given_up(
 
 
 @ONE_SERVER
-@ELSEWHERE
 def test_one_broken_template_stops_nobody(site: QueueSite) -> None:
     """A template that cannot be planned is named in the run; all others are filled."""
     ids = site.fill_with(7)
