@@ -25,11 +25,12 @@ TEST_STAMP := .venv/test-$(shell cat pyproject.toml requirements/demo.txt requir
 # pip of the system installs into .venv from outside: this needs neither ensurepip nor rights on the system.
 INSTALL := PIP_USER=0 PIP_DISABLE_PIP_VERSION_CHECK=1 $(PYTHON) -m pip --python $(VENV) install -qq
 
-.PHONY: help demo test faults docs lint format clean
+.PHONY: help demo test moments faults docs lint format clean
 
 help:
 	@echo 'make demo    serve the booking site; PORT=5000, HOST=127.0.0.1; DATABASE_URL and REDIS_URL are used if they are set'
 	@echo 'make test    run the tests, without the slow ones; ARGS="-k name" is handed to pytest'
+	@echo 'make moments what reads the clock, at other moments in other zones; ARGS=--short takes each moment once'
 	@echo 'make faults  the whole fault suite and all slow tests, more than an hour; ARGS="-k name" is handed to pytest'
 	@echo 'make docs    the documentation as web pages, in build/docs; a warning is an error'
 	@echo 'make lint    ruff and mypy'
@@ -43,8 +44,12 @@ demo: $(DEMO_STAMP) $(EXTRAS_STAMP)
 # A file's tests stay in one process, which makes what they share once. Bytecode is kept, also where the environment
 # asks for none, as in CI: pytest would rewrite the assertions of all tests and plugins in each process anew.
 test: $(TEST_STAMP)
-	@PYTHONDONTWRITEBYTECODE= PYTEST_TIMEOUT=120 $(VENV) -m pytest -rs -m 'not slow' \
+	@PYTHONDONTWRITEBYTECODE= PYTEST_TIMEOUT=300 $(VENV) -m pytest -rs -m 'not slow' \
 		--numprocesses $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
+
+# Runs the tests once, to see which read the clock, and then those at each moment in each zone.
+moments: $(TEST_STAMP)
+	@$(VENV) -m tests.moments $(ARGS)
 
 # One process: the tests measure, so they must not be in each other's way. The figures also go to a file, as JSON.
 faults: $(TEST_STAMP)

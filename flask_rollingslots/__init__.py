@@ -17,7 +17,7 @@ from .recurrence import Recurrence
 from .values import Occurrence, Report, Scope, State, Window
 
 if TYPE_CHECKING:
-    from .extension import RollingSlots
+    from .facade import RollingSlots
     from .models import BookingMixin, SlotMixin, TemplateMixin, make_models
 
 __all__ = [
@@ -44,7 +44,7 @@ __all__ = [
 
 # What stands on Flask and SQLAlchemy is imported when it is asked for, so that the pure rooms stay pure.
 _LATER = {
-    "RollingSlots": "extension",
+    "RollingSlots": "facade",
     "BookingMixin": "models",
     "SlotMixin": "models",
     "TemplateMixin": "models",

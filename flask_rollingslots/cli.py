@@ -9,28 +9,30 @@ import functools
 import json
 import sys
 from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar
+from zoneinfo import ZoneInfo
 
 import click
 from flask import current_app
 from flask.cli import AppGroup
 
+from . import browsing
 from .cli_exchange import export_templates, import_templates
 from .cli_filling import NO_TEMPLATE, generate
 from .cli_keeping import prune_slots, show_stats
 from .errors import InvalidRequest, RollingSlotsError, TemplateNotFound
-from .health import Level, check_health, explain
-from .series import Desk, Ender
+from .extension import create_tables, missing_tables, unreadable_row
+from .health import Level, explain
 from .values import Health
-from .wiring import create_tables, missing_tables, unreadable_row
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
+    from .extension import AppState
+    from .facade import RollingSlots
     from .health import HealthReport
     from .models import SlotMixin, TemplateMixin
-    from .revising import SeriesReport
-    from .state import AppState
+    from .series import SeriesReport
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -80,8 +82,7 @@ def _fail(text: str, code: int) -> NoReturn:
 def status(as_json: bool) -> None:
     """Show the coverage of the window; exit code 1 if promised slots are missing."""
     state = _state()
-    report = check_health(state.db.session(), state.models, state.settings, state.clock())
-    runs = state.browser().runs(None, 5)
+    report, runs = state.facade.health(), state.facade.runs(limit=5)
     if as_json:
         last = [
             {"id": r.id, "trigger": r.trigger, "status": r.status, "created": r.created, "error": r.error,
@@ -126,7 +127,7 @@ def _advice(report: HealthReport) -> str | None:
 @_teaching
 def templates(group: str | None, as_json: bool) -> None:
     """List the templates."""
-    rows = _state().browser().all_templates(group)
+    rows = browsing.all_templates(_state().reading(), group)
     if as_json:
         _print_json([_template_dict(row) for row in rows])
         return
@@ -170,7 +171,7 @@ def preview(template: int, count: int, as_json: bool) -> None:
     state = _state()
     if not 1 <= count <= state.settings.preview_max:
         _fail(f"count = {count}: expected a whole number from 1 to {state.settings.preview_max}", 2)
-    found = state.browser().upcoming(template, count)
+    found = browsing.upcoming(state.reading(), template, count)
     if as_json:
         _print_json([_slot_dict(slot, slot.state_at(state.clock())) for slot in found])
         return
@@ -200,7 +201,8 @@ def _slot_dict(slot: SlotMixin, state: str) -> dict[str, Any]:
 def explain_command(template: int, moment: datetime, as_json: bool) -> None:
     """Say why there is, or is not, a slot at MOMENT, a wall-clock time of the template's zone."""
     state = _state()
-    local = moment.replace(tzinfo=state.browser().zone_of(template))
+    zone = ZoneInfo(browsing.find_template(state.reading(), template).timezone)
+    local = moment.replace(tzinfo=zone)
     found = explain(state.db.session(), state.models, state.clock(), template, local)
     if as_json:
         _print_json({"code": found.code, "sentence": found.sentence, "key": found.key})
@@ -243,7 +245,7 @@ def init_db() -> None:
 @_teaching
 def cancel_future(template: int, from_date: datetime, reason: str | None, as_json: bool) -> None:
     """Cancel all slots of TEMPLATE's series from FROM_DATE on, a day of its zone; restore-series takes it back."""
-    _decide(lambda ender: ender.cancel_future(template, from_date.date(), reason), "cancelled", as_json)
+    _decide(lambda slots: slots.cancel_future(template, from_date.date(), reason), "cancelled", as_json)
 
 
 @slots_group.command("restore-series")
@@ -252,13 +254,12 @@ def cancel_future(template: int, from_date: datetime, reason: str | None, as_jso
 @_teaching
 def restore_series(template: int, as_json: bool) -> None:
     """Take back that TEMPLATE's series was cancelled or deleted."""
-    _decide(lambda ender: ender.restore_series(template), "restored", as_json)
+    _decide(lambda slots: slots.restore_series(template), "restored", as_json)
 
 
-def _decide(act: Callable[[Ender], SeriesReport], word: str, as_json: bool) -> None:
-    state, session = _state(), _state().db.session()
-    report = act(Ender(Desk(session, state.models, state.clock())))
-    session.commit()
+def _decide(act: Callable[[RollingSlots], SeriesReport], word: str, as_json: bool) -> None:
+    report = act(_state().facade)
+    _state().db.session.commit()
     if as_json:
         _print_json(report.to_dict())
         return

@@ -17,7 +17,7 @@ from .recurrence.zones import find_zone
 
 if TYPE_CHECKING:
     from .exchange import Imported
-    from .state import AppState
+    from .extension import AppState
 
 
 def _state() -> AppState:
@@ -70,7 +70,7 @@ def import_templates(
     with naming("--timezone"):
         zone = find_zone(timezone)[0] if timezone is not None else state.settings.timezone
     entries = read_file(_content(file), Defaults(zone, _name(file)), form)
-    session = state.db.session()
+    session = state.writing().session
     try:
         done = bring_in(session, state.models, state.clock(), entries, group)
         text = _report(done, dry_run, as_json)

@@ -23,7 +23,7 @@ from .topup import FillRequest, Interrupted, generate_distributed, generate_here
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from .state import AppState
+    from .extension import AppState
     from .values import Report
 
 #: The exit code of a command that ran out of time, as of timeout(1).

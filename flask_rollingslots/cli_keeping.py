@@ -18,7 +18,7 @@ from .values import local_midnight
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from .state import AppState
+    from .extension import AppState
 
 _json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 _WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")

@@ -6,11 +6,15 @@ The errors know nothing of HTTP: they are raised on the command line and in thre
 
 from __future__ import annotations
 
+from datetime import date, time, timedelta
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+#: So much of a value is shown in an error.
+_SHOWN = 80
 
 
 class RollingSlotsError(Exception):
@@ -146,6 +150,23 @@ class QueueUnavailable(RollingSlotsError):
 
 class LeaseLost(RollingSlotsError):
     """The lease of this top-up was taken over, so it stopped without writing."""
+
+
+def refusal(
+    field: str, value: Any, expected: str, kind: type[RollingSlotsError] = InvalidRequest, **more: Any
+) -> RollingSlotsError:
+    """Return (not raise) the error for an argument: one sentence that names field, value and expectation.
+
+    :param value: shown shortened; dates and times as people write them.
+    :param expected: what is right, in words.
+    :param kind: the class of the error.
+    :param more: further attributes of the error.
+    """
+    shown = str(value) if isinstance(value, date | time | timedelta) else repr(value)
+    shown = shown if len(shown) <= _SHOWN else f"{shown[: _SHOWN - 3]}..."
+    return kind(
+        f"{field} = {shown}: expected {expected}", field=field, value=value, expected=expected, **more
+    )
 
 
 def nearest(name: str, known: Iterable[str], prefix: str = "") -> str:

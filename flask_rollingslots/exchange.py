@@ -13,7 +13,7 @@ from . import planning
 from .errors import TemplateNotFound
 from .feeds import Decision, Entry, Outgoing
 from .feeds.entries import naming, refuse
-from .models import is_decided, row_of
+from .loading import is_decided, row_of
 from .recurrence.zones import instant_of
 from .values import Status
 

@@ -1,323 +1,95 @@
-"""RollingSlots: a thin facade over the rooms below, with one state for each app."""
+"""One app and its slots: what is found and set up once, the hook on its requests, and the state that it keeps."""
 
 from __future__ import annotations
 
-import weakref
-from functools import cached_property
+import functools
+import inspect as python_inspect
+import logging
+import os
+from dataclasses import dataclass
+from json import JSONDecodeError
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from flask import Blueprint, Flask, Response, current_app
+from cachelib import SimpleCache
+from flask import Flask, Response, current_app
+from flask_sqlalchemy import SQLAlchemy
+from sqlalchemy import JSON, event, func, inspect, select
+from sqlalchemy.exc import DatabaseError, SQLAlchemyError
+from sqlalchemy.orm import object_session
+from sqlalchemy.schema import CreateIndex, CreateTable
 
-from . import series
-from .arguments import check_group, check_upcoming, template_id
-from .browsing import holes
-from .calls import BookingCalls, FeedCalls, KeepingCalls
-from .decisions import Decisions
-from .errors import ConfigError, NotRegistered
+from . import booking as bookings
+from .context import Work
+from .errors import ConfigError, NotRegistered, UnreadableRow
 from .executors import AfterResponseExecutor, make_executor
-from .health import Explanation, Finding, HealthReport, check_health, explain
-from .models import Models, SlotMixin, TemplateMixin, make_models
+from .health import Doctor
+from .series import check_unchanged
 from .settings import Settings
-from .state import AppState
-from .topup import FillRequest, Runner, TopUp
-from .values import Report, utc_now
-from .wiring import create_tables, find_cache, find_db, listen_for_changes, names_what_is_broken
+from .statements import own_transaction, use_primary, write_engine
+from .topup import Runner, TopUp
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
     from datetime import datetime
 
-    from .models import BookingMixin, RunMixin
+    from .health import Finding
+    from .models import Models, SlotMixin, TemplateMixin
     from .retention import Archive
-    from .state import Authorize
+
+    #: Decides about a request to the HTTP API: an action, a template or ``None`` -> yes, no, or a person's name.
+    Authorize = Callable[[str, TemplateMixin | None], bool | str]
+
+log = logging.getLogger("flask_rollingslots")
 
 EXTENSION = "rollingslots"
+OWN_DATABASE = "sqlite:///rollingslots.db"
+_CONFIGURED = ("SQLALCHEMY_DATABASE_URI", "SQLALCHEMY_BINDS", "SQLALCHEMY_ENGINES")
+_CHANGED = "rollingslots_changed"
+Facade = TypeVar("Facade", bound=type[Any])
 
 
-@names_what_is_broken
-class RollingSlots(Decisions, BookingCalls, FeedCalls, KeepingCalls):
-    """Keeps bookable slots always there.
+# -- state -----------------------------------------------------------------------------------------------------
 
-    :param app: the app; or call ``init_app`` later.
-    :param db: the app's Flask-SQLAlchemy object; by default the one on the app, or our own SQLite file.
-    :param cache: the app's Flask-Caching object; by default the one on the app.
-    :param models: the app's own classes made from the mixins: a mapping such as ``{"Slot": MySlot}``.
-    :param archive: gets each batch of past slots before ``ROLLINGSLOTS_RETENTION_DAYS`` or ``prune`` deletes it.
-    :param authorize: decides about requests to the HTTP API; see :meth:`authorize`.
-    :param clock: returns the current time, aware; for tests.
-    :raises ConfigError: if the app is set up wrongly; the text says what to change.
+
+@dataclass(frozen=True, eq=False)
+class AppState:
+    """Everything that belongs to one app; kept in ``app.extensions["rollingslots"]``.
+
+    :param facade: the ``RollingSlots`` that set the app up; doors call it.
     """
 
-    def __init__(
-        self,
-        app: Flask | None = None,
-        *,
-        db: Any = None,
-        cache: Any = None,
-        models: Models | Mapping[str, type[Any]] | None = None,
-        archive: Archive | None = None,
-        authorize: Authorize | None = None,
-        clock: Callable[[], datetime] = utc_now,
-    ) -> None:
-        self._archive, self._authorize = archive, authorize
-        self._db, self._cache, self._given, self._clock = db, cache, models, clock
-        self._apps: weakref.WeakSet[Flask] = weakref.WeakSet()
-        self._models = self._make_models(db) if db is not None else None
-        if app is not None:
-            self.init_app(app)
+    app: Flask
+    db: Any
+    models: Models
+    settings: Settings
+    topup: TopUp
+    clock: Callable[[], datetime]
+    facade: Any
 
-    def init_app(self, app: Flask) -> None:
-        """Set up one app: settings, models, the hook and the ``flask slots`` commands.
-
-        :raises ConfigError: if the app is set up wrongly, or twice.
-        """
-        if EXTENSION in app.extensions:
-            raise ConfigError("this app has a RollingSlots already: one for each app is enough")
-        settings = Settings.from_mapping(app.config)
-        db, is_ours = (self._db, False) if self._db is not None else find_db(app)
-        models = self._models or self._make_models(db)
-        runner = Runner(app, db, models, settings, self._clock, self._archive)
-        topup = TopUp(runner, make_executor(settings.executor), find_cache(app, self._cache))
-        topup.executor.bind(app)
-        app.extensions[EXTENSION] = AppState(app, db, models, settings, topup, self._clock, self)
-        self._apps.add(app)
-        listen_for_changes(db, models, _after_commit)
-        if is_ours:
-            create_tables(app, db, models, wal=True)
-        _add_hook(app, topup)
-        from .cli import slots_group  # the one import inside a floor: the commands need the extension
-
-        app.cli.add_command(slots_group)
-        if settings.api_prefix is not None:
-            app.register_blueprint(self.api, url_prefix=settings.api_prefix)
-
-    @cached_property
-    def api(self) -> Blueprint:
-        """The HTTP API, for ``app.register_blueprint(slots.api, url_prefix="/api")``; see docs/http.md.
-
-        ``ROLLINGSLOTS_API_PREFIX`` mounts it by itself.
-
-        :raises ConfigError: if pydantic is not installed; names the extra.
-        """
-        try:
-            from .api import make_blueprint  # with the extra only
-        except ModuleNotFoundError as error:
-            if (error.name or "").partition(".")[0] != "pydantic":
-                raise
-            raise ConfigError(
-                "the HTTP API needs the pydantic package: pip install 'Flask-RollingSlots[api]'"
-            ) from error
-        return make_blueprint()
-
-    def authorize(self, decide: Authorize) -> Authorize:
-        """Let a function of the app decide about requests to the HTTP API that send no token; a decorator.
-
-        :param decide: called inside the request with an action (``read``, ``book``, ``edit``, ``create``,
-            ``top_up``) and a template, or ``None`` where all templates are meant. It returns ``True``, ``False``, or
-            a name: in that person's name alone bookings may then be made and seen. What may not be read is "not
-            found" for the sender, and left out of lists.
-        """
-        self._authorize = decide
+    @property
+    def authorizer(self) -> Authorize | None:
+        """The app's own decision about requests to the HTTP API, if it makes any."""
+        decide: Authorize | None = self.facade._authorize
         return decide
 
-    def _make_models(self, db: Any) -> Models:
-        if isinstance(self._given, Models):
-            return self._given
-        return make_models(db, self._given, clock=self._clock, default_timezone=_default_timezone)
+    def reading(self) -> Work:
+        """Return a work on the app's own session that only shows."""
+        return Work.reading(self.db.session(), self.models, self.settings, self.clock())
 
-    # -- state ---------------------------------------------------------------------------------------------
+    def writing(self, dry_run: bool = False) -> Work:
+        """Return a work on the app's own session that decides; from now on it reads our tables where it writes them."""
+        return Work.writing(self.db.session(), self.models, self.settings, self.clock(), dry_run=dry_run)
 
-    @property
-    def _state(self) -> AppState:
-        return get_state()
-
-    def _get_models(self) -> Models:
-        if self._models is not None:
-            return self._models
-        if not current_app and len(self._apps) == 1:
-            state: AppState = next(iter(self._apps)).extensions[EXTENSION]
-            return state.models
-        return self._state.models
-
-    @property
-    def Template(self) -> type[TemplateMixin]:
-        """The template class, on the app's own ``db.Model``."""
-        return self._get_models().Template
-
-    @property
-    def Slot(self) -> type[SlotMixin]:
-        """The slot class."""
-        return self._get_models().Slot
-
-    @property
-    def Booking(self) -> type[BookingMixin]:
-        """The booking class."""
-        return self._get_models().Booking
-
-    @property
-    def Run(self) -> type[RunMixin]:
-        """The class of recorded top-ups."""
-        return self._get_models().Run
-
-    @property
-    def db(self) -> Any:
-        """The app's Flask-SQLAlchemy object, or the one that the library brought; ``db.session`` is yours to commit."""
-        return self._db if self._db is not None else self._state.db
-
-    @property
-    def models(self) -> Models:
-        """All model classes."""
-        return self._get_models()
-
-    # -- templates and slots -------------------------------------------------------------------------------
-
-    def create_template(self, **fields: Any) -> TemplateMixin:
-        """Add a template to the app's session; after the app's commit it is topped up in the background.
-
-        :param fields: see the documentation of templates; ``name``, ``dtstart`` and ``duration`` are needed.
-        :raises InvalidTemplate: names the field, the value and what is expected.
-        :raises InvalidRule: if the rule, the zone or the day grid is not valid.
-        """
-        state = self._state
-        return series.create(state.writing_session(), state.models, fields)
-
-    def preview_template(self, n: int = 5, after: datetime | None = None, **fields: Any) -> list[SlotMixin]:
-        """Return the next ``n`` slots that a template with these fields would have; nothing is stored.
-
-        :param after: aware; now by default.
-        :param fields: as for :meth:`create_template`. The slots are virtual and have no ``key`` yet.
-        :raises InvalidRequest: if ``n`` is not between 1 and ``ROLLINGSLOTS_PREVIEW_MAX``.
-        :raises InvalidTemplate: names the field, the value and what is expected.
-        :raises InvalidRule: if the rule, the zone or the day grid is not valid.
-        """
-        state = self._state
-        check_upcoming(n, after, state.settings.preview_max)
-        return state.browser().promised(series.draft(state.models, fields), n, after)
-
-    def between(
-        self,
-        start: datetime,
-        end: datetime,
-        template: TemplateMixin | int | None = None,
-        group: str | None = None,
-    ) -> list[SlotMixin]:
-        """Return the slots with ``start <= starts_at < end``, sorted, stored and virtual ones merged.
-
-        :param start: aware.
-        :param end: aware.
-        :param template: a template or its id: its whole series.
-        :raises InvalidRequest: if a bound is naive, or the end is before the start.
-        :raises TemplateNotFound: if there is no such template.
-        """
-        state, number = self._state, template_id(template)
-        check_group(group)
-        self.ensure(template)
-        slots = state.browser().between(start, end, number, group)
-        self._heal(state, slots)
-        return slots
-
-    def upcoming(
-        self, template: TemplateMixin | int, n: int = 5, after: datetime | None = None
-    ) -> list[SlotMixin]:
-        """Return the next ``n`` slots that start after a moment (now by default).
-
-        :param after: aware.
-        :raises InvalidRequest: if ``n`` is not between 1 and ``ROLLINGSLOTS_PREVIEW_MAX``.
-        :raises TemplateNotFound: if there is no such template.
-        """
-        state, number = self._state, template_id(template)
-        check_upcoming(n, after, state.settings.preview_max)
-        self.ensure(template)
-        slots = state.browser().upcoming(number or 0, n, after)
-        self._heal(state, slots)
-        return slots
-
-    @staticmethod
-    def _heal(state: AppState, slots: list[SlotMixin]) -> None:
-        settings = state.settings
-        lacking = holes(slots, state.clock(), settings.window_days, settings.align)
-        if lacking:
-            state.topup.hole(lacking)
-
-    def get(self, key: str | SlotMixin) -> SlotMixin:
-        """Return the slot at a key, stored or virtual.
-
-        :param key: the key, or a slot.
-        :raises InvalidKey: if the key has another form than ``<series id>@<YYYYMMDDTHHMM>``.
-        :raises SlotNotFound: if there is no such slot.
-        """
-        return self._state.browser().get(key)
-
-    def materialize(self, key: str | SlotMixin) -> SlotMixin:
-        """Return the row at a key, and make it in the app's session if it is still virtual; idempotent.
-
-        :raises InvalidKey: if the key has another form.
-        :raises SlotNotFound: if the rule has no such start, or a virtual slot has ended.
-        """
-        return self._state.writer().materialize(key)
-
-    def ensure(self, template: TemplateMixin | int | None = None) -> None:
-        """Let a top-up look at a template, or at all, if it was not looked at within the last hour.
-
-        Costs nothing otherwise and never waits; the readers of this class call it by themselves.
-        """
-        topup, number = self._state.topup, template_id(template)
-        topup.view(() if number is None else (number,))
-
-    def generate(
-        self,
-        days: int | None = None,
-        start: datetime | None = None,
-        end: datetime | None = None,
-        template: TemplateMixin | int | None = None,
-        group: str | None = None,
-        dry_run: bool = False,
-        progress: Callable[[int, int], None] | None = None,
-    ) -> Report:
-        """Fill now, in this thread and in a session of its own.
-
-        :param days: local days from today, 1 to 3,660; by default each template's own window.
-        :param start: aware; in the past: past slots are created too.
-        :param end: aware.
-        :param dry_run: count what would be done, and write nothing.
-        :param progress: called with (done, total) after each chunk.
-        :raises InvalidRequest: if an argument makes no sense.
-        :raises TemplateNotFound: if there is no such template or group.
-        :raises TopUpBusy: if another top-up does not end within twice the lease.
-        :raises UncommittedChanges: on SQLite, if the app's session holds uncommitted changes.
-        """
-        request = FillRequest("manual", days, start, end, template_id(template), group, dry_run, progress)
-        return self._state.topup.runner.generate(request)
-
-    def work(self, message: dict[str, Any]) -> None:
-        """Do what a message of the queue asks for: for workers, see ``QueueExecutor``.
-
-        :param message: as it was given to ``send``.
-        :raises InvalidRequest: if it is no such message.
-        """
-        self._state.topup.distributor.work(message)
-
-    # -- knowledge -----------------------------------------------------------------------------------------
-
-    def health(self) -> HealthReport:
-        """Return the coverage of the window: is every promised slot stored?"""
-        state = self._state
-        return check_health(state.writing_session(), state.models, state.settings, state.clock())
-
-    def doctor(self) -> list[Finding]:
-        """Return what is wrong with the deployment and what to do about it, the gravest first."""
-        return self._state.examine()
-
-    def explain(self, template: TemplateMixin | int, moment: datetime) -> Explanation:
-        """Say why there is, or is not, a slot of a template's series at a moment: a code and a sentence.
-
-        :param moment: aware; the start of the slot in question.
-        :raises InvalidRequest: if the moment is naive.
-        :raises TemplateNotFound: if there is no such template.
-        """
-        state = self._state
-        return explain(state.db.session(), state.models, state.clock(), template_id(template) or 0, moment)
+    def examine(self) -> list[Finding]:
+        """Return the doctor's findings; in a session of its own, for the checks end its transaction."""
+        with self.app.app_context():
+            caches = len(self.app.extensions.get("cache") or {})
+            cache, session = self.topup.find_cache(), self.db.session()
+            debug, now = self.app.debug, self.clock()
+            return Doctor(
+                session, self.models, self.settings, cache, caches, debug, now, os.environ
+            ).examine()
 
 
 def get_state() -> AppState:
@@ -335,13 +107,51 @@ def get_state() -> AppState:
     return state
 
 
-def _default_timezone() -> str:
-    registered = current_app and EXTENSION in current_app.extensions
-    return get_state().settings.timezone if registered else "UTC"
+def default_timezone() -> str:
+    """Return the zone of the current app's templates that name none."""
+    return get_state().settings.timezone if _is_registered() else "UTC"
+
+
+def _is_registered() -> bool:
+    return bool(current_app) and EXTENSION in current_app.extensions
+
+
+# -- set-up ----------------------------------------------------------------------------------------------------
+
+
+def set_up(
+    app: Flask,
+    facade: Any,
+    make_models: Callable[[Any], Models],
+    db: Any,
+    cache: Any,
+    clock: Callable[[], datetime],
+    archive: Archive | None,
+) -> AppState:
+    """Give one app its state, tables and hook.
+
+    :param make_models: returns the model classes on the app's SQLAlchemy.
+    :param db: the app's SQLAlchemy, if the facade was given it.
+    :raises ConfigError: if the app is set up wrongly, or twice.
+    """
+    if EXTENSION in app.extensions:
+        raise ConfigError("this app has a RollingSlots already: one for each app is enough")
+    settings = Settings.from_mapping(app.config)
+    db, is_ours = (db, False) if db is not None else find_db(app)
+    models = make_models(db)
+    runner = Runner(app, db, models, settings, clock, archive)
+    topup = TopUp(runner, make_executor(settings.executor), find_cache(app, cache))
+    topup.executor.bind(app)
+    state = app.extensions[EXTENSION] = AppState(app, db, models, settings, topup, clock, facade)
+    listen_for_changes(db, models, _after_commit)
+    if is_ours:
+        create_tables(app, db, models, wal=True)
+    _add_hook(app, topup)
+    return state
 
 
 def _after_commit(template_ids: set[int]) -> None:
-    if current_app and EXTENSION in current_app.extensions:
+    if _is_registered():
         get_state().topup.changed(template_ids)
 
 
@@ -365,3 +175,206 @@ def _add_hook(app: Flask, topup: TopUp) -> None:
             return response
 
         app.after_request(fill_after_response)
+
+
+def find_db(app: Flask) -> tuple[Any, bool]:
+    """Return the app's SQLAlchemy, or our own on a SQLite file in the instance folder, and whether it is ours.
+
+    :raises ConfigError: if a database is configured but no SQLAlchemy is there yet.
+    """
+    found = app.extensions.get("sqlalchemy")
+    if found is not None:
+        return found, False
+    configured = [key for key in _CONFIGURED if app.config.get(key)]
+    if configured:
+        raise ConfigError(
+            f"{configured[0]} is set, but this app has no SQLAlchemy yet: move the line RollingSlots(app) "
+            "(or slots.init_app(app)) below SQLAlchemy(app) (or db.init_app(app)), or pass db="
+        )
+    app.config["SQLALCHEMY_DATABASE_URI"] = OWN_DATABASE
+    db = SQLAlchemy()
+    db.init_app(app)
+    return db, True
+
+
+def find_cache(app: Flask, given: Any) -> Callable[[], Any]:
+    """Return a function that finds the backend of the app's cache when it is needed, so in any order of set-up.
+
+    An app without a cache gets a private one in memory. Of several caches none is guessed.
+    """
+    own = SimpleCache()
+
+    def find() -> Any:
+        caches = app.extensions.get("cache") or {}
+        if given is not None:
+            return caches.get(given)
+        if len(caches) > 1:
+            return None
+        return next(iter(caches.values()), own)
+
+    return find
+
+
+def create_tables(app: Flask, db: Any, models: Models, wal: bool = False) -> list[str]:
+    """Create our tables where they are missing, also if several processes do so at once; return all names.
+
+    :param wal: switch a SQLite file to write-ahead logging: only for a file that is our own.
+    """
+    with app.app_context():
+        session = db.session()
+        use_primary(session, models.classes, wholly=True)
+        bind = write_engine(session, models.Slot)
+        if wal and bind.dialect.name == "sqlite":
+            # Readers and the top-up then do not wait for each other; the mode stays with the file.
+            session.connection(bind_arguments={"mapper": models.Slot}).exec_driver_sql(
+                "PRAGMA journal_mode=WAL"
+            )
+            session.rollback()
+        with own_transaction(session):
+            for table in models.tables:
+                session.execute(CreateTable(table, if_not_exists=True))
+                for index in sorted(table.indexes, key=lambda index: str(index.name)):
+                    session.execute(CreateIndex(index, if_not_exists=True))
+        bind.dispose()  # a connection that is open now must not be shared by processes that fork later
+    return [table.name for table in models.tables]
+
+
+def missing_tables(db: Any, models: Models) -> list[str]:
+    """Return the names of our tables that the database lacks."""
+    session = db.session()
+    session.rollback()
+    there = set(inspect(write_engine(session, models.Slot)).get_table_names())
+    return [table.name for table in models.tables if table.name not in there]
+
+
+# -- faults ----------------------------------------------------------------------------------------------------
+
+
+def names_what_is_broken(facade: Facade) -> Facade:
+    """Let the public methods of a facade name missing tables and unreadable rows, not only what a driver says."""
+    for name in dir(facade):
+        method = python_inspect.getattr_static(facade, name)
+        if not name.startswith("_") and python_inspect.isfunction(method):
+            setattr(facade, name, _naming(method))
+    return facade
+
+
+def _naming(method: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(method)
+    def wrapper(self: Any, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return method(self, *args, **kwargs)
+        except DatabaseError as error:
+            missing = _missing_in_database(self._state)
+            if not missing:
+                raise
+            raise ConfigError(
+                f"the database has no table {missing[0]}: migrate it (`flask db migrate`, `flask db upgrade`), "
+                "or create the library's tables with `flask slots init-db` or `db.create_all()`",
+                tables=missing,
+            ) from error
+        except JSONDecodeError as error:
+            found = unreadable_row(self._state.db.session(), self._state.models)
+            if found is None:
+                raise
+            raise found from error
+
+    return wrapper
+
+
+def _missing_in_database(state: Any) -> list[str]:
+    """Return the missing tables, on a connection of its own: the transaction of the app's session is the app's."""
+    try:
+        there = set(inspect(state.db.session().get_bind(mapper=state.models.Slot)).get_table_names())
+    except SQLAlchemyError:
+        return []
+    return [table.name for table in state.models.tables if table.name not in there]
+
+
+def unreadable_row(session: Any, models: Models) -> UnreadableRow | None:
+    """Return an error that names a row whose JSON cannot be read; such as after an edit by hand, in SQLite."""
+    if session.get_bind(mapper=models.Slot).dialect.name == "postgresql":
+        return None  # it takes nothing else than JSON
+    for table in models.tables:
+        for column in [
+            each for each in table.columns if isinstance(getattr(each.type, "impl", each.type), JSON)
+        ]:
+            (key,) = table.primary_key
+            row = session.scalar(
+                select(key).where(column.is_not(None), func.json_valid(column) == 0).limit(1)
+            )
+            if row is not None:
+                return UnreadableRow(
+                    f"{table.name}, row {row}: {column.name} holds text that is no JSON; correct it in the database",
+                    table=table.name,
+                    row=row,
+                    column=column.name,
+                )
+    return None
+
+
+# -- what an app changes by itself -----------------------------------------------------------------------------
+
+
+def listen_for_changes(db: Any, models: Models, after_commit: Callable[[set[int]], None]) -> None:
+    """Call back with the ids of added or edited templates after the outermost commit of the app's session."""
+    info = db.Model.metadata.info
+    if info.get("rollingslots_listening") is models:
+        return
+    info["rollingslots_listening"] = models
+
+    def note(mapper: Any, connection: Any, template: TemplateMixin) -> None:
+        session = object_session(template)
+        if session is None:
+            return
+        if _CHANGED not in session.info:
+            # On this session alone, whoever made it: test suites often bring their own.
+            session.info[_CHANGED] = set()
+            event.listen(session, "after_commit", committed)
+            event.listen(session, "after_rollback", rolled_back)
+        session.info[_CHANGED].add(template.id)
+
+    def committed(session: Any) -> None:
+        if not session.in_nested_transaction() and session.info.get(
+            _CHANGED
+        ):  # a savepoint's release is no commit
+            changed, session.info[_CHANGED] = session.info[_CHANGED], set()
+            after_commit(changed)
+
+    def rolled_back(session: Any) -> None:
+        if not session.in_nested_transaction():
+            session.info[_CHANGED] = set()
+
+    _guard(models)
+    event.listen(models.Template, "after_insert", note)
+    event.listen(models.Template, "after_update", note)
+
+
+def _guard(models: Models) -> None:
+    """Let what an app changes through the ORM be refused as a call would be: what is stale, and what would overlap."""
+
+    def before_template(mapper: Any, connection: Any, template: TemplateMixin) -> None:
+        session = object_session(template)
+        if session is not None and session.is_modified(template, include_collections=False):
+            check_unchanged(session, models, template)
+            bookings.begin_claim(session, models, template, models.Slot.rolling_clock())
+
+    def after_template(mapper: Any, connection: Any, template: TemplateMixin) -> None:
+        session = object_session(template)
+        if session is not None:
+            bookings.check_claim(session, models, template, models.Slot.rolling_clock())
+
+    def before_slot(mapper: Any, connection: Any, slot: SlotMixin) -> None:
+        session = object_session(slot)
+        if session is not None:
+            bookings.begin_stay(session, models, slot)
+
+    def after_slot(mapper: Any, connection: Any, slot: SlotMixin) -> None:
+        session = object_session(slot)
+        if session is not None:
+            bookings.check_stay(session, models, slot, models.Slot.rolling_clock())
+
+    event.listen(models.Template, "before_update", before_template)
+    event.listen(models.Template, "after_update", after_template)
+    event.listen(models.Slot, "before_update", before_slot)
+    event.listen(models.Slot, "after_update", after_slot)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import bindparam
 
 from .bulk_statements import as_text, bare_insert, insert_rows, product_insert
-from .models import row_of
+from .loading import row_of
 from .values import PlannedSlot, Times
 
 if TYPE_CHECKING:

@@ -50,6 +50,24 @@ series_ended = _signals.signal("series-ended")
 series_restored = _signals.signal("series-restored")
 
 
+class Outbox:
+    """Gathers what one piece of work tells; sent once it is done, in the order in which it came."""
+
+    def __init__(self) -> None:
+        """Begin empty."""
+        self._waiting: list[tuple[NamedSignal, dict[str, Any]]] = []
+
+    def add(self, signal: NamedSignal, **facts: Any) -> None:
+        """Take in a signal with its arguments."""
+        self._waiting.append((signal, facts))
+
+    def send(self, sender: Any) -> None:
+        """Send what was gathered, each once; a receiver's error goes to the caller."""
+        while self._waiting:
+            signal, facts = self._waiting.pop(0)
+            signal.send(sender, **facts)
+
+
 def announce(signal: NamedSignal, sender: Any, **facts: Any) -> None:
     """Send a signal of a top-up; a receiver that fails is logged and cannot turn the top-up into a failure."""
     try:

@@ -13,7 +13,8 @@ from sqlalchemy import or_, select, update
 from . import planning
 from .errors import TemplateNotFound
 from .feeds import Decision, Outgoing
-from .models import is_decided, table_of
+from .loading import is_decided
+from .models import table_of
 from .recurrence.zones import instant_of
 from .statements import dialect_of, insert_if_absent
 from .values import SlotKey, Status, Window

@@ -11,6 +11,10 @@ from zoneinfo import ZoneInfo
 
 from .errors import InvalidKey
 
+MINUTE = timedelta(minutes=1)
+#: The smallest step of a datetime.
+MICROSECOND = timedelta(microseconds=1)
+
 
 def utc_now() -> datetime:
     """Return the current time, aware, in UTC: the default clock."""

@@ -27,18 +27,22 @@ from servers import (
 )
 from sqlalchemy import Engine, event
 
-from flask_rollingslots.executors import ThreadExecutor
+from flask_rollingslots import executors, gate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-JOIN_SECONDS = 3.0  # what a thread that was told to stop may take
+JOIN_SECONDS = 60.0  # a deadline for slow machines, not a measure, for a thread that was told to stop
 Server = TypeVar("Server", Postgres, MariaDB, Valkey, Memcached)
 
-# No deadline for an example: the tests also run on slow machines. In CI the examples are the same in every run.
-hypothesis.settings.register_profile("local", deadline=None)
-hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
+# The tests also run on slow machines. In CI the examples are the same in every run.
+SLOWLY: dict[str, Any] = {
+    "deadline": None,
+    "suppress_health_check": [hypothesis.HealthCheck.too_slow],
+}
+hypothesis.settings.register_profile("local", **SLOWLY)
+hypothesis.settings.register_profile("ci", **SLOWLY, derandomize=True, print_blob=True)
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "local")
 
 
@@ -61,7 +65,9 @@ def pytest_collection_finish() -> None:
 share_statements()
 
 # Tests wait for the background: nobody's page needs the head start here. Under gunicorn it is as users have it.
-ThreadExecutor.head_start = 0.0
+executors.ThreadExecutor.head_start = 0.0
+# What works is not given up because the machine is busy; tests of a silent cache or queue have a shorter patience.
+gate.CACHE_SECONDS = executors.SEND_SECONDS = 60.0
 
 
 # --- servers: started when the first test asks, stopped with the session ----------------------------------------

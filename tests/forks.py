@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 FINISHED, FAILED = 0, 99
-_DEADLINE = 60  # seconds; a child that hangs is killed by the alarm
+_DEADLINE = 100  # seconds; a child that hangs is killed by the alarm
 
 
 def forked(work: Callable[[], object], deadline: int = _DEADLINE) -> int:

@@ -113,6 +113,11 @@ def create_tables(engine: Engine) -> None:
                 connection.exec_driver_sql(statement)
 
 
+def patient(url: str) -> dict[str, Any]:
+    """Return options for an engine on which a crowd of writers has time, not only five seconds, on a busy machine."""
+    return {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {}
+
+
 class Site:
     """An app with slots on a database of its own; nothing starts by itself unless asked for."""
 
@@ -122,6 +127,7 @@ class Site:
         self.clock = clock or Clock()
         self.app = Flask("site", instance_path=str(folder))
         self.app.config["SQLALCHEMY_DATABASE_URI"] = url
+        self.app.config["SQLALCHEMY_ENGINE_OPTIONS"] = patient(url)
         self.app.config["ROLLINGSLOTS_ENABLED"] = False
         self.app.config.update(config)
         self.db = SQLAlchemy(self.app) if own_models else SHARED.join(self.app, self.clock)
@@ -141,7 +147,7 @@ class Site:
 
     def settle(self) -> None:
         """Wait until no top-up is under way."""
-        assert self.topup.executor.join(20)
+        assert self.topup.executor.join(60)
 
     def add(self, **fields: Any) -> Any:
         """Create and commit a template like HALL."""
@@ -180,5 +186,5 @@ def meanwhile(site: Site, act: Callable[[], Any]) -> tuple[threading.Thread, lis
 
     thread = threading.Thread(target=work)
     thread.start()
-    assert entered.wait(10)
+    assert entered.wait(60)
     return thread, outcome

@@ -117,7 +117,7 @@ class Session:
         for app in [each for each in self.names.values() if isinstance(each, Flask)]:
             state = app.extensions.get("rollingslots")
             if state is not None and hasattr(state.topup.executor, "join"):
-                assert state.topup.executor.join(20)
+                assert state.topup.executor.join(60)
 
     # -- languages -----------------------------------------------------------------------------------------
 
@@ -198,7 +198,7 @@ class Session:
         env = {**os.environ, **_QUIET, "PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}"}
         done = subprocess.run(
             ["bash", "-ec", line],  # noqa: S607
-            cwd=self.folder, env=env, capture_output=True, text=True, timeout=60, check=False,
+            cwd=self.folder, env=env, capture_output=True, text=True, timeout=200, check=False,
         )  # fmt: skip
         assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
         return done.stdout

@@ -213,7 +213,7 @@ def test_capacity_holds_against_a_crowd(site: Site) -> None:
 
     def visitor() -> None:
         with site.app.app_context():
-            gate.wait(10)
+            gate.wait(60)
             try:
                 site.slots.book(key)
                 site.session.commit()
@@ -225,7 +225,7 @@ def test_capacity_holds_against_a_crowd(site: Site) -> None:
     for thread in crowd:
         thread.start()
     for thread in crowd:
-        thread.join(30)
+        thread.join(60)
     assert sorted(outcomes) == ["booked"] * 5 + ["full"] * 7
     assert site.slots.get(key).booked == 5
     assert site.session.query(site.slots.Booking).count() == 5

@@ -192,7 +192,7 @@ def test_a_time_limit_stops_it_after_its_chunk(site: Terminal, monkeypatch: pyte
     site.fill("Hall")
 
     def wait_for_the_end(filler: Any) -> None:
-        assert filler.must_stop.__self__._flag or filler.must_stop.__self__.wait(20)
+        assert filler.must_stop.__self__._flag or filler.must_stop.__self__.wait(60)
 
     in_the_second_chunk(monkeypatch, wait_for_the_end)
     result = stopped(site, "--timeout", "0.05")

@@ -10,7 +10,7 @@ import pytest
 from helpers import A_WEEK, MONDAY, Site
 from sqlalchemy import text
 
-from flask_rollingslots.models import load_stored
+from flask_rollingslots.loading import load_stored
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -137,9 +137,9 @@ def test_rows_are_read_only_of_templates_that_differ(site: Site, monkeypatch: py
     read: list[int] = []
     monkeypatch.setattr("flask_rollingslots.health.coverage._FEW", 0)
 
-    def spy(session: Any, models: Any, units: list[Any], now: Any) -> Any:
+    def spy(work: Any, units: list[Any]) -> Any:
         read.extend(spec.id for spec, _ in units)
-        return load_stored(session, models, units, now)
+        return load_stored(work, units)
 
     monkeypatch.setattr("flask_rollingslots.health.coverage.load_stored", spy)
     found = [(c.id, c.promised, c.stored, c.missing, c.due) for c in site.slots.health().templates]

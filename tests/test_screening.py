@@ -16,7 +16,8 @@ from sqlalchemy import event
 from sqlalchemy.orm import Mapped, mapped_column
 
 from flask_rollingslots import RollingSlots, SlotMixin, planning, rows, screening
-from flask_rollingslots.models import load_stored
+from flask_rollingslots.context import Work
+from flask_rollingslots.loading import load_stored
 from flask_rollingslots.offers import Offer, make_offer, pattern_of, stored_part
 from flask_rollingslots.screening import Unit, screen
 from flask_rollingslots.topup import run
@@ -264,7 +265,8 @@ def test_screening_equals_planning(hall: Site, data: st.DataObject) -> None:
 
 def compare(hall: Site, data: st.DataObject) -> None:
     """Store something, and compare what screening knows with what planning says."""
-    models = hall.app.extensions["rollingslots"].models
+    state = hall.app.extensions["rollingslots"]
+    models = state.models
     now = datetime(2026, 3, 27, 22, tzinfo=UTC) + timedelta(minutes=data.draw(st.integers(0, 3 * 24 * 60)))
     backfill = data.draw(st.booleans())
     hall.session.execute(models.Slot.__table__.delete())
@@ -284,7 +286,8 @@ def compare(hall: Site, data: st.DataObject) -> None:
     known, odd = screen(hall.session, models, units, now, backfill=backfill)
     assert len(known) + len(odd) == len(units)
     for one in known:
-        there = load_stored(hall.session, models, [(one.spec, one.window)], now)
+        work = Work.reading(hall.session(), models, state.settings, now)
+        there = load_stored(work, [(one.spec, one.window)])
         plan = planning.plan(one.spec, one.window, there, now, backfill=backfill)
         counts, (first, end) = one.counts(backfill), one.missing(backfill)
         assert [slot.times for slot in plan.create] == list(one.offer.times[first:end])

@@ -108,7 +108,7 @@ def test_memcached_is_real_and_private(memcached: Memcached) -> None:
     assert client.add("once", 1)
     assert not client.add("once", 1)
     with socket.socket(socket.AF_UNIX) as connection:
-        connection.settimeout(10)
+        connection.settimeout(60)
         connection.connect(str(memcached.path))
         connection.sendall(
             b"stats settings\r\nquit\r\n"
@@ -188,9 +188,9 @@ def test_servers_die_with_the_process_that_started_them(tmp_path: Path) -> None:
     owner = Process((sys.executable, "-c", code), tmp_path / "log", cwd=tmp_path, pass_fds=(theirs.fileno(),))
     theirs.close()
     with ours:
-        ours.settimeout(30)
+        ours.settimeout(60)
         assert ours.recv(1) == b""  # the last holder of the other end is gone
-    assert owner.popen.wait(30) == -signal.SIGKILL
+    assert owner.popen.wait(60) == -signal.SIGKILL
 
 
 @pytest.mark.parametrize(

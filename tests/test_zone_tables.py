@@ -45,7 +45,7 @@ def fill(url: str, tmp_path: Path, tables: Path, book: str = "") -> Any:
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=200,
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
     from flask_rollingslots.models import BookingMixin, SlotMixin, TemplateMixin
-    from flask_rollingslots.revising import EditPlan, SeriesReport
+    from flask_rollingslots.series import EditPlan, SeriesReport
 
 #: The most keys of one list in an answer.
 MANY = 200

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from flask_rollingslots.browsing import find_booking
 from flask_rollingslots.errors import BookingNotFound, SlotNotFound
-from flask_rollingslots.searching import find_booking, series_at
+from flask_rollingslots.loading import segments
 from flask_rollingslots.values import SlotKey
 
 from .access import Needs
@@ -50,10 +51,10 @@ def create_booking(call: Call) -> Answer:
 
 def _person(call: Call, key: SlotKey, who: str | None) -> str | None:
     """Return in whose name is booked: who may book for one person only cannot name another."""
-    segments = series_at(call.state.db.session(), call.state.models, key)
-    if not segments or not all(call.grant.sees(template) for template in segments):
+    parts = segments(call.work, [key.series_id])
+    if not parts or not all(call.grant.sees(template) for template in parts):
         raise SlotNotFound(f"slot {key}: there is no such slot")
-    person = call.grant.require("book", segments[-1])
+    person = call.grant.require("book", parts[-1])
     if not isinstance(person, str):
         return who
     if who not in (None, person):
@@ -87,6 +88,6 @@ def release_booking(call: Call) -> Answer:
 
 def _booking(call: Call) -> BookingMixin:
     number = read_id(call.path["booking_id"], BookingNotFound)
-    found = find_booking(call.state.db.session(), call.state.models, number)
+    found = find_booking(call.work, number)
     call.grant.require_booking(found)
     return found

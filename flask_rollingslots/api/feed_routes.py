@@ -13,12 +13,11 @@ from pydantic import BaseModel, Field, RootModel
 from werkzeug.http import http_date
 
 from flask_rollingslots import planning
-from flask_rollingslots.browsing import complain
+from flask_rollingslots.browsing import complain, find_template, templates
 from flask_rollingslots.errors import ConfigError, InvalidRequest
 from flask_rollingslots.feeds import Feed, feed_bytes, last_change
 from flask_rollingslots.feeds.fullcalendar import MAX_DAYS, Span, events, read_span
 from flask_rollingslots.feeds.icalendar_package import has_icalendar, icalendar_package
-from flask_rollingslots.searching import find_template
 from flask_rollingslots.subscriptions import address_number, published
 from flask_rollingslots.values import Window
 
@@ -171,7 +170,7 @@ def feed_ics(call: Call) -> Answer:
     """
     template, group = call.query.template, call.query.group
     if template is not None:
-        call.grant.require("read", find_template(call.state.db.session(), call.state.models, template))
+        call.grant.require("read", find_template(call.work, template))
     return _calendar(call, template, group)
 
 
@@ -207,8 +206,8 @@ def secret_address(app: Flask, group: str | None, number: int) -> str:
 def _templates(call: Call, template: int | None, group: str | None) -> list[TemplateMixin]:
     """Return the active templates that the sender asks for, seen or not: all of them are read."""
     if template is not None:
-        call.grant.require("read", find_template(call.state.db.session(), call.state.models, template))
-    return call.state.browser().templates(template, group)
+        call.grant.require("read", find_template(call.work, template))
+    return templates(call.work, template, group)
 
 
 def _windows(span: Span, reminders: Iterable[timedelta]) -> list[Window]:

@@ -18,7 +18,8 @@ from .reading import read_body, read_query, refuse_body
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-    from flask_rollingslots.state import AppState
+    from flask_rollingslots.context import Work
+    from flask_rollingslots.extension import AppState
 
 
 class NoQuery(Strict):
@@ -54,6 +55,7 @@ class Answer:
 class Call:
     """One request, read and checked.
 
+    :param work: for looking at what is asked for; where something is decided, as it is on the primary.
     :param path: the variable parts of the address.
     :param query: an instance of the operation's query model.
     :param body: an instance of the operation's body model; ``None`` without one.
@@ -61,6 +63,7 @@ class Call:
 
     state: AppState
     grant: Grant
+    work: Work
     path: dict[str, str]
     query: Any
     body: Any
@@ -129,7 +132,8 @@ class Operation:
             refuse_body()
         # What a function of the app left in its session is not ours to write, not even to read past it.
         with state.db.session.no_autoflush:
-            return self.handler(Call(state, grant, path, query, body)).response()
+            work = state.writing() if self.needs is Needs.WRITE else state.reading()
+            return self.handler(Call(state, grant, work, path, query, body)).response()
 
 
 def guard_of(state: AppState) -> Guard:

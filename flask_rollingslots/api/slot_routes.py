@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 from zoneinfo import ZoneInfo
 
 from pydantic import Field
 
-from flask_rollingslots import series
-from flask_rollingslots.booking import reach
+from flask_rollingslots.browsing import find_template
 from flask_rollingslots.errors import SlotNotFound
-from flask_rollingslots.revising import SeriesReport
-from flask_rollingslots.searching import find_template, series_at
-from flask_rollingslots.series import Ender, check_revision
+from flask_rollingslots.loading import segments
+from flask_rollingslots.series import SeriesReport
 from flask_rollingslots.values import Scope, SlotKey
 
 from .access import Needs
@@ -25,12 +22,10 @@ from .operations import Answer, Call, Operations
 from .paging import page
 from .problems import fault, invalid
 from .template_routes import check_span, instant, materialized
-from .units import desk_of, tell, writing
+from .units import writing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from flask_rollingslots.extension import RollingSlots
+    from flask_rollingslots.facade import RollingSlots
     from flask_rollingslots.models import SlotMixin, TemplateMixin
 
 operations = Operations("slots")
@@ -95,7 +90,7 @@ def span_of(call: Call, query: Any) -> tuple[datetime, datetime]:
     """
     name = call.state.settings.timezone
     if query.template is not None:
-        template = find_template(call.state.db.session(), call.state.models, query.template)
+        template = find_template(call.work, query.template)
         call.grant.require("read", template)
         name = template.timezone
     start, end = instant(query.start, ZoneInfo(name)), instant(query.end, ZoneInfo(name))
@@ -175,18 +170,12 @@ def change_slot(call: Call) -> Answer:
 
     Completed, cancelled and past slots stay as they are; booked ones keep their times and are told.
     """
-    key, segments = series_of(call, "edit")
+    key, parts = series_of(call, "edit")
     body, scope, dry_run, revision = call.body, scope_of(call), is_dry(call), call.revision()
-    changes = changes_of(body, segments[-1].dtstart, segments[-1].timezone)
+    changes = changes_of(body, parts[-1].dtstart, parts[-1].timezone)
     with writing(call.state, dry_run) as slots:
-        slot = None
-        if dry_run:
-            if revision is not None:
-                check_revision(desk_of(call.state), key, revision)
-            plan = slots.preview_edit(str(key), scope, body.move_booked, **changes)
-        else:
-            plan = slots.edit(str(key), scope, revision, body.move_booked, **changes)
-            slot = _slot_or_none(call, slots, key)
+        plan = slots.edit(str(key), scope, revision, body.move_booked, dry_run, **changes)
+        slot = None if dry_run else _slot_or_none(call, slots, key)
         found = edit_answer(plan, dry_run, slot)
     return Answer(found, headers={} if slot is None else {"ETag": f'"{slot["revision"]}"'})
 
@@ -209,15 +198,10 @@ def _slot_or_none(call: Call, slots: RollingSlots, key: SlotKey) -> dict[str, An
 def delete_slot(call: Call) -> Answer:
     """Hide a slot (204), or this and later ones, or all of its series (200 with what stays because it is booked)."""
     key, _ = series_of(call, "edit")
-    scope = scope_of(call)
-    if scope is not Scope.THIS:
-        return _ended(call, key, "delete", lambda ender: ender.delete(key, scope))
-    with _deciding(call, key) as slots:
-        if is_dry(call):
-            slot = series.delete(desk_of(call.state), call.state.browser().materialize(str(key), hidden=True))
-            return Answer(_this(call, slot, dry_run=True))
-        slots.delete(str(key))
-    return Answer(status=204)
+    scope, dry_run, revision = scope_of(call), is_dry(call), call.revision()
+    with writing(call.state, dry_run) as slots:
+        found = _ended(call, slots.delete(str(key), scope, revision=revision, dry_run=dry_run))
+    return Answer(status=204) if scope is Scope.THIS and not dry_run else Answer(found)
 
 
 @operations(
@@ -232,15 +216,10 @@ def delete_slot(call: Call) -> Answer:
 def cancel_slot(call: Call) -> Answer:
     """Cancel a slot, this and later ones, or all of its series; they stay visible as cancelled, booked ones too."""
     key, _ = series_of(call, "edit")
-    scope, reason = scope_of(call), call.body.reason
-    if scope is not Scope.THIS:
-        return _ended(call, key, "cancel", lambda ender: ender.cancel(key, scope, reason), reason)
-    with _deciding(call, key) as slots:
-        if is_dry(call):
-            slot = series.cancel(desk_of(call.state), slots.materialize(str(key)), reason)
-        else:
-            slot = slots.cancel(str(key), reason=reason)
-        found = _this(call, slot, is_dry(call))
+    scope, dry_run, revision = scope_of(call), is_dry(call), call.revision()
+    with writing(call.state, dry_run) as slots:
+        ended = slots.cancel(str(key), scope, call.body.reason, revision=revision, dry_run=dry_run)
+        found = _ended(call, ended)
     return Answer(found)
 
 
@@ -256,17 +235,9 @@ def cancel_slot(call: Call) -> Answer:
 def restore_slot(call: Call) -> Answer:
     """Bring back what was cancelled or deleted: a slot, this and later ones, or all of its series."""
     key, _ = series_of(call, "edit")
-    scope = scope_of(call)
-    if scope is not Scope.THIS:
-        return _ended(call, key, "restore", lambda ender: ender.restore(key, scope))
-    with _deciding(call, key) as slots:
-        if is_dry(call):
-            slot = series.restore(
-                desk_of(call.state), reach(call.state.browser(), str(key), hidden=True, ended=True)
-            )
-        else:
-            slot = slots.restore(str(key))
-        found = _this(call, slot, is_dry(call))
+    scope, dry_run, revision = scope_of(call), is_dry(call), call.revision()
+    with writing(call.state, dry_run) as slots:
+        found = _ended(call, slots.restore(str(key), scope, revision=revision, dry_run=dry_run))
     return Answer(found)
 
 
@@ -274,8 +245,9 @@ def restore_slot(call: Call) -> Answer:
 def complete_slot(call: Call) -> Answer:
     """Mark a slot as completed; nothing changes it any more."""
     key, _ = series_of(call, "edit")
-    with _deciding(call, key) as slots:
-        found = slot_answer(slots.complete(str(key)), call.state.clock())
+    revision = call.revision()
+    with writing(call.state) as slots:
+        found = slot_answer(slots.complete(str(key), revision), call.state.clock())
     return Answer(found)
 
 
@@ -286,32 +258,12 @@ def materialize_slot(call: Call) -> Answer:
     return materialized(call, key)
 
 
-@contextmanager
-def _deciding(call: Call, key: SlotKey) -> Iterator[RollingSlots]:
-    """Write about one slot, at the revision that the sender has seen, if one was sent."""
-    revision = call.revision()
-    with writing(call.state, is_dry(call)) as slots:
-        if revision is not None:
-            check_revision(desk_of(call.state), key, revision)
-        yield slots
-
-
-def _ended(
-    call: Call, key: SlotKey, what: str, act: Callable[[Ender], SeriesReport], reason: str | None = None
-) -> Answer:
-    dry_run = is_dry(call)
-    with _deciding(call, key):
-        report = act(Ender(desk_of(call.state)))
-        if not dry_run:
-            tell(call.state, what, report, reason)
-        found = end_answer(report, dry_run)
-    return Answer(found)
-
-
-def _this(call: Call, slot: SlotMixin, dry_run: bool) -> dict[str, Any]:
-    """Return the answer to a decision about one slot."""
-    report = SeriesReport(Scope.THIS, [slot.key], [slot.key] if slot.booked else [])
-    return end_answer(report, dry_run, slot_answer(slot, call.state.clock()))
+def _ended(call: Call, ended: SlotMixin | SeriesReport) -> dict[str, Any]:
+    """Return the answer to a decision about one slot or several."""
+    if isinstance(ended, SeriesReport):
+        return end_answer(ended, is_dry(call))
+    report = SeriesReport(Scope.THIS, [ended.key], [ended.key] if ended.booked else [])
+    return end_answer(report, is_dry(call), slot_answer(ended, call.state.clock()))
 
 
 def series_of(call: Call, action: str) -> tuple[SlotKey, list[TemplateMixin]]:
@@ -321,7 +273,7 @@ def series_of(call: Call, action: str) -> tuple[SlotKey, list[TemplateMixin]]:
     :raises SlotNotFound: if there is no such series, or the sender may not know of it.
     """
     key = SlotKey.parse(call.path["key"])
-    found = series_at(call.state.db.session(), call.state.models, key)
+    found = segments(call.work, [key.series_id])
     if not found or not all(call.grant.sees(template) for template in found):
         raise SlotNotFound(f"slot {key}: there is no such slot")
     for template in found:

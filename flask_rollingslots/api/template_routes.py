@@ -8,9 +8,8 @@ from zoneinfo import ZoneInfo
 
 from pydantic import Field
 
+from flask_rollingslots.browsing import find_template, search
 from flask_rollingslots.errors import TemplateNotFound
-from flask_rollingslots.searching import Search, find_template, search_templates
-from flask_rollingslots.series import Ender, alter, some_key
 from flask_rollingslots.values import SlotKey, local_midnight
 
 from .access import Needs
@@ -41,13 +40,10 @@ from .fields import Group, MomentOrDay, QueryFlag, QueryNumber, Strict
 from .operations import Answer, Call, Operations, address, read_id
 from .paging import number_of, page
 from .problems import fault, invalid
-from .units import desk_of, tell, writing
+from .units import writing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from flask_rollingslots.models import TemplateMixin
-    from flask_rollingslots.revising import SeriesReport
 
 operations = Operations("templates")
 _LONGEST_SEARCH = timedelta(days=3660)
@@ -80,10 +76,9 @@ def list_templates(call: Call) -> Answer:
     zone = ZoneInfo(state.settings.timezone)
     start, end = instant(query.from_, zone), instant(query.to, zone)
     check_span("from", query.from_, start, "to", query.to, end, _LONGEST_SEARCH)
-    wanted = Search(query.q, query.group, query.active, start, end)
     after = number_of(query.cursor) or 0
     limit = query.limit + 1 if call.grant.sees_all else None
-    found = search_templates(state.db.session(), state.models, state.clock(), wanted, after, limit)
+    found = search(call.work, query.q, query.group, query.active, start, end, after, limit)
     shown = call.grant.visible(found)
     more = len(shown) > query.limit
     shown = shown[: query.limit]
@@ -108,7 +103,7 @@ def template_of(call: Call, action: str) -> TemplateMixin:
     :raises TemplateNotFound: if there is none, or the sender may not know of it.
     """
     number = read_id(call.path["template_id"], TemplateNotFound)
-    found = find_template(call.state.db.session(), call.state.models, number)
+    found = find_template(call.work, number)
     call.grant.require(action, found)
     return found
 
@@ -150,9 +145,8 @@ def create_template(call: Call) -> Answer:
     """
     state = call.state
     wanted = call.body.templates(state.settings.timezone)
-    drafts = [state.models.Template(**fields) for fields in wanted]
+    drafts = [state.facade.create_template(dry_run=True, **fields) for fields in wanted]
     for draft in drafts:
-        state.models.prepare(draft)
         call.grant.require("create", draft)
     if call.body.dry_run:
         starts = [_next_starts(draft, state.clock()) for draft in drafts]
@@ -192,19 +186,11 @@ def change_template(call: Call) -> Answer:
     settings = settings_of(body, body.model_fields_set)
     if not changes and not settings:
         raise invalid([fault("body", None, "at least one field that is to be changed")])
-    plan = None
     with writing(state, body.dry_run) as slots:
-        desk = desk_of(state)
-        # Also where nothing is set: it locks the series and compares the revision.
-        alter(desk, number, settings, revision)
-        key = some_key(desk, number) if changes else None
-        if changes and key is None:
-            alter(desk, number, changes)
-        elif key is not None and body.dry_run:
-            plan = slots.preview_edit(str(key), "all", body.move_booked, **changes)
-        elif key is not None:
-            plan = slots.edit(str(key), "all", None, body.move_booked, **changes)
-        changed = find_template(desk.session, state.models, number)
+        segments, plan = slots.change_template(
+            number, revision, body.move_booked, body.dry_run, **settings, **changes
+        )
+        changed = next(segment for segment in segments if segment.id == number)
         found = {
             "dry_run": body.dry_run,
             "template": template_answer(changed),
@@ -232,7 +218,10 @@ def delete_template(call: Call) -> Answer:
 
     The template itself stays, with ``cancelled_from``, for its keys are for ever; ``restore`` takes it back.
     """
-    return _ended(call, call.query.dry_run, "delete", lambda ender, number: ender.delete_series(number))
+    number, revision, dry_run = template_of(call, "edit").id, call.revision(), call.query.dry_run
+    with writing(call.state, dry_run) as slots:
+        found = end_answer(slots.delete_series(number, revision, dry_run), dry_run)
+    return Answer(found)
 
 
 @operations(
@@ -245,14 +234,11 @@ def delete_template(call: Call) -> Answer:
 )
 def cancel_future(call: Call) -> Answer:
     """Cancel all slots of a series from a day on, booked ones too; they stay visible as cancelled."""
-    body = call.body
-    return _ended(
-        call,
-        body.dry_run,
-        "cancel",
-        lambda ender, number: ender.cancel_future(number, body.from_date, body.reason),
-        body.reason,
-    )
+    number, revision, body = template_of(call, "edit").id, call.revision(), call.body
+    with writing(call.state, body.dry_run) as slots:
+        report = slots.cancel_future(number, body.from_date, body.reason, revision, body.dry_run)
+        found = end_answer(report, body.dry_run)
+    return Answer(found)
 
 
 @operations(
@@ -265,26 +251,9 @@ def cancel_future(call: Call) -> Answer:
 )
 def restore_template(call: Call) -> Answer:
     """Take back that a series was cancelled or deleted; slots that were cancelled for themselves stay cancelled."""
-    return _ended(call, call.body.dry_run, "restore", lambda ender, number: ender.restore_series(number))
-
-
-def _ended(
-    call: Call,
-    dry_run: bool,
-    what: str,
-    act: Callable[[Ender, int], SeriesReport],
-    reason: str | None = None,
-) -> Answer:
-    """End a series, or bring it back; who listens to signals hears of it unless it is only tried."""
-    number, revision = template_of(call, "edit").id, call.revision()
-    with writing(call.state, dry_run):
-        desk = desk_of(call.state)
-        if revision is not None:
-            alter(desk, number, {}, revision)
-        report = act(Ender(desk), number)
-        if not dry_run:
-            tell(call.state, what, report, reason)
-        found = end_answer(report, dry_run)
+    number, revision, dry_run = template_of(call, "edit").id, call.revision(), call.body.dry_run
+    with writing(call.state, dry_run) as slots:
+        found = end_answer(slots.restore_series(number, revision, dry_run), dry_run)
     return Answer(found)
 
 

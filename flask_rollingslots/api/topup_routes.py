@@ -8,8 +8,8 @@ from zoneinfo import ZoneInfo
 
 from pydantic import Field
 
+from flask_rollingslots.browsing import find_run, find_template, runs, search
 from flask_rollingslots.errors import RunNotFound, TemplateNotFound, TopUpBusy
-from flask_rollingslots.searching import Search, find_run, find_template, list_runs, search_templates
 from flask_rollingslots.topup import FillRequest, order
 from flask_rollingslots.values import Window
 
@@ -90,7 +90,7 @@ def start_topup(call: Call) -> Answer:
         raise _busy(error) from error
     # A look of its own: the run may have been written by another session since this request began.
     with writing(state, dry_run=True):
-        run = find_run(state.db.session(), state.models, run_id)
+        run = find_run(state.writing(), run_id)
         found = run_answer(run, details=True, errors=call.grant.is_trusted)
     return Answer(found, 202, address("get_topup", run_id=run_id))
 
@@ -137,11 +137,10 @@ def _require(call: Call, template: int | None, group: str | None) -> None:
 
     :raises TemplateNotFound: if there is no such template, or the sender may not know of it.
     """
-    state = call.state
     if template is not None:
-        call.grant.require("top_up", find_template(state.db.session(), state.models, template))
+        call.grant.require("top_up", find_template(call.work, template))
     elif group is not None and not call.grant.sees_all:
-        found = search_templates(state.db.session(), state.models, state.clock(), Search(group=group))
+        found = search(call.work, group=group)
         if not found or not all(call.grant.sees(each) for each in found):
             raise TemplateNotFound(f"group {group!r}: there is no template in this group")
         for each in found:
@@ -153,16 +152,17 @@ def _require(call: Call, template: int | None, group: str | None) -> None:
 @operations("GET", "/topups", Needs.READ, {200: RunPage}, query=TopUpsQuery, refusals=(404,))
 def list_topups(call: Call) -> Answer:
     """List top-ups, the newest first; with ``week`` also what is stored of that week."""
-    state, query = call.state, call.query
+    query = call.query
     if query.template is not None:
-        call.grant.require("read", find_template(state.db.session(), state.models, query.template))
-    session, before = state.db.session(), number_of(query.cursor)
-    found = list_runs(session, state.models, query.template, before, query.limit + 1)
-    runs, more = found[: query.limit], len(found) > query.limit
+        call.grant.require("read", find_template(call.work, query.template))
+    found = runs(call.work, query.template, query.limit + 1, number_of(query.cursor))
+    listed, more = found[: query.limit], len(found) > query.limit
     shown = [
-        run_answer(run, details=False, errors=call.grant.is_trusted) for run in runs if _is_visible(call, run)
+        run_answer(run, details=False, errors=call.grant.is_trusted)
+        for run in listed
+        if _is_visible(call, run)
     ]
-    answer = page(shown, str(runs[-1].id) if more else None)
+    answer = page(shown, str(listed[-1].id) if more else None)
     if query.week is not None:
         answer["week"] = _week(call)
     return Answer(answer)
@@ -185,7 +185,7 @@ def _week(call: Call) -> dict[str, Any]:
 def get_topup(call: Call) -> Answer:
     """Return one top-up: how far it is, and when it has ended what each template and group got."""
     number = read_id(call.path["run_id"], RunNotFound)
-    run = find_run(call.state.db.session(), call.state.models, number)
+    run = find_run(call.work, number)
     if not _is_visible(call, run):
         raise RunNotFound(f"run {number}: there is no such top-up")
     return Answer(run_answer(run, details=True, errors=call.grant.is_trusted))
@@ -198,7 +198,7 @@ def _is_visible(call: Call, run: RunMixin) -> bool:
     if run.template_id is None:
         return False
     try:
-        template = find_template(call.state.db.session(), call.state.models, run.template_id)
+        template = find_template(call.work, run.template_id)
     except TemplateNotFound:
         return False
     return call.grant.sees(template)

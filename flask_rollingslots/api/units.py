@@ -5,15 +5,11 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from flask_rollingslots import signals
-from flask_rollingslots.series import Desk
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from flask_rollingslots.extension import RollingSlots
-    from flask_rollingslots.revising import SeriesReport
-    from flask_rollingslots.state import AppState
+    from flask_rollingslots.extension import AppState
+    from flask_rollingslots.facade import RollingSlots
 
 
 @contextmanager
@@ -35,17 +31,3 @@ def writing(state: AppState, dry_run: bool = False) -> Iterator[RollingSlots]:
         except BaseException:
             session.rollback()
             raise
-
-
-def desk_of(state: AppState) -> Desk:
-    """Return where decisions are worked out, on the current session."""
-    settings = state.settings
-    return Desk(state.db.session(), state.models, state.clock(), settings.window_days, settings.align)
-
-
-def tell(state: AppState, what: str, report: SeriesReport, reason: str | None) -> None:
-    """Tell who listens that a series was ended (``cancel``, ``delete``) or brought back (``restore``)."""
-    if what == "restore":
-        signals.series_restored.send(state.app, report=report)
-    else:
-        signals.series_ended.send(state.app, report=report, reason=reason)

@@ -25,7 +25,7 @@ from .rows import COUNTED, ONLY, bookable, read_again, written
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
-    from flask_rollingslots.browsing import Browser
+    from flask_rollingslots.context import Work
     from flask_rollingslots.models import BookingMixin, Models
     from flask_rollingslots.values import SlotKey
 
@@ -35,17 +35,17 @@ if TYPE_CHECKING:
 _Written = tuple[int | None, int | None]
 
 
-def book_at_once(browser: Browser, key: SlotKey, wish: Wish) -> BookingMixin | None:
+def book_at_once(work: Work, key: SlotKey, wish: Wish) -> BookingMixin | None:
     """Take the places and write the booking; ``None``, with nothing changed, if there is more to it."""
-    session, models = browser.session, browser.models
+    session, models = work.session, work.models
     if wish.minutes is not None:
         return None
     if session.autoflush:  # the statements go past the ORM, and must see what the app changed
         session.flush()
     if wish.request_key is not None and session.scalar(_known(models), {"key": wish.request_key}) is not None:
         return None
-    place = {"series": key.series_id, "original": key.original_start, "party": wish.party, "now": browser.now}
-    row = {"active_key": uuid.uuid4().hex, **wish.values(browser.now)}
+    place = {"series": key.series_id, "original": key.original_start, "party": wish.party, "now": work.now}
+    row = {"active_key": uuid.uuid4().hex, **wish.values(work.now)}
     write = _in_one if writes_within_a_query(dialect_of(session)) else _in_two
     row["slot_id"], row["id"] = write(session, models, place, row)
     if row["slot_id"] is None:

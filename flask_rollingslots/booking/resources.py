@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from sqlalchemy import select, update
 
+from flask_rollingslots.browsing import materialize
 from flask_rollingslots.models import Seen, live_places, load_busy, table_of
 from flask_rollingslots.statements import dialect_of, insert_or_lock
 
@@ -19,13 +20,13 @@ if TYPE_CHECKING:
 
     from sqlalchemy.orm import Session
 
-    from flask_rollingslots.browsing import Browser
+    from flask_rollingslots.context import Work
     from flask_rollingslots.models import BookingMixin, Models, SlotMixin, TemplateMixin
     from flask_rollingslots.values import SlotKey
 
 
 def reach(
-    browser: Browser,
+    work: Work,
     key: str | SlotKey | SlotMixin,
     making: Callable[[], object] = lambda: None,
     hidden: bool = False,
@@ -42,9 +43,9 @@ def reach(
 
     def lock_first(template: TemplateMixin) -> None:
         if template.exclusive and template.resource is not None:
-            lock_resource(browser.session, browser.models, template.resource)
+            lock_resource(work.session, work.models, template.resource)
 
-    return browser.materialize(key, lock_first, making, hidden=hidden, ended=ended)
+    return materialize(work, key, lock_first, making, hidden=hidden, ended=ended)
 
 
 def lock_resource(session: Session, models: Models, name: str) -> None:

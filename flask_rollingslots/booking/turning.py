@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
     from sqlalchemy.orm import Session
 
-    from flask_rollingslots.browsing import Browser
+    from flask_rollingslots.context import Work
     from flask_rollingslots.models import BookingMixin, Models, SlotMixin
 
 LIVE = (BookingStatus.CONFIRMED, BookingStatus.HELD)
 
 
-def confirm(browser: Browser, booking: BookingMixin | int) -> tuple[BookingMixin, bool]:
+def confirm(work: Work, booking: BookingMixin | int) -> tuple[BookingMixin, bool]:
     """Make a hold a booking; return it, and whether this call changed it. A confirmed one stays as it is.
 
     A hold was taken while the slot was open, so it may be confirmed after booking closed.
@@ -38,7 +38,7 @@ def confirm(browser: Browser, booking: BookingMixin | int) -> tuple[BookingMixin
     :raises SlotClosed: if the slot was cancelled, deleted or completed meanwhile, or its exclusive resource taken.
     :raises StatusConflict: if the booking was released.
     """
-    session, models, now = browser.session, browser.models, browser.now
+    session, models, now = work.session, work.models, work.now
     found, slot = _locked(session, models, booking, with_resource=True)
     status = found.status_at(now)
     if status is BookingStatus.CONFIRMED:
@@ -68,17 +68,17 @@ def confirm(browser: Browser, booking: BookingMixin | int) -> tuple[BookingMixin
     return found, True
 
 
-def release(browser: Browser, booking: BookingMixin | int) -> tuple[BookingMixin, bool]:
+def release(work: Work, booking: BookingMixin | int) -> tuple[BookingMixin, bool]:
     """Give a booking's places back; return it, and whether this call did so. A second time changes nothing.
 
     :raises BookingNotFound: if there is no such booking.
     """
-    session, models = browser.session, browser.models
+    session, models = work.session, work.models
     found, slot = _locked(session, models, booking)
-    return found, _end(session, models, browser.now, found, slot)
+    return found, _end(session, models, work.now, found, slot)
 
 
-def move(browser: Browser, booking: BookingMixin | int, key: str | SlotMixin) -> tuple[BookingMixin, bool]:
+def move(work: Work, booking: BookingMixin | int, key: str | SlotMixin) -> tuple[BookingMixin, bool]:
     """Move a live booking to another slot: the new places are taken before the old ones are given back.
 
     Returns the booking in the new slot, and whether this call made it: a repeated request returns the same one.
@@ -90,13 +90,13 @@ def move(browser: Browser, booking: BookingMixin | int, key: str | SlotMixin) ->
     :raises SlotFull: if too few places are left there; the booking stays where it is.
     :raises SlotClosed: if the new slot is not open; the booking stays where it is.
     """
-    found = _find(browser.session, browser.models, booking)
-    with whole(browser.session, browser.models) as making:
-        return _move(browser, found, reach(browser, key, making))
+    found = _find(work.session, work.models, booking)
+    with whole(work.session, work.models) as making:
+        return _move(work, found, reach(work, key, making))
 
 
-def _move(browser: Browser, found: BookingMixin, target: SlotMixin) -> tuple[BookingMixin, bool]:
-    session, models, now = browser.session, browser.models, browser.now
+def _move(work: Work, found: BookingMixin, target: SlotMixin) -> tuple[BookingMixin, bool]:
+    session, models, now = work.session, work.models, work.now
     rows = lock_slots(session, models, found.slot_id, target.id)
     old, target = rows[found.slot_id], rows[target.id]
     status = refresh_booking(session, found).status_at(now)
@@ -111,7 +111,7 @@ def _move(browser: Browser, found: BookingMixin, target: SlotMixin) -> tuple[Boo
     wish = Wish(found.party, found.who, expires_at=found.expires_at, replaces_id=found.id)
     if status is BookingStatus.CONFIRMED:
         wish = Wish(found.party, found.who, replaces_id=found.id)
-    made = take(browser, target, wish)
+    made = take(work, target, wish)
     _end(session, models, now, found, old)
     target.rolling_busy = None
     return made, True

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import func, select
 
 from flask_rollingslots import gate, planning
-from flask_rollingslots.models import load_specs, load_stored, newest_of
+from flask_rollingslots.context import Work
+from flask_rollingslots.loading import load_specs, load_stored, newest_of
 from flask_rollingslots.offers import pattern_of
 from flask_rollingslots.screening import batches, screen
 from flask_rollingslots.statements import sentence
@@ -165,7 +166,8 @@ def _coverages(
     def poisoned(template_id: int, name: str, error: Exception) -> None:
         errors.append(Coverage(template_id, name, None, error=sentence(error)))
 
-    for spec in load_specs(session, models, models.Template.active.is_(True), unreadable=poisoned):
+    work = Work.reading(session, models, settings, now)
+    for spec in load_specs(work, models.Template.active.is_(True), unreadable=poisoned):
         try:
             window = planning.window_of(spec, now, settings.window_days, settings.align)
             ends = [filled[spec.id]] if spec.id in filled else []
@@ -184,7 +186,7 @@ def _coverages(
         for position in range(0, len(odd), _AT_ONCE):
             units = odd[position : position + _AT_ONCE]
             by_series: dict[int, dict[SlotKey, StoredSlot]] = {}
-            for key, row in load_stored(session, models, [(u.spec, u.window) for u in units], now).items():
+            for key, row in load_stored(work, [(u.spec, u.window) for u in units]).items():
                 by_series.setdefault(key.series_id, {})[key] = row
             for spec, window, _ in units:
                 yield _planned(spec, window, by_series.get(spec.series_id, {}), now, covered[spec.id])

@@ -75,10 +75,11 @@ class Doctor:
     def examine(self) -> list[Finding]:
         """Run all checks; the gravest findings first."""
         engine = self.session.get_bind(mapper=self.models.Slot).engine
-        found = [*self._tables(engine), *self._pool(engine), *self._sqlite(engine), *self._cache()]
+        found = list(self._clock())  # first: what the other checks take is no difference between two clocks
+        found += [*self._tables(engine), *self._pool(engine), *self._sqlite(engine), *self._cache()]
         found += [*self._process(), *self._state()]
         if not any(finding.code == "tables" for finding in found):
-            found += [*self._clock(), *self._failures()]
+            found += self._failures()
         order = [Level.ERROR, Level.WARNING, Level.NOTE]
         return sorted(found, key=lambda finding: order.index(finding.level))
 

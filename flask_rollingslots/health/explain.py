@@ -11,7 +11,7 @@ from sqlalchemy import select
 
 from flask_rollingslots import planning
 from flask_rollingslots.errors import InvalidRequest, TemplateNotFound
-from flask_rollingslots.models import virtual_slot
+from flask_rollingslots.loading import virtual_slot
 from flask_rollingslots.values import SlotKey, State, TemplateSpec, Window
 
 if TYPE_CHECKING:

@@ -17,20 +17,6 @@ from .occupancy import (
     mark_busy,
     to_us,
 )
-from .reading import (
-    fingerprint,
-    is_decided,
-    load_later,
-    load_shown,
-    load_specs,
-    load_stored,
-    newest_of,
-    pruned_until,
-    row_of,
-    segments,
-    template_id_of,
-    virtual_slot,
-)
 from .shards import ShardMixin
 
 __all__ = [
@@ -49,24 +35,12 @@ __all__ = [
     "UtcDateTime",
     "check_template",
     "expired_places",
-    "fingerprint",
     "forget_busy",
     "from_us",
-    "is_decided",
     "live_places",
     "load_busy",
-    "load_later",
-    "load_shown",
-    "load_specs",
-    "load_stored",
     "make_models",
     "mark_busy",
-    "newest_of",
-    "pruned_until",
-    "row_of",
-    "segments",
     "table_of",
-    "template_id_of",
     "to_us",
-    "virtual_slot",
 ]

@@ -1,31 +1,48 @@
 """What people decide about templates and slots: create, edit, cancel, delete, restore, complete."""
 
-from .altering import alter, check_revision, some_key
-from .bulk import CancelledKeys, SwitchReport, cancel_slots, set_active
+from flask_rollingslots.revising import EditPlan, SeriesReport
+
+from .altering import change_template, check_revision, some_key
+from .bulk import CancelledKeys, SwitchReport, set_active
 from .creating import create, draft
-from .editing import Editor
-from .ending import Ender, check_reason
-from .reading import Desk, check_unchanged
-from .single import cancel, check_scope, complete, delete, restore
+from .reading import check_unchanged
+from .shims import (
+    EDITED,
+    apply_edit,
+    cancel,
+    cancel_date,
+    cancel_future,
+    complete,
+    delete,
+    delete_series,
+    edit,
+    restore,
+    restore_series,
+)
+from .single import check_scope
 
 __all__ = [
+    "EDITED",
     "CancelledKeys",
-    "Desk",
-    "Editor",
-    "Ender",
+    "EditPlan",
+    "SeriesReport",
     "SwitchReport",
-    "alter",
+    "apply_edit",
     "cancel",
-    "cancel_slots",
-    "check_reason",
+    "cancel_date",
+    "cancel_future",
+    "change_template",
     "check_revision",
     "check_scope",
     "check_unchanged",
     "complete",
     "create",
     "delete",
+    "delete_series",
     "draft",
+    "edit",
     "restore",
+    "restore_series",
     "set_active",
     "some_key",
 ]

@@ -13,12 +13,13 @@ from flask_rollingslots.models import table_of
 from flask_rollingslots.values import Status
 
 from .ending import check_reason
-from .reading import Desk, deciding, series_of
+from .reading import deciding, series_of
 from .writing import forget_slots
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from flask_rollingslots.context import Work
     from flask_rollingslots.models import BookingMixin, SlotMixin
 
 _AT_ONCE = 500
@@ -41,7 +42,7 @@ class SwitchReport:
         return {"active": self.active, "changed": self.changed, "unchanged": self.unchanged}
 
 
-def set_active(desk: Desk, active: bool, template_id: int | None, group: str | None) -> SwitchReport:
+def set_active(work: Work, active: bool, template_id: int | None, group: str | None) -> SwitchReport:
     """Switch all segments of one series, or all templates of a group, on or off; the caller commits.
 
     :raises InvalidRequest: if neither or both are given: nothing said never means everything.
@@ -52,19 +53,21 @@ def set_active(desk: Desk, active: bool, template_id: int | None, group: str | N
         raise InvalidRequest(
             f"template = {template_id!r}, group = {group!r}: expected one of them", field="template"
         )
-    cls = desk.models.Template
-    with deciding(desk.session):
+    cls = work.models.Template
+    with deciding(work):
         condition = (
-            cls.group == group if template_id is None else cls.series_id == series_of(desk, template_id)
+            cls.group == group if template_id is None else cls.series_id == series_of(work, template_id)
         )
-        found = list(desk.session.scalars(select(cls).where(condition).order_by(cls.id)))
+        found = list(work.session.scalars(select(cls).where(condition).order_by(cls.id)))
         if not found:
             raise TemplateNotFound(f"group {group!r}: there is no template in this group")
         report = SwitchReport(active)
         for template in found:
             (report.unchanged if template.active is active else report.changed).append(template.id)
-            template.active = active
-        desk.session.flush()
+            if not work.dry_run:
+                template.active = active
+        if not work.dry_run:
+            work.session.flush()
     return report
 
 
@@ -79,33 +82,33 @@ class CancelledKeys(list[str]):
         self.bookings: list[BookingMixin] = sorted(bookings, key=lambda booking: booking.id)
 
 
-def cancel_slots(desk: Desk, slots: Sequence[SlotMixin], reason: str | None) -> list[SlotMixin]:
+def cancel_slots(work: Work, slots: Sequence[SlotMixin], reason: str | None) -> list[SlotMixin]:
     """Cancel stored slots that are scheduled and not over; return those that were, with their ``affected_bookings``."""
     check_reason(reason)
-    cls, table = desk.models.Slot, table_of(desk.models.Slot)
+    cls, table = work.models.Slot, table_of(work.models.Slot)
     cancelled: list[int] = []
     for first in range(0, len(slots), _AT_ONCE):
         part = slots[first : first + _AT_ONCE]
-        scheduled = (table.c.status == Status.SCHEDULED.value, table.c.ends_at > desk.now)
+        scheduled = (table.c.status == Status.SCHEDULED.value, table.c.ends_at > work.now)
         before = set(
-            desk.session.scalars(select(table.c.id).where(table.c.id.in_([s.id for s in part]), *scheduled))
+            work.session.scalars(select(table.c.id).where(table.c.id.in_([s.id for s in part]), *scheduled))
         )
         cancelled += [slot.id for slot in part if slot.id in before]
         values = {
             "status": Status.CANCELLED.value,
             "cancel_reason": reason,
             "ended_with_series": None,
-            "changed_at": desk.now,
+            "changed_at": work.now,
         }
-        desk.session.execute(update(table).where(table.c.id.in_(before), *scheduled).values(**values))
-    forget_slots(desk)
+        work.session.execute(update(table).where(table.c.id.in_(before), *scheduled).values(**values))
+    forget_slots(work)
     found: list[SlotMixin] = []
     for first in range(0, len(cancelled), _AT_ONCE):
         ids = cancelled[first : first + _AT_ONCE]
         inside: dict[int, list[BookingMixin]] = {}
-        for booking in live_bookings(desk.session, desk.models, desk.now, ids):
+        for booking in live_bookings(work.session, work.models, work.now, ids):
             inside.setdefault(booking.slot_id, []).append(booking)
-        for slot in desk.session.scalars(select(cls).where(cls.id.in_(ids)).order_by(cls.starts_at, cls.id)):
+        for slot in work.session.scalars(select(cls).where(cls.id.in_(ids)).order_by(cls.starts_at, cls.id)):
             slot.affected_bookings = inside.get(slot.id, [])
             found.append(slot)
     return found

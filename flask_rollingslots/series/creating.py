@@ -9,9 +9,8 @@ from sqlalchemy import inspect
 from flask_rollingslots.errors import InvalidTemplate, nearest
 
 if TYPE_CHECKING:
-    from sqlalchemy.orm import Session
-
-    from flask_rollingslots.models import Models, TemplateMixin
+    from flask_rollingslots.context import Work
+    from flask_rollingslots.models import TemplateMixin
 
 #: Decided by the library, not by whoever creates a template.
 _OWN_FIELDS = {
@@ -34,24 +33,26 @@ _NEEDED = {
 }
 
 
-def create(session: Session, models: Models, fields: dict[str, Any]) -> TemplateMixin:
+def create(work: Work, fields: dict[str, Any]) -> TemplateMixin:
     """Add a template to the session and flush it, so that it has an id; the caller commits.
 
     :raises InvalidTemplate: for an unknown field, a missing one, or a value that is not valid.
     :raises InvalidRule: if the rule, the zone or the day grid is not valid.
     """
-    template = draft(models, fields)
-    session.add(template)
-    session.flush()
+    template = draft(work, fields)
+    if not work.dry_run:
+        work.session.add(template)
+        work.session.flush()
     return template
 
 
-def draft(models: Models, fields: dict[str, Any]) -> TemplateMixin:
+def draft(work: Work, fields: dict[str, Any]) -> TemplateMixin:
     """Return a template that is complete and checked, and in no session.
 
     :raises InvalidTemplate: for an unknown field, a missing one, or a value that is not valid.
     :raises InvalidRule: if the rule, the zone or the day grid is not valid.
     """
+    models = work.models
     known = {attribute.key for attribute in inspect(models.Template).attrs} - _OWN_FIELDS
     for name, value in fields.items():
         if name not in known:

@@ -7,27 +7,44 @@ from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 from flask_rollingslots.errors import InvalidRequest, StaleEdit
-from flask_rollingslots.models import pruned_until
-from flask_rollingslots.revising import Case, Changes, EditPlan, bound_at, plan_edit, plan_this, read_changes
+from flask_rollingslots.loading import pruned_until
+from flask_rollingslots.revising import (
+    Case,
+    Changes,
+    EditPlan,
+    bound_at,
+    in_order,
+    plan_edit,
+    plan_this,
+    read_changes,
+)
 from flask_rollingslots.values import Scope, SlotKey
 
-from .reading import Desk, Loaded, deciding, lock_series, read_series
+from .reading import Loaded, deciding, lock_series, read_series
 from .sharing import lock_resources, refuse_blocked
 from .writing import write_rows, write_segments
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from datetime import datetime
+
+    from flask_rollingslots.context import Work
+    from flask_rollingslots.models import TemplateMixin
 
 
 @dataclass(frozen=True, slots=True)
 class Editor:
     """Edits the slots of one app at one moment."""
 
-    desk: Desk
+    work: Work
 
     def preview(
-        self, key: SlotKey, scope: Scope, values: Mapping[str, Any], move_booked: bool = False
+        self,
+        key: SlotKey,
+        scope: Scope,
+        values: Mapping[str, Any],
+        move_booked: bool = False,
+        segments: Iterable[TemplateMixin] = (),
     ) -> EditPlan:
         """Return what an edit would change; nothing is written.
 
@@ -36,9 +53,12 @@ class Editor:
         :raises SlotClosed: if bookings would overlap on an exclusive resource.
         """
         changes = read_changes(scope, values)
-        loaded = read_series(self.desk, key.series_id, key)
+        loaded = read_series(self.work, key.series_id, key)
+        specs = in_order([segment.spec() for segment in segments])
+        if specs:
+            loaded = replace(loaded, case=replace(loaded.case, specs=specs))
         plan = self._plan(loaded, key, scope, changes, move_booked)
-        refuse_blocked(self.desk, loaded, plan.changed)
+        refuse_blocked(self.work, loaded, plan.changed)
         return plan
 
     def edit(
@@ -61,7 +81,7 @@ class Editor:
             raise InvalidRequest(
                 f"revision = {revision!r}: expected {expected}", field="revision", value=revision
             )
-        with deciding(self.desk.session):
+        with deciding(self.work):
             loaded, plan = self._lock_and_plan(key, scope, changes, move_booked)
             if revision is not None and plan.revision != revision:
                 raise StaleEdit(
@@ -77,7 +97,7 @@ class Editor:
 
         :raises StaleEdit: if it would no longer do exactly that: the series was changed or booked, or time passed.
         """
-        with deciding(self.desk.session):
+        with deciding(self.work):
             loaded, plan = self._lock_and_plan(
                 preview.key, preview.scope, preview.changes, preview.move_booked
             )
@@ -90,15 +110,15 @@ class Editor:
         self, key: SlotKey, scope: Scope, changes: Changes, move_booked: bool
     ) -> tuple[Loaded, EditPlan]:
         may_move = move_booked and changes.touch_times
-        locked = lock_resources(self.desk, key.series_id) if may_move else frozenset[str]()
-        loaded = lock_series(self.desk, key.series_id, key)
+        locked = lock_resources(self.work, key.series_id) if may_move else frozenset[str]()
+        loaded = lock_series(self.work, key.series_id, key)
         plan = self._plan(loaded, key, scope, changes, move_booked)
-        refuse_blocked(self.desk, loaded, plan.changed, locked)
+        refuse_blocked(self.work, loaded, plan.changed, locked)
         return loaded, plan
 
     def _write(self, loaded: Loaded, plan: EditPlan) -> None:
-        write_segments(self.desk, loaded, plan.segments)
-        write_rows(self.desk, plan.changed, plan.removed)
+        write_segments(self.work, loaded, plan.segments)
+        write_rows(self.work, plan.changed, plan.removed)
 
     def _plan(
         self, loaded: Loaded, key: SlotKey, scope: Scope, changes: Changes, move_booked: bool
@@ -106,7 +126,7 @@ class Editor:
         if scope is Scope.THIS:
             return plan_this(loaded.case, key, changes, move_booked)
         plan = plan_edit(loaded.case, key, scope, changes, move_booked)
-        until = pruned_until(self.desk.session, self.desk.models) if changes.touch_times else None
+        until = pruned_until(self.work) if changes.touch_times else None
         return plan if until is None else _leave_pruned(loaded.case, plan, until)
 
 

@@ -19,12 +19,14 @@ from flask_rollingslots.revising import (
 )
 from flask_rollingslots.values import Scope, SlotKey, Status, local_midnight
 
-from .reading import Desk, Loaded, deciding, lock_series, series_of
+from .reading import Loaded, deciding, lock_series, series_of
 from .sharing import find_blocked, lock_resources
 from .writing import write_rows, write_segments
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from flask_rollingslots.context import Work
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +37,7 @@ class Ender:
     can be taken back without loss.
     """
 
-    desk: Desk
+    work: Work
 
     def cancel(self, key: SlotKey, scope: Scope, reason: str | None) -> SeriesReport:
         """Cancel the stored slots of a scope, booked ones too, and let no others follow.
@@ -63,11 +65,11 @@ class Ender:
 
         :raises TemplateNotFound: if there is no such template.
         """
-        series_id = series_of(self.desk, template_id)
+        series_id = series_of(self.work, template_id)
         return self._end(
             series_id,
             Scope.ALL,
-            lambda loaded: reach_from(loaded.case, self.desk.now),
+            lambda loaded: reach_from(loaded.case, self.work.now),
             None,
             None,
             status=Status.DELETED,
@@ -93,7 +95,7 @@ class Ender:
             moment = from_date if isinstance(from_date, datetime) else local_midnight(from_date, zone)
             return reach_from(loaded.case, moment)
 
-        return self._end(series_of(self.desk, template_id), Scope.ALL, reach, reason, None)
+        return self._end(series_of(self.work, template_id), Scope.ALL, reach, reason, None)
 
     def restore(self, key: SlotKey, scope: Scope) -> SeriesReport:
         """Take back that a scope was cancelled or deleted with its series; the slot at the key comes back too.
@@ -109,9 +111,9 @@ class Ender:
 
         :raises TemplateNotFound: if there is no such template.
         """
-        series_id = series_of(self.desk, template_id)
+        series_id = series_of(self.work, template_id)
         return self._restore(
-            series_id, Scope.ALL, lambda loaded: reach_from(loaded.case, self.desk.now), None
+            series_id, Scope.ALL, lambda loaded: reach_from(loaded.case, self.work.now), None
         )
 
     def _end(
@@ -124,24 +126,24 @@ class Ender:
         status: Status = Status.CANCELLED,
     ) -> SeriesReport:
         check_reason(reason)
-        with deciding(self.desk.session):
-            loaded = lock_series(self.desk, series_id, key)
+        with deciding(self.work):
+            loaded = lock_series(self.work, series_id, key)
             plan = plan_end(loaded.case, reach(loaded), status, reason)
             return self._write(loaded, plan, scope)
 
     def _restore(
         self, series_id: int, scope: Scope, reach: Callable[[Loaded], Reach], key: SlotKey | None
     ) -> SeriesReport:
-        with deciding(self.desk.session):
-            locked = lock_resources(self.desk, series_id)
-            loaded = lock_series(self.desk, series_id, key)
+        with deciding(self.work):
+            locked = lock_resources(self.work, series_id)
+            loaded = lock_series(self.work, series_id, key)
             plan = plan_restore(loaded.case, reach(loaded), key)
-            blocked = find_blocked(self.desk, loaded, plan.changed, locked)
+            blocked = find_blocked(self.work, loaded, plan.changed, locked)
             return self._write(loaded, plan.without([change for change, _ in blocked]), scope)
 
     def _write(self, loaded: Loaded, plan: EndPlan, scope: Scope) -> SeriesReport:
-        touched = write_segments(self.desk, loaded, plan.segments)
-        write_rows(self.desk, plan.changed)
+        touched = write_segments(self.work, loaded, plan.segments)
+        write_rows(self.work, plan.changed)
         return SeriesReport(
             scope,
             [str(change.row.key) for change in plan.changed],

@@ -13,16 +13,17 @@ from sqlalchemy.orm.exc import StaleDataError
 
 from flask_rollingslots import planning
 from flask_rollingslots.errors import SlotNotFound, StaleEdit, TemplateNotFound
-from flask_rollingslots.models import live_places, load_specs, table_of
+from flask_rollingslots.loading import load_specs
+from flask_rollingslots.models import live_places, table_of
 from flask_rollingslots.revising import Case, RowState, in_order
 from flask_rollingslots.statements import atomic, dialect_of, exclusive, is_lost_race, take_write_lock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from datetime import datetime
 
     from sqlalchemy.orm import Session
 
+    from flask_rollingslots.context import Work
     from flask_rollingslots.models import Models, TemplateMixin
     from flask_rollingslots.values import SlotKey
 
@@ -35,23 +36,6 @@ _COLUMNS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Desk:
-    """Where people's decisions about one app's slots are worked out.
-
-    :param session: the caller's session; nothing is committed.
-    :param now: aware.
-    :param window_days: days of the rolling window of templates that have none of their own.
-    :param align: how that window ends.
-    """
-
-    session: Session
-    models: Models
-    now: datetime
-    window_days: int = 7
-    align: str = "day"
-
-
-@dataclass(frozen=True, slots=True)
 class Loaded:
     """A series: as plain values, and its templates if they are locked."""
 
@@ -60,13 +44,16 @@ class Loaded:
 
 
 @contextmanager
-def deciding(session: Session) -> Iterator[None]:
+def deciding(work: Work) -> Iterator[None]:
     """Do all of a change or nothing, and say in our words that somebody else was faster.
 
     :raises StaleEdit: if what is changed was changed in the meantime.
     """
+    if work.dry_run:
+        yield
+        return
     try:
-        with atomic(session):
+        with atomic(work.session):
             yield
     except StaleDataError as error:
         raise StaleEdit from error
@@ -93,34 +80,39 @@ def check_unchanged(session: Session, models: Models, template: TemplateMixin) -
         raise StaleEdit
 
 
-def series_of(desk: Desk, template_id: int) -> int:
+def series_of(work: Work, template_id: int) -> int:
     """Return the series of a template.
 
     :raises TemplateNotFound: if there is no such template.
     """
-    cls = desk.models.Template
-    found = desk.session.execute(select(cls.id, cls.series_id).where(cls.id == template_id)).one_or_none()
+    cls = work.models.Template
+    found = work.session.execute(select(cls.id, cls.series_id).where(cls.id == template_id)).one_or_none()
     if found is None:
         raise TemplateNotFound(f"template {template_id}: there is no such template")
     return int(found.series_id or found.id)
 
 
-def read_series(desk: Desk, series_id: int, key: SlotKey | None = None) -> Loaded:
+def read_series(work: Work, series_id: int, key: SlotKey | None = None) -> Loaded:
     """Return a series as it is, for looking only.
 
     :raises SlotNotFound: if there is no such series.
     """
-    specs = load_specs(desk.session, desk.models, desk.models.Template.series_id == series_id)
-    return _loaded(desk, series_id, key, specs, {}, lock=False)
+    specs = load_specs(work, work.models.Template.series_id == series_id)
+    return _loaded(work, series_id, key, specs, {}, lock=False)
 
 
-def lock_series(desk: Desk, series_id: int, key: SlotKey | None = None) -> Loaded:
+def lock_series(work: Work, series_id: int, key: SlotKey | None = None) -> Loaded:
     """Return a series as it is now, and keep others from changing it until the app commits.
 
     :raises SlotNotFound: if there is no such series.
     :raises StaleEdit: if this session has read a template that somebody else changed since.
     """
-    session, cls = desk.session, desk.models.Template
+    session, cls = work.session, work.models.Template
+    if work.dry_run:
+        found = session.scalars(select(cls).where(cls.series_id == series_id).order_by(cls.id))
+        there = {template.id: template for template in found}
+        specs = [template.spec() for template in there.values()]
+        return _loaded(work, series_id, key, specs, there, lock=False)
     dialect = dialect_of(session)
     seen = {
         template.id: inspect(template).dict.get("revision")
@@ -137,7 +129,7 @@ def lock_series(desk: Desk, series_id: int, key: SlotKey | None = None) -> Loade
         if revision is not None and (current is None or current.revision != revision):
             raise StaleEdit
     specs = [template.spec() for template in templates.values()]
-    return _loaded(desk, series_id, key, specs, templates, lock=True)
+    return _loaded(work, series_id, key, specs, templates, lock=True)
 
 
 def _in_session(session: Session, cls: type[Any]) -> Iterator[Any]:
@@ -147,7 +139,7 @@ def _in_session(session: Session, cls: type[Any]) -> Iterator[Any]:
 
 
 def _loaded(
-    desk: Desk,
+    work: Work,
     series_id: int,
     key: SlotKey | None,
     specs: list[Any],
@@ -158,15 +150,18 @@ def _loaded(
     if not specs:
         raise SlotNotFound(f"series {series_id}: there is no such series", key=str(key or series_id))
     ordered = in_order(specs)
-    horizon = max(planning.window_of(spec, desk.now, desk.window_days, desk.align).end for spec in ordered)
-    rows = tuple(_rows(desk, series_id, key, lock=lock))
-    return Loaded(Case(ordered, rows, desk.now, horizon), templates)
+    horizon = max(
+        planning.window_of(spec, work.now, work.settings.window_days, work.settings.align).end
+        for spec in ordered
+    )
+    rows = tuple(_rows(work, series_id, key, lock=lock))
+    return Loaded(Case(ordered, rows, work.now, horizon), templates)
 
 
-def _rows(desk: Desk, series_id: int, key: SlotKey | None, *, lock: bool) -> Iterator[RowState]:
-    session, cls = desk.session, desk.models.Slot
-    bookings = table_of(desk.models.Booking)
-    place = cls.starts_at > desk.now - _LOOK_BACK
+def _rows(work: Work, series_id: int, key: SlotKey | None, *, lock: bool) -> Iterator[RowState]:
+    session, cls = work.session, work.models.Slot
+    bookings = table_of(work.models.Booking)
+    place = cls.starts_at > work.now - _LOOK_BACK
     if key is not None:
         place = or_(place, cls.original_start == key.original_start)
     query: Any = select(*(getattr(cls, name) for name in _COLUMNS)).where(cls.series_id == series_id, place)
@@ -179,5 +174,5 @@ def _rows(desk: Desk, series_id: int, key: SlotKey | None, *, lock: bool) -> Ite
         values["customised"] = tuple(values["customised"] or ())
         values["data"] = dict(values["data"] or {})
         values["ended_with_series"] = bool(values["ended_with_series"])
-        live = live_places(row.booked, values.pop("holds"), desk.now)
+        live = live_places(row.booked, values.pop("holds"), work.now)
         yield RowState(**values, has_history=row.id in booked, live=live)

@@ -14,26 +14,29 @@ from flask_rollingslots.values import State
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from flask_rollingslots.context import Work
     from flask_rollingslots.revising import RowChange
 
-    from .reading import Desk, Loaded
+    from .reading import Loaded
 
 _SPAN = ("starts_at", "ends_at")
 
 
-def lock_resources(desk: Desk, series_id: int) -> frozenset[str]:
+def lock_resources(work: Work, series_id: int) -> frozenset[str] | None:
     """Keep others from booking the exclusive resources of a series until the app commits; return their names.
 
     Before anything else is locked: whoever books does it in this order too.
     """
-    names = frozenset(_resources(desk, series_id).values())
+    if work.dry_run:
+        return None
+    names = frozenset(_resources(work, series_id).values())
     for name in sorted(names):
-        lock_resource(desk.session, desk.models, name)
+        lock_resource(work.session, work.models, name)
     return names
 
 
 def find_blocked(
-    desk: Desk, loaded: Loaded, changes: Iterable[RowChange], locked: frozenset[str] | None = None
+    work: Work, loaded: Loaded, changes: Iterable[RowChange], locked: frozenset[str] | None = None
 ) -> list[tuple[RowChange, str]]:
     """Return the changes that would let bookings overlap with others on an exclusive resource, with its name.
 
@@ -43,23 +46,23 @@ def find_blocked(
     moved = [change for change in changes if change.row.live and _takes_time(change)]
     if not moved:
         return []
-    names = _resources(desk, moved[0].row.series_id) if locked is None else _locked_resources(loaded)
+    names = _resources(work, moved[0].row.series_id) if locked is None else _locked_resources(loaded)
     if locked is not None and not locked.issuperset(names.values()):
         raise StaleEdit
     claimed = [(change, names[change.row.template_id]) for change in moved if change.row.template_id in names]
     stays = [_stay(*claim) for claim in claimed]
-    clashes = find_clashes(desk.session, desk.models, desk.now, stays, lock=locked is not None)
+    clashes = find_clashes(work.session, work.models, work.now, stays, lock=locked is not None)
     return [claim for claim in claimed if claim[0].row.id in clashes]
 
 
 def refuse_blocked(
-    desk: Desk, loaded: Loaded, changes: Iterable[RowChange], locked: frozenset[str] | None = None
+    work: Work, loaded: Loaded, changes: Iterable[RowChange], locked: frozenset[str] | None = None
 ) -> None:
     """Refuse changes that would let bookings overlap on an exclusive resource.
 
     :raises SlotClosed: names the first slot in its text, and all in ``keys``.
     """
-    blocked = find_blocked(desk, loaded, changes, locked)
+    blocked = find_blocked(work, loaded, changes, locked)
     if not blocked:
         return
     (first, resource), keys = blocked[0], [str(change.row.key) for change, _ in blocked]
@@ -72,11 +75,11 @@ def refuse_blocked(
     raise SlotClosed(text, key=keys[0], keys=keys, state=State.BLOCKED.value)
 
 
-def _resources(desk: Desk, series_id: int) -> dict[int, str]:
+def _resources(work: Work, series_id: int) -> dict[int, str]:
     """Return the exclusive resources of a series by segment."""
-    cls = desk.models.Template
+    cls = work.models.Template
     query = select(cls.id, cls.resource).where(cls.series_id == series_id, cls.exclusive.is_(True))
-    return {row.id: row.resource for row in desk.session.execute(query) if row.resource is not None}
+    return {row.id: row.resource for row in work.session.execute(query) if row.resource is not None}
 
 
 def _locked_resources(loaded: Loaded) -> dict[int, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from sqlalchemy import update
 
@@ -12,11 +12,12 @@ from flask_rollingslots.revising import RowChange, is_taken, restored
 from flask_rollingslots.values import Scope, SlotKey, Status
 
 from .ending import check_reason
-from .reading import Desk, deciding, lock_series
+from .reading import deciding, lock_series
 from .sharing import lock_resources, refuse_blocked
 from .writing import forget_slots
 
 if TYPE_CHECKING:
+    from flask_rollingslots.context import Work
     from flask_rollingslots.models import SlotMixin
 
 _UNDECIDED = (Status.SCHEDULED, Status.CANCELLED)
@@ -36,40 +37,40 @@ def check_scope(scope: str) -> Scope:
         ) from None
 
 
-def cancel(desk: Desk, slot: SlotMixin, reason: str | None) -> SlotMixin:
+def cancel(work: Work, slot: SlotMixin, reason: str | None) -> SlotMixin:
     """Cancel one stored slot: it stays visible as cancelled, and no top-up brings it back.
 
     :raises StatusConflict: if it is completed, deleted or over.
     """
     check_reason(reason)
     return _change(
-        desk, slot, _UNDECIDED, status=Status.CANCELLED.value, cancel_reason=reason, ended_with_series=None
+        work, slot, _UNDECIDED, status=Status.CANCELLED.value, cancel_reason=reason, ended_with_series=None
     )
 
 
-def delete(desk: Desk, slot: SlotMixin) -> SlotMixin:
+def delete(work: Work, slot: SlotMixin) -> SlotMixin:
     """Hide one stored slot; no top-up brings it back.
 
     :raises SlotBooked: if it is booked: cancel it, or release its bookings first.
     :raises StatusConflict: if it is completed or over.
     """
-    table = table_of(desk.models.Slot)
+    table = table_of(work.models.Slot)
     allowed = (*_UNDECIDED, Status.DELETED)
     values: dict[str, Any] = {"status": Status.DELETED.value, "ended_with_series": None}
-    is_free = table.c.booked <= expired_places(desk.models, table.c, desk.now)
-    return _change(desk, slot, allowed, is_free, **values)
+    is_free = table.c.booked <= expired_places(work.models, table.c, work.now)
+    return _change(work, slot, allowed, is_free, **values)
 
 
-def complete(desk: Desk, slot: SlotMixin) -> SlotMixin:
+def complete(work: Work, slot: SlotMixin) -> SlotMixin:
     """Mark one stored slot as completed, before, while or after it takes place; only this one changes.
 
     :raises StatusConflict: if it is cancelled or deleted.
     """
     allowed = (Status.SCHEDULED, Status.COMPLETED)
-    return _change(desk, slot, allowed, status=Status.COMPLETED.value, is_late=True)
+    return _change(work, slot, allowed, status=Status.COMPLETED.value, is_late=True)
 
 
-def restore(desk: Desk, slot: SlotMixin) -> SlotMixin:
+def restore(work: Work, slot: SlotMixin) -> SlotMixin:
     """Bring one cancelled or deleted slot back, at the time, with the places and the data that its series has by now.
 
     :raises StatusConflict: if it is completed or over, or another slot of its series is at its time.
@@ -77,13 +78,15 @@ def restore(desk: Desk, slot: SlotMixin) -> SlotMixin:
     """
     allowed = (*_UNDECIDED, Status.DELETED)
     if slot.status == Status.SCHEDULED:
-        return _change(desk, slot, allowed)
+        return _change(work, slot, allowed)
     key = SlotKey(slot.series_id, slot.original_start)
-    with deciding(desk.session):
-        locked = lock_resources(desk, key.series_id)
-        loaded = lock_series(desk, key.series_id, key)
+    with deciding(work):
+        locked = lock_resources(work, key.series_id)
+        loaded = lock_series(work, key.series_id, key)
         case = loaded.case
         row = case.row_at(key)
+        if row is None and work.dry_run:  # what ended with its series, and was never stored
+            return _change(work, slot, allowed, status=Status.SCHEDULED.value)
         if row is None:
             raise StatusConflict(f"slot {key} was removed meanwhile", key=str(key), status=slot.status)
         spec = next(spec for spec in case.specs if spec.id == row.template_id)
@@ -94,13 +97,13 @@ def restore(desk: Desk, slot: SlotMixin) -> SlotMixin:
                 key=str(key),
                 status=row.status,
             )
-        refuse_blocked(desk, loaded, [RowChange(row, values)], locked)
+        refuse_blocked(work, loaded, [RowChange(row, values)], locked)
         # From now on it is a person's slot: no top-up takes it away because its series ended.
-        return _change(desk, slot, allowed, **values, run_id=None)
+        return _change(work, slot, allowed, **values, run_id=None)
 
 
 def _change(
-    desk: Desk,
+    work: Work,
     slot: SlotMixin,
     allowed: tuple[Status, ...],
     *conditions: Any,
@@ -108,21 +111,32 @@ def _change(
     **values: Any,
 ) -> SlotMixin:
     """Change one row if its status allows it; the condition is part of the statement that writes."""
-    session, table = desk.session, table_of(desk.models.Slot)
-    values = {**values, "changed_at": desk.now} if values else {"status": table.c.status}
+    session, table = work.session, table_of(work.models.Slot)
+    if work.dry_run:
+        is_free = not conditions or not slot.booked_at(work.now)
+        if slot.status in allowed and is_free and (is_late or slot.ends_at > work.now):
+            for name, value in values.items():
+                setattr(slot, name, value)
+            return slot
+        return _refuse(work, slot, allowed, not is_free)
+    values = {**values, "changed_at": work.now} if values else {"status": table.c.status}
     where = [table.c.id == slot.id, table.c.status.in_([status.value for status in allowed]), *conditions]
     if not is_late:
-        where.append(table.c.ends_at > desk.now)
+        where.append(table.c.ends_at > work.now)
     changed = session.execute(update(table).where(*where).values(**values)).rowcount  # type: ignore[attr-defined]
     session.refresh(slot)
-    forget_slots(desk)
+    forget_slots(work)
     if changed == 1:
         return slot
-    if slot.status in allowed and slot.booked and conditions:
+    return _refuse(work, slot, allowed, bool(slot.booked and conditions))
+
+
+def _refuse(work: Work, slot: SlotMixin, allowed: tuple[Status, ...], booked: bool) -> NoReturn:
+    if slot.status in allowed and booked:
         raise SlotBooked(
-            f"slot {slot.key} is booked ({slot.booked_at(desk.now)} places): cancel it, or release its bookings first",
+            f"slot {slot.key} is booked ({slot.booked_at(work.now)} places): cancel it, or release its bookings first",
             key=slot.key,
-            booked=slot.booked_at(desk.now),
+            booked=slot.booked_at(work.now),
         )
     word = slot.status if slot.status not in allowed else "over"
     raise StatusConflict(f"slot {slot.key} is {word}: it cannot be changed", key=slot.key, status=slot.status)

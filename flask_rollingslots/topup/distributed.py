@@ -307,7 +307,7 @@ class Distributor:
     def _fill_and_end(self, session: Session, job: Job, claim: Claim) -> None:
         request, lease = claim.request(job), job.lease(self.models, self.settings)
         left_out: list[tuple[int, str, Exception]] = []
-        specs = claim.specs(session, self.models, job, lambda *which: left_out.append(which))
+        specs = claim.specs(self.runner.work(), job, lambda *which: left_out.append(which))
         before = shards.created_before(session, self.models, job, specs) if claim.begun else {}
         session.rollback()
         own: dict[str, Any] = {"job": job, "claim": claim, "shared": lease, "clock": self.clock}

@@ -57,9 +57,7 @@ def order(topup: TopUp, request: FillRequest, asked_at: datetime | None = None) 
         return runner.generate(request).run_id or 0
     with runner.context():
         runner.refuse_resurrection(request)
-        request.specs(
-            runner.session(), runner.models
-        )  # refuse an unknown template before anything is written
+        request.specs(runner.work())  # refuse an unknown template before anything is written
         runner.session.rollback()
         run_id = _enter(runner, request, asked_at)
     if not topup.executor.submit(partial(_work, topup, replace(request, run_id=run_id))):

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 from sqlalchemy.exc import IntegrityError
 
 from flask_rollingslots import gate, retention
+from flask_rollingslots.context import Work
 from flask_rollingslots.errors import LeaseLost, TopUpBusy, UncommittedChanges
-from flask_rollingslots.models import pruned_until
+from flask_rollingslots.loading import pruned_until
 from flask_rollingslots.statements import dialect_of, has_uncommitted_writes, own_transaction, sentence
 from flask_rollingslots.values import PruneReport
 
@@ -185,7 +186,7 @@ def tidy(
     days = settings.retention_days
     before = clock() - timedelta(days=days or retention.RUN_DAYS)
     try:
-        done = pruned_until(session, models) if days is not None else None
+        done = pruned_until(Work.reading(session, models, settings, clock())) if days is not None else None
         session.rollback()
         since = done - _SLACK if done is not None else None
         request = retention.PruneRequest(before, archive, batch=_BATCH, since=since)

@@ -12,16 +12,14 @@ from sqlalchemy import select
 
 from flask_rollingslots import planning
 from flask_rollingslots.errors import InvalidRequest, TemplateNotFound
-from flask_rollingslots.models import load_specs
+from flask_rollingslots.loading import load_specs
 from flask_rollingslots.settings import MAX_DAYS
 from flask_rollingslots.values import TemplateSpec, Window
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from sqlalchemy.orm import Session
-
-    from flask_rollingslots.models import Models
+    from flask_rollingslots.context import Work
     from flask_rollingslots.settings import Settings
 
 #: Longest span that is planned at once: bounds the memory of a year of quarter-hours.
@@ -140,10 +138,7 @@ class FillRequest:
         return Window(start or rolling.start, end or rolling.end)
 
     def specs(
-        self,
-        session: Session,
-        models: Models,
-        unreadable: Callable[[int, str, Exception], None] | None = None,
+        self, work: Work, unreadable: Callable[[int, str, Exception], None] | None = None
     ) -> list[TemplateSpec]:
         """Return the active templates that are asked for.
 
@@ -151,10 +146,10 @@ class FillRequest:
         :raises TemplateNotFound: if a person asks for a template or group that does not exist. One that was deleted
             before its top-up began is nothing to do.
         """
-        cls = models.Template
+        cls = work.models.Template
         conditions = []
         if self.template_id is not None:
-            series = session.scalar(select(cls.series_id).where(cls.id == self.template_id))
+            series = work.session.scalar(select(cls.series_id).where(cls.id == self.template_id))
             if series is None and self.trigger != "manual":
                 return []
             if series is None:
@@ -162,7 +157,7 @@ class FillRequest:
             conditions.append(cls.series_id == series)
         if self.group is not None:
             conditions.append(cls.group == self.group)
-        specs = load_specs(session, models, *conditions, unreadable=unreadable)
+        specs = load_specs(work, *conditions, unreadable=unreadable)
         if self.group is not None and not specs:
             raise TemplateNotFound(f"group {self.group!r}: there is no template in this group")
         return [spec for spec in specs if spec.active]

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 from sqlalchemy.exc import DBAPIError, OperationalError, StatementError
 
 from flask_rollingslots import planning
+from flask_rollingslots.context import Work
 from flask_rollingslots.errors import RowsRefused
 from flask_rollingslots.filling import Backlog, Chunk, Written, write_chunk
-from flask_rollingslots.models import load_later, load_specs, load_stored
+from flask_rollingslots.loading import load_later, load_specs, load_stored
 from flask_rollingslots.offers import pattern_of
 from flask_rollingslots.screening import batches, screen
 from flask_rollingslots.statements import is_lost_race, own_transaction, sentence
@@ -86,6 +87,10 @@ class Filler:
             self.recorder.run_id = self.request.run_id
 
     @property
+    def _work(self) -> Work:
+        return Work.reading(self.session, self.models, self.settings, self.now)
+
+    @property
     def errors(self) -> list[str]:
         """What went wrong, one sentence for each failed template."""
         return [f"{t.name}: {t.error}" for t in self.report.templates.values() if t.error]
@@ -107,7 +112,7 @@ class Filler:
                 return
             ids, self._stale = self._stale, set()
             cls = self.models.Template
-            specs = [s for s in load_specs(self.session, self.models, cls.id.in_(ids)) if s.active]
+            specs = [s for s in load_specs(self._work, cls.id.in_(ids)) if s.active]
 
     def _fill_once(self, specs: list[TemplateSpec]) -> None:
         groups = self._by_rule(specs)
@@ -144,7 +149,7 @@ class Filler:
             }
             first = min(end for _, end in batch.values())
             later: dict[int, list[StoredSlot]] = {}
-            for row in load_later(self.session, self.models, list(batch), first, self.now):
+            for row in load_later(self._work, list(batch), first):
                 if row.starts_at >= batch[row.template_id][1]:
                     later.setdefault(row.template_id, []).append(row)
             if not self.joins:
@@ -214,7 +219,7 @@ class Filler:
 
     def _plan_rows(self, units: list[Unit], backlog: Backlog) -> None:
         spans = [(unit.spec, unit.window) for unit in units]
-        stored = load_stored(self.session, self.models, spans, self.now)
+        stored = load_stored(self._work, spans)
         if not self.joins:
             self.session.rollback()
         by_series: dict[int, dict[SlotKey, StoredSlot]] = {}

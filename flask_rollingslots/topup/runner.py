@@ -16,9 +16,11 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy.exc import DBAPIError
 
 from flask_rollingslots import gate, planning, signals
+from flask_rollingslots.context import Work
 from flask_rollingslots.errors import InvalidRequest, LeaseLost, TopUpBusy, UncommittedChanges
 from flask_rollingslots.executors import reset_after_fork
-from flask_rollingslots.models import fingerprint, pruned_until, table_of
+from flask_rollingslots.loading import fingerprint, pruned_until
+from flask_rollingslots.models import table_of
 from flask_rollingslots.statements import (
     be_patient,
     dialect_of,
@@ -122,6 +124,10 @@ class Runner:
             be_patient(self.session(), patience)
             yield
 
+    def work(self) -> Work:
+        """Return what the functions below are handed, as of now."""
+        return Work.reading(self.session(), self.models, self.settings, self.clock())
+
     def read_state(self) -> gate.LeaseState:
         """Return the state row; ends the session's transaction."""
         session = self.session()
@@ -131,7 +137,7 @@ class Runner:
 
     def fingerprint(self) -> str:
         """Return a text that changes with the templates and with the settings that shape the window."""
-        mark = fingerprint(self.session(), self.models)
+        mark = fingerprint(self.work())
         return f"{mark}:{self.settings.window_days}:{self.settings.align}"
 
     def acquire(self) -> gate.Lease | None:
@@ -210,7 +216,7 @@ class Runner:
             self.refuse_resurrection(request)
             if request.template_id is not None or request.group is not None:
                 # Refuse an unknown template before anything is written.
-                request.specs(self.session(), self.models)
+                request.specs(self.work())
             self.session.rollback()
             lease = self.wait_for_lease(stopping)
             if lease is None:
@@ -224,10 +230,10 @@ class Runner:
         """
         if not request.backfills(self.clock()):
             return
-        horizon = pruned_until(self.session(), self.models)
+        horizon = pruned_until(self.work())
         if horizon is None:
             return
-        specs = request.specs(self.session(), self.models) if request.first_day is not None else []
+        specs = request.specs(self.work()) if request.first_day is not None else []
         start = request.earliest(specs, self.clock(), self.settings)
         if start is not None and start < horizon:
             expected = f"{horizon.isoformat()} or later: slots before it were pruned"
@@ -259,7 +265,7 @@ class Runner:
         mark = self.fingerprint()
         known = gate.read_state(session, self.models, self.settings.name).fingerprint
         filler = Filler(session, self.models, self.settings, self.clock, request, lease, must_stop, joins)
-        specs = request.specs(session, self.models, filler.leave_out)
+        specs = request.specs(self.work(), filler.leave_out)
         signals.announce(signals.topup_started, self.app, trigger=request.trigger)
         try:
             filler.fill(specs)

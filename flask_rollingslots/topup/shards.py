@@ -17,7 +17,8 @@ from sqlalchemy import and_, case, delete, func, insert, or_, select, update
 
 from flask_rollingslots.errors import LeaseLost
 from flask_rollingslots.gate import to_ms
-from flask_rollingslots.models import load_specs, table_of
+from flask_rollingslots.loading import load_specs
+from flask_rollingslots.models import table_of
 from flask_rollingslots.settings import MAX_DAYS
 from flask_rollingslots.values import RunStatus, ShardStatus
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Insert
     from sqlalchemy.orm import Session
 
+    from flask_rollingslots.context import Work
     from flask_rollingslots.gate import Lease
     from flask_rollingslots.models import Models
     from flask_rollingslots.settings import Settings
@@ -76,14 +78,14 @@ class Claim:
         return job.request
 
     def specs(
-        self, session: Session, models: Models, job: Job, unreadable: Callable[[int, str, Exception], None]
+        self, work: Work, job: Job, unreadable: Callable[[int, str, Exception], None]
     ) -> list[TemplateSpec]:
         """Return the active templates of this shard; ``unreadable`` is told of others, as in ``load_specs``."""
         if self.template_id is not None:
-            return self.request(job).specs(session, models, unreadable)
-        mine = models.Template.id.between(self.first_id, self.last_id)
-        conditions = _asked_for(session, models, job.request)
-        return load_specs(session, models, mine, *conditions, unreadable=unreadable)
+            return self.request(job).specs(work, unreadable)
+        mine = work.models.Template.id.between(self.first_id, self.last_id)
+        conditions = _asked_for(work.session, work.models, job.request)
+        return load_specs(work, mine, *conditions, unreadable=unreadable)
 
 
 def _asked_for(session: Session, models: Models, request: FillRequest) -> list[ColumnElement[bool]]:

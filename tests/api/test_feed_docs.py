@@ -30,7 +30,7 @@ def test_the_python_of_the_page_runs(tmp_path: Path) -> None:
     for block in blocks("python"):
         names["Flask"] = in_folder
         exec(compile(block.replace("from flask import Flask\n", ""), "feeds.md", "exec"), names)  # noqa: S102 (ours)
-    assert names["app"].extensions["rollingslots"].topup.executor.join(20)
+    assert names["app"].extensions["rollingslots"].topup.executor.join(60)
 
 
 def test_the_pages_javascript_is_what_the_browser_tests_load() -> None:

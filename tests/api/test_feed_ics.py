@@ -179,7 +179,7 @@ def test_ical_js_finds_what_the_library_shows(tmp_path: Path, npm: Callable[[str
     node = shutil.which("node")
     assert node is not None
     done = subprocess.run(
-        (node, WEB / "occurrences.mjs"), input=json.dumps(given), capture_output=True, text=True, timeout=60
+        (node, WEB / "occurrences.mjs"), input=json.dumps(given), capture_output=True, text=True, timeout=200
     )
     assert done.returncode == 0, done.stderr
     for tell, occurrences, expected in zip(STORIES_FOR_ICAL_JS, json.loads(done.stdout), shown, strict=True):

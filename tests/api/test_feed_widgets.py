@@ -47,6 +47,7 @@ class Widget:
 
     def __init__(self, page: Any) -> None:
         self.page = page
+        page.set_default_timeout(100_000)  # a deadline for slow machines, not a measure
         self.problems: list[str] = []
         page.on("console", lambda message: self.problems.append(message.text))
         page.on("pageerror", lambda error: self.problems.append(str(error)))
@@ -62,7 +63,7 @@ class Widget:
         before = self.seen()
         with self.page.expect_response(lambda response: "/feed.json" in response.url):
             self.page.get_by_role("button", name=name).click()
-        for _ in range(400):  # the page shows the answer a moment after it came
+        for _ in range(2000):  # the page shows the answer a moment after it came
             after = self.seen()
             self.page.wait_for_timeout(25)
             if after != before and after == self.seen():

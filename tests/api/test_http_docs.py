@@ -39,7 +39,7 @@ def test_every_example_works(sqlite_url: str, tmp_path: Path, gunicorn: Callable
         capture_output=True,
         text=True,
         check=False,
-        timeout=100,
+        timeout=200,
     )
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr
     assert '"status": "ok"' in done.stdout or '"status": "due"' in done.stdout

@@ -30,11 +30,13 @@ app.config.update(
     SQLALCHEMY_DATABASE_URI=os.environ["DATABASE"],
     ROLLINGSLOTS_API_PREFIX="/api",
     ROLLINGSLOTS_API_TOKEN=os.environ["TOKEN"],
+    ROLLINGSLOTS_LEASE_SECONDS=int(os.environ["LEASE"]),
     ROLLINGSLOTS_ENABLED=os.environ.get("ENABLED") == "1",
 )
 slots = RollingSlots(app, db=SQLAlchemy(app))
 """
-WAIT = 60.0
+WAIT = 100.0  # a deadline for slow machines, not a measure
+LEASE = 300  # seconds: longer than a hundred requests take on a busy machine
 
 
 class Served:
@@ -80,9 +82,14 @@ def served(
     postgres_url: str, tmp_path: Path, gunicorn: Callable[..., Gunicorn], request: pytest.FixtureRequest
 ) -> Served:
     """Two processes with eight threads each, and a site of this process on the same database."""
-    site = ApiSite(postgres_url, tmp_path, utc_now)  # type: ignore[arg-type]
+    site = ApiSite(postgres_url, tmp_path, utc_now, ROLLINGSLOTS_LEASE_SECONDS=LEASE)  # type: ignore[arg-type]
     (tmp_path / "served.py").write_text(_APP)
-    env = {"DATABASE": postgres_url, "TOKEN": WRITE, "ENABLED": getattr(request, "param", "0")}
+    env = {
+        "DATABASE": postgres_url,
+        "TOKEN": WRITE,
+        "ENABLED": getattr(request, "param", "0"),
+        "LEASE": str(LEASE),
+    }
     return Served(gunicorn("served:app", workers=2, env=env, options=["--threads", "8"]), site)
 
 

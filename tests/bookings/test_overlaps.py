@@ -143,7 +143,7 @@ def test_an_edit_and_a_booking_wait_for_each_other(court: Site) -> None:
     thread, outcome = meanwhile(court, lambda: court.slots.book(party))
     thread.join(A_MOMENT)
     court.session.commit()
-    thread.join(30)
+    thread.join(60)
     assert isinstance(outcome[0], SlotClosed)
 
     court.slots.book(PARTY.format("1500"))  # not committed
@@ -152,7 +152,7 @@ def test_an_edit_and_a_booking_wait_for_each_other(court: Site) -> None:
     )
     thread.join(A_MOMENT)
     court.session.commit()
-    thread.join(30)
+    thread.join(60)
     assert isinstance(outcome[0], SlotClosed)
 
 
@@ -166,7 +166,7 @@ def test_a_slot_that_moves_while_somebody_books_it(
 
     def take_late(*facts: Any) -> bool:
         looked.set()
-        assert edited.wait(20)
+        assert edited.wait(60)
         return take_places(*facts)
 
     with site.app.app_context():
@@ -177,11 +177,11 @@ def test_a_slot_that_moves_while_somebody_books_it(
         site.session.commit()
         monkeypatch.setattr(taking, "take_places", take_late)
         thread, outcome = meanwhile(site, lambda: site.slots.book(TEN))
-        assert looked.wait(20)
+        assert looked.wait(60)
         site.slots.edit(TEN, "all", start=time(11))
         site.session.commit()
         edited.set()
-        thread.join(30)
+        thread.join(60)
         assert isinstance(outcome[0], SlotClosed)
         assert outcome[0].state == "blocked"  # type: ignore[attr-defined]
         site.slots.edit(TEN, "all", start=time(10))
@@ -189,11 +189,11 @@ def test_a_slot_that_moves_while_somebody_books_it(
         looked.clear()
         edited.clear()
         thread, outcome = meanwhile(site, lambda: site.slots.book(TEN).id)
-        assert looked.wait(20)
+        assert looked.wait(60)
         site.slots.edit(TEN, "all", start=time(9, 30))
         site.session.commit()
         edited.set()
-        thread.join(30)
+        thread.join(60)
         assert isinstance(outcome[0], int)  # where it went, the court is free
 
 
@@ -325,14 +325,14 @@ def test_a_claim_waits_for_a_booking_under_way(clash: Site) -> None:
     clash.slots.book(ELEVEN)
     thread, outcome = meanwhile(clash, claim)
     clash.session.commit()
-    thread.join(30)
+    thread.join(60)
     assert isinstance(outcome[0], InvalidTemplate)
     clash.slots.release(3)
     clash.session.commit()
     claim()
     thread, outcome = meanwhile(clash, lambda: clash.slots.book(ELEVEN))
     clash.session.commit()
-    thread.join(30)
+    thread.join(60)
     # MariaDB's transaction cannot see why: "its template was changed in the meantime".
     assert isinstance(outcome[0], SlotClosed | StaleEdit)
 

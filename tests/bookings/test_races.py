@@ -189,9 +189,9 @@ def test_the_same_request_twice_at_once(site: Site, capacity: int) -> None:
     event.listen(site.db.engine, "before_cursor_execute", note)
     thread = threading.Thread(target=retry)
     thread.start()
-    assert looked.wait(20)
+    assert looked.wait(60)
     site.session.commit()
-    thread.join(30)
+    thread.join(60)
     assert answers == [first]
     site.session.rollback()
     assert site.slots.get(key).left == capacity - 1

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from datetime import UTC, datetime
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import time_machine
-from demo_browser import OBSERVE, Visits
+from demo_browser import NOW, OBSERVE, Visits
 from jinja2.bccache import Bucket, BytecodeCache
 from servers import Gunicorn, Unavailable, chromium
 
@@ -20,9 +20,6 @@ if TYPE_CHECKING:
 
     from flask import Flask
     from flask.testing import FlaskClient
-
-#: A Tuesday: 11:30 in Istanbul, 09:30 in Madrid, 03:30 in Chicago, 08:30 in Lisbon, 03:30 in Bogotá.
-NOW = datetime(2026, 3, 10, 8, 30, tzinfo=UTC)
 
 
 class _Compiled(BytecodeCache):
@@ -83,14 +80,35 @@ def client(site: Flask) -> FlaskClient:
 
 # -- in a real browser: one for each module, and one site for all ------------------------------------------------
 
+#: The demo, whose clock is a number of seconds ahead of the machine's.
+_SITE_THEN = """
+import time
+import time_machine
+time_machine.travel(time.time() + {ahead}, tick=True).start()
+from demo_app import create_app
+"""
+
 
 @pytest.fixture(scope="session")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of the site as a newcomer starts it, with its sample bookings."""
+def ahead() -> float:
+    """How many seconds site and browser are ahead of the machine: they begin at ``NOW``, and their clocks go."""
+    return NOW.timestamp() - time.time()
+
+
+@pytest.fixture(scope="session")
+def observe(ahead: float) -> str:
+    """The script that comes before those of each page."""
+    return f"{OBSERVE}Date.now = ((machine) => () => machine() + {ahead * 1000})(Date.now);"
+
+
+@pytest.fixture(scope="session")
+def base(tmp_path_factory: pytest.TempPathFactory, ahead: float) -> Iterator[str]:
+    """The address of the site as a newcomer starts it at the moment ``NOW``, with its sample bookings."""
     folder = tmp_path_factory.mktemp("site")
+    (folder / "site_then.py").write_text(_SITE_THEN.format(ahead=ahead))
     outside = dict.fromkeys(("DATABASE_URL", "REDIS_URL", "SECRET_KEY", "DEMO_SAMPLES"), "")
     env = {**outside, "DEMO_INSTANCE_PATH": str(folder / "instance")}
-    server = Gunicorn("demo_app:create_app()", folder, workers=1, env=env, options=("--threads", "8"))
+    server = Gunicorn("site_then:create_app()", folder, workers=1, env=env, options=("--threads", "8"))
     yield server.url
     server.stop()
 
@@ -108,9 +126,9 @@ def browser() -> Iterator[Any]:
 
 
 @pytest.fixture
-def visit(browser: Any, base: str) -> Iterator[Visits]:
+def visit(browser: Any, base: str, observe: str) -> Iterator[Visits]:
     """Open pages as somebody new: ``visit("/", width=390)``; anything in the console fails the test."""
-    visits = Visits(browser, base, OBSERVE)
+    visits = Visits(browser, base, observe)
     yield visits
     visits.leave()
     assert visits.problems == []

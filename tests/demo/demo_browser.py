@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
+
+#: A Tuesday: 11:30 in Istanbul, 09:30 in Madrid, 03:30 in Chicago, 08:30 in Lisbon, 03:30 in Bogotá.
+NOW = datetime(2026, 3, 10, 8, 30, tzinfo=UTC)
 
 #: The two sizes for which the pages are made.
 PHONE, DESK = (390, 844), (1280, 900)
+#: A deadline for slow machines, not a measure.
+PATIENCE_MS = 100_000
 
 #: Notes what a page does wrong while it loads: what its policy forbids, and what moves after it was painted.
 OBSERVE = """
@@ -53,6 +58,7 @@ class Visits:
             base_url=self.base,
             **context,
         )
+        made.set_default_timeout(PATIENCE_MS)
         self.contexts.append(made)
         if script:
             made.add_init_script(self.observe)
@@ -87,7 +93,7 @@ def far(days: int) -> date:
 
     :param days: a number of its own for each test, so that none is in the way of another.
     """
-    return date.today() + timedelta(days=400 + days)  # noqa: DTZ011 (to the day)
+    return NOW.date() + timedelta(days=400 + days)
 
 
 def text_of(page: Any, selector: str = "main") -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from demo_browser import DESK, OBSERVE, PHONE, Visits, far, follow
+from demo_browser import DESK, PHONE, Visits, far, follow
 from servers import Unavailable, npm_package
 
 import demo_app
@@ -114,13 +114,13 @@ def axe() -> str | None:
 
 
 @pytest.fixture(scope="module")
-def walk(browser: Any, base: str) -> Callable[..., Walk]:
+def walk(browser: Any, base: str, observe: str) -> Callable[..., Walk]:
     """Walk over all pages at a size, once; axe-core comes along for those who want its findings."""
     walks: dict[tuple[int, int], Walk] = {}
 
     def go(size: tuple[int, int], axe: str | None = None) -> Walk:
         if size not in walks or (axe and not walks[size].examined):
-            visit, walks[size] = Visits(browser, base, OBSERVE), Walk(examined=axe is not None)
+            visit, walks[size] = Visits(browser, base, observe), Walk(examined=axe is not None)
             # Somewhere else, so that the visitor's own times are written beside the venue's.
             page = visit(size=size, zone="America/New_York")
             _walk(page, lambda name: walks[size].look(page, name, axe))
@@ -212,7 +212,7 @@ def test_every_page_is_valid_html(
     styles = Path(demo_app.__file__).parent / "static" / "demo.css"
     command = (java, "-jar", str(checker), "--stdout", "--exit-zero-always", "--also-check-css")
     files = (*sorted(tmp_path.glob("*.html")), styles)
-    done = subprocess.run((*command, *files), capture_output=True, text=True, timeout=100, check=True)
+    done = subprocess.run((*command, *files), capture_output=True, text=True, timeout=200, check=True)
     assert done.stdout.replace(f"{tmp_path}/", "").splitlines() == []
 
 

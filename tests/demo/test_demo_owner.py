@@ -49,7 +49,7 @@ def test_a_new_template_is_filled_in_the_background_and_the_progress_ends(
     answer = create(client, first_date="2024-01-01")
     assert answer.status_code == 303
     address = answer.location
-    assert executor.join(20)
+    assert executor.join(60)
     state = client.get(f"{address}/progress").get_json()
     with site.app_context():
         number = int(address.rpartition("/")[2])
@@ -60,7 +60,7 @@ def test_a_new_template_is_filled_in_the_background_and_the_progress_ends(
     assert f"{stored} slots ready." in page.text
     assert sum(link.startswith("/owner/slots/") for link in page.links.values()) == 5
     assert "script" not in page.tags
-    assert executor.join(20)
+    assert executor.join(60)
 
 
 def test_a_template_that_waits_shows_its_state_without_javascript(client: FlaskClient, site: Flask) -> None:

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import json
 import os
-import time
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
+from time import monotonic, sleep
 from typing import Any
 
 from celery import Celery, Task
 from flask import Flask, jsonify
 from flask_sqlalchemy import SQLAlchemy
 
-from flask_rollingslots import RollingSlots
+from flask_rollingslots import RollingSlots, executors
+from flask_rollingslots.contrib import celery as executor
 from flask_rollingslots.topup import run
 
+#: When each site begins, whatever the time is; from then on its clock goes, the same in all its processes.
+BEGIN = datetime(2026, 1, 5, 8, 0, tzinfo=UTC)
 #: Every hour of the day, a week from midnight to midnight: 168 slots of each template.
 DAY = 24
-TODAY = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
 WEEK = 7 * DAY
 
 
@@ -26,11 +28,11 @@ def round_the_clock(name: str) -> dict[str, Any]:
     return {
         "name": name,
         "rrule": "FREQ=DAILY",
-        "dtstart": (TODAY + timedelta(days=1)).replace(tzinfo=None),
+        "dtstart": datetime.combine(BEGIN.date() + timedelta(days=1), time()),
         "timezone": "UTC",
         "duration": timedelta(hours=1),
         "every": timedelta(hours=1),
-        "until_time": datetime(2026, 1, 1).time(),
+        "until_time": time(),
         "window_days": 8,
     }
 
@@ -52,12 +54,26 @@ def celery_init_app(app: Flask) -> Celery:
 class CelerySite:
     """An app with its parts."""
 
-    def __init__(self, url: str, broker: str, delay: float = 0.0, rows: int = 0, **settings: Any) -> None:
+    def __init__(
+        self,
+        url: str,
+        broker: str,
+        delay: float = 0.0,
+        rows: int = 0,
+        send_seconds: float = 60.0,
+        began: float | None = None,
+        **settings: Any,
+    ) -> None:
         """Make the app.
 
         :param delay: seconds that each chunk waits: so that a kill meets somebody at work.
         :param rows: the size of the chunks, if it is fixed.
+        :param send_seconds: how long the broker may take: a broker that works is not given up on a busy machine.
+        :param began: when the site began, by the machine's monotonic clock; now, if another process did not begin it.
         """
+        executors.SEND_SECONDS = executor.SEND_SECONDS = send_seconds
+        executor._LIMITS.update(dict.fromkeys(executor._LIMITS, send_seconds / 2))
+        since = monotonic() if began is None else began
         self.app = Flask("celery_site")
         # A broker that breaks is asked again soon, so that the tests need not wait for it.
         retries = {"interval_start": 0.05, "interval_step": 0.05, "interval_max": 0.2}
@@ -79,7 +95,7 @@ class CelerySite:
         )
         self.db = SQLAlchemy(self.app)
         self.celery = celery_init_app(self.app)
-        self.slots = RollingSlots(self.app)
+        self.slots = RollingSlots(self.app, clock=lambda: BEGIN + timedelta(seconds=monotonic() - since))
         self.app.add_url_rule("/ping", view_func=lambda: jsonify(pid=os.getpid()), endpoint="ping")
         if rows:
             run._SMALLEST_CHUNK = run._FIRST_CHUNK = run._LARGEST_CHUNK = rows
@@ -87,7 +103,7 @@ class CelerySite:
             write = run.Filler._write
 
             def slowly(filler: Any, chunk: Any) -> None:
-                time.sleep(delay)
+                sleep(delay)
                 write(filler, chunk)
 
             run.Filler._write = slowly  # type: ignore[method-assign]

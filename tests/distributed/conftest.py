@@ -16,6 +16,9 @@ from queue_site import QueueSite  # noqa: E402
 from servers import Unavailable  # noqa: E402
 from workers import Broker, Crew, crew  # noqa: E402
 
+from flask_rollingslots import executors  # noqa: E402
+from flask_rollingslots.contrib import celery  # noqa: E402
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -50,8 +53,13 @@ def broker() -> Iterator[Broker]:
 
 
 @pytest.fixture
-def make_crew(postgres_url: str, tmp_path: Path, broker: Broker) -> Iterator[Callable[..., Crew]]:
+def make_crew(
+    postgres_url: str, tmp_path: Path, broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[..., Crew]]:
     """Make a crew on a new PostgreSQL database: `make_crew(lease_seconds=2, …)`."""
+    for module in (executors, celery):  # a crew sets its own patience; here it is put back
+        monkeypatch.setattr(module, "SEND_SECONDS", executors.SEND_SECONDS)
+    monkeypatch.setattr(celery, "_LIMITS", dict(celery._LIMITS))
     with ExitStack() as stack:
 
         def make(**settings: Any) -> Crew:

@@ -86,11 +86,11 @@ def test_workers_are_killed_and_the_broker_restarts(make_crew: Callable[..., Cre
 
 def test_a_silent_broker_holds_nobody(make_crew: Callable[..., Crew], far_broker: Proxy) -> None:
     """A broker that accepts and never answers: the job gives up within its limit, and the thread fills."""
-    crew = make_crew(broker=through(far_broker), queue_fallback="thread")
+    crew = make_crew(broker=through(far_broker), queue_fallback="thread", send_seconds=2.0)
     promised = crew.add(3)
     far_broker.set("stall")
     crew.visit()
-    crew.wait_until(crew.is_confirmed)
+    crew.wait_until(crew.is_confirmed)  # while the broker is silent all the time
     assert far_broker.accepted >= 1
     assert crew.audit(promised) == EXACT
     crew.settle()
@@ -104,7 +104,7 @@ def storm(server: Gunicorn, seconds: float, threads: int, pause: float = 0.0) ->
     def ask() -> None:
         together.wait()
         while True:
-            link = http.client.HTTPConnection(server.host, server.port, timeout=30)
+            link = http.client.HTTPConnection(server.host, server.port, timeout=200)
             began = monotonic()
             link.request("GET", "/ping")
             assert link.getresponse().status == 200
@@ -193,7 +193,8 @@ def test_a_black_hole_and_the_visitors(
     make_crew: Callable[..., Crew], far_broker: Proxy, gunicorn: Callable[..., Gunicorn], fallback: str
 ) -> None:
     """While the broker accepts and never answers, visitors wait no longer than with a broker that works."""
-    crew = make_crew(broker=through(far_broker), queue_fallback=fallback, lease_seconds=1, check_interval=1)
+    options = {"queue_fallback": fallback, "lease_seconds": 1, "check_interval": 1, "send_seconds": 2.0}
+    crew = make_crew(broker=through(far_broker), **options)
     crew.add(20)
     figures: dict[str, Any] = {}
     server = gunicorn("celery_site:app", workers=2, env=crew.env, options=("--threads", "4"))

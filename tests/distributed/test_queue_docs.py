@@ -66,7 +66,7 @@ def test_the_page_as_a_reader_follows_it(postgres_url: str, broker: Broker, tmp_
         line = block("--distributed").split()
         done = subprocess.run(
             [sys.executable, "-m", *line, "--days", "30"],
-            cwd=tmp_path, env=env, capture_output=True, text=True, timeout=90, check=False,
+            cwd=tmp_path, env=env, capture_output=True, text=True, timeout=200, check=False,
         )  # fmt: skip
     finally:
         worker.stop()
@@ -107,7 +107,7 @@ def test_the_recipe_for_rq(
     import shop
 
     executor = shop.app.extensions["rollingslots"].topup.executor
-    assert executor.join(20)
+    assert executor.join(60)
     assert stored(sqlite_url) == (0, [])
     queue: Queue = rq_queue.queue
     assert len(queue) == 1

@@ -111,7 +111,7 @@ def test_a_silent_queue_is_given_up_in_time() -> None:
     class Silent(QueueExecutor):
         def send(self, message: dict[str, Any], delay: float) -> None:
             calls.append(message)
-            waits.wait(30)
+            waits.wait(60)
 
     queue = Silent()
     before = executors.SEND_SECONDS

@@ -76,7 +76,7 @@ class RoutedSite:
 
     def settle(self) -> None:
         """Wait until no top-up is under way."""
-        assert self.app.extensions["rollingslots"].topup.executor.join(20)
+        assert self.app.extensions["rollingslots"].topup.executor.join(60)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

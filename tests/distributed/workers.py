@@ -42,7 +42,7 @@ class Broker(Valkey):
     def kill(self) -> None:
         """End it at once."""
         self.process.popen.kill()
-        self.process.popen.wait(15)
+        self.process.popen.wait(60)
         self.path.unlink(missing_ok=True)
 
     def start(self) -> None:
@@ -56,7 +56,7 @@ class Crew:
 
     def __init__(self, url: str, broker: str, folder: Path, **settings: Any) -> None:
         self.folder, self.workers = folder, []
-        self.settings = {"url": url, "broker": broker, **settings}
+        self.settings = {"url": url, "broker": broker, "began": monotonic(), **settings}
         self.site = CelerySite(**{k: v for k, v in self.settings.items() if k not in ("delay", "rows")})
         with self.site.app.app_context():
             self.site.db.create_all()
@@ -94,7 +94,7 @@ class Crew:
         worker = self.workers.pop(index)
         with suppress(ProcessLookupError):
             os.killpg(worker.pid, signal.SIGKILL)
-        worker.popen.wait(15)
+        worker.popen.wait(60)
 
     def fire(self) -> None:
         """Kill all workers."""
@@ -152,7 +152,7 @@ class Crew:
 
     def settle(self) -> None:
         """Wait until no job is under way here."""
-        assert self.site.app.extensions["rollingslots"].topup.executor.join(20)
+        assert self.site.app.extensions["rollingslots"].topup.executor.join(60)
 
     def wait_until(self, true: Callable[[], bool], visits: bool = False, seconds: float = PATIENCE) -> float:
         """Poll with a deadline, with visitors if wanted; return the seconds it took."""
@@ -188,4 +188,4 @@ def crew(url: str, broker: str, folder: Path, **settings: Any) -> Iterator[Crew]
         yield made
     finally:
         made.fire()
-        made.site.app.extensions["rollingslots"].topup.executor.shutdown(5)
+        made.site.app.extensions["rollingslots"].topup.executor.shutdown(60.0)

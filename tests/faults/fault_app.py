@@ -127,7 +127,7 @@ def build(options: dict[str, Any], folder: Path) -> Site:
         time.sleep(options.get("delay", 0.0))
         if caught(folder / "stop-between"):
             stop()
-        if caught(folder / "hang"):
+        if not any(map(caught, folder.glob("pass-?"))) and caught(folder / "hang"):
             threading.Event().wait(3600)
 
     def inside() -> None:

@@ -31,7 +31,9 @@ DAY = 86_400.0
 #: How long after the next request everything has to be there again.
 BOUND = 2 * LEASE + 1.0
 #: After so long a window counts as never healed.
-GIVE_UP = 20.0
+GIVE_UP = 60.0
+#: How long one answer may take: a deadline for slow machines, not a measure.
+PATIENCE = 100.0
 TEMPLATES = 3
 
 
@@ -111,7 +113,7 @@ class Fleet:
 
     # -- requests ------------------------------------------------------------------------------------------
 
-    def get(self, path: str = "/", body: Any = None, timeout: float = 30.0) -> tuple[int | None, bytes]:
+    def get(self, path: str = "/", body: Any = None, timeout: float = PATIENCE) -> tuple[int | None, bytes]:
         """Make one request; no status if the connection broke."""
         link = http.client.HTTPConnection(self.server.host, self.server.port, timeout=timeout)
         try:
@@ -148,7 +150,7 @@ class Fleet:
     def hammer(self, path: str, seconds: float, pause: float = 0.003) -> Traffic:
         """Ask one page on one connection, one request after the other, and measure each."""
         traffic, end = Traffic(), monotonic() + seconds
-        link = http.client.HTTPConnection(self.server.host, self.server.port, timeout=30)
+        link = http.client.HTTPConnection(self.server.host, self.server.port, timeout=PATIENCE)
         link.connect()
         link.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         while monotonic() < end:
@@ -263,24 +265,50 @@ class Losses:
     heals: list[float] = field(default_factory=list)
 
 
-def kill_loop(fleet: Fleet, moves: int, seed: int) -> Losses:
-    """Let days begin; each time kill who fills, and then somebody else, and measure how long healing takes."""
+def filler_of(fleet: Fleet, rng: random.Random) -> int | None:
+    """Wait for the worker that fills a new day and return its process id, somewhere in its run."""
+    held: list[int] = []
+
+    def seen() -> bool:
+        pid = fleet.holder()
+        held.extend([pid] if pid in fleet.alive() else [])
+        return bool(held)
+
+    fleet.wait_until(seen, 1.5, 0.002)
+    time.sleep(rng.uniform(0.0, 0.04))
+    return held[0] if held else None
+
+
+def let_filler_wait(fleet: Fleet, rng: random.Random) -> None:
+    """Let who fills next wait in the middle to be killed: on a busy machine its run might be over before we come."""
+    for number in range(rng.randrange(5)):  # so many chunks are written before
+        (fleet.folder / f"pass-{number}").touch()
+    (fleet.folder / "hang").touch()
+
+
+def waiting_filler(fleet: Fleet) -> int:
+    """Return the process id of the worker that waits."""
+    assert fleet.wait_until(lambda: any(fleet.folder.glob("hang.*"))), "nobody fills"
+    (caught,) = fleet.folder.glob("hang.*")
+    caught.unlink()
+    return int(caught.suffix[1:])
+
+
+def kill_loop(fleet: Fleet, moves: int, seed: int, waits: bool = False) -> Losses:
+    """Let days begin; each time kill who fills, and then somebody else, and measure how long healing takes.
+
+    :param waits: whether who fills waits in the middle to be killed.
+    """
     rng, losses = random.Random(seed), Losses()
     for _ in range(moves):
+        if waits:
+            let_filler_wait(fleet, rng)
         fleet.move(rng.choice((1, 1, 2)))
         losses.moves += 1
-        held: list[int] = []
-
-        def seen(held: list[int] = held) -> bool:
-            pid = fleet.holder()
-            held.extend([pid] if pid in fleet.alive() else [])
-            return bool(held)
-
-        fleet.wait_until(seen, 1.5, 0.002)
-        time.sleep(rng.uniform(0.0, 0.04))  # somewhere in its run
-        for victim in (held[0] if held else None, None):
+        filler = waiting_filler(fleet) if waits else filler_of(fleet, rng)
+        for victim in (filler, None):
             pid = victim or rng.choice(fleet.alive())
-            was_filling = fleet.holder() == pid
+            was_filling = (waits and pid == filler) or fleet.holder() == pid
             killed = fleet.kill(pid)
             losses.kills += killed
             losses.inside += killed and was_filling

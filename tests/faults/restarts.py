@@ -39,7 +39,7 @@ class Crashing:
     def crash(self) -> None:
         """End it at once: no checkpoint, no goodbye to clients."""
         self.server.process.popen.send_signal(IMMEDIATE[self.kind])
-        self.server.process.popen.wait(15)
+        self.server.process.popen.wait(60)
 
     def start(self) -> None:
         """Start it; returns when it accepts connections again."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from figures import SCALE, SEED, SLACK, middle, scaled, tell
+from figures import SCALE, SEED, middle, scaled, tell
 from harness import BOUND, kill_loop
 from marks import quick_on
 
@@ -20,12 +20,12 @@ SHORT_MOVES = 3
 
 @quick_on("postgresql")  # elsewhere a process dies at each point of a top-up: test_loop_crash.py
 def test_kill_loop(fleet: Callable[..., Fleet], database_url: str, request: pytest.FixtureRequest) -> None:
-    """Workers are killed twice a day, the first time while they fill: all windows heal within the bound."""
+    """Workers are killed twice a day, the first time while they fill: all windows heal, and within the bound."""
     workers = 4 if SCALE else 2
     ours = fleet(database_url, workers=workers, rows=6, delay=0.01)
     first = ours.heal()
     with ours.visitors() as traffic:
-        losses = kill_loop(ours, scaled(MOVES, SHORT_MOVES), SEED)
+        losses = kill_loop(ours, scaled(MOVES, SHORT_MOVES), SEED, waits=not SCALE)
     found = ours.audit()
     tell(
         f"E02 kill loop [{request.node.callspec.id}]",
@@ -46,5 +46,6 @@ def test_kill_loop(fleet: Callable[..., Fleet], database_url: str, request: pyte
     assert (found["wrong"], found["duplicates"], found["half_chunks"]) == (0, 0, 0)
     assert losses.inside > 0, "no kill met a top-up"
     assert losses.kills >= 5
-    assert max(losses.heals) <= BOUND * SLACK
     assert traffic.errors == 0, traffic.bodies[:3]
+    if SCALE:
+        assert max(losses.heals) <= BOUND

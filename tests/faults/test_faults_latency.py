@@ -1,11 +1,15 @@
-"""A database or a cache that hangs: who does not need it does not notice."""
+"""A database or a cache that hangs: who does not need it does not notice.
+
+The short form asserts an order: pages answer, and with a silent cache the day is filled, before the server speaks
+again. The whole form also measures how long they take.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from figures import SCALE, SLACK, scaled, tell
+from figures import SCALE, scaled, tell
 from harness import BOUND
 
 if TYPE_CHECKING:
@@ -44,7 +48,7 @@ def test_database_that_hangs(
     server: str,
     mode: str,
 ) -> None:
-    """While the database is silent or gone, a page that does not need it is fast; afterwards the window heals."""
+    """While the database is silent or gone, a page that does not need it answers; afterwards the window heals."""
     url = request.getfixturevalue(server)
     proxy, seen = proxied(url)
     ours = fleet(url, workers=1, seen_url=seen)
@@ -69,13 +73,13 @@ def test_database_that_hangs(
         healed=healed,
     )
     assert during.errors == 0
-    assert during.p99 <= max(
-        P99_MS * SLACK, 2 * before.p99
-    )  # on a busy machine it is slow without any fault, too
-    assert during.slowest <= max(LIMIT_MS * SLACK, 2 * before.slowest)
     assert more_threads <= 1
     assert more_connections <= 1
     assert healed
+    if SCALE:
+        # On a busy machine it is slow without any fault, too.
+        assert during.p99 <= max(P99_MS, 2 * before.p99)
+        assert during.slowest <= max(LIMIT_MS, 2 * before.slowest)
 
 
 def cache_through(
@@ -100,7 +104,7 @@ def test_cache_that_hangs(
     kind: str,
     mode: str,
 ) -> None:
-    """While the cache is silent or gone, no page is slow because of us, and the new day is there within the bound."""
+    """While the cache is silent or gone, pages answer and the new day is filled, and both within the bound."""
     proxy, cache = cache_through(proxied, request, kind)
     ours = fleet(sqlite_url, workers=1, cache=cache)
     assert ours.heal() is not None
@@ -119,9 +123,9 @@ def test_cache_that_hangs(
         ping_slowest_ms=ping.slowest,
     )
     assert seconds is not None
-    assert seconds <= BOUND * SLACK
     assert (ping.errors, during.errors) == (0, 0)
-    assert ping.p99 <= max(P99_MS * SLACK, before.p99)
-    assert max(ping.slowest, during.slowest) <= max(LIMIT_MS * SLACK, 2 * before.slowest)
     if SCALE:
+        assert seconds <= BOUND
+        assert ping.p99 <= max(P99_MS, before.p99)
+        assert max(ping.slowest, during.slowest) <= max(LIMIT_MS, 2 * before.slowest)
         assert during.p99 <= max(1.5 * before.p99, before.p99 + 5.0, LIMIT_MS / 2)

@@ -57,7 +57,7 @@ def storm(fleet: Fleet, traffic: Traffic) -> tuple[int, set[int]]:
 def test_cold_storm(fleet: Callable[..., Fleet], database_url: str, request: pytest.FixtureRequest) -> None:
     """200 first visitors on new workers and empty tables: whole pages, exact rows, one top-up a round."""
     # Nobody dies in here: a lease that lasts through a busy moment, as the default does, so that one top-up is enough.
-    patient = {"lease_seconds": 10, "check_interval": 60}
+    patient = {"lease_seconds": 60, "check_interval": 60}
     ours = fleet(database_url, workers=4 if SCALE else 2, settings=patient)
     traffic, rounds = Traffic(), scaled(ROUNDS, 1)
     pages, confirmations, wrong, met = 0, [], 0, 0

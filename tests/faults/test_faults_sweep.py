@@ -77,7 +77,7 @@ def fresh(database_url: str, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> I
             sites[0].sql(f"DELETE FROM {table}")  # noqa: S608 (constants)
         clock.now, clock.passed = Clock().now, 0.0
         for old in sites[1:]:
-            old.topup.executor.shutdown(10.0)
+            old.topup.executor.shutdown(60.0)
             with old.app.app_context():
                 old.db.engine.dispose()
             sites.remove(old)
@@ -88,7 +88,7 @@ def fresh(database_url: str, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> I
 
     yield one
     for site in sites:
-        site.topup.executor.shutdown(10.0)
+        site.topup.executor.shutdown(60.0)
 
 
 def crash() -> None:

@@ -41,7 +41,7 @@ def make() -> Iterator[Callable[..., Site]]:
 
     yield one
     for site in made:
-        site.topup.executor.shutdown(10.0)
+        site.topup.executor.shutdown(60.0)
 
 
 def test_clock_skew(fleet: Callable[..., Fleet], database_url: str, request: pytest.FixtureRequest) -> None:

@@ -34,7 +34,7 @@ def make(clock: Clock) -> Iterator[Callable[..., Site]]:
 
     yield make_one
     for site in made:
-        site.topup.executor.shutdown(10.0)
+        site.topup.executor.shutdown(60.0)
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from flask_rollingslots.topup import run
 
 sys.path.append(str(Path(__file__).resolve().parent.parent))  # workers know this folder alone
 
-from helpers import SharedModels
+from helpers import SharedModels, patient
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 NOON = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)  # a Monday
 HOURS = range(10, 22)
 DAY = timedelta(days=1)
-WAIT = 20.0  # a deadline for slow machines, not a measure
+WAIT = 60.0  # a deadline for slow machines, not a measure
 
 
 @dataclass
@@ -185,7 +185,9 @@ def make_site(
 ) -> Site:
     """Make an app; it has no templates yet."""
     app = Flask("loop_site")
-    app.config.update(SQLALCHEMY_DATABASE_URI=url, SQLALCHEMY_ENGINE_OPTIONS=dict(engine_options or {}))
+    app.config.update(
+        SQLALCHEMY_DATABASE_URI=url, SQLALCHEMY_ENGINE_OPTIONS=dict(engine_options or patient(url))
+    )
     app.config.update({f"ROLLINGSLOTS_{name.upper()}": value for name, value in settings.items()})
     db = SHARED.join(app, clock)
     if cache is not None:

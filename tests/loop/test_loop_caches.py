@@ -6,7 +6,9 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from loop_site import DAY, Clock, Site, week
+from loop_site import DAY, WAIT, Clock, Site, Stop, week
+
+from flask_rollingslots import gate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,6 +43,20 @@ class Recording:
         """Keep a value."""
         self.stored[key] = value
         return True
+
+
+def silence(site: Site) -> Stop:
+    """Give a site a cache that does not answer its first question until the test lets it go on."""
+    stop = Stop()
+
+    class Silent(Recording):
+        def get(self, key: str) -> Any:
+            stop()
+            return super().get(key)
+
+    silent = Silent()
+    site.topup.hint._find = lambda: silent
+    return stop
 
 
 def test_every_kind_of_cache(
@@ -156,6 +172,33 @@ def test_broken_cache_is_left_alone_for_a_while(
     clock.pass_by(timedelta(minutes=61))
     site.visit("/plain")
     assert broken.gets == 2
+
+
+def test_silent_cache_holds_no_page(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the top-up waits for a cache that gives no answer, pages answer."""
+    stop = silence(site)
+    monkeypatch.setattr(gate, "CACHE_SECONDS", 2 * WAIT)
+    site.add_quietly()
+    for _ in range(5):
+        assert len(site.get()["starts"]) == len(week())
+    assert stop.arrived.wait(WAIT)
+    assert site.starts() == []
+    stop.go.set()
+    site.finish()
+    assert site.starts() == week()
+
+
+def test_silent_cache_is_given_up(
+    site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A cache that never answers is left alone: the window is filled before it says anything, with one warning."""
+    stop = silence(site)
+    monkeypatch.setattr(gate, "CACHE_SECONDS", 0.01)
+    site.add_quietly()
+    site.visit("/plain")
+    assert site.starts() == week()
+    stop.go.set()
+    assert len([r for r in caplog.records if "left alone" in r.message]) == 1
 
 
 def test_apps_that_share_a_cache_do_not_share_hints(

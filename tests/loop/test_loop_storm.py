@@ -56,7 +56,7 @@ def wait_to_be_stopped():
     chunks.append(1)
     if len(chunks) == 3:
         pathlib.Path("arrived").touch()
-        site.topup.executor.stopping.wait(30)
+        site.topup.executor.stopping.wait(60)
 
 chunks_of(PLAIN, 100)
 before_chunks(PLAIN, wait_to_be_stopped)

@@ -32,7 +32,7 @@ def shared(database_url: str, tmp_path: Path) -> Iterator[Site]:
 def somebody(site: Site, act: Callable[[], Any]) -> Any:
     """Do something as another person does it: in a thread, a session and a transaction of its own."""
     thread, outcome = meanwhile(site, act)
-    thread.join(30)
+    thread.join(60)
     return outcome[0]
 
 
@@ -57,7 +57,7 @@ def test_a_crowd_of_editors(shared: Site, scope: str) -> None:
 
     def person(number: int) -> None:
         with shared.app.app_context():
-            gate.wait(10)
+            gate.wait(60)
             try:
                 shared.slots.edit(KEY, scope, 1, data={f"by{number}": True})
                 shared.session.commit()
@@ -112,9 +112,9 @@ def test_an_edit_waits_for_a_booking_under_way(shared: Site) -> None:
     shared.slots.book(KEY, party=2)
     thread = threading.Thread(target=owner)
     thread.start()
-    assert entered.wait(10)
+    assert entered.wait(60)
     shared.session.commit()
-    thread.join(30)
+    thread.join(60)
     assert [str(row.key) for row in outcome[0].kept_booked] == [KEY]
     slot = shared.slots.get(KEY)
     assert (slot.local_start.hour, slot.booked, slot.capacity) == (10, 2, 2)
@@ -166,9 +166,9 @@ def test_a_cut_that_waited_for_a_cut(shared: Site) -> None:
     shared.slots.edit(KEY, "this_and_future", capacity=3)
     thread = threading.Thread(target=other)
     thread.start()
-    assert entered.wait(10)
+    assert entered.wait(60)
     shared.session.commit()
-    thread.join(30)
+    thread.join(60)
     assert not isinstance(outcome[0], Exception)
     shared.session.rollback()
     capacities = {slot.original_start.day: slot.capacity for slot in shared.week()}
@@ -216,7 +216,7 @@ def test_two_holds_at_once_are_both_remembered(shared: Site) -> None:
     first = shared.slots.hold(KEY, who="ada", minutes=5)
     thread, outcome = meanwhile(shared, lambda: shared.slots.hold(KEY, who="bob", minutes=9).id)
     shared.session.commit()
-    thread.join(30)
+    thread.join(60)
     slot = shared.slots.get(KEY)
     assert sorted((number, party) for number, _, party in slot.holds) == [(first.id, 1), (outcome[0], 1)]
     assert (slot.booked, slot.left, slot.hold_until) == (2, 0, first.expires_at)
@@ -261,12 +261,12 @@ def test_who_waited_for_the_others_commit_is_told(shared: Site) -> None:
 
     thread = threading.Thread(target=other)
     thread.start()
-    assert written.wait(10)
+    assert written.wait(60)
     ours.name = "Ours"
     with pytest.raises(StaleEdit):
         shared.session.commit()
     shared.session.rollback()
-    thread.join(30)
+    thread.join(60)
     assert ours.name == "Theirs"
 
 

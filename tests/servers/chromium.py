@@ -7,7 +7,7 @@ import shutil
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from .process import Unavailable
+from .process import START_SECONDS, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,7 +34,9 @@ def chromium() -> Iterator[Any]:
     with sync_playwright() as playwright:
         flags = [*_FLAGS, *(["--no-sandbox"] if os.geteuid() == 0 else [])]
         try:
-            found = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=flags)
+            found = playwright.chromium.launch(
+                executable_path=shutil.which("chromium"), args=flags, timeout=1000 * START_SECONDS
+            )
         except Error as error:
             raise Unavailable(f"no Chromium: {error.message.splitlines()[0]}") from None
         try:

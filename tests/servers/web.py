@@ -61,7 +61,7 @@ class Gunicorn:
             bind = ("--bind", f"fd://{listener.fileno()}")  # inherited: nobody else can take the port
             command = (sys.executable, "-m", "gunicorn", "--config", config, *bind, "--workers", str(workers))
             self.process = Process(
-                (*command, "--graceful-timeout", "5", *options, target),
+                (*command, "--graceful-timeout", "30", *options, target),
                 config.with_suffix(".log"),
                 cwd=folder,
                 env={**os.environ, "PYTHONPATH": _path_for(folder), "PYTHONUNBUFFERED": "1", **(env or {})},

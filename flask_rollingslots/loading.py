@@ -1,4 +1,4 @@
-"""Reading templates and slots as plain values, and turning planned slots into rows."""
+"""Templates and slots as plain values, read for whoever works with them; and planned slots as rows."""
 
 from __future__ import annotations
 
@@ -13,21 +13,18 @@ from sqlalchemy import String, and_, bindparam, cast, func, inspect, or_, select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm.attributes import set_committed_value
 
-from flask_rollingslots.bulk_statements import stored_text
-from flask_rollingslots.values import SlotKey, Status, StoredSlot, TemplateSpec
-
-from .occupancy import live_places
+from .bulk_statements import stored_text
+from .models import live_places
+from .values import SlotKey, Status, StoredSlot, TemplateSpec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from sqlalchemy import ColumnElement, Dialect, Select
-    from sqlalchemy.orm import Session
 
-    from flask_rollingslots.values import PlannedSlot, Window
-
-    from .make import Models
-    from .mixins import SlotMixin, TemplateMixin
+    from .context import Work
+    from .models import Models, SlotMixin, TemplateMixin
+    from .values import PlannedSlot, Window
 
     Unreadable = Callable[[int, str, Exception], None]
 
@@ -41,34 +38,34 @@ _MANY_TEMPLATES = 500
 
 
 def load_specs(
-    session: Session, models: Models, *conditions: ColumnElement[bool], unreadable: Unreadable | None = None
+    work: Work, *conditions: ColumnElement[bool], unreadable: Unreadable | None = None
 ) -> list[TemplateSpec]:
     """Return the templates that meet the conditions, by id, without making model instances.
 
     :param unreadable: told id, name and reason of each active template that cannot be read, which is then left out;
         without it one such template is an error.
     """
-    cls = models.Template
+    cls = work.models.Template
     try:
-        return _read_specs(session, models, *conditions)
+        return _read_specs(work, *conditions)
     except DBAPIError:
         raise
     except Exception:  # a value that somebody wrote by hand: only reading it shows that
         if unreadable is None:
             raise
-    found = session.execute(select(cls.id, cls.name, cls.active).where(*conditions).order_by(cls.id)).all()
+    found = work.session.execute(
+        select(cls.id, cls.name, cls.active).where(*conditions).order_by(cls.id)
+    ).all()
     specs: list[TemplateSpec] = []
     for position in range(0, len(found), _MANY_TEMPLATES):
-        specs += _readable(session, models, found[position : position + _MANY_TEMPLATES], unreadable)
+        specs += _readable(work, found[position : position + _MANY_TEMPLATES], unreadable)
     return specs
 
 
-def _readable(
-    session: Session, models: Models, found: Sequence[Any], unreadable: Unreadable
-) -> list[TemplateSpec]:
+def _readable(work: Work, found: Sequence[Any], unreadable: Unreadable) -> list[TemplateSpec]:
     """Read halves, and halves of halves, until only those that cannot be read are left out."""
     try:
-        return _read_specs(session, models, models.Template.id.in_([row.id for row in found]))
+        return _read_specs(work, work.models.Template.id.in_([row.id for row in found]))
     except DBAPIError:
         raise
     except Exception as error:
@@ -77,22 +74,20 @@ def _readable(
                 unreadable(found[0].id, found[0].name, error)
             return []
     half = len(found) // 2
-    return [
-        spec for part in (found[:half], found[half:]) for spec in _readable(session, models, part, unreadable)
-    ]
+    return [spec for part in (found[:half], found[half:]) for spec in _readable(work, part, unreadable)]
 
 
-def _read_specs(session: Session, models: Models, *conditions: ColumnElement[bool]) -> list[TemplateSpec]:
-    cls = models.Template
+def _read_specs(work: Work, *conditions: ColumnElement[bool]) -> list[TemplateSpec]:
+    cls = work.models.Template
     columns = {name: getattr(cls, name) for name in _SPEC_FIELDS}
-    dialect = session.connection().dialect
+    dialect = work.session.connection().dialect
     lists = {}
     for name in _LISTS:
         # Nearly always empty: read as they are stored, and understood only if there is something in them.
         lists[_SPEC_FIELDS.index(name)] = partial(_understood, columns[name].type, dialect)
         columns[name] = stored_text(columns[name], dialect.name)
     query = select(*columns.values()).where(*conditions).order_by(cls.id)
-    result = session.execute(query)
+    result = work.session.execute(query)
     try:
         return [_spec(row, lists) for row in result]
     finally:
@@ -113,37 +108,31 @@ def _spec(row: Any, lists: Mapping[int, Any]) -> TemplateSpec:
     return TemplateSpec(*values)
 
 
-def fingerprint(session: Session, models: Models) -> str:
+def fingerprint(work: Work) -> str:
     """Return a text that changes with every template that is added, changed or deleted."""
-    cls = models.Template
-    row = session.execute(select(func.count(), func.sum(cls.revision), func.max(cls.id))).one()
+    cls = work.models.Template
+    row = work.session.execute(select(func.count(), func.sum(cls.revision), func.max(cls.id))).one()
     return ":".join(str(value or 0) for value in row)
 
 
-def newest_of(mark: str | None) -> int:
+def newest_of(known: str | None) -> int:
     """Return the greatest id in a text that ``fingerprint`` began; 0: there is none."""
-    parts = (mark or "").split(":")
+    parts = (known or "").split(":")
     return int(parts[2]) if len(parts) > 2 and parts[2].isdigit() else 0
 
 
-def load_stored(
-    session: Session, models: Models, units: Sequence[tuple[TemplateSpec, Window]], now: datetime
-) -> dict[SlotKey, StoredSlot]:
+def load_stored(work: Work, units: Sequence[tuple[TemplateSpec, Window]]) -> dict[SlotKey, StoredSlot]:
     """Return all rows that planning these templates in these windows needs, by key.
 
     A row belongs here by its original start or by where it was moved to.
-
-    :param now: aware; holds that have expired by then are free.
     """
-    cls = models.Slot
+    cls = work.models.Slot
     start, end = min(w.start for _, w in units), max(w.end for _, w in units)
     shifts = [spec.shift or timedelta(0) for spec, _ in units]
     first = _naive(start) - _ZONE_SLACK - max(*shifts, timedelta(0))
     last = _naive(end) + _ZONE_SLACK - min(*shifts, timedelta(0))
     rows = _stored(
-        session,
-        models,
-        now,
+        work,
         cls.series_id.in_({spec.series_id for spec, _ in units}),
         or_(
             and_(cls.original_start >= first, cls.original_start < last),
@@ -153,26 +142,19 @@ def load_stored(
     return {SlotKey(row.series_id, row.original_start): row for row in rows}
 
 
-def load_later(
-    session: Session, models: Models, template_ids: Sequence[int], after: datetime, now: datetime
-) -> list[StoredSlot]:
-    """Return the rows of some templates that start at a moment or later, by key.
-
-    :param now: aware; holds that have expired by then are free.
-    """
-    cls = models.Slot
-    return list(_stored(session, models, now, cls.template_id.in_(template_ids), cls.starts_at >= after))
+def load_later(work: Work, template_ids: Sequence[int], after: datetime) -> list[StoredSlot]:
+    """Return the rows of some templates that start at a moment or later, by key."""
+    cls = work.models.Slot
+    return list(_stored(work, cls.template_id.in_(template_ids), cls.starts_at >= after))
 
 
-def _stored(
-    session: Session, models: Models, now: datetime, *conditions: ColumnElement[bool]
-) -> Iterator[StoredSlot]:
-    cls = models.Slot
+def _stored(work: Work, *conditions: ColumnElement[bool]) -> Iterator[StoredSlot]:
+    cls = work.models.Slot
     columns = [getattr(cls, name) for name in StoredSlot._fields if name != "lapsed"]
     query = select(*columns, cls.holds).where(*conditions).order_by(cls.series_id, cls.original_start)
-    for *values, holds in session.execute(query):
+    for *values, holds in work.session.execute(query):
         row = StoredSlot._make((*values, False))
-        live = live_places(row.booked, holds, now)
+        live = live_places(row.booked, holds, work.now)
         yield row._replace(customised=bool(row.customised), booked=live, lapsed=live != row.booked)
 
 
@@ -224,11 +206,7 @@ def virtual_slot(models: Models, slot: PlannedSlot, template: TemplateMixin, now
 
 
 def load_shown(
-    session: Session,
-    models: Models,
-    templates: Mapping[int, TemplateMixin],
-    window: Window,
-    originals: tuple[datetime, datetime],
+    work: Work, templates: Mapping[int, TemplateMixin], window: Window, originals: tuple[datetime, datetime]
 ) -> list[SlotMixin]:
     """Return the rows of some templates that start in a window or have an original start in a span.
 
@@ -241,13 +219,14 @@ def load_shown(
         "first": originals[0],
         "last": originals[1],
     }
+    build_once = work.models.build_once
     if len(templates) <= _MANY_TEMPLATES:
         values["templates"] = list(templates)
         values["series"] = list({template.series_id for template in templates.values()})
-        rows = session.scalars(models.build_once("shown of some", _shown_of_some), values)
+        statement = build_once("shown of some", _shown_of_some)
     else:
-        rows = session.scalars(models.build_once("shown of many", _shown_of_many), values)
-    found = [row for row in rows if row.template_id in templates]
+        statement = build_once("shown of many", _shown_of_many)
+    found = [row for row in work.session.scalars(statement, values) if row.template_id in templates]
     for row in found:
         set_committed_value(row, "template", templates[row.template_id])  # else one query for each template
     return found
@@ -280,13 +259,14 @@ def template_id_of(template: TemplateMixin) -> int | None:
     return int(identity[0]) if identity else None
 
 
-def pruned_until(session: Session, models: Models) -> datetime | None:
+def pruned_until(work: Work) -> datetime | None:
     """Return the moment up to which slots were pruned, aware, UTC; ``None``: never."""
-    latest = session.scalar(select(func.max(models.Lease.pruned_until_ms)))
+    latest = work.session.scalar(select(func.max(work.models.Lease.pruned_until_ms)))
     return datetime.fromtimestamp(latest / 1000, UTC) if latest else None
 
 
-def segments(session: Session, models: Models, series_ids: Iterable[int]) -> list[TemplateMixin]:
+def segments(work: Work, series_ids: Iterable[int]) -> list[TemplateMixin]:
     """Return all segments of some series, by id."""
-    cls = models.Template
-    return list(session.scalars(select(cls).where(cls.series_id.in_(list(series_ids))).order_by(cls.id)))
+    cls = work.models.Template
+    query = select(cls).where(cls.series_id.in_(list(series_ids))).order_by(cls.id)
+    return list(work.session.scalars(query))
