@@ -41,10 +41,11 @@ demo: $(DEMO_STAMP) $(EXTRAS_STAMP)
 	@echo 'Booking site: http://$(HOST):$(PORT)/  (Ctrl-C stops it)'
 	@exec $(VENV) -m gunicorn --bind '$(HOST):$(PORT)' --workers 2 --threads 8 --no-control-socket 'demo_app:create_app()'
 
-# Compiled once, for all the processes that the tests start: also where PYTHONDONTWRITEBYTECODE is set, as in CI.
+# A file's tests stay in one process, which makes what they share once. Bytecode is kept, also where the environment
+# asks for none, as in CI: pytest would rewrite the assertions of all tests and plugins in each process anew.
 test: $(TEST_STAMP)
-	@$(VENV) -m compileall -qq flask_rollingslots demo_app examples tests
-	@PYTEST_TIMEOUT=300 $(VENV) -m pytest -rs -m 'not slow' --numprocesses $(TEST_WORKERS) --dist loadgroup $(ARGS)
+	@PYTHONDONTWRITEBYTECODE= PYTEST_TIMEOUT=300 $(VENV) -m pytest -rs -m 'not slow' \
+		--numprocesses $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 # Runs the tests once, to see which read the clock, and then those at each moment in each zone.
 moments: $(TEST_STAMP)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import flask
 import hypothesis
 import pytest
-from helpers import Site
+from helpers import Site, share_statements
 from servers import (
     Gunicorn,
     MariaDB,
@@ -51,12 +51,18 @@ if not os.environ.get("FAULTS_SCALE"):
     use_memory()
 
 
+gc.disable()  # collecting the tests makes no garbage, only more and more to look through
+
+
 def pytest_collection_finish() -> None:
     """Keep the garbage collector from looking through all modules and tests again and again: a third of the time."""
     gc.collect()
     gc.freeze()
+    gc.enable()
     gc.set_threshold(10_000, 10, 10)
 
+
+share_statements()
 
 # Tests wait for the background: nobody's page needs the head start here. Under gunicorn it is as users have it.
 executors.ThreadExecutor.head_start = 0.0
@@ -150,12 +156,25 @@ def mariadb_url(mariadb: MariaDB) -> Iterator[str]:
         yield url
 
 
+def database_named(request: pytest.FixtureRequest, name: str) -> str:
+    """Return the URL of a new, empty database of that kind."""
+    fixtures = {"sqlite": "sqlite_url", "postgresql": "postgres_url", "mariadb": "mariadb_url"}
+    url: str = request.getfixturevalue(fixtures[name])
+    return url
+
+
 @pytest.fixture(params=["sqlite", "postgresql", "mariadb"])
 def database_url(request: pytest.FixtureRequest) -> str:
     """The URL of a new, empty database; the test runs once for each of the three."""
-    name = {"sqlite": "sqlite_url", "postgresql": "postgres_url", "mariadb": "mariadb_url"}[request.param]
-    url: str = request.getfixturevalue(name)
-    return url
+    return database_named(request, request.param)
+
+
+@pytest.fixture(
+    params=["sqlite", *(pytest.param(name, marks=pytest.mark.slow) for name in ("postgresql", "mariadb"))]
+)
+def any_url(request: pytest.FixtureRequest) -> str:
+    """The URL of a new SQLite file; the slow tests run on the others, too. For what other tests prove on all three."""
+    return database_named(request, request.param)
 
 
 @pytest.fixture

@@ -8,15 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from flask import Flask, current_app
 from flask_sqlalchemy import SQLAlchemy
-from sqlalchemy import create_mock_engine, inspect
+from sqlalchemy import Engine, create_mock_engine, event, inspect
+from sqlalchemy.util import LRUCache
 
 from flask_rollingslots import RollingSlots
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
-
-    from sqlalchemy import Engine
 
 MONDAY = datetime(2026, 1, 5, 8, 0, tzinfo=UTC)
 
@@ -72,6 +71,30 @@ class SharedModels:
             found: datetime = current_app.extensions["rollingslots"].clock()
             return found
         return self._newest()
+
+
+class Compiled(LRUCache[Any, Any]):
+    """Compiled statements by the kind of database: each test has an engine, and so a dialect, of its own."""
+
+    def get(self, key: Any, default: Any = None) -> Any:
+        """Find what was compiled for any dialect of that kind."""
+        return super().get(self._shared(key), default)
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        super().__setitem__(self._shared(key), value)
+
+    @staticmethod
+    def _shared(key: Any) -> Any:
+        dialect, *statement = key
+        return (type(dialect), dialect.server_version_info, *statement)
+
+
+def share_statements() -> None:
+    """Let all engines of this process compile a statement once: doing it for each engine takes half of a test."""
+    compiled = Compiled(2000)
+    event.listen(
+        Engine, "engine_connect", lambda connection: connection.execution_options(compiled_cache=compiled)
+    )
 
 
 SHARED = SharedModels()

@@ -172,7 +172,7 @@ def _pytest(arguments: Iterable[str], log: Path, **environment: str) -> tuple[in
 def take_notes() -> None:
     """Run the quick tests once, where and when we are. A browser has its own clock, so its tests are not run."""
     NOTES.unlink(missing_ok=True)
-    workers = ("--numprocesses", "2", "--dist", "loadgroup")
+    workers = ("--numprocesses", "2", "--dist", "loadfile", "--no-loadscope-reorder")
     _pytest(("-m", "not slow and not browser", *workers), BUILD / "noting.log", CLOCK_NOTES=str(NOTES))
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from helpers import MONDAY, Site
+from marks import quick_on
 from sqlalchemy import func
 
 from flask_rollingslots import signals
@@ -147,6 +148,7 @@ def test_cancelled_and_inactive_slots_cannot_be_booked(site: Site) -> None:
         site.slots.book(second)
 
 
+@quick_on("sqlite")  # no database is asked
 @pytest.mark.parametrize(
     ("party", "who"), [(0, None), (-1, None), (True, None), ("2", None), (1, ""), (1, "x" * 201)]
 )

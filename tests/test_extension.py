@@ -15,6 +15,7 @@ from flask import Flask
 from flask_caching import Cache
 from flask_sqlalchemy import SQLAlchemy
 from helpers import A_WEEK, HALL, MONDAY, Clock, Site
+from marks import quick_on
 from sqlalchemy import String, inspect, text
 from sqlalchemy.exc import DatabaseError
 from sqlalchemy.orm import Mapped, mapped_column
@@ -253,6 +254,7 @@ with app.app_context():
 """
 
 
+@quick_on("postgresql")  # what all databases are asked for is the same metadata
 def test_flask_migrate_writes_and_runs_our_tables(database_url: str, tmp_path: Path) -> None:
     """``flask db migrate`` finds the tables, its script runs as it is, and nothing is left to migrate."""
     script = tmp_path / "migrating.py"

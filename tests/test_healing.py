@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def site(database_url: str, tmp_path: Path) -> Iterator[Site]:
+def site(any_url: str, tmp_path: Path) -> Iterator[Site]:
     """A site on each database, inside its app context."""
-    site = Site(database_url, tmp_path)
+    site = Site(any_url, tmp_path)
     with site.app.app_context():
         yield site
 

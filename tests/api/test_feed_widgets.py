@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from flask import Response
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
+pytestmark = pytest.mark.browser
 WEB = Path(__file__).parent / "web"
 FULLCALENDAR, EVENTCALENDAR = ("fullcalendar", "7.1.0"), ("@event-calendar/build", "5.10.1")
 

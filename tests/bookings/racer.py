@@ -1,14 +1,13 @@
-"""The processes that race for the same slots: forked by this script, which ``races.py`` runs.
+"""The processes that race for the same slots: forked by one process, which ``races.py`` forks from the test's.
 
 Each says ``ready``, waits for a line, and then reports every outcome as a line of its own, after the commit.
 """
 
 from __future__ import annotations
 
-import json
+import gc
 import os
 import signal
-import sys
 import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
@@ -16,7 +15,6 @@ from typing import TYPE_CHECKING, Any, TextIO
 from helpers import Site
 from sqlalchemy import func, insert, select
 from sqlalchemy.exc import OperationalError
-from sqlalchemy.orm import configure_mappers
 
 from flask_rollingslots.booking import resources
 from flask_rollingslots.errors import SlotClosed, SlotFull
@@ -122,18 +120,25 @@ class Racer:
         os.write(self.task["says"], f"{text}\n".encode())
 
 
-def main(tasks: list[dict[str, Any]]) -> None:
+def rehearse(task: dict[str, Any]) -> None:
+    """Book and take it back: the statements that are compiled for that are there in all who are forked from here."""
+    site = Site(task["url"], Path(task["folder"]), SQLALCHEMY_ENGINE_OPTIONS=task["options"])
+    with site.app.app_context():
+        book(site, task["keys"][-1], task["who"])
+        site.session.rollback()
+        site.session.remove()
+        site.db.engine.dispose()
+
+
+def main(tasks: list[dict[str, Any]], orders: TextIO) -> None:
     """Fork one process for each task, and replace those that the test kills, until it has no more orders."""
-    configure_mappers()  # once, and not in each of them
+    gc.freeze()  # the test's own connections are not closed from here, and its memory is not copied
+    rehearse(tasks[0])
     racers = {task["who"]: Racer(task) for task in tasks}
     for racer in racers.values():
         racer.start()
-    for line in sys.stdin:
+    for line in orders:
         racers[line.strip()].replace()
     for racer in racers.values():
         os.kill(racer.pid, signal.SIGKILL)
         os.waitpid(racer.pid, 0)
-
-
-if __name__ == "__main__":
-    main(json.loads(sys.argv[1]))

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import os
 import selectors
 import signal
-import subprocess
-import sys
 from collections import Counter
 from dataclasses import dataclass, field
-from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+import racer as nest
+from forks import FINISHED, ended, forked
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
-SCRIPT = Path(__file__).with_name("racer.py")
-TESTS = SCRIPT.parent.parent
-DEADLINE = 300.0
+DEADLINE = 300  # seconds
 
 
 class Racer:
@@ -83,23 +81,25 @@ class Race:
     def run(self) -> Race:
         """Start them, let them go at the same moment, and listen until all are done."""
         self._racers = [Racer(f"racer {n}", keys) for n, keys in enumerate(self.lanes)]
-        theirs = [fd for racer in self._racers for fd in (racer.hears, racer.says)]
-        self._nest = subprocess.Popen(
-            [sys.executable, str(SCRIPT), json.dumps([self._task(racer) for racer in self._racers])],
-            stdin=subprocess.PIPE,
-            bufsize=0,
-            pass_fds=theirs,
-            env={**os.environ, "PYTHONPATH": str(TESTS)},
-        )
-        for descriptor in theirs:
+        orders, self._orders = os.pipe()
+
+        def hatch() -> None:
+            os.close(self._orders)
+            for racer in self._racers:
+                racer.close()
+            nest.main([self._task(racer) for racer in self._racers], os.fdopen(orders))
+
+        pid = forked(hatch, DEADLINE + 60)
+        for descriptor in (orders, *(fd for racer in self._racers for fd in (racer.hears, racer.says))):
             os.close(descriptor)
         try:
             self._race()
         finally:
-            self._nest.communicate(timeout=200)
+            os.close(self._orders)
+            code = ended(pid)
             for racer in self._racers:
                 racer.close()
-        assert self._killed == self.kills
+        assert (code, self._killed) == (FINISHED, self.kills)
         return self
 
     def _task(self, racer: Racer) -> dict[str, Any]:
@@ -150,8 +150,7 @@ class Race:
     def _replace(self, racer: Racer) -> None:
         racer.kill()
         self._killed += 1
-        assert self._nest.stdin is not None
-        self._nest.stdin.write(f"{racer.who}\n".encode())
+        os.write(self._orders, f"{racer.who}\n".encode())
         lines: list[str] = []
         while "dead" not in lines:
             lines += racer.lines()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from helpers import Site
+from marks import quick_on
 from races import Race
 from sqlalchemy import event, func, insert, literal, select
 
@@ -71,6 +72,7 @@ def test_a_race_for_places(site: Site, tmp_path: Path, slots: int) -> None:
     assert not race.outcomes["again"]  # no deadlock, and no lock that took too long
 
 
+@quick_on("postgresql")  # that the same racers meet elsewhere, too
 @pytest.mark.parametrize("slots", BOTH)
 def test_the_naive_way_oversells(site: Site, tmp_path: Path, slots: int) -> None:
     """The same race with a look before the booking sells more than there is: the racers do meet."""
@@ -79,6 +81,7 @@ def test_the_naive_way_oversells(site: Site, tmp_path: Path, slots: int) -> None
     assert max(sold(site).values()) > CAPACITY
 
 
+@quick_on("postgresql")  # elsewhere the race without kills sells exactly
 @pytest.mark.faults
 @pytest.mark.parametrize(("slots", "kills"), [(SHORT, 8), pytest.param(FULL, 60, marks=pytest.mark.slow)])
 def test_a_race_with_kills(site: Site, tmp_path: Path, slots: int, kills: int) -> None:
@@ -114,6 +117,7 @@ def share_a_court(site: Site, pairs: int) -> tuple[list[str], list[str]]:
     return lanes[0], lanes[1]
 
 
+@quick_on("postgresql", "mariadb")  # SQLite has one writer: the race for places is enough
 @pytest.mark.parametrize("pairs", BOTH)
 def test_a_race_for_a_court(site: Site, tmp_path: Path, pairs: int) -> None:
     """Eight processes want the court at the same hours, half for one template and half for another."""

@@ -115,7 +115,7 @@ class Day:
         assert all(first[1] <= second[0] for first, second in pairwise(taken)), taken
 
 
-@pytest.mark.parametrize("seed", [0, 1, *(pytest.param(n, marks=pytest.mark.slow) for n in range(2, 40))])
+@pytest.mark.parametrize("seed", [0, *(pytest.param(n, marks=pytest.mark.slow) for n in range(1, 40))])
 def test_nothing_overlaps_whatever_happens(sqlite_url: str, tmp_path: Path, seed: int) -> None:
     """Bookings, holds, moves, edits, ends, restores, claims and changes by hand: the court is never taken twice."""
     site = Site(sqlite_url, tmp_path)

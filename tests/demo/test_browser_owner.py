@@ -10,7 +10,7 @@ from demo_browser import DESK, PHONE, Visits, far, follow, text_of
 if TYPE_CHECKING:
     from datetime import date
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("demo-browser")]
+pytestmark = pytest.mark.browser
 
 CHANGE, LEAVE = "text=Change these dates", "text=Leave it as it is"
 
@@ -73,7 +73,7 @@ def test_the_next_dates_are_shown_by_a_button_without_scripts(visit: Visits) -> 
     assert page.input_value("#start_time") == "21:15"
 
 
-@pytest.mark.parametrize("size", [PHONE, DESK])
+@pytest.mark.parametrize("size", [PHONE, pytest.param(DESK, marks=pytest.mark.slow)])
 def test_the_first_week_is_filled_while_a_bar_shows_how_far_it_is(
     visit: Visits, size: tuple[int, int]
 ) -> None:

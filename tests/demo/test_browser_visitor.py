@@ -11,8 +11,7 @@ from playwright.sync_api import expect
 if TYPE_CHECKING:
     from pathlib import Path
 
-# One process has the browser and the site, and runs these tests one after the other.
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("demo-browser")]
+pytestmark = pytest.mark.browser
 
 BUBBLE = "button.cell.open[aria-label*='Bubble football']:visible"
 
@@ -87,8 +86,14 @@ def test_weeks_go_on_for_ever_in_both_directions_and_far_ones_book_the_same(visi
     assert page.inner_text("h1") == "Booked: Bubble football"
 
 
-@pytest.mark.parametrize("script", [True, False])
-@pytest.mark.parametrize("size", [PHONE, DESK])
+@pytest.mark.parametrize(
+    ("size", "script"),
+    [
+        (PHONE, True),
+        (DESK, False),
+        *(pytest.param(*c, marks=pytest.mark.slow) for c in ((PHONE, False), (DESK, True))),
+    ],
+)
 def test_a_visitor_books_in_two_clicks_and_cancels_with_or_without_javascript(
     visit: Visits, size: tuple[int, int], script: bool, tmp_path: Path
 ) -> None:

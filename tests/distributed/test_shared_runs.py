@@ -8,12 +8,16 @@ from typing import Any
 
 import pytest
 from helpers import A_WEEK
+from marks import quick_on
 from queue_site import ONE_SERVER, QueueSite
 from sqlalchemy import select, text, update
 
 from flask_rollingslots.errors import QueueUnavailable, TopUpBusy
 from flask_rollingslots.models import table_of
 from flask_rollingslots.topup import FillRequest, distributed, order, run, shards
+
+#: On each database a run is shared, progresses and is fenced; what follows from that is told apart on one.
+ELSEWHERE = quick_on("postgresql")
 
 
 class Killed(BaseException):
@@ -130,6 +134,7 @@ def test_progress_moves_with_each_chunk(site: QueueSite, monkeypatch: pytest.Mon
     assert sorted({named for _, _, named in seen}) == [2, 4, 6]
 
 
+@ELSEWHERE
 @pytest.mark.parametrize("seed", range(2))
 def test_messages_come_twice_late_in_any_order_or_never(site: QueueSite, seed: int) -> None:
     """Any mixture of lost, repeated and reordered messages fills everything once; the rest comes with a visit."""
@@ -160,6 +165,7 @@ def test_messages_come_twice_late_in_any_order_or_never(site: QueueSite, seed: i
     assert site.queue.messages == []
 
 
+@ELSEWHERE
 @pytest.mark.parametrize("chunks", [0, 2])
 def test_a_worker_dies_in_the_middle_of_a_shard(
     site: QueueSite, monkeypatch: pytest.MonkeyPatch, chunks: int
@@ -233,6 +239,7 @@ def test_a_claim_that_was_taken_over_fences_too(site: QueueSite, monkeypatch: py
     assert (row.status, row.done, row.created) == ("confirmed", 4 * A_WEEK, 4 * A_WEEK)
 
 
+@ELSEWHERE
 def test_no_more_workers_than_allowed(site: QueueSite, monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker that comes while as many as allowed are at work leaves, and looks again later."""
     site.fill_with(12)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from figures import SCALE, middle, scaled, tell
 from harness import GIVE_UP, Traffic
+from marks import quick_on
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,6 +53,7 @@ def storm(fleet: Fleet, traffic: Traffic) -> tuple[int, set[int]]:
     return whole, {page["pid"] for page in answers if page}
 
 
+@quick_on("postgresql")  # elsewhere two processes meet in one top-up: test_loop_crash.py
 def test_cold_storm(fleet: Callable[..., Fleet], database_url: str, request: pytest.FixtureRequest) -> None:
     """200 first visitors on new workers and empty tables: whole pages, exact rows, one top-up a round."""
     # Nobody dies in here: a lease that lasts through a busy moment, as the default does, so that one top-up is enough.

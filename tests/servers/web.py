@@ -17,8 +17,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 
-_REPORT_WORKERS = """
+# Flask and SQLAlchemy are there before the workers are forked, also those that take a killed one's place: loading them
+# takes most of a start. The app, and with it the library, is loaded by each worker, as without --preload.
+_CONFIG = """
 import os
+
+import flask_sqlalchemy
 
 control_socket_disable = True  # older versions have no such thing, and ignore this
 
@@ -51,7 +55,7 @@ class Gunicorn:
     ) -> None:
         self._pipe, report = os.pipe()
         config = folder / f"gunicorn-{next(numbers)}.py"
-        config.write_text(_REPORT_WORKERS.format(pipe=report))
+        config.write_text(_CONFIG.format(pipe=report))
         with socket.create_server(("127.0.0.1", 0), backlog=512) as listener:
             self.host, self.port = listener.getsockname()
             bind = ("--bind", f"fd://{listener.fileno()}")  # inherited: nobody else can take the port

@@ -16,7 +16,7 @@ FINISHED, FAILED = 0, 99
 _DEADLINE = 100  # seconds; a child that hangs is killed by the alarm
 
 
-def forked(work: Callable[[], object]) -> int:
+def forked(work: Callable[[], object], deadline: int = _DEADLINE) -> int:
     """Fork, run `work` in the child, and return the child's process id."""
     pid = os.fork()
     if pid:
@@ -24,7 +24,7 @@ def forked(work: Callable[[], object]) -> int:
     code = FAILED
     try:
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
-        signal.alarm(_DEADLINE)
+        signal.alarm(deadline)
         work()
         code = FINISHED
     except BaseException:
