@@ -13,9 +13,8 @@ from sqlalchemy import String, and_, bindparam, cast, func, inspect, null, or_, 
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm.attributes import set_committed_value
 
-from .bulk_statements import stored_text
 from .models import live_places
-from .statements import exclusive
+from .statements import exclusive, stored_text
 from .values import Status, StoredSlot, TemplateSpec
 
 if TYPE_CHECKING:
