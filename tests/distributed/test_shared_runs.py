@@ -401,6 +401,25 @@ def test_by_hand(site: QueueSite) -> None:
     assert site.state().confirmed_ms == 0, "a part of the templates confirms nothing"
 
 
+@pytest.mark.parametrize(
+    ("own", "days", "confirms"),
+    [(3, 3, True), (3, 2, False), (10, 7, False), (None, 7, True), (None, 3, False)],
+)
+def test_workers_confirm_what_one_process_confirms(
+    small_site: QueueSite, own: int | None, days: int, confirms: bool
+) -> None:
+    """Whether so many days are everything depends on the templates' windows alone, not on who fills them."""
+    site = small_site
+    site.fill_with(3, window_days=own)
+    Distributor(site.topup).begin(TopUpRequest("manual", days=days))
+    site.drain()
+    shared = site.state().confirmed_ms > 0
+    site.session.execute(text("UPDATE rolling_lease SET confirmed_ms = 0"))
+    site.session.commit()
+    site.slots.generate(days=days)
+    assert (shared, site.state().confirmed_ms > 0) == (confirms, confirms)
+
+
 def test_by_hand_without_a_queue(small_site: QueueSite) -> None:
     """A queue that takes nothing is an error, the lease is given back, and the run says that it was interrupted."""
     site = small_site
