@@ -40,7 +40,7 @@ def held(other: ApiSite) -> Iterator[Lease]:
 def give_back(site: ApiSite, lease: Lease) -> None:
     """End somebody else's top-up."""
     with site.app.app_context():
-        lease.release(site.session())
+        lease.release(site.topup.runner.work())
         site.session.commit()
 
 

@@ -69,7 +69,7 @@ def test_top_up_has_its_own_context_and_session(
     original = run.Run.fill
 
     def fill(filler: Any, specs: Any) -> None:
-        seen["job"] = (flask.globals.app_ctx._get_current_object(), filler.session)  # type: ignore[attr-defined]
+        seen["job"] = (flask.globals.app_ctx._get_current_object(), filler.work.session)  # type: ignore[attr-defined]
         original(filler, specs)
 
     def remember() -> None:
