@@ -139,17 +139,17 @@ def filled(db: Any, slots: Any, templates: int, a_day: int, server: Callable[[],
 
 def cut(topup: Any) -> dict[str, Any]:
     """Measure what a shared run costs beside its slots: the look, the cutting, a hundred claims."""
-    from flask_rollingslots.topup import FillRequest, shards
+    from flask_rollingslots.queue import Distributor, sharding
+    from flask_rollingslots.topup import TopUpRequest
 
-    runner, distributor, request = topup.runner, topup.distributor, FillRequest("request")
+    runner, distributor, request = topup.runner, Distributor(topup), TopUpRequest("request")
     with runner.context():
         session, models = runner.session(), runner.models
         looks = [timed(lambda: (runner.read_state(), runner.fingerprint())) for _ in range(7)]
-        now, settings = runner.clock(), runner.settings
-        ids, cutting = kept(lambda: shards.cut(session, models, request, now, settings))
+        ids, cutting = kept(lambda: sharding.cut(runner.work(), request))
         session.rollback()
         lease = runner.acquire()
-        job, writing = kept(lambda: distributor._prepare(lease, request, False, ids))
+        job, writing = kept(lambda: distributor._prepare(lease, request, ids))
         claims = []
         for _ in range(min(100, len(ids))):
             claim, seconds = kept(lambda: distributor._claim(job))

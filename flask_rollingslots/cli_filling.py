@@ -16,9 +16,10 @@ import click
 from flask import current_app
 
 from .errors import InvalidRequest, TemplateNotFound
+from .queue import Distributor
 from .settings import MAX_DAYS
 from .statements import sentence
-from .topup import FillRequest, Interrupted, generate_distributed, generate_here
+from .topup import Interrupted, TopUpRequest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -165,11 +166,11 @@ def generate(
         }
         monday = _day(week, state)
         if monday is not None:
-            request = FillRequest.for_week(monday, **options)
+            request = TopUpRequest.for_week(monday, **options)
         else:
-            request = FillRequest("manual", days=days, first_day=_day(since, state), **options)
-        fill = generate_distributed if distributed else generate_here
-        report = _try(partial(fill, state.topup, request, stop.event), retries, stop, bar)
+            request = TopUpRequest("manual", days=days, first_day=_day(since, state), **options)
+        worker = Distributor(state.topup) if distributed else state.topup.runner
+        report = _try(partial(worker.generate, request, stop.event), retries, stop, bar)
     _print(report, request, as_json)
     if any(tally.error for tally in report.templates.values()):
         sys.exit(1)
@@ -234,7 +235,7 @@ class _Bar:
             self._bar.__exit__(*exception)
 
 
-def _print(report: Report, request: FillRequest, as_json: bool) -> None:
+def _print(report: Report, request: TopUpRequest, as_json: bool) -> None:
     first, end = request.first_day, request.end_day
     if as_json:
         found = report.to_dict()

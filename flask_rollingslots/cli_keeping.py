@@ -9,9 +9,8 @@ from zoneinfo import ZoneInfo
 import click
 from flask import current_app
 
-from .retention import PruneRequest
+from .pruning import PruneRequest, prune
 from .settings import MAX_RETENTION_DAYS
-from .topup import prune
 from .values import local_midnight
 
 if TYPE_CHECKING:

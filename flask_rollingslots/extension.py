@@ -22,12 +22,14 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 from . import booking as bookings
 from .context import Work
 from .errors import ConfigError, NotRegistered, UnreadableRow
-from .executors import AfterResponseExecutor, make_executor
 from .health import examine
+from .pruning import tidy
+from .queue import connect
 from .series import check_unchanged
 from .settings import Settings
 from .statements import own_transaction, use_primary, write_engine
 from .topup import Runner, TopUp
+from .topup.executors import AfterResponseExecutor, make_executor
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
 
     from .health import Finding
     from .models import Models, SlotMixin, TemplateMixin
-    from .retention import Archive
+    from .pruning import Archive
 
     #: Decides about a request to the HTTP API: an action, a template or ``None`` -> yes, no, or a person's name.
     Authorize = Callable[[str, TemplateMixin | None], bool | str]
@@ -135,9 +137,10 @@ def set_up(
     settings = Settings.from_mapping(app.config)
     db, is_ours = (db, False) if db is not None else find_db(app)
     models = make_models(db)
-    runner = Runner(app, db, models, settings, clock, archive)
+    runner = Runner(app, db, models, settings, clock, tidy, archive)
     topup = TopUp(runner, make_executor(settings.executor), find_cache(app, cache))
     topup.executor.bind(app)
+    connect(topup)
     state = app.extensions[EXTENSION] = AppState(app, db, models, settings, topup, clock, facade)
     listen_for_changes(db, models, _after_commit)
     if is_ours:

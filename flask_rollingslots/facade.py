@@ -17,10 +17,11 @@ from .extension import EXTENSION, AppState, default_timezone, get_state, names_w
 from .health import Explanation, Finding, HealthReport, check_health, explain
 from .loading import template_id_of
 from .models import Models, TemplateMixin, make_models
-from .retention import PruneRequest
+from .pruning import PruneRequest, prune
+from .queue import Distributor
 from .statistics import Stats, gather
 from .subscriptions import address_number, withdraw_address
-from .topup import FillRequest, prune
+from .topup import TopUpRequest
 from .values import Report, Scope, utc_now
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from .context import Work
     from .extension import Authorize
     from .models import BookingMixin, RunMixin, SlotMixin
-    from .retention import Archive
+    from .pruning import Archive
     from .series import CancelledKeys, EditPlan, SeriesReport, SwitchReport
     from .values import PruneReport
 
@@ -587,7 +588,7 @@ class RollingSlots:
         :raises TopUpBusy: if another top-up does not end within twice the lease.
         :raises UncommittedChanges: on SQLite, if the app's session holds uncommitted changes.
         """
-        request = FillRequest("manual", days, start, end, _id_or_none(template), group, dry_run, progress)
+        request = TopUpRequest("manual", days, start, end, _id_or_none(template), group, dry_run, progress)
         return self._state.topup.runner.generate(request)
 
     def work(self, message: dict[str, Any]) -> None:
@@ -596,7 +597,7 @@ class RollingSlots:
         :param message: as it was given to ``send``.
         :raises InvalidRequest: if it is no such message.
         """
-        self._state.topup.distributor.work(message)
+        Distributor(self._state.topup).work(message)
 
     def prune(
         self,

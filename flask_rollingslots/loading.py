@@ -12,10 +12,9 @@ from sqlalchemy import String, and_, bindparam, cast, func, inspect, null, or_, 
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm.attributes import set_committed_value
 
-from .bulk_statements import stored_text
 from .models import live_places
 from .models.fields import SPEC_FIELDS, SPEC_LISTS
-from .statements import exclusive
+from .statements import exclusive, stored_text
 from .values import Status, StoredSlot, TemplateSpec
 
 if TYPE_CHECKING:

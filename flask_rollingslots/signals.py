@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("flask_rollingslots")
 _signals = Namespace()
 
-#: A top-up begins, or a dry run. Arguments: ``trigger`` (``request``, ``view``, ``hole``, ``edit`` or ``manual``).
+#: A top-up begins, or a dry run. Arguments: ``trigger`` (``request``, ``view``, ``hole``, ``edit``, ``manual`` or
+#: ``api``).
 topup_started = _signals.signal("topup-started")
 #: A top-up ended. Arguments: ``report`` (:class:`~flask_rollingslots.values.Report`).
 topup_finished = _signals.signal("topup-finished")

@@ -147,7 +147,7 @@ def test_wrong_input_is_not_tried_again(site: Terminal) -> None:
 
 def in_the_second_chunk(monkeypatch: pytest.MonkeyPatch, act: Callable[[Any], object]) -> None:
     """Do something before the second chunk of a top-up is written."""
-    write, chunks = run.Filler._write, list[int]()
+    write, chunks = run.Run._write, list[int]()
 
     def wait_and_write(self: Any, chunk: Any) -> None:
         chunks.append(1)
@@ -157,7 +157,7 @@ def in_the_second_chunk(monkeypatch: pytest.MonkeyPatch, act: Callable[[Any], ob
 
     for name in ("_SMALLEST_CHUNK", "_FIRST_CHUNK", "_LARGEST_CHUNK"):
         monkeypatch.setattr(run, name, 10)
-    monkeypatch.setattr(run.Filler, "_write", wait_and_write)
+    monkeypatch.setattr(run.Run, "_write", wait_and_write)
 
 
 def stopped(site: Terminal, *args: str) -> Result:

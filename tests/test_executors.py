@@ -11,7 +11,7 @@ import pytest
 from helpers import A_WEEK, HALL, Clock, Site
 from sqlalchemy import event, text
 
-from flask_rollingslots.executors import (
+from flask_rollingslots.topup.executors import (
     AfterResponseExecutor,
     Executor,
     InlineExecutor,
@@ -156,7 +156,7 @@ def test_a_request_with_a_budget_does_not_wait_for_the_lease(
         site.add()
         ask(site)
         assert (waited, site.rows()) == ([], [])
-        site.topup.runner._close(site.session(), lease, KeyboardInterrupt())
+        site.topup.runner.give_back(lease, KeyboardInterrupt())
         for _ in range(5):
             ask(site)
         site.session.rollback()

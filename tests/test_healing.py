@@ -10,7 +10,7 @@ from helpers import A_WEEK, MONDAY, Clock, Site
 
 from flask_rollingslots.errors import InvalidRequest, StatusConflict, TemplateNotFound
 from flask_rollingslots.topup.record import Recorder, results_of
-from flask_rollingslots.topup.request import FillRequest
+from flask_rollingslots.topup.request import TopUpRequest
 from flask_rollingslots.values import Report, Tally
 
 if TYPE_CHECKING:
@@ -383,7 +383,7 @@ def test_each_name_closes_its_own_dead_runs(sqlite_url: str, tmp_path: Path) -> 
         ours.add()
         lease = ours.topup.runner.acquire()
         session = ours.topup.runner.session()
-        recorder = Recorder(session, ours.topup.runner.models, FillRequest("request"), lease, MONDAY)
+        recorder = Recorder(ours.topup.runner.work(), TopUpRequest("request"), lease)
         recorder.start()
         session.commit()
     with theirs.app.app_context():
@@ -392,7 +392,7 @@ def test_each_name_closes_its_own_dead_runs(sqlite_url: str, tmp_path: Path) -> 
         running = [run.status for run in theirs.slots.runs() if run.id == recorder.run_id]
         assert running == ["running"]
     with ours.app.app_context():
-        lease.release(ours.topup.runner.session())
+        lease.release(ours.topup.runner.work())
         ours.topup.runner.session().commit()
         ours.slots.generate()
         assert [run.status for run in ours.slots.runs() if run.id == recorder.run_id] == ["interrupted"]

@@ -80,7 +80,7 @@ def test_age_lease_and_failures(site: Site) -> None:
     assert report.lease_owner == runner.owner
     assert report.lease_until == site.clock.now + timedelta(seconds=30)
     assert lease is not None
-    runner._close(site.session(), lease, ValueError("boom"))
+    runner.give_back(lease, ValueError("boom"))
     report = site.slots.health()
     assert (report.failures, report.last_error, report.lease_owner) == (1, "ValueError: boom", None)
     assert report.next_try is not None

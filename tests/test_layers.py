@@ -22,51 +22,44 @@ MAX_INIT_APP = 40
 # The rooms: a module, or a package whose modules may import each other (but not in a circle).
 FLOORS = (
     {"errors", "values", "settings", "signals"},
-    {"recurrence", "planning", "offers"},
-    {"models", "statements", "bulk_statements", "context"},
+    {"recurrence", "planning"},
+    {"models", "statements", "context"},
     {
         "loading",
         "browsing",
-        "screening",
-        "rows",
         "filling",
         "series",
         "booking",
-        "retention",
         "statistics",
         "subscriptions",
-        "gate",
-        "executors",
         "feeds",
     },
-    {"topup", "health", "exchange", "contrib"},
+    {"topup", "queue", "pruning", "health", "exchange"},
     {"extension", "facade", "api", "cli", "cli_exchange", "cli_filling", "cli_keeping"},
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 FOR_ALL = {"errors", "values"}
-# The only steps within a floor. A plan compares what rules promise with what is stored, so it expands rules; an offer
-# is what templates of one rule promise alike. Models know as what a column is stored. Filling hands new rows to the
-# driver in bulk, and releases the expired holds of slots that it moves. Files hold rules
-# and what they promise; whoever books a virtual slot makes its row first; whoever moves booked slots looks whether
-# their resource is free; the facade and the command line are each one thing in several modules.
+# The only steps within a floor. A plan compares what rules promise with what is stored, so it expands rules; models
+# know as what a column is stored. Filling releases the expired holds of slots that it moves. Workers elsewhere,
+# pruning and health use the lease of the top-ups. Files hold rules and what they promise; whoever books a virtual slot
+# makes its row first; whoever moves booked slots looks whether their resource is free; the facade and the command line
+# are each one thing in several modules.
 STEPS = {
     ("planning", "recurrence"),
-    ("offers", "recurrence"),
-    ("offers", "planning"),
     ("subscriptions", "feeds"),
-    ("models", "bulk_statements"),
     ("context", "statements"),
-    ("bulk_statements", "statements"),
     ("booking", "browsing"),
     ("statistics", "browsing"),
     ("series", "booking"),
-    ("filling", "rows"),
     ("filling", "booking"),
+    ("filling", "loading"),
+    ("queue", "topup"),
+    ("pruning", "topup"),
+    ("health", "topup"),
     ("browsing", "loading"),
     ("series", "loading"),
     ("series", "browsing"),
     ("exchange", "loading"),
-    ("rows", "loading"),
     ("subscriptions", "loading"),
     ("facade", "extension"),
     ("cli", "extension"),
@@ -82,10 +75,10 @@ IN_ROOMS = {
     "dateutil": {"recurrence"},
     "flask_sqlalchemy": {"extension"},
     "flask_caching": {"extension"},
-    "cachelib": {"gate", "extension"},
+    "cachelib": {"extension"},
     "click": {"cli", "cli_exchange", "cli_filling", "cli_keeping"},
     "icalendar": {"feeds"},
-    "celery": {"contrib"},
+    "celery": {"queue"},
     "pydantic": {"api"},
 }
 
@@ -266,15 +259,15 @@ def test_no_import_cycles() -> None:
         ("planning", "def f():\n    from . import browsing"),
         ("recurrence.parse", "from ..planning import plan"),
         ("recurrence.parse", "import sqlalchemy.orm"),
-        ("booking", "from .gate import Gate"),
-        ("booking", "from flask_rollingslots import topup"),
+        ("booking", "from .topup import gate"),
+        ("topup.run", "from flask_rollingslots import queue"),
         ("booking", "from flask_rollingslots import RollingSlots"),
-        ("gate", "from flask import current_app"),
-        ("gate", "from flask_caching import Cache"),
+        ("topup.gate", "from flask import current_app"),
+        ("topup.gate", "from flask_caching import Cache"),
         ("health", "try:\n    import dateutil\nexcept ImportError:\n    pass"),
         ("facade", "from .cli import group"),
         ("extension", "def f():\n    from .facade import RollingSlots"),
-        ("gate", "from click import echo"),
+        ("topup.gate", "from click import echo"),
         ("cli", "if TYPE_CHECKING:\n    pass\nelse:\n    import dateutil"),
     ],
 )
@@ -290,7 +283,10 @@ def test_a_wrong_import_is_noticed(module: str, source: str) -> None:
         ("recurrence.parse", "from ..errors import nearest\nfrom .rule import Rule\nimport dateutil.rrule"),
         ("planning", "from .recurrence import Recurrence"),
         ("planning", "if TYPE_CHECKING:\n    from .models import Models\n    import sqlalchemy"),
-        ("gate", "from . import models\nfrom .settings import Settings\nimport sqlalchemy, cachelib"),
+        (
+            "topup.gate",
+            "from flask_rollingslots import models\nfrom ..settings import Settings\nimport sqlalchemy",
+        ),
         ("facade", "def init_app():\n    from .cli import group\n    from . import api"),
     ],
 )
@@ -302,8 +298,8 @@ def test_a_right_import_passes(module: str, source: str) -> None:
 def test_the_other_checks_notice_too() -> None:
     """Long modules, long functions, logic in a package's front and a circle are seen."""
     body = "    x = 1\n" * MAX_FUNCTION
-    assert size_complaints("x = 1\n" * (MAX_MODULE + 1), "gate")
-    assert size_complaints(f"def f():\n{body}", "gate")
+    assert size_complaints("x = 1\n" * (MAX_MODULE + 1), "pruning")
+    assert size_complaints(f"def f():\n{body}", "pruning")
     assert size_complaints("def init_app():\n" + "    x = 1\n" * MAX_INIT_APP, "extension")
     assert logic_complaints("VERSION = 1", "")
     assert circle({"a": {"b"}, "b": {"a"}})

@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from sqlalchemy import event
 from sqlalchemy.orm import Mapped, mapped_column
 
-from flask_rollingslots import RollingSlots, SlotMixin, planning, rows, screening
+from flask_rollingslots import RollingSlots, SlotMixin, planning
 from flask_rollingslots.context import Work
-from flask_rollingslots.loading import load_stored
-from flask_rollingslots.offers import Offer, make_offer, pattern_of, stored_part
-from flask_rollingslots.screening import Unit, screen
+from flask_rollingslots.filling import Expansion, Unit, expand, insertion, pattern_of, screen, screening
+from flask_rollingslots.filling.expansion import stored_part
+from flask_rollingslots.loading import load_stored, row_of
 from flask_rollingslots.topup import run
 from flask_rollingslots.values import PlannedSlot, TemplateSpec, Window
 
@@ -274,23 +274,23 @@ def compare(hall: Site, data: st.DataObject) -> None:
     for template in hall.session.query(models.Template).order_by(models.Template.id):
         spec = template.spec()
         window = planning.window_of(spec, now, 5, "day")
-        units.append(Unit(spec, window, make_offer(spec, window)))
+        units.append(Unit(spec, window, expand(spec, window)))
         wide = Window(
             window.start - timedelta(days=2), window.end + timedelta(days=data.draw(st.integers(-2, 1)))
         )
-        times = part_of(list(make_offer(spec, wide).times), now, data)
-        stored = [rows.row_of(PlannedSlot(spec, *each), now, 1) for each in times]
+        times = part_of(list(expand(spec, wide).times), now, data)
+        stored = [row_of(PlannedSlot(spec, *each), now, 1) for each in times]
         spoil(stored, data)
         if stored:
             hall.session.execute(models.Slot.__table__.insert(), stored)
-    known, odd = screen(hall.session, models, units, now, backfill=backfill)
+    work = Work.reading(hall.session(), models, state.settings, now)
+    known, odd = screen(work, units, backfill=backfill)
     assert len(known) + len(odd) == len(units)
     for one in known:
-        work = Work.reading(hall.session(), models, state.settings, now)
         there = load_stored(work, [(one.spec, one.window)])
         plan = planning.plan(one.spec, one.window, there, now, backfill=backfill)
         counts, (first, end) = one.counts(backfill), one.missing(backfill)
-        assert [slot.times for slot in plan.create] == list(one.offer.times[first:end])
+        assert [slot.times for slot in plan.create] == list(one.expansion.times[first:end])
         assert (plan.update, plan.remove, plan.kept_booked) == ([], [], [])
         assert (counts.existing, counts.expected) == (plan.existing, plan.expected)
         assert counts.skipped == plan.skipped
@@ -299,7 +299,7 @@ def compare(hall: Site, data: st.DataObject) -> None:
 
 @given(days=st.integers(0, 400), other=st.integers(0, 400), rule=st.sampled_from(range(len(RULES))))
 def test_templates_of_one_pattern_offer_the_same(hall: Site, days: int, other: int, rule: int) -> None:
-    """Templates that began on different days share an offer only if it is the same."""
+    """Templates that began on different days share an expansion only if it is the same."""
     models = hall.app.extensions["rollingslots"].models
     with hall.app.app_context():
         spec = hall.session.query(models.Template).order_by(models.Template.id)[rule].spec()
@@ -310,11 +310,11 @@ def test_templates_of_one_pattern_offer_the_same(hall: Site, days: int, other: i
         start = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(weeks=weeks)
         window = Window(start, start + timedelta(days=8))
         if pattern_of(specs[0], window) == pattern_of(specs[1], window):
-            assert make_offer(specs[0], window).times == make_offer(specs[1], window).times
+            assert expand(specs[0], window).times == expand(specs[1], window).times
 
 
 def test_pattern_is_shared_in_the_common_case() -> None:
-    """Daily templates that began on different days long ago share one offer; a counted one does not."""
+    """Daily templates that began on different days long ago share one expansion; a counted one does not."""
     spec = TemplateSpec(1, 1, 1, "", None, True, "FREQ=DAILY", datetime(2025, 1, 1, 9), "UTC", HOUR)
     window = Window(MONDAY, MONDAY + timedelta(days=7))
     later = replace(spec, id=2, series_id=2, dtstart=datetime(2025, 5, 3, 9))
@@ -359,7 +359,7 @@ def test_bare_rows_are_what_sqlalchemy_writes(
     found = []
     with site.app.app_context():
         for plain in (True, False):
-            monkeypatch.setattr(rows, "is_plain", lambda _table, plain=plain: plain)
+            monkeypatch.setattr(insertion, "is_plain", lambda _table, plain=plain: plain)
             site.app.extensions["rollingslots"].models._built.clear()
             template = site.add(data=data, opens_before=HOUR, closes_before=HOUR, timezone="America/New_York")
             assert site.slots.generate(template=template).created == A_WEEK
@@ -383,11 +383,11 @@ def test_somebody_was_faster(database_url: str, tmp_path: Path, monkeypatch: pyt
 
         def late(*args: Any) -> Any:
             monkeypatch.setattr(run, "write_chunk", original)
-            session, models = args[0], args[1]
-            spec = args[2].specs[2]
+            session, models = args[0].session, args[0].models
+            spec = args[1].specs[2]
             window = planning.window_of(spec, site.clock.now, 7, "day")
             slots = planning.planned(spec, window)[10:15]
-            session.execute(models.Slot.__table__.insert(), [rows.row_of(s, site.clock.now) for s in slots])
+            session.execute(models.Slot.__table__.insert(), [row_of(s, site.clock.now) for s in slots])
             return original(*args)
 
         monkeypatch.setattr(run, "write_chunk", late)
@@ -431,10 +431,10 @@ def test_a_model_with_defaults_of_its_own(database_url: str, tmp_path: Path) -> 
         db.engine.dispose()
 
 
-def test_an_offer_is_never_older_than_its_top_up() -> None:
-    """Nothing of a top-up is kept for the next one: an offer is made anew each time."""
-    assert not hasattr(make_offer, "cache_info")
-    assert not [value for value in vars(screening).values() if isinstance(value, Offer)]
+def test_an_expansion_is_never_older_than_its_top_up() -> None:
+    """Nothing of a top-up is kept for the next one: an expansion is made anew each time."""
+    assert not hasattr(expand, "cache_info")
+    assert not [value for value in vars(screening).values() if isinstance(value, Expansion)]
 
 
 def test_batches_name_so_many_templates_at_most(

@@ -10,7 +10,8 @@ from pydantic import Field
 
 from flask_rollingslots.browsing import find_run, find_template, runs, search
 from flask_rollingslots.errors import RunNotFound, TemplateNotFound, TopUpBusy, no_group, no_run
-from flask_rollingslots.topup import FillRequest, order
+from flask_rollingslots.queue import order
+from flask_rollingslots.topup import TopUpRequest
 from flask_rollingslots.values import Window
 
 from .access import Needs
@@ -106,7 +107,7 @@ def _busy(error: TopUpBusy) -> Problem:
     return Problem(409, "topup_busy", str(error), members, headers)
 
 
-def _request(body: TopUpBody, now: datetime, zone: ZoneInfo) -> FillRequest:
+def _request(body: TopUpBody, now: datetime, zone: ZoneInfo) -> TopUpRequest:
     """Return what is to be filled.
 
     :raises Problem: 422 for what contradicts itself, or is too long.
@@ -119,12 +120,12 @@ def _request(body: TopUpBody, now: datetime, zone: ZoneInfo) -> FillRequest:
     options: dict[str, Any] = {"template_id": body.template, "group": body.group, "dry_run": body.dry_run}
     today = now.astimezone(zone).date()
     if body.week is not None:
-        return FillRequest.for_week(today if body.week == "current" else body.week, **options)
+        return TopUpRequest.for_week(today if body.week == "current" else body.week, **options)
     if body.since is not None:
         if body.since > today or (today - body.since).days >= LONGEST:
             raise invalid([fault("since", body.since.isoformat(), f"one of the last {LONGEST} days")])
-        return FillRequest("manual", first_day=body.since, **options)
-    return FillRequest("manual", days=body.days, **options)
+        return TopUpRequest("manual", first_day=body.since, **options)
+    return TopUpRequest("manual", days=body.days, **options)
 
 
 def plain_of(value: Any) -> Any:

@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import func, select
 
-from flask_rollingslots import gate, planning
+from flask_rollingslots import planning
+from flask_rollingslots.filling import batches, pattern_of, screen
 from flask_rollingslots.loading import load_specs, load_stored, newest_of
-from flask_rollingslots.offers import pattern_of
-from flask_rollingslots.screening import batches, screen
 from flask_rollingslots.statements import sentence
+from flask_rollingslots.topup import gate
 from flask_rollingslots.values import Health, RunStatus
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator
 
     from flask_rollingslots.context import Work
-    from flask_rollingslots.screening import Unit
+    from flask_rollingslots.filling import Unit
     from flask_rollingslots.values import Plan, SlotKey, StoredSlot, TemplateSpec, Window
 
 #: How many templates are compared at once if their rows must be read.
@@ -96,7 +96,7 @@ def _plain(report: Coverage | HealthReport) -> dict[str, Any]:
 
 def check_health(work: Work) -> HealthReport:
     """Compare every active template's window with what is stored."""
-    state = gate.read_state(work.session, work.models, work.settings.name)
+    state = gate.read_state(work)
     report = HealthReport(Health.OK, failures=state.failures, last_error=state.last_error)
     report.confirmed_at = _moment(state.confirmed_ms)
     report.next_try = _moment(state.next_try_ms)
@@ -141,7 +141,7 @@ def _coverages(work: Work, looked_at: datetime | None, newest: int) -> Iterator[
 
     :param newest: of the templates that there were then; 0: they all count as looked at.
     """
-    session, models, days, align = work.session, work.models, work.settings.window_days, work.settings.align
+    models, days, align = work.models, work.settings.window_days, work.settings.align
     filled = _filled_alone(work)
     covered: dict[int, datetime | None] = {}
     groups: dict[Hashable, list[tuple[TemplateSpec, Window]]] = {}
@@ -163,10 +163,10 @@ def _coverages(work: Work, looked_at: datetime | None, newest: int) -> Iterator[
     yield from errors
     few = sum(map(len, groups.values())) <= _FEW
     for batch in batches(groups):
-        known, odd = ([], batch) if few else screen(session, models, batch, work.now)
+        known, odd = ([], batch) if few else screen(work, batch)
         for each in known:
             first, end = each.missing(backfill=False)
-            lacking = [times.starts_at for times in each.offer.times[first:end]]
+            lacking = [times.starts_at for times in each.expansion.times[first:end]]
             plan = each.counts(backfill=False)
             yield _coverage(each.spec, each.window, plan, lacking, covered[each.spec.id])
         for position in range(0, len(odd), _AT_ONCE):

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import inspect, text
 from sqlalchemy.pool import QueuePool
 
-from flask_rollingslots import gate
-from flask_rollingslots.executors import SERVERLESS, has_threads
 from flask_rollingslots.models import table_of
 from flask_rollingslots.statements import is_shared, server_time
+from flask_rollingslots.topup import gate
+from flask_rollingslots.topup.executors import SERVERLESS, has_threads
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -163,7 +163,7 @@ def _clock(work: Work) -> Iterator[Finding]:
 
 
 def _failures(work: Work) -> Iterator[Finding]:
-    state = gate.read_state(work.session, work.models, work.settings.name)
+    state = gate.read_state(work)
     work.session.rollback()
     if state.failures:
         text = f"the last {state.failures} top-ups failed: {state.last_error}"

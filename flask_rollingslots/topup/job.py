@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, field
-from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 from zoneinfo import ZoneInfo
 
-from flask_rollingslots import gate, signals
+from flask_rollingslots import signals
 from flask_rollingslots.errors import LeaseLost, QueueUnavailable, TopUpBusy
-from flask_rollingslots.executors import Executor, reset_after_fork
 from flask_rollingslots.statements import sentence
 
-from .distributed import Distributor
-from .messages import look
-from .request import FillRequest
+from . import gate
+from .executors import Executor, reset_after_fork
+from .request import TopUpRequest
 from .run import Interrupted
 from .runner import Runner
 
@@ -32,16 +30,28 @@ _MANY_HOLES = 10
 _PATIENCE = 3
 
 
+class Workers(Protocol):
+    """What workers elsewhere offer to the job of a web process, which then looks only."""
+
+    def ask(self, target: gate.Target, trigger: str) -> bool:
+        """Ask one to look at a template, or at everything; return whether a queue took that. Never raises."""
+
+    def join(self, template_id: int, trigger: str) -> bool:
+        """Let those who are at work, if any, see to a template; return whether they will."""
+
+
 @dataclass(eq=False)
 class TopUp:
     """Notices when the windows of one app have to be filled, and fills them on the executor.
 
     :param find_cache: returns the backend of the app's cache, or ``None``.
+    :param workers: who does the filling; ``None``: this process.
     """
 
     runner: Runner
     executor: Executor
     find_cache: Callable[[], Any]
+    workers: Workers | None = None
     memory: gate.Memory = field(default_factory=gate.Memory)
     _automatic: bool | None = None
     _failures: int = 0
@@ -54,11 +64,6 @@ class TopUp:
         self.settings, self.clock = self.runner.settings, self.runner.clock
         self.hint = gate.CacheHint(self.find_cache, self.settings.check_interval)
         reset_after_fork(self.memory)
-
-    @cached_property
-    def distributor(self) -> Distributor:
-        """The part that works with a queue."""
-        return Distributor(self)
 
     # -- triggers: on the request, never waiting -----------------------------------------------------------
 
@@ -199,7 +204,7 @@ class TopUp:
     def _hint_key(self, target: gate.Target, now: datetime) -> str:
         # The time in the key bounds how long a value that never expires could do harm.
         local = now.astimezone(ZoneInfo(self.settings.timezone))
-        prefix = f"rollingslots:{self.settings.name}-{self.runner.database_mark}"
+        prefix = f"rollingslots:{self.settings.name}-{self.runner.database_id}"
         if target is None:
             return f"{prefix}:day:{local:%Y-%m-%d}"
         return f"{prefix}:template:{target}:{local:%Y-%m-%dT%H}"
@@ -214,56 +219,40 @@ class TopUp:
 
         :param knows_better: holes were seen, whatever the state row says.
         """
-        state = self.runner.read_state()
-        waiting = self._waiting(state)
-        rest = 0.0 if knows_better else self._complete_for(state)
+        runner = self.runner
+        state = runner.read_state()
+        waiting = runner.put_off_for(state)
+        rest = 0.0 if knows_better else runner.complete_for(state)
         if rest <= 0 < waiting:
             return waiting, False
         if rest <= 0 and self._hand_over(None, "hole" if knows_better else "request", state):
             return float(self.settings.lease_seconds), False
         if rest <= 0:
-            lease = self.runner.acquire()
+            lease = runner.acquire()
             if lease is None:
-                return self.runner.holder_rest(), False
-            self.runner.run(lease, FillRequest("request"), must_stop)
-            state = self.runner.read_state()
-            rest = self._complete_for(state)
+                return runner.holder_rest(), False
+            runner.run(lease, TopUpRequest("request"), must_stop)
+            state = runner.read_state()
+            rest = runner.complete_for(state)
         self._day_ends = state.complete_until_ms / 1000
         return max(rest, 1.0), rest > 0
-
-    def _waiting(self, state: gate.LeaseState) -> float:
-        """Return the seconds until a failed top-up may be tried again."""
-        rest = (state.next_try_ms - gate.to_ms(self.clock())) / 1000
-        return (
-            rest if 0 < rest <= gate.BACKOFF_LIMIT else 0.0
-        )  # further ahead: written by a clock that jumped
-
-    def _complete_for(self, state: gate.LeaseState) -> float:
-        """Return for how many seconds the state row says that everything is complete; 0 or less: it is not."""
-        mark = self.runner.fingerprint()
-        self.runner.session.rollback()
-        now = gate.to_ms(self.clock())
-        if state.fingerprint != mark or state.failures or state.confirmed_ms > now:
-            return 0.0
-        audit = state.confirmed_ms + self.settings.check_interval * 1000
-        return (min(audit, state.complete_until_ms) - now) / 1000
 
     def _hand_over(self, target: gate.Target, trigger: str, state: gate.LeaseState) -> bool:
         """Leave the filling to a worker elsewhere; return whether one has it, or will have.
 
         :raises QueueUnavailable: if the queue takes nothing, and this process may not fill by itself.
         """
-        if not self.executor.is_queue:
+        if self.workers is None:
             return False
         if 0 < state.until_ms - gate.to_ms(self.clock()) <= 2000 * self.settings.lease_seconds:
             self._unanswered = 0
-            if target is not None and not self.distributor.join(target, trigger):
+            if target is not None and not self.workers.join(target, trigger):
                 raise TopUpBusy  # an ordinary top-up is under way
             return True
         waits = self.settings.queue_fallback == "none"
         if state.token != self._token:
             self._token, self._unanswered = state.token, 0
-        if (waits or self._unanswered < _PATIENCE) and self.executor.hand_over(look(target, trigger)):
+        if (waits or self._unanswered < _PATIENCE) and self.workers.ask(target, trigger):
             self._unanswered += target is None
             return True
         if waits:
@@ -271,21 +260,21 @@ class TopUp:
         return False
 
     def _one(self, template_id: int, trigger: str, must_stop: Callable[[], bool]) -> tuple[float, bool]:
-        insists = trigger == "edit"
+        runner, insists, budget = self.runner, trigger == "edit", self.executor.budget
+        state = runner.read_state()
+        if not insists and runner.put_off_for(state) > 0:
+            return 0.0, False
+        if self._hand_over(template_id, trigger, state):
+            return 0.0, False
         # Who has a budget works while somebody waits for a page: it waits for nobody.
-        waits = insists and self.executor.budget.seconds is None
-        if not insists and self._waiting(self.runner.read_state()) > 0:
-            return 0.0, False
-        if self._hand_over(template_id, trigger, self.runner.read_state()):
-            return 0.0, False
-        lease = self.runner.wait_for_lease(self.executor.stopping) if waits else self.runner.acquire()
+        waits = insists and budget.seconds is None
+        lease = runner.wait_for_lease(self.executor.stopping) if waits else runner.acquire()
         if lease is None and insists:
             raise TopUpBusy
         if lease is None:
-            self.memory.look_again_by(self.runner.holder_rest())
+            self.memory.look_again_by(runner.holder_rest())
             return 0.0, False
         # A job that may write one chunk only makes the most of it.
-        watched = trigger == "edit" and self.executor.budget.chunks is None
-        request = FillRequest(trigger, template_id=template_id, watched=watched)
-        report = self.runner.run(lease, request, must_stop)
+        watched = insists and budget.chunks is None
+        report = runner.run(lease, TopUpRequest(trigger, template_id=template_id, watched=watched), must_stop)
         return float(self.settings.check_interval), not any(t.error for t in report.templates.values())

@@ -1,46 +1,78 @@
-"""The run row: written when a top-up has something to do, moved on with each chunk, closed at its end."""
+"""What came of a top-up: its run row, moved on with each chunk and closed at the end, the state row, and signals."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import logging
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import func, insert, select, update
 
+from flask_rollingslots import signals
 from flask_rollingslots.models import table_of
 from flask_rollingslots.values import Report, RunStatus, Status
 
+from .gate import read_state, to_ms
+
 if TYPE_CHECKING:
-    from sqlalchemy.orm import Session
+    from flask_rollingslots.context import Work
 
-    from flask_rollingslots.gate import Lease
-    from flask_rollingslots.models import Models
+    from .gate import Lease
+    from .request import TopUpRequest
 
-    from .request import FillRequest
+log = logging.getLogger("flask_rollingslots")
 
 #: Up to so many templates a run row keeps the result of each.
 _FEW = 100
 #: And never more than so many.
 _MOST = 10_000
+#: The counts of a template, a group and a run.
+TALLIED = ("created", "existing", "updated", "removed", "kept_booked", "expected")
 #: The counts of a run.
-COUNTS = ("created", "existing", "updated", "removed", "kept_booked", "expected", "opened", "closed")
+COUNTS = (*TALLIED, "opened", "closed")
+
+
+@dataclass
+class Outcome:
+    """What a run came to: one of this process, or one that several workers shared.
+
+    :param errors: one sentence for each failed template.
+    :param busy: templates were left out, for somebody was editing them all the time.
+    """
+
+    report: Report
+    errors: list[str]
+    busy: bool
+
+    @property
+    def status(self) -> RunStatus:
+        """How the run ends."""
+        if self.errors:
+            return RunStatus.FAILED
+        return RunStatus.INTERRUPTED if self.busy else RunStatus.CONFIRMED
+
+    @property
+    def error(self) -> str | None:
+        """All errors as one text."""
+        return "; ".join(self.errors) or None
 
 
 @dataclass
 class Recorder:
-    """Keeps one run row. Nothing here commits."""
+    """Keeps one run row. Nothing here commits.
 
-    session: Session
-    models: Models
-    request: FillRequest
+    :param work: at the moment when the run began.
+    """
+
+    work: Work
+    request: TopUpRequest
     lease: Lease | None
-    now: datetime
     run_id: int | None = None
     done: int = 0
     total: int = 0
     created: int = 0
-    _planned: int = field(default=0)
+    _planned: int = 0
 
     def expect(self, planned: int, share: float) -> None:
         """Take in what a batch planned, and estimate the whole from the share planned so far (0 to 1)."""
@@ -51,32 +83,28 @@ class Recorder:
         """Write the row, once."""
         if self.run_id is not None:
             return
-        table = table_of(self.models.Run)
-        result = self.session.execute(
-            insert(table).values(
-                template_id=self.request.template_id,
-                trigger=self.request.trigger,
-                status=RunStatus.RUNNING.value,
-                owner=self.lease.owner if self.lease else None,
-                token=self.lease.token if self.lease else None,
-                lease_name=self.lease.name if self.lease else None,
-                started_at=self.now,
-                done=0,
-                total=self.total,
-            )
+        row = insert(table_of(self.work.models.Run)).values(
+            template_id=self.request.template_id,
+            trigger=self.request.trigger,
+            status=RunStatus.RUNNING.value,
+            owner=self.lease.owner if self.lease else None,
+            token=self.lease.token if self.lease else None,
+            lease_name=self.work.settings.name if self.lease else None,
+            started_at=self.work.now,
+            done=0,
+            total=self.total,
         )
-        self.run_id = result.inserted_primary_key[0]  # type: ignore[attr-defined]
+        self.run_id = self.work.session.execute(row).inserted_primary_key[0]  # type: ignore[attr-defined]
 
     def close_dead_runs(self) -> None:
         """Close the runs of holders that never came back."""
         if self.lease is not None:
-            table = table_of(self.models.Run)
+            table = table_of(self.work.models.Run)
             # Each lease counts its own tokens.
-            dead = (table.c.token < self.lease.token, table.c.lease_name == self.lease.name)
+            dead = (table.c.token < self.lease.token, table.c.lease_name == self.work.settings.name)
             running = table.c.status == RunStatus.RUNNING.value
-            self.session.execute(
-                update(table).where(running, *dead).values(status=RunStatus.INTERRUPTED.value)
-            )
+            closed = update(table).where(running, *dead).values(status=RunStatus.INTERRUPTED.value)
+            self.work.session.execute(closed)
 
     def snapshot(self) -> tuple[int | None, int, int]:
         """Return what ``restore`` needs if the transaction does not commit."""
@@ -106,11 +134,36 @@ class Recorder:
         self._set(**values)
 
     def _set(self, **values: Any) -> None:
-        table = table_of(self.models.Run)
-        self.session.execute(update(table).where(table.c.id == self.run_id).values(**values))
+        table = table_of(self.work.models.Run)
+        self.work.session.execute(update(table).where(table.c.id == self.run_id).values(**values))
 
 
-def asked(request: FillRequest) -> dict[str, Any]:
+def settle(
+    work: Work,
+    lease: Lease,
+    outcome: Outcome,
+    began: datetime,
+    complete_until: datetime | None,
+    fingerprint: str,
+) -> bool:
+    """Write into the state row how a run ends, and give the lease back; return whether all is confirmed.
+
+    :param began: aware; what was complete then is confirmed.
+    :param complete_until: aware; ``None`` if the run did not cover everything.
+    :raises LeaseLost: if another top-up took over.
+    """
+    if outcome.error:
+        lease.fail(work, outcome.error)
+    elif complete_until is not None and not outcome.busy:
+        lease.confirm(replace(work, now=began), complete_until, fingerprint)
+        return True
+    else:
+        lease.renew(work)  # the fence holds for the run row too
+        lease.release(work)
+    return False
+
+
+def asked(request: TopUpRequest) -> dict[str, Any]:
     """Return what is kept of a request that names days of the calendar."""
     days = {"first_day": request.first_day, "end_day": request.end_day}
     found = {name: day.isoformat() for name, day in days.items() if day is not None}
@@ -123,16 +176,16 @@ def results_of(report: Report) -> dict[str, Any]:
     Of a great many the first, those with an error before all others: no database takes a row of any size.
     """
     plain = report.to_dict()
-    kept: dict[str, Any] = {kind: _telling(plain[kind]) for kind in ("templates", "groups")}
+    kept: dict[str, Any] = {kind: _kept(plain[kind]) for kind in ("templates", "groups")}
     return {**kept, "processed": len(report.templates)}
 
 
-def _telling(tallies: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+def _kept(tallies: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
     if len(tallies) <= _FEW:
         return tallies
     eventful = ("created", "updated", "removed", "kept_booked", "error")
-    told = [item for item in tallies.items() if any(item[1].get(name) for name in eventful)]
-    return dict(sorted(told, key=lambda item: not item[1].get("error"))[:_MOST])
+    found = [item for item in tallies.items() if any(item[1].get(name) for name in eventful)]
+    return dict(sorted(found, key=lambda item: not item[1].get("error"))[:_MOST])
 
 
 class Edges(NamedTuple):
@@ -143,15 +196,20 @@ class Edges(NamedTuple):
     since: datetime
     until: datetime
 
+    def note(self, report: Report) -> None:
+        """Write the counts into a report."""
+        report.opened, report.closed = self.opened, self.closed
 
-def count_edges(session: Session, models: Models, since_ms: int, until_ms: int) -> Edges | None:
+
+def count_edges(work: Work) -> Edges | None:
     """Return what opened and ended since everything was last confirmed; ``None`` if there was no run yet.
 
-    :param since_ms: Unix time in milliseconds, not included; 0: it never was, so since the first run.
-    :param until_ms: Unix time in milliseconds, included.
+    Up to the work's time, to the millisecond, as it is stored when that is confirmed: the next run goes on from there,
+    and nothing counts twice. Where nothing was ever confirmed, it is since the first run.
     """
-    cls, until = models.Slot, _moment(until_ms)
-    since = _moment(since_ms) if since_ms else session.scalar(select(func.min(models.Run.started_at)))
+    session, cls, runs = work.session, work.models.Slot, work.models.Run
+    since_ms, until = read_state(work).confirmed_ms, _moment(to_ms(work.now))
+    since = _moment(since_ms) if since_ms else session.scalar(select(func.min(runs.started_at)))
     if since is None or since > until:
         return None
     scheduled = cls.status == Status.SCHEDULED.value
@@ -159,7 +217,7 @@ def count_edges(session: Session, models: Models, since_ms: int, until_ms: int) 
         scheduled, cls.starts_at > until, cls.opens_at > since, cls.opens_at <= until
     )
     # The index is on starts_at: a slot that ended since then started at most the longest duration before.
-    longest = session.scalar(select(func.max(models.Template.duration)))
+    longest = session.scalar(select(func.max(work.models.Template.duration)))
     first = since - longest if longest is not None else since
     closed = select(func.count()).where(
         scheduled, cls.starts_at > first, cls.starts_at <= until, cls.ends_at > since, cls.ends_at <= until
@@ -169,3 +227,29 @@ def count_edges(session: Session, models: Models, since_ms: int, until_ms: int) 
 
 def _moment(milliseconds: int) -> datetime:
     return datetime.fromtimestamp(milliseconds / 1000, UTC)
+
+
+def announce_end(app: Any, request: TopUpRequest, outcome: Outcome, edges: Edges | None) -> None:
+    """Log a run that ended, and send its signals.
+
+    :param edges: what to tell of slots that opened and ended.
+    """
+    report = outcome.report
+    counts = {name: getattr(report, name) for name in ("created", "updated", "removed", "existing")}
+    log.info(
+        "top-up %s: %d created, %d updated, %d removed, %d there already, %.2f s",
+        "incomplete" if outcome.errors else "confirmed",
+        *counts.values(),
+        report.seconds,
+        extra={
+            "action": "topup",
+            "trigger": request.trigger,
+            "run_id": report.run_id,
+            **{f"slots_{name}": number for name, number in counts.items()},
+        },
+    )
+    signals.announce(signals.topup_finished, app, report=report)
+    if edges is not None:
+        for signal, count in ((signals.slots_opened, edges.opened), (signals.slots_closed, edges.closed)):
+            if count:
+                signals.announce(signal, app, count=count, since=edges.since, until=edges.until)

@@ -11,13 +11,13 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import select
 
 from flask_rollingslots import planning
-from flask_rollingslots.errors import InvalidRequest, TemplateNotFound
+from flask_rollingslots.errors import no_group, no_template, refusal
 from flask_rollingslots.loading import load_specs
 from flask_rollingslots.settings import MAX_DAYS
 from flask_rollingslots.values import TemplateSpec, Window
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterable, Iterator
 
     from flask_rollingslots.context import Work
     from flask_rollingslots.settings import Settings
@@ -29,10 +29,10 @@ Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
-class FillRequest:
-    """What to fill.
+class TopUpRequest:
+    """What to top up.
 
-    :param trigger: ``request``, ``view``, ``edit`` or ``manual``: who asked.
+    :param trigger: ``request``, ``view``, ``hole``, ``edit``, ``manual`` or ``api``: who asked.
     :param days: local days from today; ``None``: each template's own window.
     :param start: aware; instead of now. In the past: past slots are created too.
     :param end: aware; instead of the window's end.
@@ -60,7 +60,7 @@ class FillRequest:
     run_id: int | None = None
 
     @classmethod
-    def for_week(cls, day: date, **options: Any) -> FillRequest:
+    def for_week(cls, day: date, **options: Any) -> TopUpRequest:
         """Return the request for the week of a day, Monday to Sunday, past days included."""
         monday = day - timedelta(days=day.weekday())
         return cls("manual", first_day=monday, end_day=monday + timedelta(days=7), **options)
@@ -74,43 +74,43 @@ class FillRequest:
         if days is not None and (
             isinstance(days, bool) or not isinstance(days, int) or not 1 <= days <= MAX_DAYS
         ):
-            raise _refusal("days", days, f"a whole number from 1 to {MAX_DAYS:,}")
+            raise refusal("days", days, f"a whole number from 1 to {MAX_DAYS:,}")
         for name in ("start", "end"):
             value = getattr(self, name)
             if value is not None and not (isinstance(value, datetime) and value.tzinfo is not None):
-                raise _refusal(name, value, "an aware datetime (with a time zone)")
+                raise refusal(name, value, "an aware datetime (with a time zone)")
         if self.group is not None and not isinstance(self.group, str):
-            raise _refusal("group", self.group, "a text")
+            raise refusal("group", self.group, "a text")
         self._check_days(now)
         if self.days is not None and self.end is not None:
-            raise _refusal("days", days, "either days or end, not both")
+            raise refusal("days", days, "either days or end, not both")
         if self.end is not None:
             start = self.start or now
             if self.end <= start:
-                raise _refusal("end", self.end, "a moment after the start")
+                raise refusal("end", self.end, "a moment after the start")
             if self.end - start > timedelta(days=MAX_DAYS):
-                raise _refusal("end", self.end, f"at most {MAX_DAYS:,} days after the start")
+                raise refusal("end", self.end, f"at most {MAX_DAYS:,} days after the start")
 
     def _check_days(self, now: datetime) -> None:
         if self.first_day is None:
             return
         if (self.days, self.start, self.end) != (None,) * 3:
-            raise _refusal(
-                "first_day", self.first_day.isoformat(), "either days of the calendar, or days or start"
-            )
+            raise refusal("first_day", self.first_day, "either days of the calendar, or days or start")
         # Somewhere it may be tomorrow already.
         end = self.end_day or now.astimezone(UTC).date() + timedelta(days=2)
         if self.first_day >= end:
-            raise _refusal("first_day", self.first_day.isoformat(), "a day that is not in the future")
+            raise refusal("first_day", self.first_day, "a day that is not in the future")
         if (end - self.first_day).days > MAX_DAYS:
-            raise _refusal("first_day", self.first_day.isoformat(), f"at most {MAX_DAYS:,} days")
+            raise refusal("first_day", self.first_day, f"at most {MAX_DAYS:,} days")
 
-    def covers_all(self, specs: list[TemplateSpec], settings: Settings) -> bool:
-        """Whether this fills every template's own window at least: what may be confirmed as complete."""
+    def covers_all(self, own_windows: Iterable[int | None], settings: Settings) -> bool:
+        """Whether this fills every template's window at least: what may be confirmed as complete.
+
+        :param own_windows: the ``window_days`` of all active templates, in any order; ``None``: that of the settings.
+        """
         if (self.start, self.end, self.template_id, self.group, self.first_day) != (None,) * 5:
             return False
-        longest = max((spec.window_days or settings.window_days for spec in specs), default=1)
-        return self.days is None or self.days >= longest
+        return self.days is None or all(self.days >= (own or settings.window_days) for own in own_windows)
 
     def backfills(self, now: datetime) -> bool:
         """Whether past slots are wanted too."""
@@ -153,13 +153,13 @@ class FillRequest:
             if series is None and self.trigger != "manual":
                 return []
             if series is None:
-                raise TemplateNotFound(f"template {self.template_id}: there is no such template")
+                raise no_template(self.template_id)
             conditions.append(cls.series_id == series)
         if self.group is not None:
             conditions.append(cls.group == self.group)
         specs = load_specs(work, *conditions, unreadable=unreadable)
         if self.group is not None and not specs:
-            raise TemplateNotFound(f"group {self.group!r}: there is no template in this group")
+            raise no_group(self.group)
         return [spec for spec in specs if spec.active]
 
 
@@ -170,9 +170,3 @@ def spans(window: Window) -> Iterator[Window]:
         end = min(start + _SPAN, window.end)
         yield Window(start, end)
         start = end
-
-
-def _refusal(field: str, value: Any, expected: str) -> InvalidRequest:
-    return InvalidRequest(
-        f"{field} = {value!r}: expected {expected}", field=field, value=value, expected=expected
-    )

@@ -4,35 +4,26 @@ from __future__ import annotations
 
 import logging
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import monotonic
 from typing import TYPE_CHECKING
 
 from sqlalchemy.exc import DBAPIError, OperationalError, StatementError
 
 from flask_rollingslots import planning
-from flask_rollingslots.context import Work
 from flask_rollingslots.errors import RowsRefused
-from flask_rollingslots.filling import Backlog, Chunk, Written, write_chunk
+from flask_rollingslots.filling import Backlog, Chunk, Unit, Written, batches, pattern_of, screen, write_chunk
 from flask_rollingslots.loading import load_slots, load_specs, load_stored
-from flask_rollingslots.offers import pattern_of
-from flask_rollingslots.screening import batches, screen
 from flask_rollingslots.statements import is_lost_race, own_transaction, sentence
 from flask_rollingslots.values import Report, Tally, TemplateSpec, Window
 
-from .record import Recorder
-from .request import FillRequest, spans
+from .record import TALLIED, Outcome, Recorder
+from .request import spans
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable
     from datetime import datetime
 
-    from sqlalchemy.orm import Session
-
-    from flask_rollingslots.gate import Lease
-    from flask_rollingslots.models import Models
-    from flask_rollingslots.screening import Unit
-    from flask_rollingslots.settings import Settings
     from flask_rollingslots.values import Plan, SlotKey, StoredSlot
 
 log = logging.getLogger(__name__)
@@ -55,22 +46,18 @@ class Interrupted(Exception):
 
 
 @dataclass
-class Filler:
+class Run:
     """The working state of one top-up.
 
-    :param lease: what was won; ``None`` in a dry run, and where the app's own transaction is joined.
+    :param recorder: keeps the run row; knows what is asked for, and the lease that each chunk renews.
     :param must_stop: asked after each chunk.
+    :param joins: all is written into the session's own transaction.
     """
 
-    session: Session
-    models: Models
-    settings: Settings
+    recorder: Recorder
     clock: Callable[[], datetime]
-    request: FillRequest
-    lease: Lease | None
     must_stop: Callable[[], bool]
     joins: bool = False
-    recorder: Recorder = None  # type: ignore[assignment]  # its own, unless one is given
     report: Report = field(init=False)
     _chunk_size: int = 0
     _stale: set[int] = field(default_factory=set)
@@ -80,20 +67,16 @@ class Filler:
     busy: set[int] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self.now, self._began = self.clock(), monotonic()
+        self.work, self.request, self._began = self.recorder.work, self.recorder.request, monotonic()
+        self.now = self.work.now
+        self._backfills = self.request.backfills(self.now)
         self.report = Report(dry_run=self.request.dry_run)
-        if self.recorder is None:
-            self.recorder = Recorder(self.session, self.models, self.request, self.lease, self.now)
-            self.recorder.run_id = self.request.run_id
 
     @property
-    def _work(self) -> Work:
-        return Work.reading(self.session, self.models, self.settings, self.now)
-
-    @property
-    def errors(self) -> list[str]:
-        """What went wrong, one sentence for each failed template."""
-        return [f"{t.name}: {t.error}" for t in self.report.templates.values() if t.error]
+    def outcome(self) -> Outcome:
+        """What it came to so far."""
+        errors = [f"{t.name}: {t.error}" for t in self.report.templates.values() if t.error]
+        return Outcome(self.report, errors, bool(self.busy))
 
     def stops(self) -> bool:
         """Whether the budget is spent or the process ends, asked before more is written."""
@@ -111,8 +94,8 @@ class Filler:
             if not self._stale:
                 return
             ids, self._stale = self._stale, set()
-            cls = self.models.Template
-            specs = [s for s in load_specs(self._work, cls.id.in_(ids)) if s.active]
+            found = load_specs(self.work, self.work.models.Template.id.in_(ids))
+            specs = [spec for spec in found if spec.active]
 
     def _fill_once(self, specs: list[TemplateSpec]) -> None:
         groups = self._by_rule(specs)
@@ -125,7 +108,7 @@ class Filler:
             self._write_all(backlog)
 
     def _by_rule(self, specs: list[TemplateSpec]) -> dict[Hashable, list[Template]]:
-        """Put together what has the same offer, in the order in which it comes first."""
+        """Put together what has the same expansion, in the order in which it comes first."""
         groups: dict[Hashable, list[Template]] = {}
         for spec in specs:
             for pattern, span in self._spans(spec):
@@ -141,20 +124,17 @@ class Filler:
 
     def revise(self, specs: list[TemplateSpec]) -> None:
         """Bring rows beyond the windows in line with rules that were edited."""
-        cls, sound = self.models.Slot, [spec for spec in specs if not self._tally(spec).error]
+        cls, sound = self.work.models.Slot, [spec for spec in specs if not self._tally(spec).error]
         for position in range(0, len(sound), _UNITS_AT_ONCE):
-            batch = {
-                spec.id: (spec, self._window(spec).end)
-                for spec in sound[position : position + _UNITS_AT_ONCE]
-            }
+            some = sound[position : position + _UNITS_AT_ONCE]
+            batch = {spec.id: (spec, self._window(spec).end) for spec in some}
             first = min(end for _, end in batch.values())
             later: dict[int, list[StoredSlot]] = {}
             theirs = (cls.template_id.in_(list(batch)), cls.starts_at >= first)
-            for row in load_slots(self._work, *theirs):
+            for row in load_slots(self.work, *theirs):
                 if row.starts_at >= batch[row.template_id][1]:
                     later.setdefault(row.template_id, []).append(row)
-            if not self.joins:
-                self.session.rollback()
+            self._end_reading()
             self._revise_rows(batch, later)
 
     def _revise_rows(
@@ -172,6 +152,11 @@ class Filler:
             if not self.request.dry_run:
                 backlog.add(spec, plan)
         self._write_all(backlog)
+
+    def _end_reading(self) -> None:
+        """End a transaction in which nothing was written."""
+        if not self.joins:
+            self.work.session.rollback()
 
     def _spans(self, spec: TemplateSpec) -> list[tuple[Hashable, Window]]:
         try:
@@ -193,7 +178,7 @@ class Filler:
         key = (spec.timezone, spec.window_days)
         window = self._windows.get(key)
         if window is None:
-            window = self._windows[key] = self.request.window(spec, self.now, self.settings)
+            window = self._windows[key] = self.request.window(spec, self.now, self.work.settings)
             seen = self.report.window
             if seen is not None:
                 seen = Window(min(seen.start, window.start), max(seen.end, window.end))
@@ -202,27 +187,24 @@ class Filler:
 
     def _plan_batch(self, batch: list[Unit]) -> Backlog:
         """Plan what is not simply there, or simply missing, row by row; the rest without reading it."""
-        backlog = Backlog()
-        backfill = self.request.backfills(self.now)
-        known, odd = screen(self.session, self.models, batch, self.now, backfill=backfill)
-        if not self.joins:
-            self.session.rollback()  # nothing was written: ends the reading transaction
+        backlog, backfill = Backlog(), self._backfills
+        known, odd = screen(self.work, batch, backfill=backfill)
+        self._end_reading()
         for screened in known:
             tally, (first, end) = self._tally(screened.spec), screened.missing(backfill)
             self._count(tally, screened.counts(backfill))
             if self.request.dry_run:
                 tally.created += end - first
             else:
-                backlog.add_new(screened.spec, screened.offer, first, end)
+                backlog.add_new(screened.spec, screened.expansion, first, end)
         for position in range(0, len(odd), _UNITS_AT_ONCE):
             self._plan_rows(odd[position : position + _UNITS_AT_ONCE], backlog)
         return backlog
 
     def _plan_rows(self, units: list[Unit], backlog: Backlog) -> None:
         spans = [(unit.spec, unit.window) for unit in units]
-        stored = load_stored(self._work, spans)
-        if not self.joins:
-            self.session.rollback()
+        stored = load_stored(self.work, spans)
+        self._end_reading()
         by_series: dict[int, dict[SlotKey, StoredSlot]] = {}
         for key, row in stored.items():
             by_series.setdefault(key.series_id, {})[key] = row
@@ -234,8 +216,7 @@ class Filler:
     def _plan(self, spec: TemplateSpec, window: Window, stored: dict[SlotKey, StoredSlot]) -> Plan | None:
         tally = self._tally(spec)
         try:
-            backfill = self.request.backfills(self.now)
-            plan = planning.plan(spec, window, stored, self.now, backfill=backfill)
+            plan = planning.plan(spec, window, stored, self.now, backfill=self._backfills)
         except Exception as error:  # one poisoned template must not stop the others
             self._leave_out(spec, error)
             return None
@@ -286,12 +267,12 @@ class Filler:
         if self._wrote and self.must_stop():
             raise Interrupted
         began = monotonic()
-        with nullcontext() if self.joins else own_transaction(self.session):
-            now = self.clock()
-            if self.lease is not None:
-                self.lease.renew(self.session, now)
+        with nullcontext() if self.joins else own_transaction(self.work.session):
+            work = replace(self.work, now=self.clock())
+            if self.recorder.lease is not None:
+                self.recorder.lease.renew(work)
             self.recorder.start()
-            written = write_chunk(self.session, self.models, chunk, now, self.recorder.run_id)
+            written = write_chunk(work, chunk, self.recorder.run_id)
             self.recorder.advance(len(chunk), sum(written.created.values()))
         self._wrote = True
         self._note(written)
@@ -316,9 +297,8 @@ class Filler:
         """Sum up what was done so far; may be called again."""
         report = self.report
         groups = {spec.id: spec.group for spec in specs}
-        names = ("created", "existing", "updated", "removed", "kept_booked", "expected")
         report.groups = {}
-        for name in names:
+        for name in TALLIED:
             setattr(report, name, 0)
         for template_id, tally in report.templates.items():
             group = groups.get(template_id)
@@ -326,7 +306,7 @@ class Filler:
             if group is not None:
                 sums.append(report.groups.setdefault(group, Tally(group)))
             for total in sums:
-                for name in names:
+                for name in TALLIED:
                     setattr(total, name, getattr(total, name) + getattr(tally, name))
         report.run_id = self.recorder.run_id
         report.seconds = monotonic() - self._began

@@ -7,6 +7,7 @@ import logging
 import os
 import socket
 import threading
+from collections.abc import Callable
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,10 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.exc import DBAPIError
 
-from flask_rollingslots import gate, planning, signals
+from flask_rollingslots import planning, signals
 from flask_rollingslots.context import Work
-from flask_rollingslots.errors import InvalidRequest, LeaseLost, TopUpBusy, UncommittedChanges
-from flask_rollingslots.executors import reset_after_fork
+from flask_rollingslots.errors import LeaseLost, TopUpBusy, UncommittedChanges, refusal
 from flask_rollingslots.loading import fingerprint, pruned_until
 from flask_rollingslots.models import table_of
 from flask_rollingslots.statements import (
@@ -34,28 +34,29 @@ from flask_rollingslots.statements import (
 )
 from flask_rollingslots.values import Report, RunStatus, TemplateSpec
 
-from .pruning import tidy
-from .record import Edges, count_edges
-from .run import Filler, Interrupted
-from .telling import tell
+from . import gate
+from .executors import reset_after_fork
+from .record import Edges, Recorder, announce_end, count_edges, settle
+from .run import Interrupted, Run
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from datetime import datetime
 
     from sqlalchemy import Engine
     from sqlalchemy.orm import Session, scoped_session
 
     from flask_rollingslots.models import Models
-    from flask_rollingslots.retention import Archive
     from flask_rollingslots.settings import Settings
 
-    from .request import FillRequest
+    from .request import TopUpRequest
 
 log = logging.getLogger("flask_rollingslots")
 
 #: Ways to stop that are no failure.
 _CALM = (Interrupted, LeaseLost)
+#: What a complete run does beside: called with the runner, the lease, and what says when to stop.
+Upkeep = Callable[["Runner", gate.Lease, Callable[[], bool]], None]
 
 
 def never() -> bool:
@@ -69,7 +70,8 @@ class Runner:
 
     :param app: has ``app_context()``; a top-up works in a context, so in a session, of its own.
     :param db: the app's Flask-SQLAlchemy object; the transaction of its own session is never committed.
-    :param archive: gets past slots before a top-up deletes them.
+    :param upkeep: follows each run that covers everything, under its lease.
+    :param archive: gets past slots before a top-up deletes them; for ``upkeep``.
     """
 
     app: Any
@@ -77,7 +79,8 @@ class Runner:
     models: Models
     settings: Settings
     clock: Callable[[], datetime]
-    archive: Archive | None = None
+    upkeep: Upkeep | None = None
+    archive: Callable[..., object] | None = None
     _engine: Engine | None = None
 
     def __post_init__(self) -> None:
@@ -88,6 +91,10 @@ class Runner:
         """The app's scoped session, as it is now: test suites replace it."""
         found: scoped_session[Any] = self.db.session
         return found
+
+    def work(self) -> Work:
+        """Return a work on the present session, at this moment."""
+        return Work.writing(self.session(), self.models, self.settings, self.clock())
 
     @property
     def owner(self) -> str:
@@ -107,7 +114,7 @@ class Runner:
             self._engine.dispose(close=False)
 
     @cached_property
-    def database_mark(self) -> str:
+    def database_id(self) -> str:
         """A short text that differs from database to database: apps may share a cache."""
         bind = write_engine(self.session(), self.models.Slot)
         place = f"{bind.engine.url.render_as_string()} {table_of(self.models.Slot).fullname}"
@@ -124,21 +131,38 @@ class Runner:
             be_patient(self.session(), patience)
             yield
 
-    def work(self) -> Work:
-        """Return what the functions below are handed, as of now."""
-        return Work.reading(self.session(), self.models, self.settings, self.clock())
+    # -- the state row and the lease -----------------------------------------------------------------------
 
     def read_state(self) -> gate.LeaseState:
         """Return the state row; ends the session's transaction."""
-        session = self.session()
-        state = gate.read_state(session, self.models, self.settings.name)
-        session.rollback()
+        work = self.work()
+        state = gate.read_state(work)
+        work.session.rollback()
         return state
 
     def fingerprint(self) -> str:
         """Return a text that changes with the templates and with the settings that shape the window."""
-        mark = fingerprint(self.work())
-        return f"{mark}:{self.settings.window_days}:{self.settings.align}"
+        templates = fingerprint(self.work())
+        return f"{templates}:{self.settings.window_days}:{self.settings.align}"
+
+    def complete_for(self, state: gate.LeaseState) -> float:
+        """Return for how many seconds the state row says that everything is complete; 0 or less: it is not.
+
+        Ends the session's transaction.
+        """
+        current = self.fingerprint()
+        self.session.rollback()
+        now = gate.to_ms(self.clock())
+        if state.fingerprint != current or state.failures or state.confirmed_ms > now:
+            return 0.0
+        audit = state.confirmed_ms + self.settings.check_interval * 1000
+        return (min(audit, state.complete_until_ms) - now) / 1000
+
+    def put_off_for(self, state: gate.LeaseState) -> float:
+        """Return the seconds until a failed top-up may be tried again."""
+        rest = (state.next_try_ms - gate.to_ms(self.clock())) / 1000
+        # Further ahead: written by a clock that jumped.
+        return rest if 0 < rest <= gate.BACKOFF_LIMIT else 0.0
 
     def acquire(self) -> gate.Lease | None:
         """Try to take the lease, once; ``None`` also if another process was in the way."""
@@ -157,18 +181,14 @@ class Runner:
         if lease is None:
             # The row is made in a transaction of its own: MariaDB's INSERT IGNORE and the UPDATE that follows would
             # make two processes wait for each other.
-            session = self.session()
-            with own_transaction(session):
-                is_new = gate.make_row(session, self.models, self.settings.name)
+            with own_transaction(self.session()):
+                is_new = gate.make_row(self.work())
             lease = self._acquire() if is_new else None
         return lease
 
     def _acquire(self) -> gate.Lease | None:
-        session, settings = self.session(), self.settings
-        with own_transaction(session):
-            return gate.Lease.acquire(
-                session, self.models, settings.name, self.owner, settings.lease_seconds, self.clock()
-            )
+        with own_transaction(self.session()):
+            return gate.Lease.acquire(self.work(), self.owner)
 
     def holder_rest(self) -> float:
         """Return the seconds that the lease of another holder still has; at least 0.1."""
@@ -183,7 +203,27 @@ class Runner:
                 return None
         return lease
 
-    def generate(self, request: FillRequest, stopping: threading.Event | None = None) -> Report:
+    def give_back(self, lease: gate.Lease, error: BaseException) -> None:
+        """After an error: end the transaction, give the lease back, and write down what the error was."""
+        abandon(self.session(), error)
+        if isinstance(error, LeaseLost):
+            log.info("top-up fenced: another one took over", extra={"action": "topup_fenced"})
+        elif isinstance(error, Exception) and not isinstance(error, Interrupted):
+            self._write_calmly(lambda: lease.fail(self.work(), sentence(error)))
+        else:
+            self._write_calmly(lambda: lease.release(self.work()))
+
+    def _write_calmly(self, write: Callable[[], object]) -> None:
+        """Write in a transaction of its own, if the database lets us: lease and row also end by themselves."""
+        try:
+            with own_transaction(self.session()):
+                write()
+        except Exception as error:
+            log.debug("not written down: %s", sentence(error))
+
+    # -- a person's request --------------------------------------------------------------------------------
+
+    def generate(self, request: TopUpRequest, stopping: threading.Event | None = None) -> Report:
         """Fill now, in the caller's thread.
 
         :param stopping: set when it should stop after its chunk.
@@ -193,188 +233,158 @@ class Runner:
         :raises TopUpBusy: if another top-up holds the lease for more than twice its length.
         :raises UncommittedChanges: on SQLite, if the app's session holds the write lock itself.
         """
-        request.check(self.clock())
         stopping = stopping or threading.Event()
         if self.joins:
-            self.refuse_resurrection(request)
-            return self._fill(self.session(), None, request, never, joins=True)
+            self.check(request)
+            return self._fill(None, request, never, joins=True)
         if request.dry_run:
             with self.context():
-                self.refuse_resurrection(request)
-                return self._fill(self.session(), None, request, never)
+                self.check(request)
+                return self._fill(None, request, never)
         with self.prepared(request, stopping) as lease:
             return self.run(lease, request, stopping.is_set)
 
     @contextmanager
-    def prepared(self, request: FillRequest, stopping: threading.Event | None = None) -> Iterator[gate.Lease]:
+    def prepared(
+        self, request: TopUpRequest, stopping: threading.Event | None = None
+    ) -> Iterator[gate.Lease]:
         """Check a person's request and wait for the lease; raises what ``generate`` raises."""
         request.check(self.clock())
         stopping = stopping or threading.Event()
-        if dialect_of(self.session()) == "sqlite" and has_uncommitted_writes(self.session()):
-            raise UncommittedChanges
+        self.refuse_uncommitted()
         with self.context():
-            self.refuse_resurrection(request)
-            if request.template_id is not None or request.group is not None:
-                # Refuse an unknown template before anything is written.
-                request.specs(self.work())
-            self.session.rollback()
+            self.check(request)
             lease = self.wait_for_lease(stopping)
             if lease is None:
                 raise Interrupted if stopping.is_set() else TopUpBusy
             yield lease
 
-    def refuse_resurrection(self, request: FillRequest) -> None:
-        """Let no backfill bring back what was pruned.
+    def refuse_uncommitted(self) -> None:
+        """Refuse to wait for a lock that the app's own session holds.
 
-        :raises InvalidRequest: names the earliest start.
+        :raises UncommittedChanges: on SQLite, if it does.
         """
-        if not request.backfills(self.clock()):
-            return
-        horizon = pruned_until(self.work())
-        if horizon is None:
-            return
-        specs = request.specs(self.work()) if request.first_day is not None else []
-        start = request.earliest(specs, self.clock(), self.settings)
-        if start is not None and start < horizon:
-            expected = f"{horizon.isoformat()} or later: slots before it were pruned"
-            raise InvalidRequest(
-                f"start = {start.isoformat()}: expected {expected}",
-                field="start",
-                value=start,
-                expected=expected,
-            )
-
-    def run(self, lease: gate.Lease, request: FillRequest, must_stop: Callable[[], bool]) -> Report:
-        """Run under a lease that was won; whatever happens, it is given back."""
         session = self.session()
+        if dialect_of(session) == "sqlite" and has_uncommitted_writes(session):
+            raise UncommittedChanges
+
+    def check(self, request: TopUpRequest) -> None:
+        """Refuse a person's request that makes no sense, before anything is written.
+
+        :raises InvalidRequest: names field, value and expectation; no backfill may bring back what was pruned.
+        :raises TemplateNotFound: if it names no template.
+        """
+        work = self.work()
+        request.check(work.now)
+        specs: list[TemplateSpec] = []
+        if (request.template_id, request.group, request.first_day) != (None,) * 3:
+            specs = request.specs(work)
+        horizon = pruned_until(work) if request.backfills(work.now) else None
+        start = request.earliest(specs, work.now, self.settings) if horizon is not None else None
+        if not self.joins:
+            work.session.rollback()
+        if horizon is not None and start is not None and start < horizon:
+            expected = f"{horizon.isoformat()} or later: slots before it were pruned"
+            raise refusal("start", start.isoformat(), expected)
+
+    # -- a run under a lease that was won ------------------------------------------------------------------
+
+    def run(self, lease: gate.Lease, request: TopUpRequest, must_stop: Callable[[], bool]) -> Report:
+        """Run under a lease that was won; whatever happens, it is given back."""
         try:
-            return self._fill(session, lease, request, must_stop)
+            return self._fill(lease, request, must_stop)
         except BaseException as error:
-            _abandon(session, error)
-            self._close(session, lease, error)
+            self.give_back(lease, error)
             raise
 
     def _fill(
         self,
-        session: Session,
         lease: gate.Lease | None,
-        request: FillRequest,
+        request: TopUpRequest,
         must_stop: Callable[[], bool],
         joins: bool = False,
     ) -> Report:
-        mark = self.fingerprint()
-        known = gate.read_state(session, self.models, self.settings.name).fingerprint
-        filler = Filler(session, self.models, self.settings, self.clock, request, lease, must_stop, joins)
-        specs = request.specs(self.work(), filler.leave_out)
+        current, work = self.fingerprint(), self.work()
+        known = gate.read_state(work).fingerprint
+        run = Run(Recorder(work, request, lease, request.run_id), self.clock, must_stop, joins)
+        specs = request.specs(work, run.leave_out)
         signals.announce(signals.topup_started, self.app, trigger=request.trigger)
         try:
-            filler.fill(specs)
-            if request.trigger == "edit" or joins or mark != known:
-                filler.revise(specs)
-            report = filler.finish(specs)
-            covers_all = request.covers_all(specs, self.settings)
+            run.fill(specs)
+            if request.trigger == "edit" or joins or current != known:
+                run.revise(specs)
+            report = run.finish(specs)
+            covers_all = request.covers_all((spec.window_days for spec in specs), self.settings)
             # Before anything is pruned: what ended long ago ended too.
-            edges = self._count_edges(session, filler) if covers_all and (lease or request.dry_run) else None
+            edges = count_edges(work) if covers_all and (lease or request.dry_run) else None
             if lease is not None and covers_all:
-                session.rollback()
-                tidy(session, self.models, self.settings, self.clock, lease, self.archive, filler.stops)
+                work.session.rollback()
+                self.keep_up(lease, run.stops)
             if not request.dry_run:
-                edges = self._confirm(session, lease, filler, specs, mark, edges)
+                edges = self._confirm(lease, run, specs if covers_all else None, current, edges)
             elif edges is not None:
-                report.opened, report.closed = edges.opened, edges.closed
+                edges.note(report)
         except BaseException as error:
             if lease is not None:
-                self._end_row(session, filler, specs, error)
+                self._end_row(run, specs, error)
             raise
         if not request.dry_run:
-            tell(self.app, report, request, filler.errors, edges)
+            announce_end(self.app, request, run.outcome, edges)
         return report
+
+    def keep_up(self, lease: gate.Lease, must_stop: Callable[[], bool]) -> None:
+        """Do what a complete run does beside, in transactions of its own.
+
+        :raises LeaseLost: if another top-up took over.
+        """
+        if self.upkeep is not None:
+            self.upkeep(self, lease, must_stop)
 
     def _confirm(
         self,
-        session: Session,
         lease: gate.Lease | None,
-        filler: Filler,
-        specs: list[TemplateSpec],
-        mark: str,
+        run: Run,
+        all_specs: list[TemplateSpec] | None,
+        current: str,
         edges: Edges | None,
     ) -> Edges | None:
         """Write down that it is done: the run row and the state, in one transaction after all others.
 
+        :param all_specs: what was covered; ``None``: not everything.
         :return: what opened and ended, if that is told now; else the next run tells it.
         """
         if lease is None:  # the app's own transaction
-            self._close_row(filler)
+            self._close_row(run)
             return None
-        told = None
-        with own_transaction(session):
-            filler.recorder.close_dead_runs()
-            if filler.errors:
-                lease.fail(session, self.clock(), "; ".join(filler.errors))
-            elif filler.request.covers_all(specs, self.settings) and not filler.busy:
-                self._confirm_everything(session, lease, filler, specs, mark)
-                told = edges
-            else:
-                lease.renew(session, self.clock())  # the fence holds for the run row too
-                lease.release(session)
+        complete_until = None
+        if all_specs is not None and not run.outcome.errors:  # no zone is unknown
+            zones = {self.settings.timezone, *(spec.timezone for spec in all_specs)}
+            complete_until = planning.next_midnight(zones, run.now)
+        with own_transaction(self.session()):
+            run.recorder.close_dead_runs()
+            confirmed = settle(self.work(), lease, run.outcome, run.now, complete_until, current)
+            told = edges if confirmed else None
             if told is not None:
-                filler.report.opened, filler.report.closed = told.opened, told.closed
-            self._close_row(filler)
+                told.note(run.report)
+            self._close_row(run)
         return told
 
-    def _confirm_everything(
-        self, session: Session, lease: gate.Lease, filler: Filler, specs: list[TemplateSpec], mark: str
-    ) -> None:
-        sound = [spec for spec in specs if not filler.report.templates[spec.id].error]
-        zones = {spec.timezone for spec in sound} | {self.settings.timezone}
-        lease.confirm(session, filler.now, planning.next_midnight(zones, filler.now), mark)
-
-    def _count_edges(self, session: Session, filler: Filler) -> Edges | None:
-        since = gate.read_state(session, self.models, self.settings.name).confirmed_ms
-        # Up to the moment that is stored as confirmed: the next one goes on from there, and nothing counts twice.
-        return count_edges(session, self.models, since, gate.to_ms(filler.now))
-
-    def _close_row(self, filler: Filler) -> None:
-        recorder = filler.recorder
-        if filler.request.trigger in ("manual", "edit", "api") or filler.errors:
+    def _close_row(self, run: Run) -> None:
+        recorder, outcome = run.recorder, run.outcome
+        if recorder.request.trigger in ("manual", "edit", "api") or outcome.errors:
             recorder.start()
-        filler.report.run_id = recorder.run_id
-        recorder.end(_status(filler), filler.report, self.clock(), "; ".join(filler.errors) or None)
+        run.report.run_id = recorder.run_id
+        recorder.end(outcome.status, run.report, self.clock(), outcome.error)
 
-    def _end_row(
-        self, session: Session, filler: Filler, specs: list[TemplateSpec], error: BaseException
-    ) -> None:
-        _abandon(session, error)
+    def _end_row(self, run: Run, specs: list[TemplateSpec], error: BaseException) -> None:
+        abandon(self.session(), error)
         calm = isinstance(error, _CALM) or not isinstance(error, Exception)
         status, text = (RunStatus.INTERRUPTED, None) if calm else (RunStatus.FAILED, sentence(error))
-        report = filler.finish(specs)
-        self._write_calmly(session, lambda: filler.recorder.end(status, report, self.clock(), text))
-
-    def _close(self, session: Session, lease: gate.Lease, error: BaseException) -> None:
-        """Give the lease back after an error, and write down what it was."""
-        if isinstance(error, LeaseLost):
-            log.info("top-up fenced: another one took over", extra={"action": "topup_fenced"})
-        elif isinstance(error, Exception) and not isinstance(error, Interrupted):
-            self._write_calmly(session, lambda: lease.fail(session, self.clock(), sentence(error)))
-        else:
-            self._write_calmly(session, lambda: lease.release(session))
-
-    def _write_calmly(self, session: Session, write: Callable[[], object]) -> None:
-        """Write in a transaction of its own, if the database lets us: lease and row also end by themselves."""
-        try:
-            with own_transaction(session):
-                write()
-        except Exception as error:
-            log.debug("not written down: %s", sentence(error))
+        report = run.finish(specs)
+        self._write_calmly(lambda: run.recorder.end(status, report, self.clock(), text))
 
 
-def _status(filler: Filler) -> RunStatus:
-    if filler.errors:
-        return RunStatus.FAILED
-    return RunStatus.INTERRUPTED if filler.busy else RunStatus.CONFIRMED
-
-
-def _abandon(session: Session, error: BaseException) -> None:
+def abandon(session: Session, error: BaseException) -> None:
     """End the transaction of a top-up that stopped.
 
     After an unforeseen error the connection is not used again: a result that was not read to its end would keep

@@ -108,7 +108,7 @@ def test_a_hundred_at_once_start_one_top_up(served: Served) -> None:
         ("topup_busy", f"{PREFIX}/topups/{accepted[0]['id']}")
     }
     with site.app.app_context():
-        lease.release(site.session())
+        lease.release(site.topup.runner.work())
         site.session.commit()
     done = served.ended(accepted[0]["id"])
     today = date.fromisoformat(done["window_start"][:10])

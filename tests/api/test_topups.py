@@ -12,14 +12,13 @@ from api_site import READ, WRITE, ApiSite, bearer
 from helpers import A_WEEK
 from sqlalchemy import text
 
-from flask_rollingslots import gate
 from flask_rollingslots.topup import run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from flask_rollingslots.gate import Lease
+    from flask_rollingslots.topup.gate import Lease
 
 
 @pytest.fixture
@@ -41,7 +40,7 @@ def held(other: ApiSite) -> Iterator[Lease]:
 def give_back(site: ApiSite, lease: Lease) -> None:
     """End somebody else's top-up."""
     with site.app.app_context():
-        lease.release(site.session())
+        lease.release(site.topup.runner.work())
         site.session.commit()
 
 
@@ -162,7 +161,7 @@ def test_progress_is_seen_by_another_process(
     """Done and total move while the top-up works."""
     site.fill("Hall")
     seen: list[tuple[str, int, int]] = []
-    write = run.Filler._write
+    write = run.Run._write
     monkeypatch.setattr(run, "_LARGEST_CHUNK", 20)
 
     def look_and_write(self: Any, chunk: Any) -> None:
@@ -170,7 +169,7 @@ def test_progress_is_seen_by_another_process(
         seen.append((now["status"], now["done"], now["total"]))
         write(self, chunk)
 
-    monkeypatch.setattr(run.Filler, "_write", look_and_write)
+    monkeypatch.setattr(run.Run, "_write", look_and_write)
     finished(site)
     assert len(seen) >= 3
     assert {status for status, _, _ in seen} == {"running"}
@@ -316,7 +315,7 @@ def test_without_threads_it_waits_for_nobody(sqlite_url: str, tmp_path: Path, he
     number = start(site)["id"]
     assert site.get(f"/topups/{number}")["status"] == "failed"
     with site.app.app_context():
-        assert gate.read_state(site.session(), site.slots.models, "default").token == held.token
+        assert site.topup.runner.read_state().token == held.token
 
 
 def test_on_a_shared_connection(tmp_path: Path) -> None:

@@ -353,7 +353,7 @@ def test_many_kinds_of_templates_wait_for_the_latest_of_them(
     sqlite_site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Beyond a number of zones, shifts and lengths a row may stay longer, never shorter."""
-    monkeypatch.setattr("flask_rollingslots.retention._KINDS", 1)
+    monkeypatch.setattr("flask_rollingslots.pruning._KINDS", 1)
     site = sqlite_site
     for minutes in (60, 90, 120):
         site.add(**{**WEEKLY, "duration": timedelta(minutes=minutes)})
@@ -544,7 +544,7 @@ def test_a_top_up_prunes_a_bounded_share(
     sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A top-up deletes a few batches at most; the following ones go on."""
-    monkeypatch.setattr("flask_rollingslots.topup.pruning._BATCH", 10)
+    monkeypatch.setattr("flask_rollingslots.pruning._BATCH", 10)
     site = aged(sqlite_url, tmp_path, ROLLINGSLOTS_RETENTION_DAYS=14)
     with site.app.app_context():
         past = site.slots.prune(14, dry_run=True).slots

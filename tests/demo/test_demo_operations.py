@@ -71,7 +71,7 @@ def test_findings_say_what_is_wrong_and_what_to_do(
         raise RuntimeError("the disk is full")
 
     with site.app_context(), monkeypatch.context() as patch:
-        patch.setattr("flask_rollingslots.topup.run.Filler.fill", fail)
+        patch.setattr("flask_rollingslots.topup.run.Run.fill", fail)
         with pytest.raises(RuntimeError):
             slots.generate()
     text = read(client.get(PAGE)).text

@@ -12,8 +12,9 @@ from celery import Celery, Task
 from flask import Flask, jsonify
 from flask_sqlalchemy import SQLAlchemy
 
-from flask_rollingslots import RollingSlots, executors
-from flask_rollingslots.contrib import celery as executor
+from flask_rollingslots import RollingSlots
+from flask_rollingslots.queue import celery as executor
+from flask_rollingslots.queue import messages
 from flask_rollingslots.topup import run
 
 #: When each site begins, whatever the time is; from then on its clock goes, the same in all its processes.
@@ -71,7 +72,7 @@ class CelerySite:
         :param send_seconds: how long the broker may take: a broker that works is not given up on a busy machine.
         :param began: when the site began, by the machine's monotonic clock; now, if another process did not begin it.
         """
-        executors.SEND_SECONDS = executor.SEND_SECONDS = send_seconds
+        messages.SEND_SECONDS = executor.SEND_SECONDS = send_seconds
         executor._LIMITS.update(dict.fromkeys(executor._LIMITS, send_seconds / 2))
         since = monotonic() if began is None else began
         self.app = Flask("celery_site")
@@ -100,13 +101,13 @@ class CelerySite:
         if rows:
             run._SMALLEST_CHUNK = run._FIRST_CHUNK = run._LARGEST_CHUNK = rows
         if delay:
-            write = run.Filler._write
+            write = run.Run._write
 
             def slowly(filler: Any, chunk: Any) -> None:
                 sleep(delay)
                 write(filler, chunk)
 
-            run.Filler._write = slowly  # type: ignore[method-assign]
+            run.Run._write = slowly  # type: ignore[method-assign]
 
 
 if "CELERY_SITE" in os.environ:

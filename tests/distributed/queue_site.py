@@ -9,7 +9,7 @@ import pytest
 from helpers import HALL, Site
 from sqlalchemy import func, select
 
-from flask_rollingslots.executors import QueueExecutor
+from flask_rollingslots.queue import Distributor, QueueExecutor
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -77,7 +77,7 @@ class QueueSite(Site):
 
     def work(self, message: dict[str, Any]) -> None:
         """Be a worker for one message."""
-        self.topup.distributor.work(message)
+        Distributor(self.topup).work(message)
 
     def drain(self, choose: Callable[[int], int] = lambda count: 0, limit: int = 200) -> int:
         """Be a worker until no message is left; return how many there were."""

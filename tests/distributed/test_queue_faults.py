@@ -11,10 +11,10 @@ from queue_site import ONE_SERVER, QueueSite
 from sqlalchemy import select, text
 from sqlalchemy.exc import OperationalError
 
-from flask_rollingslots import executors, signals
+from flask_rollingslots import signals
 from flask_rollingslots.errors import InvalidRequest
-from flask_rollingslots.executors import QueueExecutor
-from flask_rollingslots.topup import distributed, run
+from flask_rollingslots.queue import Distributor, QueueExecutor, distributor, messages
+from flask_rollingslots.topup import run
 
 
 def test_a_queue_that_is_down(small_site: QueueSite) -> None:
@@ -79,7 +79,7 @@ def test_a_database_that_is_away_for_a_moment(small_site: QueueSite, monkeypatch
     site = small_site
     site.fill_with(6)
     site.visit()
-    fill, broken = distributed.Distributor._fill, [True]
+    fill, broken = Distributor._fill, [True]
 
     def away(self: Any, job: Any, claim: Any) -> None:
         if broken and claim.id == 2:
@@ -87,7 +87,7 @@ def test_a_database_that_is_away_for_a_moment(small_site: QueueSite, monkeypatch
             raise OperationalError("SELECT 1", {}, Exception("server closed the connection"))
         fill(self, job, claim)
 
-    monkeypatch.setattr(distributed.Distributor, "_fill", away)
+    monkeypatch.setattr(Distributor, "_fill", away)
     site.work(site.take())
     assert [message["tries"] for message, _ in site.queue.messages if "tries" in message] == [1]
     site.queue.messages[:] = [pair for pair in site.queue.messages if "tries" in pair[0]]
@@ -114,14 +114,14 @@ def test_a_silent_queue_is_given_up_in_time() -> None:
             waits.wait(60)
 
     queue = Silent()
-    before = executors.SEND_SECONDS
-    executors.SEND_SECONDS = 0.05
+    before = messages.SEND_SECONDS
+    messages.SEND_SECONDS = 0.05
     try:
         assert queue.hand_over({"do": "look"}) is False
         queue._broken_until = 0.0
         assert queue.hand_over({"do": "look"}) is False
     finally:
-        executors.SEND_SECONDS = before
+        messages.SEND_SECONDS = before
         waits.set()
     assert len(calls) == 1
 
@@ -159,14 +159,14 @@ def test_a_late_message_changes_nothing(site: QueueSite) -> None:
 def test_what_is_added_at_the_last_moment(site: QueueSite, monkeypatch: pytest.MonkeyPatch) -> None:
     """A template that joins when all shards are done, just before the run confirms, is filled by it."""
     ids = site.fill_with(4)
-    tidy, joined = distributed.tidy, []
+    upkeep, joined = site.topup.runner.upkeep, []
 
     def late(*args: Any) -> None:
         if not joined:
-            joined.append(site.topup.distributor.join(ids[0], "edit"))
-        tidy(*args)
+            joined.append(Distributor(site.topup).join(ids[0], "edit"))
+        upkeep(*args)
 
-    monkeypatch.setattr(distributed, "tidy", late)
+    monkeypatch.setattr(site.topup.runner, "upkeep", late)
     site.visit()
     site.drain()
     assert joined == [True]
@@ -178,8 +178,8 @@ def test_what_is_added_at_the_last_moment(site: QueueSite, monkeypatch: pytest.M
 def test_a_shard_is_ended_once(site: QueueSite, monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker that sleeps after its last chunk, while another one ends its shard, counts nothing a second time."""
     site.fill_with(6)
-    monkeypatch.setattr(distributed, "_TURN_SECONDS", 0.0)
-    finish, slept = run.Filler.finish, []
+    monkeypatch.setattr(distributor, "_TURN_SECONDS", 0.0)
+    finish, slept = run.Run.finish, []
 
     def sleep(self: Any, specs: Any) -> Any:
         if not slept:
@@ -188,7 +188,7 @@ def test_a_shard_is_ended_once(site: QueueSite, monkeypatch: pytest.MonkeyPatch)
             site.work(site.take())
         return finish(self, specs)
 
-    monkeypatch.setattr(run.Filler, "finish", sleep)
+    monkeypatch.setattr(run.Run, "finish", sleep)
     site.visit()
     site.drain()
     assert slept
@@ -203,12 +203,12 @@ def test_shards_that_are_gone_confirm_nothing(site: QueueSite) -> None:
     site.fill_with(6)
     site.visit()
     look = site.take()
-    kept = distributed.Distributor._serve
+    kept = Distributor._serve
     stopped: list[dict[str, Any]] = []
     with pytest.MonkeyPatch.context() as patch:
         # The coordinator stops after it has asked for workers.
         patch.setattr(
-            distributed.Distributor,
+            Distributor,
             "_serve",
             lambda self, message: stopped.append(message) if message["do"] == "fill" else kept(self, message),
         )

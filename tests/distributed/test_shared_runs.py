@@ -14,7 +14,8 @@ from sqlalchemy import select, text, update
 
 from flask_rollingslots.errors import QueueUnavailable, TopUpBusy
 from flask_rollingslots.models import table_of
-from flask_rollingslots.topup import FillRequest, distributed, order, run, shards
+from flask_rollingslots.queue import Distributor, distributor, order, sharding
+from flask_rollingslots.topup import TopUpRequest, run
 
 #: On each database a run is shared, progresses and is fenced; what follows from that is told apart on one.
 ELSEWHERE = quick_on("postgresql")
@@ -29,29 +30,29 @@ def kill_after(monkeypatch: pytest.MonkeyPatch, chunks: int) -> None:
     monkeypatch.setattr(run, "_FIRST_CHUNK", 20)
     monkeypatch.setattr(run, "_LARGEST_CHUNK", 20)
     left = [chunks]
-    write = run.Filler._write
+    write = run.Run._write
 
     def dying(self: Any, chunk: Any) -> None:
         if left[0] == 0:
-            monkeypatch.setattr(run.Filler, "_write", write)
+            monkeypatch.setattr(run.Run, "_write", write)
             raise Killed
         left[0] -= 1
         write(self, chunk)
 
-    monkeypatch.setattr(run.Filler, "_write", dying)
+    monkeypatch.setattr(run.Run, "_write", dying)
 
 
 def before_the_first_chunk(site: QueueSite, monkeypatch: pytest.MonkeyPatch, statement: str) -> None:
     """Let something happen in a transaction of its own, just before a worker writes its first chunk."""
-    write = run.Filler._write
+    write = run.Run._write
 
     def late(self: Any, chunk: Any) -> None:
-        monkeypatch.setattr(run.Filler, "_write", write)
+        monkeypatch.setattr(run.Run, "_write", write)
         with site.db.engine.begin() as connection:
             connection.execute(text(statement))
         write(self, chunk)
 
-    monkeypatch.setattr(run.Filler, "_write", late)
+    monkeypatch.setattr(run.Run, "_write", late)
 
 
 def die(site: QueueSite, message: dict[str, Any]) -> None:
@@ -93,12 +94,12 @@ def test_an_ordered_run_is_shared_and_keeps_its_row(site: QueueSite) -> None:
     """What is ordered over HTTP, here a week, is filled by the workers under the row that was promised at once."""
     ids = site.fill_with(6)
     monday = site.clock().date() - timedelta(days=site.clock().weekday())
-    number = order(site.topup, FillRequest.for_week(monday + timedelta(days=7)))
+    number = order(site.topup, TopUpRequest.for_week(monday + timedelta(days=7)))
     site.settle()
     assert [message["do"] for message, _ in site.queue.messages] == ["fill"] * 3
     assert (site.count(), site.runs()[0].status) == (0, "running")
     with pytest.raises(TopUpBusy):
-        order(site.topup, FillRequest("manual"))
+        order(site.topup, TopUpRequest("manual"))
     site.drain()
     (found,) = site.runs()
     assert (found.id, found.status, found.trigger) == (number, "confirmed", "api")
@@ -113,7 +114,7 @@ def test_an_ordered_run_without_a_queue_is_filled_here(site: QueueSite) -> None:
     """A broker that is down keeps nobody's top-up waiting."""
     site.fill_with(6)
     site.queue.is_down = True
-    order(site.topup, FillRequest("manual"))
+    order(site.topup, TopUpRequest("manual"))
     site.settle()
     (found,) = site.runs()
     assert (found.status, found.created, site.count()) == ("confirmed", 6 * A_WEEK, 6 * A_WEEK)
@@ -123,8 +124,8 @@ def test_an_ordered_run_without_a_queue_is_filled_here(site: QueueSite) -> None:
 def test_progress_moves_with_each_chunk(site: QueueSite, monkeypatch: pytest.MonkeyPatch) -> None:
     """While workers work the run row says how far they are, and afterwards it says exactly what there is."""
     site.fill_with(6)
-    monkeypatch.setattr(distributed, "_TURN_SECONDS", 0.0)
-    monkeypatch.setattr(distributed, "_SHARD_ROWS", 10**9)
+    monkeypatch.setattr(distributor, "_TURN_SECONDS", 0.0)
+    monkeypatch.setattr(distributor, "_SHARD_ROWS", 10**9)
     site.visit()
     seen = []
     while site.queue.messages:
@@ -245,7 +246,7 @@ def test_no_more_workers_than_allowed(site: QueueSite, monkeypatch: pytest.Monke
     site.fill_with(12)
     site.visit()
     look, peak = site.take(), []
-    fill = distributed.Distributor._fill
+    fill = Distributor._fill
 
     def nested(self: Any, job: Any, claim: Any) -> None:
         cls = site.slots.models.Shard
@@ -256,7 +257,7 @@ def test_no_more_workers_than_allowed(site: QueueSite, monkeypatch: pytest.Monke
             site.work(site.take())
         fill(self, job, claim)
 
-    monkeypatch.setattr(distributed.Distributor, "_fill", nested)
+    monkeypatch.setattr(Distributor, "_fill", nested)
     site.work(look)
     site.drain()
     assert max(peak) == 4
@@ -268,8 +269,8 @@ def test_what_somebody_looks_at_comes_first(small_site: QueueSite, monkeypatch: 
     """A view during the run moves the shard of its template to the front; no message is needed."""
     site = small_site
     ids = site.fill_with(12)
-    monkeypatch.setattr(distributed, "_TURN_SECONDS", 0.0)
-    monkeypatch.setattr(distributed, "_SHARD_ROWS", 10**9)
+    monkeypatch.setattr(distributor, "_TURN_SECONDS", 0.0)
+    monkeypatch.setattr(distributor, "_SHARD_ROWS", 10**9)
     site.visit()
     site.work(site.take())  # the first shard
     waiting = len(site.queue.messages)
@@ -285,8 +286,8 @@ def test_what_somebody_looks_at_comes_first(small_site: QueueSite, monkeypatch: 
 def test_a_template_of_the_meantime_joins_the_run(site: QueueSite, monkeypatch: pytest.MonkeyPatch) -> None:
     """A template that is added while workers are busy is filled by them, and the run names it."""
     site.fill_with(5)
-    monkeypatch.setattr(distributed, "_TURN_SECONDS", 0.0)
-    monkeypatch.setattr(distributed, "_SHARD_ROWS", 10**9)
+    monkeypatch.setattr(distributor, "_TURN_SECONDS", 0.0)
+    monkeypatch.setattr(distributor, "_SHARD_ROWS", 10**9)
     site.visit()
     site.work(site.take())
     new = site.add(name="New").id
@@ -337,7 +338,7 @@ def test_a_long_shard_is_put_back(small_site: QueueSite, monkeypatch: pytest.Mon
     """A shard with too many rows for one turn goes on later, where it was; nothing counts twice."""
     site = small_site
     site.fill_with(4)
-    monkeypatch.setattr(distributed, "_SHARD_ROWS", 25)
+    monkeypatch.setattr(distributor, "_SHARD_ROWS", 25)
     monkeypatch.setattr(run, "_FIRST_CHUNK", 20)
     monkeypatch.setattr(run, "_LARGEST_CHUNK", 20)
     site.visit()
@@ -356,14 +357,14 @@ def test_a_shard_that_kills_its_workers_is_given_up(
     site.fill_with(6)
     site.visit()
     messages = [site.take()]
-    load = shards.Claim.specs
+    load = sharding.Claim.specs
 
     def deadly(self: Any, *args: Any) -> Any:
         if self.first_id <= 3 <= self.last_id:
             raise Killed
         return load(self, *args)
 
-    monkeypatch.setattr(shards.Claim, "specs", deadly)
+    monkeypatch.setattr(sharding.Claim, "specs", deadly)
     for _ in range(20):
         messages += [site.take() for _ in list(site.queue.messages)]
         try:
@@ -398,7 +399,7 @@ def test_one_broken_template_stops_nobody(site: QueueSite) -> None:
 def test_by_hand(site: QueueSite) -> None:
     """A person's request is cut and filled like the daily one: a group, or a longer window."""
     site.fill_with(6)
-    run_id = site.topup.distributor.begin(FillRequest("manual", days=14, group="g1"))
+    run_id = Distributor(site.topup).begin(TopUpRequest("manual", days=14, group="g1"))
     assert site.count() == 0
     site.drain()
     (row,) = site.runs()
@@ -407,23 +408,42 @@ def test_by_hand(site: QueueSite) -> None:
     assert site.state().confirmed_ms == 0, "a part of the templates confirms nothing"
 
 
+@pytest.mark.parametrize(
+    ("own", "days", "confirms"),
+    [(3, 3, True), (3, 2, False), (10, 7, False), (None, 7, True), (None, 3, False)],
+)
+def test_workers_confirm_what_one_process_confirms(
+    small_site: QueueSite, own: int | None, days: int, confirms: bool
+) -> None:
+    """Whether so many days are everything depends on the templates' windows alone, not on who fills them."""
+    site = small_site
+    site.fill_with(3, window_days=own)
+    Distributor(site.topup).begin(TopUpRequest("manual", days=days))
+    site.drain()
+    shared = site.state().confirmed_ms > 0
+    site.session.execute(text("UPDATE rolling_lease SET confirmed_ms = 0"))
+    site.session.commit()
+    site.slots.generate(days=days)
+    assert (shared, site.state().confirmed_ms > 0) == (confirms, confirms)
+
+
 def test_by_hand_without_a_queue(small_site: QueueSite) -> None:
     """A queue that takes nothing is an error, the lease is given back, and the run says that it was interrupted."""
     site = small_site
     site.fill_with(3)
     site.queue.is_down = True
     with pytest.raises(QueueUnavailable):
-        site.topup.distributor.begin(FillRequest("manual"))
+        Distributor(site.topup).begin(TopUpRequest("manual"))
     assert (site.runs()[0].status, site.state().until_ms) == ("interrupted", 0)
     site.topup.executor.is_queue = False
     with pytest.raises(QueueUnavailable, match="no queue: expected 'celery'"):
-        site.topup.distributor.begin(FillRequest("manual"))
+        Distributor(site.topup).begin(TopUpRequest("manual"))
 
 
 def test_by_hand_with_nothing_to_do(small_site: QueueSite) -> None:
     """Without templates a worker confirms an empty run."""
     site = small_site
-    site.topup.distributor.begin(FillRequest("manual"))
+    Distributor(site.topup).begin(TopUpRequest("manual"))
     site.drain()
     assert [(row.status, row.created) for row in site.runs()] == [("confirmed", 0)]
     assert site.state().confirmed_ms > 0

@@ -17,8 +17,8 @@ from loop_site import PLAIN, Site, before, before_chunks, chunks_of, make_site
 from sqlalchemy import event
 from sqlalchemy.exc import SQLAlchemyError
 
-from flask_rollingslots import errors, gate
-from flask_rollingslots.topup import run
+from flask_rollingslots import errors
+from flask_rollingslots.topup import gate, run
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -53,25 +53,25 @@ MUTANTS = (
     ),
     Mutant(
         "fence",
-        "gate.py",
-        "        if session.execute(update(table).where(*mine).values(**values)).rowcount != 1:",
-        "        if session.execute(update(table).where(*mine).values(**values)).rowcount < 0:",
+        "topup/gate.py",
+        "        if work.session.execute(statement).rowcount != 1:",
+        "        if work.session.execute(statement).rowcount < 0:",
         (f"{CRASH}::test_zombie_is_fenced[sqlite-write]",),
     ),
     Mutant(
         "confirm after the work",
         "topup/runner.py",
-        "            filler.fill(specs)\n",
+        "            run.fill(specs)\n",
         "            if lease is not None:\n"
-        "                with own_transaction(session):\n"
-        "                    end = planning.next_midnight({self.settings.timezone}, filler.now)\n"
-        "                    lease.confirm(session, self.clock(), end, mark)\n"
-        "            filler.fill(specs)\n",
+        "                with own_transaction(work.session):\n"
+        "                    end = planning.next_midnight({self.settings.timezone}, run.now)\n"
+        "                    lease.confirm(self.work(), end, current)\n"
+        "            run.fill(specs)\n",
         ("tests/faults/test_faults_sweep.py::test_crash_at_every_named_point[sqlite]",),
     ),
     Mutant(
         "fail open",
-        "gate.py",
+        "topup/gate.py",
         '        value = self._call("get", key)\n',
         '        value = self._call("get", key)\n'
         "        if monotonic() < self._broken_until:\n"
@@ -80,7 +80,7 @@ MUTANTS = (
     ),
     Mutant(
         "own expiry in the cache",
-        "gate.py",
+        "topup/gate.py",
         "        return float(rest) if 0 < rest <= self._longest else 0.0\n",
         "        return float(self._longest)\n",
         (
@@ -90,7 +90,7 @@ MUTANTS = (
     ),
     Mutant(
         "sorted writing",
-        "bulk_statements.py",
+        "statements.py",
         'KEY_ORDER = "template.series_id, time.original_start"\n',
         'KEY_ORDER = "random()"\n',
         ("tests/faults/test_faults_writers.py::test_writers_of_the_same_days[postgresql]",),
@@ -98,14 +98,14 @@ MUTANTS = (
     ),
     Mutant(
         "reset after a fork",
-        "executors.py",
+        "topup/executors.py",
         "    os.register_at_fork(after_in_child=_after_fork_in_child)\n",
         "    pass\n",
         (f"{CRASH}::test_child_after_a_fork_tops_up",),
     ),
     Mutant(
         "drain at exit",
-        "executors.py",
+        "topup/executors.py",
         "            atexit.register(_shutdown, weakref.ref(self))\n",
         "",
         ("tests/loop/test_loop_storm.py::test_worker_that_ends_in_the_middle[TERM-sync]",),

@@ -19,8 +19,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from loop_site import DAY, Clock, Site, make_site, week
 from sqlalchemy import event
 
-from flask_rollingslots import errors, extension, gate
-from flask_rollingslots.topup import run
+from flask_rollingslots import errors, extension
+from flask_rollingslots.topup import gate, run
 
 EXAMPLES = 300
 STEPS = 50

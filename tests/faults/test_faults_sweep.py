@@ -15,8 +15,8 @@ from marks import quick_on
 from sqlalchemy import event
 from sqlalchemy.exc import OperationalError
 
-from flask_rollingslots import extension, gate
-from flask_rollingslots.topup import job, record, run, runner
+from flask_rollingslots import extension
+from flask_rollingslots.topup import gate, record, run, runner
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -145,14 +145,14 @@ POINTS: dict[str, tuple[Any, str, Callable[..., None]]] = {
     "gate: before the state row": (gate, "make_row", before),
     "gate: lease won, not committed": (gate.Lease, "acquire", after),
     "lease committed": (runner.Runner, "run", before),
-    "planned": (run.Filler, "_plan_batch", after),
+    "planned": (run.Run, "_plan_batch", after),
     "fence passed, not committed": (record.Recorder, "start", before),
     "rows written, not committed": (record.Recorder, "advance", before),
-    "chunk committed": (run.Filler, "_note", before),
+    "chunk committed": (run.Run, "_note", before),
     "before the confirmation": (runner.Runner, "_confirm", before),
     "confirmed, not committed": (runner.Runner, "_close_row", before),
-    "after the confirmation": (runner, "tell", before),
-    "before the hint": (job.TopUp, "_complete_for", after),
+    "after the confirmation": (runner, "announce_end", before),
+    "before the hint": (runner.Runner, "complete_for", after),
 }
 
 

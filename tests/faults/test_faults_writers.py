@@ -12,8 +12,9 @@ from forks import FINISHED, ended, forked
 from loop_site import PLAIN, SHARED, WAIT, Clock, before_chunks, chunks_of, make_site, week
 from sqlalchemy import event
 
-from flask_rollingslots import bulk_statements, filling, gate
-from flask_rollingslots.topup import record, run
+from flask_rollingslots import statements
+from flask_rollingslots.filling import chunks
+from flask_rollingslots.topup import gate, record, run
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,9 +27,9 @@ CHUNK = 5000  # everything in one transaction, so that they overlap for long
 DEADLOCKED = 76
 
 
-def always(_session: Any, models: Any, name: str, owner: str, seconds: int, _now: Any) -> gate.Lease:
+def always(_work: Any, owner: str) -> gate.Lease:
     """Give everybody a lease."""
-    return gate.Lease(models, name, owner, os.getpid(), seconds)
+    return gate.Lease(owner, os.getpid())
 
 
 def write_together(url: str, writers: int, prepare: Callable[[], object]) -> list[int]:
@@ -82,8 +83,8 @@ def slow_down(site: Any) -> None:
 
 def shuffle() -> None:
     """Take the sorting away."""
-    filling.sorted = lambda values, key=None: random.sample(values, len(values))  # type: ignore[attr-defined]
-    bulk_statements.KEY_ORDER = "random()"
+    chunks.sorted = lambda values, key=None: random.sample(values, len(values))  # type: ignore[attr-defined]
+    statements.KEY_ORDER = "random()"
     SHARED.forget()
 
 

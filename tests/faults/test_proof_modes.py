@@ -19,8 +19,8 @@ from harness import BOUND
 from loop_site import WAIT, Clock, Site, make_site, week
 from sqlalchemy import event
 
-from flask_rollingslots import extension, gate
-from flask_rollingslots.topup import run
+from flask_rollingslots import extension
+from flask_rollingslots.topup import gate, run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -186,7 +186,7 @@ def test_poisoned_template(
 
 def test_many_runs(make: Callable[..., Site], sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """After ten thousand top-ups, each tenth raising, nothing is checked out and no session is left."""
-    site, calls, fill = make(sqlite_url), [0], run.Filler.fill
+    site, calls, fill = make(sqlite_url), [0], run.Run.fill
     with site.app.app_context():
         engine = site.db.engine
     event.listen(engine, "connect", lambda raw, _: raw.execute("PRAGMA synchronous = OFF"))
@@ -198,8 +198,8 @@ def test_many_runs(make: Callable[..., Site], sqlite_url: str, monkeypatch: pyte
             raise RuntimeError("each tenth")
         fill(filler, specs)
 
-    monkeypatch.setattr(run.Filler, "fill", tenth)
-    monkeypatch.setattr("flask_rollingslots.gate.backoff", lambda _: 0.0)
+    monkeypatch.setattr(run.Run, "fill", tenth)
+    monkeypatch.setattr("flask_rollingslots.topup.gate.backoff", lambda _: 0.0)
     sessions, number = [], scaled(10_000, 100)
     for _ in range(number):
         site.sql("UPDATE rolling_lease SET confirmed_ms = 0, next_try_ms = 0, fingerprint = NULL")

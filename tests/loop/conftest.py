@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from loop_site import Clock, Site, make_site
 
-from flask_rollingslots import extension, gate
+from flask_rollingslots import extension
+from flask_rollingslots.topup import gate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

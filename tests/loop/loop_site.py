@@ -260,7 +260,7 @@ def after(patch: Any, where: Any, name: str, hook: Callable[[], object]) -> None
 
 def before_chunks(patch: Any, hook: Callable[[], object]) -> None:
     """Call a hook before the transaction of each chunk, when no lock is held."""
-    before(patch, run.Filler, "_write", hook)
+    before(patch, run.Run, "_write", hook)
 
 
 def chunks_of(patch: Any, rows: int) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from loop_site import DAY, WAIT, Clock, Site, Stop, week
 
-from flask_rollingslots import gate
+from flask_rollingslots.topup import gate
 
 if TYPE_CHECKING:
     from collections.abc import Callable

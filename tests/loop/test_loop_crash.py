@@ -19,8 +19,8 @@ from marks import DATABASES
 from sqlalchemy import event
 from sqlalchemy.exc import OperationalError
 
-from flask_rollingslots import filling, gate
-from flask_rollingslots.topup import record, run, runner
+from flask_rollingslots.filling import chunks
+from flask_rollingslots.topup import gate, record, run, runner
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,15 +56,15 @@ def second(original: Callable[..., Any], before: bool) -> Callable[..., Any]:
 #: name -> (where, what, how it dies there, rows that must be stored then)
 POINTS: dict[str, tuple[Any, str, Callable[[Any], Any], set[int]]] = {
     "after the lease": (runner.Runner, "run", lambda _: crash, {0}),
-    "before the first chunk": (run.Filler, "_write", lambda _: crash, {0}),
+    "before the first chunk": (run.Run, "_write", lambda _: crash, {0}),
     "after the fence": (record.Recorder, "start", lambda _: crash, {0}),
-    "mid-chunk": (filling, "_update", lambda _: crash, {0}),
+    "mid-chunk": (chunks, "_update", lambda _: crash, {0}),
     "mid-chunk, the second": (run, "write_chunk", lambda f: second(f, before=False), {CHUNK}),
     "before the second chunk": (run, "write_chunk", lambda f: second(f, before=True), {CHUNK}),
-    "after a commit": (run.Filler, "_note", lambda _: crash, {CHUNK}),
+    "after a commit": (run.Run, "_note", lambda _: crash, {CHUNK}),
     "before the confirmation": (runner.Runner, "_confirm", lambda _: crash, {max(WHOLE_CHUNKS)}),
     "inside the confirmation": (record.Recorder, "end", lambda _: crash, {max(WHOLE_CHUNKS)}),
-    "after the confirmation": (runner, "tell", lambda _: crash, {max(WHOLE_CHUNKS)}),
+    "after the confirmation": (runner, "announce_end", lambda _: crash, {max(WHOLE_CHUNKS)}),
 }
 #: Each database rolls back what was open; where nothing is, SQLite shows what another process makes of it.
 OPEN = ("after the fence", "mid-chunk", "inside the confirmation")
@@ -135,7 +135,7 @@ def test_run_of_a_dead_process_is_closed(
         site = make(sqlite_url, create=False)
         for number in range(TEMPLATES):
             site.add_quietly(name=f"{number}")
-        monkeypatch.setattr(run.Filler, "_note", crash)
+        monkeypatch.setattr(run.Run, "_note", crash)
         site.get("/plain")
         wait_forever()
 
@@ -166,9 +166,7 @@ def test_zombie_is_fenced(
     for number in range(TEMPLATES):
         zombie.add_quietly(name=f"{number}")
     stop = Stop()
-    before(
-        monkeypatch, *{"write": (run.Filler, "_write"), "confirm": (runner.Runner, "_confirm")}[where], stop
-    )
+    before(monkeypatch, *{"write": (run.Run, "_write"), "confirm": (runner.Runner, "_confirm")}[where], stop)
     zombie.get("/plain")
     assert stop.arrived.wait(WAIT)
     clock.pass_by(timedelta(seconds=31))
@@ -198,10 +196,8 @@ def test_two_processes_without_a_lease(
         site.add_quietly(name=f"{number}")
     both = multiprocessing.get_context("fork").Barrier(2)
 
-    def always(
-        _session: Any, models: Any, name: str, owner: str, seconds: int, _now: Any
-    ) -> gate.Lease | None:
-        return gate.Lease(models, name, owner, os.getpid(), seconds)
+    def always(_work: Any, owner: str) -> gate.Lease | None:
+        return gate.Lease(owner, os.getpid())
 
     def process() -> None:
         monkeypatch.setattr(gate.Lease, "acquire", staticmethod(always))

@@ -121,9 +121,9 @@ def test_waits_for_locks_are_bounded(
     site.add_quietly()
     original, seen = run.write_chunk, []
 
-    def ask(session: Any, *args: Any) -> Any:
-        seen.append(str(session.scalar(text(question))).removesuffix("s"))
-        return original(session, *args)
+    def ask(work: Any, *args: Any) -> Any:
+        seen.append(str(work.session.scalar(text(question))).removesuffix("s"))
+        return original(work, *args)
 
     with site.app.app_context(), ExitStack() as pool:
         for _ in range(4):  # a pool of several connections, for a setting might be restored on another one

@@ -29,7 +29,7 @@ def test_many_top_ups_leave_nothing(
     # Durability is not the subject here.
     event.listen(engine, "connect", lambda raw, _: raw.execute("PRAGMA synchronous = OFF"))
     site.add_quietly()
-    original, fills, contexts, threads = run.Filler.fill, [], set(), []
+    original, fills, contexts, threads = run.Run.fill, [], set(), []
 
     def fill(filler: Any, specs: Any) -> None:
         fills.append(1)
@@ -39,7 +39,7 @@ def test_many_top_ups_leave_nothing(
             raise RuntimeError("each tenth")
         original(filler, specs)
 
-    monkeypatch.setattr(run.Filler, "fill", fill)
+    monkeypatch.setattr(run.Run, "fill", fill)
     site.visit("/plain")
     registry = site.db.session.registry.registry
     sessions, before = len(registry), set(threading.enumerate())
@@ -66,16 +66,16 @@ def test_top_up_has_its_own_context_and_session(
     """The job pushes a context of its own, so that it never shares the visitor's session."""
     site = make(sqlite_url, executor=executor)
     seen: dict[str, Any] = {}
-    original = run.Filler.fill
+    original = run.Run.fill
 
     def fill(filler: Any, specs: Any) -> None:
-        seen["job"] = (flask.globals.app_ctx._get_current_object(), filler.session)  # type: ignore[attr-defined]
+        seen["job"] = (flask.globals.app_ctx._get_current_object(), filler.work.session)  # type: ignore[attr-defined]
         original(filler, specs)
 
     def remember() -> None:
         seen["request"] = (flask.globals.app_ctx._get_current_object(), site.db.session())  # type: ignore[attr-defined]
 
-    monkeypatch.setattr(run.Filler, "fill", fill)
+    monkeypatch.setattr(run.Run, "fill", fill)
     site.app.before_request(remember)
     site.add_quietly()
     site.get("/plain")

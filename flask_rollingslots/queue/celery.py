@@ -5,7 +5,7 @@ something is due, it publishes one small message on a connection of its own with
 Where the broker takes nothing, ``ROLLINGSLOTS_QUEUE_FALLBACK`` says whether the thread fills by itself.
 
 The task is ``flask_rollingslots.work``, on the app's own Celery. What a message may cause, and why losing one
-does no harm, stands in ``topup/distributed.py``. Beat is not needed. Uniqueness comes from the lease in the database.
+does no harm, stands in ``queue/distributor.py``. Beat is not needed. Uniqueness comes from the lease in the database.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary, ref
 
 from flask_rollingslots.errors import ConfigError
-from flask_rollingslots.executors import SEND_SECONDS, QueueExecutor
+
+from .distributor import Distributor
+from .messages import SEND_SECONDS, QueueExecutor
 
 try:
     from celery import Task, shared_task
@@ -85,7 +87,7 @@ def look_at_all(self: Task[Any, Any]) -> None:
     _distributor(self.app).look()
 
 
-def _distributor(celery_app: Any) -> Any:
+def _distributor(celery_app: Any) -> Distributor:
     found = _apps.get(celery_app)
     app = found() if found is not None else None
     if app is None:
@@ -93,4 +95,4 @@ def _distributor(celery_app: Any) -> Any:
             "this Celery serves no app with ROLLINGSLOTS_EXECUTOR = 'celery': make the app in the module that "
             "the worker loads (celery -A module:celery_app worker)"
         )
-    return app.extensions["rollingslots"].topup.distributor
+    return Distributor(app.extensions["rollingslots"].topup)

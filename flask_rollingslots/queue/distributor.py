@@ -19,38 +19,35 @@ from __future__ import annotations
 import logging
 import random
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
+from threading import Event
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 
-from flask_rollingslots import gate, planning, signals
-from flask_rollingslots.errors import InvalidRequest, LeaseLost, QueueUnavailable
+from flask_rollingslots import planning, signals
+from flask_rollingslots.errors import InvalidRequest, LeaseLost, QueueUnavailable, TopUpBusy
 from flask_rollingslots.statements import is_lost_race, own_transaction, sentence
+from flask_rollingslots.topup import Interrupted, TopUpRequest
+from flask_rollingslots.topup.gate import Lease, read_state, to_ms
+from flask_rollingslots.topup.record import Recorder, announce_end, count_edges, results_of, settle
+from flask_rollingslots.topup.run import Run
+from flask_rollingslots.topup.runner import abandon, never
 from flask_rollingslots.values import RunStatus
 
-from . import shards
-from .gathering import gather, papers_of, zones_of
-from .messages import Job, fill, job_of, look
-from .pruning import tidy
-from .record import Edges, Recorder, count_edges, results_of
-from .request import FillRequest
-from .run import Filler, Interrupted
-from .runner import _abandon, never
-from .shards import Claim, NoFence, ShardRecorder
-from .telling import tell
+from . import sharding
+from .messages import Job, QueueExecutor, fill, job_of, look
+from .sharding import Claim, ShardRecorder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from datetime import datetime
 
-    from sqlalchemy.orm import Session
-
+    from flask_rollingslots.context import Work
+    from flask_rollingslots.topup import TopUp
+    from flask_rollingslots.topup.gate import Target
     from flask_rollingslots.values import Report
-
-    from .job import TopUp
 
 log = logging.getLogger("flask_rollingslots")
 
@@ -63,19 +60,36 @@ _STAGGER_SECONDS = 0.2
 _TRIES = 20
 #: With so few shards the run row tells the results of templates and groups while it works.
 _FEW_SHARDS = 20
+#: So often who follows a run looks at its row.
+_LOOK_SECONDS = 0.2
+
+
+def connect(topup: TopUp) -> None:
+    """Let the job of an app hand the filling to workers, if its executor is a queue."""
+    if topup.executor.is_queue:
+        topup.workers = Distributor(topup)
 
 
 @dataclass(eq=False)
 class Distributor:
-    """The part of a top-up that works with a queue: one for each app, in web processes and workers alike."""
+    """The part of a top-up that works with a queue, in web processes and workers alike: what ``Workers`` asks for."""
 
     topup: TopUp
 
     def __post_init__(self) -> None:
-        self.runner, self.send = self.topup.runner, self.topup.executor.hand_over
-        self.models, self.settings, self.clock = self.runner.models, self.runner.settings, self.runner.clock
+        self.runner = self.topup.runner
+        self.settings, self.clock = self.runner.settings, self.runner.clock
+
+    def send(self, message: dict[str, Any], delay: float = 0.0) -> bool:
+        """Give a message to the queue; return whether there is one that took it. Never raises."""
+        executor = self.topup.executor
+        return isinstance(executor, QueueExecutor) and executor.hand_over(message, delay)
 
     # -- messages ------------------------------------------------------------------------------------------
+
+    def ask(self, target: Target, trigger: str) -> bool:
+        """Ask a worker to look at a template, or at everything; return whether the queue took that."""
+        return self.send(look(target, trigger))
 
     def work(self, message: dict[str, Any]) -> None:
         """Do what a message asks for, in a session of its own.
@@ -111,49 +125,48 @@ class Distributor:
         if message["do"] == "fill" and tries <= _TRIES:
             self.send({**message, "tries": tries}, self.settings.lease_seconds * random.uniform(0.2, 0.5))  # noqa: S311
 
-    def _look(self, target: gate.Target, trigger: str, tries: int) -> None:
-        runner, topup = self.runner, self.topup
+    def _look(self, target: Target, trigger: str, tries: int) -> None:
+        runner = self.runner
         state = runner.read_state()
-        if trigger in ("request", "view") and topup._waiting(state) > 0:
+        if trigger in ("request", "view") and runner.put_off_for(state) > 0:
             return
-        if target is None and trigger != "hole" and topup._complete_for(state) > 0:
+        if target is None and trigger != "hole" and runner.complete_for(state) > 0:
             return
         lease = runner.acquire()
         if lease is None and target is not None:
             if not self.join(target, trigger) and trigger == "edit" and tries < _TRIES:
                 self.send(look(target, trigger, tries + 1), runner.holder_rest())
         elif lease is not None and target is not None:
-            report = runner.run(lease, FillRequest(trigger, template_id=target), never)
+            report = runner.run(lease, TopUpRequest(trigger, template_id=target), never)
             if not any(tally.error for tally in report.templates.values()):
-                topup.remember(target)
+                self.topup.remember(target)
         elif lease is not None:
-            since = gate.to_ms(self.clock()) - state.confirmed_ms
+            since = to_ms(self.clock()) - state.confirmed_ms
             paced = bool(state.confirmed_ms) and since > _LONG_PAUSE.total_seconds() * 1000
-            self.share(lease, FillRequest("request"), paced)
+            self.share(lease, TopUpRequest("request"), paced)
 
     def join(self, template_id: int, trigger: str) -> bool:
         """Let the shared run under way, if there is one, see to a template; return whether it will."""
         session = self.runner.session()
-        found = shards.current_run(session, self.models, self.settings.name)
+        found = sharding.current_run(self.runner.work())
         session.rollback()
         if found is None:
             return False
         run_id, token = found
         with suppress(LeaseLost), own_transaction(session):
+            work = self.runner.work()
             if trigger != "edit":
-                shards.prefer(session, self.models, run_id, template_id)
+                sharding.prefer(work, run_id, template_id)
                 return True
-            gate.Lease(self.models, self.settings.name, "", token, self.settings.lease_seconds).renew(
-                session, self.clock()
-            )
-            shards.check_running(session, self.models, run_id)
-            shards.add(session, self.models, run_id, token, template_id)
+            Lease("", token).renew(work)
+            sharding.check_running(work, run_id)
+            sharding.add(work, run_id, token, template_id)
             return True
         return False
 
     # -- beginning -----------------------------------------------------------------------------------------
 
-    def begin(self, request: FillRequest) -> int:
+    def begin(self, request: TopUpRequest) -> int:
         """Start a shared run by hand, and return its id; the workers go on when the caller has left.
 
         :raises InvalidRequest: if the request makes no sense.
@@ -171,60 +184,55 @@ class Distributor:
                 "all sessions share one connection here: other processes would see nothing of it"
             )
         with self.runner.prepared(request) as lease:
-            job = self._prepare(lease, request, paced=False)
+            job = self._prepare(lease, request, self._cut(request))
             if not self._ask_for_workers(job, max(1, job.shards)):
                 self._give_up(job)
                 raise QueueUnavailable
         return job.run_id
 
-    def share(self, lease: gate.Lease, request: FillRequest, paced: bool = False, helps: bool = True) -> None:
+    def share(self, lease: Lease, request: TopUpRequest, paced: bool = False, helps: bool = True) -> None:
         """Cut the work and ask for workers; a small one is done at once.
 
         :param paced: after a long pause: rest as long as was worked.
         :param helps: work on the first share here; else only if the queue takes nothing.
         """
-        session = self.runner.session()
         try:
-            ids = shards.cut(session, self.models, request, self.clock(), self.settings)
-            session.rollback()
-            if len(ids) > 1:
-                job = self._prepare(lease, request, paced, ids)
+            ids = self._cut(request)
+            job = self._prepare(lease, request, ids, paced) if len(ids) > 1 else None
         except BaseException as error:
-            _abandon(session, error)
-            self.runner._close(session, lease, error)
+            self.runner.give_back(lease, error)
             raise
-        if len(ids) <= 1:
+        if job is None:
             self.runner.run(lease, request, never)
-            return
-        if not self._ask_for_workers(job, job.shards - helps) or helps:
+        elif not self._ask_for_workers(job, job.shards - helps) or helps:
             self._serve(fill(job))
 
+    def _cut(self, request: TopUpRequest) -> list[tuple[int, int]]:
+        work = self.runner.work()
+        ids = sharding.cut(work, request)
+        work.session.rollback()
+        return ids
+
     def _prepare(
-        self,
-        lease: gate.Lease,
-        request: FillRequest,
-        paced: bool,
-        ids: list[tuple[int, int]] | None = None,
+        self, lease: Lease, request: TopUpRequest, ids: list[tuple[int, int]], paced: bool = False
     ) -> Job:
         """Write the run row and its shards."""
-        session, models, now = self.runner.session(), self.models, self.clock()
-        mark = self.runner.fingerprint()
-        known = gate.read_state(session, models, self.settings.name).fingerprint
-        if ids is None:
-            ids = shards.cut(session, models, request, now, self.settings)
-        session.rollback()
-        recorder = Recorder(session, models, request, lease, now, request.run_id)
-        with own_transaction(session):
-            lease.renew(session, now)
+        work, fingerprint = self.runner.work(), self.runner.fingerprint()
+        known = read_state(work).fingerprint
+        work.session.rollback()
+        recorder = Recorder(work, request, lease, request.run_id)
+        with own_transaction(work.session):
+            lease.renew(work)
             recorder.close_dead_runs()
-            shards.clear(session, models)
+            sharding.clear(work)
             recorder.start()
         signals.announce(signals.topup_started, self.runner.app, trigger=request.trigger)
-        job = Job(recorder.run_id or 0, lease.token, mark, len(ids), mark != known, paced, request)
-        for rows in shards.rows_of(job.run_id, job.token, ids):
-            with own_transaction(session):
-                lease.renew(session, self.clock())
-                session.execute(shards.insertion(models), rows)
+        run_id, revises = recorder.run_id or 0, fingerprint != known
+        job = Job(run_id, lease.token, fingerprint, len(ids), revises, paced, request)
+        for rows in sharding.rows_of(job, ids):
+            with own_transaction(work.session):
+                lease.renew(self.runner.work())
+                sharding.write(work, rows)
         return job
 
     def _ask_for_workers(self, job: Job, wanted: int) -> int:
@@ -234,13 +242,11 @@ class Distributor:
         return sum(self.send(fill(job), delay) for delay in delays)
 
     def _give_up(self, job: Job) -> None:
-        session = self.runner.session()
-        lease = job.lease(self.models, self.settings)
-        with suppress(LeaseLost), own_transaction(session):
-            lease.renew(session, self.clock())
-            lease.release(session)
-            recorder = Recorder(session, self.models, job.request, lease, self.clock(), job.run_id)
-            recorder.end(RunStatus.INTERRUPTED, None, self.clock())
+        with suppress(LeaseLost), own_transaction(self.runner.session()):
+            work = self.runner.work()
+            job.lease.renew(work)
+            job.lease.release(work)
+            Recorder(work, job.request, job.lease, job.run_id).end(RunStatus.INTERRUPTED, None, work.now)
 
     # -- filling -------------------------------------------------------------------------------------------
 
@@ -269,76 +275,61 @@ class Distributor:
                 return
 
     def _claim(self, job: Job) -> Claim | float | None:
-        with self._deciding(job) as (session, now):
-            return shards.claim(session, self.models, job, now, self.settings)
+        with self._deciding(job) as work:
+            return sharding.claim(work, job)
 
     @contextmanager
-    def _deciding(self, job: Job) -> Iterator[tuple[Session, datetime]]:
+    def _deciding(self, job: Job) -> Iterator[Work]:
         """Begin a transaction in which nobody else of the run decides; the lease is renewed.
 
         :raises LeaseLost: if the run is over or was taken over.
         """
-        session = self.runner.session()
-        with own_transaction(session):
-            now = self.clock()
-            job.lease(self.models, self.settings).renew(session, now)
-            shards.check_running(session, self.models, job.run_id)
-            yield session, now
+        with own_transaction(self.runner.session()):
+            work = self.runner.work()
+            job.lease.renew(work)
+            sharding.check_running(work, job.run_id)
+            yield work
 
     def _fill(self, job: Job, claim: Claim) -> None:
         """Fill one shard and end it, or put it back."""
         session = self.runner.session()
         try:
-            self._fill_and_end(session, job, claim)
+            self._fill_and_end(job, claim)
         except Interrupted:
             session.rollback()
             with own_transaction(session):
-                shards.unclaim(session, self.models, claim)
+                sharding.unclaim(self.runner.work(), claim)
         except LeaseLost:
             session.rollback()
             with self._deciding(job):
                 pass  # goes on if only the claim was taken over, not the run
         except Exception as error:
-            _abandon(session, error)
+            abandon(session, error)
             log.error("a shard of run %s failed: %s", job.run_id, sentence(error))
             with own_transaction(session):
-                shards.unclaim(session, self.models, claim, sentence(error))
+                sharding.unclaim(self.runner.work(), claim, sentence(error))
 
-    def _fill_and_end(self, session: Session, job: Job, claim: Claim) -> None:
-        request, lease = claim.request(job), job.lease(self.models, self.settings)
-        left_out: list[tuple[int, str, Exception]] = []
-        specs = claim.specs(self.runner.work(), job, lambda *which: left_out.append(which))
-        before = shards.created_before(session, self.models, job, specs) if claim.begun else {}
-        session.rollback()
-        own: dict[str, Any] = {"job": job, "claim": claim, "shared": lease, "clock": self.clock}
-        recorder = ShardRecorder(session, self.models, request, None, self.clock(), **own)
-        fence: Any = NoFence()
-        filler = Filler(
-            session,
-            self.models,
-            self.settings,
-            self.clock,
-            request,
-            fence,
-            shards.limit(recorder, _SHARD_ROWS, 2 * _TURN_SECONDS),
-            recorder=recorder,
-        )
-        for which in left_out:
-            filler.leave_out(*which)
-        filler.fill(specs)
+    def _fill_and_end(self, job: Job, claim: Claim) -> None:
+        work = self.runner.work()
+        # It renews the lease at the end of each chunk: nothing does at the beginning.
+        recorder = ShardRecorder(work, claim.request(job), None, job=job, claim=claim, clock=self.clock)
+        run = Run(recorder, self.clock, recorder.limit(_SHARD_ROWS, 2 * _TURN_SECONDS))
+        specs = claim.specs(work, job, run.leave_out)
+        before = sharding.created_before(work, job, specs) if claim.begun else {}
+        work.session.rollback()
+        run.fill(specs)
         if job.revises or claim.template_id is not None:
-            filler.revise(specs)
+            run.revise(specs)
         for template_id, number in before.items():
-            tally = filler.report.templates.get(template_id)
+            tally = run.report.templates.get(template_id)
             if tally is not None:
                 tally.created += number
                 tally.existing -= number
-        report = filler.finish(specs)
-        with self._deciding(job) as (session, _):
-            ours = shards.end(session, self.models, job, claim, report, papers_of(filler))
+        run.finish(specs)
+        with self._deciding(job) as work:
+            ours = sharding.end(work, job, claim, run.outcome)
             if ours and job.shards <= _FEW_SHARDS:
-                gathered = gather(session, self.models, job.run_id)
-                shards.show(session, self.models, job.run_id, results_of(gathered.report))
+                sharding.show(work, job.run_id, results_of(sharding.gather(work, job.run_id).report))
 
     # -- ending --------------------------------------------------------------------------------------------
 
@@ -347,46 +338,68 @@ class Distributor:
 
         :raises LeaseLost: if somebody else confirmed it, or took over.
         """
-        session, settings, request = self.runner.session(), self.settings, job.request
-        lease, everything = job.lease(self.models, settings), self._covers_all(job)
-        session.rollback()
-        if everything:
-            tidy(session, self.models, settings, self.clock, lease, self.runner.archive, never)
-        with self._deciding(job) as (session, now):
-            if not shards.are_done(session, self.models, job):
+        work, request = self.runner.work(), job.request
+        cls, runs = work.models.Template, work.models.Run
+        own_windows = select(cls.window_days).where(cls.active.is_(True)).distinct()
+        covers_all = request.covers_all(work.session.scalars(own_windows).all(), self.settings)
+        work.session.rollback()
+        if covers_all:
+            self.runner.keep_up(job.lease, never)
+        with self._deciding(job) as work:
+            if not sharding.are_done(work, job):
                 return False
-            found, edges = gather(session, self.models, job.run_id), None
-            started, done = shards.times(session, self.models, job.run_id)
-            report, errors = found.report, found.errors
-            report.run_id, report.seconds = job.run_id, (now - started).total_seconds()
-            status = RunStatus.CONFIRMED
-            if errors:
-                status = RunStatus.FAILED
-                lease.fail(session, now, "; ".join(errors))
-            elif found.busy or not everything:
-                lease.release(session)
-                status = RunStatus.INTERRUPTED if found.busy else status
-            else:
-                edges = self._confirm(session, job, lease, started, report)
-            recorder = Recorder(session, self.models, request, lease, started, job.run_id, done)
-            recorder.end(status, report, now, "; ".join(errors) or None)
-        tell(self.runner.app, report, request, errors, edges)
+            outcome, edges, complete_until = sharding.gather(work, job.run_id), None, None
+            started, done = work.session.execute(
+                select(runs.started_at, runs.done).where(runs.id == job.run_id)
+            ).one()
+            began = replace(work, now=started)
+            report = outcome.report
+            report.run_id, report.seconds = job.run_id, (work.now - started).total_seconds()
+            if covers_all and not outcome.errors and not outcome.busy:
+                zones = sharding.zones_of(work) | {self.settings.timezone}
+                complete_until, edges = planning.next_midnight(zones, started), count_edges(began)
+            settle(work, job.lease, outcome, started, complete_until, job.fingerprint)
+            if edges is not None:
+                edges.note(report)
+            recorder = Recorder(began, request, job.lease, job.run_id, done)
+            recorder.end(outcome.status, report, work.now, outcome.error)
+        announce_end(self.runner.app, request, outcome, edges)
         return True
 
-    def _confirm(
-        self, session: Session, job: Job, lease: gate.Lease, started: datetime, report: Report
-    ) -> Edges | None:
-        since = gate.read_state(session, self.models, self.settings.name).confirmed_ms
-        edges = count_edges(session, self.models, since, gate.to_ms(started))
-        if edges is not None:
-            report.opened, report.closed = edges.opened, edges.closed
-        zones = zones_of(session, self.models) | {self.settings.timezone}
-        lease.confirm(session, started, planning.next_midnight(zones, started), job.mark)
-        return edges
+    # -- following -----------------------------------------------------------------------------------------
 
-    def _covers_all(self, job: Job) -> bool:
-        cls, request = self.models.Template, job.request
-        if (request.start, request.end, request.template_id, request.group, request.first_day) != (None,) * 5:
-            return False
-        own = self.runner.session().scalar(select(func.max(cls.window_days)).where(cls.active.is_(True)))
-        return request.days is None or request.days >= max(own or 0, self.settings.window_days)
+    def generate(self, request: TopUpRequest, stopping: Event | None = None) -> Report:
+        """Let the workers of the queue fill, follow them, and return the result.
+
+        :param stopping: set when to stop waiting; the workers go on.
+        :raises Interrupted: if it stopped waiting.
+        :raises QueueUnavailable: if there is no queue, it takes nothing, or no worker comes for twice the lease time.
+        :raises TopUpBusy: if another top-up took over.
+
+        The rest is as of ``begin``.
+        """
+        run_id, runner = self.begin(request), self.runner
+        renewed, seen_at, stopping = 0, monotonic(), stopping or Event()
+        while True:
+            with runner.context():
+                state, work = runner.read_state(), runner.work()
+                run = work.session.get(runner.models.Run, run_id)
+                if run is None or run.status == RunStatus.INTERRUPTED:
+                    text = f"run {run_id} was interrupted; what is missing comes with the next top-up"
+                    raise TopUpBusy(text)
+                if request.progress is not None and run.total:
+                    request.progress(run.done, run.total)
+                if run.status != RunStatus.RUNNING:
+                    report = sharding.gather(work, run_id).report
+                    report.run_id, report.seconds = run_id, run.seconds or 0.0
+                    report.opened, report.closed = run.opened, run.closed
+                    return report
+            if state.until_ms != renewed:
+                renewed, seen_at = state.until_ms, monotonic()
+            elif monotonic() > seen_at + 2 * self.settings.lease_seconds:
+                raise QueueUnavailable(
+                    f"run {run_id}: no worker was seen for twice the lease time; is one running?",
+                    run_id=run_id,
+                )
+            if stopping.wait(_LOOK_SECONDS):
+                raise Interrupted

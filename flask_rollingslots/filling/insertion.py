@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import bindparam
 
-from .bulk_statements import as_text, bare_insert, insert_rows, product_insert
-from .loading import row_of
-from .values import PlannedSlot, Times
+from flask_rollingslots.loading import row_of
+from flask_rollingslots.models import table_of
+from flask_rollingslots.statements import as_text, bare_insert, insert_rows, product_insert
+from flask_rollingslots.values import PlannedSlot, Times
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -20,8 +21,9 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection, Dialect, Table
 
-    from .filling import Stretch
-    from .offers import Offer
+    from flask_rollingslots.context import Work
+
+    from .expansion import Expansion, Stretch
 
 _OF_TEMPLATE = ("series_id", "template_id", "capacity", "data")
 _TIMES = Times._fields
@@ -60,7 +62,8 @@ class Rows:
             slots = [PlannedSlot(each.spec, *times) for each in stretches for times in each.times]
             return insert_rows(connection, self._table, [row_of(slot, now, run_id) for slot in slots])
         samples = [
-            row_of(PlannedSlot(each.spec, *each.offer.times[each.first]), now, run_id) for each in stretches
+            row_of(PlannedSlot(each.spec, *each.expansion.times[each.first]), now, run_id)
+            for each in stretches
         ]
         of_chunk = self._formed(samples[0], _OF_CHUNK)
         of_templates = [self._formed(sample, _OF_TEMPLATE) for sample in samples]
@@ -71,24 +74,24 @@ class Rows:
         rows = [
             of_template + times + of_chunk
             for each, of_template in zip(stretches, of_templates, strict=True)
-            for times in self._times(each.offer, remembered)[each.first : each.end]
+            for times in self._times(each.expansion, remembered)[each.first : each.end]
         ]
         return connection.exec_driver_sql(str(self._bare), rows, execution_options=options).rowcount
 
     def _formed(self, row: dict[str, Any], names: tuple[str, ...]) -> Values:
         return tuple(self._forms[name](row[name]) for name in names)
 
-    def _times(self, offer: Offer, remembered: Remembered) -> list[Values]:
-        """Return the times of an offer as the driver takes them."""
+    def _times(self, expansion: Expansion, remembered: Remembered) -> list[Values]:
+        """Return the times of an expansion as the driver takes them."""
 
         def form(name: str, moment: Any) -> Any:
             if (name, moment) not in remembered:
                 remembered[name, moment] = self._forms[name](moment)
             return remembered[name, moment]
 
-        found: list[Values] | None = offer.forms.get("rows")
+        found: list[Values] | None = expansion.forms.get("rows")
         if found is None:
-            found = offer.forms["rows"] = [tuple(map(form, _TIMES, times)) for times in offer.times]
+            found = expansion.forms["rows"] = [tuple(map(form, _TIMES, times)) for times in expansion.times]
         return found
 
     def _arrays(
@@ -101,10 +104,10 @@ class Rows:
         rules: dict[tuple[int, int, int], int] = {}
         templates, times = [], []
         for each, of_template in zip(stretches, of_templates, strict=True):
-            part = (id(each.offer), each.first, each.end)
+            part = (id(each.expansion), each.first, each.end)
             if part not in rules:
                 rules[part] = len(rules)
-                rows = self._times(each.offer, remembered)[each.first : each.end]
+                rows = self._times(each.expansion, remembered)[each.first : each.end]
                 times += [(*row, rules[part]) for row in rows]
             templates.append((*of_template, rules[part]))
         return {
@@ -112,6 +115,16 @@ class Rows:
             **_columns("time", (*_TIMES, "rule"), times),
             **{f"constant_{name}": value for name, value in zip(_OF_CHUNK, of_chunk, strict=True)},
         }
+
+
+def insert_absent(work: Work, stretches: Sequence[Stretch], run_id: int | None) -> int:
+    """Insert what is absent, in the given order; return how many rows are new."""
+    connection = work.session.connection()
+    dialect = connection.dialect
+    rows: Rows = work.models.build_once(
+        ("new rows", dialect.name, dialect.driver), lambda models: Rows(table_of(models.Slot), dialect)
+    )
+    return rows.insert(connection, stretches, work.now, run_id)
 
 
 def is_plain(table: Table) -> bool:

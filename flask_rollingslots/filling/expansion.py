@@ -1,6 +1,6 @@
-"""What many templates offer alike: one expansion for all of the same rule, and how much of it is stored.
+"""What many templates promise alike: one expansion for all of the same rule, and how much of it is stored.
 
-Pure, and nothing is kept between two top-ups: an offer lives as long as the batch that is worked on.
+Pure, and nothing is kept between two top-ups: an expansion lives as long as the batch that is worked on.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from operator import attrgetter, eq
 from typing import TYPE_CHECKING, Any, NamedTuple
 from zoneinfo import ZoneInfo
 
-from . import planning
-from .recurrence.rule import parse_rrule
+from flask_rollingslots import planning
+from flask_rollingslots.recurrence.rule import parse_rrule
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
 
-    from .values import TemplateSpec, Times, Window
+    from flask_rollingslots.values import TemplateSpec, Times, Window
 
 #: More than a zone, a gap, a day grid and the first week of a rule can move anything.
 _FAR = timedelta(days=10)
@@ -28,8 +28,8 @@ _STARTS_AT = attrgetter("starts_at")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Offer:
-    """What a rule offers in a window, for every template that has it.
+class Expansion:
+    """What a rule promises in a window and does not leave out, for every template that has it.
 
     :param times: sorted by ``starts_at``, no two alike.
     :param skipped: reason -> number of promised occurrences that are left out.
@@ -45,7 +45,7 @@ class Offer:
         return bisect_right(self.times, now, key=_STARTS_AT)
 
     def bounds(self) -> tuple[datetime, datetime]:
-        """Return the first and the last original start (naive) of an offer that is not empty."""
+        """Return the first and the last original start (naive) of an expansion that is not empty."""
         found = self.forms.get("bounds")
         if found is None:
             originals = [times.original_start for times in self.times]
@@ -53,21 +53,48 @@ class Offer:
         return found
 
 
-def make_offer(spec: TemplateSpec, window: Window) -> Offer:
-    """Return what a template offers in a window: exactly what planning promises, less what is left out."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Stretch:
+    """New slots of one template: a part of its expansion.
+
+    :param first: position of the first one in ``expansion.times``.
+    :param end: position after the last one.
+    """
+
+    spec: TemplateSpec
+    expansion: Expansion
+    first: int
+    end: int
+
+    def __len__(self) -> int:
+        return self.end - self.first
+
+    @property
+    def key(self) -> tuple[int, datetime]:
+        """Where it comes in the order of all writers."""
+        return self.spec.series_id, self.expansion.times[self.first].original_start
+
+    @property
+    def times(self) -> tuple[Times, ...]:
+        """The times of its slots."""
+        return self.expansion.times[self.first : self.end]
+
+
+def expand(spec: TemplateSpec, window: Window) -> Expansion:
+    """Return what a template promises in a window: exactly what planning says, less what is left out."""
     times, skipped, zone = [], Counter[str](), ZoneInfo(spec.timezone)
     for original_start, starts_at, reason in planning.promised_starts(spec, window):
         if reason is None:
             times.append(planning.times_of(spec, original_start, starts_at, zone))
         else:
             skipped[reason] += 1
-    return Offer(tuple(times), skipped)
+    return Expansion(tuple(times), skipped)
 
 
 def pattern_of(spec: TemplateSpec, window: Window) -> Hashable:
-    """Return a key: templates with the same one have the same offer in the window.
+    """Return a key: templates with the same one have the same expansion in the window.
 
-    Where the anchor lies so far back that only its phase counts, templates share an offer although they began on
+    Where the anchor lies so far back that only its phase counts, templates share an expansion although they began on
     different days; the same for bounds that lie far outside the window.
     """
     earliest = window.start.replace(tzinfo=None) - spec.shift - _FAR
@@ -111,7 +138,7 @@ def _phase_days(rrule: str) -> int:
 
 
 class Part(NamedTuple):
-    """The part of an offer's slots that is stored, as half-open positions."""
+    """The part of an expansion's slots that is stored, as half-open positions."""
 
     first: int
     end: int
@@ -160,6 +187,6 @@ def _sorted(stored: Sequence[Any], widths: list[int]) -> list[Any]:
     return [column[:0].join(values) for column, values in zip(stored, ordered, strict=True)]
 
 
-def is_sound(offer: Offer, part: Part, now: datetime, backfill: bool) -> bool:
+def is_sound(expansion: Expansion, part: Part, now: datetime, backfill: bool) -> bool:
     """Whether what is missing before the stored part had started anyway, so that nothing lacks in between."""
-    return part.first == 0 or (not backfill and part.first <= offer.started(now))
+    return part.first == 0 or (not backfill and part.first <= expansion.started(now))

@@ -12,22 +12,22 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import Select, bindparam, func, select
 
-from .bulk_statements import among, joined_times, times_form
-from .models import UtcDateTime, table_of
-from .offers import Offer, Part, is_sound, make_offer, stored_part
-from .planning import IN_THE_PAST
-from .statements import dialect_of
-from .values import Plan, Status
+from flask_rollingslots.models import UtcDateTime, table_of
+from flask_rollingslots.planning import IN_THE_PAST
+from flask_rollingslots.statements import among, joined_times, times_form
+from flask_rollingslots.values import Plan, Status
+
+from .expansion import Expansion, Part, expand, is_sound, stored_part
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
     from sqlalchemy import ColumnElement
-    from sqlalchemy.orm import Session
 
-    from .models import Models
-    from .values import TemplateSpec, Window
+    from flask_rollingslots.context import Work
+    from flask_rollingslots.models import Models
+    from flask_rollingslots.values import TemplateSpec, Window
 
 #: How many slots are compared at once, and how many of them may be of different rules.
 _SLOTS_AT_ONCE, _DIFFERENT_SLOTS_AT_ONCE, _UNKNOWN_SIZE = 50_000, 10_000, 100
@@ -40,11 +40,11 @@ _STAY_AWAY = (Status.CANCELLED.value, Status.DELETED.value)
 
 
 class Unit(NamedTuple):
-    """One template in one window, with what it offers there; ``None`` if that could not be told."""
+    """One template in one window, with what it promises there; ``None`` if that could not be told."""
 
     spec: TemplateSpec
     window: Window
-    offer: Offer | None
+    expansion: Expansion | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,26 +52,26 @@ class Screened:
     """A template of which exactly this is known: a part is stored as the rule says, the rest is not stored at all.
 
     :param away: status -> number of rows with it.
-    :param started: how many of the offered slots have started.
+    :param started: how many of the expanded slots have started.
     """
 
     spec: TemplateSpec
     window: Window
-    offer: Offer
+    expansion: Expansion
     part: Part
     away: dict[str, int]
     started: int
 
     def missing(self, backfill: bool) -> tuple[int, int]:
-        """Return what a top-up would create, as half-open positions in the offer."""
-        size = len(self.offer.times)
+        """Return what a top-up would create, as half-open positions in the expansion."""
+        size = len(self.expansion.times)
         return (self.part.end if backfill else min(size, max(self.part.end, self.started))), size
 
     def counts(self, backfill: bool) -> Plan:
         """Return the plan, but for the slots to be created themselves."""
         (first, end), existing = self.missing(backfill), self.part.end - self.part.first
         plan = Plan(existing=existing, expected=existing + end - first)
-        plan.skipped.update(self.offer.skipped)
+        plan.skipped.update(self.expansion.skipped)
         plan.skipped.update(self.away)
         if past := self.part.first + first - self.part.end:
             plan.skipped[IN_THE_PAST] += past
@@ -91,16 +91,16 @@ _NOTHING = _Stored((None,) * _JOINED, {})
 def batches(groups: Mapping[Hashable, Sequence[tuple[TemplateSpec, Window]]]) -> Iterator[list[Unit]]:
     """Cut templates into batches of bounded size: so many slots, different slots, and templates.
 
-    :param groups: templates and windows by ``offers.pattern_of``: each group has one offer.
+    :param groups: templates and windows by ``pattern_of``: each group has one expansion.
     """
     batch: list[Unit] = []
     slots = different = 0
     for members in groups.values():
-        offer = _offer(*members[0])
-        size = 1 + len(offer.times) if offer is not None else _UNKNOWN_SIZE
+        expansion = _expanded(*members[0])
+        size = 1 + len(expansion.times) if expansion is not None else _UNKNOWN_SIZE
         different += size
         for spec, window in members:
-            batch.append(Unit(spec, window, offer))
+            batch.append(Unit(spec, window, expansion))
             slots += size
             full = slots >= _SLOTS_AT_ONCE or different >= _DIFFERENT_SLOTS_AT_ONCE
             if full or len(batch) >= _TEMPLATES_AT_ONCE:
@@ -110,36 +110,33 @@ def batches(groups: Mapping[Hashable, Sequence[tuple[TemplateSpec, Window]]]) ->
         yield batch
 
 
-def _offer(spec: TemplateSpec, window: Window) -> Offer | None:
+def _expanded(spec: TemplateSpec, window: Window) -> Expansion | None:
     try:
-        return make_offer(spec, window)
+        return expand(spec, window)
     except Exception:  # planning will say what is wrong, with each template of this rule
         return None
 
 
-def screen(
-    session: Session, models: Models, units: Sequence[Unit], now: datetime, *, backfill: bool = False
-) -> tuple[list[Screened], list[Unit]]:
+def screen(work: Work, units: Sequence[Unit], *, backfill: bool = False) -> tuple[list[Screened], list[Unit]]:
     """Sort units into those of which everything is known, and those whose rows must be read and planned.
 
-    :param now: aware; what has started by then need not be there.
-    :param backfill: it must.
+    :param backfill: what has started by now must be there too.
     """
-    dialect = dialect_of(session)
+    dialect = work.dialect
     known: list[Screened] = []
     odd: list[Unit] = []
     for window, group in _by_window(units):
-        stored = _stored(session, models, group, window, dialect)
+        stored = _stored(work, group, window, dialect)
         for unit in group:
             found = stored.get(unit.spec.id, _NOTHING)
-            screened = _screened(unit, found, now, dialect)
-            if screened is None or not is_sound(screened.offer, screened.part, now, backfill):
+            screened = _screened(unit, found, work.now, dialect)
+            if screened is None or not is_sound(screened.expansion, screened.part, work.now, backfill):
                 odd.append(unit)
             else:
                 known.append(screened)
-    elsewhere = _elsewhere(session, models, known)
+    elsewhere = _elsewhere(work, known)
     if elsewhere:
-        odd += [Unit(s.spec, s.window, s.offer) for s in known if s.spec.series_id in elsewhere]
+        odd += [Unit(s.spec, s.window, s.expansion) for s in known if s.spec.series_id in elsewhere]
         known = [screened for screened in known if screened.spec.series_id not in elsewhere]
     return known, odd
 
@@ -152,36 +149,38 @@ def _by_window(units: Iterable[Unit]) -> Iterable[tuple[Window, list[Unit]]]:
 
 
 def _screened(unit: Unit, stored: _Stored, now: datetime, dialect: str) -> Screened | None:
-    offer = unit.offer
-    part = None if offer is None else _part(offer, stored.joined, dialect)
-    if offer is None or part is None:
+    expansion = unit.expansion
+    part = None if expansion is None else _part(expansion, stored.joined, dialect)
+    if expansion is None or part is None:
         return None
-    return Screened(unit.spec, unit.window, offer, part, stored.away, offer.started(now))
+    return Screened(unit.spec, unit.window, expansion, part, stored.away, expansion.started(now))
 
 
-def _part(offer: Offer, joined: tuple[Any, ...], dialect: str) -> Part | None:
+def _part(expansion: Expansion, joined: tuple[Any, ...], dialect: str) -> Part | None:
     if joined[0] is None:
         return Part(0, 0)
-    return stored_part(_expected(offer, dialect), joined, len(offer.times)) if offer.times else None
+    if not expansion.times:
+        return None
+    return stored_part(_expected(expansion, dialect), joined, len(expansion.times))
 
 
-def _expected(offer: Offer, dialect: str) -> tuple[Any, ...]:
-    """Return what the database joins if all of an offer is stored, and nothing else."""
-    expected: tuple[Any, ...] | None = offer.forms.get("joined")
+def _expected(expansion: Expansion, dialect: str) -> tuple[Any, ...]:
+    """Return what the database joins if all of an expansion is stored, and nothing else."""
+    expected: tuple[Any, ...] | None = expansion.forms.get("joined")
     if expected is None:
-        columns = zip(*(times[:_JOINED] for times in offer.times), strict=True)
-        expected = offer.forms["joined"] = tuple(times_form(column, dialect) for column in columns)
+        columns = zip(*(times[:_JOINED] for times in expansion.times), strict=True)
+        expected = expansion.forms["joined"] = tuple(times_form(column, dialect) for column in columns)
     return expected
 
 
-def _stored(
-    session: Session, models: Models, group: list[Unit], window: Window, dialect: str
-) -> dict[int, _Stored]:
+def _stored(work: Work, group: list[Unit], window: Window, dialect: str) -> dict[int, _Stored]:
+    session, models = work.session, work.models
     template_ids, usual = [unit.spec.id for unit in group], _usual(group, dialect)
     query = models.build_once(("stored times", dialect), lambda m: _stored_query(m, dialect))
     values = {"templates": template_ids, "window_start": window.start, "window_end": window.end}
+    texts_of_most = {f"usual_{place}": text for place, text in enumerate(usual)}
     found, special = {}, []
-    for template_id, *joined, unusual in session.execute(query, {**values, **_usual_values(usual)}):
+    for template_id, *joined, unusual in session.execute(query, {**values, **texts_of_most}):
         # NULL: the same as usual, which the database tells without sending it.
         texts = tuple(text if sent is None else sent for sent, text in zip(joined, usual, strict=True))
         found[template_id] = _Stored(texts, {})
@@ -196,15 +195,12 @@ def _stored(
 
 def _usual(group: list[Unit], dialect: str) -> tuple[Any, ...]:
     """Return what the database joins for most of the templates, if nothing of them is missing."""
-    offers = {id(unit.offer): unit.offer for unit in group if unit.offer is not None and unit.offer.times}
-    if not offers:
+    # By identity: an expansion is not compared.
+    counts = Counter(unit.expansion for unit in group if unit.expansion is not None and unit.expansion.times)
+    if not counts:
         return (None,) * _JOINED
-    (most, _), *_ = Counter(id(unit.offer) for unit in group if id(unit.offer) in offers).most_common(1)
-    return _expected(offers[most], dialect)
-
-
-def _usual_values(usual: tuple[Any, ...]) -> dict[str, Any]:
-    return {f"usual_{place}": text for place, text in enumerate(usual)}
+    ((most, _),) = counts.most_common(1)
+    return _expected(most, dialect)
 
 
 def _stored_query(models: Models, dialect: str) -> Select[Any]:
@@ -242,36 +238,35 @@ def _in_window(models: Models, dialect: str) -> tuple[ColumnElement[bool], ...]:
     )
 
 
-def _elsewhere(session: Session, models: Models, known: Iterable[Screened]) -> set[int]:
+def _elsewhere(work: Work, known: Iterable[Screened]) -> set[int]:
     """Return the series with rows, or other segments, that could stand where something is missing."""
     lacking: dict[tuple[datetime, datetime], dict[int, int]] = {}
     for one in known:
-        offer, (first, end) = one.offer, one.part
-        if end - first < len(offer.times):
-            lacking.setdefault(offer.bounds(), {})[one.spec.series_id] = end - first
+        expansion, (first, end) = one.expansion, one.part
+        if end - first < len(expansion.times):
+            lacking.setdefault(expansion.bounds(), {})[one.spec.series_id] = end - first
     found: set[int] = set()
     for (first_start, last_start), expected in lacking.items():
-        counts = _counts(session, models, list(expected), first_start, last_start)
+        counts = _counts(work, list(expected), first_start, last_start)
         found |= {series_id for series_id, number in expected.items() if counts.get(series_id, 0) != number}
-    found |= _with_segments(session, models, [key for expected in lacking.values() for key in expected])
-    return found
+    return found | _with_segments(work, [key for expected in lacking.values() for key in expected])
 
 
-def _counts(
-    session: Session, models: Models, series_ids: list[int], first: datetime, last: datetime
-) -> dict[int, int]:
-    slot = models.Slot
+def _counts(work: Work, series_ids: list[int], first: datetime, last: datetime) -> dict[int, int]:
+    slot = work.models.Slot
     query = (
         select(slot.series_id, func.count())
         .where(slot.series_id.in_(series_ids), slot.original_start >= first, slot.original_start <= last)
         .group_by(slot.series_id)
     )
-    return {row[0]: row[1] for row in session.execute(query)}
+    return {row[0]: row[1] for row in work.session.execute(query)}
 
 
-def _with_segments(session: Session, models: Models, series_ids: list[int]) -> set[int]:
+def _with_segments(work: Work, series_ids: list[int]) -> set[int]:
     if not series_ids:
         return set()
-    cls = models.Template
+    cls = work.models.Template
     query = select(cls.series_id).where(cls.series_id.in_(series_ids))
-    return {key for key in session.scalars(query.group_by(cls.series_id).having(func.count() > 1)) if key}
+    return {
+        key for key in work.session.scalars(query.group_by(cls.series_id).having(func.count() > 1)) if key
+    }

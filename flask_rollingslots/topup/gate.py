@@ -16,17 +16,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import or_, select, update
 
-from .errors import LeaseLost
-from .models import table_of
-from .statements import dialect_of, insert_if_absent
+from flask_rollingslots.errors import LeaseLost
+from flask_rollingslots.models import table_of
+from flask_rollingslots.statements import insert_if_absent
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
-    from sqlalchemy.orm import Session
+    from sqlalchemy import ColumnElement
 
-    from .models import Models
+    from flask_rollingslots.context import Work
 
 log = logging.getLogger(__name__)
 
@@ -238,71 +238,64 @@ class LeaseState(NamedTuple):
 _NO_STATE = LeaseState(None, 0, 0, 0, 0, None, 0, 0, None)
 
 
-def read_state(session: Session, models: Models, name: str) -> LeaseState:
+def read_state(work: Work) -> LeaseState:
     """Return the state row, or an empty state if there is none yet."""
-    columns = [getattr(models.Lease, field) for field in LeaseState._fields]
-    row = session.execute(select(*columns).where(models.Lease.name == name)).one_or_none()
+    cls = work.models.Lease
+    columns = [getattr(cls, field) for field in LeaseState._fields]
+    row = work.session.execute(select(*columns).where(cls.name == work.settings.name)).one_or_none()
     return LeaseState._make(row) if row is not None else _NO_STATE
 
 
-def make_row(session: Session, models: Models, name: str) -> bool:
+def make_row(work: Work) -> bool:
     """Make the state row if there is none yet; return whether this transaction made it."""
-    if session.scalar(select(models.Lease.name).where(models.Lease.name == name)) is not None:
+    session, cls, name = work.session, work.models.Lease, work.settings.name
+    if session.scalar(select(cls.name).where(cls.name == name)) is not None:
         return False
-    table = table_of(models.Lease)
-    session.execute(insert_if_absent(table, dialect_of(session)), [{"name": name}])
+    session.execute(insert_if_absent(table_of(cls), work.dialect), [{"name": name}])
     return True
 
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """A lease that was won.
+    """A lease that was won: that of the settings' name. What it does is committed by whoever opened the session.
 
     :param token: the fencing token; it grows with every owner.
     """
 
-    models: Models
-    name: str
     owner: str
     token: int
-    seconds: int
 
     @classmethod
-    def acquire(
-        cls, session: Session, models: Models, name: str, owner: str, seconds: int, now: datetime
-    ) -> Lease | None:
-        """Try to take the lease with one conditional UPDATE; the caller commits.
+    def acquire(cls, work: Work, owner: str) -> Lease | None:
+        """Try to take the lease with one conditional UPDATE.
 
         An expiry further ahead than twice the lease was written by a clock that jumped: it counts as past.
         """
-        table, moment, span = table_of(models.Lease), to_ms(now), seconds * 1000
+        table, moment, span = table_of(work.models.Lease), to_ms(work.now), work.settings.lease_seconds * 1000
+        named = table.c.name == work.settings.name
         free = or_(table.c.until_ms <= moment, table.c.until_ms > moment + 2 * span)
-        won = session.execute(
-            update(table)
-            .where(table.c.name == name, free)
-            .values(owner=owner, token=table.c.token + 1, until_ms=moment + span)
-        )
+        taken = {"owner": owner, "token": table.c.token + 1, "until_ms": moment + span}
+        won = work.session.execute(update(table).where(named, free).values(**taken))
         if won.rowcount != 1:  # type: ignore[attr-defined]
             return None
-        token = session.scalar(select(table.c.token).where(table.c.name == name))
-        return cls(models, name, owner, int(token or 0), seconds)
+        return cls(owner, int(work.session.scalar(select(table.c.token).where(named)) or 0))
 
-    def renew(self, session: Session, now: datetime) -> None:
+    def renew(self, work: Work) -> None:
         """Prolong the lease in the caller's transaction: the fence against a holder that slept.
 
         :raises LeaseLost: if somebody else took it over.
         """
-        self._set(session, until_ms=to_ms(now) + self.seconds * 1000)
+        self._set(work, until_ms=to_ms(work.now) + work.settings.lease_seconds * 1000)
 
-    def confirm(self, session: Session, now: datetime, complete_until: datetime, fingerprint: str) -> None:
-        """Store that everything was complete at ``now``, and give the lease back.
+    def confirm(self, work: Work, complete_until: datetime, fingerprint: str) -> None:
+        """Store that everything was complete at the work's time, and give the lease back.
 
         :raises LeaseLost: if somebody else took it over.
         """
         self._set(
-            session,
+            work,
             until_ms=0,
-            confirmed_ms=to_ms(now),
+            confirmed_ms=to_ms(work.now),
             complete_until_ms=to_ms(complete_until),
             fingerprint=fingerprint,
             failures=0,
@@ -310,27 +303,25 @@ class Lease:
             last_error=None,
         )
 
-    def release(self, session: Session) -> None:
+    def release(self, work: Work) -> None:
         """Give the lease back, if it is still ours."""
-        table = table_of(self.models.Lease)
-        mine = (table.c.name == self.name, table.c.token == self.token)
-        session.execute(update(table).where(*mine).values(until_ms=0))
+        table = table_of(work.models.Lease)
+        work.session.execute(update(table).where(*self._mine(work)).values(until_ms=0))
 
-    def fail(self, session: Session, now: datetime, error: str) -> float:
-        """Record a failure, give the lease back, and return the seconds until the next try."""
-        failures = read_state(session, self.models, self.name).failures + 1
-        wait = backoff(failures)
-        self._set(
-            session,
-            until_ms=0,
-            failures=failures,
-            next_try_ms=to_ms(now) + int(wait * 1000),
-            last_error=error[:2000],
-        )
-        return wait
+    def fail(self, work: Work, error: str) -> None:
+        """Record a failure, put off the next try, and give the lease back.
 
-    def _set(self, session: Session, **values: Any) -> None:
-        table = table_of(self.models.Lease)
-        mine = (table.c.name == self.name, table.c.token == self.token)
-        if session.execute(update(table).where(*mine).values(**values)).rowcount != 1:  # type: ignore[attr-defined]
+        :raises LeaseLost: if somebody else took it over.
+        """
+        failures = read_state(work).failures + 1
+        next_try = to_ms(work.now) + int(backoff(failures) * 1000)
+        self._set(work, until_ms=0, failures=failures, next_try_ms=next_try, last_error=error[:2000])
+
+    def _mine(self, work: Work) -> tuple[ColumnElement[bool], ...]:
+        table = table_of(work.models.Lease)
+        return table.c.name == work.settings.name, table.c.token == self.token
+
+    def _set(self, work: Work, **values: Any) -> None:
+        statement = update(table_of(work.models.Lease)).where(*self._mine(work)).values(**values)
+        if work.session.execute(statement).rowcount != 1:  # type: ignore[attr-defined]
             raise LeaseLost(token=self.token)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from .errors import ConfigError
+from flask_rollingslots.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -22,10 +22,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 DRAIN_SECONDS = 2.0
-#: How long a queue may take to accept a message, and how long it is left alone when it did not.
-SEND_SECONDS, BREAKER_SECONDS = 2.0, 10.0
 #: Named as a text, for Celery is imported only where it is used.
-CELERY = "flask_rollingslots.contrib.celery:CeleryExecutor"
+CELERY = "flask_rollingslots.queue.celery:CeleryExecutor"
 #: Environments that freeze a process once it has answered: a thread would not go on.
 SERVERLESS = ("AWS_LAMBDA_FUNCTION_NAME", "VERCEL", "FUNCTIONS_WORKER_RUNTIME", "K_SERVICE")
 
@@ -84,10 +82,6 @@ class Executor(ABC):
         :raises ConfigError: if the app lacks something.
         """
 
-    def hand_over(self, message: dict[str, Any], delay: float = 0.0) -> bool:
-        """Give work to a worker elsewhere; return whether a queue took it. Never raises."""
-        return False
-
 
 _NEVER = threading.Event()
 
@@ -103,11 +97,12 @@ class ThreadExecutor(Executor):
 
     def __init__(self) -> None:
         """Start nothing yet."""
-        self._reset()
+        self.reset()
         self._registered = False
-        _executors.add(self)
+        reset_after_fork(self)
 
-    def _reset(self) -> None:
+    def reset(self) -> None:
+        """Forget the threads; in the child after a fork, where the parent's do not run."""
         self._thread: threading.Thread | None = None
         self._earlier: list[threading.Thread] = []
         self._stop = threading.Event()
@@ -142,71 +137,16 @@ class ThreadExecutor(Executor):
     def shutdown(self, seconds: float = DRAIN_SECONDS) -> None:
         """Ask the thread to stop and wait for it."""
         self._stop.set()
-        self._join(seconds)
+        self.join(seconds)
 
     def join(self, seconds: float) -> bool:
-        """Wait until no job is under way; return whether that came true. For tests."""
-        return self._join(seconds)
-
-    def _join(self, seconds: float) -> bool:
+        """Wait until no job is under way; return whether that came true."""
         end, here = monotonic() + seconds, threading.current_thread()
         known = [*self._earlier, self._thread]
         others = [thread for thread in known if thread is not None and thread is not here]
         for thread in others:
             thread.join(max(0.0, end - monotonic()))
         return not any(thread.is_alive() for thread in others)
-
-
-class QueueExecutor(ThreadExecutor):
-    """Looks on a thread, as ever, and hands the filling to the workers of a queue.
-
-    Subclass it and write ``send``. A worker calls ``slots.work(message)``. Messages are plain data for JSON; a lost,
-    repeated or late one does no harm.
-    """
-
-    is_queue = True
-
-    def __init__(self) -> None:
-        """Start with a queue that is thought to work."""
-        super().__init__()
-        self._sender: threading.Thread | None = None
-        self._broken_until = 0.0
-
-    @abstractmethod
-    def send(self, message: dict[str, Any], delay: float) -> None:
-        """Put a message in the queue, to be worked on after so many seconds; raise if that fails."""
-
-    def hand_over(self, message: dict[str, Any], delay: float = 0.0) -> bool:
-        """Send a message within two seconds; after a failure the queue is left alone for ten."""
-        if monotonic() < self._broken_until or (self._sender is not None and self._sender.is_alive()):
-            return False
-        outcome: list[str] = []
-
-        def send() -> None:
-            try:
-                self.send(message, delay)
-                outcome.append("")
-            except Exception as error:  # a client of a broker may raise anything
-                outcome.append(f"{type(error).__name__}: {error}")
-
-        # Not every client has a time-out: a broker that is silent must hold nobody.
-        self._sender = threading.Thread(target=send, name="rollingslots-send", daemon=True)
-        try:
-            self._sender.start()
-        except RuntimeError as error:  # the interpreter shuts down
-            log.debug("no thread to send a message: %s", error)
-            return False
-        self._sender.join(SEND_SECONDS)
-        if outcome == [""]:
-            return True
-        self._broken_until = monotonic() + BREAKER_SECONDS
-        reason = outcome[0] if outcome else f"no answer within {SEND_SECONDS:.0f} s"
-        log.warning("queue left alone for %.0f s: %s", BREAKER_SECONDS, reason[:300])
-        return False
-
-    def _reset(self) -> None:
-        super()._reset()
-        self._sender, self._broken_until = None, 0.0
 
 
 class InlineExecutor(Executor):
@@ -250,7 +190,6 @@ class AfterResponseExecutor(Executor):
         return run
 
 
-_executors: weakref.WeakSet[ThreadExecutor] = weakref.WeakSet()
 _fork_hooks: weakref.WeakSet[Any] = weakref.WeakSet()
 
 
@@ -260,8 +199,6 @@ def reset_after_fork(resettable: Any) -> None:
 
 
 def _after_fork_in_child() -> None:
-    for executor in list(_executors):
-        executor._reset()
     for resettable in list(_fork_hooks):
         resettable.reset()
 

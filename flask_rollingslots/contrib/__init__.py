@@ -1,1 +1,0 @@
-"""What connects the library with other packages; each module is imported only when it is asked for."""

@@ -1,0 +1,416 @@
+"""Forgetting past slots that nobody booked, and old runs: in batches, each in a short transaction of its own.
+
+It is done under the lease of the top-ups, so that none of them plans what is just being deleted.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import and_, case, delete, func, literal, or_, select, true, update
+from sqlalchemy.exc import IntegrityError
+
+from .errors import LeaseLost, TopUpBusy, refusal
+from .loading import pruned_until
+from .models import expired_places, table_of
+from .settings import MAX_RETENTION_DAYS
+from .statements import own_transaction, sentence
+from .topup.gate import make_row
+from .values import BookingStatus, PruneReport, RunStatus, SlotKey, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from sqlalchemy import ColumnElement
+
+    from .context import Work
+    from .models import Models
+    from .topup import Runner
+    from .topup.gate import Lease
+
+log = logging.getLogger("flask_rollingslots")
+
+#: Gets each batch before it is deleted: a dict for each slot, its bookings in the list ``bookings``.
+Archive = Callable[[list[dict[str, Any]]], object]
+
+MAX_BATCH = 10_000
+#: The log of runs is kept so long where nothing else is said.
+RUN_DAYS = 90
+#: Zones, shifts and lengths of templates that are told apart; the slots of all others wait for the latest of all.
+_KINDS = 200
+#: What one top-up forgets at most: so many batches of this size.
+_BATCHES, _BATCH = 3, 1000
+#: A top-up does not look through the booked slots of all years again, only this far behind where the last one came to.
+_SLACK = timedelta(days=31)
+
+
+@dataclass(frozen=True, slots=True)
+class PruneRequest:
+    """What is to be forgotten.
+
+    :param before: aware; slots that ended before, and runs that began before.
+    :param include_booked: booked and completed slots too, with their bookings.
+    :param batch: how many slots at a time.
+    :param since: aware; leave alone what started before, for it was looked through already.
+    """
+
+    before: datetime
+    archive: Archive | None = None
+    include_booked: bool = False
+    batch: int = 1000
+    dry_run: bool = False
+    since: datetime | None = None
+
+    @classmethod
+    def make(
+        cls,
+        older_than: timedelta | int | datetime,
+        now: datetime,
+        archive: Archive | None = None,
+        include_booked: bool = False,
+        batch: int = 1000,
+        dry_run: bool = False,
+    ) -> PruneRequest:
+        """Check what somebody asks for.
+
+        :param older_than: a span before now, whole days before now, or an aware moment that has passed.
+        :raises InvalidRequest: names field, value and expectation.
+        """
+        if archive is not None and not callable(archive):
+            raise refusal("archive", archive, "a function that takes a list of dicts, or None")
+        if isinstance(batch, bool) or not isinstance(batch, int) or not 1 <= batch <= MAX_BATCH:
+            raise refusal("batch", batch, f"a whole number from 1 to {MAX_BATCH:,}")
+        return cls(_moment(older_than, now), archive, include_booked, batch, dry_run)
+
+
+def _moment(older_than: Any, now: datetime) -> datetime:
+    if isinstance(older_than, datetime):
+        if older_than.tzinfo is None or older_than > now:
+            raise refusal("older_than", older_than, "an aware datetime that is not in the future")
+        return older_than.astimezone(UTC)
+    span = older_than
+    if isinstance(older_than, int) and not isinstance(older_than, bool):
+        if not 0 <= older_than <= MAX_RETENTION_DAYS:
+            raise refusal("older_than", older_than, f"a number of days from 0 to {MAX_RETENTION_DAYS:,}")
+        span = timedelta(days=older_than)
+    if not isinstance(span, timedelta) or not timedelta(0) <= span <= timedelta(days=MAX_RETENTION_DAYS):
+        expected = f"a timedelta or days from 0 to {MAX_RETENTION_DAYS:,} days, or an aware datetime"
+        raise refusal("older_than", older_than, expected)
+    return now - span
+
+
+def _is_past(models: Models, request: PruneRequest) -> ColumnElement[bool]:
+    cls = models.Slot  # the index is on starts_at
+    past = and_(cls.starts_at < request.before, cls.ends_at < request.before)
+    return past if request.since is None else and_(past, cls.starts_at >= request.since)
+
+
+def _may_go(work: Work, request: PruneRequest) -> ColumnElement[bool]:
+    models = work.models
+    over = and_(_is_past(models, request), _own_time_is_over(work))
+    if request.include_booked:
+        return over
+    cls, bookings = models.Slot, table_of(models.Booking).alias()
+    confirmed = select(bookings.c.id).where(
+        bookings.c.slot_id == cls.id, bookings.c.status == BookingStatus.CONFIRMED.value
+    )
+    return and_(
+        over,
+        cls.status != Status.COMPLETED.value,
+        cls.booked <= expired_places(models, cls, work.now),
+        ~confirmed.exists(),
+    )
+
+
+def _own_time_is_over(work: Work) -> ColumnElement[bool]:
+    """Return, in SQL, whether a slot's own occurrence has ended, wherever the slot itself took place.
+
+    As long as it has not, only the row says that it is not for sale: a slot that was moved to an earlier day, or that
+    stayed behind its series, would be promised again.
+    """
+    slots, templates = table_of(work.models.Slot), table_of(work.models.Template).alias()
+    kind = (templates.c.timezone, templates.c.shift, templates.c.duration)
+    kinds = work.session.execute(select(*kind).distinct())
+    latest = {tuple(row): _latest_over(*row, work.now) for row in kinds}
+    if not latest:
+        return true()
+    lowest = min(latest.values())
+    cases: list[tuple[ColumnElement[bool], Any]] = [
+        (
+            and_(templates.c.timezone == zone, templates.c.shift == shift, templates.c.duration == duration),
+            literal(moment, slots.c.original_start.type),
+        )
+        for (zone, shift, duration), moment in islice(latest.items(), _KINDS)
+    ]
+    to_come = select(templates.c.id).where(
+        templates.c.series_id == slots.c.series_id,
+        or_(templates.c.active_from.is_(None), templates.c.active_from <= slots.c.original_start),
+        or_(templates.c.active_until.is_(None), templates.c.active_until > slots.c.original_start),
+        slots.c.original_start > case(*cases, else_=literal(lowest, slots.c.original_start.type)),
+    )
+    # The first comparison is enough for nearly all rows.
+    return or_(slots.c.original_start <= lowest, ~to_come.exists())
+
+
+def _latest_over(zone: str, shift: timedelta, duration: timedelta, now: datetime) -> datetime:
+    """Return the latest original start (naive) of which is sure that its occurrence has ended by now."""
+    try:
+        began = now - duration
+        # A time that the clocks left out is shown by the offset before the gap: later than the new one says.
+        moments = (began, began - timedelta(days=1), began - timedelta(days=2))
+        ahead = min(moment.astimezone(ZoneInfo(zone)).utcoffset() or timedelta(0) for moment in moments)
+        return began.astimezone(UTC).replace(tzinfo=None) + ahead - (shift or timedelta(0))
+    except OverflowError:
+        return datetime.min
+
+
+def _find_batch(
+    work: Work, request: PruneRequest, after: tuple[datetime, int] | None
+) -> list[tuple[datetime, int]]:
+    """Return start and id of the next slots that may go, in this order.
+
+    :param after: the last one of the batch before.
+    """
+    cls = work.models.Slot
+    query = select(cls.starts_at, cls.id).where(_may_go(work, request))
+    if after is not None:
+        start, slot_id = after
+        query = query.where(or_(cls.starts_at > start, and_(cls.starts_at == start, cls.id > slot_id)))
+    rows = work.session.execute(query.order_by(cls.starts_at, cls.id).limit(request.batch))
+    return [(row.starts_at, row.id) for row in rows]
+
+
+def _count(work: Work, request: PruneRequest) -> tuple[int, int, int, int]:
+    """Return how many slots may go with how many bookings, how many past slots stay, and how many runs may go."""
+    cls, bookings, runs = work.models.Slot, work.models.Booking, work.models.Run
+    may_go = _may_go(work, request)
+
+    def number(query: Any) -> int:
+        return work.session.scalar(query) or 0
+
+    slots = number(select(func.count()).select_from(cls).where(may_go))
+    inside = select(func.count(bookings.id)).join(cls, cls.id == bookings.slot_id).where(may_go)
+    past = select(func.count()).select_from(cls).where(_is_past(work.models, request))
+    old = select(func.count()).select_from(runs).where(_old_runs(work.models, request.before))
+    return slots, number(inside), number(past) - slots, number(old)
+
+
+def _copies(work: Work, slot_ids: Sequence[int], lock: bool = False) -> list[dict[str, Any]]:
+    """Return slots as plain dicts, by start; each with its ``key`` and its ``bookings``.
+
+    :param lock: as they are now, where a transaction would else read an older state; and keep them so.
+    """
+    session, slots, bookings = work.session, table_of(work.models.Slot), table_of(work.models.Booking)
+    query: Any = select(slots).where(slots.c.id.in_(slot_ids)).order_by(slots.c.starts_at, slots.c.id)
+    ours: Any = select(bookings).where(bookings.c.slot_id.in_(slot_ids)).order_by(bookings.c.id)
+    if lock:
+        query, ours = query.with_for_update(), ours.with_for_update()
+    copies = [dict(row) for row in session.execute(query).mappings()]
+    inside: dict[int, list[dict[str, Any]]] = {}
+    for row in session.execute(ours).mappings():
+        inside.setdefault(row["slot_id"], []).append(dict(row))
+    for slot in copies:
+        slot["key"] = str(SlotKey(slot["series_id"], slot["original_start"]))
+        slot["bookings"] = inside.get(slot["id"], [])
+    return copies
+
+
+def _prints(copies: Iterable[dict[str, Any]]) -> dict[int, str]:
+    """Return a text for each copied slot, by id: another one as soon as anything of it or its bookings changes."""
+    return {slot["id"]: repr(slot) for slot in copies}
+
+
+def _delete_slots(
+    work: Work, request: PruneRequest, slot_ids: Sequence[int], archived: Mapping[int, str] | None
+) -> tuple[int, int]:
+    """Delete those slots that may still go, with their bookings; return how many slots and how many bookings.
+
+    :param archived: what ``_prints`` said of those that were handed to an archive: a slot that is no longer so stays.
+
+    Up to where something was deleted is written down in the same transaction: no backfill may begin before.
+    """
+    session, cls = work.session, work.models.Slot
+    slots, bookings = table_of(cls), table_of(work.models.Booking)
+    mine = (cls.id.in_(slot_ids), _may_go(work, request))
+    still = select(cls.id, cls.starts_at).where(*mine).order_by(cls.id)
+    found = session.execute(still.with_for_update()).all()
+    if found and archived is not None:
+        current = _prints(_copies(work, [row.id for row in found], lock=True))
+        found = [row for row in found if current.get(row.id) == archived[row.id]]
+    if not found:
+        return 0, 0
+    ids = [row.id for row in found]
+    gone = session.execute(delete(bookings).where(bookings.c.slot_id.in_(ids)))
+    deleted = session.execute(delete(slots).where(slots.c.id.in_(ids)))
+    leases = table_of(work.models.Lease)
+    until = int(max(row.starts_at for row in found).timestamp() * 1000) + 1
+    session.execute(update(leases).where(leases.c.pruned_until_ms < until).values(pruned_until_ms=until))
+    return deleted.rowcount, gone.rowcount  # type: ignore[attr-defined]
+
+
+def _old_runs(models: Models, before: datetime) -> ColumnElement[bool]:
+    return and_(models.Run.started_at < before, models.Run.status != RunStatus.RUNNING.value)
+
+
+@dataclass
+class Pruner:
+    """The working state of one pruning.
+
+    :param lease: what was won; ``None`` in a dry run, and where the app's own transaction is joined.
+    """
+
+    runner: Runner
+    request: PruneRequest
+    lease: Lease | None
+    joins: bool = False
+    report: PruneReport = field(init=False)
+    _last: tuple[datetime, int] | None = None
+
+    def __post_init__(self) -> None:
+        self.report = PruneReport(self.request.before, dry_run=self.request.dry_run)
+
+    def step(self) -> bool:
+        """Forget one batch of slots; return whether there may be more.
+
+        Slots that were changed since they were handed to the archive stay, and are handed over again another time;
+        so do those that the app's own rows point to.
+        """
+        work = self.runner.work()
+        batch = _find_batch(work, self.request, self._last)
+        ids = [slot_id for _, slot_id in batch]
+        archived = None
+        if ids:
+            self._last = batch[-1]
+            if self.request.archive is not None:
+                copies = _copies(work, ids)
+                archived = _prints(copies)  # before it is theirs
+                ids = list(archived)
+                self._end_reading()  # an archive may take its time, and write to the same database
+                self.request.archive(copies)
+        self._end_reading()
+        if ids:
+            self._delete(ids, archived)
+        return len(batch) == self.request.batch
+
+    def forget_runs(self, before: datetime) -> bool:
+        """Forget one batch of old runs; return whether there may be more."""
+        runs, session = self.runner.models.Run, self.runner.session()
+        old = select(runs.id).where(_old_runs(self.runner.models, before)).order_by(runs.started_at)
+        ids = session.scalars(old.limit(self.request.batch)).all()
+        self._end_reading()
+        if ids:
+            table = table_of(runs)
+            with self._transaction():
+                deleted = session.execute(delete(table).where(table.c.id.in_(ids)))
+            self.report.runs += deleted.rowcount
+        return len(ids) == self.request.batch
+
+    def _delete(self, ids: Sequence[int], archived: Mapping[int, str] | None) -> None:
+        """Delete a batch; if the app's own rows point to some of it, its halves, down to these."""
+        try:
+            with self._transaction() as work:
+                slots, bookings = _delete_slots(work, self.request, ids, archived)
+        except IntegrityError:
+            if self.joins:
+                raise
+            if len(ids) == 1:
+                return
+            half = len(ids) // 2
+            self._delete(ids[:half], archived)
+            self._delete(ids[half:], archived)
+        else:
+            self.report.slots += slots
+            self.report.bookings += bookings
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Work]:
+        with nullcontext() if self.joins else own_transaction(self.runner.session()):
+            work = self.runner.work()
+            if self.lease is not None:
+                self.lease.renew(work)
+            yield work
+
+    def _end_reading(self) -> None:
+        if not self.joins:
+            self.runner.session.rollback()
+
+
+def prune(runner: Runner, request: PruneRequest) -> PruneReport:
+    """Forget what a person asks for, in the caller's thread and in a session of its own.
+
+    :raises TopUpBusy: if a top-up holds the lease for more than twice its length.
+    :raises UncommittedChanges: on SQLite, if the app's session holds the write lock itself.
+    """
+    if runner.joins:
+        make_row(runner.work())
+        return _forget(Pruner(runner, request, None, joins=True))
+    if request.dry_run:
+        with runner.context():
+            return _forget(Pruner(runner, request, None))
+    runner.refuse_uncommitted()
+    with runner.context():
+        lease = runner.wait_for_lease(threading.Event())
+        if lease is None:
+            raise TopUpBusy
+        try:
+            return _forget(Pruner(runner, request, lease))
+        finally:
+            runner.session.rollback()
+            with suppress(Exception), own_transaction(runner.session()):  # else it ends by itself
+                lease.release(runner.work())
+
+
+def _forget(pruner: Pruner) -> PruneReport:
+    began, report, request = monotonic(), pruner.report, pruner.request
+    if request.dry_run:
+        report.slots, report.bookings, report.kept, report.runs = _count(pruner.runner.work(), request)
+    else:
+        while pruner.step():
+            pass
+        while pruner.forget_runs(request.before):
+            pass
+        slots, _, kept, _ = _count(pruner.runner.work(), request)
+        report.kept = slots + kept
+    report.seconds = monotonic() - began
+    return report
+
+
+def tidy(runner: Runner, lease: Lease, must_stop: Callable[[], bool]) -> None:
+    """Forget a little within a top-up: past slots if RETENTION_DAYS is set, and old runs in any case.
+
+    A failure is logged and cannot turn the top-up into one.
+
+    :param must_stop: asked before each batch.
+    :raises LeaseLost: if another top-up took over.
+    """
+    session, days = runner.session(), runner.settings.retention_days
+    before = runner.clock() - timedelta(days=days or RUN_DAYS)
+    try:
+        done = pruned_until(runner.work()) if days is not None else None
+        session.rollback()
+        since = done - _SLACK if done is not None else None
+        pruner = Pruner(runner, PruneRequest(before, runner.archive, batch=_BATCH, since=since), lease)
+        for _ in range(_BATCHES if days is not None else 0):
+            if must_stop() or not pruner.step():
+                break
+        if not must_stop():
+            pruner.forget_runs(before)
+    except LeaseLost:
+        raise
+    except Exception as error:  # the archive is the app's code
+        session.rollback()
+        log.warning("nothing more was pruned: %s", sentence(error), extra={"action": "prune_failed"})
+        return
+    report = pruner.report
+    if report.slots or report.runs:
+        text = "pruned %d slots and %d runs of more than %d days ago"
+        log.info(text, report.slots, report.runs, days or RUN_DAYS, extra={"action": "pruned"})
