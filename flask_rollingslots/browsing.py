@@ -17,12 +17,13 @@ from sqlalchemy import and_, bindparam, func, or_, select
 
 from . import planning
 from .errors import (
-    BookingNotFound,
     InvalidKey,
     RollingSlotsError,
-    RunNotFound,
-    SlotNotFound,
-    TemplateNotFound,
+    no_booking,
+    no_group,
+    no_run,
+    no_slot,
+    no_template,
     refusal,
 )
 from .loading import load_shown, row_of, segments, virtual_slot
@@ -97,7 +98,7 @@ def templates_in(work: Work, group: str) -> list[TemplateMixin]:
     """
     found = all_templates(work, group)
     if not found:
-        raise TemplateNotFound(f"group {group!r}: there is no template in this group")
+        raise no_group(group)
     return found
 
 
@@ -164,8 +165,7 @@ def find_template(work: Work, template_id: int) -> TemplateMixin:
 
     :raises TemplateNotFound: if there is none with this id.
     """
-    text = f"template {template_id}: there is no such template"
-    return _by_id(work, work.models.Template, template_id, TemplateNotFound(text))
+    return _by_id(work, work.models.Template, template_id, no_template(template_id))
 
 
 def find_booking(work: Work, booking_id: int) -> BookingMixin:
@@ -173,8 +173,7 @@ def find_booking(work: Work, booking_id: int) -> BookingMixin:
 
     :raises BookingNotFound: if there is none with this id.
     """
-    text = f"booking {booking_id}: there is no such booking"
-    return _by_id(work, work.models.Booking, booking_id, BookingNotFound(text))
+    return _by_id(work, work.models.Booking, booking_id, no_booking(booking_id))
 
 
 def find_run(work: Work, run_id: int) -> RunMixin:
@@ -182,7 +181,7 @@ def find_run(work: Work, run_id: int) -> RunMixin:
 
     :raises RunNotFound: if there is none with this id.
     """
-    return _by_id(work, work.models.Run, run_id, RunNotFound(f"run {run_id}: there is no such top-up"))
+    return _by_id(work, work.models.Run, run_id, no_run(run_id))
 
 
 def _by_id(work: Work, cls: type[Row], number: int, missing: RollingSlotsError) -> Row:
@@ -404,7 +403,7 @@ def get(work: Work, key: str | SlotKey | SlotMixin) -> SlotMixin:
     row = _row(work, slot_key)
     if row is not None:
         if row.status == Status.DELETED or not row.template.active:
-            raise _not_found(slot_key)
+            raise no_slot(slot_key)
         row.rolling_busy = None
         return row
     return virtual_slot(work.models, *_planned(work, slot_key), work.now)
@@ -434,7 +433,7 @@ def materialize(
     slot_key = key_of(key)
     row = _row(work, slot_key)
     if row is not None and row.status == Status.DELETED and not hidden:
-        raise _not_found(slot_key)
+        raise no_slot(slot_key)
     if row is not None:
         if not work.dry_run:
             first(row.template)
@@ -449,7 +448,7 @@ def materialize(
     )
     row = _row(work, slot_key, fresh=True)
     if row is None:
-        raise _not_found(slot_key)
+        raise no_slot(slot_key)
     return row
 
 
@@ -476,7 +475,7 @@ def _planned(
         planned = planning.offer_at(spec, key.original_start)
         if planned is not None and planned.ends_at > work.now and not _is_taken(work, planned):
             return planned, template
-    raise _not_found(key)
+    raise no_slot(key)
 
 
 def _is_taken(work: Work, planned: PlannedSlot) -> bool:
@@ -489,10 +488,6 @@ def _is_taken(work: Work, planned: PlannedSlot) -> bool:
         cls.status.in_(planning.OCCUPYING),
     )
     return work.session.scalars(query.limit(1)).first() is not None
-
-
-def _not_found(key: SlotKey) -> SlotNotFound:
-    return SlotNotFound(f"slot {key}: there is no such slot", key=str(key))
 
 
 # -- words and times -------------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from .cli_filling import NO_TEMPLATE, generate
 from .cli_keeping import prune_slots, show_stats
 from .errors import InvalidRequest, RollingSlotsError, TemplateNotFound
 from .extension import create_tables, missing_tables, unreadable_row
-from .health import Level, explain
+from .health import Level
 from .values import Health
 
 if TYPE_CHECKING:
@@ -203,7 +203,7 @@ def explain_command(template: int, moment: datetime, as_json: bool) -> None:
     state = _state()
     zone = ZoneInfo(browsing.find_template(state.reading(), template).timezone)
     local = moment.replace(tzinfo=zone)
-    found = explain(state.db.session(), state.models, state.clock(), template, local)
+    found = state.facade.explain(template, local)
     if as_json:
         _print_json({"code": found.code, "sentence": found.sentence, "key": found.key})
     else:

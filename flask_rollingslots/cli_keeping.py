@@ -11,7 +11,6 @@ from flask import current_app
 
 from .retention import PruneRequest
 from .settings import MAX_RETENTION_DAYS
-from .statistics import gather
 from .topup import prune
 from .values import local_midnight
 
@@ -68,7 +67,7 @@ def show_stats(
     state = _state()
     zone = ZoneInfo(state.settings.timezone)
     start, end = (day and local_midnight(day.date(), zone) for day in (since, until))
-    stats = gather(state.db.session(), state.models, state.clock(), template, group, start, end)
+    stats = state.facade.stats(template, group, start, end)
     if as_json:
         _print_json(stats.to_dict())
         return

@@ -169,6 +169,31 @@ def refusal(
     )
 
 
+def no_template(template_id: int) -> TemplateNotFound:
+    """Return (not raise) the error for a template that is not there, or that one may not know of."""
+    return TemplateNotFound(f"template {template_id}: there is no such template")
+
+
+def no_group(group: str) -> TemplateNotFound:
+    """Return (not raise) the error for a group without templates: an unknown one means nothing, never everything."""
+    return TemplateNotFound(f"group {group!r}: there is no template in this group")
+
+
+def no_slot(key: object) -> SlotNotFound:
+    """Return (not raise) the error for a key at which there is no slot."""
+    return SlotNotFound(f"slot {key}: there is no such slot", key=str(key))
+
+
+def no_booking(booking_id: object) -> BookingNotFound:
+    """Return (not raise) the error for a booking that is not there, or that one may not know of."""
+    return BookingNotFound(f"booking {str(booking_id)[:_SHOWN]}: there is no such booking")
+
+
+def no_run(run_id: object) -> RunNotFound:
+    """Return (not raise) the error for a top-up that is not there, or that one may not know of."""
+    return RunNotFound(f"run {run_id}: there is no such top-up")
+
+
 def nearest(name: str, known: Iterable[str], prefix: str = "") -> str:
     """Return a hint that names the nearest known name.
 

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import select
 
 from . import planning
-from .errors import TemplateNotFound
+from .errors import no_group, no_template
 from .feeds import Decision, Entry, Outgoing
 from .feeds.entries import naming, refuse
 from .loading import is_decided, row_of
@@ -57,9 +57,9 @@ def outgoing(
         query = query.where(cls.group == group)
     templates = list(session.scalars(query))
     if template_id is not None and not templates:
-        raise TemplateNotFound(f"template {template_id}: there is no such template")
+        raise no_template(template_id)
     if group is not None and not templates:
-        raise TemplateNotFound(f"group {group!r}: no template is in it")
+        raise no_group(group)
     decided = _decided(session, models, [template.id for template in templates])
     return [_outgoing(template, decided.get(template.id, [])) for template in templates]
 

@@ -23,7 +23,7 @@ from . import booking as bookings
 from .context import Work
 from .errors import ConfigError, NotRegistered, UnreadableRow
 from .executors import AfterResponseExecutor, make_executor
-from .health import Doctor
+from .health import examine
 from .series import check_unchanged
 from .settings import Settings
 from .statements import own_transaction, use_primary, write_engine
@@ -85,11 +85,7 @@ class AppState:
         """Return the doctor's findings; in a session of its own, for the checks end its transaction."""
         with self.app.app_context():
             caches = len(self.app.extensions.get("cache") or {})
-            cache, session = self.topup.find_cache(), self.db.session()
-            debug, now = self.app.debug, self.clock()
-            return Doctor(
-                session, self.models, self.settings, cache, caches, debug, now, os.environ
-            ).examine()
+            return examine(self.writing(), self.topup.find_cache(), caches, self.app.debug, os.environ)
 
 
 def get_state() -> AppState:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypedDict, Unpack, o
 from flask import Blueprint, Flask, current_app
 
 from . import booking as bookings
-from . import browsing, series, signals
+from . import browsing, series
 from .browsing import key_of
 from .errors import ConfigError, refusal
 from .extension import EXTENSION, AppState, default_timezone, get_state, names_what_is_broken, set_up
@@ -507,11 +507,7 @@ class RollingSlots:
         :raises IdempotencyConflict: if the key was used for another booking.
         """
         with self._deciding() as work:
-            made, is_new = bookings.book(work, key, party, who, idempotency_key)
-            # Reading the slot for nobody would be one more statement.
-            if is_new and signals.slot_booked.has_receivers_for(self._state.app):
-                work.outbox.add(signals.slot_booked, booking=made, slot=made.slot)
-        return made
+            return bookings.book(work, key, party, who, idempotency_key)
 
     def hold(
         self,
@@ -529,10 +525,7 @@ class RollingSlots:
         :raises: as :meth:`book`.
         """
         with self._deciding() as work:
-            made, is_new = bookings.hold(work, key, party, who, idempotency_key, minutes)
-            if is_new:
-                work.outbox.add(signals.slot_held, booking=made, slot=made.slot)
-        return made
+            return bookings.hold(work, key, party, who, idempotency_key, minutes)
 
     def confirm(self, booking: BookingMixin | int) -> BookingMixin:
         """Make a hold a booking, also after booking closed; a second time changes nothing. The app commits.
@@ -542,18 +535,12 @@ class RollingSlots:
         :raises StatusConflict: if the hold was released.
         """
         with self._deciding() as work:
-            found, is_changed = bookings.confirm(work, booking)
-            if is_changed:
-                work.outbox.add(signals.slot_booked, booking=found, slot=found.slot)
-        return found
+            return bookings.confirm(work, booking)
 
     def release(self, booking: BookingMixin | int) -> BookingMixin:
         """Give the places of a booking or a hold back; a second time changes nothing. The app commits."""
         with self._deciding() as work:
-            found, is_changed = bookings.release(work, booking)
-            if is_changed:
-                work.outbox.add(signals.booking_released, booking=found, slot=found.slot)
-        return found
+            return bookings.release(work, booking)
 
     def move(self, booking: BookingMixin | int, key: Key) -> BookingMixin:
         """Move a booking or a hold to another slot, and return the booking there; the app commits.
@@ -567,12 +554,8 @@ class RollingSlots:
         :raises SlotFull: if too few places are left there.
         :raises SlotClosed: if the new slot cannot be booked now.
         """
-        before = booking if isinstance(booking, int) else booking.id
         with self._deciding() as work:
-            made, is_new = bookings.move(work, booking, key)
-            if is_new:
-                work.outbox.add(signals.booking_moved, booking=made, slot=made.slot, replaces_id=before)
-        return made
+            return bookings.move(work, booking, key)
 
     # -- topping up ----------------------------------------------------------------------------------------
 
@@ -669,23 +652,19 @@ class RollingSlots:
         :raises InvalidRequest: if a bound is naive, or the end is before the start.
         """
         _check_group(group)
-        work = self._state.reading()
-        return gather(work.session, work.models, work.now, _id_or_none(template), group, start, end)
+        return gather(self._state.reading(), _id_or_none(template), group, start, end)
 
     def explain(self, template: TemplateOrId, moment: datetime) -> Explanation:
         """Say why there is, or is not, a slot of a template's series at a moment: a code and a sentence.
 
         :param moment: aware; the start of the slot in question.
         """
-        work = self._state.reading()
-        return explain(work.session, work.models, work.now, _id_of(template), moment)
+        return explain(self._state.reading(), _id_of(template), moment)
 
     def health(self) -> HealthReport:
         """Return the coverage of the window: is every promised slot stored?"""
-        work = (
-            self._state.writing()
-        )  # by what is missing somebody decides: a replica that lags would cry wolf
-        return check_health(work.session, work.models, work.settings, work.now)
+        # By what is missing somebody decides: a replica that lags would cry wolf.
+        return check_health(self._state.writing())
 
     def doctor(self) -> list[Finding]:
         """Return what is wrong with the deployment and what to do about it, the gravest first."""

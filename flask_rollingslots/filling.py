@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import delete, select, update
 
 from .booking import release_expired
+from .context import Work
 from .errors import RowsRefused
 from .models import table_of
 from .offers import Offer
 from .rows import Rows
+from .settings import Settings
 from .statements import dialect_of, locked, may_swallow_errors
 from .values import Status
 
@@ -232,7 +234,7 @@ def _update(
     table = table_of(models.Slot)
     for row, slot in sorted(pairs, key=lambda pair: (pair[0].series_id, pair[0].original_start)):
         if row.lapsed:
-            release_expired(session, models, now, [row.id])
+            release_expired(Work.writing(session, models, Settings(), now), [row.id])
         statement = (
             update(table)
             .where(table.c.id == row.id, table.c.booked == 0, table.c.status == Status.SCHEDULED.value)

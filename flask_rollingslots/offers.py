@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 from . import planning
-from .recurrence.parse import parse_rrule
+from .recurrence.rule import parse_rrule
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence

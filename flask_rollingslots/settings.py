@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
-from .errors import ConfigError, nearest
+from .errors import ConfigError, nearest, refusal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -159,7 +159,7 @@ class Settings:
 
     def _refuse(self, field: str, expected: str) -> None:
         key, value = PREFIX + field.upper(), getattr(self, field)
-        raise ConfigError(f"{key} = {value!r}: expected {expected}", key=key, value=value, expected=expected)
+        raise refusal(key, value, expected, ConfigError, key=key)
 
 
 def tokens_of(value: Any) -> tuple[Any, ...]:

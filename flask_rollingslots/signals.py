@@ -7,9 +7,12 @@ caller's transaction, before its commit.
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from blinker import NamedSignal, Namespace
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 log = logging.getLogger("flask_rollingslots")
 _signals = Namespace()
@@ -55,17 +58,21 @@ class Outbox:
 
     def __init__(self) -> None:
         """Begin empty."""
-        self._waiting: list[tuple[NamedSignal, dict[str, Any]]] = []
+        self._waiting: list[tuple[NamedSignal, Callable[[], dict[str, Any]], dict[str, Any]]] = []
 
-    def add(self, signal: NamedSignal, **facts: Any) -> None:
-        """Take in a signal with its arguments."""
-        self._waiting.append((signal, facts))
+    def add(self, signal: NamedSignal, late: Callable[[], dict[str, Any]] = dict, **facts: Any) -> None:
+        """Take in a signal with its arguments.
+
+        :param late: returns further arguments; called only if somebody listens, for reading them costs statements.
+        """
+        self._waiting.append((signal, late, facts))
 
     def send(self, sender: Any) -> None:
         """Send what was gathered, each once; a receiver's error goes to the caller."""
         while self._waiting:
-            signal, facts = self._waiting.pop(0)
-            signal.send(sender, **facts)
+            signal, late, facts = self._waiting.pop(0)
+            if signal.has_receivers_for(sender):
+                signal.send(sender, **facts, **late())
 
 
 def announce(signal: NamedSignal, sender: Any, **facts: Any) -> None:

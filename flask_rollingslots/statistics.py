@@ -14,22 +14,22 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import Integer, and_, case, cast, extract, func, null, select
 
-from .errors import InvalidRequest, TemplateNotFound
+from .browsing import check_aware
+from .errors import no_group, no_template, refusal
 from .models import expired_places
-from .statements import dialect_of
 from .values import Status
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from sqlalchemy import ColumnElement
-    from sqlalchemy.orm import Session
 
-    from .models import Models
+    from .context import Work
 
 _DAY, _SECOND = timedelta(days=1), timedelta(seconds=1)
 #: The databases count the days of the week from Sunday.
 _SUNDAY = datetime(2023, 12, 31, tzinfo=UTC)
+_OF_TEMPLATE = ("id", "name", "group", "active")
 _COUNTS = ("slots", "generated", "cancelled", "completed", "capacity", "booked")
 
 
@@ -67,7 +67,7 @@ class Figures:
         self.latest = max(filter(None, (self.latest, other.latest)), default=None)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the counts as plain data for JSON; instants as ISO 8601 with offset."""
+        """Return everything as plain data for JSON; instants as ISO 8601 with offset."""
         return {
             **{name: getattr(self, name) for name in _COUNTS},
             "booked_share": round(self.booked_share, 4),
@@ -115,8 +115,7 @@ class TemplateSummary(Summary):
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain data for JSON."""
-        plain = Summary.to_dict(self)
-        return {"id": self.id, "name": self.name, "group": self.group, "active": self.active, **plain}
+        return {name: getattr(self, name) for name in _OF_TEMPLATE} | Summary.to_dict(self)
 
 
 @dataclass(slots=True)
@@ -142,26 +141,25 @@ class Stats:
 
 
 def gather(
-    session: Session,
-    models: Models,
-    now: datetime,
+    work: Work,
     template_id: int | None = None,
     group: str | None = None,
     start: datetime | None = None,
     end: datetime | None = None,
 ) -> Stats:
-    """Count the stored slots that start in a span.
+    """Count the stored slots that start in a span; holds that have expired by now do not count.
 
-    :param now: aware; holds that have expired by then do not count.
     :param template_id: only the series of this template.
     :param start: aware, included; ``None``: from the first slot on.
     :param end: aware, excluded; ``None``: to the last slot.
     :raises InvalidRequest: if a bound is naive, or the end is before the start.
     :raises TemplateNotFound: if there is no such template or group.
     """
-    _check(start, end)
-    cls = models.Slot
-    stats, zones = _templates(session, models, template_id, group)
+    check_aware(**{name: at for name, at in (("start", start), ("end", end)) if at is not None})
+    if start is not None and end is not None and end < start:
+        raise refusal("end", end, f"a moment not before start = {start}")
+    cls = work.models.Slot
+    stats, zones = _templates(work, template_id, group)
     conditions = [cls.status != Status.DELETED.value]
     if template_id is not None or group is not None:
         conditions.append(cls.template_id.in_(list(stats.templates)))
@@ -169,11 +167,10 @@ def gather(
         conditions.append(cls.starts_at >= start)
     if end is not None:
         conditions.append(cls.starts_at < end)
-    bounds = session.execute(
-        select(func.min(cls.starts_at), func.max(cls.starts_at)).where(*conditions)
-    ).one()
-    if bounds[0] is not None:
-        _count(session, models, now, stats, stretches(zones, bounds[0], bounds[1] + _SECOND), conditions)
+    bounds = select(func.min(cls.starts_at), func.max(cls.starts_at)).where(*conditions)
+    earliest, latest = work.session.execute(bounds).one()
+    if earliest is not None:
+        _count(work, stats, stretches(zones, earliest, latest + _SECOND), conditions)
     for part in stats.templates.values():
         stats.total.add(part)
         if part.group is not None:
@@ -181,33 +178,23 @@ def gather(
     return stats
 
 
-def _check(start: datetime | None, end: datetime | None) -> None:
-    for name, value in (("start", start), ("end", end)):
-        if value is not None and (not isinstance(value, datetime) or value.tzinfo is None):
-            text = f"{name} = {value!r}: expected an aware datetime (with a time zone), or None"
-            raise InvalidRequest(text, field=name, value=value)
-    if start is not None and end is not None and end < start:
-        text = f"end = {end!r}: expected a moment not before start = {start!r}"
-        raise InvalidRequest(text, field="end", value=end)
-
-
-def _templates(
-    session: Session, models: Models, template_id: int | None, group: str | None
-) -> tuple[Stats, set[str]]:
-    cls = models.Template
+def _templates(work: Work, template_id: int | None, group: str | None) -> tuple[Stats, set[str]]:
+    cls = work.models.Template
     query = select(cls.id, cls.name, cls.group, cls.active, cls.timezone).order_by(cls.id)
     if template_id is not None:
         query = query.where(cls.series_id.in_(select(cls.series_id).where(cls.id == template_id)))
     if group is not None:
         query = query.where(cls.group == group)
     stats, zones = Stats(), set()
-    for row in session.execute(query):
-        summary = TemplateSummary(id=row.id, name=row.name, group=row.group, active=row.active)
-        stats.templates[row.id] = summary
+    for row in work.session.execute(query):
+        stats.templates[row.id] = TemplateSummary(
+            id=row.id, name=row.name, group=row.group, active=row.active
+        )
         zones.add(row.timezone)
-    if not stats.templates and (template_id is not None or group is not None):
-        what = f"template {template_id}" if template_id is not None else f"group {group!r}"
-        raise TemplateNotFound(f"{what}: there is no such template")
+    if not stats.templates and template_id is not None:
+        raise no_template(template_id)
+    if not stats.templates and group is not None:
+        raise no_group(group)
     return stats, zones
 
 
@@ -246,15 +233,8 @@ def _stretches(name: str, start: datetime, end: datetime) -> Iterator[Stretch]:
     yield Stretch(name, first, end, offset_at(first))
 
 
-def _count(
-    session: Session,
-    models: Models,
-    now: datetime,
-    stats: Stats,
-    cut: list[Stretch],
-    conditions: list[ColumnElement[bool]],
-) -> None:
-    cls, template = models.Slot, models.Template
+def _count(work: Work, stats: Stats, cut: list[Stretch], conditions: list[ColumnElement[bool]]) -> None:
+    cls, template = work.models.Slot, work.models.Template
     within = [
         (and_(template.timezone == s.zone, cls.starts_at >= s.start, cls.starts_at < s.end), number)
         for number, s in enumerate(cut)
@@ -265,12 +245,12 @@ def _count(
             cls.template_id,
             cls.starts_at,
             case(*within, else_=null()).label("stretch"),
-            *_minute_of_week(cls.starts_at, dialect_of(session)),
+            *_minute_of_week(cls.starts_at, work.dialect),
             _one_if(cls.run_id.is_not(None)).label("generated"),
             _one_if(cls.status == Status.CANCELLED.value).label("cancelled"),
             _one_if(cls.status == Status.COMPLETED.value).label("completed"),
             case((taken, cls.capacity), else_=0).label("capacity"),
-            case((taken, cls.booked - expired_places(models, cls, now)), else_=0).label("booked"),
+            case((taken, cls.booked - expired_places(work.models, cls, work.now)), else_=0).label("booked"),
         )
         .join(template, template.id == cls.template_id)
         .where(*conditions)
@@ -280,7 +260,7 @@ def _count(
     sums = [func.sum(each.c[name]).label(name) for name in _COUNTS[1:]]
     bounds = (func.min(each.c.starts_at).label("earliest"), func.max(each.c.starts_at).label("latest"))
     query = select(*keys, func.count().label("slots"), *sums, *bounds).group_by(*keys)
-    for row in session.execute(query):
+    for row in work.session.execute(query):
         counts = {name: int(getattr(row, name)) for name in _COUNTS}
         figures = Figures(**counts, earliest=row.earliest, latest=row.latest)
         local = _SUNDAY + timedelta(days=int(row.weekday), hours=int(row.hour), minutes=int(row.minute))

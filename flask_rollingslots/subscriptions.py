@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import or_, select, update
 
 from . import planning
-from .errors import TemplateNotFound
+from .errors import no_template
 from .feeds import Decision, Outgoing
 from .loading import is_decided
 from .models import table_of
@@ -62,7 +62,7 @@ def published(
     if template_id is not None:
         found = session.scalar(select(cls.series_id).where(cls.id == template_id, *conditions))
         if found is None:
-            raise TemplateNotFound(f"template {template_id}: there is no such template")
+            raise no_template(template_id)
         conditions.append(cls.series_id == found)
     conditions.append(cls.active.is_(True))
     templates = [t for t in session.scalars(select(cls).where(*conditions).order_by(cls.id)) if sees(t)]

@@ -83,6 +83,13 @@ def test_a_user_id_as_who(site: Site) -> None:
     assert str(refused.value).endswith("an id as str(user.id)")
 
 
+@pytest.mark.parametrize(("call", "more"), [("confirm", ()), ("release", ()), ("move", ("1@20260105T1000",))])
+def test_a_booking_that_was_not_found(site: Site, call: str, more: tuple[str, ...]) -> None:
+    """Who hands in ``None``, the result of a query without a row, reads which argument it was."""
+    with pytest.raises(InvalidRequest, match=r"^booking = None: expected a booking or its id$"):
+        getattr(site.slots, call)(None, *more)
+
+
 def test_a_page_that_asks_with_a_naive_time(site: Site) -> None:
     """``datetime.now()`` is refused with the call that is right."""
     now = datetime.now()  # noqa: DTZ005 (that is the mistake)

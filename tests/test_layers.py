@@ -60,6 +60,7 @@ STEPS = {
     ("context", "statements"),
     ("bulk_statements", "statements"),
     ("booking", "browsing"),
+    ("statistics", "browsing"),
     ("series", "booking"),
     ("filling", "rows"),
     ("filling", "booking"),

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from flask import request
 
-from flask_rollingslots.errors import BookingNotFound, TemplateNotFound
+from flask_rollingslots.errors import TemplateNotFound, no_booking, no_template
 from flask_rollingslots.settings import PREFIX, tokens_of
 
 from .problems import Problem
@@ -91,7 +91,7 @@ class Grant:
         if found:
             return found
         if template is not None and (action == "read" or not self.sees(template)) and action != "create":
-            raise TemplateNotFound(f"template {template.id}: there is no such template")
+            raise no_template(template.id)
         if self.has_tokens and not request.cookies and not self.may("read", None):
             raise unauthorized("credentials are missing")
         raise Problem(403, "forbidden", f"you may not do this: {action}")
@@ -106,7 +106,7 @@ class Grant:
         except TemplateNotFound:
             person = ""
         if person is not True and person != booking.who:
-            raise BookingNotFound(f"booking {booking.id}: there is no such booking")
+            raise no_booking(booking.id)
 
 
 class Guard:

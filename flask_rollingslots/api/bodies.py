@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, Tag
 
 from flask_rollingslots.recurrence import template_fields
-from flask_rollingslots.recurrence.fields import read_moments
+from flask_rollingslots.recurrence.dialects import read_moments
 
 from .fields import (
     Capacity,
@@ -134,7 +134,7 @@ class TemplateBody(_Settings):
         """
         rules = self._rules(self.timezone or timezone)
         own = self._own()
-        return [self._joined(rule, own, several=len(rules) > 1) for rule in rules]
+        return [self._joined(rule, own) for rule in rules]
 
     def _rules(self, timezone: str) -> list[dict[str, Any]]:
         if self.recurrence is not None and self.rrule is not None:
@@ -163,7 +163,7 @@ class TemplateBody(_Settings):
             own["duration"] = minutes(self.duration_minutes)
         return own
 
-    def _joined(self, rule: dict[str, Any], own: dict[str, Any], several: bool) -> dict[str, Any]:
+    def _joined(self, rule: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
         rule = {name: value for name, value in rule.items() if name != "gap"}
         twice = sorted(set(rule) & set(own) - {"active"})
         if twice:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from flask_rollingslots.browsing import find_booking
-from flask_rollingslots.errors import BookingNotFound, SlotNotFound
+from flask_rollingslots.errors import BookingNotFound, no_slot
 from flask_rollingslots.loading import segments
 from flask_rollingslots.values import SlotKey
 
@@ -53,7 +53,7 @@ def _person(call: Call, key: SlotKey, who: str | None) -> str | None:
     """Return in whose name is booked: who may book for one person only cannot name another."""
     parts = segments(call.work, [key.series_id])
     if not parts or not all(call.grant.sees(template) for template in parts):
-        raise SlotNotFound(f"slot {key}: there is no such slot")
+        raise no_slot(key)
     person = call.grant.require("book", parts[-1])
     if not isinstance(person, str):
         return who

@@ -27,7 +27,7 @@ def read_body(model: type[M]) -> M:
 
     :raises Problem: 400 if it is not JSON, 413 if it is too large, 415 if it is of another type, 422 if not valid.
     """
-    return _checked(model, _json(_bytes()), "")
+    return _checked(model, _json(_bytes()))
 
 
 def refuse_body() -> None:
@@ -51,7 +51,7 @@ def read_query(model: type[M]) -> M:
             raise invalid([fault(name[:80], values[1], "each parameter at most once")])
         _check_text(values[0])
         given[name] = values[0]
-    return _checked(model, given, "")
+    return _checked(model, given)
 
 
 def _bytes() -> bytes:
@@ -134,7 +134,7 @@ def _check_text(text: str) -> None:
         raise invalid([fault("text", None, "no NUL and no halves of surrogate pairs: they cannot be stored")])
 
 
-def _checked(model: type[M], given: dict[str, Any], place: str) -> M:
+def _checked(model: type[M], given: dict[str, Any]) -> M:
     try:
         return model.model_validate(given)
     except ValidationError as error:

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 from pydantic import Field
 
 from flask_rollingslots.browsing import find_template
-from flask_rollingslots.errors import SlotNotFound
+from flask_rollingslots.errors import SlotNotFound, no_slot
 from flask_rollingslots.loading import segments
 from flask_rollingslots.series import SeriesReport
 from flask_rollingslots.values import Scope, SlotKey
@@ -94,7 +94,7 @@ def span_of(call: Call, query: Any) -> tuple[datetime, datetime]:
         call.grant.require("read", template)
         name = template.timezone
     start, end = instant(query.start, ZoneInfo(name)), instant(query.end, ZoneInfo(name))
-    check_span("start", query.start, start, "end", query.end, end, LONGEST)
+    check_span("start", start, "end", query.end, end, LONGEST)
     if start is None or end is None:
         raise invalid([fault("start", None, "start and end")])
     return start, end
@@ -275,7 +275,7 @@ def series_of(call: Call, action: str) -> tuple[SlotKey, list[TemplateMixin]]:
     key = SlotKey.parse(call.path["key"])
     found = segments(call.work, [key.series_id])
     if not found or not all(call.grant.sees(template) for template in found):
-        raise SlotNotFound(f"slot {key}: there is no such slot")
+        raise no_slot(key)
     for template in found:
         call.grant.require(action, template)
     return key, found

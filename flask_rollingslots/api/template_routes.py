@@ -75,7 +75,7 @@ def list_templates(call: Call) -> Answer:
     query, state = call.query, call.state
     zone = ZoneInfo(state.settings.timezone)
     start, end = instant(query.from_, zone), instant(query.to, zone)
-    check_span("from", query.from_, start, "to", query.to, end, _LONGEST_SEARCH)
+    check_span("from", start, "to", query.to, end, _LONGEST_SEARCH)
     after = number_of(query.cursor) or 0
     limit = query.limit + 1 if call.grant.sees_all else None
     found = search(call.work, query.q, query.group, query.active, start, end, after, limit)
@@ -289,7 +289,6 @@ def instant(value: date | datetime | None, zone: ZoneInfo) -> datetime | None:
 
 def check_span(
     first: str,
-    given_first: object,
     start: datetime | None,
     last: str,
     given_last: object,

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 from pydantic import Field
 
 from flask_rollingslots.browsing import find_run, find_template, runs, search
-from flask_rollingslots.errors import RunNotFound, TemplateNotFound, TopUpBusy
+from flask_rollingslots.errors import RunNotFound, TemplateNotFound, TopUpBusy, no_group, no_run
 from flask_rollingslots.topup import FillRequest, order
 from flask_rollingslots.values import Window
 
@@ -142,7 +142,7 @@ def _require(call: Call, template: int | None, group: str | None) -> None:
     elif group is not None and not call.grant.sees_all:
         found = search(call.work, group=group)
         if not found or not all(call.grant.sees(each) for each in found):
-            raise TemplateNotFound(f"group {group!r}: there is no template in this group")
+            raise no_group(group)
         for each in found:
             call.grant.require("top_up", each)
     elif group is None:
@@ -187,7 +187,7 @@ def get_topup(call: Call) -> Answer:
     number = read_id(call.path["run_id"], RunNotFound)
     run = find_run(call.work, number)
     if not _is_visible(call, run):
-        raise RunNotFound(f"run {number}: there is no such top-up")
+        raise no_run(number)
     return Answer(run_answer(run, details=True, errors=call.grant.is_trusted))
 
 

@@ -4,11 +4,19 @@ Everything joins the caller's transaction and commits nothing. All transactions 
 resource, then the slots by id, then their bookings.
 """
 
-from .claims import begin_claim, begin_stay, check_claim, check_stay
-from .resources import Stay, find_clashes, lock_resource, reach
-from .rows import release_expired, whole
+from .lifecycle import confirm, live_bookings, move, release
+from .places import release_expired
+from .resources import (
+    Stay,
+    begin_claim,
+    begin_stay,
+    check_claim,
+    check_stay,
+    find_clashes,
+    lock_resource,
+    slot_row,
+)
 from .taking import book, hold
-from .turning import confirm, live_bookings, move, release
 
 __all__ = [
     "Stay",
@@ -23,8 +31,7 @@ __all__ = [
     "live_bookings",
     "lock_resource",
     "move",
-    "reach",
     "release",
     "release_expired",
-    "whole",
+    "slot_row",
 ]

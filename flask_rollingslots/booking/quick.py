@@ -13,23 +13,16 @@ from sqlalchemy import bindparam, case, select, true, update
 from sqlalchemy.dialects import postgresql
 
 from flask_rollingslots.models import table_of
-from flask_rollingslots.statements import (
-    dialect_of,
-    insert_if_absent,
-    tells_what_it_updated,
-    writes_within_a_query,
-)
+from flask_rollingslots.statements import insert_if_absent, tells_what_it_updated, writes_within_a_query
 
-from .rows import COUNTED, ONLY, bookable, read_again, written
+from .places import COUNTED, ONLY, bookable, read_again, written
 
 if TYPE_CHECKING:
-    from sqlalchemy.orm import Session
-
     from flask_rollingslots.context import Work
     from flask_rollingslots.models import BookingMixin, Models
     from flask_rollingslots.values import SlotKey
 
-    from .wishes import Wish
+    from .places import Wish
 
 #: The ids of the slot in which places were taken, and of the booking; without the second a unique key forbids it.
 _Written = tuple[int | None, int | None]
@@ -46,8 +39,8 @@ def book_at_once(work: Work, key: SlotKey, wish: Wish) -> BookingMixin | None:
         return None
     place = {"series": key.series_id, "original": key.original_start, "party": wish.party, "now": work.now}
     row = {"active_key": uuid.uuid4().hex, **wish.values(work.now)}
-    write = _in_one if writes_within_a_query(dialect_of(session)) else _in_two
-    row["slot_id"], row["id"] = write(session, models, place, row)
+    write = _in_one if writes_within_a_query(work.dialect) else _in_two
+    row["slot_id"], row["id"] = write(work, place, row)
     if row["slot_id"] is None:
         return None
     if row["id"] is None:  # a unique key forbids the booking
@@ -55,43 +48,42 @@ def book_at_once(work: Work, key: SlotKey, wish: Wish) -> BookingMixin | None:
         session.execute(models.build_once("give back", _give_back), back)
         return None
     read_again(session, models.Slot, row["slot_id"], COUNTED)
-    return written(session, models, row)
+    return written(work, row)
 
 
-def _in_one(session: Session, models: Models, place: dict[str, Any], row: dict[str, Any]) -> _Written:
+def _in_one(work: Work, place: dict[str, Any], row: dict[str, Any]) -> _Written:
     """Take places and write the booking with one statement."""
-    statement = models.build_once("take and write", lambda m: _take_and_write(m, list(row)))
-    found = session.execute(
-        statement, {**{f"new_{name}": value for name, value in row.items()}, **place}
-    ).one_or_none()
+    statement = work.models.build_once("take and write", lambda m: _take_and_write(m, list(row)))
+    values = {**{f"new_{name}": value for name, value in row.items()}, **place}
+    found = work.session.execute(statement, values).one_or_none()
     if found is None:
         return None, None
     row["active_key"] = _active_key(found.capacity, row)
     return found.slot_id, found.id
 
 
-def _in_two(session: Session, models: Models, place: dict[str, Any], row: dict[str, Any]) -> _Written:
+def _in_two(work: Work, place: dict[str, Any], row: dict[str, Any]) -> _Written:
     """Take places, then write the booking."""
-    taken = _take(session, models, place)
+    taken = _take(work, place)
     if taken is None:
         return None, None
     slot_id, capacity = taken
     row.update(slot_id=slot_id, active_key=_active_key(capacity, row))
-    dialect = dialect_of(session)
-    statement = models.build_once(
+    dialect = work.dialect
+    statement = work.models.build_once(
         ("write", dialect), lambda m: insert_if_absent(table_of(m.Booking), dialect)
     )
-    result: Any = session.execute(statement, row)
+    result: Any = work.session.execute(statement, row)
     return slot_id, result.inserted_primary_key[0] if result.rowcount == 1 else None
 
 
 def _active_key(capacity: int, row: dict[str, Any]) -> str:
-    # At capacity 1 the constant makes a second live booking impossible, whatever happens to the counter.
     return ONLY if capacity == 1 else row["active_key"]
 
 
-def _take(session: Session, models: Models, values: dict[str, Any]) -> tuple[int, int] | None:
+def _take(work: Work, values: dict[str, Any]) -> tuple[int, int] | None:
     """Take places in a stored slot without an exclusive resource; return its id and capacity."""
+    session, models = work.session, work.models
     if tells_what_it_updated(session.connection().dialect):
         found = session.execute(models.build_once("take by key", _take_by_key), values).one_or_none()
         return (found.id, found.capacity) if found is not None else None

@@ -1,41 +1,49 @@
 """Exclusive resources: a court, a room, a teacher that two bookings cannot have at the same time.
 
 The resource's row is locked before anything else of a booking is written, so that all bookings of one resource
-follow one another, on every database; then what overlaps is looked for.
+follow one another, on every database; then what overlaps is looked for. What an app changes by itself through the
+ORM, a template's resource or a slot's time, is held to the same while it is flushed; no app is known there.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sqlalchemy import select, update
+from sqlalchemy import inspect, select, update
 
 from flask_rollingslots.browsing import materialize
-from flask_rollingslots.models import Seen, live_places, load_busy, table_of
-from flask_rollingslots.statements import dialect_of, insert_or_lock
+from flask_rollingslots.errors import InvalidTemplate, SlotClosed
+from flask_rollingslots.models import OCCUPYING, Seen, live_places, load_busy, table_of
+from flask_rollingslots.statements import (
+    MARIADB,
+    atomic,
+    dialect_of,
+    hold_writers,
+    insert_or_lock,
+    newest,
+)
+from flask_rollingslots.values import BookingStatus, SlotKey, State
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from datetime import datetime
 
     from sqlalchemy.orm import Session
 
     from flask_rollingslots.context import Work
     from flask_rollingslots.models import BookingMixin, Models, SlotMixin, TemplateMixin
-    from flask_rollingslots.values import SlotKey
 
 
-def reach(
-    work: Work,
-    key: str | SlotKey | SlotMixin,
-    making: Callable[[], object] = lambda: None,
-    hidden: bool = False,
-    ended: bool = False,
-) -> SlotMixin:
-    """Return the row at a key, made if need be, with its exclusive resource locked before.
+@contextmanager
+def slot_row(
+    work: Work, key: str | SlotKey | SlotMixin, *, hidden: bool = False, ended: bool = False
+) -> Iterator[SlotMixin]:
+    """Give the row at a key, made if need be, its exclusive resource locked before.
 
-    :param making: called before anything is written for a slot that has no row yet.
-    :param hidden: return a deleted slot too.
+    If the body is refused, a row that was made for it goes again. Slots that have a row cost no savepoint.
+
+    :param hidden: give a deleted slot too.
     :param ended: also make a row of what was cancelled or deleted with its series.
     :raises InvalidKey: if the key has another form.
     :raises SlotNotFound: if the rule has no such start, or a virtual slot has ended.
@@ -45,7 +53,27 @@ def reach(
         if template.exclusive and template.resource is not None:
             lock_resource(work.session, work.models, template.resource)
 
-    return materialize(work, key, lock_first, making, hidden=hidden, ended=ended)
+    with ExitStack() as undo:
+        yield materialize(
+            work, key, lock_first, lambda: undo.enter_context(_undone(work)), hidden=hidden, ended=ended
+        )
+
+
+@contextmanager
+def _undone(work: Work) -> Iterator[None]:
+    def slots() -> dict[int, SlotMixin]:
+        held = work.session.identity_map.values()
+        return {id(found): found for found in held if isinstance(found, work.models.Slot)}
+
+    before = slots()
+    try:
+        with atomic(work.session):
+            yield
+    except BaseException:
+        for number, slot in slots().items():
+            if number not in before:  # its row is gone, and another one may get its number
+                work.session.expunge(slot)
+        raise
 
 
 def lock_resource(session: Session, models: Models, name: str) -> None:
@@ -56,9 +84,7 @@ def lock_resource(session: Session, models: Models, name: str) -> None:
     session.execute(update(table).where(table.c.name == name).values(version=table.c.version + 1))
 
 
-def look_around(
-    session: Session, models: Models, slot: SlotMixin, leaving: BookingMixin | None = None
-) -> None:
+def look_around(work: Work, slot: SlotMixin, leaving: BookingMixin | None = None) -> None:
     """Tell a slot of a locked exclusive resource what else takes that resource while it lasts.
 
     :param leaving: a booking that gives up its places in the same transaction: it is in nobody's way.
@@ -68,20 +94,21 @@ def look_around(
         return
     span = (slot.starts_at, slot.ends_at)
     # MariaDB reads from the transaction's snapshot unless it locks; the others see what is committed by now.
-    lock = dialect_of(session) in ("mysql", "mariadb")
-    busy = load_busy(session, models, [template.resource], *span, lock=lock)
-    if leaving is not None:
-        holds = leaving.status == "held"
-        busy = [
-            other._replace(
-                booked=other.booked - leaving.party,
-                holds=[hold for hold in other.holds or () if not (holds and hold[0] == leaving.id)],
-            )
-            if other.slot_id == leaving.slot_id
-            else other
-            for other in busy
-        ]
-    slot.rolling_busy = busy if leaving is not None else Seen(session, busy)
+    lock = dialect_of(work.session) in MARIADB
+    busy = load_busy(work.session, work.models, [template.resource], *span, lock=lock)
+    if leaving is None:
+        slot.rolling_busy = Seen(work.session, busy)
+        return
+    held = leaving.status == BookingStatus.HELD
+    slot.rolling_busy = [
+        other._replace(
+            booked=other.booked - leaving.party,
+            holds=[hold for hold in other.holds or () if not (held and hold[0] == leaving.id)],
+        )
+        if other.slot_id == leaving.slot_id
+        else other
+        for other in busy
+    ]
 
 
 def is_taken(slot: SlotMixin, now: datetime) -> bool:
@@ -111,7 +138,7 @@ def find_clashes(
         return set()
     names, ids = {stay.resource for stay in stays}, {stay.slot_id for stay in stays}
     start, end = min(stay.starts_at for stay in stays), max(stay.ends_at for stay in stays)
-    lock = lock and dialect_of(session) in ("mysql", "mariadb")
+    lock = lock and dialect_of(session) in MARIADB
     found = load_busy(session, models, names, start, end, lock=lock)
     others = [o for o in found if o.slot_id not in ids and live_places(o.booked, o.holds, now) > 0]
     clashes: set[int] = set()
@@ -137,3 +164,81 @@ def _overlapping(spans: Iterable[tuple[datetime, datetime, int]]) -> set[int]:
         else:
             last = (end, slot_id)
     return lost
+
+
+# -- while the ORM flushes: before the rows are written others are kept away; after all of a flush are written, what is
+# -- booked is compared with what is booked elsewhere
+
+
+def begin_claim(session: Session, models: Models, template: TemplateMixin, now: datetime) -> None:
+    """Before a template is written: if it claims a resource that it had not, nobody books meanwhile."""
+    if _claims(template):
+        lock_resource(session, models, template.resource or "")
+        hold_writers(session, table_of(models.Slot))
+        _booked(session, models, now, models.Slot.template_id == template.id)
+
+
+def check_claim(session: Session, models: Models, template: TemplateMixin, now: datetime) -> None:
+    """After it was written: refuse it if its bookings overlap with others on the resource.
+
+    :raises InvalidTemplate: names the slots in ``keys``.
+    """
+    if not _claims(template):
+        return
+    clashes = _clashes(session, models, now, template.resource or "", models.Slot.template_id == template.id)
+    if clashes:
+        expected = f"that no other booking has {template.resource!r} at the same time"
+        text = (
+            f"exclusive = True: slot {clashes[0]} is booked: expected {expected}; release or move one of both"
+        )
+        raise InvalidTemplate(text, field="exclusive", value=True, expected=expected, keys=clashes)
+
+
+def begin_stay(session: Session, models: Models, slot: SlotMixin) -> None:
+    """Before a slot is written that gets another time or comes back: its exclusive resource is locked."""
+    resource = _claimed_by(session, models, slot)
+    if resource is not None:
+        lock_resource(session, models, resource)
+
+
+def check_stay(session: Session, models: Models, slot: SlotMixin, now: datetime) -> None:
+    """After it was written: refuse it if it is booked and overlaps with other bookings on the resource.
+
+    :raises SlotClosed: with the state ``blocked``.
+    """
+    resource = _claimed_by(session, models, slot)
+    if resource is not None and _clashes(session, models, now, resource, models.Slot.id == slot.id):
+        text = f"slot {slot.key} is booked, and {resource!r} is taken by another booking at that time"
+        raise SlotClosed(text, key=slot.key, state=State.BLOCKED.value)
+
+
+def _changes(row: TemplateMixin | SlotMixin, *names: str) -> bool:
+    state = inspect(row)
+    return any(state.attrs[name].history.has_changes() for name in names)
+
+
+def _claims(template: TemplateMixin) -> bool:
+    return bool(_changes(template, "resource", "exclusive") and template.exclusive and template.resource)
+
+
+def _claimed_by(session: Session, models: Models, slot: SlotMixin) -> str | None:
+    """Return the exclusive resource of a slot that is to stand at another time, or again."""
+    if not _changes(slot, "starts_at", "ends_at", "status") or slot.status not in OCCUPYING:
+        return None
+    c = table_of(models.Template).c
+    return session.scalar(select(c.resource).where(c.id == slot.template_id, c.exclusive.is_(True)))
+
+
+def _booked(session: Session, models: Models, now: datetime, condition: Any) -> list[Any]:
+    cls = models.Slot
+    columns = (cls.id, cls.series_id, cls.original_start, cls.starts_at, cls.ends_at, cls.booked, cls.holds)
+    query: Any = select(*columns).where(condition, cls.status.in_(OCCUPYING), cls.ends_at > now)
+    rows = session.execute(newest(query.order_by(cls.starts_at), dialect_of(session)))
+    return [row for row in rows if live_places(row.booked, row.holds, now) > 0]
+
+
+def _clashes(session: Session, models: Models, now: datetime, resource: str, condition: Any) -> list[str]:
+    booked = _booked(session, models, now, condition)
+    stays = [Stay(resource, row.id, row.starts_at, row.ends_at) for row in booked]
+    clashes = find_clashes(session, models, now, stays)
+    return [str(SlotKey(row.series_id, row.original_start)) for row in booked if row.id in clashes]

@@ -11,8 +11,7 @@ from datetime import date, datetime, time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from ..recurrence.dialects import KEYS, TYPES
-from ..recurrence.fields import read_clock, read_date, read_flag
+from ..recurrence.dialects import KEYS, TYPES, read_clock, read_date, read_flag
 from ..recurrence.zones import find_zone
 from .entries import MISSING, Defaults, Entry, naming, refuse
 from .json_reading import PLAIN, dates, length, ranges, read_moment, rules

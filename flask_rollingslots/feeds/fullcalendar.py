@@ -11,10 +11,10 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
-from typing import Any, NoReturn, Protocol
+from typing import Any, Protocol
 from zoneinfo import ZoneInfo
 
-from ..errors import InvalidRequest, InvalidRule
+from ..errors import InvalidRequest, InvalidRule, refusal
 from ..recurrence.zones import find_zone, instant_of
 from ..values import State, Status
 from .texts import title_of
@@ -33,17 +33,6 @@ _VIEWERS_ZONE = ("", "local")
 _AHEAD, _BEHIND = timedelta(hours=14), timedelta(hours=12)
 #: What a reminder can be about.
 _TO_COME = (Status.SCHEDULED, Status.COMPLETED)
-
-
-class TemplateLike(Protocol):
-    """What is read of a template."""
-
-    id: int
-    name: str
-    group: str | None
-    timezone: str
-    reminder_before: timedelta | None
-    data: dict[str, Any]
 
 
 class SlotLike(Protocol):
@@ -133,14 +122,14 @@ def read_span(given: Mapping[str, str], floating: bool = False) -> Span:
     if zone is not None:
         start, end = _placed("start", start, zone), _placed("end", end, zone)
     if (start.tzinfo is None) != (end.tzinfo is None):
-        _refuse(
+        raise refusal(
             "end", given.get("end"), "a time with an offset if start has one, and without if start has none"
         )
     if end <= start:
-        _refuse("end", given.get("end"), f"a time after start = {given.get('start')!r}")
+        raise refusal("end", given.get("end"), f"a time after start = {given.get('start')!r}")
     # By the clock, so that a quarter with a change of offset in it is not an hour too long.
     if end.replace(tzinfo=None) - start.replace(tzinfo=None) > timedelta(days=MAX_DAYS):
-        _refuse("end", given.get("end"), f"a time at most {MAX_DAYS} days after start")
+        raise refusal("end", given.get("end"), f"a time at most {MAX_DAYS} days after start")
     if start.tzinfo is not None:
         return Span(_utc(start), _utc(end), zone, floating)
     is_days = len(given["start"]) == len(given["end"]) == len("2026-11-16")
@@ -157,9 +146,9 @@ def _zone(name: str) -> tzinfo | None:
         ahead = timedelta(hours=int(offset["hours"]), minutes=int(offset["minutes"]))
         return timezone(-ahead if offset["sign"] == "-" else ahead)
     except (InvalidRule, ValueError):
-        _refuse(
+        raise refusal(
             "timeZone", name, "an IANA name such as Europe/Madrid, an offset such as +01:00, UTC or local"
-        )
+        ) from None
 
 
 def _read(field: str, value: str | None) -> datetime:
@@ -168,7 +157,7 @@ def _read(field: str, value: str | None) -> datetime:
         raise InvalidRequest(f"{field} is missing: expected {expected}", field=field, expected=expected)
     found = _TIME.fullmatch(value)
     if found is None:
-        _refuse(field, value, expected)
+        raise refusal(field, value, expected)
     text = f"{found['day']}T{found['time'] or '00:00'}"
     if found["utc"]:
         text += "+00:00"
@@ -177,7 +166,7 @@ def _read(field: str, value: str | None) -> datetime:
     try:
         return datetime.fromisoformat(text)
     except ValueError:
-        _refuse(field, value, expected)
+        raise refusal(field, value, expected) from None
 
 
 def _placed(field: str, moment: datetime, zone: tzinfo) -> datetime:
@@ -186,7 +175,7 @@ def _placed(field: str, moment: datetime, zone: tzinfo) -> datetime:
     try:
         return instant_of(moment, zone).astimezone(zone)
     except OverflowError:
-        _refuse(field, moment.isoformat(), "a time within the years 1 to 9999")
+        raise refusal(field, moment.isoformat(), "a time within the years 1 to 9999") from None
 
 
 def _utc(moment: datetime) -> datetime:
@@ -195,11 +184,6 @@ def _utc(moment: datetime) -> datetime:
     except OverflowError:
         edge = datetime.min if moment.year < 5000 else datetime.max
         return edge.replace(tzinfo=UTC)
-
-
-def _refuse(field: str, value: object, expected: str) -> NoReturn:
-    text = f"{field} = {str(value)[:80]!r}: expected {expected}"
-    raise InvalidRequest(text, field=field, value=value, expected=expected)
 
 
 # -- events

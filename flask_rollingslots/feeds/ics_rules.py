@@ -12,10 +12,9 @@ from zoneinfo import ZoneInfo
 from .. import planning
 from ..errors import InvalidRequest
 from ..recurrence import Recurrence
-from ..recurrence.clamp import minus, plus
-from ..recurrence.parse import parse_rrule
+from ..recurrence.periods import minus, plus
 from ..recurrence.public_holidays import public_holiday
-from ..recurrence.rule import Rule
+from ..recurrence.rule import Rule, parse_rrule
 from ..recurrence.zones import instant_of
 from ..values import TemplateSpec, Window
 

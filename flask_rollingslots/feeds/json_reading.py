@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 
 from ..errors import InvalidRequest, nearest
 from ..recurrence import template_fields
-from ..recurrence.fields import read_clock, read_date, read_flag, read_moments
+from ..recurrence.dialects import read_clock, read_date, read_flag, read_moments
 from ..recurrence.zones import find_zone
 from .entries import MAX_ENTRIES, MAX_MOMENTS, MISSING, Decision, Defaults, Entry, naming, refuse, short
 
@@ -124,7 +124,7 @@ def own_entries(label: str, given: Mapping[str, Any], defaults: Defaults) -> lis
             refuse(label, key, MISSING, "a value")
     with naming(label):
         zone = find_zone(given.get("timezone", defaults.timezone))[0]
-        fields = _own_fields(label, given, zone)
+        fields = _own_fields(label, given)
         rule = given.get("recurrence", {"type": "rrule"})
         read = rules(label, rule, wall_clock(label, "dtstart", given["dtstart"]), zone)
         decisions = _decisions(label, given.get("overrides", []), zone)
@@ -151,7 +151,7 @@ def rules(label: str, value: Any, dtstart: datetime | date | None, zone: str) ->
     return found
 
 
-def _own_fields(label: str, given: Mapping[str, Any], zone: str) -> dict[str, Any]:
+def _own_fields(label: str, given: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(given.get("data", {}), dict):
         refuse(label, "data", given["data"], "an object")
     fields: dict[str, Any] = {key: given[key] for key in PLAIN if key in given}

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import func, select
 
 from flask_rollingslots import gate, planning
-from flask_rollingslots.context import Work
 from flask_rollingslots.loading import load_specs, load_stored, newest_of
 from flask_rollingslots.offers import pattern_of
 from flask_rollingslots.screening import batches, screen
@@ -19,17 +18,15 @@ from flask_rollingslots.values import Health, RunStatus
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator
 
-    from sqlalchemy.orm import Session
-
-    from flask_rollingslots.models import Models
-    from flask_rollingslots.screening import Screened
-    from flask_rollingslots.settings import Settings
+    from flask_rollingslots.context import Work
+    from flask_rollingslots.screening import Unit
     from flask_rollingslots.values import Plan, SlotKey, StoredSlot, TemplateSpec, Window
 
 #: How many templates are compared at once if their rows must be read.
 _AT_ONCE = 200
 #: Up to so many, one query for all their rows is quicker than one a window and those for what lacks.
 _FEW = 50
+_COUNTS = ("promised", "stored", "missing", "due")
 
 
 @dataclass(slots=True)
@@ -56,8 +53,7 @@ class Coverage:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON."""
-        plain = {name: getattr(self, name) for name in self.__slots__}
-        return {**plain, "horizon": self.horizon and self.horizon.isoformat()}
+        return _plain(self)
 
 
 @dataclass(slots=True)
@@ -89,36 +85,30 @@ class HealthReport:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON."""
-        moments = ("confirmed_at", "next_try", "horizon", "lease_until")
-        plain = {
-            name: getattr(self, name)
-            for name in self.__slots__
-            if name not in (*moments, "status", "templates")
-        }
-        texts = {name: (v.isoformat() if (v := getattr(self, name)) else None) for name in moments}
         rows = [coverage.to_dict() for coverage in self.templates]
-        return {"status": self.status.value, **plain, **texts, "templates": rows}
+        return {**_plain(self), "status": self.status.value, "templates": rows}
 
 
-def check_health(session: Session, models: Models, settings: Settings, now: datetime) -> HealthReport:
-    """Compare every active template's window with what is stored.
+def _plain(report: Coverage | HealthReport) -> dict[str, Any]:
+    values = ((each.name, getattr(report, each.name)) for each in fields(report))
+    return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in values}
 
-    :param now: aware.
-    """
-    state = gate.read_state(session, models, settings.name)
+
+def check_health(work: Work) -> HealthReport:
+    """Compare every active template's window with what is stored."""
+    state = gate.read_state(work.session, work.models, work.settings.name)
     report = HealthReport(Health.OK, failures=state.failures, last_error=state.last_error)
     report.confirmed_at = _moment(state.confirmed_ms)
     report.next_try = _moment(state.next_try_ms)
     if report.confirmed_at is not None:
-        report.confirmed_age = (now - report.confirmed_at).total_seconds()
-    if state.until_ms > gate.to_ms(now):
+        report.confirmed_age = (work.now - report.confirmed_at).total_seconds()
+    if state.until_ms > gate.to_ms(work.now):
         report.lease_owner, report.lease_until = state.owner, _moment(state.until_ms)
     newest = 0 if state.failures else newest_of(state.fingerprint)
-    coverages = _coverages(session, models, settings, now, _looked_at(state, report, now), newest)
+    coverages = _coverages(work, _looked_at(report, work.now), newest)
     report.templates = sorted(coverages, key=lambda coverage: coverage.id)
-    for coverage in report.templates:
-        for name in ("promised", "stored", "missing", "due"):
-            setattr(report, name, getattr(report, name) + getattr(coverage, name))
+    for name in _COUNTS:
+        setattr(report, name, sum(getattr(coverage, name) for coverage in report.templates))
     report.horizon = min((c.horizon for c in report.templates if c.horizon), default=None)
     if report.missing or any(c.error for c in report.templates):
         report.status = Health.MISSING
@@ -127,38 +117,32 @@ def check_health(session: Session, models: Models, settings: Settings, now: date
     return report
 
 
-def _filled_alone(session: Session, models: Models) -> dict[int, datetime]:
+def _filled_alone(work: Work) -> dict[int, datetime]:
     """Return up to when templates were filled by confirmed runs of their own."""
-    run = models.Run
+    run = work.models.Run
     query = (
         select(run.template_id, func.max(run.window_end))
         .where(run.template_id.is_not(None), run.status == RunStatus.CONFIRMED.value)
         .group_by(run.template_id)
     )
-    return {template_id: end for template_id, end in session.execute(query) if template_id and end}
+    return {template_id: end for template_id, end in work.session.execute(query) if template_id and end}
 
 
-def _looked_at(state: gate.LeaseState, report: HealthReport, now: datetime) -> datetime | None:
+def _looked_at(report: HealthReport, now: datetime) -> datetime | None:
     """Return when a request last had everything looked at: confirmed, or in vain."""
-    if not state.failures or report.next_try is None:
+    if not report.failures or report.next_try is None:
         return report.confirmed_at
     # Each failure puts off the next try: whatever lacked by then lacks although somebody asked for it.
     return max(min(now, report.next_try), report.confirmed_at or report.next_try)
 
 
-def _coverages(
-    session: Session,
-    models: Models,
-    settings: Settings,
-    now: datetime,
-    looked_at: datetime | None,
-    newest: int,
-) -> Iterator[Coverage]:
+def _coverages(work: Work, looked_at: datetime | None, newest: int) -> Iterator[Coverage]:
     """Yield the coverage of each active template. The rows of those with nothing odd are not read.
 
     :param newest: of the templates that there were then; 0: they all count as looked at.
     """
-    filled = _filled_alone(session, models)
+    session, models, days, align = work.session, work.models, work.settings.window_days, work.settings.align
+    filled = _filled_alone(work)
     covered: dict[int, datetime | None] = {}
     groups: dict[Hashable, list[tuple[TemplateSpec, Window]]] = {}
     errors: list[Coverage] = []
@@ -166,13 +150,12 @@ def _coverages(
     def poisoned(template_id: int, name: str, error: Exception) -> None:
         errors.append(Coverage(template_id, name, None, error=sentence(error)))
 
-    work = Work.reading(session, models, settings, now)
     for spec in load_specs(work, models.Template.active.is_(True), unreadable=poisoned):
         try:
-            window = planning.window_of(spec, now, settings.window_days, settings.align)
+            window = planning.window_of(spec, work.now, days, align)
             ends = [filled[spec.id]] if spec.id in filled else []
             if looked_at is not None and (not newest or spec.id <= newest):
-                ends.append(planning.window_of(spec, looked_at, settings.window_days, settings.align).end)
+                ends.append(planning.window_of(spec, looked_at, days, align).end)
             groups.setdefault(pattern_of(spec, window), []).append((spec, window))
             covered[spec.id] = max(ends, default=None)
         except Exception as error:  # such as a zone that this machine does not know
@@ -180,43 +163,35 @@ def _coverages(
     yield from errors
     few = sum(map(len, groups.values())) <= _FEW
     for batch in batches(groups):
-        known, odd = ([], batch) if few else screen(session, models, batch, now)
-        for screened in known:
-            yield _known(screened, covered[screened.spec.id])
+        known, odd = ([], batch) if few else screen(session, models, batch, work.now)
+        for each in known:
+            first, end = each.missing(backfill=False)
+            lacking = [times.starts_at for times in each.offer.times[first:end]]
+            plan = each.counts(backfill=False)
+            yield _coverage(each.spec, each.window, plan, lacking, covered[each.spec.id])
         for position in range(0, len(odd), _AT_ONCE):
-            units = odd[position : position + _AT_ONCE]
-            by_series: dict[int, dict[SlotKey, StoredSlot]] = {}
-            for key, row in load_stored(work, [(u.spec, u.window) for u in units]).items():
-                by_series.setdefault(key.series_id, {})[key] = row
-            for spec, window, _ in units:
-                yield _planned(spec, window, by_series.get(spec.series_id, {}), now, covered[spec.id])
+            yield from _planned(work, odd[position : position + _AT_ONCE], covered)
 
 
-def _known(screened: Screened, covered: datetime | None) -> Coverage:
-    spec, (first, end) = screened.spec, screened.missing(backfill=False)
-    lacking = [times.starts_at for times in screened.offer.times[first:end]]
-    return _coverage(spec, screened.window, screened.counts(backfill=False), lacking, covered)
-
-
-def _planned(
-    spec: TemplateSpec,
-    window: Window,
-    stored: dict[SlotKey, StoredSlot],
-    now: datetime,
-    covered: datetime | None,
-) -> Coverage:
-    try:
-        plan = planning.plan(spec, window, stored, now)
-    except Exception as error:  # a poisoned template is what this report is for
-        return Coverage(spec.id, spec.name, spec.group, error=sentence(error))
-    return _coverage(spec, window, plan, [slot.starts_at for slot in plan.create], covered)
+def _planned(work: Work, units: list[Unit], covered: dict[int, datetime | None]) -> Iterator[Coverage]:
+    """Yield the coverage of some templates by all their rows."""
+    pairs = [(spec, window) for spec, window, _ in units]
+    by_series: dict[int, dict[SlotKey, StoredSlot]] = {}
+    for key, row in load_stored(work, pairs).items():
+        by_series.setdefault(key.series_id, {})[key] = row
+    for spec, window in pairs:
+        try:
+            plan = planning.plan(spec, window, by_series.get(spec.series_id, {}), work.now)
+        except Exception as error:  # a poisoned template is what this report is for
+            yield Coverage(spec.id, spec.name, spec.group, error=sentence(error))
+        else:
+            yield _coverage(spec, window, plan, [slot.starts_at for slot in plan.create], covered[spec.id])
 
 
 def _coverage(
     spec: TemplateSpec, window: Window, plan: Plan, lacking: list[datetime], covered: datetime | None
 ) -> Coverage:
-    result = Coverage(spec.id, spec.name, spec.group)
-    result.promised, result.stored = plan.expected, plan.existing
+    result = Coverage(spec.id, spec.name, spec.group, plan.expected, plan.existing)
     result.missing = sum(1 for starts_at in lacking if covered is not None and starts_at < covered)
     result.due = len(lacking) - result.missing
     result.skipped = dict(plan.skipped)

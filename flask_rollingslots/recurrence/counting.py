@@ -12,8 +12,8 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from itertools import islice
 
-from .clamp import plus
 from .expand import Expander
+from .periods import plus
 from .rule import Rule
 
 _HOURS_OF_ALL_YEARS = 24 * 366 * 10_000

@@ -53,7 +53,6 @@ class DaySource:
 
     def __init__(self, rule: Rule) -> None:
         self.months = possible_months(rule)
-        self._wkst = rule.wkst
         self._options: dict[str, Any] = {}
         if rule.byday:
             self._options["byweekday"] = rule.weekdays

@@ -1,16 +1,24 @@
-"""Say a series in English: exact for what it covers, else the RRULE text, never half a truth."""
+"""Say a recurrence in English: exact for what it covers, else the RRULE text, never half a truth."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 
-from .clamp import plus
 from .days import fill_in, possible_months, times_of_day
+from .periods import plus
+from .recurrence_set import RecurrenceSet
 from .rule import Rule
-from .series import Series
-from .words import DAYS, MONTHS, NTH, clock, day_text, listed, ordinal, span, times
 
+DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+MONTHS = (
+    "", "January", "February", "March", "April", "May", "June",
+    "July", "August", "September", "October", "November", "December",
+)  # fmt: skip
+NTH = {
+    1: "first", 2: "second", 3: "third", 4: "fourth", 5: "fifth",
+    -1: "last", -2: "second to last", -3: "third to last",
+}  # fmt: skip
 _NONE = timedelta(0)
 _WORKDAYS = tuple((0, day) for day in range(5))
 _FULL_WEEK = 7
@@ -27,55 +35,57 @@ class _View:
     :param moved: whole days between an original start and its shown time.
     """
 
-    series: Series
+    recurrence: RecurrenceSet
     rule: Rule
     times: tuple[time, ...]
     moved: int
 
 
-def describe(series: Series, with_times: bool) -> str:
+def describe(recurrence: RecurrenceSet, with_times: bool) -> str:
     """Return a sentence without a capital and without a full stop, in shown times (``shift`` added).
 
     :param with_times: also where the time of day is simply that of DTSTART.
     """
-    if series.rule is None:
-        return _once(series)
-    view = _view(series, series.rule)
+    if recurrence.rule is None:
+        return _once(recurrence)
+    view = _view(recurrence, recurrence.rule)
     sentence = _when(view) if view else None
     if view is None or sentence is None:
-        return _as_text(series)
-    return sentence + _times(view, with_times) + _end(view) + _changes(series)
+        return _as_text(recurrence)
+    return sentence + _times(view, with_times) + _end(view) + _changes(recurrence)
 
 
-def _view(series: Series, rule: Rule) -> _View | None:
+def _view(recurrence: RecurrenceSet, rule: Rule) -> _View | None:
     """Return the view, ``None`` if the shift moves some starts of a day to another day than others."""
-    full = fill_in(rule, series.dtstart)
-    originals = [datetime.combine(series.dtstart.date(), at) for at in times_of_day(full, series.dtstart)]
+    full = fill_in(rule, recurrence.dtstart)
+    originals = [
+        datetime.combine(recurrence.dtstart.date(), at) for at in times_of_day(full, recurrence.dtstart)
+    ]
     try:
-        moved = {(at + series.shift).date().toordinal() - at.date().toordinal() for at in originals}
+        moved = {(at + recurrence.shift).date().toordinal() - at.date().toordinal() for at in originals}
     except OverflowError:
         return None
     if len(moved) > 1 or len(originals) > _READABLE:
         return None
-    shown = tuple((at + series.shift).time() for at in originals)
-    return _View(series, full, shown, moved.pop())
+    shown = tuple((at + recurrence.shift).time() for at in originals)
+    return _View(recurrence, full, shown, moved.pop())
 
 
-def _once(series: Series) -> str:
-    start = plus(series.dtstart, series.shift)
+def _once(recurrence: RecurrenceSet) -> str:
+    start = plus(recurrence.dtstart, recurrence.shift)
     text = f"once, on {DAYS[start.weekday()]} {day_text(start)}"
-    text += _grid(series, start.time()) if series.grid else f" at {clock(start.time())}"
-    return text + _changes(series)
+    text += _grid(recurrence, start.time()) if recurrence.grid else f" at {clock(start.time())}"
+    return text + _changes(recurrence)
 
 
-def _as_text(series: Series) -> str:
+def _as_text(recurrence: RecurrenceSet) -> str:
     shift = (
-        f", shown {span(abs(series.shift))} {'later' if series.shift > _NONE else 'earlier'}"
-        if series.shift
+        f", shown {span(abs(recurrence.shift))} {'later' if recurrence.shift > _NONE else 'earlier'}"
+        if recurrence.shift
         else ""
     )
-    grid = _grid(series, series.dtstart.time()) if series.grid else ""
-    return f"{series.rrule}{grid}{shift}{_changes(series)}"
+    grid = _grid(recurrence, recurrence.dtstart.time()) if recurrence.grid else ""
+    return f"{recurrence.rrule}{grid}{shift}{_changes(recurrence)}"
 
 
 # -- on which days
@@ -106,13 +116,13 @@ def _hourly(view: _View) -> str | None:
     rule, minutes = view.rule, view.times
     if rule.byday or rule.bymonthday or rule.bymonth or rule.bysetpos or len(minutes) > 1:
         return None
-    if view.series.shift:
+    if view.recurrence.shift:
         return None
     at = minutes[0]
     if at.second:
         return None
     if 24 % rule.interval:
-        start = view.series.dtstart
+        start = view.recurrence.dtstart
         return f"every {rule.interval} hours, from {day_text(start)} {clock(start.time())} on"
     if rule.interval == 1:
         return f"every hour at {at.minute} minutes past" if at.minute else "every hour on the hour"
@@ -203,26 +213,30 @@ def _on_or_after(rule: Rule) -> str | None:
 
 
 def _times(view: _View, with_times: bool) -> str:
-    if view.series.grid:
-        return _grid(view.series, view.times[0])
-    own_times = bool(view.series.shift) or view.times != (view.series.dtstart.time(),)
+    if view.recurrence.grid:
+        return _grid(view.recurrence, view.times[0])
+    own_times = bool(view.recurrence.shift) or view.times != (view.recurrence.dtstart.time(),)
     if view.rule.freq == "HOURLY" or not (with_times or own_times):
         return ""
     return f" at {listed([clock(at) for at in sorted(view.times)])}"
 
 
-def _grid(series: Series, start: time) -> str:
-    if not series.every or not series.until_time or not series.duration:
+def _grid(recurrence: RecurrenceSet, start: time) -> str:
+    if not recurrence.every or not recurrence.until_time or not recurrence.duration:
         return ""
-    end = (datetime.combine(date(2000, 1, 5), series.until_time) + series.shift % timedelta(days=1)).time()
-    each = "" if series.duration == series.every else f", {span(series.duration)} each"
-    return f", every {span(series.every, bare=True)} from {clock(start)} to {clock(end)}{each}"
+    end = (
+        datetime.combine(date(2000, 1, 5), recurrence.until_time) + recurrence.shift % timedelta(days=1)
+    ).time()
+    each = "" if recurrence.duration == recurrence.every else f", {span(recurrence.duration)} each"
+    return f", every {span(recurrence.every, bare=True)} from {clock(start)} to {clock(end)}{each}"
 
 
 def _end(view: _View) -> str:
-    rule, series = view.rule, view.series
+    rule, recurrence = view.rule, view.recurrence
     if rule.count is not None:
-        return f", on {rule.count} day{'s' * (rule.count > 1)}" if series.grid else f", {times(rule.count)}"
+        return (
+            f", on {rule.count} day{'s' * (rule.count > 1)}" if recurrence.grid else f", {times(rule.count)}"
+        )
     until = rule.until
     if until is None:
         return ""
@@ -230,11 +244,54 @@ def _end(view: _View) -> str:
         return (
             f", until {day_text(date.fromordinal(min(until.toordinal() + view.moved, date.max.toordinal())))}"
         )
-    wall = plus(series.bound_wall, series.shift)
+    wall = plus(recurrence.bound_wall, recurrence.shift)
     return f", until {day_text(wall)} {clock(wall.time())}"
 
 
-def _changes(series: Series) -> str:
-    added, excluded = len(series.rdates), len(series.exdates)
+def _changes(recurrence: RecurrenceSet) -> str:
+    added, excluded = len(recurrence.rdates), len(recurrence.exdates)
     text = f", plus {added} extra date{'s' * (added > 1)}" if added else ""
     return text + (f", except {excluded} date{'s' * (excluded > 1)}" if excluded else "")
+
+
+# -- English for days, times and lengths
+
+
+def listed(names: list[str]) -> str:
+    """Return ``a``, ``a and b``, or ``a, b and c``."""
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def ordinal(number: int) -> str:
+    """Return ``1st``, ``22nd``, ``13th``."""
+    if 10 < number % 100 < 14:
+        return f"{number}th"
+    return f"{number}{ {1: 'st', 2: 'nd', 3: 'rd'}.get(number % 10, 'th') }"
+
+
+def clock(at: time) -> str:
+    """Return ``09:00``, with seconds only if there are any."""
+    return at.isoformat("seconds" if at.second else "minutes")
+
+
+def day_text(day: date) -> str:
+    """Return ``5 January 2026``."""
+    return f"{day.day} {MONTHS[day.month]} {day.year}"
+
+
+def times(count: int) -> str:
+    """Return ``once``, ``twice``, ``5 times``."""
+    return {1: "once", 2: "twice"}.get(count, f"{count} times")
+
+
+def span(length: timedelta, *, bare: bool = False) -> str:
+    """Return ``2 hours`` or ``90 minutes``; the largest unit that is whole.
+
+    :param bare: leave out a single one: ``hour`` for ``1 hour``.
+    """
+    seconds = round(length.total_seconds())
+    units = (("day", 86400), ("hour", 3600), ("minute", 60), ("second", 1))
+    number, unit = next((seconds // size, unit) for unit, size in units if seconds % size == 0)
+    if number == 1:
+        return unit if bare else f"1 {unit}"
+    return f"{number} {unit}s"

@@ -1,4 +1,4 @@
-"""Reading the JSON dialects: what apps store today, turned into rules and template fields.
+"""The JSON dialects: what apps store today, read as rules and template fields, and written.
 
 ``month_day`` together with ``weekday`` is the first such weekday on or after that day, within the month: from day 23
 on, months that have none are skipped, as months without a day 31 are.
@@ -6,17 +6,16 @@ on, months that have none are skipped, as months without a day 31 are.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
-from datetime import date, datetime, time, timedelta
+import re
+from collections.abc import Callable, Mapping
+from datetime import date, datetime, time, timedelta, tzinfo
+from functools import partial
 from typing import Any
 
 from ..errors import nearest
-from .fields import read_clock, read_date, read_flag, read_length, read_moments, read_number, read_weekday
-from .parse import parse_rrule
-from .refusal import MISSING, refuse
-from .rule import Rule
-from .series import Series
+from .recurrence_set import RecurrenceSet
+from .rule import LISTS, MISSING, Rule, parse_rrule, refuse
+from .zones import walls_around
 
 _COMMON = {
     "type", "interval", "count", "until_date", "end", "enabled", "active", "start_time", "end_time", "start_date",
@@ -60,16 +59,23 @@ def template_fields(value: Any, *, dtstart: datetime | date | None, timezone: st
     return [_template(_schedule_entry(entry), dtstart, timezone) for entry in value]
 
 
-def read_object(value: Any, *, dtstart: datetime, timezone: str) -> Fields:
+def read_object(value: Any, dtstart: datetime, timezone: str) -> Fields:
     """Return the parameters of a Recurrence for one dialect object.
 
     :raises InvalidRule: naming the field, the value and what is expected.
     """
     if not isinstance(value, Mapping):
         raise refuse("recurrence", value, "one object with a type (for a list, use template_fields)")
-    fields = _template(value, dtstart, timezone)
-    fields.pop("active", None)
-    return fields
+    return _without_active(_template(value, dtstart, timezone))
+
+
+def read_schedule(value: Any, dtstart: datetime, timezone: str) -> list[Fields]:
+    """Return the same for each entry of a fixed schedule."""
+    return [_without_active(fields) for fields in template_fields(value, dtstart=dtstart, timezone=timezone)]
+
+
+def _without_active(fields: Fields) -> Fields:
+    return {name: item for name, item in fields.items() if name != "active"}
 
 
 def _schedule_entry(entry: Any) -> Mapping[str, Any]:
@@ -95,14 +101,9 @@ def _template(value: Mapping[str, Any], dtstart: datetime | date | None, timezon
     start = _start(given, dtstart)
     fields: Fields = {"rrule": _rrule(kind, given), "dtstart": start, "timezone": timezone}
     fields |= _lengths(given, start)
-    for name in ("rdates", "exdates"):
-        if name in given:
-            fields[name] = read_moments(name, given[name])
     if "gap" in given:
         fields["gap"] = given["gap"]
-    Series(
-        **{name: item for name, item in fields.items() if name != "active"}
-    )  # refuses what does not fit together
+    RecurrenceSet(**_without_active(fields))  # refuses what does not fit together
     return fields
 
 
@@ -147,8 +148,9 @@ def _rrule(kind: str, given: Fields) -> str | None:
         interval = 1  # the same said twice
     if step > 1 and interval > 1:
         raise refuse("interval", interval, f"no interval: {kind} says it already", f"contradicts type {kind}")
-    rule = Rule(freq, interval * step, **_days(kind, given))
-    return str(replace(rule, count=_count(given), until=_until(given)))
+    days = _DAYS[freq](given) if freq in _DAYS else {}
+    until = read_date("until_date", given["until_date"]) if "until_date" in given else None
+    return str(Rule(freq, interval * step, _count(given), until, **days))
 
 
 def _plain_rrule(given: Fields) -> str | None:
@@ -172,37 +174,31 @@ def _count(given: Fields) -> int | None:
     return read_number("count", given["count"], 1, 10**9)
 
 
-def _until(given: Fields) -> date | None:
-    return read_date("until_date", given["until_date"]) if "until_date" in given else None
-
-
-def _days(kind: str, given: Fields) -> Fields:
-    if kind in ("weekly", "biweekly"):
-        return _weekly_days(given)
-    if kind in ("monthly", "quarterly"):
-        return _monthly_days(given)
-    return {}
-
-
 def _weekly_days(given: Fields) -> Fields:
     if "weekday" in given and "weekdays" in given:
         raise refuse("weekday", given["weekday"], "either weekday or weekdays", "contradicts weekdays")
     if "weekday" in given:
-        return {"byday": ((0, read_weekday("weekday", given["weekday"])),)}
+        return {"byday": ((0, _read_weekday("weekday", given["weekday"])),)}
     if "weekdays" not in given:
         return {}
     days = given["weekdays"]
     if not isinstance(days, (list, tuple)) or not days:
         raise refuse("weekdays", days, "a list of numbers from 0 (Monday) to 6 (Sunday)")
-    return {"byday": tuple(sorted({(0, read_weekday("weekdays", day)) for day in days}))}
+    return {"byday": tuple(sorted({(0, _read_weekday("weekdays", day)) for day in days}))}
 
 
 def _monthly_days(given: Fields) -> Fields:
     if "weekday" not in given:
         if "week" in given:
             raise refuse("week", given["week"], "a weekday beside week", "stands without a weekday")
-        return {"bymonthday": (_month_day(given),)} if "month_day" in given else {}
-    weekday = read_weekday("weekday", given["weekday"])
+        if "month_day" not in given:
+            return {}
+        expected = "a whole number from 1 to 31, or from -31 to -1 counted from the end"
+        day = read_number("month_day", given["month_day"], -31, 31, expected)
+        if day == 0:
+            raise refuse("month_day", day, expected)
+        return {"bymonthday": (day,)}
+    weekday = _read_weekday("weekday", given["weekday"])
     if "month_day" in given:
         if "week" in given:
             raise refuse("week", given["week"], "either week or month_day", "contradicts month_day")
@@ -210,18 +206,14 @@ def _monthly_days(given: Fields) -> Fields:
         return {"bymonthday": tuple(range(first, min(first + 7, 32))), "byday": ((0, weekday),)}
     if "week" not in given:
         raise refuse("week", None, "1, 2, 3, 4 or -1 (which weekday of the month), or a month_day", MISSING)
-    week = given["week"]
-    if isinstance(week, bool) or week not in (1, 2, 3, 4, -1) or not isinstance(week, int):
-        raise refuse("week", week, "1, 2, 3, 4 or -1 (the last)")
+    expected = "1, 2, 3, 4 or -1 (the last)"
+    week = read_number("week", given["week"], -1, 4, expected)
+    if week == 0:
+        raise refuse("week", week, expected)
     return {"byday": ((week, weekday),)}
 
 
-def _month_day(given: Fields) -> int:
-    day = given["month_day"]
-    expected = "a whole number from 1 to 31, or from -31 to -1 counted from the end"
-    if isinstance(day, bool) or not isinstance(day, int) or not 1 <= abs(day) <= 31:
-        raise refuse("month_day", day, expected)
-    return day
+_DAYS: dict[str, Callable[[Fields], Fields]] = {"WEEKLY": _weekly_days, "MONTHLY": _monthly_days}
 
 
 def _start(given: Fields, dtstart: datetime | date | None) -> datetime:
@@ -242,16 +234,11 @@ def _start(given: Fields, dtstart: datetime | date | None) -> datetime:
 
 def _lengths(given: Fields, start: datetime) -> Fields:
     fields: Fields = {}
-    if "active" in given:
-        fields["active"] = read_flag("active", given["active"])
     if "every" in given:
-        fields["every"] = fields["duration"] = read_length("every", given["every"])
-    if "until_time" in given:
-        fields["until_time"] = read_clock("until_time", given["until_time"])
-    if "duration" in given:
-        fields["duration"] = read_length("duration", given["duration"])
-    if "shift" in given:
-        fields["shift"] = read_length("shift", given["shift"], signed=True)
+        fields["duration"] = read_length("every", given["every"])
+    for name, read in _READERS.items():
+        if name in given:
+            fields[name] = read(name, given[name])
     if "end_time" in given:
         if "duration" in given:
             raise refuse("end_time", given["end_time"], "either end_time or duration", "contradicts duration")
@@ -263,3 +250,201 @@ def _until_end(start: datetime, end_time: time) -> timedelta:
     """Return the length of a slot; an end not later than the start is on the next day."""
     end = datetime.combine(start.date(), end_time)
     return end - start if end > start else end + _DAY - start
+
+
+# -- single values: each is returned or refused with InvalidRule; a bool is never a number, a number never a text
+
+_CLOCK = re.compile(r"([0-9]{1,2}):([0-9]{2})(?::([0-9]{2}))?")
+_LENGTH = re.compile(r"(-?)([0-9]{1,5}):([0-5][0-9])(?::([0-5][0-9]))?")
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_MOMENT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}(:[0-9]{2})?")
+
+
+def read_number(name: str, value: Any, lowest: int, highest: int, expected: str | None = None) -> int:
+    """Return a whole number within bounds."""
+    if isinstance(value, bool) or not isinstance(value, int) or not lowest <= value <= highest:
+        raise refuse(name, value, expected or f"a whole number from {lowest} to {highest}")
+    return value
+
+
+def _read_weekday(name: str, value: Any) -> int:
+    """Return a weekday, 0 = Monday."""
+    return read_number(name, value, 0, 6, "a whole number from 0 (Monday) to 6 (Sunday)")
+
+
+def read_flag(name: str, value: Any) -> bool:
+    """Return a bool."""
+    if not isinstance(value, bool):
+        raise refuse(name, value, "true or false")
+    return value
+
+
+def read_clock(name: str, value: Any) -> time:
+    """Return a time of day written as HH:MM or HH:MM:SS."""
+    if isinstance(value, time) and value.tzinfo is None:
+        return value
+    found = _CLOCK.fullmatch(value) if isinstance(value, str) else None
+    try:
+        if found:
+            hour, minute, second = (int(part or 0) for part in found.groups())
+            return time(hour, minute, second)
+    except ValueError:
+        pass
+    raise refuse(name, value, "a time of day from 00:00 to 23:59, as HH:MM")
+
+
+def read_date(name: str, value: Any) -> date:
+    """Return a date written as YYYY-MM-DD."""
+    if isinstance(value, date) and not isinstance(value, datetime):
+        return value
+    if isinstance(value, str) and _DATE.fullmatch(value):
+        try:
+            return date.fromisoformat(value)
+        except ValueError:
+            pass
+    raise refuse(name, value, "a date as YYYY-MM-DD")
+
+
+def read_moments(name: str, values: Any) -> tuple[datetime | date, ...]:
+    """Return naive wall clock times and dates from a list of ISO texts."""
+    if not isinstance(values, (list, tuple)):
+        raise refuse(name, values, "a list of YYYY-MM-DDTHH:MM wall clock times and YYYY-MM-DD dates")
+    return tuple(_read_moment(name, value) for value in values)
+
+
+def _read_moment(name: str, value: Any) -> datetime | date:
+    if isinstance(value, datetime):
+        return value
+    if isinstance(value, str) and _MOMENT.fullmatch(value):
+        try:
+            return datetime.fromisoformat(value)
+        except ValueError:
+            raise refuse(name, value, "a wall clock time as YYYY-MM-DDTHH:MM") from None
+    return read_date(name, value)
+
+
+def read_length(name: str, value: Any, *, signed: bool = False) -> timedelta:
+    """Return a length of time: whole minutes as a number, or a text as H:MM or H:MM:SS.
+
+    :param signed: whether it may be zero or negative.
+    """
+    length = _length(value)
+    if length is None or (length <= timedelta(0) and not signed):
+        raise refuse(name, value, "a length of time: whole minutes as a number, or a text as H:MM")
+    return length
+
+
+def _length(value: Any) -> timedelta | None:
+    if isinstance(value, timedelta):
+        return value
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) <= 10**7:
+        return timedelta(minutes=value)
+    found = _LENGTH.fullmatch(value) if isinstance(value, str) else None
+    if not found:
+        return None
+    sign, hours, minutes, seconds = found.groups()
+    length = timedelta(hours=int(hours), minutes=int(minutes), seconds=int(seconds or 0))
+    return -length if sign else length
+
+
+_READERS: dict[str, Callable[[str, Any], Any]] = {
+    "active": read_flag,
+    "every": read_length,
+    "until_time": read_clock,
+    "duration": read_length,
+    "shift": partial(read_length, signed=True),
+    "rdates": read_moments,
+    "exdates": read_moments,
+}
+
+
+def write_length(length: timedelta) -> int | str:
+    """Return what :func:`read_length` reads: minutes where they are whole, else H:MM:SS."""
+    seconds = int(length.total_seconds())
+    if seconds % 60 == 0:
+        return seconds // 60
+    sign, seconds = ("-", -seconds) if seconds < 0 else ("", seconds)
+    return f"{sign}{seconds // 3600}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"
+
+
+# -- writing: the richest object that says exactly the same, or the RRULE text
+
+_TYPES = {"DAILY": "daily", "WEEKLY": "weekly", "MONTHLY": "monthly", "YEARLY": "yearly"}
+_DAY_PARTS = {"WEEKLY": {"byday"}, "MONTHLY": {"byday", "bymonthday"}}
+
+
+def write_object(recurrence: RecurrenceSet) -> dict[str, Any]:
+    """Return a dialect object that reads back to the same occurrences, given the same DTSTART and zone."""
+    found = _dialect(recurrence.rule, recurrence.zone) if recurrence.rule else None
+    if found is None:
+        found = {"type": "rrule", "rrule": recurrence.rrule}
+    for name in ("duration", "every", "shift"):
+        if value := getattr(recurrence, name):
+            found[name] = write_length(value)
+    if recurrence.until_time is not None:
+        found["until_time"] = recurrence.until_time.isoformat(
+            "minutes" if not recurrence.until_time.second else "seconds"
+        )
+    for name in ("rdates", "exdates"):
+        if values := getattr(recurrence, name):
+            found[name] = [value.isoformat() for value in values]
+    if recurrence.gap != "shift":
+        found["gap"] = recurrence.gap
+    return found
+
+
+def _dialect(rule: Rule, zone: tzinfo) -> dict[str, Any] | None:
+    """Return the object for the rule itself, ``None`` if the dialects cannot say it."""
+    used = {name for name in map(str.lower, LISTS) if getattr(rule, name)}
+    if rule.freq not in _TYPES or used - _DAY_PARTS.get(rule.freq, set()):
+        return None
+    days: dict[str, Any] | None = {}
+    if rule.freq == "WEEKLY":
+        days = _weekly(rule)
+    elif rule.freq == "MONTHLY":
+        days = _monthly(rule)
+    end = _end(rule, zone)
+    if days is None or end is None:
+        return None
+    return {"type": _TYPES[rule.freq], "interval": rule.interval, **days, **end}
+
+
+def _weekly(rule: Rule) -> dict[str, Any] | None:
+    if rule.wkst and rule.interval > 1:
+        return None
+    days = [day for _, day in rule.byday]
+    if len(days) > 1:
+        return {"weekdays": days}
+    return {"weekday": days[0]} if days else {}
+
+
+def _monthly(rule: Rule) -> dict[str, Any] | None:
+    days, weekdays = rule.bymonthday, rule.byday
+    if not weekdays:
+        return None if len(days) > 1 else {"month_day": days[0]} if days else {}
+    number, weekday = weekdays[0]
+    if len(weekdays) > 1:
+        return None
+    if not days:
+        return {"week": number, "weekday": weekday} if number in (1, 2, 3, 4, -1) else None
+    first = days[0]
+    if number or first < 1 or days != tuple(range(first, min(first + 7, 32))):
+        return None
+    return {"month_day": first, "weekday": weekday}
+
+
+def _end(rule: Rule, zone: tzinfo) -> dict[str, Any] | None:
+    if rule.count is not None:
+        return {"count": rule.count}
+    if rule.until is None:
+        return {"end": "never"}
+    day = _until_day(rule.until, zone)
+    return {"until_date": day.isoformat()} if day else None
+
+
+def _until_day(until: date | datetime, zone: tzinfo) -> date | None:
+    """Return the day that UNTIL holds to its very end, if it does."""
+    if not isinstance(until, datetime):
+        return until
+    low, high = (until, until) if until.tzinfo is None else walls_around(until, zone)
+    return high.date() if low == high and high.time() == time(23, 59, 59) else None

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, time, timedelta
 
-from .refusal import MISSING, refuse
-from .rule import Rule
+from .rule import MISSING, Rule, refuse
 
 _DAY = timedelta(days=1)
 _MINUTE = timedelta(minutes=1)

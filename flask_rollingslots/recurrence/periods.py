@@ -1,5 +1,6 @@
 """The periods that a rule steps through: years, week-years, months, weeks, days; all as whole numbers.
 
+And sums of naive times that stay within the years 1 to 9999 instead of raising OverflowError.
 Days are proleptic Gregorian ordinals, as :meth:`datetime.date.toordinal` gives them. No clock, no zone.
 """
 
@@ -7,7 +8,7 @@ from __future__ import annotations
 
 from calendar import monthrange
 from collections.abc import Callable, Iterator
-from datetime import date
+from datetime import date, datetime, timedelta
 from typing import NamedTuple
 
 from .rule import Rule
@@ -97,3 +98,16 @@ def month_pieces(first: int, last: int, months: frozenset[int]) -> Iterator[tupl
         if index % 12 + 1 in months:
             start, end = month_bounds(index)
             yield max(start, first), min(end, last)
+
+
+def plus(moment: datetime, length: timedelta) -> datetime:
+    """Return ``moment + length``, at most ``datetime.max`` and at least ``datetime.min``."""
+    try:
+        return moment + length
+    except OverflowError:
+        return datetime.max if length > timedelta(0) else datetime.min
+
+
+def minus(moment: datetime, length: timedelta) -> datetime:
+    """Return ``moment - length``, clamped like :func:`plus`."""
+    return plus(moment, -length)

@@ -5,11 +5,13 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from ..errors import ConfigError, InvalidRule, nearest
+from ..errors import ConfigError, InvalidRule, nearest, refusal
 
 if TYPE_CHECKING:
     from datetime import date
     from types import ModuleType
+
+    from ..errors import RollingSlotsError
 
 
 def public_holiday(code: str, day: date) -> str | None:
@@ -28,16 +30,20 @@ def check_holidays(code: str) -> None:
     :raises InvalidRule: if the code is unknown; names the nearest one.
     :raises ConfigError: if the ``holidays`` package is not installed.
     """
+
+    def refuse(expected: str) -> RollingSlotsError:
+        return refusal("holidays", code, expected, InvalidRule, part="holidays")
+
     package, (country, subdivision) = _package(), _parts(code)
     known = package.list_supported_countries()
     if country not in known:
-        raise _refusal(
-            code, f"an ISO country code such as ES, or a subdivision such as ES-MD.{_near(country, known)}"
-        )
+        hint = "" if len(country) == 2 and country.isupper() else nearest(country, known)
+        hint = hint if "Did you mean" in hint else ""  # all countries of the world would hide the sentence
+        raise refuse(f"an ISO country code such as ES, or a subdivision such as ES-MD.{hint}")
     if subdivision and subdivision not in known[country]:
         choices = [f"{country}-{name}" for name in known[country]]
         hint = nearest(code, choices) if choices else f" {country} has none."
-        raise _refusal(code, f"a subdivision of {country}.{hint}")
+        raise refuse(f"a subdivision of {country}.{hint}")
 
 
 @lru_cache(maxsize=512)
@@ -60,16 +66,3 @@ def _package() -> ModuleType:
     except ImportError as error:
         raise ConfigError("holidays need an extra: pip install 'Flask-RollingSlots[holidays]'") from error
     return holidays
-
-
-def _near(country: str, known: dict[str, Any]) -> str:
-    if len(country) == 2 and country.isupper():
-        return ""
-    hint = nearest(country, known)
-    return hint if "Did you mean" in hint else ""  # all countries of the world would hide the sentence
-
-
-def _refusal(code: str, expected: str) -> InvalidRule:
-    return InvalidRule(
-        f"holidays = {code!r}: expected {expected}", part="holidays", value=code, expected=expected
-    )

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from itertools import islice
 from typing import Any, Self, overload
 
-from ..errors import InvalidRequest
+from ..errors import refusal
 from ..values import Occurrence
-from .clamp import minus
 from .describe import describe
-from .dialects import read_object, template_fields
-from .export import ical_rrule
-from .series import Series
-from .split import split_fields
-from .writing import write_object
+from .dialects import read_object, read_schedule, write_object
+from .export import ical_rrule, split_fields
+from .periods import minus
+from .recurrence_set import RecurrenceSet, last_of
 from .zones import shown, walls_around
 
 
-class Recurrence(Series):
+class Recurrence(RecurrenceSet):
     """The occurrences that a rule promises, in the wall clock of a zone.
 
     Immutable and reusable; no clock, no database. Costs the same at any distance from ``dtstart``. One kind falls
@@ -53,7 +51,7 @@ class Recurrence(Series):
             return iter(())
         lower = minus(walls_around(start, self.zone)[0], self.shift)
         upper = minus(walls_around(end, self.zone)[1], self.shift)
-        found = shown(self.originals(lower, upper), self.zone, self.shift, self.gap)
+        found = self._shown(lower, upper)
         return (occurrence for occurrence in found if start <= occurrence.starts_at < end)
 
     def after(self, moment: datetime, limit: int) -> list[Occurrence]:
@@ -67,34 +65,30 @@ class Recurrence(Series):
         """
         moment = _aware("moment", moment)
         if isinstance(limit, bool) or not isinstance(limit, int) or limit < 0:
-            raise _invalid("limit", limit, "a whole number, 0 or more")
+            raise refusal("limit", limit, "a whole number, 0 or more")
         lower = minus(walls_around(moment, self.zone)[0], self.shift)
-        found = shown(self.originals(lower, datetime.max), self.zone, self.shift, self.gap)
+        found = self._shown(lower, datetime.max)
         return list(islice((each for each in found if each.starts_at > moment), limit))
 
     def first(self) -> Occurrence | None:
         """Return the first occurrence, or ``None`` if there is none."""
-        return next(shown(self.originals(self.earliest, datetime.max), self.zone, self.shift, self.gap), None)
+        return next(self._shown(self.earliest, datetime.max), None)
 
     def last(self) -> Occurrence | None:
         """Return the last occurrence, or ``None`` if there is none or the rule has no end."""
         if self.is_forever:
             return None
-        for lower, upper in self._windows_backward():
-            found = list(shown(self.originals(lower, upper), self.zone, self.shift, self.gap))
-            if found:
-                return found[-1]
-        return None
+        return last_of(self._shown, self.earliest, self.latest)
 
     def split(self, original_start: datetime) -> tuple[Recurrence | None, Recurrence | None]:
-        """Cut the series in two: the starts before ``original_start``, and those from it on.
+        """Cut the recurrence in two: the starts before ``original_start``, and those from it on.
 
         COUNT, UNTIL, RDATE and EXDATE are divided, the phase of INTERVAL is kept. A side without starts is ``None``.
 
         :param original_start: naive wall clock.
         """
         if not isinstance(original_start, datetime) or original_start.tzinfo is not None:
-            raise _invalid("original_start", original_start, "a naive datetime: the wall clock of the zone")
+            raise refusal("original_start", original_start, "a naive datetime: the wall clock of the zone")
         before, after = split_fields(self, original_start)
         return (
             None if before is None else Recurrence(**before),
@@ -140,33 +134,18 @@ class Recurrence(Series):
         :raises InvalidRule: naming the field, the value and what is expected.
         """
         if isinstance(value, list | tuple):
-            entries = template_fields(value, dtstart=dtstart, timezone=timezone)
-            return [cls(**_without_active(fields), **options) for fields in entries]
-        return cls(**read_object(value, dtstart=dtstart, timezone=timezone), **options)
+            return [cls(**fields, **options) for fields in read_schedule(value, dtstart, timezone)]
+        return cls(**read_object(value, dtstart, timezone), **options)
 
-    def _windows_backward(self) -> Iterator[tuple[datetime, datetime]]:
-        """Yield windows from the end of the series back to its start, each twice as long as the one before."""
-        upper, length = self.latest, timedelta(days=40)
-        while upper > self.earliest:
-            start = upper - length if upper - self.earliest > length else self.earliest
-            yield start, upper
-            upper, length = start, length * 2
-
-
-def _without_active(fields: dict[str, Any]) -> dict[str, Any]:
-    return {name: item for name, item in fields.items() if name != "active"}
+    def _shown(self, lower: datetime, upper: datetime) -> Iterator[Occurrence]:
+        return shown(self.originals(lower, upper), self.zone, self.shift, self.gap)
 
 
 def _aware(name: str, moment: datetime) -> datetime:
     if not isinstance(moment, datetime) or moment.tzinfo is None:
-        raise _invalid(name, moment, "an aware datetime")
+        raise refusal(name, moment, "an aware datetime")
     try:
         return moment.astimezone(UTC)
     except OverflowError:
         edge = datetime.min if moment.year < 5000 else datetime.max
         return edge.replace(tzinfo=UTC)
-
-
-def _invalid(name: str, value: object, expected: str) -> InvalidRequest:
-    message = f"{name}: {value!r} is not valid; expected {expected}"
-    return InvalidRequest(message, field=name, value=value, expected=expected)

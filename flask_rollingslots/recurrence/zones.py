@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from zoneinfo import ZoneInfo
 
 from ..values import Occurrence
-from .refusal import refuse
+from .rule import refuse
 
 _NONE = timedelta(0)
 _DAY = timedelta(days=1)

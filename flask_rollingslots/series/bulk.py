@@ -106,7 +106,7 @@ def cancel_slots(work: Work, slots: Sequence[SlotMixin], reason: str | None) -> 
     for first in range(0, len(cancelled), _AT_ONCE):
         ids = cancelled[first : first + _AT_ONCE]
         inside: dict[int, list[BookingMixin]] = {}
-        for booking in live_bookings(work.session, work.models, work.now, ids):
+        for booking in live_bookings(work, ids):
             inside.setdefault(booking.slot_id, []).append(booking)
         for slot in work.session.scalars(select(cls).where(cls.id.in_(ids)).order_by(cls.starts_at, cls.id)):
             slot.affected_bookings = inside.get(slot.id, [])

@@ -40,8 +40,8 @@ def _row(work: Work, key: SlotKey, hidden: bool = False, ended: bool = False) ->
     if work.dry_run:
         yield _copy(work, browsing.materialize(work, key, hidden=hidden, ended=ended))
         return
-    with bookings.whole(work.session, work.models) as making:
-        yield bookings.reach(work, key, making, hidden=hidden, ended=ended)
+    with bookings.slot_row(work, key, hidden=hidden, ended=ended) as slot:
+        yield slot
 
 
 def _copy(work: Work, slot: SlotMixin) -> SlotMixin:
@@ -111,7 +111,7 @@ def cancel(work: Work, key: SlotKey, scope: Scope, reason: str | None = None) ->
     with _row(work, key) as row:
         was, number = row.status, row.id
         slot = single.cancel(work, row, reason)
-    affected = bookings.live_bookings(work.session, work.models, work.now, [number]) if number else []
+    affected = bookings.live_bookings(work, [number]) if number else []
     slot.affected_bookings = affected
     if slot.status != was:
         work.outbox.add(signals.slot_cancelled, slot=slot, reason=reason, bookings=affected)
@@ -194,7 +194,7 @@ def cancel_date(work: Work, group: str, day: date, reason: str | None = None) ->
         slots += bulk.cancel_slots(work, rows, reason)
     if work.dry_run:
         ids = [slot.id for slot in slots if slot.id is not None]
-        live = bookings.live_bookings(work.session, work.models, work.now, ids)
+        live = bookings.live_bookings(work, ids)
         return bulk.CancelledKeys((slot.key for slot in slots), live)
     for slot in slots:
         work.outbox.add(signals.slot_cancelled, slot=slot, reason=reason, bookings=slot.affected_bookings)

@@ -84,7 +84,7 @@ def write_rows(work: Work, changed: Iterable[RowChange], removed: Iterable[RowSt
     changed = list(changed)
     lapsed = [change.row.id for change in changed if change.row.id and change.row.live != change.row.booked]
     if lapsed:
-        release_expired(work.session, work.models, work.now, lapsed)
+        release_expired(work, lapsed)
     by_columns: dict[tuple[str, ...], list[dict[str, Any]]] = {}
     for change in changed:
         names = tuple(sorted(change.values))

@@ -84,11 +84,11 @@ class Claim:
         if self.template_id is not None:
             return self.request(job).specs(work, unreadable)
         mine = work.models.Template.id.between(self.first_id, self.last_id)
-        conditions = _asked_for(work.session, work.models, job.request)
+        conditions = _asked_for(work.models, job.request)
         return load_specs(work, mine, *conditions, unreadable=unreadable)
 
 
-def _asked_for(session: Session, models: Models, request: FillRequest) -> list[ColumnElement[bool]]:
+def _asked_for(models: Models, request: FillRequest) -> list[ColumnElement[bool]]:
     cls = models.Template
     found: list[ColumnElement[bool]] = [cls.active.is_(True)]
     if request.template_id is not None:
@@ -116,7 +116,7 @@ def cut(
     size = max(1, settings.shard_size * _WEEK // max(_WEEK, days))
     cls = models.Template
     place = func.row_number().over(order_by=cls.id) - 1
-    numbered = select(cls.id, place.label("place")).where(*_asked_for(session, models, request)).subquery()
+    numbered = select(cls.id, place.label("place")).where(*_asked_for(models, request)).subquery()
     first_and_last = or_(numbered.c.place % size == 0, numbered.c.place % size == size - 1)
     query = select(numbered.c.id, numbered.c.place).where(first_and_last).order_by(numbered.c.id)
     ids: list[tuple[int, int]] = []
@@ -126,7 +126,7 @@ def cut(
         if number % size == size - 1:
             ids[-1] = (ids[-1][0], template_id)
     if ids:  # the last shard may not be full
-        latest = select(func.max(cls.id)).where(*_asked_for(session, models, request))
+        latest = select(func.max(cls.id)).where(*_asked_for(models, request))
         ids[-1] = (ids[-1][0], max(session.scalar(latest) or 0, ids[-1][1]))
     return ids
 

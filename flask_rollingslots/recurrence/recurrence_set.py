@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, fields
 from datetime import date, datetime, time, timedelta, tzinfo
 from functools import cached_property
 from heapq import merge
+from typing import TypeVar
 
-from ..errors import InvalidRequest
-from .clamp import minus, plus
+from ..errors import refusal
 from .counting import counted_before, last_counted, sure_until
 from .expand import Expander
 from .grid import Grid, make_grid
-from .parse import parse_rrule
-from .refusal import refuse
-from .rule import Rule
+from .periods import minus, plus
+from .rule import Rule, parse_rrule, refuse
 from .zones import find_zone, instant_of, names_of, wall_of, walls_around
 
+T = TypeVar("T")
 _NONE = timedelta(0)
 _TICK = timedelta(microseconds=1)
 _SECOND = timedelta(seconds=1)
 
 
 @dataclass(frozen=True, init=False)
-class Series:
+class RecurrenceSet:
     """The nominal starts that a rule promises. Immutable; see :class:`~.recurrence.Recurrence` for the parameters."""
 
     rrule: str | None
@@ -93,17 +93,12 @@ class Series:
     def originals(self, start: datetime, end: datetime) -> Iterator[datetime]:
         """Yield the nominal starts of ``[start, end)``, sorted, each once.
 
-        :param start: naive wall clock in the series' zone, included.
+        :param start: naive wall clock in the rule's zone, included.
         :param end: naive wall clock, excluded.
         :raises InvalidRequest: if one of them is aware.
         """
         if start.tzinfo or end.tzinfo:
-            raise InvalidRequest(
-                f"start: {start!r} to {end!r} is aware; expected the wall clock in the series' zone, naive",
-                field="start",
-                value=start,
-                expected="a naive datetime",
-            )
+            raise refusal("start", start if start.tzinfo else end, "the wall clock in the rule's zone, naive")
         starts = self._grid_starts(start, end)
         if not self.rdates and not self.exdates:
             return starts
@@ -111,7 +106,7 @@ class Series:
         return self._without_exdates(merge(starts, extra) if extra else starts)
 
     def contains(self, original_start: datetime) -> bool:
-        """Whether the series promises this nominal start (naive wall clock), exclusions taken off."""
+        """Whether the rule promises this nominal start (naive wall clock), exclusions taken off."""
         if original_start.microsecond or original_start == datetime.max:
             return False
         return next(self.originals(original_start, original_start + _TICK), None) is not None
@@ -209,6 +204,20 @@ class Series:
     def _excluded(self) -> tuple[frozenset[datetime], frozenset[date]]:
         moments = frozenset(moment for moment in self.exdates if isinstance(moment, datetime))
         return moments, frozenset(day for day in self.exdates if not isinstance(day, datetime))
+
+
+def last_of(
+    starts: Callable[[datetime, datetime], Iterator[T]], earliest: datetime, latest: datetime
+) -> T | None:
+    """Return the last of what a function yields in ``[earliest, latest)``, searched backward in growing windows."""
+    upper, length = latest, timedelta(days=40)
+    while upper > earliest:
+        lower = upper - length if upper - earliest > length else earliest
+        found = list(starts(lower, upper))
+        if found:
+            return found[-1]
+        upper, length = lower, length * 2
+    return None
 
 
 def _whole_second(value: object, part: str = "dtstart") -> datetime:

@@ -1,0 +1,180 @@
+"""What becomes of a booking: ``confirm``, ``release``, ``move``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import or_, select, update
+
+from flask_rollingslots.errors import (
+    BookingNotFound,
+    HoldExpired,
+    SlotClosed,
+    StatusConflict,
+    no_booking,
+    refusal,
+)
+from flask_rollingslots.models import table_of
+from flask_rollingslots.signals import booking_moved, booking_released, slot_booked
+from flask_rollingslots.statements import newest
+from flask_rollingslots.values import BookingStatus, State, Status
+
+from .places import Wish, change_slot, end_booking, lock_slots, report
+from .resources import is_taken, lock_resource, look_around, slot_row
+from .taking import take
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from flask_rollingslots.context import Work
+    from flask_rollingslots.models import BookingMixin, SlotMixin
+
+LIVE = (BookingStatus.CONFIRMED, BookingStatus.HELD)
+
+
+def confirm(work: Work, booking: BookingMixin | int) -> BookingMixin:
+    """Make a hold a booking; see ``RollingSlots.confirm``.
+
+    A hold was taken while the slot was open, so it may be confirmed after booking closed.
+    """
+    found, slot = _locked(work, booking, with_resource=True)
+    status = found.status_at(work.now)
+    if status is BookingStatus.CONFIRMED:
+        return found
+    if status is BookingStatus.EXPIRED:
+        raise HoldExpired(
+            f"booking {found.id}: the hold expired at {found.expires_at:%Y-%m-%d %H:%M:%S} UTC: book again",
+            booking_id=found.id,
+            expired_at=found.expires_at,
+        )
+    if status is BookingStatus.RELEASED:
+        raise _conflict(found, slot, status, "confirmed")
+    if slot.status != Status.SCHEDULED:
+        text = f"slot {slot.key} cannot be booked: it is {slot.status}"
+        raise SlotClosed(text, key=slot.key, state=slot.status)
+    look_around(work, slot)
+    if is_taken(
+        slot, work.now
+    ):  # by somebody whose clock is ahead of ours, and said that the hold had expired
+        text = (
+            f"slot {slot.key}: {slot.template.resource!r} was taken by another booking meanwhile: book again"
+        )
+        raise SlotClosed(text, key=slot.key, state=State.BLOCKED.value)
+    table = table_of(work.models.Booking)
+    statement = update(table).where(table.c.id == found.id, table.c.status == BookingStatus.HELD.value)
+    work.session.execute(statement.values(status=BookingStatus.CONFIRMED.value))
+    change_slot(work, slot, 0, _without(slot, found))
+    work.session.expire(found)
+    report(work, slot_booked, found)
+    return found
+
+
+def release(work: Work, booking: BookingMixin | int) -> BookingMixin:
+    """Give the places of a booking or a hold back; see ``RollingSlots.release``."""
+    found, slot = _locked(work, booking)
+    if _end(work, found, slot):
+        report(work, booking_released, found)
+    return found
+
+
+def move(work: Work, booking: BookingMixin | int, key: str | SlotMixin) -> BookingMixin:
+    """Move a live booking, and a hold until the same moment, to another slot; see ``RollingSlots.move``."""
+    found = _find(work, booking)
+    with slot_row(work, key) as target:
+        return _move(work, found, target)
+
+
+def _move(work: Work, found: BookingMixin, target: SlotMixin) -> BookingMixin:
+    rows = lock_slots(work, found.slot_id, target.id)
+    old, target = rows[found.slot_id], rows[target.id]
+    status = _refreshed(work, found).status_at(work.now)
+    if status not in LIVE:
+        follower = _follower(work, found)
+        if follower is not None and follower.slot_id == target.id:
+            return follower
+        raise _conflict(found, old, status, "moved")
+    if old is target:
+        return found
+    look_around(work, target, leaving=found)
+    expires_at = found.expires_at if status is BookingStatus.HELD else None
+    made = take(work, target, Wish(found.party, found.who, expires_at=expires_at, replaces_id=found.id))
+    _end(work, found, old)
+    target.rolling_busy = None
+    report(work, booking_moved, made, replaces_id=found.id)
+    return made
+
+
+def live_bookings(work: Work, slot_ids: Iterable[int]) -> list[BookingMixin]:
+    """Return the bookings and unexpired holds in some slots, by id; the slots are locked, so nobody adds one."""
+    cls = work.models.Booking
+    query: Any = select(cls).where(
+        cls.slot_id.in_(sorted(slot_ids)),
+        or_(
+            cls.status == BookingStatus.CONFIRMED.value,
+            (cls.status == BookingStatus.HELD.value) & (cls.expires_at > work.now),
+        ),
+    )
+    return list(work.session.scalars(newest(query.order_by(cls.id), work.dialect)))
+
+
+def _find(work: Work, booking: BookingMixin | int) -> BookingMixin:
+    if booking is None:
+        raise refusal("booking", booking, "a booking or its id")
+    number = getattr(booking, "id", booking)
+    is_number = isinstance(number, int) and not isinstance(number, bool) and 0 < number < 2**63
+    found = work.session.get(work.models.Booking, number) if is_number else None
+    if found is None:
+        raise no_booking(booking)
+    return found
+
+
+def _locked(
+    work: Work, booking: BookingMixin | int, with_resource: bool = False
+) -> tuple[BookingMixin, SlotMixin]:
+    """Return a booking and its slot as they are now; nobody else can change either.
+
+    :param with_resource: nobody else can take the slot's exclusive resource either.
+    """
+    found = _find(work, booking)
+    template = found.slot.template if with_resource and found.slot is not None else None
+    if template is not None and template.exclusive:
+        lock_resource(work.session, work.models, template.resource)
+    slots = lock_slots(work, found.slot_id)
+    if not slots:
+        raise BookingNotFound(f"booking {found.id}: its slot was deleted")
+    return _refreshed(work, found), slots[found.slot_id]
+
+
+def _refreshed(work: Work, booking: BookingMixin) -> BookingMixin:
+    # Its slot is locked, and whoever changes a booking locks the slot before.
+    work.session.refresh(booking, with_for_update=True)
+    return booking
+
+
+def _end(work: Work, found: BookingMixin, slot: SlotMixin) -> bool:
+    over = found.status_at(work.now) is BookingStatus.EXPIRED
+    values = {
+        "status": (BookingStatus.EXPIRED if over else BookingStatus.RELEASED).value,
+        "released_at": found.expires_at if over else work.now,
+    }
+    holds = _without(slot, found)
+    if not end_booking(work, found.id, LIVE, **values):
+        return False
+    change_slot(work, slot, -found.party, holds)
+    return True
+
+
+def _without(slot: SlotMixin, booking: BookingMixin) -> list[list[int]]:
+    return [hold for hold in slot.holds or () if hold[0] != booking.id]
+
+
+def _follower(work: Work, booking: BookingMixin) -> BookingMixin | None:
+    cls = work.models.Booking
+    query: Any = select(cls).where(cls.replaces_id == booking.id)
+    return work.session.scalars(newest(query, work.dialect)).one_or_none()
+
+
+def _conflict(booking: BookingMixin, slot: SlotMixin, status: BookingStatus, verb: str) -> StatusConflict:
+    return StatusConflict(
+        f"booking {booking.id} is {status.value}: it cannot be {verb}", key=slot.key, status=status.value
+    )
