@@ -7,7 +7,6 @@ from .bulk import CancelledKeys, SwitchReport, set_active
 from .creating import create, draft
 from .reading import check_unchanged
 from .shims import (
-    EDITED,
     apply_edit,
     cancel,
     cancel_date,
@@ -20,17 +19,19 @@ from .shims import (
     restore_series,
 )
 from .single import check_scope
+from .template_changes import TemplateChange, change_series
 
 __all__ = [
-    "EDITED",
     "CancelledKeys",
     "EditPlan",
     "SeriesReport",
     "SwitchReport",
+    "TemplateChange",
     "apply_edit",
     "cancel",
     "cancel_date",
     "cancel_future",
+    "change_series",
     "change_template",
     "check_revision",
     "check_scope",

@@ -71,10 +71,6 @@ def edit(
     editor = Editor(work)
     if work.dry_run:
         plan = editor.preview(key, scope, changes, move_booked, segments)
-        planned = {change.template_id: change.values for change in plan.segments}
-        for segment in segments:
-            for name, value in planned.get(segment.id, {}).items():
-                setattr(segment, name, value)
         if revision is not None and plan.revision != revision:
             raise StaleEdit(f"revision = {revision}: the series is at revision {plan.revision} by now")
         return plan
