@@ -29,7 +29,7 @@ from .errors import (
 from .loading import load_shown, row_of, segments, virtual_slot
 from .models import expired_places, mark_busy, table_of
 from .statements import insert_or_lock, newest
-from .values import MICROSECOND, PlannedSlot, SlotKey, Status, TemplateSpec, Window
+from .values import MICROSECOND, OCCUPYING, PlannedSlot, SlotKey, Status, TemplateSpec, Window
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -275,7 +275,7 @@ def _stored(
     for row in rows:
         promises.pop((row.series_id, row.original_start), None)
     if promises:
-        taken = {(r.series_id, r.starts_at) for r in rows if r.status in planning.OCCUPYING}
+        taken = {(r.series_id, r.starts_at) for r in rows if r.status in OCCUPYING}
         for key in [key for key, promise in promises.items() if (key[0], promise[2]) in taken]:
             del promises[key]
     return [r for r in rows if r.status != Status.DELETED and window.start <= r.starts_at < window.end]
@@ -315,7 +315,7 @@ def preview(work: Work, template: TemplateMixin, n: int, after: datetime | None 
     found: list[PlannedSlot] = []
     while len(found) < n and start < limit:
         end = _end_of_stretch([spec], start, n - len(found), limit, limit)
-        found += planning.offered(spec, Window(start, end))
+        found += planning.planned(spec, Window(start, end))
         start = end
     return [virtual_slot(work.models, planned, template, work.now) for planned in found[:n]]
 
@@ -472,7 +472,7 @@ def _planned(
             active=spec.active or inactive,
             cancelled_from=None if ended else spec.cancelled_from,
         )
-        planned = planning.offer_at(spec, key.original_start)
+        planned = planning.planned_at(spec, key.original_start)
         if planned is not None and planned.ends_at > work.now and not _is_taken(work, planned):
             return planned, template
     raise no_slot(key)
@@ -485,7 +485,7 @@ def _is_taken(work: Work, planned: PlannedSlot) -> bool:
         cls.series_id == key.series_id,
         cls.original_start != key.original_start,
         cls.starts_at == planned.starts_at,
-        cls.status.in_(planning.OCCUPYING),
+        cls.status.in_(OCCUPYING),
     )
     return work.session.scalars(query.limit(1)).first() is not None
 

@@ -169,7 +169,7 @@ def refusal(
     )
 
 
-def no_template(template_id: int) -> TemplateNotFound:
+def no_template(template_id: object) -> TemplateNotFound:
     """Return (not raise) the error for a template that is not there, or that one may not know of."""
     return TemplateNotFound(f"template {template_id}: there is no such template")
 

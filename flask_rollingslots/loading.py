@@ -9,28 +9,31 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import String, and_, bindparam, cast, func, inspect, or_, select
+from sqlalchemy import String, and_, bindparam, cast, func, inspect, null, or_, select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm.attributes import set_committed_value
 
 from .bulk_statements import stored_text
 from .errors import refusal
 from .models import TemplateMixin, live_places
-from .values import SlotKey, Status, StoredSlot, TemplateSpec
+from .statements import exclusive
+from .values import Status, StoredSlot, TemplateSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from sqlalchemy import ColumnElement, Dialect, Select
 
     from .context import Work
     from .models import Models, SlotMixin
-    from .values import PlannedSlot, Window
+    from .values import PlannedSlot, SlotKey, Window
 
     Unreadable = Callable[[int, str, Exception], None]
 
 _SPEC_FIELDS = tuple(f.name for f in fields(TemplateSpec))
 _LISTS = ("rdates", "exdates", "blackouts")
+_SLOT_COLUMNS = StoredSlot._fields[: StoredSlot._fields.index("data")]
+_BOOKED = _SLOT_COLUMNS.index("booked")
 _ID, _SERIES_ID = _SPEC_FIELDS.index("id"), _SPEC_FIELDS.index("series_id")
 # A zone is at most 14 hours from UTC, and a gap at most a day wide.
 _ZONE_SLACK = timedelta(days=2)
@@ -122,6 +125,31 @@ def newest_of(known: str | None) -> int:
     return int(parts[2]) if len(parts) > 2 and parts[2].isdigit() else 0
 
 
+def load_slots(
+    work: Work, *conditions: ColumnElement[bool], wholly: bool = False, lock: bool = False
+) -> list[StoredSlot]:
+    """Return the stored slots that meet the conditions, by series and original start.
+
+    :param wholly: also read the app's own fields, and whether bookings point to a slot: what decisions need.
+    :param lock: keep others from changing them until the app commits.
+    """
+    cls, bookings = work.models.Slot, work.models.Booking
+    columns = [getattr(cls, name) for name in _SLOT_COLUMNS]
+    data = cls.data if wholly else null()  # a top-up has no use for it, and it may be large
+    query: Any = select(*columns, data, cls.customised, cls.ended_with_series, cls.holds)
+    query = query.where(*conditions).order_by(cls.series_id, cls.original_start)
+    found = work.session.execute(exclusive(query, work.dialect) if lock else query).all()
+    history: frozenset[int] = frozenset()
+    if wholly and found:
+        pointed = select(bookings.slot_id).join(cls, cls.id == bookings.slot_id).where(*conditions)
+        history = frozenset(work.session.scalars(pointed.distinct()))
+    slots = []
+    for *plain, own, customised, ended, holds in found:
+        live, is_pointed_to = live_places(plain[_BOOKED], holds, work.now), plain[0] in history
+        slots.append((*plain, own or {}, tuple(customised or ()), bool(ended), live, is_pointed_to))
+    return list(map(StoredSlot._make, slots))
+
+
 def load_stored(work: Work, units: Sequence[tuple[TemplateSpec, Window]]) -> dict[SlotKey, StoredSlot]:
     """Return all rows that planning these templates in these windows needs, by key.
 
@@ -132,7 +160,7 @@ def load_stored(work: Work, units: Sequence[tuple[TemplateSpec, Window]]) -> dic
     shifts = [spec.shift or timedelta(0) for spec, _ in units]
     first = _naive(start) - _ZONE_SLACK - max(*shifts, timedelta(0))
     last = _naive(end) + _ZONE_SLACK - min(*shifts, timedelta(0))
-    rows = _stored(
+    rows = load_slots(
         work,
         cls.series_id.in_({spec.series_id for spec, _ in units}),
         or_(
@@ -140,23 +168,7 @@ def load_stored(work: Work, units: Sequence[tuple[TemplateSpec, Window]]) -> dic
             and_(cls.starts_at >= start, cls.starts_at < end),
         ),
     )
-    return {SlotKey(row.series_id, row.original_start): row for row in rows}
-
-
-def load_later(work: Work, template_ids: Sequence[int], after: datetime) -> list[StoredSlot]:
-    """Return the rows of some templates that start at a moment or later, by key."""
-    cls = work.models.Slot
-    return list(_stored(work, cls.template_id.in_(template_ids), cls.starts_at >= after))
-
-
-def _stored(work: Work, *conditions: ColumnElement[bool]) -> Iterator[StoredSlot]:
-    cls = work.models.Slot
-    columns = [getattr(cls, name) for name in StoredSlot._fields if name != "lapsed"]
-    query = select(*columns, cls.holds).where(*conditions).order_by(cls.series_id, cls.original_start)
-    for *values, holds in work.session.execute(query):
-        row = StoredSlot._make((*values, False))
-        live = live_places(row.booked, holds, work.now)
-        yield row._replace(customised=bool(row.customised), booked=live, lapsed=live != row.booked)
+    return {row.key: row for row in rows}
 
 
 def is_decided(models: Models) -> ColumnElement[bool]:

@@ -12,35 +12,26 @@ from zoneinfo import ZoneInfo
 
 from .recurrence import Recurrence
 from .recurrence.public_holidays import public_holiday
-from .values import (
-    Plan,
-    PlannedSlot,
-    SlotKey,
-    Status,
-    StoredSlot,
-    TemplateSpec,
-    Times,
-    Window,
-    local_midnight,
-)
+from .values import Plan, PlannedSlot, Status, Times, Window, local_midnight
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
+
+    from .values import SlotKey, StoredSlot, TemplateSpec
 
 IN_THE_PAST = "in_the_past"
 #: Leaves room for the local times of every zone before the calendar ends.
 _LAST = datetime.max.replace(tzinfo=UTC) - timedelta(days=2)
 #: A zone moves a wall-clock time by less than a day, and a gap by at most a day.
 _ZONE_SLACK = timedelta(days=2)
+#: Starts that are no further apart are looked for in one expansion: a row a month is one, a row in ten years another.
+_NEAR = timedelta(days=35)
 EXCLUDED = "excluded"
 HOLIDAY = "holiday"
 BLACKOUT = "blackout"
 OCCUPIED = "occupied"
 CANCELLED = "cancelled"
 DELETED = "deleted"
-
-#: Statuses of rows that stand at their instant: no other slot of the series appears there.
-OCCUPYING = (Status.SCHEDULED, Status.COMPLETED)
 
 
 def recurrence_of(spec: TemplateSpec) -> Recurrence:
@@ -148,25 +139,52 @@ def life_of(spec: TemplateSpec, window: Window) -> Window:
     return Window(min(start, end), end)
 
 
-def offered(spec: TemplateSpec, window: Window) -> list[PlannedSlot]:
-    """Return what a template offers in a window: promised and not left out."""
+def planned(spec: TemplateSpec, window: Window) -> list[PlannedSlot]:
+    """Return the planned slots of a template in a window: promised and not left out."""
     return [slot for slot, reason in promised(spec, window) if reason is None]
 
 
-def offer_at(spec: TemplateSpec, original_start: datetime) -> PlannedSlot | None:
-    """Return what a template offers at one original start, or ``None``.
-
-    :param original_start: naive wall-clock time.
-    """
-    # A zone moves a wall-clock time by less than a day and a gap by at most a day.
-    shown = original_start + (spec.shift or timedelta(0))
-    try:
-        around = Window(
-            shown.replace(tzinfo=UTC) - timedelta(days=2), shown.replace(tzinfo=UTC) + timedelta(days=2)
-        )
-    except OverflowError:
+def planned_at(spec: TemplateSpec, original_start: datetime) -> PlannedSlot | None:
+    """Return the planned slot of a template at one original start (naive), or ``None``."""
+    starts_at = starts_around(spec, [original_start]).get(original_start)
+    if starts_at is None:
         return None
-    return next((s for s in offered(spec, around) if s.original_start == original_start), None)
+    return planned_slot(spec, original_start, starts_at, ZoneInfo(spec.timezone))
+
+
+def starts_around(
+    spec: TemplateSpec, originals: Iterable[datetime], window: Window | None = None
+) -> dict[datetime, datetime]:
+    """Return original start (naive) -> start (UTC) of what a template promises around some starts, in order.
+
+    The rule is expanded once, or once for each group of starts that lie far from each other.
+
+    :param originals: original starts, naive, in any order; what is promised at them is found, and some around them.
+    :param window: what is promised there is found, too.
+    """
+    spans = [] if window is None else [window]
+    for original_start in originals:
+        try:
+            shown = (original_start + (spec.shift or timedelta(0))).replace(tzinfo=UTC)
+            spans.append(Window(shown - _ZONE_SLACK, shown + _ZONE_SLACK))
+        except OverflowError:  # at the ends of the calendar nothing is promised
+            continue
+    starts: dict[datetime, datetime] = {}
+    for span in _joined(spans):
+        found = promised_starts(spec, span)
+        starts |= {original_start: starts_at for original_start, starts_at, reason in found if reason is None}
+    return starts
+
+
+def _joined(spans: list[Window]) -> list[Window]:
+    """Return spans in order, those that are near each other as one."""
+    joined: list[Window] = []
+    for span in sorted(spans, key=lambda span: span.start):
+        if joined and span.start - joined[-1].end <= _NEAR:
+            joined[-1] = Window(joined[-1].start, max(span.end, joined[-1].end))
+        else:
+            joined.append(span)
+    return joined
 
 
 def planned_slot(
@@ -235,9 +253,8 @@ def plan(
         else:
             absent.append(slot)
     if spec.active:
-        for key, row in stored.items():
-            if key not in seen and row.template_id == spec.id and window.start <= row.starts_at < window.end:
-                _revise(result, spec, row, now)
+        others = (row for key, row in stored.items() if key not in seen and row.template_id == spec.id)
+        _revise(result, spec, [row for row in others if window.start <= row.starts_at < window.end], now)
     taken = _settle(result, stored.values()) if result.update or (absent and stored) else set()
     _add(result, absent, taken, now, backfill)
     return result
@@ -260,8 +277,7 @@ def _add(
 def revise(spec: TemplateSpec, rows: Iterable[StoredSlot], now: datetime) -> Plan:
     """Return what a changed rule means for stored rows wherever they are; nothing is created."""
     result, rows = Plan(), list(rows)
-    for row in rows:
-        _revise(result, spec, row, now)
+    _revise(result, spec, rows, now)
     _settle(result, rows)
     return result
 
@@ -270,11 +286,7 @@ def _settle(result: Plan, rows: Iterable[StoredSlot]) -> set[datetime]:
     """Drop moves onto a row that stays where it is; return the instants that rows take in the end."""
     moves = {row.id: (row.starts_at, slot.starts_at) for row, slot in result.update}
     away = {row.id for row in result.remove}
-    taken = {
-        row.starts_at
-        for row in rows
-        if row.id not in moves and row.id not in away and row.status in OCCUPYING
-    }
+    taken = {row.starts_at for row in rows if row.id not in moves and row.id not in away and row.stands}
     free = uncrowded(moves, taken)
     result.update = [pair for pair in result.update if pair[0].id in free]
     return taken | {moves[key][1] if key in free else moves[key][0] for key in moves}
@@ -297,13 +309,18 @@ def uncrowded(
     return set(going)
 
 
-def _revise(result: Plan, spec: TemplateSpec, row: StoredSlot, now: datetime) -> None:
-    # Asked for each row: a slot that was moved here, by a person or a new zone table, is still promised elsewhere.
-    slot = offer_at(spec, row.original_start)
-    if slot is None:
-        _retire(result, row, now)
-    elif _moved_by_the_zone(slot, row, now):
-        result.update.append((row, slot))
+def _revise(result: Plan, spec: TemplateSpec, rows: list[StoredSlot], now: datetime) -> None:
+    # By their original starts: a slot that was moved, by a person or a new zone table, is still promised elsewhere.
+    starts = starts_around(spec, [row.original_start for row in rows]) if rows else {}
+    zone = ZoneInfo(spec.timezone)
+    for row in rows:
+        starts_at = starts.get(row.original_start)
+        if starts_at is None:
+            _retire(result, row, now)
+            continue
+        slot = planned_slot(spec, row.original_start, starts_at, zone)
+        if _moved_by_the_zone(slot, row, now):
+            result.update.append((row, slot))
 
 
 def _compare(result: Plan, slot: PlannedSlot, row: StoredSlot, now: datetime) -> None:
@@ -317,9 +334,7 @@ def _compare(result: Plan, slot: PlannedSlot, row: StoredSlot, now: datetime) ->
 
 def _moved_by_the_zone(slot: PlannedSlot, row: StoredSlot, now: datetime) -> bool:
     """Whether an untouched future slot is at another time than its rule says: all that healing rewrites."""
-    touchable = (
-        row.status == Status.SCHEDULED and not row.booked and not row.customised and row.starts_at > now
-    )
+    touchable = row.status == Status.SCHEDULED and not row.live and not row.customised and row.starts_at > now
     return touchable and (row.starts_at, row.ends_at) != (slot.starts_at, slot.ends_at)
 
 
@@ -327,7 +342,7 @@ def _retire(result: Plan, row: StoredSlot, now: datetime) -> None:
     """Sort out a row that the rule no longer yields: only what a top-up made and nobody touched may go."""
     if row.status != Status.SCHEDULED or row.starts_at <= now:
         return
-    if row.booked or row.customised:
+    if row.live or row.customised:
         result.kept_booked.append(row)
     elif row.run_id is not None:
         result.remove.append(row)

@@ -17,7 +17,7 @@ from .loading import is_decided
 from .models import table_of
 from .recurrence.zones import instant_of
 from .statements import dialect_of, insert_if_absent
-from .values import SlotKey, Status, Window
+from .values import OCCUPYING, SlotKey, Status, Window
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
@@ -132,12 +132,12 @@ def _rivals(specs: list[TemplateSpec], out: Outgoing) -> Iterator[tuple[Template
     zone = ZoneInfo(out.spec.timezone)
     for each in out.decisions:
         at = each.starts_at
-        if at is None or each.status not in planning.OCCUPYING:
+        if at is None or each.status not in OCCUPYING:
             continue
         if at == instant_of(each.original_start + out.spec.shift, zone):
             continue
         for spec in specs:
-            for slot in planning.offered(spec, Window(at, at + _TICK)):
+            for slot in planning.planned(spec, Window(at, at + _TICK)):
                 if slot.original_start != each.original_start:
                     yield spec, slot.original_start
 

@@ -42,6 +42,10 @@ class Status(StrEnum):
     DELETED = "deleted"
 
 
+#: Statuses of rows that stand at their instant: no other slot of the series appears there.
+OCCUPYING = (Status.SCHEDULED, Status.COMPLETED)
+
+
 class BookingStatus(StrEnum):
     """What is stored of a booking; a hold that has expired may still be stored as ``held``."""
 
@@ -253,10 +257,14 @@ class PlannedSlot:
 
 
 class StoredSlot(NamedTuple):
-    """What planning needs to know of a stored row.
+    """A stored slot as plain values: what planning and decisions need to know, and nothing that belongs to a session.
 
-    :param booked: places that are taken now: holds that have expired are free.
-    :param lapsed: whether the row still counts such a hold.
+    :param id: 0 for a slot that is still virtual.
+    :param booked: places that the row counts, with those of holds that have expired.
+    :param data: the app's own fields; empty unless they were asked for.
+    :param customised: names of the fields that a person changed on this slot.
+    :param live: places that are taken now: holds that have expired are free.
+    :param has_history: bookings point to it, released ones too; known only if it was asked for.
     """
 
     id: int
@@ -265,11 +273,39 @@ class StoredSlot(NamedTuple):
     original_start: datetime
     starts_at: datetime
     ends_at: datetime
+    opens_at: datetime | None
+    closes_at: datetime | None
     status: str
+    capacity: int
     booked: int
-    customised: bool
+    cancel_reason: str | None
     run_id: int | None
-    lapsed: bool = False
+    data: dict[str, Any]
+    customised: tuple[str, ...] = ()
+    ended_with_series: bool = False
+    live: int = 0
+    has_history: bool = False
+
+    @property
+    def key(self) -> SlotKey:
+        """The slot's identity."""
+        return SlotKey(self.series_id, self.original_start)
+
+    @property
+    def lapsed(self) -> bool:
+        """Whether the row still counts a hold that has expired."""
+        return self.live != self.booked
+
+    @property
+    def stands(self) -> bool:
+        """Whether no other slot of the series may be at its instant."""
+        return self.status in OCCUPYING
+
+    @property
+    def is_untouched(self) -> bool:
+        """Whether a top-up made it and nobody decided anything about it since: it may go when its rule does."""
+        touched = self.booked or self.customised or self.has_history or self.run_id is None
+        return self.status == Status.SCHEDULED and not touched
 
 
 @dataclass(slots=True)

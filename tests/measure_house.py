@@ -124,7 +124,9 @@ def handed_down(found: list[Module]) -> dict[str, Any]:
     ways = [longest(place) for place in steps]
     return {
         "functions that begin (session, models": len(loose),
-        f"parameters passed unchanged through {_LONG_WAY} functions or more": sum(w >= _LONG_WAY for w in ways),
+        f"parameters passed unchanged through {_LONG_WAY} functions or more": sum(
+            w >= _LONG_WAY for w in ways
+        ),
     }
 
 
@@ -168,7 +170,7 @@ def _template(node: Any) -> str:
 
 # --- walks --------------------------------------------------------------------------------------------------------
 
-_WALKS = '''
+_WALKS = """
 import json, sys, tempfile, threading
 from datetime import UTC, datetime, time, timedelta
 from flask import Flask
@@ -229,7 +231,7 @@ with app.app_context():
     walk("an edit of 84 rows", all_of(lambda: slots.edit(
         f"{with_84.id}@20260105T1000", "this_and_future", duration=timedelta(minutes=50))))
 print(json.dumps(found))
-'''
+"""
 
 
 def walks(root: Path) -> dict[str, Any]:
@@ -265,7 +267,9 @@ def main() -> None:
     """Print the figures of this checkout, and of another one beside them."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true", help="for a program")
-    parser.add_argument("--root", type=Path, default=HERE, help="another checkout, whose figures stand beside")
+    parser.add_argument(
+        "--root", type=Path, default=HERE, help="another checkout, whose figures stand beside"
+    )
     parser.add_argument("--walks", action="store_true", help="the files that each walk passes")
     wanted = parser.parse_args()
     if wanted.walks:

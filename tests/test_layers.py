@@ -22,7 +22,7 @@ MAX_INIT_APP = 40
 # The rooms: a module, or a package whose modules may import each other (but not in a circle).
 FLOORS = (
     {"errors", "values", "settings", "signals"},
-    {"recurrence", "planning", "offers", "revising", "feeds"},
+    {"recurrence", "planning", "offers", "feeds"},
     {"models", "statements", "bulk_statements", "context"},
     {
         "loading",
@@ -45,15 +45,13 @@ FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 FOR_ALL = {"errors", "values"}
 # The only steps within a floor. A plan compares what rules promise with what is stored, so it expands rules; an offer
 # is what templates of one rule promise alike. Models know as what a column is stored. Filling hands new rows to the
-# driver in bulk, and releases the expired holds of slots that it moves. An edit compares two plans. Files hold rules
+# driver in bulk, and releases the expired holds of slots that it moves. Files hold rules
 # and what they promise; whoever books a virtual slot makes its row first; whoever moves booked slots looks whether
 # their resource is free; the facade and the command line are each one thing in several modules.
 STEPS = {
     ("planning", "recurrence"),
     ("offers", "recurrence"),
     ("offers", "planning"),
-    ("revising", "recurrence"),
-    ("revising", "planning"),
     ("feeds", "recurrence"),
     ("feeds", "planning"),
     ("models", "bulk_statements"),

@@ -21,7 +21,7 @@ from flask_rollingslots.loading import load_stored
 from flask_rollingslots.offers import Offer, make_offer, pattern_of, stored_part
 from flask_rollingslots.screening import Unit, screen
 from flask_rollingslots.topup import run
-from flask_rollingslots.values import Window
+from flask_rollingslots.values import PlannedSlot, TemplateSpec, Window
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -279,7 +279,7 @@ def compare(hall: Site, data: st.DataObject) -> None:
             window.start - timedelta(days=2), window.end + timedelta(days=data.draw(st.integers(-2, 1)))
         )
         times = part_of(list(make_offer(spec, wide).times), now, data)
-        stored = [rows.row_of(planning.PlannedSlot(spec, *each), now, 1) for each in times]
+        stored = [rows.row_of(PlannedSlot(spec, *each), now, 1) for each in times]
         spoil(stored, data)
         if stored:
             hall.session.execute(models.Slot.__table__.insert(), stored)
@@ -315,7 +315,7 @@ def test_templates_of_one_pattern_offer_the_same(hall: Site, days: int, other: i
 
 def test_pattern_is_shared_in_the_common_case() -> None:
     """Daily templates that began on different days long ago share one offer; a counted one does not."""
-    spec = planning.TemplateSpec(1, 1, 1, "", None, True, "FREQ=DAILY", datetime(2025, 1, 1, 9), "UTC", HOUR)
+    spec = TemplateSpec(1, 1, 1, "", None, True, "FREQ=DAILY", datetime(2025, 1, 1, 9), "UTC", HOUR)
     window = Window(MONDAY, MONDAY + timedelta(days=7))
     later = replace(spec, id=2, series_id=2, dtstart=datetime(2025, 5, 3, 9))
     assert pattern_of(spec, window) == pattern_of(later, window)
@@ -386,7 +386,7 @@ def test_somebody_was_faster(database_url: str, tmp_path: Path, monkeypatch: pyt
             session, models = args[0], args[1]
             spec = args[2].specs[2]
             window = planning.window_of(spec, site.clock.now, 7, "day")
-            slots = planning.offered(spec, window)[10:15]
+            slots = planning.planned(spec, window)[10:15]
             session.execute(models.Slot.__table__.insert(), [rows.row_of(s, site.clock.now) for s in slots])
             return original(*args)
 

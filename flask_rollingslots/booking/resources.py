@@ -14,7 +14,7 @@ from sqlalchemy import inspect, select, update
 
 from flask_rollingslots.browsing import materialize
 from flask_rollingslots.errors import InvalidTemplate, SlotClosed
-from flask_rollingslots.models import OCCUPYING, Seen, live_places, load_busy, table_of
+from flask_rollingslots.models import Seen, live_places, load_busy, table_of
 from flask_rollingslots.statements import (
     MARIADB,
     atomic,
@@ -23,7 +23,7 @@ from flask_rollingslots.statements import (
     insert_or_lock,
     newest,
 )
-from flask_rollingslots.values import BookingStatus, SlotKey, State
+from flask_rollingslots.values import OCCUPYING, BookingStatus, SlotKey, State
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

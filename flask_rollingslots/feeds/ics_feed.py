@@ -136,7 +136,7 @@ def _with_ended(out: Outgoing) -> Outgoing:
     zone = ZoneInfo(spec.timezone)
     span = Window(instant_of(end + spec.shift, zone) - _SLACK, instant_of(cut + spec.shift, zone) + _SLACK)
     known = {each.original_start for each in out.decisions}
-    absent = {slot.original_start for slot in planning.offered(spec, span)} - known
+    absent = {slot.original_start for slot in planning.planned(spec, span)} - known
     gone = (Decision(original_start=each, status="deleted") for each in sorted(absent) if each >= end)
     return replace(out, spec=spec, decisions=(*out.decisions, *gone))
 
@@ -151,7 +151,7 @@ def _parts(out: Outgoing, feed: Feed) -> list[Component]:
             _ = part.rrule  # refused here, if it cannot be written
     except InvalidRequest:
         window = Window(start, start + _LISTED)
-        starts = [slot.original_start for slot in planning.offered(spec, window)]
+        starts = [slot.original_start for slot in planning.planned(spec, window)]
         return [_listed(spec, starts)] if starts else []
     return found
 

@@ -138,7 +138,7 @@ def _closed_day(spec: TemplateSpec, midnight: datetime) -> _Closed:
     # A day more on both sides: near a change of offset a wall clock time may be shown on the next day.
     zone = ZoneInfo(spec.timezone)
     window = Window(instant_of(midnight - _DAY, zone), instant_of(midnight + 2 * _DAY, zone))
-    return midnight, frozenset(slot.original_start for slot in planning.offered(spec, window))
+    return midnight, frozenset(slot.original_start for slot in planning.planned(spec, window))
 
 
 @lru_cache(maxsize=256)

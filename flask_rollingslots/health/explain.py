@@ -12,7 +12,7 @@ from sqlalchemy import select
 from flask_rollingslots import planning
 from flask_rollingslots.browsing import check_aware, find_template
 from flask_rollingslots.loading import segments, virtual_slot
-from flask_rollingslots.values import State, Window
+from flask_rollingslots.values import OCCUPYING, State, Window
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -86,7 +86,7 @@ class _Case:
         active = [template for template in self.segments if template.active]
         if not active:
             return self._said("template_inactive", "the template is inactive", row.key if row else None)
-        if row is not None and row.status in planning.OCCUPYING:
+        if row is not None and row.status in OCCUPYING:
             return self._of_slot(row)
         promises = list(self._promises(active))
         # What can be booked comes first: a cancelled slot may have been left behind by a series that moved.
@@ -109,7 +109,7 @@ class _Case:
         cls = self.work.models.Slot
         query = select(cls).where(cls.series_id == self.segments[0].series_id, cls.starts_at == self.moment)
         rows = list(self.work.session.scalars(query.order_by(cls.status)))  # cancelled before deleted
-        return next((row for row in rows if row.status in planning.OCCUPYING), next(iter(rows), None))
+        return next((row for row in rows if row.status in OCCUPYING), next(iter(rows), None))
 
     def _stored(self, key: SlotKey) -> SlotMixin | None:
         cls = self.work.models.Slot
@@ -136,7 +136,7 @@ class _Case:
             return self._said(reason, _LEFT_OUT[reason], key)
         if row is None:
             return self._said("in_the_past", "it is in the past, and no slot was stored", key)
-        if row.status not in planning.OCCUPYING:
+        if row.status not in OCCUPYING:
             return self._of_slot(row)
         return self._said("moved", f"this slot was moved to {self._shown(row.starts_at)}", key)
 

@@ -5,7 +5,6 @@ from .columns import UtcDateTime
 from .make import Models, make_models, table_of
 from .mixins import BookingMixin, LeaseMixin, ResourceMixin, RunMixin, SlotMixin, TemplateMixin
 from .occupancy import (
-    OCCUPYING,
     Busy,
     Hold,
     Seen,
@@ -20,7 +19,6 @@ from .occupancy import (
 from .shards import ShardMixin
 
 __all__ = [
-    "OCCUPYING",
     "BookingMixin",
     "Busy",
     "Hold",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from sqlalchemy import case, exists, func, literal_column, select
 from sqlalchemy.orm import object_session
 
-from flask_rollingslots.values import BookingStatus, Status
+from flask_rollingslots.values import OCCUPYING, BookingStatus
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -25,9 +25,6 @@ if TYPE_CHECKING:
 
 _MARK = "rollingslots_busy"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-#: The bookings of a cancelled or deleted slot keep nobody else from the resource.
-OCCUPYING = (Status.SCHEDULED.value, Status.COMPLETED.value)
-
 #: Written out, so that SQLite recognises the condition of the index on booked slots.
 _NOTHING: ColumnElement[int] = literal_column("0")
 

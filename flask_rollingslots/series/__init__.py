@@ -1,29 +1,32 @@
 """What people decide about templates and slots: create, edit, cancel, delete, restore, complete."""
 
-from flask_rollingslots.revising import EditPlan, SeriesReport
-
-from .altering import change_template, check_revision, some_key
-from .bulk import CancelledKeys, SwitchReport, set_active
-from .creating import create, draft
-from .reading import check_unchanged
-from .shims import (
-    apply_edit,
+from .edits import apply_edit, edit
+from .endings import (
     cancel,
     cancel_date,
     cancel_future,
     complete,
     delete,
     delete_series,
-    edit,
     restore,
     restore_series,
 )
-from .single import check_scope
-from .template_changes import TemplateChange, change_series
+from .plans import (
+    CancelledKeys,
+    EditPlan,
+    RowChange,
+    SeriesReport,
+    SwitchReport,
+    TemplateChange,
+    check_scope,
+)
+from .storage import check_unchanged
+from .templates import change_series, change_template, check_revision, create, draft, set_active, some_key
 
 __all__ = [
     "CancelledKeys",
     "EditPlan",
+    "RowChange",
     "SeriesReport",
     "SwitchReport",
     "TemplateChange",

@@ -14,7 +14,7 @@ from flask_rollingslots import planning
 from flask_rollingslots.context import Work
 from flask_rollingslots.errors import RowsRefused
 from flask_rollingslots.filling import Backlog, Chunk, Written, write_chunk
-from flask_rollingslots.loading import load_later, load_specs, load_stored
+from flask_rollingslots.loading import load_slots, load_specs, load_stored
 from flask_rollingslots.offers import pattern_of
 from flask_rollingslots.screening import batches, screen
 from flask_rollingslots.statements import is_lost_race, own_transaction, sentence
@@ -141,7 +141,7 @@ class Filler:
 
     def revise(self, specs: list[TemplateSpec]) -> None:
         """Bring rows beyond the windows in line with rules that were edited."""
-        sound = [spec for spec in specs if not self._tally(spec).error]
+        cls, sound = self.models.Slot, [spec for spec in specs if not self._tally(spec).error]
         for position in range(0, len(sound), _UNITS_AT_ONCE):
             batch = {
                 spec.id: (spec, self._window(spec).end)
@@ -149,7 +149,8 @@ class Filler:
             }
             first = min(end for _, end in batch.values())
             later: dict[int, list[StoredSlot]] = {}
-            for row in load_later(self._work, list(batch), first):
+            theirs = (cls.template_id.in_(list(batch)), cls.starts_at >= first)
+            for row in load_slots(self._work, *theirs):
                 if row.starts_at >= batch[row.template_id][1]:
                     later.setdefault(row.template_id, []).append(row)
             if not self.joins:

@@ -11,7 +11,7 @@ import pytest
 from helpers import MONDAY, Site
 
 from flask_rollingslots.errors import RollingSlotsError
-from flask_rollingslots.models import OCCUPYING
+from flask_rollingslots.values import OCCUPYING
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -79,7 +79,7 @@ def instants(entries: list[Entry], window: Window = WINDOW) -> set[datetime]:
 
 def offered(template: TemplateSpec, window: Window = WINDOW) -> set[datetime]:
     """Return when a template's slots start, in a window."""
-    return {slot.starts_at for slot in planning.offered(template, window)}
+    return {slot.starts_at for slot in planning.planned(template, window)}
 
 
 def entries(value: Any) -> list[Entry]:

@@ -8,20 +8,18 @@ from datetime import datetime, time, timedelta
 from typing import TYPE_CHECKING, Any
 
 from flask_rollingslots import planning
-from flask_rollingslots.errors import InvalidRequest
+from flask_rollingslots.errors import refusal
+from flask_rollingslots.values import MICROSECOND, MINUTE
 
-from .changes import refusal
 from .segments import first_from
 
 if TYPE_CHECKING:
     from flask_rollingslots.recurrence import Recurrence
     from flask_rollingslots.values import TemplateSpec
 
-    from .changes import Changes
+    from .plans import Changes
 
 _DAY = timedelta(days=1)
-_MINUTE = timedelta(minutes=1)
-_TICK = timedelta(microseconds=1)
 #: Parts that tie a rule to dates of the calendar, so that it is another one some days later.
 _CALENDAR_PARTS = ("bymonth", "bymonthday", "byyearday", "byweekno")
 _BY = (*_CALENDAR_PARTS, "byday", "byhour", "byminute", "bysecond", "bysetpos")
@@ -82,7 +80,7 @@ def _with_keys_behind(
 
     Where the rule yields nothing up to there a bound is enough; else it counts from the shown start, without a shift.
     """
-    bound = after + _MINUTE
+    bound = after + MINUTE
     recurrence = planning.recurrence_of(replace(spec, **moved.values))
     if next(recurrence.originals(moved.bound, bound), None) is None:
         return Move(moved.values, bound)
@@ -108,7 +106,9 @@ def _first_of_day(recurrence: Recurrence, original_start: datetime) -> datetime:
     if recurrence.grid is None:
         return original_start
     first = min(original_start, datetime.combine(original_start.date(), recurrence.dtstart.time()))
-    for candidate in recurrence.rule_starts(original_start - recurrence.grid.span, original_start + _TICK):
+    for candidate in recurrence.rule_starts(
+        original_start - recurrence.grid.span, original_start + MICROSECOND
+    ):
         if original_start - candidate in recurrence.grid.offsets:
             first = candidate
     return first
@@ -140,7 +140,7 @@ def _derived_rule(spec: TemplateSpec, original_start: datetime, start: datetime,
             "start", start, f"a day's first slot, for the rule is cut between days; or {_GIVE_RULE}"
         )
     rule = recurrence.rule
-    if rule is None or next(recurrence.rule_starts(first, first + _TICK), None) is None:
+    if rule is None or next(recurrence.rule_starts(first, first + MICROSECOND), None) is None:
         raise refusal("start", start, f"a slot of the rule, not an extra date; or {_GIVE_RULE}")
     start -= original_start - first
     new_first = datetime.combine(start.date(), first.time())
@@ -208,13 +208,8 @@ def _number(old: int, start: datetime) -> int:
     return number
 
 
-def check_behind(previous: datetime | None, first: datetime, start: object) -> None:
+def check_behind(previous: datetime | None, first: datetime) -> None:
     """Refuse a start on or before the slot that comes before the changed part (shown times, naive)."""
     if previous is not None and first <= previous:
-        raise InvalidRequest(
-            f"start = {first:%Y-%m-%d %H:%M}: expected a time after {previous:%Y-%m-%d %H:%M}, the last slot before "
-            "the change",
-            field="start",
-            value=start,
-            expected=f"after {previous:%Y-%m-%d %H:%M}",
-        )
+        expected = f"a time after {previous:%Y-%m-%d %H:%M}, the last slot before the change"
+        raise refusal("start", first, expected)

@@ -1,26 +1,60 @@
-"""The segments of a series in their order: which one holds a slot, what comes before a cut."""
+"""A series as plain values: its segments in their order, its stored slots, and which segment holds a slot."""
 
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 from zoneinfo import ZoneInfo
 
 from flask_rollingslots import planning
-from flask_rollingslots.errors import SlotNotFound
-from flask_rollingslots.values import SlotKey, Status
+from flask_rollingslots.errors import no_slot
+from flask_rollingslots.values import MICROSECOND, MINUTE, SlotKey, Status, StoredSlot, TemplateSpec, Window
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from flask_rollingslots.recurrence import Recurrence
-    from flask_rollingslots.values import TemplateSpec
+    from flask_rollingslots.values import PlannedSlot
 
-    from .rows import RowState
 
-_MINUTE = timedelta(minutes=1)
+@dataclass(frozen=True, slots=True)
+class StoredSeries:
+    """A series as it is stored.
+
+    :param specs: all segments, in order.
+    :param rows: the stored slots that are not over, in any status, and the one in question.
+    :param now: aware.
+    :param horizon: until when slots are stored, UTC: created ones are counted up to there.
+    """
+
+    specs: tuple[TemplateSpec, ...]
+    rows: tuple[StoredSlot, ...]
+    now: datetime
+    horizon: datetime
+
+    def row_at(self, key: SlotKey) -> StoredSlot | None:
+        """Return the stored slot at a key."""
+        return next((row for row in self.rows if row.key == key), None)
+
+    def is_future(self, row: StoredSlot) -> bool:
+        """Whether a stored slot has not started."""
+        return row.starts_at > self.now
+
+    @property
+    def revisions(self) -> tuple[tuple[int, int], ...]:
+        """The revisions of all segments, by id."""
+        return tuple(sorted((spec.id, spec.revision) for spec in self.specs))
+
+    def standing_at(self, key: SlotKey, starts_at: datetime) -> SlotKey | None:
+        """Return which other slot of the series stands at an instant, stored or planned, if any."""
+        for row in self.rows:
+            if row.starts_at == starts_at and row.stands and row.key != key:
+                return row.key
+        stored = {row.key for row in self.rows}
+        window = Window(starts_at, just_after(starts_at))
+        planned = (slot.key for spec in self.specs for slot in planning.planned(spec, window))
+        return next((other for other in planned if other not in stored and other != key), None)
 
 
 def in_order(specs: Iterable[TemplateSpec]) -> tuple[TemplateSpec, ...]:
@@ -36,7 +70,7 @@ def rule_of(spec: TemplateSpec) -> TemplateSpec:
 
 
 def find_segment(
-    specs: Sequence[TemplateSpec], key: SlotKey, row: RowState | None, *, ended: bool = False
+    specs: Sequence[TemplateSpec], key: SlotKey, row: StoredSlot | None, *, ended: bool = False
 ) -> int:
     """Return the place of the segment that holds a slot, switched on or off.
 
@@ -47,9 +81,24 @@ def find_segment(
         if row is not None:
             if row.template_id == spec.id and (ended or row.status != Status.DELETED):
                 return place
-        elif planning.offer_at(rule_of(spec) if ended else replace(spec, active=True), key.original_start):
+        elif planning.planned_at(rule_of(spec) if ended else replace(spec, active=True), key.original_start):
             return place
-    raise SlotNotFound(f"slot {key}: there is no such slot", key=str(key))
+    raise no_slot(key)
+
+
+def find_virtual(series: StoredSeries, key: SlotKey, *, ended: bool = False) -> PlannedSlot:
+    """Return the planned slot at a key that has no row, as it would be stored.
+
+    :param ended: also find what was cancelled or deleted with the series.
+    :raises SlotNotFound: if no active segment has this start, the slot is over, or another one is at its time.
+    """
+    for spec in series.specs:
+        slot = planning.planned_at(replace(spec, cancelled_from=None) if ended else spec, key.original_start)
+        if slot is None or slot.ends_at <= series.now:
+            continue
+        if not any(row.stands and row.starts_at == slot.starts_at for row in series.rows):
+            return slot
+    raise no_slot(key)
 
 
 def first_from(spec: TemplateSpec, bound: datetime) -> datetime | None:
@@ -64,17 +113,13 @@ def last_before(spec: TemplateSpec, bound: datetime | None = None) -> datetime |
     recurrence = planning.recurrence_of(spec)
     lowest = max(recurrence.earliest, spec.active_from or datetime.min)
     bounds = [b for b in (bound, spec.ends_before) if b is not None]
-    return _search_back(recurrence, lowest, min([*bounds, recurrence.latest]))
-
-
-def _search_back(recurrence: Recurrence, lowest: datetime, upper: datetime) -> datetime | None:
-    length = timedelta(days=40)
+    upper, length = min([*bounds, recurrence.latest]), timedelta(days=2)
     while upper > lowest:
         start = upper - length if upper - lowest > length else lowest
         found = deque(recurrence.originals(start, upper), maxlen=1)
         if found:
             return found[0]
-        upper, length = start, length * 2
+        upper, length = start, length * 4
     return None
 
 
@@ -95,18 +140,13 @@ def last_kept(specs: Sequence[TemplateSpec], place: int, cut: datetime | None) -
     return None
 
 
-def is_first(spec: TemplateSpec, original_start: datetime) -> bool:
-    """Whether a segment's rule yields nothing before a start: nothing to cut off."""
-    return last_before(replace(spec, cancelled_from=None), original_start) is None
-
-
 def bound_at(spec: TemplateSpec, moment: datetime) -> datetime:
     """Return the first original start (naive, whole minutes) that is shown at a moment (aware) or later."""
     wall = moment.astimezone(ZoneInfo(spec.timezone)).replace(tzinfo=None) - spec.shift
-    whole = wall.replace(second=0, microsecond=0)
-    return whole if whole == wall else whole + _MINUTE
+    minutes = wall.replace(second=0, microsecond=0)
+    return minutes if minutes == wall else minutes + MINUTE
 
 
 def just_after(now: datetime) -> datetime:
     """Return the first instant after a moment, UTC: what starts then has not started."""
-    return now.astimezone(UTC) + timedelta(microseconds=1)
+    return now.astimezone(UTC) + MICROSECOND

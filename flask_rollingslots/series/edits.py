@@ -1,0 +1,556 @@
+"""Edits by scope: the plan that a preview shows is the plan that is written.
+
+``plan_this`` and ``plan_edit`` work out what changes, from plain values. ``edit`` and ``apply_edit`` write it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
+
+from flask_rollingslots import planning
+from flask_rollingslots.errors import SlotBooked, StaleEdit, StatusConflict, refusal
+from flask_rollingslots.loading import pruned_until
+from flask_rollingslots.recurrence.zones import instant_of
+from flask_rollingslots.signals import series_edited
+from flask_rollingslots.values import Scope, SlotKey, Status, StoredSlot, TemplateSpec, Window
+
+from .moves import Move, check_behind, move
+from .plans import Changes, EditPlan, RowChange, SegmentChange, read_changes
+from .segments import (
+    StoredSeries,
+    bound_at,
+    find_segment,
+    find_virtual,
+    first_from,
+    in_order,
+    last_before,
+    last_kept,
+    rule_of,
+)
+from .storage import decided_slot, deciding, load_series, lock_resources, refuse_blocked, write_plan
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    from flask_rollingslots.context import Work
+    from flask_rollingslots.models import TemplateMixin
+    from flask_rollingslots.values import PlannedSlot
+
+
+# -- writing -----------------------------------------------------------------------------------------------
+
+
+def edit(
+    work: Work,
+    key: SlotKey,
+    scope: Scope,
+    changes: Mapping[str, Any],
+    revision: int | None = None,
+    move_booked: bool = False,
+    segments: Iterable[TemplateMixin] = (),
+) -> EditPlan:
+    """Change slots, and return what was changed; a dry run returns what would be. The caller commits.
+
+    :param revision: of the slot's segment, as the person who edits has seen it.
+    :param move_booked: give booked slots their new times too.
+    :param segments: the series as it would be by then, for a dry run of what changes more of it.
+    :raises StaleEdit: if somebody else changed the series since.
+    """
+    asked = EditPlan(key, scope, read_changes(scope, changes), move_booked, 0)
+    if revision is not None and (isinstance(revision, bool) or not isinstance(revision, int)):
+        raise refusal("revision", revision, "the whole number that the template's revision was")
+
+    def check(plan: EditPlan) -> None:
+        if revision is not None and plan.revision != revision:
+            raise StaleEdit(
+                f"revision = {revision}: the series is at revision {plan.revision} by now; read it again, then "
+                "repeat the change",
+                revision=plan.revision,
+            )
+
+    return _edited(work, asked, check, segments)
+
+
+def apply_edit(work: Work, preview: EditPlan) -> EditPlan:
+    """Write what a preview showed; the caller commits.
+
+    :raises StaleEdit: if it would no longer do exactly that: the series was changed or booked, or time passed.
+    """
+
+    def check(plan: EditPlan) -> None:
+        if plan.token != preview.token:
+            raise StaleEdit("the preview is stale: look at a new one, then apply that")
+
+    return _edited(work, preview, check)
+
+
+def _edited(
+    work: Work,
+    asked: EditPlan,
+    check: Callable[[EditPlan], None],
+    segments: Iterable[TemplateMixin] = (),
+) -> EditPlan:
+    """Do what was asked for if the plan passes a check."""
+    if asked.scope is Scope.THIS and not work.dry_run:
+        # Whatever is refused is refused before a virtual slot becomes a row.
+        plan = _decide(replace(work, dry_run=True), asked, check)
+        if plan.changed:
+            with decided_slot(work, asked.key):
+                plan = _decide(work, asked, check)
+    else:
+        plan = _decide(work, asked, check, segments)
+    work.outbox.add(series_edited, plan=plan)
+    return plan
+
+
+def _decide(
+    work: Work,
+    asked: EditPlan,
+    check: Callable[[EditPlan], None],
+    segments: Iterable[TemplateMixin] = (),
+) -> EditPlan:
+    key, scope, changes, move_booked = asked.key, asked.scope, asked.changes, asked.move_booked
+    with deciding(work):
+        may_move = move_booked and changes.touch_times
+        locked = lock_resources(work, key.series_id) if may_move else frozenset[str]()
+        loaded = load_series(work, key.series_id, key)
+        series, specs = loaded.series, in_order(segment.spec() for segment in segments)
+        if work.dry_run and specs:
+            series = replace(series, specs=specs)
+        if scope is Scope.THIS:
+            plan = plan_this(series, key, changes, move_booked)
+        else:
+            pruned = pruned_until(work) if changes.touch_times else None
+            plan = plan_edit(series, key, scope, changes, move_booked, pruned)
+        refuse_blocked(work, loaded, plan.changed, locked)
+        check(plan)
+        if work.dry_run:
+            _show(segments, plan)
+        write_plan(work, loaded, plan.segments, plan.changed, plan.removed)
+    return plan
+
+
+def _show(segments: Iterable[TemplateMixin], plan: EditPlan) -> None:
+    """Let copies of templates, which a dry run returns, show what the plan would make of them."""
+    planned = {change.template_id: change.values for change in plan.segments}
+    for segment in segments:
+        for name, value in planned.get(segment.id, {}).items():
+            setattr(segment, name, value)
+
+
+# -- one slot ----------------------------------------------------------------------------------------------
+
+
+def plan_this(series: StoredSeries, key: SlotKey, changes: Changes, move_booked: bool = False) -> EditPlan:
+    """Return what an edit of one slot changes: its values, whose names are remembered.
+
+    :raises SlotNotFound: if there is no such slot.
+    :raises StatusConflict: if it is cancelled, completed or over.
+    :raises SlotBooked: if it is booked and would be moved, or would have fewer places than are taken.
+    :raises InvalidRequest: if the new start is in the past, or another slot of the series is there.
+    """
+    row = series.row_at(key)
+    if row is None:
+        row = _as_stored(find_virtual(series, key))
+    spec = series.specs[find_segment(series.specs, key, row)]
+    if row.status != Status.SCHEDULED or row.ends_at <= series.now:
+        word = row.status if row.status != Status.SCHEDULED else "over"
+        raise StatusConflict(f"slot {key} is {word}: it cannot be changed", key=str(key), status=row.status)
+    values, names = _times_of_one(series, spec, row, changes)
+    if values and row.live and not move_booked:
+        raise SlotBooked(
+            f"slot {key} is booked ({row.live} places): expected move_booked=True to give it other times",
+            key=str(key),
+            booked=row.live,
+        )
+    if changes.capacity is not None and row.live > changes.capacity:
+        raise SlotBooked(
+            f"capacity = {changes.capacity}: slot {key} has {row.live} places booked already",
+            key=str(key),
+            booked=row.live,
+        )
+    values |= changed_values(row._replace(customised=()), changes)[0]
+    names |= {name for name in ("capacity", "data") if getattr(changes, name) is not None}
+    if not names <= set(row.customised):
+        values["customised"] = sorted({*row.customised, *names})
+    changed = (RowChange(row, values),) if values else ()
+    return EditPlan(key, Scope.THIS, changes, move_booked, spec.revision, series.revisions, changed=changed)
+
+
+def _as_stored(slot: PlannedSlot) -> StoredSlot:
+    """Return a virtual slot as it would be stored."""
+    spec, times = slot.spec, slot.times
+    of_spec = (Status.SCHEDULED.value, spec.capacity, 0, None, None, dict(spec.data))
+    return StoredSlot._make((0, spec.series_id, spec.id, *times, *of_spec, (), False, 0, False))
+
+
+def _times_of_one(
+    series: StoredSeries, spec: TemplateSpec, row: StoredSlot, changes: Changes
+) -> tuple[dict[str, Any], set[str]]:
+    if changes.start is None and changes.duration is None:
+        return {}, set()
+    zone = ZoneInfo(spec.timezone)
+    starts_at, length, names = row.starts_at, row.ends_at - row.starts_at, set[str]()
+    if changes.start is not None:
+        shown = row.starts_at.astimezone(zone).replace(tzinfo=None)
+        try:
+            starts_at = instant_of(changes.start_for(shown), zone)
+        except OverflowError:
+            raise refusal("start", changes.start, "a time within the calendar") from None
+        names.add("starts_at")
+    if changes.duration is not None:
+        length = changes.duration
+        names.add("ends_at")
+    if starts_at != row.starts_at:
+        if starts_at <= series.now or row.starts_at <= series.now:
+            raise refusal("start", changes.start, "a time in the future, for a slot that has not started")
+        other = series.standing_at(row.key, starts_at)
+        if other is not None:
+            expected = f"a time at which no other slot of the series is: {other} is there"
+            raise refusal("start", changes.start, expected)
+    return changed_times(spec, row, starts_at, starts_at + length), names
+
+
+# -- what becomes of a row ---------------------------------------------------------------------------------
+
+
+def changed_times(
+    spec: TemplateSpec, row: StoredSlot, starts_at: datetime, ends_at: datetime
+) -> dict[str, Any]:
+    """Return what changes of a row's times when it is moved; opening and closing follow unless a person set them."""
+    planned = planning.times_of(spec, row.original_start, starts_at, ZoneInfo(spec.timezone))
+    values: dict[str, Any] = {"starts_at": starts_at, "ends_at": ends_at}
+    for name in ("opens_at", "closes_at"):
+        if name not in row.customised:
+            values[name] = getattr(planned, name)
+    return {name: value for name, value in values.items() if value != getattr(row, name)}
+
+
+def planned_times(
+    spec: TemplateSpec, row: StoredSlot, starts: Mapping[datetime, datetime]
+) -> dict[str, Any] | None:
+    """Return what changes of a row's times when it goes where its rule says; ``None`` if the rule lacks it.
+
+    What is stored belongs to its rule also while that is switched off, and after its end: rows stay then. A start or a
+    length that a person gave to the slot stays.
+
+    :param starts: what the rule alone promises around the row.
+    """
+    starts_at = starts.get(row.original_start)
+    if starts_at is None:
+        return None
+    starts_at = row.starts_at if "starts_at" in row.customised else starts_at
+    length = row.ends_at - row.starts_at if "ends_at" in row.customised else spec.duration
+    return changed_times(spec, row, starts_at, starts_at + length)
+
+
+def changed_values(row: StoredSlot, changes: Changes) -> tuple[dict[str, Any], bool]:
+    """Return what changes of a row's capacity and data, unless a person set them, and whether bookings forbid it."""
+    values: dict[str, Any] = {}
+    forbidden = False
+    capacity = changes.capacity
+    if capacity is not None and "capacity" not in row.customised and capacity != row.capacity:
+        forbidden = row.live > capacity
+        if not forbidden:
+            values["capacity"] = capacity
+    if changes.data is not None and "data" not in row.customised:
+        merged = {**row.data, **changes.data}
+        if merged != row.data:
+            values["data"] = merged
+    return values, forbidden
+
+
+# -- this and future, or all -------------------------------------------------------------------------------
+
+
+def plan_edit(
+    series: StoredSeries,
+    key: SlotKey,
+    scope: Scope,
+    changes: Changes,
+    move_booked: bool = False,
+    pruned: datetime | None = None,
+) -> EditPlan:
+    """Return what an edit of this and future slots, or of all, changes.
+
+    :param pruned: the moment (aware) up to which slots were pruned; ``None``: never.
+    :raises SlotNotFound: if no segment has this start.
+    :raises InvalidRequest: if the change makes no sense; names field, value and expectation.
+    :raises InvalidRule: if the new rule is not valid.
+    """
+    place = find_segment(series.specs, key, series.row_at(key))
+    segments = _segments(series, place, key.original_start, scope, changes)
+    outcome = _Outcome(series, segments, changes, move_booked)
+    outcome.compare()
+    plan = EditPlan(
+        key,
+        scope,
+        changes,
+        move_booked,
+        series.specs[place].revision,
+        series.revisions,
+        tuple(segment.change for segment in segments if segment.change is not None),
+        tuple(_created(series, segments, outcome)) if changes.touch_times else (),
+        tuple(outcome.changed),
+        tuple(outcome.removed),
+        tuple(outcome.kept_booked),
+        tuple(outcome.kept_changed),
+    )
+    return plan if pruned is None else _leave_pruned(series, plan, pruned)
+
+
+@dataclass(eq=False)
+class _Segment:
+    """A segment in the scope of an edit.
+
+    :param old: as it was.
+    :param new: as it will be.
+    :param rows: its stored slots from a bound on, as far as an edit may change them.
+    :param window: in which slots are stored.
+    """
+
+    old: TemplateSpec
+    new: TemplateSpec
+    change: SegmentChange | None
+    rows: list[StoredSlot]
+    window: Window
+
+    @cached_property
+    def starts(self) -> dict[datetime, datetime]:
+        """What its new rule alone promises in the window and around its rows: expanded once, and only if asked for."""
+        return self._expand(self.new)
+
+    @cached_property
+    def starts_before(self) -> dict[datetime, datetime]:
+        """The same for its old rule."""
+        return self._expand(self.old) if self.old is not self.new else self.starts
+
+    def _expand(self, spec: TemplateSpec) -> dict[datetime, datetime]:
+        return planning.starts_around(rule_of(spec), [row.original_start for row in self.rows], self.window)
+
+    def shown(
+        self, spec: TemplateSpec, starts: Mapping[datetime, datetime]
+    ) -> Iterator[tuple[datetime, datetime]]:
+        """Yield (original start, start) of what is shown in the window."""
+        window, last = self.window, spec.cancelled_from or datetime.max
+        for original_start, starts_at in starts.items() if spec.active else ():
+            if window.start <= starts_at < window.end and original_start < last:
+                yield original_start, starts_at
+
+
+def _segments(
+    series: StoredSeries, place: int, original_start: datetime, scope: Scope, changes: Changes
+) -> list[_Segment]:
+    spec, is_later = series.specs[place], scope is Scope.THIS_AND_FUTURE
+    # If its rule yields nothing before the start, there is nothing to cut off.
+    is_cut = is_later and last_before(replace(spec, cancelled_from=None), original_start) is not None
+    is_behind = is_later and changes.touch_times
+    last = last_kept(series.specs, place, original_start if is_cut else None) if is_behind else None
+    after = None
+    if is_behind:  # also a stored slot may be the last one, which outlived its rule
+        starts = [row.original_start for row in series.rows if row.original_start < original_start]
+        after = max([*starts, *([last.original_start] if last else [])], default=None)
+    moved = move(spec, original_start, changes, is_cut=is_later, after=after)
+    if "rrule" in moved.values:
+        _check_alone(series, place, scope, changes)
+    if is_behind:
+        first = _first_shown(spec, moved, changes, is_cut=is_cut)
+        check_behind(last and last.shown, first)
+    result = [_segment(series, spec, changes, moved, is_cut=is_cut, is_later=is_later)]
+    shift = moved.values.get("shift", spec.shift) - spec.shift
+    for other in series.specs[place + 1 :] if is_later else series.specs:
+        if other.id != spec.id:
+            values = {"shift": other.shift + shift} if shift else {}
+            result.append(_segment(series, other, changes, Move(values, datetime.min)))
+    return result
+
+
+def _segment(
+    series: StoredSeries,
+    spec: TemplateSpec,
+    changes: Changes,
+    moved: Move,
+    *,
+    is_cut: bool = False,
+    is_later: bool = False,
+) -> _Segment:
+    values = {**moved.values}
+    if is_later and "rrule" in values:
+        values["active_from"] = moved.bound  # a new rule may not bring anything before the slot
+    for name in ("duration", "capacity", "name"):
+        value = getattr(changes, name)
+        if value is not None:
+            values[name] = value
+    if changes.data is not None:
+        values["data"] = {**spec.data, **changes.data}
+    values = {name: value for name, value in values.items() if value != getattr(spec, name)}
+    change, new = None, spec
+    if values:
+        begins = {"active_from": moved.bound} if is_cut else {}
+        new = replace(spec, **{**begins, **values})
+        planning.recurrence_of(new)  # refuses what is not valid before anything is written
+        change = SegmentChange(spec.id, spec.revision, values, moved.bound if is_cut else None)
+    since = moved.bound if is_later else datetime.min
+    rows = [
+        row
+        for row in series.rows
+        if row.template_id == spec.id
+        and row.original_start >= since
+        and row.status == Status.SCHEDULED
+        and series.is_future(row)
+    ]
+    return _Segment(spec, new, change, rows, Window(series.now, series.horizon))
+
+
+def _check_alone(series: StoredSeries, place: int, scope: Scope, changes: Changes) -> None:
+    """A rule replaces one rule: several segments have several."""
+    count = len(series.specs) if scope is Scope.ALL else len(series.specs) - place
+    if count > 1:
+        field = "start" if changes.rrule is None else "rrule"
+        later = series.specs[-1]
+        begins = f"{later.active_from:%Y-%m-%d %H:%M}" if later.active_from else "its start"
+        raise refusal(
+            field,
+            getattr(changes, field),
+            f"this_and_future from a slot of the last part (from {begins} on): this needs a new rule, and the series "
+            f"has been cut, so that {count} parts have a rule each",
+        )
+
+
+def _first_shown(spec: TemplateSpec, moved: Move, changes: Changes, *, is_cut: bool) -> datetime:
+    """Return when the first slot of the changed part is shown (naive)."""
+    begins = moved.bound if is_cut else min(moved.bound, spec.active_from or moved.bound)
+    values = {name: value for name, value in moved.values.items() if value is not None}
+    new = replace(spec, **{**values, "active_from": begins})
+    first = first_from(new, moved.bound)
+    if first is None:
+        field = "rrule" if changes.rrule is not None else "start"
+        raise refusal(field, getattr(changes, field), "a change that leaves at least one slot")
+    return first + new.shift
+
+
+class _Outcome:
+    """Sorts the stored slots in scope into changed, removed and kept."""
+
+    def __init__(
+        self, series: StoredSeries, segments: list[_Segment], changes: Changes, move_booked: bool
+    ) -> None:
+        self.series, self.changes, self.move_booked = series, changes, move_booked
+        self.rows = sorted(
+            ((row, segment) for segment in segments for row in segment.rows),
+            key=lambda pair: pair[0].original_start,
+        )
+        self.changed: list[RowChange] = []
+        self.removed: list[StoredSlot] = []
+        self.kept_booked: list[StoredSlot] = []
+        self.kept_changed: list[StoredSlot] = []
+        self._moves: dict[int, tuple[datetime, datetime]] = {}
+
+    def compare(self) -> None:
+        pending: list[tuple[StoredSlot, dict[str, Any], dict[str, Any], bool]] = []
+        for row, segment in self.rows:
+            values, forbidden = changed_values(row, self.changes)
+            times, is_kept = self._times(row, segment) if self.changes.touch_times else ({}, False)
+            if times is None:
+                self.removed.append(row)
+                continue
+            if times.get("starts_at", row.starts_at) != row.starts_at:
+                self._moves[row.id] = (row.starts_at, times["starts_at"])
+            pending.append((row, times, values, forbidden or is_kept))
+        self._settle(pending)
+
+    def _times(self, row: StoredSlot, segment: _Segment) -> tuple[dict[str, Any] | None, bool]:
+        """Return the new times (``None``: the slot goes), and whether it stays although it should not."""
+        times = planned_times(segment.new, row, segment.starts)
+        if times is None:
+            return (None, False) if row.is_untouched else ({}, row.original_start in segment.starts_before)
+        if not times:
+            return {}, False
+        if row.live and not self.move_booked:
+            return {}, True
+        if times.get("starts_at", row.starts_at) <= self.series.now:
+            # By the new rule it has started already, and what has started is not made any more.
+            return (None, False) if row.is_untouched else ({}, True)
+        return times, False
+
+    def _settle(self, pending: list[tuple[StoredSlot, dict[str, Any], dict[str, Any], bool]]) -> None:
+        """Drop moves onto the instant of a slot that stays: an untouched one goes, others stay where they are."""
+        gone = {row.id for row in self.removed}
+        taken = [
+            row.starts_at
+            for row in self.series.rows
+            if row.stands and row.id not in self._moves and row.id not in gone
+        ]
+        leaving = {row.id for row, *_ in pending if row.id in self._moves and row.is_untouched}
+        free = planning.uncrowded(self._moves, taken, leaving)
+        for row, times, values, is_kept in pending:
+            is_stuck = row.id in self._moves and row.id not in free
+            if is_stuck and row.is_untouched:
+                self.removed.append(row)
+                continue
+            if is_kept or is_stuck:
+                (self.kept_booked if row.live else self.kept_changed).append(row)
+            if (times and not is_stuck) or values:
+                self.changed.append(RowChange(row, values if is_stuck else times | values))
+
+    def taken(self) -> set[datetime]:
+        """Return the instants at which stored slots stand afterwards."""
+        gone = {row.id for row in self.removed}
+        moved = {change.row.id: change.values for change in self.changed}
+        return {
+            moved.get(row.id, {}).get("starts_at", row.starts_at)
+            for row in self.series.rows
+            if row.stands and row.id not in gone
+        }
+
+
+def _created(series: StoredSeries, segments: list[_Segment], outcome: _Outcome) -> Iterable[PlannedSlot]:
+    """Return what the new rules add within the window: neither stored nor promised before."""
+    removed = {row.original_start for row in outcome.removed}
+    stored = {row.original_start for row in series.rows} - removed
+    taken = outcome.taken()
+    added = [
+        (segment.new, original_start, starts_at)
+        for segment in segments
+        for original_start, starts_at in segment.shown(segment.new, segment.starts)
+        if original_start not in stored and starts_at > series.now and starts_at not in taken
+    ]
+    if not added:
+        return
+    before = {
+        original_start
+        for segment in segments
+        for original_start, _ in segment.shown(segment.old, segment.starts_before)
+        if original_start not in removed
+    }
+    for spec, original_start, starts_at in added:
+        if original_start not in before:
+            yield planning.planned_slot(spec, original_start, starts_at, ZoneInfo(spec.timezone))
+
+
+def _leave_pruned(series: StoredSeries, plan: EditPlan, pruned: datetime) -> EditPlan:
+    """Let no segment show again, at its new times, what took place and was pruned: no row says so any more."""
+    specs = {spec.id: spec for spec in series.specs}
+    begins: dict[int, datetime] = {}
+    for change in plan.segments:
+        old = specs[change.template_id]
+        new = replace(old, **change.values)
+        begin = change.values.get("active_from", change.cut_at or old.active_from)
+        bound = bound_at(old, pruned)
+        shown_until = (bound + new.shift).replace(tzinfo=ZoneInfo(new.timezone)) + new.duration
+        if (begin is None or begin < bound) and shown_until > series.now:
+            begins[old.id] = bound
+    if not begins:
+        return plan
+    segments = (
+        replace(c, values={**c.values, "active_from": begins[c.template_id]})
+        if c.template_id in begins
+        else c
+        for c in plan.segments
+    )
+    created = (s for s in plan.created if s.original_start >= begins.get(s.spec.id, s.original_start))
+    return replace(plan, segments=tuple(segments), created=tuple(created))

@@ -1,0 +1,310 @@
+"""What a person asks to change, checked before anything is looked at, and what it comes to: plans and reports."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field, fields, replace
+from datetime import datetime, time, timedelta
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from flask_rollingslots.errors import InvalidRequest, nearest, refusal
+from flask_rollingslots.values import MINUTE, Scope
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from flask_rollingslots.models import BookingMixin, TemplateMixin
+    from flask_rollingslots.values import PlannedSlot, SlotKey, StoredSlot
+
+_WIDE_ONLY = ("rrule", "name")
+
+
+# -- what is asked -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What is to be changed; ``None``: stays as it is.
+
+    :param start: new wall-clock start of the slot named by the key, naive; a time of day: on the same day.
+    :param duration: new length of the slots.
+    :param capacity: new number of places.
+    :param data: merged into the app's own fields, name by name.
+    :param rrule: new rule; taken literally: without COUNT and UNTIL it has no end. Wide scopes only.
+    :param name: new name of the template. Wide scopes only.
+    """
+
+    start: datetime | time | None = None
+    duration: timedelta | None = None
+    capacity: int | None = None
+    data: dict[str, Any] | None = None
+    rrule: str | None = None
+    name: str | None = None
+
+    @property
+    def touch_times(self) -> bool:
+        """Whether slots may get other times, or may come and go."""
+        return (self.start, self.duration, self.rrule) != (None, None, None)
+
+    def start_for(self, shown: datetime) -> datetime:
+        """Return the new wall-clock start of a slot that is shown at a time (both naive)."""
+        if self.start is None:
+            return shown
+        if isinstance(self.start, datetime):
+            return self.start
+        return datetime.combine(shown.date(), self.start)
+
+
+#: What ``edit`` can change; other fields of a template are changed of a whole series only.
+EDITED = tuple(field.name for field in fields(Changes))
+
+
+def read_changes(scope: Scope, values: Mapping[str, Any]) -> Changes:
+    """Check changes by name.
+
+    :raises InvalidRequest: names the field, the value and what is expected.
+    """
+    for name in values:
+        if name not in EDITED:
+            text = f"{name} cannot be edited.{nearest(name, EDITED)}"
+            raise InvalidRequest(text, field=name, value=values[name], expected="a field of an edit")
+    given = {name: value for name, value in values.items() if value is not None}
+    if not given:
+        raise InvalidRequest(f"nothing to change: give at least one of {', '.join(EDITED)}", field="changes")
+    for name in _WIDE_ONLY:
+        if scope is Scope.THIS and name in given:
+            raise refusal(name, given[name], f"{name} only with this_and_future or all: one slot has none")
+    changes = Changes(**given)
+    _check_times(changes.start, changes.duration)
+    _check_values(changes)
+    return changes
+
+
+def _check_times(start: Any, duration: Any) -> None:
+    if start is not None:
+        if not isinstance(start, (datetime, time)) or start.tzinfo is not None:
+            raise refusal("start", start, "a naive datetime or time: the wall clock in the template's zone")
+        if start.second or start.microsecond:
+            raise refusal("start", start, "whole minutes: slot keys have no seconds")
+    if duration is not None and (
+        not isinstance(duration, timedelta) or duration < MINUTE or duration % MINUTE
+    ):
+        raise refusal("duration", duration, "a timedelta of whole minutes, at least one")
+
+
+def _check_values(changes: Changes) -> None:
+    capacity: Any = changes.capacity
+    if capacity is not None and (
+        isinstance(capacity, bool) or not isinstance(capacity, int) or not 1 <= capacity <= 1_000_000
+    ):
+        raise refusal("capacity", capacity, "a whole number from 1 to 1000000")
+    for name, longest in (("rrule", 10_000), ("name", 200)):
+        value = getattr(changes, name)
+        if value is not None and not (isinstance(value, str) and 0 < len(value.strip()) <= longest):
+            raise refusal(name, value, f"a text of 1 to {longest} characters")
+    if changes.data is not None:
+        if not isinstance(changes.data, dict):
+            raise refusal("data", changes.data, "a dict")
+        try:
+            json.dumps(changes.data)
+        except (TypeError, ValueError):
+            raise refusal("data", changes.data, "values that JSON can hold") from None
+
+
+def check_scope(scope: str) -> Scope:
+    """Return a scope.
+
+    :raises InvalidRequest: if there is no such scope.
+    """
+    try:
+        return Scope(scope)
+    except ValueError:
+        raise refusal("scope", scope, ", ".join(repr(each.value) for each in Scope)) from None
+
+
+def check_reason(reason: object) -> None:
+    """Refuse a reason that is no short text.
+
+    :raises InvalidRequest: names the field.
+    """
+    if reason is not None and not (isinstance(reason, str) and len(reason) <= 500):
+        raise refusal("reason", reason, "a text of at most 500 characters")
+
+
+# -- what it comes to --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentChange:
+    """What changes of a segment.
+
+    :param template_id: the segment.
+    :param revision: its revision when this was planned.
+    :param values: columns that change; of the new segment, if it is cut.
+    :param cut_at: original start (naive) from which on a new segment takes over; ``None``: changed in place.
+    """
+
+    template_id: int
+    revision: int
+    values: dict[str, Any]
+    cut_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RowChange:
+    """What changes of a stored slot: column values by name."""
+
+    row: StoredSlot
+    values: dict[str, Any]
+
+    @property
+    def key(self) -> SlotKey:
+        """The slot's identity."""
+        return self.row.key
+
+
+@dataclass(frozen=True, slots=True)
+class EditPlan:
+    """What an edit changes: computed from the stored state, and nothing written yet.
+
+    :param key: the slot that the edit was asked for.
+    :param revision: of the segment that holds it; ``edit(revision=…)`` compares it.
+    :param revisions: of all segments of the series.
+    :param created: slots of the window that the new rule adds, without a row yet.
+    :param changed: stored slots that change; with ``this`` also one that is still virtual.
+    :param removed: slots of top-ups that the rule no longer yields, or at whose new time another one stays.
+    :param kept_booked: booked slots that stay as they are although the edit would change them.
+    :param kept_changed: the same for slots that a person changed or made.
+    """
+
+    key: SlotKey
+    scope: Scope
+    changes: Changes
+    move_booked: bool
+    revision: int
+    revisions: tuple[tuple[int, int], ...] = ()
+    segments: tuple[SegmentChange, ...] = ()
+    created: tuple[PlannedSlot, ...] = ()
+    changed: tuple[RowChange, ...] = ()
+    removed: tuple[StoredSlot, ...] = ()
+    kept_booked: tuple[StoredSlot, ...] = ()
+    kept_changed: tuple[StoredSlot, ...] = ()
+
+    @property
+    def token(self) -> str:
+        """A text that differs as soon as applying would do anything else than was planned."""
+        kept = (self.removed, self.kept_booked, self.kept_changed)
+        parts = (
+            self.revisions,
+            [(s.template_id, s.values, s.cut_at) for s in self.segments],
+            sorted((str(c.key), sorted(c.values.items(), key=str)) for c in self.changed),
+            [sorted(str(row.key) for row in rows) for rows in kept],
+            sorted((str(c.key), c.row.booked, c.row.live, c.row.status) for c in self.changed),
+            sorted((str(slot.key), slot.starts_at) for slot in self.created),
+        )
+        return hashlib.sha256(repr((str(self.key), self.scope, parts)).encode()).hexdigest()[:32]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data for JSON: counts, and keys sorted by start."""
+        names = ("created", "changed", "removed", "kept_booked", "kept_changed")
+        found = {name: sorted(str(item.key) for item in getattr(self, name)) for name in names}
+        return {
+            "key": str(self.key),
+            "scope": self.scope.value,
+            "revision": self.revision,
+            "token": self.token,
+            "cuts": any(segment.cut_at is not None for segment in self.segments),
+            "counts": {name: len(keys) for name, keys in found.items()},
+            **found,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class EndPlan:
+    """What ending or bringing back a part of a series changes.
+
+    :param kept: slots that stay although they were meant: booked ones that were to be deleted, or slots to be
+        restored whose time, or whose exclusive resource, is taken; also those that come back with more places than
+        their series has by now, for they are booked.
+    :param completed: completed slots: they stay.
+    """
+
+    segments: tuple[SegmentChange, ...]
+    changed: tuple[RowChange, ...]
+    kept: tuple[StoredSlot, ...]
+    completed: tuple[StoredSlot, ...] = ()
+
+    def without(self, blocked: Sequence[RowChange]) -> EndPlan:
+        """Return the plan in which some slots stay as they are."""
+        rest = tuple(change for change in self.changed if change not in blocked)
+        rows = tuple(change.row for change in blocked if change.row not in self.kept)
+        return replace(self, changed=rest, kept=(*self.kept, *rows))
+
+
+@dataclass(slots=True)
+class SeriesReport:
+    """What a decision about many slots did.
+
+    :param scope: which slots it was about.
+    :param changed: keys of the stored slots that were cancelled, deleted or restored.
+    :param booked: those of them that hold bookings: their people want to know.
+    :param kept_booked: keys of slots that were to be deleted or restored and stay: booked, or their time or their
+        exclusive resource is taken; and of those that come back with more places than their series has by now, for
+        these are booked.
+    :param kept_completed: keys of completed slots: they stay.
+    :param segments: template ids of the segments that were changed.
+    """
+
+    scope: Scope
+    changed: list[str] = field(default_factory=list)
+    booked: list[str] = field(default_factory=list)
+    kept_booked: list[str] = field(default_factory=list)
+    kept_completed: list[str] = field(default_factory=list)
+    segments: list[int] = field(default_factory=list)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data for JSON."""
+        names = ("changed", "booked", "kept_booked", "kept_completed")
+        counts = {name: len(getattr(self, name)) for name in names}
+        lists = {name: list(getattr(self, name)) for name in (*names, "segments")}
+        return {"scope": self.scope.value, "counts": counts, **lists}
+
+
+class TemplateChange(NamedTuple):
+    """What became of a series whose fields were changed.
+
+    :param segments: its templates, by id.
+    :param plan: what that changed of its slots; ``None``: nothing was to be changed of them, or there is none.
+    """
+
+    segments: list[TemplateMixin]
+    plan: EditPlan | None
+
+
+@dataclass(frozen=True, slots=True)
+class SwitchReport:
+    """Which templates were switched.
+
+    :param changed: ids of those that were in the other state.
+    :param unchanged: ids of those that were in this state already.
+    """
+
+    active: bool
+    changed: list[int] = field(default_factory=list)
+    unchanged: list[int] = field(default_factory=list)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data for JSON."""
+        return {"active": self.active, "changed": self.changed, "unchanged": self.unchanged}
+
+
+class CancelledKeys(list[str]):
+    """The keys of the slots that were cancelled, in order.
+
+    :ivar bookings: the live bookings in them, by id: whom to tell.
+    """
+
+    def __init__(self, keys: Iterable[str] = (), bookings: Iterable[BookingMixin] = ()) -> None:
+        super().__init__(keys)
+        self.bookings: list[BookingMixin] = sorted(bookings, key=lambda booking: booking.id)

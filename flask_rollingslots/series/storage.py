@@ -1,0 +1,338 @@
+"""A series in the database: read as plain values, locked where it is to be changed, and what was planned written.
+
+In a dry run nothing is locked and nothing written.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import bindparam, delete, inspect, or_, select, update
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm.attributes import set_committed_value
+from sqlalchemy.orm.exc import StaleDataError
+
+from flask_rollingslots import booking, planning
+from flask_rollingslots.booking import Stay, find_clashes, lock_resource, release_expired
+from flask_rollingslots.browsing import materialize
+from flask_rollingslots.errors import SlotClosed, SlotNotFound, StaleEdit, no_template
+from flask_rollingslots.loading import load_slots, load_specs
+from flask_rollingslots.models import forget_busy, table_of
+from flask_rollingslots.statements import atomic, dialect_of, exclusive, is_lost_race, take_write_lock
+from flask_rollingslots.values import OCCUPYING, State
+
+from .segments import StoredSeries, in_order
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from datetime import datetime
+
+    from sqlalchemy.orm import Session
+
+    from flask_rollingslots.context import Work
+    from flask_rollingslots.models import Models, SlotMixin, TemplateMixin
+    from flask_rollingslots.values import SlotKey, StoredSlot
+
+    from .plans import RowChange, SegmentChange
+
+#: A slot that has started may still last; nothing older can matter to a change.
+_LOOK_BACK = timedelta(days=2)
+_NOT_COPIED = {"id", "revision", "continues_id", "created_at", "changed_at"}
+_AT_ONCE = 500
+_SPAN = ("starts_at", "ends_at")
+
+
+# -- reading and locking -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A series: as plain values, and its templates if they are locked."""
+
+    series: StoredSeries
+    templates: dict[int, TemplateMixin] = field(default_factory=dict)
+
+
+@contextmanager
+def deciding(work: Work) -> Iterator[None]:
+    """Do all of a change or nothing, and say in our words that somebody else was faster.
+
+    :raises StaleEdit: if what is changed was changed in the meantime.
+    """
+    if work.dry_run:
+        yield
+        return
+    try:
+        with atomic(work.session):
+            yield
+    except StaleDataError as error:
+        raise StaleEdit from error
+    except DBAPIError as error:
+        if is_lost_race(error):
+            raise StaleEdit from error
+        raise
+
+
+def check_unchanged(session: Session, models: Models, template: TemplateMixin) -> None:
+    """Before a template is written through the ORM: refuse it if somebody else changed it since it was read.
+
+    SQLAlchemy would find out too, by the version that its UPDATE does not meet, and raise a StaleDataError.
+
+    :raises StaleEdit: if it was changed or deleted.
+    """
+    state, templates = inspect(template), table_of(models.Template)
+    seen = state.committed_state.get("revision", state.dict.get("revision"))
+    if seen is None:  # what was not read cannot be stale
+        return
+    take_write_lock(session)
+    query = select(templates.c.revision).where(templates.c.id == template.id)
+    if session.scalar(exclusive(query, dialect_of(session))) != seen:
+        raise StaleEdit
+
+
+def series_of(work: Work, template_id: int) -> int:
+    """Return the series of a template.
+
+    :raises TemplateNotFound: if there is no such template.
+    """
+    cls = work.models.Template
+    found = work.session.execute(select(cls.id, cls.series_id).where(cls.id == template_id)).one_or_none()
+    if found is None:
+        raise no_template(template_id)
+    return int(found.series_id or found.id)
+
+
+def load_series(work: Work, series_id: int, key: SlotKey | None = None) -> Loaded:
+    """Return a series as it is now, and keep others from changing it until the app commits.
+
+    :param key: a slot that is read also if it is over.
+    :raises SlotNotFound: if there is no such series.
+    :raises StaleEdit: if this session has read a template that somebody else changed since.
+    """
+    slot = work.models.Slot
+    if not work.dry_run:
+        templates = {template.id: template for template in _lock_templates(work, series_id)}
+        specs = [template.spec() for template in templates.values()]
+    else:
+        of_series = work.models.Template.series_id == series_id
+        templates, specs = {}, load_specs(work, of_series)
+    if not specs:
+        raise SlotNotFound(f"series {series_id}: there is no such series", key=str(key or series_id))
+    place = slot.starts_at > work.now - _LOOK_BACK
+    if key is not None:
+        place = or_(place, slot.original_start == key.original_start)
+    mine = (slot.series_id == series_id, place)
+    rows = load_slots(work, *mine, wholly=True, lock=not work.dry_run)
+    days, align = work.settings.window_days, work.settings.align
+    horizon = max(planning.window_of(spec, work.now, days, align).end for spec in specs)
+    return Loaded(StoredSeries(in_order(specs), tuple(rows), work.now, horizon), templates)
+
+
+def _lock_templates(work: Work, series_id: int) -> list[TemplateMixin]:
+    session, cls = work.session, work.models.Template
+    held = [inspect(each) for each in session.identity_map.values() if isinstance(each, cls)]
+    known = [state.dict for state in held if not state.expired and "id" in state.dict]
+    seen = {each["id"]: each.get("revision") for each in known if each.get("series_id") == series_id}
+    # The first segment stands for the series: whoever waited for it also sees the segments that were cut meanwhile.
+    session.execute(exclusive(select(cls.id).where(cls.id == series_id), work.dialect))
+    query: Any = select(cls).where(cls.series_id == series_id).order_by(cls.id)
+    query = exclusive(query, work.dialect).execution_options(populate_existing=True)
+    templates: list[TemplateMixin] = list(session.scalars(query))
+    current = {template.id: template.revision for template in templates}
+    if any(revision is not None and current.get(number) != revision for number, revision in seen.items()):
+        raise StaleEdit
+    return templates
+
+
+@contextmanager
+def decided_slot(
+    work: Work, key: SlotKey, *, hidden: bool = False, ended: bool = False
+) -> Iterator[SlotMixin]:
+    """Give the row of a slot, its exclusive resource locked; one that was made is undone if this is refused.
+
+    In a dry run: a copy of the slot in no session.
+
+    :param hidden: give a deleted slot too.
+    :param ended: also what was cancelled or deleted with its series.
+    :raises SlotNotFound: if there is no such slot, or it is over and was never stored.
+    """
+    if work.dry_run:
+        slot = materialize(work, key, hidden=hidden, ended=ended)
+        yield copy_of(slot, template=slot.template)
+        return
+    with booking.slot_row(work, key, hidden=hidden, ended=ended) as row:
+        yield row
+
+
+def copy_of(instance: Any, **values: Any) -> Any:
+    """Return a copy of a template or a slot that is in no session, with some values changed."""
+    mapper = inspect(type(instance))
+    copied = mapper.class_manager.new_instance()
+    names = [attribute.key for attribute in mapper.column_attrs]
+    copied.__dict__.update({name: deepcopy(_plain(getattr(instance, name))) for name in names}, **values)
+    return copied
+
+
+def _plain(value: Any) -> Any:
+    """Return a value without its tie to the row that it came from."""
+    return dict(value) if isinstance(value, dict) else list(value) if isinstance(value, list) else value
+
+
+# -- exclusive resources of booked slots that get other times ----------------------------------------------
+
+
+def lock_resources(work: Work, series_id: int) -> frozenset[str]:
+    """Keep others from booking the exclusive resources of a series until the app commits; return their names.
+
+    Before anything else is locked: whoever books does it in this order too.
+    """
+    names = frozenset() if work.dry_run else frozenset(_resources(work, series_id).values())
+    for name in sorted(names):
+        lock_resource(work.session, work.models, name)
+    return names
+
+
+def find_blocked(
+    work: Work, loaded: Loaded, changes: Iterable[RowChange], locked: frozenset[str]
+) -> list[tuple[RowChange, str]]:
+    """Return the changes that would let bookings overlap with others on an exclusive resource, with its name.
+
+    :param locked: the resources that are locked; in a dry run none is.
+    :raises StaleEdit: if the series has other resources by now.
+    """
+    moved = [change for change in changes if change.row.live and _takes_time(change)]
+    if not moved:
+        return []
+    if work.dry_run:
+        names = _resources(work, moved[0].row.series_id)
+    else:
+        templates = loaded.templates.values()
+        names = {t.id: t.resource for t in templates if t.exclusive and t.resource is not None}
+        if not locked.issuperset(names.values()):
+            raise StaleEdit
+    claimed = [(change, names[change.row.template_id]) for change in moved if change.row.template_id in names]
+    stays = [_stay(*claim) for claim in claimed]
+    clashes = find_clashes(work.session, work.models, work.now, stays, lock=not work.dry_run)
+    return [claim for claim in claimed if claim[0].row.id in clashes]
+
+
+def refuse_blocked(work: Work, loaded: Loaded, changes: Iterable[RowChange], locked: frozenset[str]) -> None:
+    """Refuse changes that would let bookings overlap on an exclusive resource.
+
+    :raises SlotClosed: names the first slot in its text, and all in ``keys``.
+    """
+    blocked = find_blocked(work, loaded, changes, locked)
+    if not blocked:
+        return
+    (first, resource), keys = blocked[0], [str(change.key) for change, _ in blocked]
+    starts_at = first.values.get("starts_at", first.row.starts_at)
+    more = f" (and {len(keys) - 1} more)" if keys[1:] else ""
+    text = (
+        f"slot {keys[0]}{more} is booked, and {resource!r} is taken by another booking at {starts_at:%Y-%m-%d %H:%M} "
+        "UTC: release or move one of both first"
+    )
+    raise SlotClosed(text, key=keys[0], keys=keys, state=State.BLOCKED.value)
+
+
+def _resources(work: Work, series_id: int) -> dict[int, str]:
+    """Return the exclusive resources of a series by segment."""
+    cls = work.models.Template
+    query = select(cls.id, cls.resource).where(cls.series_id == series_id, cls.exclusive.is_(True))
+    return {row.id: row.resource for row in work.session.execute(query) if row.resource is not None}
+
+
+def _takes_time(change: RowChange) -> bool:
+    values = change.values
+    stands = values.get("status", change.row.status) in OCCUPYING
+    return stands and any(name in values for name in (*_SPAN, "status"))
+
+
+def _stay(change: RowChange, resource: str) -> Stay:
+    start, end = (change.values.get(name, getattr(change.row, name)) for name in _SPAN)
+    return Stay(resource, change.row.id, start, end)
+
+
+# -- writing what was planned: segments through the ORM, whose revision counts, rows past it ---------------
+
+
+def write_plan(
+    work: Work,
+    loaded: Loaded,
+    segments: Iterable[SegmentChange],
+    changed: Iterable[RowChange],
+    removed: Iterable[StoredSlot] = (),
+) -> list[int]:
+    """Change segments, cut those that are to be cut, change and remove stored slots.
+
+    :return: the ids of all segments that were changed or made; in a dry run: of those that would be changed.
+    """
+    if work.dry_run:
+        return [change.template_id for change in segments]
+    touched = []
+    for change in segments:
+        template = loaded.templates[change.template_id]
+        if change.cut_at is not None:
+            touched.append(template.id)
+            template = _cut(work, template, change.cut_at, change.values)
+        else:
+            for name, value in change.values.items():
+                setattr(template, name, value)
+        work.session.flush()
+        touched.append(template.id)
+    _write_rows(work, list(changed), [row.id for row in removed])
+    return touched
+
+
+def _cut(work: Work, template: TemplateMixin, cut: datetime, values: dict[str, Any]) -> TemplateMixin:
+    """End a segment, let a copy with the changes take over, and hand the later rows to it."""
+    names = [a.key for a in inspect(type(template)).column_attrs if a.key not in _NOT_COPIED]
+    kept = {name: deepcopy(_plain(getattr(template, name))) for name in names}
+    later = type(template)(**{**kept, "active_from": cut, **values})
+    later.continues_id = template.id
+    later.series_id = template.series_id or template.id
+    template.active_until = cut
+    if template.cancelled_from is not None and template.cancelled_from >= cut:
+        template.cancelled_from = None  # the later part has it
+    work.session.add(later)
+    work.session.flush()
+    # The later part goes on counting: whoever saw its slots before the cut must be told, and a new row begins at 1.
+    templates = table_of(work.models.Template)
+    revision = template.revision + 1
+    work.session.execute(update(templates).where(templates.c.id == later.id).values(revision=revision))
+    set_committed_value(later, "revision", revision)
+    table = table_of(work.models.Slot)
+    rows = (table.c.template_id == template.id, table.c.original_start >= cut)
+    work.session.execute(update(table).where(*rows).values(template_id=later.id))
+    return later
+
+
+def _write_rows(work: Work, changed: list[RowChange], removed: list[int]) -> None:
+    """Change and remove stored slots; what the session knows of slots is read again."""
+    session, table = work.session, table_of(work.models.Slot)
+    lapsed = [change.row.id for change in changed if change.row.lapsed]
+    if lapsed:
+        release_expired(work, lapsed)
+    by_columns: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    for change in changed:
+        names = tuple(sorted(change.values))
+        values = {f"new_{name}": change.values[name] for name in names}
+        by_columns.setdefault(names, []).append({"row_id": change.row.id, **values})
+    for names, rows in by_columns.items():
+        values = {name: bindparam(f"new_{name}", type_=table.c[name].type) for name in names}
+        statement = update(table).where(table.c.id == bindparam("row_id"))
+        session.execute(statement.values(**values, changed_at=work.now), rows)
+    for first in range(0, len(removed), _AT_ONCE):
+        session.execute(delete(table).where(table.c.id.in_(removed[first : first + _AT_ONCE])))
+    forget_slots(work)
+
+
+def forget_slots(work: Work) -> None:
+    """Let the session read the slots again that it holds: they were written past it."""
+    forget_busy(work.session)
+    for instance in list(work.session.identity_map.values()):
+        if isinstance(instance, work.models.Slot) and not inspect(instance).modified:
+            work.session.expire(instance)
