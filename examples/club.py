@@ -8,6 +8,7 @@ from __future__ import annotations
 import secrets
 from datetime import UTC, datetime, time, timedelta
 from itertools import groupby
+from typing import Any
 
 from flask import Flask, flash, redirect, render_template_string, request, session, url_for
 from werkzeug.wrappers import Response
@@ -66,7 +67,7 @@ PAGE = """
 @app.cli.command("add-offers")
 def add_offers() -> None:
     """Two offers on one court: an hour of five-a-side, and a birthday party of two hours at the weekend."""
-    court = {"resource": "court", "exclusive": True, "timezone": "Europe/Madrid"}
+    court: dict[str, Any] = {"resource": "court", "exclusive": True, "timezone": "Europe/Madrid"}
     slots.create_template(
         name="Five-a-side",
         rrule="FREQ=DAILY",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import weakref
 from contextlib import contextmanager
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypedDict, Unpack, overload
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, overload
 
 from flask import Blueprint, Flask, current_app
 
@@ -15,14 +15,14 @@ from .browsing import key_of
 from .errors import ConfigError, refusal
 from .extension import EXTENSION, AppState, default_timezone, get_state, names_what_is_broken, set_up
 from .health import Explanation, Finding, HealthReport, check_health, explain
-from .loading import template_id_of
-from .models import Models, TemplateMixin, make_models
+from .loading import id_of
+from .models import Models, make_models
 from .pruning import PruneRequest, prune
 from .queue import Distributor
 from .statistics import Stats, gather
 from .subscriptions import address_number, withdraw_address
 from .topup import TopUpRequest
-from .values import Report, Scope, utc_now
+from .values import Report, utc_now
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 
     from .context import Work
     from .extension import Authorize
-    from .models import BookingMixin, RunMixin, SlotMixin
+    from .models import BookingMixin, RunMixin, SlotMixin, TemplateMixin
     from .pruning import Archive
-    from .series import CancelledKeys, EditPlan, SeriesReport, SwitchReport
+    from .series import CancelledKeys, EditPlan, SeriesReport, SwitchReport, TemplateChange
     from .values import PruneReport
 
     Key = str | SlotMixin
@@ -47,17 +47,6 @@ if TYPE_CHECKING:
 
         revision: int | None
         dry_run: bool
-
-
-class TemplateChange(NamedTuple):
-    """What became of a series whose fields were changed.
-
-    :param segments: its templates, by id.
-    :param plan: what that changed of its slots; ``None``: nothing was to be changed of them, or there is none.
-    """
-
-    segments: list[TemplateMixin]
-    plan: EditPlan | None
 
 
 @names_what_is_broken
@@ -98,7 +87,9 @@ class RollingSlots:
         self._archive, self._authorize = archive, authorize
         self._db, self._cache, self._given, self._clock = db, cache, models, clock
         self._apps: weakref.WeakSet[Flask] = weakref.WeakSet()
-        self._models = self._make_models(db) if db is not None else None
+        self._models: Models | None = None
+        if db is not None:
+            self._models = self._make_models(db)
         if app is not None:
             self.init_app(app)
 
@@ -107,7 +98,7 @@ class RollingSlots:
 
         :raises ConfigError: if the app is set up wrongly, or twice.
         """
-        state = set_up(app, self, self._models_on, self._db, self._cache, self._clock, self._archive)
+        state = set_up(app, self, self._make_models, self._db, self._cache, self._clock, self._archive)
         self._apps.add(app)
         from .cli import slots_group  # the doors stand above this room, and call it
 
@@ -144,15 +135,11 @@ class RollingSlots:
         self._authorize = decide
         return decide
 
-    # -- model classes -------------------------------------------------------------------------------------
-
-    def _models_on(self, db: Any) -> Models:
-        return self._models or self._make_models(db)
-
     def _make_models(self, db: Any) -> Models:
-        if isinstance(self._given, Models):
-            return self._given
-        return make_models(db, self._given, clock=self._clock, default_timezone=default_timezone)
+        known = self._models or self._given
+        if isinstance(known, Models):
+            return known
+        return make_models(db, known, clock=self._clock, default_timezone=default_timezone)
 
     @property
     def models(self) -> Models:
@@ -196,10 +183,8 @@ class RollingSlots:
     ) -> list[SlotMixin]:
         """Return the slots with ``start <= starts_at < end``, sorted, stored and virtual ones merged.
 
-        :param start: aware.
-        :param end: aware.
+        :param start: aware, like ``end``.
         :param template: its whole series.
-        :raises InvalidRequest: if a bound is naive, or the end is before the start.
         """
         number = _id_or_none(template)
         _check_group(group)
@@ -213,7 +198,7 @@ class RollingSlots:
         :param after: aware.
         :raises InvalidRequest: if ``n`` is not between 1 and ``ROLLINGSLOTS_PREVIEW_MAX``.
         """
-        work, number = self._state.reading(), _id_of(template)
+        work, number = self._state.reading(), id_of(template)
         _check_upcoming(n, after, work.settings.preview_max)
         self.ensure(number)
         return self._healed(work, browsing.upcoming(work, number, n, after))
@@ -239,10 +224,9 @@ class RollingSlots:
         """Return the next ``n`` slots that a template with these fields would have; nothing is stored.
 
         :param after: aware; now by default.
+        :param n: 1 to ``ROLLINGSLOTS_PREVIEW_MAX``.
         :param fields: as for :meth:`create_template`. The slots are virtual and have no ``key`` yet.
-        :raises InvalidRequest: if ``n`` is not between 1 and ``ROLLINGSLOTS_PREVIEW_MAX``.
-        :raises InvalidTemplate: names the field, the value and what is expected.
-        :raises InvalidRule: if the rule, the zone or the day grid is not valid.
+        :raises: as :meth:`create_template`.
         """
         work = self._state.reading()
         _check_upcoming(n, after, work.settings.preview_max)
@@ -253,8 +237,7 @@ class RollingSlots:
 
         Ask with the ``until`` of the last time as ``since``: nobody is then reminded twice or forgotten.
 
-        :param since: aware.
-        :param until: aware; now by default.
+        :param since: aware, like ``until``, which is now by default.
         """
         return browsing.due_reminders(self._state.reading(), since, until)
 
@@ -282,21 +265,10 @@ class RollingSlots:
 
         :param move_booked: give booked slots their new times too.
         :param fields: as for :meth:`create_template`; ``data`` is merged, name by name.
-        :raises InvalidTemplate: names the field, the value and what is expected; nothing was written.
-        :raises InvalidRequest: the same of what :meth:`edit` changes.
-        :raises InvalidRule: if the rule is not valid.
+        :raises: as :meth:`create_template`.
         """
-        changes = {name: fields.pop(name) for name in series.EDITED if name in fields}
         with self._deciding(dry_run) as work:
-            number, plan = _id_of(template), None
-            # Also where nothing is set: it locks the series and compares the revision.
-            segments = series.change_template(work, number, fields, revision)
-            key = series.some_key(work, number) if changes else None
-            if key is not None:
-                plan = series.edit(work, key, Scope.ALL, changes, None, move_booked, segments)
-            elif changes:
-                segments = series.change_template(work, number, {**fields, **changes})
-        return TemplateChange(segments, plan)
+            return series.change_series(work, id_of(template), fields, revision, move_booked)
 
     def activate(
         self, template: TemplateOrId | None = None, group: str | None = None, dry_run: bool = False
@@ -331,7 +303,7 @@ class RollingSlots:
         :param from_date: a day of the template's zone, or an aware datetime; what has started stays.
         """
         with self._deciding(dry_run, template=template, revision=revision) as work:
-            return series.cancel_future(work, _id_of(template), from_date, reason)
+            return series.cancel_future(work, id_of(template), from_date, reason)
 
     def delete_series(
         self, template: TemplateOrId, revision: int | None = None, dry_run: bool = False
@@ -341,14 +313,14 @@ class RollingSlots:
         Booked and completed ones stay and are reported. The template stays too: its keys are for ever.
         """
         with self._deciding(dry_run, template=template, revision=revision) as work:
-            return series.delete_series(work, _id_of(template))
+            return series.delete_series(work, id_of(template))
 
     def restore_series(
         self, template: TemplateOrId, revision: int | None = None, dry_run: bool = False
     ) -> SeriesReport:
         """Take back that a series was cancelled or deleted; single cancelled or deleted slots stay as they are."""
         with self._deciding(dry_run, template=template, revision=revision) as work:
-            return series.restore_series(work, _id_of(template))
+            return series.restore_series(work, id_of(template))
 
     def cancel_date(
         self, group: str, day: date, reason: str | None = None, dry_run: bool = False
@@ -386,8 +358,6 @@ class RollingSlots:
         :param changes: ``start`` (naive wall-clock time in the template's zone, or a time of that day),
             ``duration``, ``capacity``, ``data`` (merged); in wide scopes also ``rrule`` (taken literally: without
             COUNT and UNTIL it has no end) and ``name``.
-        :return: what was changed.
-        :raises InvalidRequest: names the field, the value and what is expected; nothing was written.
         :raises InvalidRule: if the new rule is not valid.
         :raises SlotBooked: with ``this``, if the slot is booked and would be moved or have too few places.
         :raises StatusConflict: with ``this``, if the slot is cancelled, completed or over.
@@ -581,8 +551,7 @@ class RollingSlots:
         """Fill now, in this thread and in a session of its own.
 
         :param days: local days from today, 1 to 3,660; by default each template's own window.
-        :param start: aware; in the past: past slots are created too.
-        :param end: aware.
+        :param start: aware, like ``end``; in the past: past slots are created too.
         :param dry_run: count what would be done, and write nothing.
         :param progress: called with (done, total) after each chunk.
         :raises TopUpBusy: if another top-up does not end within twice the lease.
@@ -592,11 +561,7 @@ class RollingSlots:
         return self._state.topup.runner.generate(request)
 
     def work(self, message: dict[str, Any]) -> None:
-        """Do what a message of the queue asks for: for workers, see ``QueueExecutor``.
-
-        :param message: as it was given to ``send``.
-        :raises InvalidRequest: if it is no such message.
-        """
+        """Do what a message of the queue asks for, as it was given to ``send``: for workers, see ``QueueExecutor``."""
         Distributor(self._state.topup).work(message)
 
     def prune(
@@ -618,8 +583,7 @@ class RollingSlots:
         :param include_booked: booked and completed slots too, with their bookings.
         :param batch: slots at a time, 1 to 10,000.
         :param dry_run: count what would go, and delete nothing.
-        :raises TopUpBusy: if a top-up does not end within twice the lease.
-        :raises UncommittedChanges: on SQLite, if the app's session holds uncommitted changes.
+        :raises: as :meth:`generate`.
         """
         state = self._state
         runner = state.topup.runner
@@ -630,11 +594,9 @@ class RollingSlots:
     # -- knowledge -----------------------------------------------------------------------------------------
 
     def runs(self, template: TemplateOrId | None = None, limit: int = 50) -> list[RunMixin]:
-        """Return the recorded top-ups, newest first; of one template: those that touched it.
+        """Return the recorded top-ups, the ``limit`` newest first; of one template: those that touched it.
 
         ``run.results`` holds the counts of each template and group in which something happened.
-
-        :param limit: at most so many.
         """
         return browsing.runs(self._state.reading(), _id_or_none(template), limit)
 
@@ -650,7 +612,6 @@ class RollingSlots:
         :param template: its whole series.
         :param start: aware; only slots that start then or later.
         :param end: aware; only slots that start earlier.
-        :raises InvalidRequest: if a bound is naive, or the end is before the start.
         """
         _check_group(group)
         return gather(self._state.reading(), _id_or_none(template), group, start, end)
@@ -660,7 +621,7 @@ class RollingSlots:
 
         :param moment: aware; the start of the slot in question.
         """
-        return explain(self._state.reading(), _id_of(template), moment)
+        return explain(self._state.reading(), id_of(template), moment)
 
     def health(self) -> HealthReport:
         """Return the coverage of the window: is every promised slot stored?"""
@@ -671,8 +632,6 @@ class RollingSlots:
         """Return what is wrong with the deployment and what to do about it, the gravest first."""
         return self._state.examine()
 
-    # -- calendars -----------------------------------------------------------------------------------------
-
     def feed_url(self, group: str | None = None) -> str:
         """Return the secret address of a group's calendar, for programs that can send no header.
 
@@ -680,8 +639,7 @@ class RollingSlots:
         each time: nothing of it is stored. Outside of a request the app needs ``SERVER_NAME``.
 
         :param group: whose slots; ``None``: those of all templates.
-        :raises ConfigError: if the app has no ``SECRET_KEY``, the HTTP API is not mounted, or icalendar is not
-            installed.
+        :raises ConfigError: without ``SECRET_KEY``, the HTTP API or icalendar.
         """
         from .api import secret_address  # with the extra only
 
@@ -690,11 +648,9 @@ class RollingSlots:
         return secret_address(self._state.app, group, address_number(work.session, work.models, group))
 
     def revoke_feed_url(self, group: str | None = None) -> None:
-        """Withdraw the secret address of a group's calendar, in the app's session; the app commits.
+        """Withdraw the address that ``feed_url`` gave for a group, in the app's session; the app commits.
 
         All others go on. ``feed_url`` returns a new one from then on.
-
-        :param group: as it was for ``feed_url``.
         """
         _check_group(group)
         work = self._state.writing()
@@ -721,7 +677,7 @@ class RollingSlots:
         state = self._state
         work = state.writing(dry_run)
         if revision is not None and template is not None:
-            series.change_template(work, _id_of(template), {}, revision)
+            series.change_template(work, id_of(template), {}, revision)
         elif revision is not None and key is not None:
             series.check_revision(work, key_of(key), revision)
         yield work
@@ -730,20 +686,7 @@ class RollingSlots:
 
 
 def _id_or_none(template: TemplateOrId | None) -> int | None:
-    """Return a template's id, also if the object belongs to a session that is gone.
-
-    :raises InvalidRequest: if it is neither a template nor an id.
-    """
-    return None if template is None else _id_of(template)
-
-
-def _id_of(template: TemplateOrId) -> int:
-    if isinstance(template, TemplateMixin):
-        known = template_id_of(template)
-        return template.id if known is None else known
-    if isinstance(template, bool) or not isinstance(template, int) or not 0 < template < 2**63:
-        raise refusal("template", template, "a template or its id, a whole number")
-    return template
+    return None if template is None else id_of(template)
 
 
 def _check_group(group: str | None) -> None:

@@ -12,7 +12,8 @@ from sqlalchemy import String, and_, bindparam, cast, func, inspect, null, or_, 
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm.attributes import set_committed_value
 
-from .models import live_places
+from .errors import refusal
+from .models import TemplateMixin, live_places
 from .models.fields import SPEC_FIELDS, SPEC_LISTS
 from .statements import exclusive, stored_text
 from .values import Status, StoredSlot, TemplateSpec
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Dialect, Select
 
     from .context import Work
-    from .models import Models, SlotMixin, TemplateMixin
+    from .models import Models, SlotMixin
     from .values import PlannedSlot, SlotKey, Window
 
     Unreadable = Callable[[int, str, Exception], None]
@@ -262,10 +263,17 @@ def _meant_within(slot: type[SlotMixin]) -> ColumnElement[bool]:
     return slot.original_start.between(bindparam("first"), bindparam("last"))
 
 
-def template_id_of(template: TemplateMixin) -> int | None:
-    """Return the id that the database gave a template, also if it belongs to a session that is gone."""
-    identity = inspect(template).identity
-    return int(identity[0]) if identity else None
+def id_of(template: TemplateMixin | int) -> int:
+    """Return a template's id, also if the object belongs to a session that is gone.
+
+    :raises InvalidRequest: if it is neither a template nor an id.
+    """
+    if isinstance(template, TemplateMixin):
+        identity = inspect(template).identity
+        return int(identity[0]) if identity else template.id
+    if isinstance(template, bool) or not isinstance(template, int) or not 0 < template < 2**63:
+        raise refusal("template", template, "a template or its id, a whole number")
+    return template
 
 
 def pruned_until(work: Work) -> datetime | None:

@@ -53,6 +53,27 @@ def test_a_field_that_is_forgotten(site: Site, name: str) -> None:
         site.slots.create_template(**fields)
 
 
+@pytest.mark.parametrize(
+    ("call", "args", "field"),
+    [
+        ("upcoming", [None], "template"),
+        ("cancel_future", [None, date(2026, 1, 6)], "template"),
+        ("delete_series", [None], "template"),
+        ("explain", [None, datetime(2026, 1, 6)], "template"),
+        ("change_template", [None], "template"),
+        ("get", [None], "key"),
+        ("materialize", [None], "key"),
+        ("cancel", [None], "key"),
+        ("edit", [None, "this"], "key"),
+    ],
+)
+def test_nothing_where_something_is_needed(site: Site, call: str, args: list[Any], field: str) -> None:
+    """``None`` is refused by the name of the argument: what was looked up before is not there."""
+    with pytest.raises(InvalidRequest, match=f"^{field} = None: expected a ") as refused:
+        getattr(site.slots, call)(*args)
+    assert (refused.value.field, refused.value.value) == (field, None)  # type: ignore[attr-defined]
+
+
 def test_a_user_id_as_who(site: Site) -> None:
     """Who books with a number reads that it was a number, and how to give it."""
     slot = site.slots.upcoming(site.add(), n=1)[0]

@@ -11,21 +11,30 @@ from .endings import (
     restore,
     restore_series,
 )
-from .plans import EDITED, CancelledKeys, EditPlan, RowChange, SeriesReport, SwitchReport, check_scope
+from .plans import (
+    CancelledKeys,
+    EditPlan,
+    RowChange,
+    SeriesReport,
+    SwitchReport,
+    TemplateChange,
+    check_scope,
+)
 from .storage import check_unchanged
-from .templates import change_template, check_revision, create, draft, set_active, some_key
+from .templates import change_series, change_template, check_revision, create, draft, set_active, some_key
 
 __all__ = [
-    "EDITED",
     "CancelledKeys",
     "EditPlan",
     "RowChange",
     "SeriesReport",
     "SwitchReport",
+    "TemplateChange",
     "apply_edit",
     "cancel",
     "cancel_date",
     "cancel_future",
+    "change_series",
     "change_template",
     "check_revision",
     "check_scope",

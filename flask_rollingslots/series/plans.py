@@ -6,7 +6,7 @@ import hashlib
 import json
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, time, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from flask_rollingslots.errors import InvalidRequest, nearest, refusal
 from flask_rollingslots.values import MINUTE, Scope
@@ -14,7 +14,7 @@ from flask_rollingslots.values import MINUTE, Scope
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from flask_rollingslots.models import BookingMixin
+    from flask_rollingslots.models import BookingMixin, TemplateMixin
     from flask_rollingslots.values import PlannedSlot, SlotKey, StoredSlot
 
 _WIDE_ONLY = ("rrule", "name")
@@ -269,6 +269,17 @@ class SeriesReport:
         counts = {name: len(getattr(self, name)) for name in names}
         lists = {name: list(getattr(self, name)) for name in (*names, "segments")}
         return {"scope": self.scope.value, "counts": counts, **lists}
+
+
+class TemplateChange(NamedTuple):
+    """What became of a series whose fields were changed.
+
+    :param segments: its templates, by id.
+    :param plan: what that changed of its slots; ``None``: nothing was to be changed of them, or there is none.
+    """
+
+    segments: list[TemplateMixin]
+    plan: EditPlan | None
 
 
 @dataclass(frozen=True, slots=True)

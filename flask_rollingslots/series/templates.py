@@ -19,9 +19,10 @@ from flask_rollingslots.errors import (
 )
 from flask_rollingslots.loading import segments
 from flask_rollingslots.models import FIELDS
-from flask_rollingslots.values import SlotKey
+from flask_rollingslots.values import Scope, SlotKey
 
-from .plans import SwitchReport
+from .edits import edit
+from .plans import EDITED, SwitchReport, TemplateChange
 from .segments import StoredSeries, bound_at, find_segment
 from .storage import copy_of, deciding, load_series, series_of
 
@@ -104,6 +105,38 @@ def change_template(
         if not work.dry_run:
             work.session.flush()
     return templates
+
+
+def change_series(
+    work: Work,
+    template_id: int,
+    fields: Mapping[str, Any],
+    revision: int | None = None,
+    move_booked: bool = False,
+) -> TemplateChange:
+    """Change fields of all segments of a template's series. The caller commits.
+
+    :param revision: of this template, as the person who changes it has seen it.
+    :raises TemplateNotFound: if there is no such template.
+    :raises InvalidTemplate: if a value is not valid; ``InvalidRequest`` for one that an edit would change.
+    :raises StaleEdit: if somebody else changed the series since.
+    """
+    settings = {name: value for name, value in fields.items() if name not in EDITED}
+    changes = {name: value for name, value in fields.items() if name in EDITED}
+    # Also where nothing is set: it locks the series and compares the revision.
+    parts = change_template(work, template_id, settings, revision)
+    key = some_key(work, template_id) if changes else None
+    if key is None:
+        if changes:
+            parts = change_template(work, template_id, fields)
+        return TemplateChange(parts, None)
+    plan = edit(work, key, Scope.ALL, changes, None, move_booked, parts)
+    if work.dry_run:  # the parts are copies, which show what the edit would make of them too
+        planned = {change.template_id: change.values for change in plan.segments}
+        for part in parts:
+            for name, value in planned.get(part.id, {}).items():
+                setattr(part, name, value)
+    return TemplateChange(parts, plan)
 
 
 def check_revision(work: Work, key: SlotKey, revision: int) -> None:
