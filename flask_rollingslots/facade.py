@@ -674,15 +674,14 @@ class RollingSlots:
 
         :param key: the slot, or ``template``: the template, whose revision it is.
         """
-        state = self._state
-        work = state.writing(dry_run)
+        work = self._state.writing(dry_run)
         if revision is not None and template is not None:
             series.change_template(work, id_of(template), {}, revision)
         elif revision is not None and key is not None:
             series.check_revision(work, key_of(key), revision)
         yield work
         if not dry_run:
-            work.outbox.send(state.app)
+            work.outbox.send(self._state.app)
 
 
 def _id_or_none(template: TemplateOrId | None) -> int | None:
