@@ -105,7 +105,10 @@ def _move(work: Work, found: BookingMixin, target: SlotMixin) -> BookingMixin:
 
 
 def live_bookings(work: Work, slot_ids: Iterable[int]) -> list[BookingMixin]:
-    """Return the bookings and unexpired holds in some slots, by id; the slots are locked, so nobody adds one."""
+    """Return the bookings and unexpired holds in some slots, by id; the slots are locked, so nobody adds one.
+
+    A dry run locks neither.
+    """
     cls = work.models.Booking
     query: Any = select(cls).where(
         cls.slot_id.in_(sorted(slot_ids)),
@@ -114,7 +117,8 @@ def live_bookings(work: Work, slot_ids: Iterable[int]) -> list[BookingMixin]:
             (cls.status == BookingStatus.HELD.value) & (cls.expires_at > work.now),
         ),
     )
-    return list(work.session.scalars(newest(query.order_by(cls.id), work.dialect)))
+    query = query.order_by(cls.id)
+    return list(work.session.scalars(query if work.dry_run else newest(query, work.dialect)))
 
 
 def _find(work: Work, booking: BookingMixin | int) -> BookingMixin:

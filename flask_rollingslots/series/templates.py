@@ -9,14 +9,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import inspect, select
 
 from flask_rollingslots import planning
-from flask_rollingslots.errors import (
-    InvalidTemplate,
-    SlotNotFound,
-    StaleEdit,
-    TemplateNotFound,
-    nearest,
-    refusal,
-)
+from flask_rollingslots.errors import InvalidTemplate, SlotNotFound, StaleEdit, nearest, no_group, refusal
 from flask_rollingslots.loading import segments
 from flask_rollingslots.models import FIELDS
 from flask_rollingslots.values import Scope, SlotKey
@@ -204,7 +197,7 @@ def set_active(work: Work, active: bool, template_id: int | None, group: str | N
         )
         found = list(work.session.scalars(select(cls).where(condition).order_by(cls.id)))
         if not found:
-            raise TemplateNotFound(f"group {group!r}: there is no template in this group")
+            raise no_group(str(group))
         report = SwitchReport(active)
         for template in found:
             (report.unchanged if template.active is active else report.changed).append(template.id)
