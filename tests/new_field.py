@@ -43,7 +43,10 @@ def look_at_models(site: ApiSite) -> None:
     template = site.add(warm_up=QUARTER)
     site.session.expire_all()
     say("create", template.warm_up == QUARTER)
-    say("check", refuses(lambda: slots.create_template(True, **{**hall(), NAME: timedelta(seconds=90)})))
+    say(
+        "check",
+        refuses(lambda: slots.create_template(dry_run=True, **{**hall(), NAME: timedelta(seconds=90)})),
+    )
     before = template.revision
     slots.change_template(template, warm_up=2 * QUARTER)
     site.session.commit()
