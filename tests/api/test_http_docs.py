@@ -30,7 +30,7 @@ def test_every_example_works(sqlite_url: str, tmp_path: Path, gunicorn: Callable
     """One after the other, as a reader would paste them, against a real server."""
     ApiSite(sqlite_url, tmp_path)
     (tmp_path / "served.py").write_text(_APP)
-    env = {"DATABASE": sqlite_url, "TOKEN": WRITE}
+    env = {"DATABASE": sqlite_url, "TOKEN": WRITE, "LEASE": "30"}
     server = gunicorn("served:app", env=env, options=["--threads", "4"])
     script = f'set -e\ncurl() {{ command curl --fail-with-body --silent --show-error "$@"; }}\n{SHELL}'
     done = subprocess.run(
