@@ -171,7 +171,7 @@ class TemplateMixin:
     )
     active: Mapped[bool] = _field(Flag(), "`False`: nothing is shown or bookable; rows stay", default=True)
     rrule: Mapped[str | None] = _field(
-        Text(10_000),
+        Text(10_000, blank=False),
         "the rule, an RRULE; without one there is a single slot, or a single day of the grid",
         _EDIT,
         in_files=False,

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, time, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from flask_rollingslots.errors import InvalidRequest, nearest, refusal
-from flask_rollingslots.values import MINUTE, Scope
+from flask_rollingslots.models import FIELDS
+from flask_rollingslots.values import Scope
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -76,40 +76,21 @@ def read_changes(scope: Scope, values: Mapping[str, Any]) -> Changes:
         if scope is Scope.THIS and name in given:
             raise refusal(name, given[name], f"{name} only with this_and_future or all: one slot has none")
     changes = Changes(**given)
-    _check_times(changes.start, changes.duration)
-    _check_values(changes)
+    _check_start(changes.start)
+    for name, value in given.items():
+        expected = FIELDS[name].kind.fault(value) if name in FIELDS else None
+        if expected is not None:
+            raise refusal(name, value, expected)
     return changes
 
 
-def _check_times(start: Any, duration: Any) -> None:
-    if start is not None:
-        if not isinstance(start, (datetime, time)) or start.tzinfo is not None:
-            raise refusal("start", start, "a naive datetime or time: the wall clock in the template's zone")
-        if start.second or start.microsecond:
-            raise refusal("start", start, "whole minutes: slot keys have no seconds")
-    if duration is not None and (
-        not isinstance(duration, timedelta) or duration < MINUTE or duration % MINUTE
-    ):
-        raise refusal("duration", duration, "a timedelta of whole minutes, at least one")
-
-
-def _check_values(changes: Changes) -> None:
-    capacity: Any = changes.capacity
-    if capacity is not None and (
-        isinstance(capacity, bool) or not isinstance(capacity, int) or not 1 <= capacity <= 1_000_000
-    ):
-        raise refusal("capacity", capacity, "a whole number from 1 to 1000000")
-    for name, longest in (("rrule", 10_000), ("name", 200)):
-        value = getattr(changes, name)
-        if value is not None and not (isinstance(value, str) and 0 < len(value.strip()) <= longest):
-            raise refusal(name, value, f"a text of 1 to {longest} characters")
-    if changes.data is not None:
-        if not isinstance(changes.data, dict):
-            raise refusal("data", changes.data, "a dict")
-        try:
-            json.dumps(changes.data)
-        except (TypeError, ValueError):
-            raise refusal("data", changes.data, "values that JSON can hold") from None
+def _check_start(start: Any) -> None:
+    if start is None:
+        return
+    if not isinstance(start, (datetime, time)) or start.tzinfo is not None:
+        raise refusal("start", start, "a naive datetime or time: the wall clock in the template's zone")
+    if start.second or start.microsecond:
+        raise refusal("start", start, "whole minutes: slot keys have no seconds")
 
 
 def check_scope(scope: str) -> Scope:
