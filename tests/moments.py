@@ -186,7 +186,7 @@ def _pytest(arguments: Iterable[str], log: Path, **environment: str) -> int:
     with log.open("w", encoding="utf-8") as file:
         done = subprocess.run(
             command, cwd=ROOT, stdout=file, stderr=subprocess.STDOUT, check=False,
-            env={**os.environ, "PYTEST_TIMEOUT": "120", **environment},
+            env={**os.environ, "PYTEST_TIMEOUT": "600", **environment},
         )  # fmt: skip
     return done.returncode
 
