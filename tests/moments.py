@@ -3,7 +3,7 @@
 Nobody lists the tests that this concerns. As a plugin of pytest (``-p tests.moments``) this file lets time-machine
 travel to the real time, which changes nothing but that each reading of the clock then asks a traveller. So it notes
 for which tests our code reads it (``CLOCK_NOTES``: the file). A test with a clock of its own, or that travels itself,
-does not ask. In a second run the plugin travels to a ``MOMENT`` with those tests alone.
+does not ask. In further runs, one for each zone, the plugin travels to the ``MOMENTS`` with those tests alone.
 
 A process that a test starts keeps its own clock, so tests that start one cannot travel. They are left out, and named.
 """
@@ -11,9 +11,9 @@ A process that a test starts keeps its own clock, so tests that start one cannot
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import os
-import re
 import subprocess
 import sys
 import sysconfig
@@ -21,7 +21,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import time_machine
@@ -59,6 +59,7 @@ _THEIRS = tuple(
 #: Fixtures that start a server whose clock no test asks, and what Python starts to learn on which machine it is.
 _STORES, _HARMLESS = {"postgres", "mariadb", "valkey", "memcached"}, {"uname"}
 _IMPORT = "while tests are collected"
+_MOMENT = pytest.StashKey[str]()
 
 
 # -- as a plugin -------------------------------------------------------------------------------------------------
@@ -123,25 +124,54 @@ class Notes:
             self._fixture = before
 
 
-class Moment:
-    """Lets each test begin at the moment, however long those before it took."""
+class Travel:
+    """Runs each test at each moment; it begins there, however long those before it took."""
 
-    def __init__(self, traveller: time_machine.Traveller, moment: float) -> None:
-        self._traveller, self._moment = traveller, moment
+    def __init__(self, moments: list[str], outcomes: Path) -> None:
+        self._moments, self._moment, self._path = moments, moments[0], outcomes
+        self._outcomes: dict[str, dict[str, bool]] = {moment: {} for moment in moments}
+        # A number, for with a zone time-machine would set TZ itself.
+        self._traveller = time_machine.travel(_seconds(moments[0])).start()
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """Have a twin of each test for each moment."""
+        items[:] = [_twin(item, moment) for moment in self._moments for item in items]
 
     @pytest.hookimpl(tryfirst=True)
-    def pytest_runtest_setup(self) -> None:
-        """Travel back."""
-        self._traveller.move_to(self._moment)
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        """Go there."""
+        self._moment = item.stash[_MOMENT]
+        self._traveller.move_to(_seconds(self._moment))
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Count."""
+        if report.failed or (report.passed and report.when == "call"):
+            found = self._outcomes[self._moment]
+            found[report.nodeid] = found.get(report.nodeid, True) and report.passed
+
+    def pytest_sessionfinish(self) -> None:
+        """Tell the command."""
+        self._path.write_text(json.dumps(self._outcomes), "utf-8")
+
+
+def _seconds(moment: str) -> float:
+    return datetime.fromisoformat(moment).timestamp()
+
+
+def _twin(item: Any, moment: str) -> Any:
+    twin = copy.copy(item)
+    twin.stash, twin._report_sections = pytest.Stash(), []
+    twin.stash[_MOMENT] = moment
+    twin._initrequest()
+    return twin
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
-    """Travel before anything of ours is imported. A number, for with a zone time-machine would set ``TZ`` itself."""
-    moment, notes = os.environ.get("MOMENT"), os.environ.get("CLOCK_NOTES")
-    if moment:
-        there = datetime.fromisoformat(moment).timestamp()
-        early_config.pluginmanager.register(Moment(time_machine.travel(there).start(), there))
+    """Travel before anything of ours is imported."""
+    moments, notes = os.environ.get("MOMENTS"), os.environ.get("CLOCK_NOTES")
+    if moments:
+        early_config.pluginmanager.register(Travel(moments.split(), Path(os.environ["MOMENTS_OUTCOMES"])))
     elif notes:
         path = Path(notes).resolve()
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -151,22 +181,14 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
 # -- as a command ------------------------------------------------------------------------------------------------
 
 
-class Outcome(NamedTuple):
-    """What came of one moment in one zone."""
-
-    passed: int
-    failed: int
-    log: Path
-
-
-def _pytest(arguments: Iterable[str], log: Path, **environment: str) -> tuple[int, str]:
+def _pytest(arguments: Iterable[str], log: Path, **environment: str) -> int:
     command = [sys.executable, "-m", "pytest", "-p", "tests.moments", "-rfE", *arguments]
     with log.open("w", encoding="utf-8") as file:
         done = subprocess.run(
             command, cwd=ROOT, stdout=file, stderr=subprocess.STDOUT, check=False,
-            env={**os.environ, "PYTEST_TIMEOUT": "120", **environment},
+            env={**os.environ, "PYTEST_TIMEOUT": "600", **environment},
         )  # fmt: skip
-    return done.returncode, log.read_text("utf-8")
+    return done.returncode
 
 
 def take_notes() -> None:
@@ -191,13 +213,18 @@ def read_notes() -> tuple[dict[str, set[str]], dict[str, set[str]]]:
     return {test: why for test, why in did["reads"].items() if test not in starts}, starts
 
 
-def run(tests: Path, moment: str, zone: str) -> Outcome:
-    """Run tests at a moment in a zone."""
-    log = BUILD / f"{MOMENTS[moment].replace(':', '')}-{zone.replace('/', '-')}.log"
-    code, text = _pytest((f"@{tests}", "-q", "-p", "no:cacheprovider"), log, MOMENT=MOMENTS[moment], TZ=zone)
-    counts = {word: int(number) for number, word in re.findall(r"(\d+) (passed|failed|error)", text[-300:])}
-    failed = counts.get("failed", 0) + counts.get("error", 0)
-    return Outcome(counts.get("passed", 0), failed or int(code != 0), log)
+def run(tests: Path, zone: str, names: Iterable[str]) -> dict[tuple[str, str], dict[str, bool]]:
+    """Run tests in a zone at some moments; return whether each passed, for each moment and the zone."""
+    log = BUILD / f"{zone.replace('/', '-')}.log"
+    (outcomes := log.with_suffix(".json")).unlink(missing_ok=True)
+    moments = {MOMENTS[name]: name for name in names}
+    code = _pytest(
+        (f"@{tests}", "-q", "-p", "no:cacheprovider"),
+        log, MOMENTS=" ".join(moments), MOMENTS_OUTCOMES=str(outcomes), TZ=zone,
+    )  # fmt: skip
+    if code not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
+        sys.exit(f"pytest ended with {code}: {log.read_text('utf-8')[-2000:]}")
+    return {(moments[each], zone): done for each, done in json.loads(outcomes.read_text("utf-8")).items()}
 
 
 def say(text: str) -> None:
@@ -206,17 +233,16 @@ def say(text: str) -> None:
     sys.stdout.flush()
 
 
-def show(outcomes: Mapping[tuple[str, str], Outcome]) -> None:
-    """Print the table, and each test that failed with where to read more."""
+def show(outcomes: Mapping[tuple[str, str], Mapping[str, bool]]) -> None:
+    """Print the table, and where each test failed that did."""
     say(f"\n{'passed/failed':37}" + "".join(f"{zone:>21}" for zone in ZONES))
-    for moment in dict.fromkeys(moment for moment, _ in outcomes):
-        cells = [outcomes.get((moment, zone)) for zone in ZONES]
-        say(f"{moment:37}" + "".join(f"{f'{c.passed}/{c.failed}' if c else '':>21}" for c in cells))
-    for outcome in outcomes.values():
-        if outcome.failed:
-            lines = outcome.log.read_text("utf-8").splitlines()
-            told = [line for line in lines if line.startswith(("FAILED", "ERROR"))]
-            say("\n".join(("", str(outcome.log.relative_to(ROOT)), *(told or lines[-5:]))))
+    for name in MOMENTS:
+        cells = [list(outcomes.get((name, zone), {}).values()) for zone in ZONES]
+        texts = [f"{cell.count(True)}/{cell.count(False)}" if cell else "" for cell in cells]
+        say(f"{name:37}" + "".join(f"{text:>21}" for text in texts))
+    for (name, zone), done in outcomes.items():
+        for test in [test for test, passed in done.items() if not passed]:
+            say(f"FAILED {test}: {name}, {zone}")
 
 
 def main() -> int:
@@ -234,11 +260,15 @@ def main() -> int:
     (BUILD / "left-out").write_text("".join(left), "utf-8")
     say(f"{len(readers)} tests read the clock: build/moments/readers")
     say(f"{len(left)} start a process, which keeps its own clock, and are left out: build/moments/left-out")
-    cells = SHORT if asked.short else [(moment, zone) for moment in MOMENTS for zone in ZONES]
+    cells = SHORT if asked.short else [(name, zone) for zone in ZONES for name in MOMENTS]
+    outcomes: dict[tuple[str, str], dict[str, bool]] = {}
     with ThreadPoolExecutor(2) as pool:
-        outcomes = dict(zip(cells, pool.map(lambda cell: run(tests, *cell), cells), strict=True))
+        for done in pool.map(
+            lambda zone: run(tests, zone, [name for name, at in cells if at == zone]), ZONES
+        ):
+            outcomes.update(done)
     show(outcomes)
-    return int(any(outcome.failed for outcome in outcomes.values()))
+    return int(not all(passed for done in outcomes.values() for passed in done.values()))
 
 
 if __name__ == "__main__":

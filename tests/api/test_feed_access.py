@@ -11,6 +11,7 @@ import pytest
 from feed_site import TOKEN, FeedSite, unfolded
 from flask import Flask, request
 from flask_sqlalchemy import SQLAlchemy
+from helpers import Clock
 
 from flask_rollingslots import RollingSlots
 from flask_rollingslots.errors import ConfigError, InvalidRequest
@@ -222,7 +223,7 @@ def test_a_blueprint_that_the_app_mounts_has_addresses_too(sqlite_url: str, tmp_
         SERVER_NAME="slots.example",
     )
     db = SQLAlchemy(app)
-    slots = RollingSlots(app)
+    slots = RollingSlots(app, clock=Clock())
     app.register_blueprint(slots.api, url_prefix="/v1", name="calendars")
     with app.app_context():
         db.create_all()
@@ -327,6 +328,7 @@ def test_a_calendar_of_ten_thousand_events_in_three_queries(site: FeedSite) -> N
             "starts_at": start + timedelta(hours=hour, minutes=5),
             "ends_at": start + timedelta(hours=hour, minutes=35),
             "customised": ["starts_at"],
+            "created_at": site.clock.now,
         }
         for each in made
         for hour in range(100)

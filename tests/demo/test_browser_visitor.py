@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -128,7 +129,7 @@ def test_a_visitor_books_in_two_clicks_and_cancels_with_or_without_javascript(
 def test_the_page_counts_down_how_long_a_place_is_kept(visit: Visits) -> None:
     """Minutes and seconds while it lasts, then that it is over; the site's own clock decides."""
     page = visit(f"/venues/game-hall?week={far(30)}")
-    page.clock.install()
+    page.clock.install(time=datetime.fromtimestamp(page.evaluate("Date.now()") / 1000, UTC))
     follow(page, BUBBLE)
     expect(page.locator("#kept")).to_contain_text("more")
     assert text_of(page, "#kept").startswith(("Kept for you for 9:", "Kept for you for 10:00"))

@@ -10,6 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from blinker import ANY, NamedSignal
+
+from flask_rollingslots import signals
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -33,6 +36,9 @@ def example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
         return importlib.import_module(source.stem)
 
     yield load
+    for signal in (each for each in vars(signals).values() if isinstance(each, NamedSignal)):
+        for receiver in [each for each in signal.receivers_for(ANY) if each.__module__ not in before]:
+            signal.disconnect(receiver)
     for name in set(sys.modules) - before:
         if str(getattr(sys.modules[name], "__file__", "")).startswith(str(tmp_path)):
             del sys.modules[name]
