@@ -151,7 +151,7 @@ def said_twice(found: list[Module]) -> dict[str, Any]:
         for node in ast.walk(each.tree):
             if isinstance(node, ast.JoinedStr) and each.path.stem != "errors":
                 by_hand += " = {}: expected " in _template(node)
-            if isinstance(node, ast.Constant):
+            if isinstance(node, ast.JoinedStr):
                 missing += "there is no such template" in _template(node)
             if isinstance(node, ast.Call):
                 contexts += getattr(node.func, "id", "") in ("Desk", "Browser", "Work")
