@@ -1,6 +1,6 @@
 """Templates to and from files: JSON and iCalendar (RFC 5545).
 
-Pure: no Flask, no database, no clock.
+Opens no session and reads no clock; of the models it knows the table of template fields only.
 """
 
 from .entries import MAX_BYTES, Decision, Defaults, Entry, Outgoing
