@@ -152,6 +152,10 @@ class LeaseLost(RollingSlotsError):
     """The lease of this top-up was taken over, so it stopped without writing."""
 
 
+class Interrupted(RollingSlotsError):
+    """The budget is spent or the process ends: what is committed stays, the rest comes later."""
+
+
 def refusal(
     field: str, value: Any, expected: str, kind: type[RollingSlotsError] = InvalidRequest, **more: Any
 ) -> RollingSlotsError:
@@ -207,3 +211,11 @@ def nearest(name: str, known: Iterable[str], prefix: str = "") -> str:
     if close:
         return f" Did you mean {prefix}{close[0]}?"
     return f" Known: {', '.join(prefix + known_name for known_name in names)}."
+
+
+def sentence(error: BaseException) -> str:
+    """Return what went wrong in one line, without the statement and its values: they hold the app's data."""
+    cause = getattr(error, "orig", None) or error
+    text = str(cause.args[-1] if isinstance(cause.args, tuple) and cause.args else cause)
+    first_line = text.strip().splitlines()[0] if text.strip() else ""
+    return f"{type(cause).__name__}: {first_line}"[:500]

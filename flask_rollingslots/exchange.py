@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import select
 
 from . import planning
-from .errors import no_group, no_template
-from .feeds import Decision, Entry, Outgoing
+from .errors import no_group, no_template, refusal
+from .feeds import FORMATS, Decision, Defaults, Entry, Outgoing, ics_bytes, json_text, read_file
 from .feeds.entries import naming, refuse
 from .loading import is_decided, row_of
 from .models import FIELDS
 from .models.fields import SPEC_FIELDS
 from .models.mixins import DECIDED_FIELDS
-from .recurrence.zones import instant_of
+from .recurrence.zones import find_zone, instant_of
 from .values import Status
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.orm import Session
 
+    from .context import Work
     from .models import Models, SlotMixin, TemplateMixin
     from .values import TemplateSpec
 
@@ -41,6 +42,46 @@ class Imported:
 
     templates: list[TemplateMixin]
     decisions: int
+
+
+class Exported(NamedTuple):
+    """The content of a file.
+
+    :param left_out: how many inactive templates are not in it.
+    """
+
+    content: bytes
+    left_out: int
+
+
+def export(work: Work, template_id: int | None, group: str | None, form: str) -> Exported:
+    """Return the file of some templates.
+
+    :param form: ``json`` or ``ics``.
+    :raises InvalidRequest: for another form.
+    :raises TemplateNotFound: if there is no such template, or none in the group.
+    """
+    if form not in FORMATS[1:]:
+        raise refusal("form", form, "json or ics")
+    found = outgoing(work.session, work.models, template_id, group)
+    if form == "json":
+        return Exported(json_text(found).encode(), 0)
+    return Exported(ics_bytes(found, work.now), sum(not each.spec.active for each in found))
+
+
+def import_templates(
+    work: Work, content: bytes, form: str, group: str | None, timezone: str | None, name: str | None
+) -> Imported:
+    """Add the templates of a file and their decisions to the session, and flush; in a dry run only check them.
+
+    :raises InvalidRequest: names the entry, the field, the value and what is expected.
+    """
+    if form not in FORMATS:
+        raise refusal("form", form, "auto, json or ics")
+    with naming("--timezone"):
+        zone = find_zone(timezone)[0] if timezone is not None else work.settings.timezone
+    entries = read_file(content, Defaults(zone, name), form)
+    return bring_in(work.session, work.models, work.now, entries, group)
 
 
 def outgoing(

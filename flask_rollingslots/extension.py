@@ -6,13 +6,17 @@ import functools
 import inspect as python_inspect
 import logging
 import os
+import weakref
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
+from importlib import import_module
 from json import JSONDecodeError
 from time import monotonic
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from cachelib import SimpleCache
-from flask import Flask, Response, current_app
+from flask import Blueprint, Flask, Response, current_app
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import JSON, event, func, inspect, select
 from sqlalchemy.exc import DatabaseError, SQLAlchemyError
@@ -23,6 +27,7 @@ from . import booking as bookings
 from .context import Work
 from .errors import ConfigError, NotRegistered, UnreadableRow
 from .health import examine
+from .models import Models, make_models
 from .pruning import tidy
 from .queue import connect
 from .series import check_unchanged
@@ -30,13 +35,14 @@ from .settings import Settings
 from .statements import own_transaction, use_primary, write_engine
 from .topup import Runner, TopUp
 from .topup.executors import AfterResponseExecutor, make_executor
+from .values import utc_now
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Mapping
     from datetime import datetime
 
     from .health import Finding
-    from .models import Models, SlotMixin, TemplateMixin
+    from .models import BookingMixin, RunMixin, SlotMixin, TemplateMixin
     from .pruning import Archive
 
     #: Decides about a request to the HTTP API: an action, a template or ``None`` -> yes, no, or a person's name.
@@ -68,12 +74,6 @@ class AppState:
     topup: TopUp
     clock: Callable[[], datetime]
     facade: Any
-
-    @property
-    def authorizer(self) -> Authorize | None:
-        """The app's own decision about requests to the HTTP API, if it makes any."""
-        decide: Authorize | None = self.facade._authorize
-        return decide
 
     def reading(self) -> Work:
         """Return a work on the app's own session that only shows."""
@@ -114,39 +114,182 @@ def _is_registered() -> bool:
     return bool(current_app) and EXTENSION in current_app.extensions
 
 
+# -- the extension ---------------------------------------------------------------------------------------------
+
+
+class Extension:
+    """What ``RollingSlots`` is to Flask: made once, set up on each app, with its doors and its model classes."""
+
+    def __init__(
+        self,
+        app: Flask | None = None,
+        *,
+        db: Any = None,
+        cache: Any = None,
+        models: Models | Mapping[str, type[Any]] | None = None,
+        archive: Archive | None = None,
+        authorize: Authorize | None = None,
+        clock: Callable[[], datetime] = utc_now,
+    ) -> None:
+        self._archive, self._authorize = archive, authorize
+        self._db, self._cache, self._given, self._clock = db, cache, models, clock
+        self._apps: weakref.WeakSet[Flask] = weakref.WeakSet()
+        self._models: Models | None = None
+        if db is not None:
+            self._models = self._make_models(db)
+        if app is not None:
+            self.init_app(app)
+
+    def init_app(self, app: Flask) -> None:
+        """Set up one app: settings, models, the hook and the ``flask slots`` commands.
+
+        :raises ConfigError: if the app is set up wrongly, or twice.
+        """
+        if EXTENSION in app.extensions:
+            raise ConfigError("this app has a RollingSlots already: one for each app is enough")
+        settings = Settings.from_mapping(app.config)
+        db, is_ours = (self._db, False) if self._db is not None else find_db(app)
+        models = self._make_models(db)
+        runner = Runner(app, db, models, settings, self._clock, tidy, self._archive)
+        topup = TopUp(runner, make_executor(settings.executor), find_cache(app, self._cache))
+        topup.executor.bind(app)
+        connect(topup)
+        app.extensions[EXTENSION] = AppState(app, db, models, settings, topup, self._clock, self)
+        listen_for_changes(db, models, _after_commit)
+        if is_ours:
+            create_tables(app, db, models, wal=True)
+        _add_hook(app, topup)
+        self._apps.add(app)
+        app.cli.add_command(_door("cli").slots_group)
+        if settings.api_prefix is not None:
+            app.register_blueprint(self.api, url_prefix=settings.api_prefix)
+
+    @cached_property
+    def api(self) -> Blueprint:
+        """The HTTP API, for ``app.register_blueprint(slots.api, url_prefix="/api")``; see docs/http.md.
+
+        ``ROLLINGSLOTS_API_PREFIX`` mounts it by itself.
+
+        :raises ConfigError: if pydantic is not installed; names the extra.
+        """
+        try:
+            door = _door("api")
+        except ModuleNotFoundError as error:
+            if (error.name or "").partition(".")[0] != "pydantic":
+                raise
+            raise ConfigError(
+                "the HTTP API needs the pydantic package: pip install 'Flask-RollingSlots[api]'"
+            ) from error
+        blueprint: Blueprint = door.make_blueprint()
+        return blueprint
+
+    def authorize(self, decide: Authorize) -> Authorize:
+        """Let a function of the app decide about requests to the HTTP API that send no token; a decorator.
+
+        :param decide: called inside the request with an action (``read``, ``book``, ``edit``, ``create``,
+            ``top_up``) and a template, or ``None`` where all templates are meant. It returns ``True``, ``False``, or
+            a name: in that person's name alone bookings may then be made and seen. What may not be read is "not
+            found" for the sender, and left out of lists.
+        """
+        self._authorize = decide
+        return decide
+
+    @property
+    def authorizer(self) -> Authorize | None:
+        """The app's own decision about requests to the HTTP API, if it makes any."""
+        return self._authorize
+
+    @property
+    def models(self) -> Models:
+        """All model classes."""
+        if self._models is not None:
+            return self._models
+        if not current_app and len(self._apps) == 1:
+            state: AppState = next(iter(self._apps)).extensions[EXTENSION]
+            return state.models
+        return self._state.models
+
+    @property
+    def Template(self) -> type[TemplateMixin]:
+        """The template class, on the app's own ``db.Model``."""
+        return self.models.Template
+
+    @property
+    def Slot(self) -> type[SlotMixin]:
+        """The slot class."""
+        return self.models.Slot
+
+    @property
+    def Booking(self) -> type[BookingMixin]:
+        """The booking class."""
+        return self.models.Booking
+
+    @property
+    def Run(self) -> type[RunMixin]:
+        """The class of recorded top-ups."""
+        return self.models.Run
+
+    @property
+    def db(self) -> Any:
+        """The app's Flask-SQLAlchemy object, or the one that the library brought; ``db.session`` is yours to commit."""
+        return self._db if self._db is not None else self._state.db
+
+    @property
+    def settings(self) -> Settings:
+        """The settings of the current app."""
+        return self._state.settings
+
+    def now(self) -> datetime:
+        """Return the current time by the clock of the current app, aware."""
+        return self._state.clock()
+
+    def create_tables(self) -> list[str]:
+        """Create the library's tables where they are missing, and return the names of all."""
+        state = self._state
+        return create_tables(state.app, state.db, state.models)
+
+    @contextmanager
+    def transaction(self, dry_run: bool = False) -> Iterator[Self]:
+        """Give an app context, so a session, of its own; commit at the end, or roll everything back.
+
+        For doors: what the request's session holds belongs to the app, and is not theirs to commit.
+
+        :param dry_run: roll back at the end, too.
+        """
+        state = self._state
+        with state.app.app_context():
+            session = state.db.session
+            try:
+                yield self
+                if dry_run:
+                    session.rollback()
+                else:
+                    session.commit()
+            except BaseException:
+                session.rollback()
+                raise
+
+    def read_primary(self) -> None:
+        """Let the app's session read our tables where it writes them, from now on: before a decision."""
+        self._state.writing()
+
+    @property
+    def _state(self) -> AppState:
+        return get_state()
+
+    def _make_models(self, db: Any) -> Models:
+        known = self._models or self._given
+        if isinstance(known, Models):
+            return known
+        return make_models(db, known, clock=self._clock, default_timezone=default_timezone)
+
+
+def _door(name: str) -> Any:
+    """Return the module of a door: doors stand above this room and call it, so they are known by name only."""
+    return import_module(f"{__package__}.{name}")
+
+
 # -- set-up ----------------------------------------------------------------------------------------------------
-
-
-def set_up(
-    app: Flask,
-    facade: Any,
-    make_models: Callable[[Any], Models],
-    db: Any,
-    cache: Any,
-    clock: Callable[[], datetime],
-    archive: Archive | None,
-) -> AppState:
-    """Give one app its state, tables and hook.
-
-    :param make_models: returns the model classes on the app's SQLAlchemy.
-    :param db: the app's SQLAlchemy, if the facade was given it.
-    :raises ConfigError: if the app is set up wrongly, or twice.
-    """
-    if EXTENSION in app.extensions:
-        raise ConfigError("this app has a RollingSlots already: one for each app is enough")
-    settings = Settings.from_mapping(app.config)
-    db, is_ours = (db, False) if db is not None else find_db(app)
-    models = make_models(db)
-    runner = Runner(app, db, models, settings, clock, tidy, archive)
-    topup = TopUp(runner, make_executor(settings.executor), find_cache(app, cache))
-    topup.executor.bind(app)
-    connect(topup)
-    state = app.extensions[EXTENSION] = AppState(app, db, models, settings, topup, clock, facade)
-    listen_for_changes(db, models, _after_commit)
-    if is_ours:
-        create_tables(app, db, models, wal=True)
-    _add_hook(app, topup)
-    return state
 
 
 def _after_commit(template_ids: set[int]) -> None:

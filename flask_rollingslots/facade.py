@@ -2,34 +2,32 @@
 
 from __future__ import annotations
 
-import weakref
 from contextlib import contextmanager
-from functools import cached_property
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, overload
-
-from flask import Blueprint, Flask, current_app
 
 from . import booking as bookings
 from . import browsing, series
 from .browsing import key_of
-from .errors import ConfigError, refusal
-from .extension import EXTENSION, AppState, default_timezone, get_state, names_what_is_broken, set_up
+from .errors import no_slot, refusal
+from .exchange import export, import_templates
+from .extension import Extension, get_state, names_what_is_broken
 from .health import Explanation, Finding, HealthReport, check_health, explain
-from .loading import id_of
-from .models import Models, make_models
+from .loading import id_of, segments
 from .pruning import PruneRequest, prune
-from .queue import Distributor
+from .queue import Distributor, order
 from .statistics import Stats, gather
 from .subscriptions import address_number, withdraw_address
 from .topup import TopUpRequest
-from .values import Report, utc_now
+from .values import Report
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
-    from datetime import date, datetime, timedelta
+    from collections.abc import Callable, Iterator
+    from datetime import date, datetime
+    from threading import Event
 
     from .context import Work
-    from .extension import Authorize
+    from .exchange import Exported, Imported
     from .models import BookingMixin, RunMixin, SlotMixin, TemplateMixin
     from .pruning import Archive
     from .series import CancelledKeys, EditPlan, SeriesReport, SwitchReport, TemplateChange
@@ -50,7 +48,7 @@ if TYPE_CHECKING:
 
 
 @names_what_is_broken
-class RollingSlots:
+class RollingSlots(Extension):
     """Keeps bookable slots always there.
 
     All calls that decide or book join the app's session, flush, and leave the commit to the app. With ``dry_run`` a
@@ -72,109 +70,6 @@ class RollingSlots:
     :param clock: returns the current time, aware; for tests.
     :raises ConfigError: if the app is set up wrongly; the text says what to change.
     """
-
-    def __init__(
-        self,
-        app: Flask | None = None,
-        *,
-        db: Any = None,
-        cache: Any = None,
-        models: Models | Mapping[str, type[Any]] | None = None,
-        archive: Archive | None = None,
-        authorize: Authorize | None = None,
-        clock: Callable[[], datetime] = utc_now,
-    ) -> None:
-        self._archive, self._authorize = archive, authorize
-        self._db, self._cache, self._given, self._clock = db, cache, models, clock
-        self._apps: weakref.WeakSet[Flask] = weakref.WeakSet()
-        self._models: Models | None = None
-        if db is not None:
-            self._models = self._make_models(db)
-        if app is not None:
-            self.init_app(app)
-
-    def init_app(self, app: Flask) -> None:
-        """Set up one app: settings, models, the hook and the ``flask slots`` commands.
-
-        :raises ConfigError: if the app is set up wrongly, or twice.
-        """
-        state = set_up(app, self, self._make_models, self._db, self._cache, self._clock, self._archive)
-        self._apps.add(app)
-        from .cli import slots_group  # the doors stand above this room, and call it
-
-        app.cli.add_command(slots_group)
-        if state.settings.api_prefix is not None:
-            app.register_blueprint(self.api, url_prefix=state.settings.api_prefix)
-
-    @cached_property
-    def api(self) -> Blueprint:
-        """The HTTP API, for ``app.register_blueprint(slots.api, url_prefix="/api")``; see docs/http.md.
-
-        ``ROLLINGSLOTS_API_PREFIX`` mounts it by itself.
-
-        :raises ConfigError: if pydantic is not installed; names the extra.
-        """
-        try:
-            from .api import make_blueprint  # with the extra only
-        except ModuleNotFoundError as error:
-            if (error.name or "").partition(".")[0] != "pydantic":
-                raise
-            raise ConfigError(
-                "the HTTP API needs the pydantic package: pip install 'Flask-RollingSlots[api]'"
-            ) from error
-        return make_blueprint()
-
-    def authorize(self, decide: Authorize) -> Authorize:
-        """Let a function of the app decide about requests to the HTTP API that send no token; a decorator.
-
-        :param decide: called inside the request with an action (``read``, ``book``, ``edit``, ``create``,
-            ``top_up``) and a template, or ``None`` where all templates are meant. It returns ``True``, ``False``, or
-            a name: in that person's name alone bookings may then be made and seen. What may not be read is "not
-            found" for the sender, and left out of lists.
-        """
-        self._authorize = decide
-        return decide
-
-    def _make_models(self, db: Any) -> Models:
-        known = self._models or self._given
-        if isinstance(known, Models):
-            return known
-        return make_models(db, known, clock=self._clock, default_timezone=default_timezone)
-
-    @property
-    def models(self) -> Models:
-        """All model classes."""
-        if self._models is not None:
-            return self._models
-        if not current_app and len(self._apps) == 1:
-            state: AppState = next(iter(self._apps)).extensions[EXTENSION]
-            return state.models
-        return self._state.models
-
-    @property
-    def Template(self) -> type[TemplateMixin]:
-        """The template class, on the app's own ``db.Model``."""
-        return self.models.Template
-
-    @property
-    def Slot(self) -> type[SlotMixin]:
-        """The slot class."""
-        return self.models.Slot
-
-    @property
-    def Booking(self) -> type[BookingMixin]:
-        """The booking class."""
-        return self.models.Booking
-
-    @property
-    def Run(self) -> type[RunMixin]:
-        """The class of recorded top-ups."""
-        return self.models.Run
-
-    @property
-    def db(self) -> Any:
-        """The app's Flask-SQLAlchemy object, or the one that the library brought; ``db.session`` is yours to commit."""
-        return self._db if self._db is not None else self._state.db
 
     # -- reading -------------------------------------------------------------------------------------------
 
@@ -231,6 +126,41 @@ class RollingSlots:
         work = self._state.reading()
         _check_upcoming(n, after, work.settings.preview_max)
         return browsing.preview(work, series.draft(work, fields), n, after)
+
+    def get_template(self, template: int) -> TemplateMixin:
+        """Return a template by its id, active or not."""
+        return browsing.find_template(self._state.reading(), template)
+
+    def templates(
+        self,
+        q: str | None = None,
+        group: str | None = None,
+        active: bool | None = None,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        after: int = 0,
+        limit: int | None = None,
+    ) -> list[TemplateMixin]:
+        """Return templates, by id.
+
+        :param q: a part of the name, the group or the rule.
+        :param start: aware, with ``end``: only of series with a stored or promised slot in that span.
+        :param after: only ids above it.
+        """
+        work = self._state.reading()
+        return list(browsing.search(work, q, group, active, start, end, after, limit))
+
+    def segments(self, key: Key) -> list[TemplateMixin]:
+        """Return the templates of the series that a slot belongs to, active or not, in order."""
+        found = key_of(key)
+        templates = segments(self._state.reading(), [found.series_id])
+        if not templates:
+            raise no_slot(found)
+        return templates
+
+    def get_booking(self, booking: int) -> BookingMixin:
+        """Return a booking by its id, live or not."""
+        return browsing.find_booking(self._state.reading(), booking)
 
     def reminders(self, since: datetime, until: datetime | None = None) -> list[SlotMixin]:
         """Return the booked slots whose ``reminder_at`` lies after ``since`` and not after ``until``, by start.
@@ -547,6 +477,11 @@ class RollingSlots:
         group: str | None = None,
         dry_run: bool = False,
         progress: Callable[[int, int], None] | None = None,
+        *,
+        week: date | None = None,
+        since: date | None = None,
+        distributed: bool = False,
+        stop: Event | None = None,
     ) -> Report:
         """Fill now, in this thread and in a session of its own.
 
@@ -554,11 +489,34 @@ class RollingSlots:
         :param start: aware, like ``end``; in the past: past slots are created too.
         :param dry_run: count what would be done, and write nothing.
         :param progress: called with (done, total) after each chunk.
+        :param week: a day of the week to fill, Monday to Sunday; past slots are created too.
+        :param since: the first of the days up to today to fill; past slots are created too.
+        :param distributed: let the workers of the queue do it, and wait for them.
+        :param stop: once set, the call ends with the chunk that is being written, with ``Interrupted``.
         :raises TopUpBusy: if another top-up does not end within twice the lease.
         :raises UncommittedChanges: on SQLite, if the app's session holds uncommitted changes.
         """
-        request = TopUpRequest("manual", days, start, end, _id_or_none(template), group, dry_run, progress)
-        return self._state.topup.runner.generate(request)
+        topup, span = self._state.topup, _span(days, start, end, week, since)
+        request = TopUpRequest("manual", **span, **_only(template, group), dry_run=dry_run, progress=progress)
+        return (Distributor(topup) if distributed else topup.runner).generate(request, stop)
+
+    def start_topup(
+        self,
+        days: int | None = None,
+        template: TemplateOrId | None = None,
+        group: str | None = None,
+        week: date | None = None,
+        since: date | None = None,
+        asked_at: datetime | None = None,
+    ) -> int:
+        """Start a top-up in the background, and return the id of its run, which shows how far it is.
+
+        :param days: as for :meth:`generate`, like the other ones.
+        :param asked_at: aware; a run that ended after it was in the way. By default only one that still works is.
+        :raises TopUpBusy: if another top-up that was started like this is under way; ``run`` is its id.
+        """
+        span = _span(days, None, None, week, since)
+        return order(self._state.topup, TopUpRequest("manual", **span, **_only(template, group)), asked_at)
 
     def work(self, message: dict[str, Any]) -> None:
         """Do what a message of the queue asks for, as it was given to ``send``: for workers, see ``QueueExecutor``."""
@@ -593,12 +551,23 @@ class RollingSlots:
 
     # -- knowledge -----------------------------------------------------------------------------------------
 
-    def runs(self, template: TemplateOrId | None = None, limit: int = 50) -> list[RunMixin]:
+    def get_run(self, run: int) -> RunMixin:
+        """Return a recorded top-up by its id.
+
+        :raises RunNotFound: if there is none.
+        """
+        return browsing.find_run(self._state.reading(), run)
+
+    def runs(
+        self, template: TemplateOrId | None = None, limit: int = 50, before: int | None = None
+    ) -> list[RunMixin]:
         """Return the recorded top-ups, the ``limit`` newest first; of one template: those that touched it.
 
         ``run.results`` holds the counts of each template and group in which something happened.
+
+        :param before: only ids below it.
         """
-        return browsing.runs(self._state.reading(), _id_or_none(template), limit)
+        return browsing.runs(self._state.reading(), _id_or_none(template), limit, before)
 
     def stats(
         self,
@@ -632,6 +601,40 @@ class RollingSlots:
         """Return what is wrong with the deployment and what to do about it, the gravest first."""
         return self._state.examine()
 
+    def export(
+        self, template: TemplateOrId | None = None, group: str | None = None, form: str = "json"
+    ) -> Exported:
+        """Return templates, with what people decided about their slots, as the content of a file.
+
+        :param template: only its series.
+        :param form: ``json``, with everything that import needs to restore them, or ``ics``: without inactive
+            templates; public holidays and blackouts are written for the next two years.
+        :raises ConfigError: for ``ics``, if icalendar is not installed.
+        """
+        work = self._state.reading()
+        return export(work, _id_or_none(template), group, form)
+
+    def import_templates(
+        self,
+        content: bytes,
+        form: str = "auto",
+        group: str | None = None,
+        timezone: str | None = None,
+        name: str | None = None,
+        dry_run: bool = False,
+    ) -> Imported:
+        """Add the templates of a file, with the decisions in it, to the app's session: all of them, or none.
+
+        :param content: JSON or iCalendar in UTF-8, at most 10 MB.
+        :param form: ``json``, ``ics``, or ``auto`` to tell by the content.
+        :param group: put all templates into this group.
+        :param timezone: IANA name of the zone of times without one; by default the app's.
+        :param name: of a template without one.
+        :raises InvalidRequest: names the entry, the field, the value and what is expected.
+        """
+        with self._deciding(dry_run) as work:
+            return import_templates(work, content, form, group, timezone, name)
+
     def feed_url(self, group: str | None = None) -> str:
         """Return the secret address of a group's calendar, for programs that can send no header.
 
@@ -657,10 +660,6 @@ class RollingSlots:
         withdraw_address(work.session, work.models, group)
 
     # -- inside --------------------------------------------------------------------------------------------
-
-    @property
-    def _state(self) -> AppState:
-        return get_state()
 
     @contextmanager
     def _deciding(
@@ -688,6 +687,28 @@ def _id_or_none(template: TemplateOrId | None) -> int | None:
     return None if template is None else id_of(template)
 
 
+def _only(template: TemplateOrId | None, group: str | None) -> dict[str, Any]:
+    return {"template_id": _id_or_none(template), "group": group}
+
+
+def _span(
+    days: int | None, start: datetime | None, end: datetime | None, week: date | None, since: date | None
+) -> dict[str, Any]:
+    """Return what a request calls the span that is to be filled."""
+    if week is None:
+        return {"days": days, "start": start, "end": end, "first_day": since}
+    monday = week - timedelta(days=week.weekday())
+    if since is not None:
+        raise refusal("since", since, "either week or since")
+    return {
+        "days": days,
+        "start": start,
+        "end": end,
+        "first_day": monday,
+        "end_day": monday + timedelta(days=7),
+    }
+
+
 def _check_group(group: str | None) -> None:
     if group is not None and not isinstance(group, str):
         raise refusal("group", group, "a text")
@@ -698,3 +719,12 @@ def _check_upcoming(n: int, after: datetime | None, most: int) -> None:
         raise refusal("n", n, f"a whole number from 1 to {most}")
     if after is not None:
         browsing.check_aware(after=after)
+
+
+def current_slots() -> RollingSlots:
+    """Return the ``RollingSlots`` of the current app.
+
+    :raises NotRegistered: outside an app context, or if the app has none.
+    """
+    found: RollingSlots = get_state().facade
+    return found

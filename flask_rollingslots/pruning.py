@@ -19,11 +19,11 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import and_, case, delete, func, literal, or_, select, true, update
 from sqlalchemy.exc import IntegrityError
 
-from .errors import LeaseLost, TopUpBusy, refusal
+from .errors import LeaseLost, TopUpBusy, refusal, sentence
 from .loading import pruned_until
 from .models import expired_places, table_of
 from .settings import MAX_RETENTION_DAYS
-from .statements import own_transaction, sentence
+from .statements import own_transaction
 from .topup.gate import make_row
 from .values import BookingStatus, PruneReport, RunStatus, SlotKey, Status
 

@@ -17,6 +17,8 @@ PREFIX = "ROLLINGSLOTS_"
 _OURS = re.compile("ROLLING_?SLOTS?_")
 MAX_DAYS = 3660
 MAX_RETENTION_DAYS = 36_600
+#: The largest file that is imported.
+MAX_FILE_BYTES = 10 * 1024 * 1024
 #: A token must be long enough that nobody guesses it, and fit into a header.
 MIN_TOKEN = 32
 _TOKEN = re.compile(r"[\x21-\x7e]+")

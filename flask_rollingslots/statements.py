@@ -302,14 +302,6 @@ def is_lost_race(error: Exception) -> bool:
     return number in _LOST_RACES or "database is locked" in str(number)
 
 
-def sentence(error: BaseException) -> str:
-    """Return what went wrong in one line, without the statement and its values: they hold the app's data."""
-    cause = getattr(error, "orig", None) or error
-    text = str(cause.args[-1] if isinstance(cause.args, tuple) and cause.args else cause)
-    first_line = text.strip().splitlines()[0] if text.strip() else ""
-    return f"{type(cause).__name__}: {first_line}"[:500]
-
-
 # -- many rows at once -----------------------------------------------------------------------------------------
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from helpers import A_WEEK, Site
 
-from flask_rollingslots import cli_filling
+from flask_rollingslots.cli import generating
 from flask_rollingslots.errors import TopUpBusy
 from flask_rollingslots.topup import Runner, run
 
@@ -120,7 +120,7 @@ def failing(monkeypatch: pytest.MonkeyPatch, times: int, error: Exception) -> li
         return generate(self, *args)
 
     monkeypatch.setattr(Runner, "generate", try_it)
-    monkeypatch.setattr(cli_filling, "_LONGEST_PAUSE", 0.0)
+    monkeypatch.setattr(generating, "_LONGEST_PAUSE", 0.0)
     return tries
 
 

@@ -168,7 +168,10 @@ DECISIONS: dict[str, Decision] = {
     "move": Decision(ask("move", 1, FREE)),
 }
 #: What decides and needs no list: it is how another one above is written, or nothing of a person's.
-NOT_LISTED = {"apply_edit", "preview_edit", "materialize", "generate", "prune", "work", "revoke_feed_url"}
+NOT_LISTED = {
+    "apply_edit", "preview_edit", "materialize", "generate", "prune", "work", "revoke_feed_url", "transaction",
+    "import_templates",
+}  # fmt: skip
 DECIDING = {
     "activate", "apply_edit", "book", "cancel", "cancel_date", "cancel_future", "change_template", "complete",
     "confirm", "create_template", "deactivate", "delete", "delete_series", "edit", "hold", "move", "release",
@@ -277,10 +280,11 @@ class Doors(RoutedSite):
             self.outcome.error = (response.json["code"], response.json["detail"])
         return self._outcome()
 
-    def command(self, decision: Decision) -> Outcome:
+    def command(self, decision: Decision, dry_run: bool = False) -> Outcome:
         """Ask on the command line."""
         assert decision.command is not None
-        result = self.app.test_cli_runner().invoke(args=["slots", *decision.command])
+        more = ["--dry-run"] if dry_run else []
+        result = self.app.test_cli_runner().invoke(args=["slots", *decision.command, *more])
         self.outcome.answer = result.output
         if result.exit_code:
             self.outcome.error = ("", result.output.removeprefix("Error: ").strip())
@@ -377,6 +381,11 @@ def test_a_dry_run_says_it_and_does_nothing(doors: Any, name: str) -> None:
         assert found.error == tried.error
         if tried.error is None:
             assert found.answer["dry_run"] is True
+    if decision.command is not None:
+        found = site.command(decision, dry_run=True)
+        assert (found.replica, found.writes, found.told, found.rows) == ([], [], [], before)
+        assert (found.error and found.error[1]) == (tried.error and tried.error[1])
+        assert tried.error or "would be" in found.answer
     done = site.facade(decision)
     assert tried.error == done.error
     assert tried.answer == done.answer

@@ -35,7 +35,7 @@ FLOORS = (
         "feeds",
     },
     {"topup", "queue", "pruning", "health", "exchange"},
-    {"extension", "facade", "api", "cli", "cli_exchange", "cli_filling", "cli_keeping"},
+    {"extension", "facade", "api", "cli"},
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 FOR_ALL = {"errors", "values"}
@@ -63,9 +63,6 @@ STEPS = {
     ("subscriptions", "loading"),
     ("facade", "extension"),
     ("cli", "extension"),
-    ("cli", "cli_exchange"),
-    ("cli", "cli_filling"),
-    ("cli", "cli_keeping"),
 }
 # The only imports upwards or sideways that wait inside a function: the facade registers commands and blueprint.
 LAZY = {("facade", "cli"), ("facade", "api")}
@@ -76,7 +73,7 @@ IN_ROOMS = {
     "flask_sqlalchemy": {"extension"},
     "flask_caching": {"extension"},
     "cachelib": {"extension"},
-    "click": {"cli", "cli_exchange", "cli_filling", "cli_keeping"},
+    "click": {"cli"},
     "icalendar": {"feeds"},
     "celery": {"queue"},
     "pydantic": {"api"},

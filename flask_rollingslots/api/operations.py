@@ -123,7 +123,7 @@ class Operation:
             if GUARD not in state.app.extensions
             else state.app.extensions[GUARD]
         )
-        grant = guard.grant(self.needs, state.authorizer)
+        grant = guard.grant(self.needs, state.facade.authorizer)
         query = read_query(self.query)
         body = None
         if self.body is not None:

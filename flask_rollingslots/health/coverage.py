@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import func, select
 
 from flask_rollingslots import planning
+from flask_rollingslots.errors import sentence
 from flask_rollingslots.filling import batches, pattern_of, screen
 from flask_rollingslots.loading import load_specs, load_stored, newest_of
-from flask_rollingslots.statements import sentence
 from flask_rollingslots.topup import gate
 from flask_rollingslots.values import Health, RunStatus
 

@@ -28,9 +28,16 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import select
 
 from flask_rollingslots import planning, signals
-from flask_rollingslots.errors import InvalidRequest, LeaseLost, QueueUnavailable, TopUpBusy
-from flask_rollingslots.statements import is_lost_race, own_transaction, sentence
-from flask_rollingslots.topup import Interrupted, TopUpRequest
+from flask_rollingslots.errors import (
+    Interrupted,
+    InvalidRequest,
+    LeaseLost,
+    QueueUnavailable,
+    TopUpBusy,
+    sentence,
+)
+from flask_rollingslots.statements import is_lost_race, own_transaction
+from flask_rollingslots.topup import TopUpRequest
 from flask_rollingslots.topup.gate import Lease, read_state, to_ms
 from flask_rollingslots.topup.record import Recorder, announce_end, count_edges, results_of, settle
 from flask_rollingslots.topup.run import Run

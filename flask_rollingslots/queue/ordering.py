@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import insert, select, update
 
-from flask_rollingslots.errors import TopUpBusy
+from flask_rollingslots.errors import TopUpBusy, sentence
 from flask_rollingslots.models import table_of
-from flask_rollingslots.statements import exclusive, is_lost_race, own_transaction, sentence
+from flask_rollingslots.statements import exclusive, is_lost_race, own_transaction
 from flask_rollingslots.topup.gate import make_row, read_state, to_ms
 from flask_rollingslots.topup.record import asked
 from flask_rollingslots.values import RunStatus

@@ -3,7 +3,6 @@
 from .executors import Executor
 from .job import TopUp, Workers
 from .request import TopUpRequest
-from .run import Interrupted
 from .runner import Runner
 
-__all__ = ["Executor", "Interrupted", "Runner", "TopUp", "TopUpRequest", "Workers"]
+__all__ = ["Executor", "Runner", "TopUp", "TopUpRequest", "Workers"]

@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 from zoneinfo import ZoneInfo
 
 from flask_rollingslots import signals
-from flask_rollingslots.errors import LeaseLost, QueueUnavailable, TopUpBusy
-from flask_rollingslots.statements import sentence
+from flask_rollingslots.errors import Interrupted, LeaseLost, QueueUnavailable, TopUpBusy, sentence
 
 from . import gate
 from .executors import Executor, reset_after_fork
 from .request import TopUpRequest
-from .run import Interrupted
 from .runner import Runner
 
 if TYPE_CHECKING:

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 from sqlalchemy.exc import DBAPIError, OperationalError, StatementError
 
 from flask_rollingslots import planning
-from flask_rollingslots.errors import RowsRefused
+from flask_rollingslots.errors import Interrupted, RowsRefused, sentence
 from flask_rollingslots.filling import Backlog, Chunk, Unit, Written, batches, pattern_of, screen, write_chunk
 from flask_rollingslots.loading import load_slots, load_specs, load_stored
-from flask_rollingslots.statements import is_lost_race, own_transaction, sentence
+from flask_rollingslots.statements import is_lost_race, own_transaction
 from flask_rollingslots.values import Report, Tally, TemplateSpec, Window
 
 from .record import TALLIED, Outcome, Recorder
@@ -39,10 +39,6 @@ _RACES = 3
 _REFUSALS = (DBAPIError, StatementError, RowsRefused)
 
 Template = tuple[TemplateSpec, Window]
-
-
-class Interrupted(Exception):
-    """The budget is spent or the process ends: what is committed stays, the rest comes later."""
 
 
 @dataclass

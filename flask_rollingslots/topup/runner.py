@@ -18,7 +18,7 @@ from sqlalchemy.exc import DBAPIError
 
 from flask_rollingslots import planning, signals
 from flask_rollingslots.context import Work
-from flask_rollingslots.errors import LeaseLost, TopUpBusy, UncommittedChanges, refusal
+from flask_rollingslots.errors import Interrupted, LeaseLost, TopUpBusy, UncommittedChanges, refusal, sentence
 from flask_rollingslots.loading import fingerprint, pruned_until
 from flask_rollingslots.models import table_of
 from flask_rollingslots.statements import (
@@ -28,7 +28,6 @@ from flask_rollingslots.statements import (
     is_lost_race,
     is_shared,
     own_transaction,
-    sentence,
     use_primary,
     write_engine,
 )
@@ -37,7 +36,7 @@ from flask_rollingslots.values import Report, RunStatus, TemplateSpec
 from . import gate
 from .executors import reset_after_fork
 from .record import Edges, Recorder, announce_end, count_edges, settle
-from .run import Interrupted, Run
+from .run import Run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

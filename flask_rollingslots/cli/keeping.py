@@ -1,32 +1,32 @@
-"""``flask slots prune`` and ``stats``: forgetting what is old, and counting what is there."""
+"""``flask slots init-db``, ``prune`` and ``stats``: the tables, forgetting what is old, counting what is there."""
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 import click
-from flask import current_app
 
-from .pruning import PruneRequest, prune
-from .settings import MAX_RETENTION_DAYS
-from .values import local_midnight
+from flask_rollingslots.facade import current_slots
+from flask_rollingslots.settings import MAX_RETENTION_DAYS
+from flask_rollingslots.values import local_midnight
+
+from .group import json_option, print_json, slots_group
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from .extension import AppState
-
-_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 _WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 
 
-def _state() -> AppState:
-    state: AppState = current_app.extensions["rollingslots"]
-    return state
+@slots_group.command("init-db")
+def init_db() -> None:
+    """Create the library's tables where they are missing."""
+    for name in current_slots().create_tables():
+        click.echo(name)
 
 
+@slots_group.command()
 @click.option(
     "--older-than",
     type=int,
@@ -35,17 +35,12 @@ def _state() -> AppState:
 )
 @click.option("--include-booked", is_flag=True, help="Booked and completed slots too, with their bookings.")
 @click.option("--dry-run", is_flag=True, help="Say what would go, and delete nothing.")
-@_json_option
-def prune_slots(older_than: int, include_booked: bool, dry_run: bool, as_json: bool) -> None:
+@json_option
+def prune(older_than: int, include_booked: bool, dry_run: bool, as_json: bool) -> None:
     """Delete unbooked slots that ended long ago, and old runs of the log."""
-    state = _state()
-    runner = state.topup.runner
-    request = PruneRequest.make(
-        older_than, state.clock(), runner.archive, include_booked=include_booked, dry_run=dry_run
-    )
-    report = prune(runner, request)
+    report = current_slots().prune(older_than, include_booked=include_booked, dry_run=dry_run)
     if as_json:
-        _print_json(report.to_dict())
+        print_json(report.to_dict())
         return
     verb = "would be deleted" if dry_run else "deleted"
     click.echo(
@@ -54,29 +49,30 @@ def prune_slots(older_than: int, include_booked: bool, dry_run: bool, as_json: b
     )
 
 
+@slots_group.command()
 @click.option("--template", type=int, help="Only the series of this template (id).")
 @click.option("--group", help="Only the templates of this group.")
 @click.option("--since", type=click.DateTime(["%Y-%m-%d"]), help="First day, in the zone of the settings.")
 @click.option("--until", type=click.DateTime(["%Y-%m-%d"]), help="Day after the last one.")
-@_json_option
-def show_stats(
+@json_option
+def stats(
     template: int | None, group: str | None, since: datetime | None, until: datetime | None, as_json: bool
 ) -> None:
     """Count the stored slots: how many, booked, cancelled; by template, weekday and hour."""
-    state = _state()
-    zone = ZoneInfo(state.settings.timezone)
+    slots = current_slots()
+    zone = ZoneInfo(slots.settings.timezone)
     start, end = (day and local_midnight(day.date(), zone) for day in (since, until))
-    stats = state.facade.stats(template, group, start, end)
+    found = slots.stats(template, group, start, end)
     if as_json:
-        _print_json(stats.to_dict())
+        print_json(found.to_dict())
         return
-    for part in stats.templates.values():
+    for part in found.templates.values():
         span = f"{part.earliest:%Y-%m-%d} to {part.latest:%Y-%m-%d}" if part.earliest and part.latest else "-"
         click.echo(
             f"{part.id:>5}  {part.slots:>6} slots, {part.booked_share:>4.0%} booked, {part.cancelled} cancelled, "
             f"{span}  {part.name}"
         )
-    total = stats.total
+    total = found.total
     click.echo(
         f"total  {total.slots:>6} slots, {total.booked_share:>4.0%} booked, {total.cancelled} cancelled"
     )
@@ -86,7 +82,3 @@ def show_stats(
         words = ", ".join(f"{name} {part.booked_share:.0%}" for name, part in parts)
         if words:
             click.echo(f"booked {title}: {words}")
-
-
-def _print_json(value: Any) -> None:
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))

@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import sys
 import threading
 from contextlib import contextmanager
 from datetime import date, datetime, timedelta
-from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 from zoneinfo import ZoneInfo
 
 import click
-from flask import current_app
 
-from .errors import InvalidRequest, TemplateNotFound
-from .queue import Distributor
-from .settings import MAX_DAYS
-from .statements import sentence
-from .topup import Interrupted, TopUpRequest
+from flask_rollingslots.errors import Interrupted, InvalidRequest, TemplateNotFound, refusal, sentence
+from flask_rollingslots.facade import current_slots
+from flask_rollingslots.settings import MAX_DAYS
+
+from .group import WRONG_INPUT, Failure, json_option, print_json, slots_group
+from .looking import NO_TEMPLATE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from .extension import AppState
-    from .values import Report
+    from flask_rollingslots.values import Report
 
 #: The exit code of a command that ran out of time, as of timeout(1).
 TIMED_OUT = 124
@@ -75,10 +72,6 @@ def stopping_cleanly(seconds: float | None = None) -> Iterator[Stop]:
             signal.signal(number, handler)
 
 
-#: What somebody sees who has not added an offer yet.
-NO_TEMPLATE = "There is no active template: slots.create_template(...) and a commit add one."
-
-
 class _Day(click.ParamType):  # type: ignore[type-arg]
     """A day, or ``today``: which day that is depends on the app's zone."""
 
@@ -94,12 +87,7 @@ class _Day(click.ParamType):  # type: ignore[type-arg]
             self.fail(f"{value!r}: expected a day as YYYY-MM-DD", param, ctx)
 
 
-def _day(value: date | str | None, state: AppState) -> date | None:
-    if isinstance(value, str):
-        return state.clock().astimezone(ZoneInfo(state.settings.timezone)).date()
-    return value
-
-
+@slots_group.command()
 @click.option(
     "--days", type=int, help=f"Local days from today, 1 to {MAX_DAYS}; else each template's window."
 )
@@ -131,7 +119,7 @@ def _day(value: date | str | None, state: AppState) -> date | None:
     type=click.FloatRange(0, 86_400, min_open=True),
     help="Stop after so many seconds, with exit code 124; what is written stays.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 def generate(
     days: int | None,
     weeks: int | None,
@@ -149,36 +137,32 @@ def generate(
     spans = {"--days": days, "--weeks": weeks, "--week": week, "--since": since}
     given = [name for name, value in spans.items() if value is not None]
     if len(given) > 1:
-        _fail(f"{' and '.join(given)}: give one of them", 2)
+        raise Failure(f"{' and '.join(given)}: give one of them", WRONG_INPUT)
     if dry_run and distributed:
-        _fail("--dry-run and --distributed: give one of them", 2)
+        raise Failure("--dry-run and --distributed: give one of them", WRONG_INPUT)
     if weeks is not None:
         if not 1 <= weeks <= MAX_DAYS // 7:
-            _fail(f"weeks = {weeks}: expected a whole number from 1 to {MAX_DAYS // 7}", 2)
+            raise refusal("weeks", weeks, f"a whole number from 1 to {MAX_DAYS // 7}")
         days = weeks * 7
-    state: AppState = current_app.extensions["rollingslots"]
+    slots = current_slots()
+    today = slots.now().astimezone(ZoneInfo(slots.settings.timezone)).date()
+    week, since = (today if day == _TODAY else day for day in (week, since))
     with stopping_cleanly(timeout) as stop, _Bar(hidden=as_json) as bar:
-        options: dict[str, Any] = {
-            "template_id": template,
-            "group": group,
-            "dry_run": dry_run,
-            "progress": bar.move,
-        }
-        monday = _day(week, state)
-        if monday is not None:
-            request = TopUpRequest.for_week(monday, **options)
-        else:
-            request = TopUpRequest("manual", days=days, first_day=_day(since, state), **options)
-        worker = Distributor(state.topup) if distributed else state.topup.runner
-        report = _try(partial(worker.generate, request, stop.event), retries, stop, bar)
-    _print(report, request, as_json)
+
+        def fill() -> Report:
+            return slots.generate(
+                days, template=template, group=group, dry_run=dry_run, progress=bar.move,
+                week=week, since=since, distributed=distributed, stop=stop.event,
+            )  # fmt: skip
+
+        report = _try(fill, retries, stop, bar)
+    _print(report, week, as_json)
     if any(tally.error for tally in report.templates.values()):
-        sys.exit(1)
+        click.get_current_context().exit(1)
 
 
 def _try(fill: Callable[[], Report], retries: int, stop: Stop, bar: _Bar) -> Report:
     """Fill, and try again after a failure; the pauses grow."""
-    state: AppState = current_app.extensions["rollingslots"]
     for left in reversed(range(retries + 1)):
         try:
             return fill()
@@ -189,7 +173,7 @@ def _try(fill: Callable[[], Report], retries: int, stop: Stop, bar: _Bar) -> Rep
                 raise
             pause = min(_LONGEST_PAUSE, 2.0 ** (retries - left))
             click.echo(f"Failed: {sentence(error)}; next try in {pause:.0f} s, {left} left", err=True)
-            state.db.session.rollback()
+            current_slots().db.session.rollback()
             if stop.event.wait(pause):
                 _stopped(stop, bar)
     raise AssertionError  # the last try returned or raised
@@ -197,15 +181,8 @@ def _try(fill: Callable[[], Report], retries: int, stop: Stop, bar: _Bar) -> Rep
 
 def _stopped(stop: Stop, bar: _Bar) -> NoReturn:
     why = "out of time" if stop.code == TIMED_OUT else "stopped"
-    _fail(
-        f"{why} after {bar.done} of {bar.total} slots; what is written stays, the next run does the rest",
-        stop.code,
-    )
-
-
-def _fail(text: str, code: int) -> NoReturn:
-    click.echo(f"Error: {text}", err=True)
-    sys.exit(code)
+    text = f"{why} after {bar.done} of {bar.total} slots; what is written stays, the next run does the rest"
+    raise Failure(text, stop.code)
 
 
 class _Bar:
@@ -235,17 +212,18 @@ class _Bar:
             self._bar.__exit__(*exception)
 
 
-def _print(report: Report, request: TopUpRequest, as_json: bool) -> None:
-    first, end = request.first_day, request.end_day
+def _print(report: Report, week: date | None, as_json: bool) -> None:
+    first = week and week - timedelta(days=week.weekday())
+    last = first and first + timedelta(days=6)
     if as_json:
         found = report.to_dict()
-        if first is not None and end is not None:
-            week = {"week_start": first.isoformat(), "week_end": (end - timedelta(days=1)).isoformat()}
-            found |= {**week, "templates_processed": len(report.templates)}
-        click.echo(json.dumps(found, indent=2, ensure_ascii=False))
+        if first and last:
+            found |= {"week_start": first.isoformat(), "week_end": last.isoformat()}
+            found["templates_processed"] = len(report.templates)
+        print_json(found)
         return
-    if first is not None and end is not None:
-        click.echo(f"Week {first.isoformat()} to {(end - timedelta(days=1)).isoformat()}:")
+    if first and last:
+        click.echo(f"Week {first.isoformat()} to {last.isoformat()}:")
     _print_report(report)
 
 

@@ -1,0 +1,80 @@
+"""``flask slots import`` and ``export``: templates and people's decisions, to and from files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from flask_rollingslots.errors import InvalidRequest
+from flask_rollingslots.facade import current_slots
+from flask_rollingslots.settings import MAX_FILE_BYTES
+
+from .group import json_option, print_json, slots_group
+
+
+@slots_group.command("export")
+@click.option("--format", "form", type=click.Choice(["json", "ics"]), default="json", show_default=True)
+@click.option("--template", type=int, help="Only the series of this template (id).")
+@click.option("--group", help="Only the templates of this group.")
+@click.option(
+    "--output", type=click.Path(dir_okay=False), help="Write to this file; else to standard output."
+)
+def export_templates(form: str, template: int | None, group: str | None, output: str | None) -> None:
+    """Write templates, with what people decided about their slots, as JSON or as an .ics file.
+
+    JSON holds everything that import needs to restore them. In an .ics file inactive templates are left out, and
+    public holidays and blackouts are written for the next two years.
+    """
+    found = current_slots().export(template, group, form)
+    if output is None:
+        click.echo(found.content, nl=False)
+    else:
+        try:
+            Path(output).write_bytes(found.content)
+        except OSError as error:
+            raise InvalidRequest(f"output = {output!r}: {error.strerror or error}") from error
+    if found.left_out:
+        click.echo(f"{found.left_out} inactive templates left out.", err=True)
+
+
+@slots_group.command("import")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, allow_dash=True))
+@click.option(
+    "--format", "form", type=click.Choice(["auto", "json", "ics"]), default="auto", show_default=True
+)
+@click.option("--group", help="Put all templates into this group.")
+@click.option("--timezone", help="IANA name of the zone of times without one; else ROLLINGSLOTS_TIMEZONE.")
+@click.option("--dry-run", is_flag=True, help="Check everything, and write nothing.")
+@json_option
+def import_templates(
+    file: str, form: str, group: str | None, timezone: str | None, dry_run: bool, as_json: bool
+) -> None:
+    """Add the templates of a JSON or .ics FILE (- for standard input): all of them, or none.
+
+    JSON may come from export, or from another app: an object or a list with a title, a first start and end, and
+    a rule; or a rule alone, which gets the name of the file. Importing a file twice adds its templates twice.
+    """
+    file_name = (Path(file).stem.strip() or None) if file != "-" else None
+    with click.open_file(file, "rb") as stream:
+        content: bytes = stream.read(MAX_FILE_BYTES + 1)  # a little more than allowed, so that it is refused
+    with current_slots().transaction(dry_run) as slots:
+        done = slots.import_templates(content, form, group, timezone, file_name, dry_run)
+        # A dry run gives no ids: they would not be those of the import.
+        found = [
+            (None if dry_run else each.id, each.name, each.recurrence.describe(times=True))
+            for each in done.templates
+        ]
+    if as_json:
+        templates = [{"id": number, "name": name} for number, name, _ in found]
+        print_json({"templates": templates, "decisions": done.decisions, "dry_run": dry_run})
+        return
+    verb = "Would import" if dry_run else "Imported"
+    click.echo(f"{verb} templates: {len(found)}, decisions about slots: {done.decisions}.")
+    for number, name, rule in found:
+        click.echo(f"  {number or '':>5}  {_printable(name)}  {rule}")
+
+
+def _printable(text: str) -> str:
+    """Return a text from a file without what a terminal could obey."""
+    return "".join(sign if sign.isprintable() else " " for sign in text)

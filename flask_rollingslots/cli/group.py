@@ -1,0 +1,52 @@
+"""The group of all commands: errors become one clear line and an exit code here, and results are printed.
+
+Results go to standard output, progress and errors to standard error.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+from flask.cli import AppGroup
+
+from flask_rollingslots.errors import InvalidRequest, RollingSlotsError, TemplateNotFound
+
+#: The exit code of wrong input; of everything else that is refused: 1.
+WRONG_INPUT = 2
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+class Failure(click.ClickException):
+    """Ends a command with one line and an exit code."""
+
+    def __init__(self, text: str, code: int) -> None:
+        """Keep both."""
+        super().__init__(text)
+        self.exit_code = code
+
+
+class SlotsGroup(AppGroup):
+    """Runs a command, and says what the library refuses."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command that was asked for.
+
+        :raises Failure: for every error of the library.
+        """
+        try:
+            return super().invoke(ctx)
+        except (InvalidRequest, TemplateNotFound) as error:
+            raise Failure(str(error), WRONG_INPUT) from error
+        except RollingSlotsError as error:
+            raise Failure(str(error), 1) from error
+
+
+slots_group = SlotsGroup("slots", help="Keep bookable slots filled, and look at them.")
+
+
+def print_json(value: Any) -> None:
+    """Print plain data."""
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False))

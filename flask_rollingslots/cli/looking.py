@@ -1,0 +1,171 @@
+"""``flask slots status``, ``templates``, ``preview``, ``explain`` and ``doctor``: what is there, and how it is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
+
+import click
+
+from flask_rollingslots.errors import refusal
+from flask_rollingslots.facade import current_slots
+from flask_rollingslots.values import Health
+
+from .group import json_option, print_json, slots_group
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from flask_rollingslots.health import HealthReport
+    from flask_rollingslots.models import SlotMixin, TemplateMixin
+
+#: What somebody sees who has not added an offer yet.
+NO_TEMPLATE = "There is no active template: slots.create_template(...) and a commit add one."
+
+
+@slots_group.command()
+@json_option
+def status(as_json: bool) -> None:
+    """Show the coverage of the window; exit code 1 if promised slots are missing."""
+    slots = current_slots()
+    slots.read_primary()  # a replica that lags would tell of runs that are long over
+    report, runs = slots.health(), slots.runs(limit=5)
+    if as_json:
+        last = [
+            {"id": r.id, "trigger": r.trigger, "status": r.status, "created": r.created, "error": r.error,
+             "started_at": r.started_at.isoformat(), "template": r.template_id}
+            for r in runs
+        ]  # fmt: skip
+        print_json({**report.to_dict(), "runs": last})
+    else:
+        confirmed = f"{report.confirmed_at:%Y-%m-%d %H:%M} UTC" if report.confirmed_at else "never"
+        click.echo(f"{report.status}: {report.stored} of {report.promised} promised slots are stored")
+        click.echo(f"confirmed: {confirmed}; lease: {report.lease_owner or 'free'}")
+        if report.horizon:
+            click.echo(f"complete until {report.horizon:%Y-%m-%d %H:%M} UTC")
+        if report.last_error:
+            retry = f"; next try {report.next_try:%H:%M:%S} UTC" if report.next_try else ""
+            click.echo(f"last error ({report.failures} in a row): {report.last_error}{retry}")
+        for row in report.templates:
+            if row.missing or row.due or row.error:
+                click.echo(
+                    f"  {row.id:>5}  {row.missing} missing, {row.due} due  {row.name}  {row.error or ''}"
+                )
+        if advice := _advice(report):
+            click.echo(advice)
+        for run in runs:
+            started = f"{run.started_at:%Y-%m-%d %H:%M:%S}"
+            click.echo(f"run {run.id}: {run.status}, {run.created} created, {run.trigger}, {started} UTC")
+    if report.status is Health.MISSING:
+        click.get_current_context().exit(1)
+
+
+def _advice(report: HealthReport) -> str | None:
+    """Return what somebody may do who sees the report for the first time."""
+    if not report.templates:
+        return NO_TEMPLATE
+    if report.missing or report.due:
+        return "Requests of visitors fill it; `flask slots generate` does so now."
+    return None
+
+
+@slots_group.command()
+@click.option("--group", help="Only the templates of this group.")
+@json_option
+def templates(group: str | None, as_json: bool) -> None:
+    """List the templates."""
+    rows = current_slots().templates(group=group)
+    if as_json:
+        print_json([_template_dict(row) for row in rows])
+        return
+    for row in rows:
+        rule, off = row.recurrence.describe(times=True), "" if row.active else "  (inactive)"
+        click.echo(
+            f"{row.id:>5}  {row.name}  [{row.group or '-'}]  {rule}  {row.timezone}{_bounds(row)}{off}"
+        )
+
+
+def _bounds(row: TemplateMixin) -> str:
+    """Return the days between which a segment of a series holds: two of them look alike without."""
+    bounds = (("from", row.active_from), ("before", row.active_until), ("cancelled from", row.cancelled_from))
+    return "".join(f"  {word} {day:%Y-%m-%d}" for word, day in bounds if day is not None)
+
+
+def _template_dict(row: TemplateMixin) -> dict[str, Any]:
+    return {
+        "id": row.id,
+        "series_id": row.series_id,
+        "name": row.name,
+        "group": row.group,
+        "active": row.active,
+        "rule": row.recurrence.describe(times=True),
+        "rrule": row.rrule,
+        "dtstart": row.dtstart.isoformat(),
+        "timezone": row.timezone,
+        "duration_minutes": int(row.duration.total_seconds() // 60),
+        "capacity": row.capacity,
+        "revision": row.revision,
+    }
+
+
+@slots_group.command()
+@click.argument("template", type=int)
+@click.option("--count", type=int, default=5, show_default=True, help="How many slots, at most PREVIEW_MAX.")
+@json_option
+def preview(template: int, count: int, as_json: bool) -> None:
+    """Show the next slots of a template, stored or not."""
+    slots = current_slots()
+    now, most = slots.now(), slots.settings.preview_max
+    if not 1 <= count <= most:
+        raise refusal("count", count, f"a whole number from 1 to {most}")
+    found = slots.upcoming(template, count)
+    if as_json:
+        print_json([_slot_dict(slot, slot.state_at(now)) for slot in found])
+        return
+    for slot in found:
+        kind = "virtual" if slot.is_virtual else "stored"
+        click.echo(f"{slot.local_start:%a %Y-%m-%d %H:%M %Z}  {slot.state_at(now)}  {kind}  {slot.key}")
+
+
+def _slot_dict(slot: SlotMixin, state: str) -> dict[str, Any]:
+    return {
+        "key": slot.key,
+        "starts_at": slot.starts_at.isoformat(),
+        "ends_at": slot.ends_at.isoformat(),
+        "state": str(state),
+        "left": slot.left,
+        "is_virtual": slot.is_virtual,
+    }
+
+
+@slots_group.command()
+@click.argument("template", type=int)
+@click.argument("moment", type=click.DateTime(["%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M"]))
+@json_option
+def explain(template: int, moment: datetime, as_json: bool) -> None:
+    """Say why there is, or is not, a slot at MOMENT, a wall-clock time of the template's zone."""
+    slots = current_slots()
+    zone = ZoneInfo(slots.get_template(template).timezone)
+    found = slots.explain(template, moment.replace(tzinfo=zone))
+    if as_json:
+        print_json({"code": found.code, "sentence": found.sentence, "key": found.key})
+    else:
+        click.echo(f"{found.code}: {found.sentence}")
+
+
+@slots_group.command()
+@json_option
+def doctor(as_json: bool) -> None:
+    """Look for faults of the deployment; exit code 1 if something must change."""
+    found = current_slots().doctor()
+    if as_json:
+        print_json(
+            [{"level": f.level, "code": f.code, "sentence": f.sentence, "advice": f.advice} for f in found]
+        )
+    else:
+        for finding in found:
+            click.echo(f"{finding.level}: {finding.sentence}. {finding.advice}")
+        if not found:
+            click.echo("nothing to complain of")
+    if any(finding.level == "error" for finding in found):
+        click.get_current_context().exit(1)
