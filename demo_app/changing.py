@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from flask_rollingslots import SlotMixin
-    from flask_rollingslots.series import EditPlan
+    from flask_rollingslots.facade import EditPlan
 
 ALL = (Scope.THIS, Scope.THIS_AND_FUTURE, Scope.ALL)
 WIDE = (Scope.THIS_AND_FUTURE, Scope.ALL)

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 from flask import Blueprint, current_app, render_template, request
 from sqlalchemy import select
 
-from flask_rollingslots.statistics import Figures
+from flask_rollingslots.facade import Figures
 from flask_rollingslots.values import Window
 
 from . import charts, words

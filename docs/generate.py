@@ -130,18 +130,15 @@ def notices() -> str:
 
 
 def rooms() -> str:
-    """Return a table of the house: each module or package with its floor and the first line of its docstring."""
+    """Return a table of the house: the doors first, each with the first line of its docstring."""
     plan = _load(ROOT / "tests" / "test_layers.py")
     rows = []
-    for number, names in reversed(list(enumerate(plan.FLOORS))):
-        for name in sorted(names):
-            paths = [plan.ROOT / f"{name}.py", plan.ROOT / name / "__init__.py"]
-            docs = [ast.get_docstring(ast.parse(path.read_text("utf-8"))) for path in paths if path.exists()]
-            if docs:
-                rows.append(
-                    f"| {number} | `{name}` | {_cell(_markdown((docs[0] or '').split(chr(10) * 2)[0]))} |"
-                )
-    return "\n".join(["| floor | room | what it does |", "|---|---|---|", *rows]) + "\n"
+    for name in reversed((*plan.ROOMS, *plan.DOORS)):
+        paths = [plan.ROOT / f"{name}.py", plan.ROOT / name / "__init__.py"]
+        docs = [ast.get_docstring(ast.parse(path.read_text("utf-8"))) for path in paths if path.exists()]
+        if docs:
+            rows.append(f"| `{name}` | {_cell(_markdown((docs[0] or '').split(chr(10) * 2)[0]))} |")
+    return "\n".join(["| room | what it does |", "|---|---|", *rows]) + "\n"
 
 
 def _load(path: Path) -> Any:

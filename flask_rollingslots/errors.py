@@ -153,7 +153,7 @@ class LeaseLost(RollingSlotsError):
 
 
 class Interrupted(RollingSlotsError):
-    """The budget is spent or the process ends: what is committed stays, the rest comes later."""
+    """The top-up was told to stop: what is written stays, the next one does the rest."""
 
 
 def refusal(

@@ -10,16 +10,22 @@ from . import booking as bookings
 from . import browsing, series
 from .browsing import key_of
 from .errors import no_slot, refusal
-from .exchange import export, import_templates
+from .exchange import Exported, Imported, export, import_templates
 from .extension import Extension, get_state, names_what_is_broken
 from .health import Explanation, Finding, HealthReport, check_health, explain
 from .loading import id_of, segments
 from .pruning import PruneRequest, prune
 from .queue import Distributor, order
-from .statistics import Stats, gather
+from .series import CancelledKeys, EditPlan, SeriesReport, SwitchReport, TemplateChange
+from .statistics import Figures, Stats, gather
 from .subscriptions import address_number, withdraw_address
 from .topup import TopUpRequest
 from .values import Report
+
+__all__ = [
+    "CancelledKeys", "EditPlan", "Explanation", "Exported", "Figures", "Finding", "HealthReport", "Imported",
+    "RollingSlots", "SeriesReport", "Stats", "SwitchReport", "TemplateChange", "current_slots",
+]  # fmt: skip
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -27,10 +33,8 @@ if TYPE_CHECKING:
     from threading import Event
 
     from .context import Work
-    from .exchange import Exported, Imported
     from .models import BookingMixin, RunMixin, SlotMixin, TemplateMixin
     from .pruning import Archive
-    from .series import CancelledKeys, EditPlan, SeriesReport, SwitchReport, TemplateChange
     from .values import PruneReport
 
     Key = str | SlotMixin

@@ -13,7 +13,7 @@ from .group import json_option, print_json, slots_group
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from flask_rollingslots.series import SeriesReport
+    from flask_rollingslots.facade import SeriesReport
 
 _dry_run_option = click.option("--dry-run", is_flag=True, help="Say what would be done, and write nothing.")
 

@@ -146,17 +146,17 @@ def generate(
         days = weeks * 7
     slots = current_slots()
     today = slots.now().astimezone(ZoneInfo(slots.settings.timezone)).date()
-    week, since = (today if day == _TODAY else day for day in (week, since))
+    week_of, first = (today if isinstance(day, str) else day for day in (week, since))
     with stopping_cleanly(timeout) as stop, _Bar(hidden=as_json) as bar:
 
         def fill() -> Report:
             return slots.generate(
                 days, template=template, group=group, dry_run=dry_run, progress=bar.move,
-                week=week, since=since, distributed=distributed, stop=stop.event,
+                week=week_of, since=first, distributed=distributed, stop=stop.event,
             )  # fmt: skip
 
         report = _try(fill, retries, stop, bar)
-    _print(report, week, as_json)
+    _print(report, week_of, as_json)
     if any(tally.error for tally in report.templates.values()):
         click.get_current_context().exit(1)
 

@@ -25,7 +25,7 @@ class Failure(click.ClickException):
     def __init__(self, text: str, code: int) -> None:
         """Keep both."""
         super().__init__(text)
-        self.exit_code = code
+        self.exit_code = code  # type: ignore[misc]  # click documents it as a value of each error
 
 
 class SlotsGroup(AppGroup):

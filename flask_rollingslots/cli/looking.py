@@ -16,7 +16,7 @@ from .group import json_option, print_json, slots_group
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from flask_rollingslots.health import HealthReport
+    from flask_rollingslots.facade import HealthReport
     from flask_rollingslots.models import SlotMixin, TemplateMixin
 
 #: What somebody sees who has not added an offer yet.
