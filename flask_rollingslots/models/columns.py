@@ -131,7 +131,9 @@ class TrackedList(MutableList[Any]):
         if value is None or isinstance(value, cls):
             return value
         if isinstance(value, str) or not isinstance(value, Iterable):
-            raise refusal(key, value, "a list", InvalidTemplate)
+            # By its repr: with a single date it is the type that is wrong.
+            text = f"{key} = {value!r}: expected a list"
+            raise InvalidTemplate(text, field=key, value=value, expected="a list")
         return cls(list(value))
 
 

@@ -32,9 +32,8 @@ from flask_rollingslots.errors import InvalidRequest, LeaseLost, QueueUnavailabl
 from flask_rollingslots.statements import is_lost_race, own_transaction, sentence
 from flask_rollingslots.topup import Interrupted, TopUpRequest
 from flask_rollingslots.topup.gate import Lease, read_state, to_ms
-from flask_rollingslots.topup.record import Recorder, announce_end, count_edges, results_of, settle
-from flask_rollingslots.topup.run import Run
-from flask_rollingslots.topup.runner import abandon, never
+from flask_rollingslots.topup.run import Recorder, Run, results_of
+from flask_rollingslots.topup.runner import abandon, announce_end, count_edges, never, settle
 from flask_rollingslots.values import RunStatus
 
 from . import sharding

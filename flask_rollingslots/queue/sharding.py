@@ -23,7 +23,7 @@ from flask_rollingslots.models import table_of
 from flask_rollingslots.settings import MAX_DAYS
 from flask_rollingslots.topup import TopUpRequest
 from flask_rollingslots.topup.gate import to_ms
-from flask_rollingslots.topup.record import COUNTS, TALLIED, Outcome, Recorder, results_of
+from flask_rollingslots.topup.run import COUNTS, TALLIED, Outcome, Recorder, results_of
 from flask_rollingslots.values import Report, RunStatus, ShardStatus, Tally, Window
 
 if TYPE_CHECKING:

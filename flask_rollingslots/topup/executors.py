@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from flask_rollingslots.errors import ConfigError
+from flask_rollingslots.errors import ConfigError, refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -220,6 +220,13 @@ def has_threads() -> bool:
     return uwsgi is None or bool({"enable-threads", "threads"} & options)
 
 
+_OWN: dict[str, type[Executor]] = {
+    "thread": ThreadExecutor,
+    "inline": InlineExecutor,
+    "after_response": AfterResponseExecutor,
+}
+
+
 def make_executor(name: str, environ: Mapping[str, str] = os.environ) -> Executor:
     """Return the executor of a setting.
 
@@ -228,12 +235,8 @@ def make_executor(name: str, environ: Mapping[str, str] = os.environ) -> Executo
     """
     if name == "auto":
         name = "inline" if any(key in environ for key in SERVERLESS) or not has_threads() else "thread"
-    if name == "thread":
-        return ThreadExecutor()
-    if name == "inline":
-        return InlineExecutor()
-    if name == "after_response":
-        return AfterResponseExecutor()
+    if name in _OWN:
+        return _OWN[name]()
     module, _, attribute = (CELERY if name == "celery" else name).partition(":")
     try:
         made = getattr(importlib.import_module(module), attribute)
@@ -241,5 +244,5 @@ def make_executor(name: str, environ: Mapping[str, str] = os.environ) -> Executo
         raise ConfigError(f"ROLLINGSLOTS_EXECUTOR = {name!r}: {error}") from error
     executor = made() if isinstance(made, type) else made
     if not isinstance(executor, Executor):
-        raise ConfigError(f"ROLLINGSLOTS_EXECUTOR = {name!r}: expected a subclass of Executor")
+        raise refusal("ROLLINGSLOTS_EXECUTOR", name, "a subclass of Executor", ConfigError)
     return executor

@@ -1,4 +1,4 @@
-"""One top-up from the templates to the confirmed run: plan in spans, write in chunks, count everything."""
+"""One top-up and its row: plan in spans, write in chunks, count everything, and keep what came of it."""
 
 from __future__ import annotations
 
@@ -6,25 +6,30 @@ import logging
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from sqlalchemy import insert, update
 from sqlalchemy.exc import DBAPIError, OperationalError, StatementError
 
 from flask_rollingslots import planning
 from flask_rollingslots.errors import RowsRefused
 from flask_rollingslots.filling import Backlog, Chunk, Unit, Written, batches, pattern_of, screen, write_chunk
 from flask_rollingslots.loading import load_slots, load_specs, load_stored
+from flask_rollingslots.models import table_of
 from flask_rollingslots.statements import is_lost_race, own_transaction, sentence
-from flask_rollingslots.values import Report, Tally, TemplateSpec, Window
+from flask_rollingslots.values import Report, RunStatus, Tally, TemplateSpec, Window
 
-from .record import TALLIED, Outcome, Recorder
 from .request import spans
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable
     from datetime import datetime
 
+    from flask_rollingslots.context import Work
     from flask_rollingslots.values import Plan, SlotKey, StoredSlot
+
+    from .gate import Lease
+    from .request import TopUpRequest
 
 log = logging.getLogger(__name__)
 
@@ -37,12 +42,150 @@ _REPLANS = 5
 _RACES = 3
 #: What a database may say to a chunk.
 _REFUSALS = (DBAPIError, StatementError, RowsRefused)
+#: Up to so many templates a run row keeps the result of each.
+_FEW = 100
+#: And never more than so many.
+_MOST = 10_000
+#: The counts of a template, a group and a run.
+TALLIED = ("created", "existing", "updated", "removed", "kept_booked", "expected")
+#: The counts of a run.
+COUNTS = (*TALLIED, "opened", "closed")
 
 Template = tuple[TemplateSpec, Window]
 
 
 class Interrupted(Exception):
     """The budget is spent or the process ends: what is committed stays, the rest comes later."""
+
+
+@dataclass
+class Outcome:
+    """What a run came to: one of this process, or one that several workers shared.
+
+    :param errors: one sentence for each failed template.
+    :param busy: templates were left out, for somebody was editing them all the time.
+    """
+
+    report: Report
+    errors: list[str]
+    busy: bool
+
+    @property
+    def status(self) -> RunStatus:
+        """How the run ends."""
+        if self.errors:
+            return RunStatus.FAILED
+        return RunStatus.INTERRUPTED if self.busy else RunStatus.CONFIRMED
+
+    @property
+    def error(self) -> str | None:
+        """All errors as one text."""
+        return "; ".join(self.errors) or None
+
+
+@dataclass
+class Recorder:
+    """Keeps one run row. Nothing here commits.
+
+    :param work: at the moment when the run began.
+    """
+
+    work: Work
+    request: TopUpRequest
+    lease: Lease | None
+    run_id: int | None = None
+    done: int = 0
+    total: int = 0
+    created: int = 0
+    _planned: int = 0
+
+    def expect(self, planned: int, share: float) -> None:
+        """Take in what a batch planned, and estimate the whole from the share planned so far (0 to 1)."""
+        self._planned += planned
+        self.total = max(self._planned, round(self._planned / share))
+
+    def start(self) -> None:
+        """Write the row, once."""
+        if self.run_id is not None:
+            return
+        row = insert(table_of(self.work.models.Run)).values(
+            template_id=self.request.template_id,
+            trigger=self.request.trigger,
+            status=RunStatus.RUNNING.value,
+            owner=self.lease.owner if self.lease else None,
+            token=self.lease.token if self.lease else None,
+            lease_name=self.work.settings.name if self.lease else None,
+            started_at=self.work.now,
+            done=0,
+            total=self.total,
+        )
+        self.run_id = self.work.session.execute(row).inserted_primary_key[0]  # type: ignore[attr-defined]
+
+    def close_dead_runs(self) -> None:
+        """Close the runs of holders that never came back."""
+        if self.lease is not None:
+            table = table_of(self.work.models.Run)
+            # Each lease counts its own tokens.
+            dead = (table.c.token < self.lease.token, table.c.lease_name == self.work.settings.name)
+            running = table.c.status == RunStatus.RUNNING.value
+            closed = update(table).where(running, *dead).values(status=RunStatus.INTERRUPTED.value)
+            self.work.session.execute(closed)
+
+    def snapshot(self) -> tuple[int | None, int, int]:
+        """Return what ``restore`` needs if the transaction does not commit."""
+        return self.run_id, self.done, self.created
+
+    def restore(self, snapshot: tuple[int | None, int, int]) -> None:
+        """Forget what a transaction wrote that was rolled back."""
+        self.run_id, self.done, self.created = snapshot
+
+    def advance(self, rows: int, created: int) -> None:
+        """Move the progress on by so many planned rows, of which so many were not there yet."""
+        self.done += rows
+        self.created += created
+        self._set(done=self.done, created=self.created, total=self.total)
+
+    def end(self, status: RunStatus, report: Report | None, now: datetime, error: str | None = None) -> None:
+        """Close the row, if there is one."""
+        if self.run_id is None:
+            return
+        values: dict[str, Any] = {"status": status.value, "finished_at": now, "error": error and error[:2000]}
+        if report is not None:
+            values |= {name: getattr(report, name) for name in COUNTS}
+            values |= {"skipped": report.skipped, "total": self.done}
+            values["results"] = {**results_of(report), **asked(self.request)}
+            if report.window is not None:
+                values |= {"window_start": report.window.start, "window_end": report.window.end}
+        self._set(**values)
+
+    def _set(self, **values: Any) -> None:
+        table = table_of(self.work.models.Run)
+        self.work.session.execute(update(table).where(table.c.id == self.run_id).values(**values))
+
+
+def asked(request: TopUpRequest) -> dict[str, Any]:
+    """Return what is kept of a request that names days of the calendar."""
+    days = {"first_day": request.first_day, "end_day": request.end_day}
+    found = {name: day.isoformat() for name, day in days.items() if day is not None}
+    return {"request": found} if found else {}
+
+
+def results_of(report: Report) -> dict[str, Any]:
+    """Return what is kept per template and group: all of a few, of many only those in which something happened.
+
+    Of a great many the first, those with an error before all others: no database takes a row of any size.
+    """
+    plain = report.to_dict()
+    kept: dict[str, Any] = {kind: _kept(plain[kind]) for kind in ("templates", "groups")}
+    return {**kept, "processed": len(report.templates)}
+
+
+def _kept(tallies: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    if len(tallies) <= _FEW:
+        return tallies
+    eventful = ("created", "updated", "removed", "kept_booked", "error")
+    found = [item for item in tallies.items() if any(item[1].get(name) for name in eventful)]
+    return dict(sorted(found, key=lambda item: not item[1].get("error"))[:_MOST])
 
 
 @dataclass
