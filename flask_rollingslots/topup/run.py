@@ -13,8 +13,19 @@ from sqlalchemy.exc import DBAPIError, OperationalError, StatementError
 
 from flask_rollingslots import planning
 from flask_rollingslots.errors import RowsRefused
-from flask_rollingslots.filling import Backlog, Chunk, Unit, Written, batches, pattern_of, screen, write_chunk
-from flask_rollingslots.loading import load_slots, load_specs, load_stored
+from flask_rollingslots.filling import (
+    UNITS_AT_ONCE,
+    Backlog,
+    Chunk,
+    Unit,
+    Written,
+    batches,
+    pattern_of,
+    plan_by_rows,
+    screen,
+    write_chunk,
+)
+from flask_rollingslots.loading import load_slots, load_specs
 from flask_rollingslots.models import table_of
 from flask_rollingslots.statements import is_lost_race, own_transaction, sentence
 from flask_rollingslots.values import Report, RunStatus, Tally, TemplateSpec, Window
@@ -26,15 +37,13 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from flask_rollingslots.context import Work
-    from flask_rollingslots.values import Plan, SlotKey, StoredSlot
+    from flask_rollingslots.values import Plan, StoredSlot
 
     from .gate import Lease
     from .request import TopUpRequest
 
 log = logging.getLogger(__name__)
 
-#: How many templates are planned at once if their rows must be read.
-_UNITS_AT_ONCE = 200
 _SMALLEST_CHUNK, _FIRST_CHUNK, _LARGEST_CHUNK = 20, 500, 20_000
 _VISIBLE_STEPS = 5
 _CHUNK_SECONDS = 0.1
@@ -268,8 +277,8 @@ class Run:
     def revise(self, specs: list[TemplateSpec]) -> None:
         """Bring rows beyond the windows in line with rules that were edited."""
         cls, sound = self.work.models.Slot, [spec for spec in specs if not self._tally(spec).error]
-        for position in range(0, len(sound), _UNITS_AT_ONCE):
-            some = sound[position : position + _UNITS_AT_ONCE]
+        for position in range(0, len(sound), UNITS_AT_ONCE):
+            some = sound[position : position + UNITS_AT_ONCE]
             batch = {spec.id: (spec, self._window(spec).end) for spec in some}
             first = min(end for _, end in batch.values())
             later: dict[int, list[StoredSlot]] = {}
@@ -278,23 +287,14 @@ class Run:
                 if row.starts_at >= batch[row.template_id][1]:
                     later.setdefault(row.template_id, []).append(row)
             self._end_reading()
-            self._revise_rows(batch, later)
-
-    def _revise_rows(
-        self, batch: dict[int, tuple[TemplateSpec, datetime]], later: dict[int, list[StoredSlot]]
-    ) -> None:
-        backlog = Backlog()
-        for template_id, rows in later.items():
-            spec, _ = batch[template_id]
-            try:
-                plan = planning.revise(spec, rows, self.now)
-            except Exception as error:
-                self._leave_out(spec, error)
-                continue
-            self._count(self._tally(spec), plan)
-            if not self.request.dry_run:
-                backlog.add(spec, plan)
-        self._write_all(backlog)
+            backlog = Backlog()
+            for template_id, rows in later.items():
+                spec, _ = batch[template_id]
+                try:
+                    self._take_in(backlog, spec, planning.revise(spec, rows, self.now))
+                except Exception as error:
+                    self._leave_out(spec, error)
+            self._write_all(backlog)
 
     def _end_reading(self) -> None:
         """End a transaction in which nothing was written."""
@@ -340,31 +340,17 @@ class Run:
                 tally.created += end - first
             else:
                 backlog.add_new(screened.spec, screened.expansion, first, end)
-        for position in range(0, len(odd), _UNITS_AT_ONCE):
-            self._plan_rows(odd[position : position + _UNITS_AT_ONCE], backlog)
+        for unit, plan in plan_by_rows(self.work, odd, self._end_reading, backfill=backfill):
+            self._take_in(backlog, unit.spec, plan)
         return backlog
 
-    def _plan_rows(self, units: list[Unit], backlog: Backlog) -> None:
-        spans = [(unit.spec, unit.window) for unit in units]
-        stored = load_stored(self.work, spans)
-        self._end_reading()
-        by_series: dict[int, dict[SlotKey, StoredSlot]] = {}
-        for key, row in stored.items():
-            by_series.setdefault(key.series_id, {})[key] = row
-        for spec, window, _ in units:
-            plan = self._plan(spec, window, by_series.get(spec.series_id, {}))
-            if plan is not None and not self.request.dry_run:
-                backlog.add(spec, plan)
-
-    def _plan(self, spec: TemplateSpec, window: Window, stored: dict[SlotKey, StoredSlot]) -> Plan | None:
-        tally = self._tally(spec)
-        try:
-            plan = planning.plan(spec, window, stored, self.now, backfill=self._backfills)
-        except Exception as error:  # one poisoned template must not stop the others
-            self._leave_out(spec, error)
-            return None
-        self._count(tally, plan)
-        return plan
+    def _take_in(self, backlog: Backlog, spec: TemplateSpec, plan: Plan | Exception) -> None:
+        if isinstance(plan, Exception):
+            self._leave_out(spec, plan)
+            return
+        self._count(self._tally(spec), plan)
+        if not self.request.dry_run:
+            backlog.add(spec, plan)
 
     def _tally(self, spec: TemplateSpec) -> Tally:
         return self.report.templates.setdefault(spec.id, Tally(spec.name))
