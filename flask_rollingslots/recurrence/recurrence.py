@@ -9,7 +9,7 @@ from typing import Any, Self, overload
 
 from ..errors import refusal
 from .describe import describe
-from .dialects import Fields, read_object, read_schedule, write_object
+from .dialects import Fields, read_fields, write_object
 from .expand import fill_in
 from .recurrence_set import RecurrenceSet, last_of
 from .rule import Rule
@@ -49,11 +49,13 @@ class Recurrence(RecurrenceSet):
         """
         if not isinstance(original_start, datetime) or original_start.tzinfo is not None:
             raise refusal("original_start", original_start, "a naive datetime: the wall clock of the zone")
-        before, after = split_fields(self, original_start)
-        return (
-            None if before is None else Recurrence(**before),
-            None if after is None else Recurrence(**after),
-        )
+        last = last_of(self.rule_starts, self.dtstart, min(original_start, self.latest))
+        following = next(self.rule_starts(original_start, datetime.max), None)
+        torn = _torn_day(self, last, original_start)
+        if torn:
+            last = last_of(self.rule_starts, self.dtstart, last) if last else None
+        before, after = _dates(self, original_start, torn)
+        return _side(_before(self, last, before)), _side(_after(self, following, after))
 
     def describe(self, *, times: bool = False) -> str:
         """Say in English when it happens, as shown; exact for what it covers, else the RRULE text.
@@ -65,7 +67,17 @@ class Recurrence(RecurrenceSet):
 
     def ical_rrule(self) -> str | None:
         """Return the RRULE for a feed: UNTIL in UTC, ambiguous parts written out; ``None`` without a rule."""
-        return ical_rrule(self)
+        rule = self.rule
+        if rule is None:
+            return None
+        # What programs complete differently is written out: the weekday of BYWEEKNO, the months of a yearly BYMONTHDAY.
+        if rule.byweekno:
+            rule = replace(rule, byday=fill_in(rule, self.dtstart).byday)
+        other_days = rule.bymonth or rule.byyearday or rule.byweekno
+        # Beside written-out months a numbered weekday would be that of a month, not of the year (RFC 5545 3.3.10).
+        if rule.freq == "YEARLY" and rule.bymonthday and not (other_days or rule.is_numbered):
+            rule = replace(rule, bymonth=tuple(range(1, 13)))
+        return str(_until_in_utc(rule, self))
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON dialect object for :meth:`from_json`; ``{"type": "rrule", ...}`` if no other can say it."""
@@ -93,30 +105,12 @@ class Recurrence(RecurrenceSet):
         :param options: further arguments of the class, such as ``exdates`` and ``gap``.
         :raises InvalidRule: naming the field, the value and what is expected.
         """
-        if isinstance(value, list | tuple):
-            return [cls(**fields, **options) for fields in read_schedule(value, dtstart, timezone)]
-        return cls(**read_object(value, dtstart, timezone), **options)
-
-
-def ical_rrule(recurrence: RecurrenceSet) -> str | None:
-    """Return RRULE text for an iCalendar feed, ``None`` without a rule.
-
-    UNTIL becomes an instant in UTC, as RFC 5545 section 3.3.10 wants it beside a DTSTART with a zone, and the parts
-    that programs complete differently are written out: the weekday of BYWEEKNO, the months of a yearly BYMONTHDAY.
-    """
-    rule = recurrence.rule
-    if rule is None:
-        return None
-    if rule.byweekno:
-        rule = replace(rule, byday=fill_in(rule, recurrence.dtstart).byday)
-    other_days = rule.bymonth or rule.byyearday or rule.byweekno
-    # Beside written-out months a numbered weekday would be that of a month, not of the year (RFC 5545 section 3.3.10).
-    if rule.freq == "YEARLY" and rule.bymonthday and not (other_days or rule.is_numbered):
-        rule = replace(rule, bymonth=tuple(range(1, 13)))
-    return str(_until_in_utc(rule, recurrence))
+        found = [cls(**fields, **options) for fields in read_fields(value, dtstart, timezone)]
+        return found if isinstance(value, list | tuple) else found[0]
 
 
 def _until_in_utc(rule: Rule, recurrence: RecurrenceSet) -> Rule:
+    """Return the rule with UNTIL as an instant, as RFC 5545 section 3.3.10 wants it beside a DTSTART with a zone."""
     until = rule.until
     if until is None:
         return rule
@@ -130,23 +124,9 @@ def _until_in_utc(rule: Rule, recurrence: RecurrenceSet) -> Rule:
     return replace(rule, until=until)
 
 
-def split_fields(recurrence: RecurrenceSet, cut: datetime) -> tuple[Fields | None, Fields | None]:
-    """Return the parameters of the recurrence before ``cut`` and from it on; ``None`` for a side without starts.
-
-    The new COUNT is the old one less what the rule yields before the cut, excluded starts included (COUNT counts
-    before EXDATE, RFC 5545 section 3.8.5.1). The second DTSTART is a start of the rule, so that INTERVAL keeps step.
-
-    :param cut: naive wall clock.
-    """
-    last = last_of(recurrence.rule_starts, recurrence.dtstart, min(cut, recurrence.latest))
-    following = next(recurrence.rule_starts(cut, datetime.max), None)
-    torn = _torn_day(recurrence, last, cut)
-    if torn:
-        last = last_of(recurrence.rule_starts, recurrence.dtstart, last) if last else None
-    before, after = _dates(recurrence, cut, torn)
-    first_side = _before(recurrence, last, before)
-    second_side = _after(recurrence, following, after)
-    return _unless_empty(first_side), _unless_empty(second_side)
+# -- cutting in two: the new COUNT is the old one less what the rule yields before the cut, excluded starts included
+# (COUNT counts before EXDATE, RFC 5545 section 3.8.5.1); the second DTSTART is a start of the rule, so that INTERVAL
+# keeps step
 
 
 def _torn_day(recurrence: RecurrenceSet, last: datetime | None, cut: datetime) -> list[datetime]:
@@ -184,23 +164,17 @@ def _before(recurrence: RecurrenceSet, last: datetime | None, dates: Fields) -> 
     if recurrence.rule is None:
         return fields
     if recurrence.rule.count is not None:
-        return {
-            **fields,
-            "rrule": str(replace(recurrence.rule, count=recurrence.count_before(plus(last, _TICK)))),
-        }
-    fields["rrule"] = str(replace(recurrence.rule, until=_until(recurrence, last)))
+        count = recurrence.count_before(plus(last, _TICK))
+        return {**fields, "rrule": str(replace(recurrence.rule, count=count))}
+    try:  # beside a zone RFC 5545 section 3.3.10 wants UNTIL in UTC
+        until = instant_of(last, recurrence.zone)
+    except OverflowError:
+        until = last
+    fields["rrule"] = str(replace(recurrence.rule, until=until))
     # Around a gap an instant can let one start too many in.
     spill = RecurrenceSet(**fields).rule_starts(plus(last, _TICK), plus(last, timedelta(days=3)))
     fields["exdates"] = (*fields["exdates"], *spill)
     return fields
-
-
-def _until(recurrence: RecurrenceSet, last: datetime) -> datetime:
-    """Return the last start as an instant: beside a zone RFC 5545 section 3.3.10 wants UNTIL in UTC."""
-    try:
-        return instant_of(last, recurrence.zone)
-    except OverflowError:
-        return last
 
 
 def _after(recurrence: RecurrenceSet, following: datetime | None, dates: Fields) -> Fields | None:
@@ -227,8 +201,8 @@ def _fields(recurrence: RecurrenceSet, dates: Fields) -> Fields:
     return {**{name: getattr(recurrence, name) for name in names}, "timezone": recurrence.zone, **dates}
 
 
-def _unless_empty(fields: Fields | None) -> Fields | None:
-    side = None if fields is None else RecurrenceSet(**fields)
+def _side(fields: Fields | None) -> Recurrence | None:
+    side = None if fields is None else Recurrence(**fields)
     if side is None or next(side.originals(side.earliest, datetime.max), None) is None:
         return None
-    return fields
+    return side
