@@ -62,9 +62,9 @@ class Written:
     :param busy: templates that somebody is editing right now in a transaction that is still open.
     """
 
-    created: dict[int, int] = field(default_factory=dict)
-    updated: dict[int, int] = field(default_factory=dict)
-    removed: dict[int, int] = field(default_factory=dict)
+    created: Counter[int] = field(default_factory=Counter)
+    updated: Counter[int] = field(default_factory=Counter)
+    removed: Counter[int] = field(default_factory=Counter)
     stale: set[int] = field(default_factory=set)
     busy: set[int] = field(default_factory=set)
 
@@ -156,11 +156,10 @@ def _create(work: Work, stretches: list[Stretch], run_id: int | None, written: W
     for stretch in ordered:
         planned[stretch.spec.id] += len(stretch)
     if insert_absent(work, ordered, run_id) == planned.total():
-        written.created.update(planned)
+        written.created = planned
         return
     for stretch in ordered:  # somebody was faster with some
-        created = _count_new(work, stretch, run_id)
-        written.created[stretch.spec.id] = written.created.get(stretch.spec.id, 0) + created
+        written.created[stretch.spec.id] += _count_new(work, stretch, run_id)
 
 
 def _count_new(work: Work, stretch: Stretch, run_id: int | None) -> int:
@@ -184,8 +183,7 @@ def _update(work: Work, pairs: list[tuple[StoredSlot, PlannedSlot]], written: Wr
             release_expired(work, [row.id])
         _, *times = slot.times
         moved = update(table).where(*_untouched(table, row)).values(dict(zip(_MOVED, times, strict=True)))
-        count = work.session.execute(moved).rowcount  # type: ignore[attr-defined]
-        written.updated[slot.spec.id] = written.updated.get(slot.spec.id, 0) + count
+        written.updated[slot.spec.id] += work.session.execute(moved).rowcount  # type: ignore[attr-defined]
 
 
 def _remove(work: Work, pairs: list[tuple[int, StoredSlot]], written: Written) -> None:
@@ -194,8 +192,7 @@ def _remove(work: Work, pairs: list[tuple[int, StoredSlot]], written: Written) -
         # A row that was booked once has a history that its bookings point to: it stays.
         history = select(bookings.c.id).where(bookings.c.slot_id == row.id).exists()
         gone = delete(table).where(*_untouched(table, row), ~history)
-        count = work.session.execute(gone).rowcount  # type: ignore[attr-defined]
-        written.removed[template_id] = written.removed.get(template_id, 0) + count
+        written.removed[template_id] += work.session.execute(gone).rowcount  # type: ignore[attr-defined]
 
 
 def _untouched(table: Table, row: StoredSlot) -> tuple[ColumnElement[bool], ...]:

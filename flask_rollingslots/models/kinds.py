@@ -53,9 +53,13 @@ class Kind:
     limits = _schema()
     expected = in_json = suffix = ""
 
+    def takes(self, value: Any) -> bool:
+        """Whether a value is right."""
+        return True
+
     def fault(self, value: Any) -> str | None:
         """Return what is expected instead of a value; ``None`` if it is right."""
-        return None
+        return None if self.takes(value) else self.expected
 
     def read(self, key: str, value: Any) -> Any:
         """Return the value that JSON has under a key.
@@ -84,9 +88,9 @@ class Text(Kind):
         self.expected = self.in_json = expected or f"a text of 1 to {longest} characters"
         self._longest, self._blank = longest, blank
 
-    def fault(self, value: Any) -> str | None:
-        right = isinstance(value, str) and 0 < len(value) <= self._longest
-        return None if right and (self._blank or value.strip()) else self.expected
+    def takes(self, value: Any) -> bool:
+        fits = isinstance(value, str) and 0 < len(value) <= self._longest
+        return fits and (self._blank or bool(value.strip()))
 
 
 class Number(Kind):
@@ -99,9 +103,8 @@ class Number(Kind):
         self.expected = self.in_json = f"a whole number from {low} to {high}"
         self._low, self._high = low, high
 
-    def fault(self, value: Any) -> str | None:
-        right = isinstance(value, int) and not isinstance(value, bool) and self._low <= value <= self._high
-        return None if right else self.expected
+    def takes(self, value: Any) -> bool:
+        return isinstance(value, int) and not isinstance(value, bool) and self._low <= value <= self._high
 
 
 class Flag(Kind):
@@ -110,8 +113,8 @@ class Flag(Kind):
     python, column, form = "yes or no", Boolean, _schema(type="boolean")
     expected, in_json = "True or False", "true or false"
 
-    def fault(self, value: Any) -> str | None:
-        return None if isinstance(value, bool) else self.expected
+    def takes(self, value: Any) -> bool:
+        return isinstance(value, bool)
 
     def read(self, key: str, value: Any) -> bool:
         return read_flag(key, value)
@@ -135,9 +138,10 @@ class Length(Kind):
         self.in_json = f"a number of {'whole ' if whole else ''}minutes{span}"
         self._low, self._whole = None if low is None else low * _MINUTE, whole
 
-    def fault(self, value: Any) -> str | None:
-        right = isinstance(value, timedelta) and not (self._whole and value % _MINUTE)
-        return None if right and (self._low is None or self._low <= value <= _LONGEST) else self.expected
+    def takes(self, value: Any) -> bool:
+        if not isinstance(value, timedelta) or (self._whole and value % _MINUTE):
+            return False
+        return self._low is None or self._low <= value <= _LONGEST
 
     def read(self, key: str, value: Any) -> timedelta:
         number = isinstance(value, int | float) and not isinstance(value, bool)
@@ -178,8 +182,8 @@ class Clock(Kind):
     limits = _schema(pattern="^[0-9]{1,2}:[0-9]{2}(:[0-9]{2})?$")
     expected, in_json = "a time of day", "a time of day as HH:MM"
 
-    def fault(self, value: Any) -> str | None:
-        return None if isinstance(value, time) else self.expected
+    def takes(self, value: Any) -> bool:
+        return isinstance(value, time)
 
     def read(self, key: str, value: Any) -> time:
         return read_clock(key, value)
@@ -236,8 +240,8 @@ class DayRanges(Listed):
     expected = "a list of (first day, last day) pairs of dates"
     in_json = 'a list of pairs of days, such as [["2026-08-01", "2026-08-15"]]'
 
-    def fault(self, value: Any) -> str | None:
-        return None if all(map(_is_range, value)) else self.expected
+    def takes(self, value: Any) -> bool:
+        return all(map(_is_range, value))
 
     def read(self, key: str, value: Any) -> list[tuple[date, date]]:
         if not isinstance(value, list) or not all(

@@ -9,7 +9,7 @@ changes no row, and its transaction is rolled back.
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import date, datetime
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -23,8 +23,8 @@ from flask_rollingslots.models import table_of
 from flask_rollingslots.settings import MAX_DAYS
 from flask_rollingslots.topup import TopUpRequest
 from flask_rollingslots.topup.gate import Lease, to_ms
-from flask_rollingslots.topup.run import COUNTS, TALLIED, Outcome, Recorder, results_of
-from flask_rollingslots.values import Report, RunStatus, ShardStatus, Tally, Window
+from flask_rollingslots.topup.run import Outcome, Recorder, results_of
+from flask_rollingslots.values import COUNTS, TALLIED, Report, RunStatus, ShardStatus, Tally, Window
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -49,7 +49,6 @@ _MOST_TEMPLATES = 10_000
 
 # -- messages: plain data for JSON ------------------------------------------------------------------------------
 
-_OF_JOB = ("run_id", "token", "fingerprint", "shards", "revises", "paced")
 #: What workers need to know of a request, and how it is read from JSON.
 _PLAIN = ("trigger", "days", "template_id", "group")
 _READERS = {
@@ -82,6 +81,10 @@ class Job:
     def lease(self) -> Lease:
         """The lease that the run's workers share."""
         return Lease("", self.token)
+
+
+#: Its plain parts.
+_OF_JOB = tuple(each.name for each in fields(Job) if each.name != "request")
 
 
 def look(target: Target, trigger: str, tries: int = 0) -> dict[str, Any]:

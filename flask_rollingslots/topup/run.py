@@ -28,7 +28,7 @@ from flask_rollingslots.filling import (
 from flask_rollingslots.loading import load_slots, load_specs
 from flask_rollingslots.models import table_of
 from flask_rollingslots.statements import is_lost_race, own_transaction, sentence
-from flask_rollingslots.values import Report, RunStatus, Tally, TemplateSpec, Window
+from flask_rollingslots.values import COUNTS, TALLIED, Report, RunStatus, Tally, TemplateSpec, Window
 
 from .request import spans
 
@@ -55,10 +55,6 @@ _REFUSALS = (DBAPIError, StatementError, RowsRefused)
 _FEW = 100
 #: And never more than so many.
 _MOST = 10_000
-#: The counts of a template, a group and a run.
-TALLIED = ("created", "existing", "updated", "removed", "kept_booked", "expected")
-#: The counts of a run.
-COUNTS = (*TALLIED, "opened", "closed")
 
 Template = tuple[TemplateSpec, Window]
 
@@ -402,7 +398,7 @@ class Run:
                 self.recorder.lease.renew(work)
             self.recorder.start()
             written = write_chunk(work, chunk, self.recorder.run_id)
-            self.recorder.advance(len(chunk), sum(written.created.values()))
+            self.recorder.advance(len(chunk), written.created.total())
         self._wrote = True
         self._note(written)
         self._adapt(len(chunk), monotonic() - began)
