@@ -133,11 +133,9 @@ class Stats:
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain data for JSON."""
-        return {
-            "total": self.total.to_dict(),
-            "templates": {str(key): part.to_dict() for key, part in self.templates.items()},
-            "groups": {key: part.to_dict() for key, part in self.groups.items()},
-        }
+        templates = {str(key): part.to_dict() for key, part in self.templates.items()}
+        groups = {key: part.to_dict() for key, part in self.groups.items()}
+        return {"total": self.total.to_dict(), "templates": templates, "groups": groups}
 
 
 def gather(
@@ -187,9 +185,8 @@ def _templates(work: Work, template_id: int | None, group: str | None) -> tuple[
         query = query.where(cls.group == group)
     stats, zones = Stats(), set()
     for row in work.session.execute(query):
-        stats.templates[row.id] = TemplateSummary(
-            id=row.id, name=row.name, group=row.group, active=row.active
-        )
+        known = {name: getattr(row, name) for name in _OF_TEMPLATE}
+        stats.templates[row.id] = TemplateSummary(**known)
         zones.add(row.timezone)
     if not stats.templates and template_id is not None:
         raise no_template(template_id)
@@ -246,9 +243,9 @@ def _count(work: Work, stats: Stats, cut: list[Stretch], conditions: list[Column
             cls.starts_at,
             case(*within, else_=null()).label("stretch"),
             *_minute_of_week(cls.starts_at, work.dialect),
-            _one_if(cls.run_id.is_not(None)).label("generated"),
-            _one_if(cls.status == Status.CANCELLED.value).label("cancelled"),
-            _one_if(cls.status == Status.COMPLETED.value).label("completed"),
+            case((cls.run_id.is_not(None), 1), else_=0).label("generated"),
+            case((cls.status == Status.CANCELLED.value, 1), else_=0).label("cancelled"),
+            case((cls.status == Status.COMPLETED.value, 1), else_=0).label("completed"),
             case((taken, cls.capacity), else_=0).label("capacity"),
             case((taken, cls.booked - expired_places(work.models, cls, work.now)), else_=0).label("booked"),
         )
@@ -271,10 +268,6 @@ def _count(work: Work, stats: Stats, cut: list[Stretch], conditions: list[Column
         summary.hours.setdefault(local.hour, Figures()).add(figures)
 
 
-def _one_if(condition: ColumnElement[bool]) -> ColumnElement[int]:
-    return case((condition, 1), else_=0)
-
-
 def _minute_of_week(moment: Any, dialect: str) -> list[ColumnElement[Any]]:
     """Return weekday (0: Sunday), hour and minute of an instant in UTC, in SQL."""
     if dialect == "postgresql":
@@ -284,8 +277,5 @@ def _minute_of_week(moment: Any, dialect: str) -> list[ColumnElement[Any]]:
         weekday = cast(func.strftime("%w", moment), Integer)
     else:
         weekday = func.dayofweek(moment) - 1
-    return [
-        weekday.label("weekday"),
-        extract("hour", moment).label("hour"),
-        extract("minute", moment).label("minute"),
-    ]
+    parts = [extract(part, moment).label(part) for part in ("hour", "minute")]
+    return [weekday.label("weekday"), *parts]

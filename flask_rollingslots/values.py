@@ -330,6 +330,11 @@ class Plan:
     skipped: Counter[str] = field(default_factory=Counter)
 
 
+#: The counts of a template, a group and a run; and what only a run has besides.
+TALLIED = ("created", "existing", "updated", "removed", "kept_booked", "expected")
+COUNTS = (*TALLIED, "opened", "closed")
+
+
 @dataclass(slots=True)
 class Tally:
     """Counts of one template or one group in a report."""
@@ -345,8 +350,7 @@ class Tally:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the counts by name, ready for JSON; ``error`` only if there is one."""
-        names = ("name", "created", "existing", "updated", "removed", "kept_booked", "expected", "error")
-        return {n: v for n in names if (v := getattr(self, n)) is not None}
+        return {n: v for n in ("name", *TALLIED, "error") if (v := getattr(self, n)) is not None}
 
 
 @dataclass(slots=True)
@@ -380,9 +384,8 @@ class Report:
     def to_dict(self) -> dict[str, Any]:
         """Return the report as plain data for JSON; instants as ISO 8601 with offset."""
         window = self.window and {"start": self.window.start.isoformat(), "end": self.window.end.isoformat()}
-        counts = ("created", "existing", "updated", "removed", "kept_booked", "expected", "opened", "closed")
         return {
-            **{name: getattr(self, name) for name in counts},
+            **{name: getattr(self, name) for name in COUNTS},
             "skipped": dict(self.skipped),
             "templates": {str(key): tally.to_dict() for key, tally in self.templates.items()},
             "groups": {key: tally.to_dict() for key, tally in self.groups.items()},

@@ -27,7 +27,6 @@ from servers import (
 )
 from sqlalchemy import Engine, event
 
-from flask_rollingslots.queue import messages
 from flask_rollingslots.topup import executors, gate
 
 if TYPE_CHECKING:
@@ -68,7 +67,7 @@ share_statements()
 # Tests wait for the background: nobody's page needs the head start here. Under gunicorn it is as users have it.
 executors.ThreadExecutor.head_start = 0.0
 # What works is not given up because the machine is busy; tests of a silent cache or queue have a shorter patience.
-gate.CACHE_SECONDS = messages.SEND_SECONDS = 60.0
+gate.CACHE_SECONDS = executors.SEND_SECONDS = 60.0
 
 
 # --- servers: started when the first test asks, stopped with the session ----------------------------------------

@@ -17,8 +17,7 @@ from helpers import HALL, Site
 from flask_rollingslots.api.answers import TemplateAnswer
 from flask_rollingslots.api.bodies import SlotChange, TemplateBody, TemplateChange
 from flask_rollingslots.errors import InvalidTemplate
-from flask_rollingslots.models import FIELDS, Change, check_template
-from flask_rollingslots.models import make as models_making
+from flask_rollingslots.models import FIELDS, Change, check_template, mixins
 from flask_rollingslots.values import TemplateSpec
 
 if TYPE_CHECKING:
@@ -145,7 +144,7 @@ def checked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         found.append(template.name)
         check_template(template)
 
-    monkeypatch.setattr(models_making, "check_template", count)
+    monkeypatch.setattr(mixins, "check_template", count)
     return found
 
 

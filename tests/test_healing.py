@@ -9,8 +9,8 @@ import pytest
 from helpers import A_WEEK, MONDAY, Clock, Site
 
 from flask_rollingslots.errors import InvalidRequest, StatusConflict, TemplateNotFound
-from flask_rollingslots.topup.record import Recorder, results_of
 from flask_rollingslots.topup.request import TopUpRequest
+from flask_rollingslots.topup.run import Recorder, results_of
 from flask_rollingslots.values import Report, Tally
 
 if TYPE_CHECKING:

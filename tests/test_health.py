@@ -141,7 +141,7 @@ def test_rows_are_read_only_of_templates_that_differ(site: Site, monkeypatch: py
         read.extend(spec.id for spec, _ in units)
         return load_stored(work, units)
 
-    monkeypatch.setattr("flask_rollingslots.health.coverage.load_stored", spy)
+    monkeypatch.setattr("flask_rollingslots.filling.screening.load_stored", spy)
     found = [(c.id, c.promised, c.stored, c.missing, c.due) for c in site.slots.health().templates]
     assert found == [
         (1, A_WEEK, A_WEEK, 0, 0),

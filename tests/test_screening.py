@@ -17,7 +17,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from flask_rollingslots import RollingSlots, SlotMixin, planning
 from flask_rollingslots.context import Work
-from flask_rollingslots.filling import Expansion, Unit, expand, insertion, pattern_of, screen, screening
+from flask_rollingslots.filling import Expansion, Unit, chunks, expand, pattern_of, screen, screening
 from flask_rollingslots.filling.expansion import stored_part
 from flask_rollingslots.loading import load_stored, row_of
 from flask_rollingslots.topup import run
@@ -359,7 +359,7 @@ def test_bare_rows_are_what_sqlalchemy_writes(
     found = []
     with site.app.app_context():
         for plain in (True, False):
-            monkeypatch.setattr(insertion, "is_plain", lambda _table, plain=plain: plain)
+            monkeypatch.setattr(chunks, "is_plain", lambda _table, plain=plain: plain)
             site.app.extensions["rollingslots"].models._built.clear()
             template = site.add(data=data, opens_before=HOUR, closes_before=HOUR, timezone="America/New_York")
             assert site.slots.generate(template=template).created == A_WEEK

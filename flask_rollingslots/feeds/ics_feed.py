@@ -15,8 +15,7 @@ from zoneinfo import ZoneInfo
 from .. import planning
 from ..errors import InvalidRequest, RollingSlotsError
 from ..recurrence import Recurrence
-from ..recurrence.periods import minus, plus
-from ..recurrence.zones import instant_of
+from ..recurrence.zones import instant_of, minus, plus
 from ..values import TemplateSpec, Window
 from .entries import Decision, Outgoing
 from .ics_rules import Component, components

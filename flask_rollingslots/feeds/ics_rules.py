@@ -12,10 +12,9 @@ from zoneinfo import ZoneInfo
 from .. import planning
 from ..errors import InvalidRequest
 from ..recurrence import Recurrence
-from ..recurrence.periods import minus, plus
 from ..recurrence.public_holidays import public_holiday
 from ..recurrence.rule import Rule, parse_rrule
-from ..recurrence.zones import instant_of
+from ..recurrence.zones import instant_of, minus, plus
 from ..values import TemplateSpec, Window
 
 _DAY = timedelta(days=1)

@@ -2,9 +2,10 @@
 
 from .chunks import Backlog, Chunk, Written, write_chunk
 from .expansion import Expansion, Stretch, expand, pattern_of
-from .screening import Screened, Unit, batches, screen
+from .screening import UNITS_AT_ONCE, Screened, Unit, batches, plan_by_rows, screen
 
 __all__ = [
+    "UNITS_AT_ONCE",
     "Backlog",
     "Chunk",
     "Expansion",
@@ -15,6 +16,7 @@ __all__ = [
     "batches",
     "expand",
     "pattern_of",
+    "plan_by_rows",
     "screen",
     "write_chunk",
 ]

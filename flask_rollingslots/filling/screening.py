@@ -12,25 +12,28 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import Select, bindparam, func, select
 
+from flask_rollingslots import planning
+from flask_rollingslots.loading import load_stored
 from flask_rollingslots.models import UtcDateTime, table_of
-from flask_rollingslots.planning import IN_THE_PAST
 from flask_rollingslots.statements import among, joined_times, times_form
 from flask_rollingslots.values import Plan, Status
 
 from .expansion import Expansion, Part, expand, is_sound, stored_part
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
     from sqlalchemy import ColumnElement
 
     from flask_rollingslots.context import Work
     from flask_rollingslots.models import Models
-    from flask_rollingslots.values import TemplateSpec, Window
+    from flask_rollingslots.values import SlotKey, StoredSlot, TemplateSpec, Window
 
 #: How many slots are compared at once, and how many of them may be of different rules.
 _SLOTS_AT_ONCE, _DIFFERENT_SLOTS_AT_ONCE, _UNKNOWN_SIZE = 50_000, 10_000, 100
+#: How many templates are looked at together if their rows must be read.
+UNITS_AT_ONCE = 200
 #: SQLite takes 32,766 parameters in a statement, unless it was built for more.
 _TEMPLATES_AT_ONCE = 10_000
 #: Original start, start and end are compared: as many texts of each template.
@@ -74,7 +77,7 @@ class Screened:
         plan.skipped.update(self.expansion.skipped)
         plan.skipped.update(self.away)
         if past := self.part.first + first - self.part.end:
-            plan.skipped[IN_THE_PAST] += past
+            plan.skipped[planning.IN_THE_PAST] += past
         return plan
 
 
@@ -139,6 +142,33 @@ def screen(work: Work, units: Sequence[Unit], *, backfill: bool = False) -> tupl
         odd += [Unit(s.spec, s.window, s.expansion) for s in known if s.spec.series_id in elsewhere]
         known = [screened for screened in known if screened.spec.series_id not in elsewhere]
     return known, odd
+
+
+def plan_by_rows(
+    work: Work,
+    units: Sequence[Unit],
+    end_reading: Callable[[], None] = lambda: None,
+    *,
+    backfill: bool = False,
+) -> Iterator[tuple[Unit, Plan | Exception]]:
+    """Plan units by all their rows, and yield each with its plan, or with what makes that impossible.
+
+    :param end_reading: called between reading and planning.
+    """
+    for position in range(0, len(units), UNITS_AT_ONCE):
+        some = units[position : position + UNITS_AT_ONCE]
+        by_series: dict[int, dict[SlotKey, StoredSlot]] = {}
+        for key, row in load_stored(work, [(unit.spec, unit.window) for unit in some]).items():
+            by_series.setdefault(key.series_id, {})[key] = row
+        end_reading()
+        for unit in some:
+            stored = by_series.get(unit.spec.series_id, {})
+            try:
+                plan = planning.plan(unit.spec, unit.window, stored, work.now, backfill=backfill)
+            except Exception as error:  # one poisoned template must not stop the others
+                yield unit, error
+            else:
+                yield unit, plan
 
 
 def _by_window(units: Iterable[Unit]) -> Iterable[tuple[Window, list[Unit]]]:

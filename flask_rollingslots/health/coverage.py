@@ -10,8 +10,8 @@ from sqlalchemy import func, select
 
 from flask_rollingslots import planning
 from flask_rollingslots.errors import sentence
-from flask_rollingslots.filling import batches, pattern_of, screen
-from flask_rollingslots.loading import load_specs, load_stored, newest_of
+from flask_rollingslots.filling import batches, pattern_of, plan_by_rows, screen
+from flask_rollingslots.loading import load_specs, newest_of
 from flask_rollingslots.topup import gate
 from flask_rollingslots.values import Health, RunStatus
 
@@ -19,11 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator
 
     from flask_rollingslots.context import Work
-    from flask_rollingslots.filling import Unit
-    from flask_rollingslots.values import Plan, SlotKey, StoredSlot, TemplateSpec, Window
+    from flask_rollingslots.values import Plan, TemplateSpec, Window
 
-#: How many templates are compared at once if their rows must be read.
-_AT_ONCE = 200
 #: Up to so many, one query for all their rows is quicker than one a window and those for what lacks.
 _FEW = 50
 _COUNTS = ("promised", "stored", "missing", "due")
@@ -169,23 +166,12 @@ def _coverages(work: Work, looked_at: datetime | None, newest: int) -> Iterator[
             lacking = [times.starts_at for times in each.expansion.times[first:end]]
             plan = each.counts(backfill=False)
             yield _coverage(each.spec, each.window, plan, lacking, covered[each.spec.id])
-        for position in range(0, len(odd), _AT_ONCE):
-            yield from _planned(work, odd[position : position + _AT_ONCE], covered)
-
-
-def _planned(work: Work, units: list[Unit], covered: dict[int, datetime | None]) -> Iterator[Coverage]:
-    """Yield the coverage of some templates by all their rows."""
-    pairs = [(spec, window) for spec, window, _ in units]
-    by_series: dict[int, dict[SlotKey, StoredSlot]] = {}
-    for key, row in load_stored(work, pairs).items():
-        by_series.setdefault(key.series_id, {})[key] = row
-    for spec, window in pairs:
-        try:
-            plan = planning.plan(spec, window, by_series.get(spec.series_id, {}), work.now)
-        except Exception as error:  # a poisoned template is what this report is for
-            yield Coverage(spec.id, spec.name, spec.group, error=sentence(error))
-        else:
-            yield _coverage(spec, window, plan, [slot.starts_at for slot in plan.create], covered[spec.id])
+        for (spec, window, _), found in plan_by_rows(work, odd):
+            if isinstance(found, Exception):
+                yield Coverage(spec.id, spec.name, spec.group, error=sentence(found))
+            else:
+                lacking = [slot.starts_at for slot in found.create]
+                yield _coverage(spec, window, found, lacking, covered[spec.id])
 
 
 def _coverage(

@@ -2,26 +2,31 @@
 
 from .columns import UtcDateTime
 from .fields import FIELDS, Change, TemplateField, TemplateMixin, check_template
-from .make import Models, make_models, plain, table_of
-from .mixins import BookingMixin, LeaseMixin, ResourceMixin, RunMixin, SlotMixin
-from .occupancy import (
-    Busy,
+from .make import make_models
+from .mixins import (
+    BookingMixin,
     Hold,
+    LeaseMixin,
+    Models,
+    ResourceMixin,
+    RunMixin,
     Seen,
+    ShardMixin,
+    SlotMixin,
     expired_places,
     forget_busy,
     from_us,
     live_places,
     load_busy,
     mark_busy,
+    plain,
+    table_of,
     to_us,
 )
-from .shards import ShardMixin
 
 __all__ = [
     "FIELDS",
     "BookingMixin",
-    "Busy",
     "Change",
     "Hold",
     "LeaseMixin",

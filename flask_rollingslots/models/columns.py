@@ -4,55 +4,54 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import JSON, BigInteger, DateTime, Integer, TypeDecorator
 from sqlalchemy.dialects import mysql
 from sqlalchemy.ext.mutable import MutableDict, MutableList
 
-from flask_rollingslots.errors import InvalidTemplate
+from flask_rollingslots.errors import InvalidTemplate, refusal
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect
     from sqlalchemy.types import TypeEngine
 
+T = TypeVar("T")
 #: 64-bit ids; SQLite only counts up by itself in a column that is called INTEGER.
 Id = BigInteger().with_variant(Integer(), "sqlite")
 
 
-class _Plain:
+class _Plain(TypeDecorator[T]):
     """Lets a migration name the plain type of the database, so that it runs without this library.
 
     Alembic writes ``sa.`` and the type's repr for types that live in SQLAlchemy, and an import that is missing in
     the script for all others.
     """
 
-    __module__ = "sqlalchemy.types"
     plain = ""
+
+    def __init_subclass__(cls) -> None:
+        cls.__module__, cls.cache_ok = "sqlalchemy.types", True
 
     def __repr__(self) -> str:
         return self.plain
 
 
-class UtcDateTime(_Plain, TypeDecorator[datetime]):
+class UtcDateTime(_Plain[datetime]):
     """An instant: aware in Python, UTC in the database, to the microsecond."""
 
-    __module__ = _Plain.__module__
     plain = (
         "DateTime(timezone=True).with_variant(sa.dialects.mysql.DATETIME(fsp=6), 'mysql')"
         ".with_variant(sa.dialects.mysql.DATETIME(fsp=6), 'mariadb')"
     )
     impl = DateTime
-    cache_ok = True
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        """Return the database's own type."""
         if dialect.name in ("mysql", "mariadb"):
             return dialect.type_descriptor(mysql.DATETIME(fsp=6))
         return dialect.type_descriptor(DateTime(timezone=dialect.name == "postgresql"))
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Turn an aware instant into UTC."""
         if value is None:
             return None
         if value.tzinfo is None:
@@ -61,80 +60,63 @@ class UtcDateTime(_Plain, TypeDecorator[datetime]):
         return value if dialect.name == "postgresql" else value.replace(tzinfo=None)
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Return an aware instant in UTC."""
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
-class WallDateTime(_Plain, TypeDecorator[datetime]):
+class WallDateTime(_Plain[datetime]):
     """A wall-clock time: naive in Python and in the database."""
 
-    __module__ = _Plain.__module__
     plain = "DateTime()"
     impl = DateTime
-    cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Refuse aware values: their zone would be lost silently."""
+        # The zone of an aware value would be lost silently.
         if value is not None and value.tzinfo is not None:
             raise ValueError(f"{value!r}: expected a naive datetime (wall-clock time)")
         return value
 
 
-class Seconds(_Plain, TypeDecorator[timedelta]):
+class Seconds(_Plain[timedelta]):
     """A span of time: ``timedelta`` in Python, whole seconds in the database."""
 
-    __module__ = _Plain.__module__
     plain = "BigInteger()"
     impl = BigInteger
-    cache_ok = True
 
     def process_bind_param(self, value: timedelta | None, dialect: Dialect) -> int | None:
-        """Return whole seconds."""
         return None if value is None else int(value.total_seconds())
 
     def process_result_value(self, value: int | None, dialect: Dialect) -> timedelta | None:
-        """Return a ``timedelta``."""
         return None if value is None else timedelta(seconds=value)
 
 
-class Moments(_Plain, TypeDecorator[list[Any]]):
-    """A list of wall-clock times or dates, as ISO 8601 texts in JSON."""
+class Moments(_Plain[list[Any]]):
+    """A list of wall-clock times or dates, as ISO 8601 texts in JSON: sorted, without doubles."""
 
-    __module__ = _Plain.__module__
     plain = "JSON()"
     impl = JSON
-    cache_ok = True
 
     def process_bind_param(self, value: list[Any] | None, dialect: Dialect) -> list[str] | None:
-        """Return sorted texts without doubles."""
         return None if value is None else sorted({moment.isoformat() for moment in value})
 
     def process_result_value(self, value: list[str] | None, dialect: Dialect) -> list[Any]:
-        """Return datetimes, and dates where only a date was stored."""
-        return [_moment(text) for text in value or ()]
+        return [
+            datetime.fromisoformat(text) if "T" in text else date.fromisoformat(text) for text in value or ()
+        ]
 
 
-class DateRanges(_Plain, TypeDecorator[list[Any]]):
+class DateRanges(_Plain[list[Any]]):
     """A list of (first day, last day) pairs, both included."""
 
-    __module__ = _Plain.__module__
     plain = "JSON()"
     impl = JSON
-    cache_ok = True
 
     def process_bind_param(self, value: list[Any] | None, dialect: Dialect) -> list[list[str]] | None:
-        """Return pairs of ISO 8601 texts."""
         return None if value is None else [[first.isoformat(), last.isoformat()] for first, last in value]
 
     def process_result_value(self, value: list[list[str]] | None, dialect: Dialect) -> list[Any]:
-        """Return pairs of dates."""
         return [(date.fromisoformat(first), date.fromisoformat(last)) for first, last in value or ()]
-
-
-def _moment(text: str) -> date:
-    return datetime.fromisoformat(text) if "T" in text else date.fromisoformat(text)
 
 
 class TrackedList(MutableList[Any]):
@@ -149,7 +131,9 @@ class TrackedList(MutableList[Any]):
         if value is None or isinstance(value, cls):
             return value
         if isinstance(value, str) or not isinstance(value, Iterable):
-            raise _refused(key, value, "a list")
+            # By its repr: with a single date it is the type that is wrong.
+            text = f"{key} = {value!r}: expected a list"
+            raise InvalidTemplate(text, field=key, value=value, expected="a list")
         return cls(list(value))
 
 
@@ -163,10 +147,5 @@ class TrackedDict(MutableDict[str, Any]):
         :raises InvalidTemplate: if it is none.
         """
         if value is not None and not isinstance(value, dict):
-            raise _refused(key, value, "a dict")
+            raise refusal(key, value, "a dict", InvalidTemplate)
         return super().coerce(key, value)
-
-
-def _refused(key: str, value: Any, expected: str) -> InvalidTemplate:
-    text = f"{key} = {value!r}: expected {expected}"
-    return InvalidTemplate(text, field=key, value=value, expected=expected)

@@ -31,36 +31,35 @@ _MOMENT = re.compile(
 _LONGEST_VARCHAR = 255
 
 
+def _schema(**parts: Any) -> dict[str, Any]:
+    return parts
+
+
 class Kind:
     """A kind of value.
 
-    :param python: the Python type, in words.
-    :param column: the type of the column, as SQLAlchemy takes it.
-    :param form: the JSON schema of what answers hold.
-    :param limits: what the schema of requests has besides.
-    :param expected: what a value must be, in words.
-    :param in_json: the same in the words of JSON.
-    :param suffix: ends the name in JSON.
+    :ivar python: the Python type, in words.
+    :ivar column: the type of the column, as SQLAlchemy takes it.
+    :ivar form: the JSON schema of what answers hold.
+    :ivar limits: what the schema of requests has besides.
+    :ivar expected: what a value must be, in words.
+    :ivar in_json: the same in the words of JSON.
+    :ivar suffix: ends the name in JSON.
     """
 
-    def __init__(
-        self,
-        python: str,
-        column: Any,
-        form: dict[str, Any],
-        *,
-        limits: dict[str, Any] | None = None,
-        expected: str = "",
-        in_json: str = "",
-        suffix: str = "",
-    ) -> None:
-        self.python, self.column, self.suffix = python, column, suffix
-        self.form, self.limits = form, limits or {}
-        self.expected, self.in_json = expected, in_json or expected
+    python: str
+    column: Any
+    form: dict[str, Any]
+    limits = _schema()
+    expected = in_json = suffix = ""
+
+    def takes(self, value: Any) -> bool:
+        """Whether a value is right."""
+        return True
 
     def fault(self, value: Any) -> str | None:
         """Return what is expected instead of a value; ``None`` if it is right."""
-        return None
+        return None if self.takes(value) else self.expected
 
     def read(self, key: str, value: Any) -> Any:
         """Return the value that JSON has under a key.
@@ -81,50 +80,41 @@ class Text(Kind):
     :param blank: whether blanks alone will do.
     """
 
+    python, form = "text", _schema(type="string")
+
     def __init__(self, longest: int, expected: str = "", blank: bool = True) -> None:
-        limits = {"minLength": 1, "maxLength": longest} | ({} if blank else {"pattern": r"\S"})
-        super().__init__(
-            "text",
-            String(longest) if longest <= _LONGEST_VARCHAR else LongText(),
-            {"type": "string"},
-            limits=limits,
-            expected=expected or f"a text of 1 to {longest} characters",
-        )
+        self.column = String(longest) if longest <= _LONGEST_VARCHAR else LongText()
+        self.limits = {"minLength": 1, "maxLength": longest} | ({} if blank else {"pattern": r"\S"})
+        self.expected = self.in_json = expected or f"a text of 1 to {longest} characters"
         self._longest, self._blank = longest, blank
 
-    def fault(self, value: Any) -> str | None:
-        right = isinstance(value, str) and 0 < len(value) <= self._longest
-        return None if right and (self._blank or value.strip()) else self.expected
+    def takes(self, value: Any) -> bool:
+        fits = isinstance(value, str) and 0 < len(value) <= self._longest
+        return fits and (self._blank or bool(value.strip()))
 
 
 class Number(Kind):
     """A whole number within bounds, both included."""
 
+    python, column, form = "number", Integer, _schema(type="integer")
+
     def __init__(self, low: int, high: int) -> None:
-        super().__init__(
-            "number",
-            Integer(),
-            {"type": "integer"},
-            limits={"minimum": low, "maximum": high},
-            expected=f"a whole number from {low} to {high}",
-        )
+        self.limits = {"minimum": low, "maximum": high}
+        self.expected = self.in_json = f"a whole number from {low} to {high}"
         self._low, self._high = low, high
 
-    def fault(self, value: Any) -> str | None:
-        right = isinstance(value, int) and not isinstance(value, bool) and self._low <= value <= self._high
-        return None if right else self.expected
+    def takes(self, value: Any) -> bool:
+        return isinstance(value, int) and not isinstance(value, bool) and self._low <= value <= self._high
 
 
 class Flag(Kind):
     """Yes or no."""
 
-    def __init__(self) -> None:
-        super().__init__(
-            "yes or no", Boolean(), {"type": "boolean"}, expected="True or False", in_json="true or false"
-        )
+    python, column, form = "yes or no", Boolean, _schema(type="boolean")
+    expected, in_json = "True or False", "true or false"
 
-    def fault(self, value: Any) -> str | None:
-        return None if isinstance(value, bool) else self.expected
+    def takes(self, value: Any) -> bool:
+        return isinstance(value, bool)
 
     def read(self, key: str, value: Any) -> bool:
         return read_flag(key, value)
@@ -137,26 +127,21 @@ class Length(Kind):
     :param whole: whole minutes only.
     """
 
+    python, column, form, suffix = "`timedelta`", Seconds, _schema(type="number"), "_minutes"
+
     def __init__(self, low: int | None = 0, whole: bool = False) -> None:
-        limits: dict[str, Any] = {"type": "integer"} if whole else {}
-        span = ""
+        self.limits, span = {"type": "integer"} if whole else {}, ""
         if low is not None:
-            limits |= {"minimum": low, "maximum": MAX_DAYS * 24 * 60}
+            self.limits |= {"minimum": low, "maximum": MAX_DAYS * 24 * 60}
             span = f"{', ' if whole else ' '}from {_FEWEST[low]} to {MAX_DAYS:,} days"
-        super().__init__(
-            "`timedelta`",
-            Seconds(),
-            {"type": "number"},
-            limits=limits,
-            expected=f"a timedelta{' of whole minutes' if whole else ''}{span}",
-            in_json=f"a number of {'whole ' if whole else ''}minutes{span}",
-            suffix="_minutes",
-        )
+        self.expected = f"a timedelta{' of whole minutes' if whole else ''}{span}"
+        self.in_json = f"a number of {'whole ' if whole else ''}minutes{span}"
         self._low, self._whole = None if low is None else low * _MINUTE, whole
 
-    def fault(self, value: Any) -> str | None:
-        right = isinstance(value, timedelta) and not (self._whole and value % _MINUTE)
-        return None if right and (self._low is None or self._low <= value <= _LONGEST) else self.expected
+    def takes(self, value: Any) -> bool:
+        if not isinstance(value, timedelta) or (self._whole and value % _MINUTE):
+            return False
+        return self._low is None or self._low <= value <= _LONGEST
 
     def read(self, key: str, value: Any) -> timedelta:
         number = isinstance(value, int | float) and not isinstance(value, bool)
@@ -172,13 +157,8 @@ class Length(Kind):
 class WallClock(Kind):
     """A day and a time on the wall clock of the template's zone: naive, whole minutes."""
 
-    def __init__(self) -> None:
-        super().__init__(
-            "naive `datetime`",
-            WallDateTime(),
-            {"type": "string"},
-            expected="a naive datetime: the wall-clock time in the template's zone",
-        )
+    python, column, form = "naive `datetime`", WallDateTime, _schema(type="string")
+    expected = in_json = "a naive datetime: the wall-clock time in the template's zone"
 
     def fault(self, value: Any) -> str | None:
         if not isinstance(value, datetime) or value.tzinfo is not None:
@@ -198,18 +178,12 @@ class WallClock(Kind):
 class Clock(Kind):
     """A time of day."""
 
-    def __init__(self) -> None:
-        super().__init__(
-            "`time`",
-            Time(),
-            {"type": "string"},
-            limits={"pattern": "^[0-9]{1,2}:[0-9]{2}(:[0-9]{2})?$"},
-            expected="a time of day",
-            in_json="a time of day as HH:MM",
-        )
+    python, column, form = "`time`", Time, _schema(type="string")
+    limits = _schema(pattern="^[0-9]{1,2}:[0-9]{2}(:[0-9]{2})?$")
+    expected, in_json = "a time of day", "a time of day as HH:MM"
 
-    def fault(self, value: Any) -> str | None:
-        return None if isinstance(value, time) else self.expected
+    def takes(self, value: Any) -> bool:
+        return isinstance(value, time)
 
     def read(self, key: str, value: Any) -> time:
         return read_clock(key, value)
@@ -221,6 +195,8 @@ class Clock(Kind):
 class Listed(Kind):
     """A list in one column; ``None`` means the empty one."""
 
+    limits = _schema(maxItems=MAX_ENTRIES)
+
 
 class Starts(Listed):
     """Single wall-clock times.
@@ -228,15 +204,12 @@ class Starts(Listed):
     :param days: whole days too.
     """
 
+    python, form = "list", _schema(type="array", items={"type": "string"})
+
     def __init__(self, days: bool = False) -> None:
-        super().__init__(
-            "list",
-            TrackedList.as_mutable(Moments()),
-            {"type": "array", "items": {"type": "string"}},
-            limits={"maxItems": MAX_ENTRIES},
-            expected=f"a list of naive datetimes{' and dates' if days else ''}",
-            in_json=f"a list of YYYY-MM-DDTHH:MM{' or YYYY-MM-DD' if days else ''}",
-        )
+        self.column = TrackedList.as_mutable(Moments())
+        self.expected = f"a list of naive datetimes{' and dates' if days else ''}"
+        self.in_json = f"a list of YYYY-MM-DDTHH:MM{' or YYYY-MM-DD' if days else ''}"
         self._days = days
 
     def fault(self, value: Any) -> str | None:
@@ -259,19 +232,16 @@ class Starts(Listed):
 class DayRanges(Listed):
     """Pairs of first and last day, both included."""
 
-    def __init__(self) -> None:
-        days = {"type": "array", "items": {"type": "string", "format": "date"}, "minItems": 2, "maxItems": 2}
-        super().__init__(
-            "list of pairs",
-            TrackedList.as_mutable(DateRanges()),
-            {"type": "array", "items": days},
-            limits={"maxItems": MAX_ENTRIES},
-            expected="a list of (first day, last day) pairs of dates",
-            in_json='a list of pairs of days, such as [["2026-08-01", "2026-08-15"]]',
-        )
+    python, column = "list of pairs", TrackedList.as_mutable(DateRanges())
+    form = _schema(
+        type="array",
+        items={"type": "array", "items": {"type": "string", "format": "date"}, "minItems": 2, "maxItems": 2},
+    )
+    expected = "a list of (first day, last day) pairs of dates"
+    in_json = 'a list of pairs of days, such as [["2026-08-01", "2026-08-15"]]'
 
-    def fault(self, value: Any) -> str | None:
-        return None if all(map(_is_range, value)) else self.expected
+    def takes(self, value: Any) -> bool:
+        return all(map(_is_range, value))
 
     def read(self, key: str, value: Any) -> list[tuple[date, date]]:
         if not isinstance(value, list) or not all(
@@ -289,14 +259,8 @@ class DayRanges(Listed):
 class Data(Kind):
     """The app's own values by name: what JSON can hold."""
 
-    def __init__(self) -> None:
-        super().__init__(
-            "dict",
-            TrackedDict.as_mutable(JSON()),
-            {"type": "object"},
-            expected="a dict",
-            in_json="an object",
-        )
+    python, column, form = "dict", TrackedDict.as_mutable(JSON()), _schema(type="object")
+    expected, in_json = "a dict", "an object"
 
     def fault(self, value: Any) -> str | None:
         if not isinstance(value, dict):
@@ -319,15 +283,17 @@ class Data(Kind):
 class Counted(Kind):
     """A whole number that nobody gives: an id, or how often something changed."""
 
+    python, form = "number", _schema(type="integer")
+
     def __init__(self, column: Any = Id) -> None:
-        super().__init__("number", column, {"type": "integer"})
+        self.column = column
 
 
 class Instant(Kind):
     """A moment that the library notes: aware, UTC."""
 
-    def __init__(self) -> None:
-        super().__init__("aware `datetime`", UtcDateTime(), {"type": "string", "format": "date-time"})
+    python, column = "aware `datetime`", UtcDateTime
+    form = _schema(type="string", format="date-time")
 
     def write(self, value: datetime) -> str:
         return write_moment(value)

@@ -6,103 +6,29 @@ Nothing here creates a table. The classes live in the app's own metadata, so tha
 from __future__ import annotations
 
 from collections.abc import Mapping
-from copy import deepcopy
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
-from sqlalchemy import ForeignKeyConstraint, Table, UniqueConstraint, event, inspect, select, update
+from sqlalchemy import ForeignKeyConstraint, UniqueConstraint, event, inspect, select, update
 from sqlalchemy.orm import foreign, relationship
 from sqlalchemy.orm.attributes import set_committed_value
 
 from flask_rollingslots.errors import ConfigError
 from flask_rollingslots.values import utc_now
 
-from .fields import FIELDS, TemplateMixin, check_template
-from .mixins import DECIDED_FIELDS, BookingMixin, LeaseMixin, ResourceMixin, RunMixin, SlotMixin
-from .shards import ShardMixin
+from .fields import FIELDS, TemplateMixin
+from .mixins import DECIDED_FIELDS, MIXINS, Models, SlotMixin, table_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable
+    from collections.abc import Callable
     from datetime import datetime
 
     from sqlalchemy.engine import Connection
     from sqlalchemy.orm import Mapper
 
-
-@dataclass(frozen=True)
-class Models:
-    """The model classes of one database."""
-
-    Template: type[TemplateMixin]
-    Slot: type[SlotMixin]
-    Booking: type[BookingMixin]
-    Run: type[RunMixin]
-    Lease: type[LeaseMixin]
-    Resource: type[ResourceMixin]
-    Shard: type[ShardMixin]
-    default_timezone: Callable[[], str] = lambda: "UTC"
-    _built: dict[Hashable, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
-
-    def build_once(self, key: Hashable, build: Callable[[Models], Any]) -> Any:
-        """Return a statement that is always the same: building one takes as long as running a small query.
-
-        :param key: tells it apart from all others.
-        """
-        if key not in self._built:
-            self._built[key] = build(self)
-        return self._built[key]
-
-    def prepare(self, template: TemplateMixin) -> None:
-        """Complete and check a template; one that is as it was when it was last checked is not checked again.
-
-        :raises InvalidTemplate: names the field, the value and what is expected.
-        :raises InvalidRule: if the rule, the zone or the day grid is not valid.
-        """
-        template.timezone = template.timezone or self.default_timezone()
-        values = {name: getattr(template, name) for name in FIELDS}
-        if template.__dict__.get(_CHECKED) != values:
-            check_template(template)
-            template.__dict__[_CHECKED] = {name: deepcopy(plain(value)) for name, value in values.items()}
-
-    @property
-    def tables(self) -> list[Table]:
-        """Our tables, in an order in which they can be created."""
-        return [table_of(cls) for cls in self.classes]
-
-    @property
-    def classes(self) -> list[type[Any]]:
-        """Our classes, in the order of their tables."""
-        return [getattr(self, name) for name in _MIXINS]
-
-
-def plain(value: Any) -> Any:
-    """Return a value of a column without its tie to the row that it came from."""
-    return dict(value) if isinstance(value, dict) else list(value) if isinstance(value, list) else value
-
-
-#: Where a template in memory holds the values with which it was found right.
-_CHECKED = "rolling_checked"
-_MIXINS: dict[str, type[Any]] = {
-    "Template": TemplateMixin,
-    "Slot": SlotMixin,
-    "Booking": BookingMixin,
-    "Run": RunMixin,
-    "Lease": LeaseMixin,
-    "Resource": ResourceMixin,
-    "Shard": ShardMixin,
-}
-
-
 #: Fields of a slot that somebody decides about: not the places that bookings take.
 _SHOWN_FIELDS = (*DECIDED_FIELDS, "status", "cancel_reason")
 #: Columns of a template that nobody decides about; an app's own columns are decisions.
 _NOT_DECIDED = frozenset(name for name, entry in FIELDS.items() if not entry.is_decision)
-
-
-def table_of(model: type[Any]) -> Table:
-    """Return a model's table."""
-    table: Table = model.__table__
-    return table
 
 
 def make_models(
@@ -127,11 +53,11 @@ def make_models(
     if given is not None and not isinstance(given, Mapping):
         raise ConfigError(f"models: {given!r}: expected a mapping such as {{'Slot': MySlot}}")
     for name in given or {}:
-        if name not in _MIXINS:
-            raise ConfigError(f"models: unknown class {name!r}; expected {', '.join(_MIXINS)}")
+        if name not in MIXINS:
+            raise ConfigError(f"models: unknown class {name!r}; expected {', '.join(MIXINS)}")
     made = {
         name: (given or {}).get(name) or type(f"Rolling{name}", (mixin, db.Model), {})
-        for name, mixin in _MIXINS.items()
+        for name, mixin in MIXINS.items()
     }
     models = Models(**made, default_timezone=default_timezone)
     _check(models)
@@ -144,7 +70,7 @@ def make_models(
 
 
 def _check(models: Models) -> None:
-    for name, mixin in _MIXINS.items():
+    for name, mixin in MIXINS.items():
         cls = getattr(models, name)
         if not issubclass(cls, mixin):
             raise ConfigError(f"models: {cls.__name__} is not made from {mixin.__name__}")

@@ -1,9 +1,15 @@
-"""The columns of our other tables as mixins, for an app's own classes and for ``make_models``."""
+"""The columns of our other tables as mixins, what takes a slot's places, and the classes of one database together.
+
+``booked`` counts holds until somebody who needs their places sorts them out. Whoever reads takes off what has
+expired: in Python by the list of holds on the row, in SQL by a subquery that is only run for rows with such a hold.
+"""
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from copy import deepcopy
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakKeyDictionary
 from zoneinfo import ZoneInfo
 
@@ -13,26 +19,41 @@ from sqlalchemy import (
     Index,
     Integer,
     String,
+    Table,
     Text,
     UniqueConstraint,
     bindparam,
     case,
+    exists,
+    func,
     literal_column,
+    select,
     text,
 )
 from sqlalchemy.ext.hybrid import hybrid_property
 from sqlalchemy.ext.mutable import MutableDict
-from sqlalchemy.orm import Mapped, declared_attr, mapped_column
+from sqlalchemy.orm import Mapped, declared_attr, mapped_column, object_session
 from sqlalchemy.types import JSON
 
-from flask_rollingslots.values import BookingStatus, SlotKey, State, Status, utc_now
+from flask_rollingslots.values import OCCUPYING, BookingStatus, SlotKey, State, Status, utc_now
 
 from .columns import Id, UtcDateTime, WallDateTime
-from .fields import TO_SLOTS
-from .occupancy import Hold, blocked_at, expired_places, is_blocked, live_places
+from .fields import FIELDS, TO_SLOTS, TemplateMixin, check_template
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Iterable, Sequence
+
+    from sqlalchemy.orm import Session
 
 #: Fields of a slot that a person may change; what was changed is remembered in ``customised``.
 DECIDED_FIELDS = ("starts_at", "ends_at", "opens_at", "closes_at", *TO_SLOTS)
+_MARK = "rollingslots_busy"
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+#: Written out, so that SQLite recognises the condition of the index on booked slots.
+_NOTHING: ColumnElement[int] = literal_column("0")
+
+#: Booking id, expiry in microseconds of Unix time, places: one hold, as a slot's row remembers it.
+Hold = list[int]
 
 
 class SlotMixin:
@@ -206,6 +227,183 @@ def _literal(state: State) -> ColumnElement[str]:
     return literal_column(f"'{state.value}'", String)
 
 
+# -- what takes places: live bookings of the slot itself, and of others on the same exclusive resource
+
+
+def to_us(moment: datetime) -> int:
+    """Return an aware moment as Unix time in whole microseconds."""
+    return (moment - _EPOCH) // timedelta(microseconds=1)
+
+
+def from_us(microseconds: int) -> datetime:
+    """Return the moment of a Unix time in microseconds, aware, UTC."""
+    return _EPOCH + timedelta(microseconds=microseconds)
+
+
+def live_places(booked: int, holds: Iterable[Hold] | None, now: datetime) -> int:
+    """Return how many places are taken at a moment: expired holds are free."""
+    moment = to_us(now)
+    return booked - sum(party for _, until, party in holds or () if until <= moment)
+
+
+def expired_places(models: Models, slot: Any, now: Any) -> ColumnElement[int]:
+    """Return, in SQL, how many of a slot's ``booked`` places belong to holds that have expired.
+
+    :param slot: the slot class, an alias of it, or the columns of either.
+    """
+    bookings = table_of(models.Booking).alias()
+    expired = (
+        select(func.coalesce(func.sum(bookings.c.party), 0))
+        .where(
+            bookings.c.slot_id == slot.id,
+            bookings.c.status == BookingStatus.HELD.value,
+            bookings.c.expires_at <= now,
+        )
+        .scalar_subquery()
+    )
+    return case((slot.hold_until <= now, expired), else_=0)
+
+
+def is_blocked(models: Models, slot: Any, now: Any) -> ColumnElement[bool]:
+    """Return, in SQL, whether a live booking in another slot has a slot's exclusive resource meanwhile."""
+    templates, other = table_of(models.Template), table_of(models.Slot).alias()
+    ours, theirs = templates.alias(), templates.alias()
+    joined = ours.join(theirs, theirs.c.resource == ours.c.resource).join(
+        other, other.c.template_id == theirs.c.id
+    )
+    return exists(
+        select(1)
+        .select_from(joined)
+        .where(
+            ours.c.id == slot.template_id,
+            ours.c.exclusive.is_(True),
+            theirs.c.exclusive.is_(True),
+            other.c.id != slot.id,
+            other.c.status.in_(OCCUPYING),
+            other.c.booked > _NOTHING,
+            other.c.starts_at < slot.ends_at,
+            other.c.ends_at > slot.starts_at,
+            other.c.booked > expired_places(models, other.c, now),
+        )
+    )
+
+
+class Busy(NamedTuple):
+    """A slot with bookings that takes a resource for a while."""
+
+    resource: str
+    slot_id: int
+    starts_at: datetime
+    ends_at: datetime
+    booked: int
+    holds: list[Hold] | None
+    series_id: int
+    original_start: datetime
+
+    def takes(self, slot: SlotMixin, now: datetime) -> bool:
+        """Whether this keeps others out of a slot at a moment."""
+        # By key, for this may be the row of a slot that was virtual when it was read.
+        return (
+            (self.series_id, self.original_start) != (slot.series_id, slot.original_start)
+            and self.starts_at < slot.ends_at
+            and self.ends_at > slot.starts_at
+            and live_places(self.booked, self.holds, now) > 0
+        )
+
+
+def load_busy(
+    session: Session,
+    models: Models,
+    resources: Iterable[str],
+    start: datetime,
+    end: datetime,
+    lock: bool = False,
+) -> list[Busy]:
+    """Return what takes some exclusive resources at any time in a span.
+
+    :param lock: see what others committed meanwhile, where a transaction would else read an older state.
+    """
+    slot, template = models.Slot, models.Template
+    query = (
+        select(
+            template.resource,
+            slot.id,
+            slot.starts_at,
+            slot.ends_at,
+            slot.booked,
+            slot.holds,
+            slot.series_id,
+            slot.original_start,
+        )
+        .join(template, template.id == slot.template_id)
+        .where(
+            template.resource.in_(sorted(resources)),
+            template.exclusive.is_(True),
+            slot.status.in_(OCCUPYING),
+            slot.booked > _NOTHING,
+            slot.starts_at < end,
+            slot.ends_at > start,
+        )
+    )
+    return [Busy._make(row) for row in session.execute(query.with_for_update(read=True) if lock else query)]
+
+
+class Seen(list[Busy]):
+    """What was found on a resource, as it was until the session changed anything about bookings.
+
+    :ivar mark: the session's mark by then; see ``forget_busy``.
+    """
+
+    def __init__(self, session: Session, found: Iterable[Busy]) -> None:
+        super().__init__(found)
+        self.mark = session.info.get(_MARK)
+
+
+def forget_busy(session: Session) -> None:
+    """Let all slots that this session gave out ask again what takes their resources: it wrote something about that."""
+    session.info[_MARK] = object()
+
+
+def mark_busy(session: Session, models: Models, slots: Sequence[SlotMixin]) -> None:
+    """Let some slots know what takes their exclusive resources, with one query; none if there are no such slots."""
+    exclusive = [slot for slot in slots if slot.template.exclusive]
+    if not exclusive:
+        return
+    found = load_busy(
+        session,
+        models,
+        {slot.template.resource for slot in exclusive},
+        min(slot.starts_at for slot in exclusive),
+        max(slot.ends_at for slot in exclusive),
+    )
+    by_resource = {slot.template.resource: Seen(session, ()) for slot in exclusive}
+    for busy in found:
+        by_resource.setdefault(busy.resource, Seen(session, ())).append(busy)
+    for slot in exclusive:
+        slot.rolling_busy = by_resource[slot.template.resource]
+
+
+def blocked_at(slot: SlotMixin, now: datetime) -> bool:
+    """Whether another slot has the exclusive resource of this one; asks the database unless it was told.
+
+    What it was told holds until its session books, releases or ends something: virtual slots are not expired, and
+    others only by a commit.
+    """
+    template, busy = slot.template, slot.rolling_busy
+    if not template.exclusive:
+        return False
+    session = object_session(slot) or object_session(template)
+    is_old = session is not None and isinstance(busy, Seen) and busy.mark is not session.info.get(_MARK)
+    if busy is None or is_old:
+        if session is None:
+            return False
+        busy = load_busy(session, slot.rolling_models, [template.resource], slot.starts_at, slot.ends_at)
+    return any(other.takes(slot, now) for other in busy)
+
+
+# -- the other tables
+
+
 class BookingMixin:
     """Somebody's places in a slot.
 
@@ -321,3 +519,109 @@ class LeaseMixin:
     next_try_ms: Mapped[int] = mapped_column(Id, default=0)
     pruned_until_ms: Mapped[int] = mapped_column(Id, default=0)
     last_error: Mapped[str | None] = mapped_column(Text)
+
+
+class ShardMixin:
+    """A part of a run that several workers share: a range of template ids, who fills it, and what came of it.
+
+    The rows are working papers. Whatever happens to them, slots are the truth: a run that nobody finishes is given up,
+    and the next one plans what is missing.
+    """
+
+    __tablename__ = "rolling_shard"
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    run_id: Mapped[int] = mapped_column(Id)
+    token: Mapped[int] = mapped_column(Id)
+    #: Included; the range is for all templates of the run's request, or for one template's series.
+    first_id: Mapped[int] = mapped_column(Id)
+    last_id: Mapped[int] = mapped_column(Id)
+    template_id: Mapped[int | None] = mapped_column(Id)
+    status: Mapped[str] = mapped_column(String(16))
+    priority: Mapped[int] = mapped_column(Integer, default=0)
+    attempts: Mapped[int] = mapped_column(Integer, default=0)
+    claim: Mapped[str | None] = mapped_column(String(40))
+    until_ms: Mapped[int] = mapped_column(Id, default=0)
+    done: Mapped[int] = mapped_column(Integer, default=0)
+    results: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
+
+    @declared_attr.directive
+    def __table_args__(cls) -> tuple[Any, ...]:
+        table = cls.__tablename__
+        return (
+            UniqueConstraint("run_id", "first_id", "template_id", name=f"uq_{table}_run_id_first_id"),
+            Index(f"ix_{table}_next", "run_id", "status", "priority"),
+        )
+
+
+# -- the classes of one database
+
+
+#: Where a template in memory holds the values with which it was found right.
+_CHECKED = "rolling_checked"
+MIXINS: dict[str, type[Any]] = {
+    "Template": TemplateMixin,
+    "Slot": SlotMixin,
+    "Booking": BookingMixin,
+    "Run": RunMixin,
+    "Lease": LeaseMixin,
+    "Resource": ResourceMixin,
+    "Shard": ShardMixin,
+}
+
+
+@dataclass(frozen=True)
+class Models:
+    """The model classes of one database."""
+
+    Template: type[TemplateMixin]
+    Slot: type[SlotMixin]
+    Booking: type[BookingMixin]
+    Run: type[RunMixin]
+    Lease: type[LeaseMixin]
+    Resource: type[ResourceMixin]
+    Shard: type[ShardMixin]
+    default_timezone: Callable[[], str] = lambda: "UTC"
+    _built: dict[Hashable, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def build_once(self, key: Hashable, build: Callable[[Models], Any]) -> Any:
+        """Return a statement that is always the same: building one takes as long as running a small query.
+
+        :param key: tells it apart from all others.
+        """
+        if key not in self._built:
+            self._built[key] = build(self)
+        return self._built[key]
+
+    def prepare(self, template: TemplateMixin) -> None:
+        """Complete and check a template; one that is as it was when it was last checked is not checked again.
+
+        :raises InvalidTemplate: names the field, the value and what is expected.
+        :raises InvalidRule: if the rule, the zone or the day grid is not valid.
+        """
+        template.timezone = template.timezone or self.default_timezone()
+        values = {name: getattr(template, name) for name in FIELDS}
+        if template.__dict__.get(_CHECKED) != values:
+            check_template(template)
+            template.__dict__[_CHECKED] = {name: deepcopy(plain(value)) for name, value in values.items()}
+
+    @property
+    def tables(self) -> list[Table]:
+        """Our tables, in an order in which they can be created."""
+        return [table_of(cls) for cls in self.classes]
+
+    @property
+    def classes(self) -> list[type[Any]]:
+        """Our classes, in the order of their tables."""
+        return [getattr(self, name) for name in MIXINS]
+
+
+def table_of(model: type[Any]) -> Table:
+    """Return a model's table."""
+    table: Table = model.__table__
+    return table
+
+
+def plain(value: Any) -> Any:
+    """Return a value of a column without its tie to the row that it came from."""
+    return dict(value) if isinstance(value, dict) else list(value) if isinstance(value, list) else value

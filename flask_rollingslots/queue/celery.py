@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary, ref
 
 from flask_rollingslots.errors import ConfigError
+from flask_rollingslots.topup.executors import SEND_SECONDS, QueueExecutor
 
 from .distributor import Distributor
-from .messages import SEND_SECONDS, QueueExecutor
 
 try:
     from celery import Task, shared_task

@@ -28,25 +28,17 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import select
 
 from flask_rollingslots import planning, signals
-from flask_rollingslots.errors import (
-    Interrupted,
-    InvalidRequest,
-    LeaseLost,
-    QueueUnavailable,
-    TopUpBusy,
-    sentence,
-)
+from flask_rollingslots.errors import Interrupted, LeaseLost, QueueUnavailable, TopUpBusy, refusal, sentence
 from flask_rollingslots.statements import is_lost_race, own_transaction
 from flask_rollingslots.topup import TopUpRequest
+from flask_rollingslots.topup.executors import QueueExecutor
 from flask_rollingslots.topup.gate import Lease, read_state, to_ms
-from flask_rollingslots.topup.record import Recorder, announce_end, count_edges, results_of, settle
-from flask_rollingslots.topup.run import Run
-from flask_rollingslots.topup.runner import abandon, never
+from flask_rollingslots.topup.run import Recorder, Run, results_of
+from flask_rollingslots.topup.runner import abandon, announce_end, count_edges, never, settle
 from flask_rollingslots.values import RunStatus
 
 from . import sharding
-from .messages import Job, QueueExecutor, fill, job_of, look
-from .sharding import Claim, ShardRecorder
+from .sharding import Claim, Job, ShardRecorder, fill, job_of, look
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -105,7 +97,7 @@ class Distributor:
         """
         kind = message.get("do") if isinstance(message, dict) else None
         if kind not in ("look", "fill"):
-            raise InvalidRequest(f"message = {str(message)[:200]}: expected one that send() was given")
+            raise refusal("message", message, "one that send() was given")
         with self.runner.context():
             self._serve(message)
 

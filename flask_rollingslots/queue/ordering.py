@@ -14,7 +14,7 @@ from flask_rollingslots.errors import TopUpBusy, sentence
 from flask_rollingslots.models import table_of
 from flask_rollingslots.statements import exclusive, is_lost_race, own_transaction
 from flask_rollingslots.topup.gate import make_row, read_state, to_ms
-from flask_rollingslots.topup.record import asked
+from flask_rollingslots.topup.run import asked
 from flask_rollingslots.values import RunStatus
 
 from .distributor import Distributor

@@ -1,4 +1,4 @@
-"""The working papers of a run that several workers share: cut, claim, fill, count. Nothing here commits.
+"""The working papers of a run that several workers share: messages, and shards. Nothing here commits.
 
 Every transaction of a worker takes its locks in one order: lease, shard, run. Renewing the lease comes first where
 somebody decides (so claims and ends stand in a queue), and last where slots are written: the lease is then locked for
@@ -9,8 +9,8 @@ changes no row, and its transaction is rolled back.
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass, field, replace
-from datetime import datetime
+from dataclasses import dataclass, field, fields, replace
+from datetime import date, datetime
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
@@ -22,9 +22,9 @@ from flask_rollingslots.loading import load_specs
 from flask_rollingslots.models import table_of
 from flask_rollingslots.settings import MAX_DAYS
 from flask_rollingslots.topup import TopUpRequest
-from flask_rollingslots.topup.gate import to_ms
-from flask_rollingslots.topup.record import COUNTS, TALLIED, Outcome, Recorder, results_of
-from flask_rollingslots.values import Report, RunStatus, ShardStatus, Tally, Window
+from flask_rollingslots.topup.gate import Lease, to_ms
+from flask_rollingslots.topup.run import Outcome, Recorder, results_of
+from flask_rollingslots.values import COUNTS, TALLIED, Report, RunStatus, ShardStatus, Tally, Window
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -32,9 +32,8 @@ if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Table
 
     from flask_rollingslots.context import Work
+    from flask_rollingslots.topup.gate import Target
     from flask_rollingslots.values import TemplateSpec
-
-    from .messages import Job
 
 #: A shard that was begun so often and never ended is given up: something in it ends its workers.
 MAX_ATTEMPTS = 5
@@ -46,6 +45,65 @@ _OPEN = (ShardStatus.QUEUED.value, ShardStatus.RUNNING.value)
 _ESTIMATES = 500
 #: So many templates a report of a shared run names at most; the shards keep all of the last run.
 _MOST_TEMPLATES = 10_000
+
+
+# -- messages: plain data for JSON ------------------------------------------------------------------------------
+
+#: What workers need to know of a request, and how it is read from JSON.
+_PLAIN = ("trigger", "days", "template_id", "group")
+_READERS = {
+    "start": datetime.fromisoformat,
+    "end": datetime.fromisoformat,
+    "first_day": date.fromisoformat,
+    "end_day": date.fromisoformat,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A shared run, as each worker is told of it.
+
+    :param token: of the lease that all its workers hold together.
+    :param fingerprint: of the templates when the run began.
+    :param revises: rules were edited since the last run: look beyond the windows too.
+    :param paced: after a long pause: rest as long as was worked.
+    """
+
+    run_id: int
+    token: int
+    fingerprint: str
+    shards: int
+    revises: bool
+    paced: bool
+    request: TopUpRequest
+
+    @property
+    def lease(self) -> Lease:
+        """The lease that the run's workers share."""
+        return Lease("", self.token)
+
+
+#: Its plain parts.
+_OF_JOB = tuple(each.name for each in fields(Job) if each.name != "request")
+
+
+def look(target: Target, trigger: str, tries: int = 0) -> dict[str, Any]:
+    """Return the message that asks a worker to look at one template, or at everything."""
+    return {"do": "look", "target": target, "trigger": trigger, "tries": tries}
+
+
+def fill(job: Job) -> dict[str, Any]:
+    """Return the message that lets a worker take part in a run."""
+    wanted = {name: getattr(job.request, name) for name in (*_PLAIN, *_READERS)}
+    wanted |= {name: wanted[name] and wanted[name].isoformat() for name in _READERS}
+    return {"do": "fill", **{name: getattr(job, name) for name in _OF_JOB}, "request": wanted}
+
+
+def job_of(message: dict[str, Any]) -> Job:
+    """Read the message of ``fill``."""
+    wanted = message["request"]
+    dates = {name: wanted[name] and read(wanted[name]) for name, read in _READERS.items()}
+    return Job(**{name: message[name] for name in _OF_JOB}, request=TopUpRequest(**{**wanted, **dates}))
 
 
 class RunEnded(LeaseLost):

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 
-from .days import fill_in, possible_months, times_of_day
-from .periods import plus
+from .expand import fill_in, possible_months, times_of_day
 from .recurrence_set import RecurrenceSet
 from .rule import Rule
+from .zones import plus
 
 DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 MONTHS = (

@@ -59,18 +59,8 @@ def template_fields(value: Any, *, dtstart: datetime | date | None, timezone: st
     return [_template(_schedule_entry(entry), dtstart, timezone) for entry in value]
 
 
-def read_object(value: Any, dtstart: datetime, timezone: str) -> Fields:
-    """Return the parameters of a Recurrence for one dialect object.
-
-    :raises InvalidRule: naming the field, the value and what is expected.
-    """
-    if not isinstance(value, Mapping):
-        raise refuse("recurrence", value, "one object with a type (for a list, use template_fields)")
-    return _without_active(_template(value, dtstart, timezone))
-
-
-def read_schedule(value: Any, dtstart: datetime, timezone: str) -> list[Fields]:
-    """Return the same for each entry of a fixed schedule."""
+def read_fields(value: Any, dtstart: datetime, timezone: str) -> list[Fields]:
+    """Return the same without what only a template has: the parameters of each Recurrence."""
     return [_without_active(fields) for fields in template_fields(value, dtstart=dtstart, timezone=timezone)]
 
 

@@ -3,17 +3,22 @@
 The window's first period is found by arithmetic (with the phase of INTERVAL), never by walking there: DAILY, WEEKLY
 and HOURLY rules without further filters are arithmetic altogether, the others ask python-dateutil for the days of
 the months that the window touches. COUNT and UNTIL are not known here.
+
+Days are proleptic Gregorian ordinals, as :meth:`datetime.date.toordinal` gives them; periods are whole numbers too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from datetime import datetime, timedelta
+from calendar import isleap, monthrange
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from datetime import date, datetime, time, timedelta
+from functools import lru_cache
 from math import gcd
-from typing import TypeVar
+from typing import Any, NamedTuple, TypeVar
 
-from .days import fill_in, source_of, times_of_day
-from .periods import FIRST_DAY, LAST_DAY, periods_of
+from dateutil.rrule import MONTHLY, rrule
+
 from .rule import Rule
 
 BARREN = 4800
@@ -22,10 +27,283 @@ BARREN = 4800
 They are the 400 years of a full cycle of the calendar; months that cannot match are not looked at.
 """
 
-_midnight = datetime.fromordinal
+FIRST_DAY, LAST_DAY = 1, date.max.toordinal()
+_fromordinal, _midnight = date.fromordinal, datetime.fromordinal
 _TICK = timedelta(microseconds=1)
-T = TypeVar("T")
 _HOURS = tuple(timedelta(hours=hour) for hour in range(24))
+_ALL_MONTHS = frozenset(range(1, 13))
+_LONGEST = (0, 31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
+_OUT_OF_SIGHT = 12 * 10_000
+T = TypeVar("T")
+
+
+# -- periods: what a rule steps through
+
+
+class Periods(NamedTuple):
+    """How one frequency divides the calendar.
+
+    :param number: day -> number of the period that holds it.
+    :param bounds: number of a period -> its first and last day; they may lie outside the years 1 to 9999.
+    """
+
+    number: Callable[[int], int]
+    bounds: Callable[[int], tuple[int, int]]
+
+
+def new_year(year: int) -> int:
+    """Return the day number of 1 January; right for the years 0 and 10000 too."""
+    before = year - 1
+    return 365 * before + before // 4 - before // 100 + before // 400 + 1
+
+
+def first_week(year: int, wkst: int) -> int:
+    """Return the first day of week 1 of a week-year: the first week with four days of the year (RFC 5545 3.3.10)."""
+    fourth = new_year(year) + 3
+    return fourth - (fourth - 1 - wkst) % 7
+
+
+def week_year(day: int, wkst: int) -> int:
+    """Return the week-year of a day: 2029-12-31 belongs to week 1 of 2030."""
+    year = _fromordinal(day).year
+    if day < first_week(year, wkst):
+        return year - 1
+    return year + 1 if day >= first_week(year + 1, wkst) else year
+
+
+def week_number(day: int, wkst: int) -> tuple[int, int]:
+    """Return the number of a day's week, counted from the start and (negative) from the end of its week-year."""
+    year = week_year(day, wkst)
+    start, end = first_week(year, wkst), first_week(year + 1, wkst)
+    number = (day - start) // 7
+    return number + 1, number - (end - start) // 7
+
+
+def month_index(day: int) -> int:
+    """Return the number of a day's month: twelve times the year, plus the month from 0."""
+    found = _fromordinal(day)
+    return found.year * 12 + found.month - 1
+
+
+def month_bounds(index: int) -> tuple[int, int]:
+    """Return the first and last day of a month given by its number."""
+    year, month = divmod(index, 12)
+    if not 1 <= year <= 9999:
+        edge = new_year(year)
+        return edge, edge
+    first = date(year, month + 1, 1).toordinal()
+    return first, first + monthrange(year, month + 1)[1] - 1
+
+
+def periods_of(rule: Rule) -> Periods:
+    """Return the periods of a rule; with BYWEEKNO its years are week-years."""
+    wkst = rule.wkst
+    if rule.freq == "MONTHLY":
+        return Periods(month_index, month_bounds)
+    if rule.freq == "WEEKLY":
+        return Periods(lambda d: (d - 1 - wkst) // 7, lambda p: (p * 7 + 1 + wkst, p * 7 + 7 + wkst))
+    if rule.byweekno:
+        return Periods(
+            lambda d: week_year(d, wkst), lambda p: (first_week(p, wkst), first_week(p + 1, wkst) - 1)
+        )
+    if rule.freq == "YEARLY":
+        return Periods(lambda d: _fromordinal(d).year, lambda p: (new_year(p), new_year(p + 1) - 1))
+    return Periods(lambda d: d, lambda p: (p, p))
+
+
+def month_pieces(first: int, last: int, months: frozenset[int]) -> Iterator[tuple[int, int]]:
+    """Cut a span of days at the ends of its months; only the wanted months (1 to 12) are given."""
+    first, last = max(first, FIRST_DAY), min(last, LAST_DAY)
+    if first > last:
+        return
+    for index in range(month_index(first), month_index(last) + 1):
+        if index % 12 + 1 in months:
+            start, end = month_bounds(index)
+            yield max(start, first), min(end, last)
+
+
+# -- days: which of them the BY parts allow. python-dateutil finds them, one kind of month at a time.
+#
+# Only day filters, without the phase of INTERVAL and without BYSETPOS. What python-dateutil gets wrong is kept from
+# it: numbers on weekdays (it joins "3MO,WE" with "and") and week numbers (it counts them by calendar year) are
+# checked here.
+
+
+def fill_in(rule: Rule, dtstart: datetime) -> Rule:
+    """Return the rule with the day parts that DTSTART implies written out (RFC 5545 section 3.3.10).
+
+    Without any day part, a yearly rule takes month and day of DTSTART, a monthly one the day, a weekly one the
+    weekday. BYWEEKNO without BYDAY takes the weekday of DTSTART, as four of five other engines do.
+    """
+    only_weekdays = rule.byday and not (rule.bymonth or rule.bymonthday or rule.bysetpos)
+    if rule.freq == "DAILY" and rule.interval == 1 and only_weekdays:
+        return replace(rule, freq="WEEKLY")  # the same days, and weeks are arithmetic
+    if rule.byyearday or rule.bymonthday or rule.byday:
+        return rule
+    if rule.freq == "WEEKLY" or rule.byweekno:
+        return replace(rule, byday=((0, dtstart.weekday()),))
+    if rule.freq == "YEARLY":
+        return replace(rule, bymonth=rule.bymonth or (dtstart.month,), bymonthday=(dtstart.day,))
+    if rule.freq == "MONTHLY":
+        return replace(rule, bymonthday=(dtstart.day,))
+    return rule
+
+
+class DaySource:
+    """The days that the BY parts of a filled-in rule allow.
+
+    :param rule: a rule that :func:`fill_in` has completed.
+    """
+
+    def __init__(self, rule: Rule) -> None:
+        self.months = possible_months(rule)
+        self._options: dict[str, Any] = {}
+        if rule.byday:
+            self._options["byweekday"] = rule.weekdays
+        if rule.bymonthday:
+            self._options["bymonthday"] = rule.bymonthday
+        if rule.byyearday:
+            self._options["byyearday"] = rule.byyearday
+        self._checks = _own_checks(rule)
+        # Months repeat: which of their days are allowed depends on the month, on the weekday that its year starts
+        # with, and on leap years (those beside it matter to week numbers). So dateutil is asked for 336 at most.
+        self._known: dict[tuple[int, int, bool, bool, bool], tuple[int, ...]] = {}
+
+    @property
+    def is_everything(self) -> bool:
+        """Whether every day is allowed."""
+        return not self._options and not self._checks and len(self.months) == 12
+
+    def within(self, first: int, last: int) -> list[int]:
+        """Return the allowed days of ``first`` to ``last``, which lie in one allowed month."""
+        found = _fromordinal(first)
+        year, month = found.year, found.month
+        start = first - found.day + 1
+        kind = (month, new_year(year) % 7, isleap(year - 1), isleap(year), isleap(year + 1))
+        days = self._known.get(kind)
+        if days is None:
+            days = self._known[kind] = self._look_up(start, month_bounds(year * 12 + month - 1)[1])
+        return [start + day for day in days if first <= start + day <= last]
+
+    def pieces(self, first: int, last: int) -> Iterator[tuple[int, int]]:
+        """Cut a span of days into the pieces that :meth:`within` takes."""
+        return month_pieces(first, last, self.months)
+
+    def _look_up(self, first: int, last: int) -> tuple[int, ...]:
+        """Return the allowed days of one whole month, counted from 0."""
+        days = self._ask_dateutil(first, last) if self._options else list(range(first, last + 1))
+        for check in self._checks:
+            days = [day for day in days if check(day)]
+        return tuple(day - first for day in days)
+
+    def _ask_dateutil(self, first: int, last: int) -> list[int]:
+        # dateutil looks at UNTIL only when it found something. The step to a month after the year 9999 ends its
+        # search behind this one, which may hold nothing.
+        found = rrule(
+            MONTHLY,
+            dtstart=_midnight(first),
+            interval=_OUT_OF_SIGHT,
+            until=_midnight(last),
+            byhour=0,
+            byminute=0,
+            bysecond=0,
+            **self._options,
+        )
+        return [moment.toordinal() for moment in found]
+
+
+#: The one source of a rule that has day parts alone.
+shared_source = lru_cache(maxsize=128)(DaySource)
+
+
+def source_of(rule: Rule) -> DaySource:
+    """Return the days of a filled-in rule; rules with the same day parts share what is known of months."""
+    return shared_source(
+        replace(rule, interval=1, count=None, until=None, byhour=(), byminute=(), bysetpos=())
+    )
+
+
+def _own_checks(rule: Rule) -> list[Callable[[int], bool]]:
+    checks: list[Callable[[int], bool]] = []
+    if rule.is_numbered:
+        in_month = rule.freq == "MONTHLY" or bool(rule.bymonth)
+        position = _place_in_month if in_month else _place_in_year
+        checks.append(_numbered_check(frozenset(rule.byday), position))
+    if rule.byweekno:
+        wanted, wkst = frozenset(rule.byweekno), rule.wkst
+        checks.append(lambda day: not wanted.isdisjoint(week_number(day, wkst)))
+    return checks
+
+
+def _numbered_check(
+    wanted: frozenset[tuple[int, int]], position: Callable[[int], tuple[int, int]]
+) -> Callable[[int], bool]:
+    def check(day: int) -> bool:
+        weekday = (day - 1) % 7
+        forward, backward = position(day)
+        # Plain and numbered weekdays are a union.
+        return not wanted.isdisjoint(((0, weekday), (forward, weekday), (backward, weekday)))
+
+    return check
+
+
+def _place_in_month(day: int) -> tuple[int, int]:
+    found = _fromordinal(day)
+    length = monthrange(found.year, found.month)[1]
+    return (found.day - 1) // 7 + 1, -((length - found.day) // 7 + 1)
+
+
+def _place_in_year(day: int) -> tuple[int, int]:
+    year = _fromordinal(day).year
+    return (day - new_year(year)) // 7 + 1, -((new_year(year + 1) - 1 - day) // 7 + 1)
+
+
+def possible_months(rule: Rule) -> frozenset[int]:
+    """Return the months (1 to 12) in which a filled-in rule may have days: all others need no look."""
+    months = frozenset(rule.bymonth) or _ALL_MONTHS
+    if rule.bymonthday:
+        shortest = min(abs(day) for day in rule.bymonthday)
+        months = frozenset(month for month in months if shortest <= _LONGEST[month])
+    if rule.byyearday:
+        spans = [(day, day) if day > 0 else (day + 366, day + 367) for day in rule.byyearday]
+        months &= _months_of_spans(spans)
+    if rule.byweekno:
+        months &= _months_of_spans([_week_span(week) for week in rule.byweekno])
+    in_month = rule.freq == "MONTHLY" or bool(rule.bymonth)
+    if in_month and rule.byday and all(abs(n) > 5 for n, _ in rule.byday):
+        return frozenset()
+    if rule.freq == "YEARLY" and rule.byday and not rule.bymonth and all(n for n, _ in rule.byday):
+        places = [n if n > 0 else n + 54 for n, _ in rule.byday]
+        months &= _months_of_spans([(7 * n - 13, 7 * n) for n in places])
+    return months
+
+
+def _week_span(week: int) -> tuple[int, int]:
+    """Return the year days that a week may lie on: week 1 starts between 29 December and 4 January."""
+    if week > 0:
+        return 7 * week - 9, 7 * week + 3
+    return 7 * (week + 53) - 9, 7 * (week + 54) + 3  # years have 52 or 53 weeks
+
+
+def _months_of_spans(spans: list[tuple[int, int]]) -> frozenset[int]:
+    """Return the months that spans of year days may touch, in common and in leap years, neighbours included."""
+    months: set[int] = set()
+    for first, last in spans:
+        for day in range(first - 1, last + 2):
+            for start in (date(2023, 1, 1), date(2024, 1, 1)):
+                months.add(date.fromordinal(start.toordinal() + day - 1).month)
+    return frozenset(months)
+
+
+def times_of_day(rule: Rule, dtstart: datetime) -> tuple[time, ...]:
+    """Return the times of day of a daily or coarser rule; missing parts come from DTSTART (RFC 5545 3.3.10)."""
+    hours = rule.byhour or (dtstart.hour,)
+    minutes = rule.byminute or (dtstart.minute,)
+    seconds = rule.bysecond or (dtstart.second,)
+    return tuple(time(hour, minute, second) for hour in hours for minute in minutes for second in seconds)
+
+
+# -- starts
 
 
 def choose(found: list[T], places: tuple[int, ...]) -> list[T]:

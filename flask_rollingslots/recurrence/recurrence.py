@@ -1,20 +1,21 @@
-"""The public class: a recurrence rule at home in a time zone."""
+"""The public class: a recurrence rule at home in a time zone, and what it is for other programs."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
-from itertools import islice
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import date, datetime, time, timedelta
 from typing import Any, Self, overload
 
 from ..errors import refusal
-from ..values import Occurrence
 from .describe import describe
-from .dialects import read_object, read_schedule, write_object
-from .export import ical_rrule, split_fields
-from .periods import minus
+from .dialects import Fields, read_fields, write_object
+from .expand import fill_in
 from .recurrence_set import RecurrenceSet, last_of
-from .zones import shown, walls_around
+from .rule import Rule
+from .zones import instant_of, minus, plus
+
+_TICK = timedelta(microseconds=1)
 
 
 class Recurrence(RecurrenceSet):
@@ -39,47 +40,6 @@ class Recurrence(RecurrenceSet):
     :raises InvalidRule: with ``part``, ``value`` and ``expected``.
     """
 
-    def between(self, start: datetime, end: datetime) -> Iterator[Occurrence]:
-        """Yield the occurrences with ``start <= starts_at < end``, sorted by ``starts_at``.
-
-        :param start: aware.
-        :param end: aware.
-        :raises InvalidRequest: if one of them is naive.
-        """
-        start, end = _aware("start", start), _aware("end", end)
-        if start >= end:
-            return iter(())
-        lower = minus(walls_around(start, self.zone)[0], self.shift)
-        upper = minus(walls_around(end, self.zone)[1], self.shift)
-        found = self._shown(lower, upper)
-        return (occurrence for occurrence in found if start <= occurrence.starts_at < end)
-
-    def after(self, moment: datetime, limit: int) -> list[Occurrence]:
-        """Return the next occurrences with ``starts_at > moment``, at most ``limit``.
-
-        A rule that never matches is given up after 4,800 months without a match (10 to 40 ms).
-
-        :param moment: aware.
-        :param limit: 0 or more.
-        :raises InvalidRequest: if ``moment`` is naive or ``limit`` negative.
-        """
-        moment = _aware("moment", moment)
-        if isinstance(limit, bool) or not isinstance(limit, int) or limit < 0:
-            raise refusal("limit", limit, "a whole number, 0 or more")
-        lower = minus(walls_around(moment, self.zone)[0], self.shift)
-        found = self._shown(lower, datetime.max)
-        return list(islice((each for each in found if each.starts_at > moment), limit))
-
-    def first(self) -> Occurrence | None:
-        """Return the first occurrence, or ``None`` if there is none."""
-        return next(self._shown(self.earliest, datetime.max), None)
-
-    def last(self) -> Occurrence | None:
-        """Return the last occurrence, or ``None`` if there is none or the rule has no end."""
-        if self.is_forever:
-            return None
-        return last_of(self._shown, self.earliest, self.latest)
-
     def split(self, original_start: datetime) -> tuple[Recurrence | None, Recurrence | None]:
         """Cut the recurrence in two: the starts before ``original_start``, and those from it on.
 
@@ -89,11 +49,13 @@ class Recurrence(RecurrenceSet):
         """
         if not isinstance(original_start, datetime) or original_start.tzinfo is not None:
             raise refusal("original_start", original_start, "a naive datetime: the wall clock of the zone")
-        before, after = split_fields(self, original_start)
-        return (
-            None if before is None else Recurrence(**before),
-            None if after is None else Recurrence(**after),
-        )
+        last = last_of(self.rule_starts, self.dtstart, min(original_start, self.latest))
+        following = next(self.rule_starts(original_start, datetime.max), None)
+        torn = _torn_day(self, last, original_start)
+        if torn:
+            last = last_of(self.rule_starts, self.dtstart, last) if last else None
+        before, after = _dates(self, original_start, torn)
+        return _side(_before(self, last, before)), _side(_after(self, following, after))
 
     def describe(self, *, times: bool = False) -> str:
         """Say in English when it happens, as shown; exact for what it covers, else the RRULE text.
@@ -105,7 +67,17 @@ class Recurrence(RecurrenceSet):
 
     def ical_rrule(self) -> str | None:
         """Return the RRULE for a feed: UNTIL in UTC, ambiguous parts written out; ``None`` without a rule."""
-        return ical_rrule(self)
+        rule = self.rule
+        if rule is None:
+            return None
+        # What programs complete differently is written out: the weekday of BYWEEKNO, the months of a yearly BYMONTHDAY.
+        if rule.byweekno:
+            rule = replace(rule, byday=fill_in(rule, self.dtstart).byday)
+        other_days = rule.bymonth or rule.byyearday or rule.byweekno
+        # Beside written-out months a numbered weekday would be that of a month, not of the year (RFC 5545 3.3.10).
+        if rule.freq == "YEARLY" and rule.bymonthday and not (other_days or rule.is_numbered):
+            rule = replace(rule, bymonth=tuple(range(1, 13)))
+        return str(_until_in_utc(rule, self))
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON dialect object for :meth:`from_json`; ``{"type": "rrule", ...}`` if no other can say it."""
@@ -133,19 +105,104 @@ class Recurrence(RecurrenceSet):
         :param options: further arguments of the class, such as ``exdates`` and ``gap``.
         :raises InvalidRule: naming the field, the value and what is expected.
         """
-        if isinstance(value, list | tuple):
-            return [cls(**fields, **options) for fields in read_schedule(value, dtstart, timezone)]
-        return cls(**read_object(value, dtstart, timezone), **options)
-
-    def _shown(self, lower: datetime, upper: datetime) -> Iterator[Occurrence]:
-        return shown(self.originals(lower, upper), self.zone, self.shift, self.gap)
+        found = [cls(**fields, **options) for fields in read_fields(value, dtstart, timezone)]
+        return found if isinstance(value, list | tuple) else found[0]
 
 
-def _aware(name: str, moment: datetime) -> datetime:
-    if not isinstance(moment, datetime) or moment.tzinfo is None:
-        raise refusal(name, moment, "an aware datetime")
-    try:
-        return moment.astimezone(UTC)
+def _until_in_utc(rule: Rule, recurrence: RecurrenceSet) -> Rule:
+    """Return the rule with UNTIL as an instant, as RFC 5545 section 3.3.10 wants it beside a DTSTART with a zone."""
+    until = rule.until
+    if until is None:
+        return rule
+    if not isinstance(until, datetime):
+        until = datetime.combine(until, time(23, 59, 59))
+    if until.tzinfo is None:
+        try:
+            until = instant_of(until, recurrence.zone)
+        except OverflowError:
+            return rule
+    return replace(rule, until=until)
+
+
+# -- cutting in two: the new COUNT is the old one less what the rule yields before the cut, excluded starts included
+# (COUNT counts before EXDATE, RFC 5545 section 3.8.5.1); the second DTSTART is a start of the rule, so that INTERVAL
+# keeps step
+
+
+def _torn_day(recurrence: RecurrenceSet, last: datetime | None, cut: datetime) -> list[datetime]:
+    """Return all starts of the grid day that the cut goes through: they become single dates."""
+    if last is None or recurrence.grid is None or plus(last, recurrence.grid.span) < cut:
+        return []
+    return [plus(last, offset) for offset in recurrence.grid.offsets]
+
+
+def _dates(recurrence: RecurrenceSet, cut: datetime, torn: list[datetime]) -> tuple[Fields, Fields]:
+    rdates = sorted({*recurrence.rdates, *torn})
+    before = {
+        "rdates": tuple(moment for moment in rdates if moment < cut),
+        "exdates": tuple(value for value in recurrence.exdates if _starts_before(value, cut)),
+    }
+    after = {
+        "rdates": tuple(moment for moment in rdates if moment >= cut),
+        "exdates": tuple(value for value in recurrence.exdates if not _ends_before(value, cut)),
+    }
+    return before, after
+
+
+def _starts_before(value: datetime | date, cut: datetime) -> bool:
+    return value < cut if isinstance(value, datetime) else value <= minus(cut, _TICK).date()
+
+
+def _ends_before(value: datetime | date, cut: datetime) -> bool:
+    return value < cut if isinstance(value, datetime) else value < cut.date()
+
+
+def _before(recurrence: RecurrenceSet, last: datetime | None, dates: Fields) -> Fields | None:
+    if last is None:
+        return _only_dates(recurrence, dates)
+    fields = _fields(recurrence, dates)
+    if recurrence.rule is None:
+        return fields
+    if recurrence.rule.count is not None:
+        count = recurrence.count_before(plus(last, _TICK))
+        return {**fields, "rrule": str(replace(recurrence.rule, count=count))}
+    try:  # beside a zone RFC 5545 section 3.3.10 wants UNTIL in UTC
+        until = instant_of(last, recurrence.zone)
     except OverflowError:
-        edge = datetime.min if moment.year < 5000 else datetime.max
-        return edge.replace(tzinfo=UTC)
+        until = last
+    fields["rrule"] = str(replace(recurrence.rule, until=until))
+    # Around a gap an instant can let one start too many in.
+    spill = RecurrenceSet(**fields).rule_starts(plus(last, _TICK), plus(last, timedelta(days=3)))
+    fields["exdates"] = (*fields["exdates"], *spill)
+    return fields
+
+
+def _after(recurrence: RecurrenceSet, following: datetime | None, dates: Fields) -> Fields | None:
+    if following is None:
+        return _only_dates(recurrence, dates)
+    fields = {**_fields(recurrence, dates), "dtstart": following}
+    rule = recurrence.rule
+    if rule is not None and rule.count is not None:  # what is left of it
+        rule = replace(rule, count=rule.count - recurrence.count_before(following))
+    return fields if rule is None else {**fields, "rrule": str(rule)}
+
+
+def _only_dates(recurrence: RecurrenceSet, dates: Fields) -> Fields | None:
+    """Return a recurrence of single dates: the first is the start, the others are extra."""
+    if not dates["rdates"]:
+        return None
+    first, *others = dates["rdates"]
+    fields = _fields(recurrence, {"rdates": tuple(others), "exdates": dates["exdates"]})
+    return {**fields, "rrule": None, "dtstart": first, "every": None, "until_time": None}
+
+
+def _fields(recurrence: RecurrenceSet, dates: Fields) -> Fields:
+    names = ("rrule", "dtstart", "gap", "duration", "every", "until_time", "shift")
+    return {**{name: getattr(recurrence, name) for name in names}, "timezone": recurrence.zone, **dates}
+
+
+def _side(fields: Fields | None) -> Recurrence | None:
+    side = None if fields is None else Recurrence(**fields)
+    if side is None or next(side.originals(side.earliest, datetime.max), None) is None:
+        return None
+    return side

@@ -1,26 +1,42 @@
-"""A rule with its anchor, zone, extra and excluded dates: the set of nominal starts (RFC 5545 section 3.8.5)."""
+"""A rule with its anchor, zone, extra and excluded dates: what it promises (RFC 5545 section 3.8.5)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, fields
-from datetime import date, datetime, time, timedelta, tzinfo
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from functools import cached_property
 from heapq import merge
+from itertools import islice
 from typing import TypeVar
 
 from ..errors import refusal
-from .counting import counted_before, last_counted, sure_until
+from ..values import Occurrence
 from .expand import Expander
-from .grid import Grid, make_grid
-from .periods import minus, plus
-from .rule import Rule, parse_rrule, refuse
-from .zones import find_zone, instant_of, names_of, wall_of, walls_around
+from .rule import MISSING, Rule, parse_rrule, refuse
+from .zones import find_zone, instant_of, minus, names_of, plus, shown, wall_of, walls_around
 
 T = TypeVar("T")
 _NONE = timedelta(0)
 _TICK = timedelta(microseconds=1)
-_SECOND = timedelta(seconds=1)
+_MINUTE, _DAY = timedelta(minutes=1), timedelta(days=1)
+_HOURS_OF_ALL_YEARS = 24 * 366 * 10_000
+_SHORTEST = (0, 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """A checked day grid.
+
+    :param offsets: distances of the day's starts from its first one, nominal; the first is zero.
+    """
+
+    offsets: tuple[timedelta, ...]
+
+    @property
+    def span(self) -> timedelta:
+        """Return the distance from the first to the last start of a day."""
+        return self.offsets[-1]
 
 
 @dataclass(frozen=True, init=False)
@@ -67,7 +83,7 @@ class RecurrenceSet:
             rrule=rrule,
             dtstart=start,
             timezone=name,
-            rdates=_read_rdates(rdates, start, zone),
+            rdates=tuple(sorted({_read_rdate(value, start, zone) for value in _listed("rdates", rdates)})),
             exdates=_read_exdates(exdates, zone),
             gap=gap,
             duration=duration,
@@ -83,7 +99,50 @@ class RecurrenceSet:
         """Leave out what was computed on the way, so that every copy and pickle is small and works."""
         return {each.name: getattr(self, each.name) for each in fields(self)}
 
-    # -- what is promised
+    # -- occurrences: as shown
+
+    def between(self, start: datetime, end: datetime) -> Iterator[Occurrence]:
+        """Yield the occurrences with ``start <= starts_at < end``, sorted by ``starts_at``.
+
+        :param start: aware.
+        :param end: aware.
+        :raises InvalidRequest: if one of them is naive.
+        """
+        start, end = _aware("start", start), _aware("end", end)
+        if start >= end:
+            return iter(())
+        lower = minus(walls_around(start, self.zone)[0], self.shift)
+        upper = minus(walls_around(end, self.zone)[1], self.shift)
+        found = self._shown(lower, upper)
+        return (occurrence for occurrence in found if start <= occurrence.starts_at < end)
+
+    def after(self, moment: datetime, limit: int) -> list[Occurrence]:
+        """Return the next occurrences with ``starts_at > moment``, at most ``limit``.
+
+        A rule that never matches is given up after 4,800 months without a match (10 to 40 ms).
+
+        :param moment: aware.
+        :param limit: 0 or more.
+        :raises InvalidRequest: if ``moment`` is naive or ``limit`` negative.
+        """
+        moment = _aware("moment", moment)
+        if isinstance(limit, bool) or not isinstance(limit, int) or limit < 0:
+            raise refusal("limit", limit, "a whole number, 0 or more")
+        lower = minus(walls_around(moment, self.zone)[0], self.shift)
+        found = self._shown(lower, datetime.max)
+        return list(islice((each for each in found if each.starts_at > moment), limit))
+
+    def first(self) -> Occurrence | None:
+        """Return the first occurrence, or ``None`` if there is none."""
+        return next(self._shown(self.earliest, datetime.max), None)
+
+    def last(self) -> Occurrence | None:
+        """Return the last occurrence, or ``None`` if there is none or the rule has no end."""
+        if self.is_forever:
+            return None
+        return last_of(self._shown, self.earliest, self.latest)
+
+    # -- originals: nominal
 
     @property
     def is_forever(self) -> bool:
@@ -99,7 +158,7 @@ class RecurrenceSet:
         """
         if start.tzinfo or end.tzinfo:
             raise refusal("start", start if start.tzinfo else end, "the wall clock in the rule's zone, naive")
-        starts = self._grid_starts(start, end)
+        starts = self.rule_starts(start, end) if self.grid is None else self._on_grid(self.grid, start, end)
         if not self.rdates and not self.exdates:
             return starts
         extra = [moment for moment in self.rdates if start <= moment < end]
@@ -142,6 +201,9 @@ class RecurrenceSet:
 
     # -- inside
 
+    def _shown(self, lower: datetime, upper: datetime) -> Iterator[Occurrence]:
+        return shown(self.originals(lower, upper), self.zone, self.shift, self.gap)
+
     def _bounded(self, expander: Expander, start: datetime, end: datetime) -> Iterator[datetime]:
         """Yield what the rule yields in ``[start, end)``, COUNT and UNTIL applied."""
         if (
@@ -181,11 +243,6 @@ class RecurrenceSet:
         low, high = walls_around(until, self.zone)
         return low, high, until
 
-    def _grid_starts(self, start: datetime, end: datetime) -> Iterator[datetime]:
-        if self.grid is None:
-            return self.rule_starts(start, end)
-        return self._on_grid(self.grid, start, end)
-
     def _on_grid(self, grid: Grid, start: datetime, end: datetime) -> Iterator[datetime]:
         for first in self.rule_starts(minus(start, grid.span), end):
             for offset in grid.offsets:
@@ -220,6 +277,19 @@ def last_of(
     return None
 
 
+# -- what is given
+
+
+def _aware(name: str, moment: datetime) -> datetime:
+    if not isinstance(moment, datetime) or moment.tzinfo is None:
+        raise refusal(name, moment, "an aware datetime")
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        edge = datetime.min if moment.year < 5000 else datetime.max
+        return edge.replace(tzinfo=UTC)
+
+
 def _whole_second(value: object, part: str = "dtstart") -> datetime:
     if not isinstance(value, datetime) or value.tzinfo is not None:
         raise refuse(part, value, "a naive datetime: the wall clock in the series' zone")
@@ -230,10 +300,6 @@ def _listed(part: str, values: object) -> Iterable[object]:
     if isinstance(values, (list, tuple, set, frozenset)):
         return values
     raise refuse(part, values, "a list or tuple of datetimes or dates")
-
-
-def _read_rdates(values: object, dtstart: datetime, zone: tzinfo) -> tuple[datetime, ...]:
-    return tuple(sorted({_read_rdate(value, dtstart, zone) for value in _listed("rdates", values)}))
 
 
 def _read_rdate(value: object, dtstart: datetime, zone: tzinfo) -> datetime:
@@ -256,3 +322,185 @@ def _read_exdates(values: object, zone: tzinfo) -> tuple[datetime | date, ...]:
         else:
             raise refuse("exdates", value, "datetimes, or dates for whole local days")
     return tuple(sorted(found, key=lambda value: value.isoformat()))
+
+
+# -- the day grid: on each day that a rule yields, a start each `every` while it ends by `until_time`
+
+
+def make_grid(
+    rule: Rule | None,
+    dtstart: datetime,
+    duration: timedelta | None,
+    every: timedelta | None,
+    until_time: time | None,
+) -> Grid | None:
+    """Check the grid's parameters; ``None`` if there is no grid.
+
+    :param duration: elapsed time of one slot; counted nominally here.
+    :param until_time: wall clock by which the last slot ends; not later than the start means the next day.
+    :raises InvalidRule: if they do not fit each other.
+    """
+    _check_types(duration, every, until_time)
+    if every is None and until_time is None:
+        return None
+    if every is None:
+        raise refuse("every", every, "the distance between two starts, because until_time is given", MISSING)
+    if until_time is None:
+        raise refuse(
+            "until_time", until_time, "the time by which the last slot ends, because every is given", MISSING
+        )
+    if duration is None:
+        raise refuse("duration", duration, "the length of a slot, because every is given", MISSING)
+    _check_rule(rule)
+    start = timedelta(hours=dtstart.hour, minutes=dtstart.minute, seconds=dtstart.second)
+    end = timedelta(hours=until_time.hour, minutes=until_time.minute, seconds=until_time.second)
+    length = end - start if end > start else end + _DAY - start
+    if duration > length:
+        raise refuse(
+            "duration", duration, f"at most the {length} from the start to until_time", "does not fit"
+        )
+    return Grid(tuple(every * step for step in range((length - duration) // every + 1)))
+
+
+def _check_types(duration: timedelta | None, every: timedelta | None, until_time: time | None) -> None:
+    for name, value in (("duration", duration), ("every", every)):
+        if value is not None and not isinstance(value, timedelta):
+            raise refuse(name, value, "a timedelta")
+    if duration is not None and duration <= timedelta(0):
+        raise refuse("duration", duration, "more than nothing")
+    if every is not None and every < _MINUTE:
+        raise refuse("every", every, "at least one minute")
+    if until_time is not None and (not isinstance(until_time, time) or until_time.tzinfo is not None):
+        raise refuse("until_time", until_time, "a naive time of day")
+
+
+def _check_rule(rule: Rule | None) -> None:
+    if rule is None:
+        return
+    if rule.freq == "HOURLY":
+        raise refuse("FREQ", rule.freq, "DAILY or coarser beside a day grid")
+    for name in ("BYHOUR", "BYMINUTE", "BYSECOND"):
+        if values := getattr(rule, name.lower()):
+            raise refuse(
+                name, ",".join(map(str, values)), f"no {name} beside a day grid: the grid gives the times"
+            )
+
+
+# -- COUNT as a last start: once it is known, a counted rule is as quick as one with UNTIL
+#
+# Where every period holds the same number of starts, the last one is computed. That covers DAILY, WEEKLY and HOURLY
+# without other filters, days of the month that every month has, first to fourth (last to fourth last) weekdays, and
+# the like by year, with BYSETPOS too. All other kinds are walked once from DTSTART (a COUNT of a thousand takes about
+# a millisecond), and the result is remembered by the set; queries so near DTSTART that COUNT cannot be used up do
+# without.
+
+
+def last_counted(expander: Expander, count: int) -> datetime | None:
+    """Return the start number ``count``, naive, or ``None`` if there are fewer before the year 10000.
+
+    COUNT counts from DTSTART, whatever is excluded (RFC 5545 section 3.8.5.1 and 3.3.10).
+    """
+    if expander.never:
+        return None
+    size = starts_per_period(expander)
+    if size is None:
+        return next(islice(expander.starts(expander.dtstart, datetime.max), count - 1, count), None)
+    first = [start for start in expander.period(expander.first_period()) if start >= expander.dtstart]
+    if count <= len(first):
+        return first[count - 1]
+    periods, place = divmod(count - len(first) - 1, size)
+    number = expander.first_period() + (periods + 1) * expander.interval
+    found = expander.period(number)
+    return found[place] if found else None
+
+
+def sure_until(expander: Expander, count: int) -> datetime:
+    """Return a naive time before which a rule cannot have yielded ``count`` starts, however dense it is."""
+    interval = expander.interval if expander.rule.freq in ("DAILY", "HOURLY") else 1
+    periods = (count // (len(expander.offsets) or 1) - 1) * interval
+    hours = periods if expander.is_hourly else periods * 24
+    if hours > _HOURS_OF_ALL_YEARS:
+        return datetime.max
+    return plus(expander.dtstart, timedelta(hours=max(hours - 24, 0)))
+
+
+def counted_before(expander: Expander, moment: datetime) -> int:
+    """Return how many starts the rule yields before a naive moment, COUNT and UNTIL aside."""
+    size = None if expander.never else starts_per_period(expander)
+    first, latest = expander.first_period(), expander.period_of(moment)
+    if size is None or latest <= first:
+        return sum(1 for _ in expander.starts(expander.dtstart, moment))
+    periods, rest = divmod(latest - first, expander.interval)
+    count = sum(start >= expander.dtstart for start in expander.period(first))
+    if rest:
+        return count + periods * size
+    return count + (periods - 1) * size + sum(start < moment for start in expander.period(latest))
+
+
+def starts_per_period(expander: Expander) -> int | None:
+    """Return how many starts every period in phase holds, if that number never varies."""
+    rule, times = expander.rule, len(expander.offsets)
+    if rule.freq == "HOURLY":
+        return times if expander.source.is_everything and not rule.byhour else None
+    least, is_constant = _days_per_period(rule)
+    if not expander.picks:
+        return least * times if is_constant and least else None
+    if max(map(abs, expander.picks)) > least * times:
+        return None
+    if is_constant:
+        return len({pick % (least * times) if pick < 0 else pick - 1 for pick in expander.picks})
+    return len(expander.picks) if _one_sided(expander.picks) else None
+
+
+def _days_per_period(rule: Rule) -> tuple[int, bool]:
+    """Return the least number of days that a period holds, and whether it always holds as many."""
+    if rule.freq == "DAILY":
+        plain = not (rule.bymonth or rule.bymonthday or rule.byday)
+        return int(plain), plain
+    if rule.freq == "WEEKLY":
+        return (0, False) if rule.bymonth else (len(rule.weekdays), True)
+    if rule.freq == "MONTHLY":
+        return (0, False) if rule.bymonth else _days_per_month(rule, tuple(range(1, 13)), 1)
+    if rule.byyearday or rule.byweekno:
+        return _days_per_year(rule)
+    if rule.byday and not rule.bymonth:
+        alone = not rule.bymonthday
+        return _weekdays(rule, 52) if alone else (0, False)
+    months = rule.bymonth or tuple(range(1, 13))
+    return _days_per_month(rule, months, len(months))
+
+
+def _days_per_month(rule: Rule, months: tuple[int, ...], times: int) -> tuple[int, bool]:
+    if rule.byday and rule.bymonthday:
+        return 0, False
+    if rule.byday:
+        least, is_constant = _weekdays(rule, 4)
+        return least * times, is_constant
+    shortest = min(_SHORTEST[month] for month in months)
+    sure = [day for day in rule.bymonthday if abs(day) <= shortest]
+    if not _one_sided(rule.bymonthday):
+        return 0, False
+    return len(sure) * times, len(sure) == len(rule.bymonthday)
+
+
+def _days_per_year(rule: Rule) -> tuple[int, bool]:
+    if rule.bymonth or rule.bymonthday or (rule.byyearday and (rule.byday or rule.byweekno)):
+        return 0, False
+    if rule.byyearday:
+        return len(rule.byyearday), _one_sided(rule.byyearday) and max(map(abs, rule.byyearday)) <= 365
+    weeks = rule.byweekno
+    return len(weeks) * len(rule.weekdays), _one_sided(weeks) and max(map(abs, weeks)) <= 52
+
+
+def _weekdays(rule: Rule, weeks: int) -> tuple[int, bool]:
+    """Count the weekdays of BYDAY in a month or year that has at least ``weeks`` of each."""
+    numbers = tuple(n for n, _ in rule.byday)
+    if not any(numbers):
+        return weeks * len(numbers), False
+    sure = all(numbers) and _one_sided(numbers) and max(map(abs, numbers)) <= weeks
+    return (len(numbers), True) if sure else (0, False)
+
+
+def _one_sided(numbers: tuple[int, ...]) -> bool:
+    """Whether all are counted from the same end, so that no two can name the same thing."""
+    return all(n > 0 for n in numbers) or all(n < 0 for n in numbers)

@@ -1,4 +1,4 @@
-"""Wall clock to instant and back (RFC 5545 section 3.3.5), with zoneinfo alone.
+"""Wall clock to instant and back (RFC 5545 section 3.3.5), with zoneinfo alone; and sums that stay in range.
 
 A time that does not exist is read with the offset before the gap, so it is shown later by the width of the gap; a
 time that exists twice is the first one. :pep:`495` says the same with ``fold=0``.
@@ -117,3 +117,16 @@ def _look(clock: datetime, zone: tzinfo) -> tuple[timedelta, datetime, bool]:
     if clock < _LATEST and offset_at(clock + _STEADY, zone) == offset:
         return offset, clock + _STEADY, False
     return offset, clock, is_gap(clock, zone)
+
+
+def plus(moment: datetime, length: timedelta) -> datetime:
+    """Return ``moment + length``, at most ``datetime.max`` and at least ``datetime.min``."""
+    try:
+        return moment + length
+    except OverflowError:
+        return datetime.max if length > timedelta(0) else datetime.min
+
+
+def minus(moment: datetime, length: timedelta) -> datetime:
+    """Return ``moment - length``, clamped like :func:`plus`."""
+    return plus(moment, -length)

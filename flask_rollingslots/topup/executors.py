@@ -1,4 +1,4 @@
-"""Where the job runs: on a background thread, or inside the request with a small budget."""
+"""Where the job runs: on a background thread, inside the request with a small budget, or on workers elsewhere."""
 
 from __future__ import annotations
 
@@ -14,14 +14,16 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from flask_rollingslots.errors import ConfigError
+from flask_rollingslots.errors import ConfigError, refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("flask_rollingslots")
 
 DRAIN_SECONDS = 2.0
+#: How long a queue may take to accept a message, and how long it is left alone when it did not.
+SEND_SECONDS, BREAKER_SECONDS = 2.0, 10.0
 #: Named as a text, for Celery is imported only where it is used.
 CELERY = "flask_rollingslots.queue.celery:CeleryExecutor"
 #: Environments that freeze a process once it has answered: a thread would not go on.
@@ -149,6 +151,58 @@ class ThreadExecutor(Executor):
         return not any(thread.is_alive() for thread in others)
 
 
+class QueueExecutor(ThreadExecutor):
+    """Looks on a thread, as ever, and hands the filling to the workers of a queue.
+
+    Subclass it and write ``send``. A worker calls ``slots.work(message)``. Messages are plain data for JSON; a lost,
+    repeated or late one does no harm.
+    """
+
+    is_queue = True
+    _sender: threading.Thread | None
+    _broken_until: float
+
+    @abstractmethod
+    def send(self, message: dict[str, Any], delay: float) -> None:
+        """Put a message in the queue, to be worked on after so many seconds; raise if that fails."""
+
+    def hand_over(self, message: dict[str, Any], delay: float = 0.0) -> bool:
+        """Send a message within two seconds; after a failure the queue is left alone for ten.
+
+        :return: whether the queue took it.
+        """
+        if monotonic() < self._broken_until or (self._sender is not None and self._sender.is_alive()):
+            return False
+        outcome: list[str] = []
+
+        def send() -> None:
+            try:
+                self.send(message, delay)
+                outcome.append("")
+            except Exception as error:  # a client of a broker may raise anything
+                outcome.append(f"{type(error).__name__}: {error}")
+
+        # Not every client has a time-out: a broker that is silent must hold nobody.
+        self._sender = threading.Thread(target=send, name="rollingslots-send", daemon=True)
+        try:
+            self._sender.start()
+        except RuntimeError as error:  # the interpreter shuts down
+            log.debug("no thread to send a message: %s", error)
+            return False
+        self._sender.join(SEND_SECONDS)
+        if outcome == [""]:
+            return True
+        self._broken_until = monotonic() + BREAKER_SECONDS
+        reason = outcome[0] if outcome else f"no answer within {SEND_SECONDS:.0f} s"
+        log.warning("queue left alone for %.0f s: %s", BREAKER_SECONDS, reason[:300])
+        return False
+
+    def reset(self) -> None:
+        """Forget the threads, and think that the queue works."""
+        super().reset()
+        self._sender, self._broken_until = None, 0.0
+
+
 class InlineExecutor(Executor):
     """Runs the job in the request that noticed it: at most one chunk and 150 ms."""
 
@@ -220,6 +274,13 @@ def has_threads() -> bool:
     return uwsgi is None or bool({"enable-threads", "threads"} & options)
 
 
+_OWN: dict[str, type[Executor]] = {
+    "thread": ThreadExecutor,
+    "inline": InlineExecutor,
+    "after_response": AfterResponseExecutor,
+}
+
+
 def make_executor(name: str, environ: Mapping[str, str] = os.environ) -> Executor:
     """Return the executor of a setting.
 
@@ -228,12 +289,8 @@ def make_executor(name: str, environ: Mapping[str, str] = os.environ) -> Executo
     """
     if name == "auto":
         name = "inline" if any(key in environ for key in SERVERLESS) or not has_threads() else "thread"
-    if name == "thread":
-        return ThreadExecutor()
-    if name == "inline":
-        return InlineExecutor()
-    if name == "after_response":
-        return AfterResponseExecutor()
+    if name in _OWN:
+        return _OWN[name]()
     module, _, attribute = (CELERY if name == "celery" else name).partition(":")
     try:
         made = getattr(importlib.import_module(module), attribute)
@@ -241,5 +298,5 @@ def make_executor(name: str, environ: Mapping[str, str] = os.environ) -> Executo
         raise ConfigError(f"ROLLINGSLOTS_EXECUTOR = {name!r}: {error}") from error
     executor = made() if isinstance(made, type) else made
     if not isinstance(executor, Executor):
-        raise ConfigError(f"ROLLINGSLOTS_EXECUTOR = {name!r}: expected a subclass of Executor")
+        raise refusal("ROLLINGSLOTS_EXECUTOR", name, "a subclass of Executor", ConfigError)
     return executor

@@ -224,18 +224,15 @@ class CacheHint:
 class LeaseState(NamedTuple):
     """The state row; times in milliseconds."""
 
-    owner: str | None
-    token: int
-    until_ms: int
-    confirmed_ms: int
-    complete_until_ms: int
-    fingerprint: str | None
-    failures: int
-    next_try_ms: int
-    last_error: str | None
-
-
-_NO_STATE = LeaseState(None, 0, 0, 0, 0, None, 0, 0, None)
+    owner: str | None = None
+    token: int = 0
+    until_ms: int = 0
+    confirmed_ms: int = 0
+    complete_until_ms: int = 0
+    fingerprint: str | None = None
+    failures: int = 0
+    next_try_ms: int = 0
+    last_error: str | None = None
 
 
 def read_state(work: Work) -> LeaseState:
@@ -243,7 +240,7 @@ def read_state(work: Work) -> LeaseState:
     cls = work.models.Lease
     columns = [getattr(cls, field) for field in LeaseState._fields]
     row = work.session.execute(select(*columns).where(cls.name == work.settings.name)).one_or_none()
-    return LeaseState._make(row) if row is not None else _NO_STATE
+    return LeaseState._make(row) if row is not None else LeaseState()
 
 
 def make_row(work: Work) -> bool:

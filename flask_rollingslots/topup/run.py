@@ -1,4 +1,4 @@
-"""One top-up from the templates to the confirmed run: plan in spans, write in chunks, count everything."""
+"""One top-up and its row: plan in spans, write in chunks, count everything, and keep what came of it."""
 
 from __future__ import annotations
 
@@ -6,30 +6,44 @@ import logging
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from sqlalchemy import insert, update
 from sqlalchemy.exc import DBAPIError, OperationalError, StatementError
 
 from flask_rollingslots import planning
 from flask_rollingslots.errors import Interrupted, RowsRefused, sentence
-from flask_rollingslots.filling import Backlog, Chunk, Unit, Written, batches, pattern_of, screen, write_chunk
-from flask_rollingslots.loading import load_slots, load_specs, load_stored
+from flask_rollingslots.filling import (
+    UNITS_AT_ONCE,
+    Backlog,
+    Chunk,
+    Unit,
+    Written,
+    batches,
+    pattern_of,
+    plan_by_rows,
+    screen,
+    write_chunk,
+)
+from flask_rollingslots.loading import load_slots, load_specs
+from flask_rollingslots.models import table_of
 from flask_rollingslots.statements import is_lost_race, own_transaction
-from flask_rollingslots.values import Report, Tally, TemplateSpec, Window
+from flask_rollingslots.values import COUNTS, TALLIED, Report, RunStatus, Tally, TemplateSpec, Window
 
-from .record import TALLIED, Outcome, Recorder
 from .request import spans
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable
     from datetime import datetime
 
-    from flask_rollingslots.values import Plan, SlotKey, StoredSlot
+    from flask_rollingslots.context import Work
+    from flask_rollingslots.values import Plan, StoredSlot
+
+    from .gate import Lease
+    from .request import TopUpRequest
 
 log = logging.getLogger(__name__)
 
-#: How many templates are planned at once if their rows must be read.
-_UNITS_AT_ONCE = 200
 _SMALLEST_CHUNK, _FIRST_CHUNK, _LARGEST_CHUNK = 20, 500, 20_000
 _VISIBLE_STEPS = 5
 _CHUNK_SECONDS = 0.1
@@ -37,8 +51,142 @@ _REPLANS = 5
 _RACES = 3
 #: What a database may say to a chunk.
 _REFUSALS = (DBAPIError, StatementError, RowsRefused)
+#: Up to so many templates a run row keeps the result of each.
+_FEW = 100
+#: And never more than so many.
+_MOST = 10_000
 
 Template = tuple[TemplateSpec, Window]
+
+
+@dataclass
+class Outcome:
+    """What a run came to: one of this process, or one that several workers shared.
+
+    :param errors: one sentence for each failed template.
+    :param busy: templates were left out, for somebody was editing them all the time.
+    """
+
+    report: Report
+    errors: list[str]
+    busy: bool
+
+    @property
+    def status(self) -> RunStatus:
+        """How the run ends."""
+        if self.errors:
+            return RunStatus.FAILED
+        return RunStatus.INTERRUPTED if self.busy else RunStatus.CONFIRMED
+
+    @property
+    def error(self) -> str | None:
+        """All errors as one text."""
+        return "; ".join(self.errors) or None
+
+
+@dataclass
+class Recorder:
+    """Keeps one run row. Nothing here commits.
+
+    :param work: at the moment when the run began.
+    """
+
+    work: Work
+    request: TopUpRequest
+    lease: Lease | None
+    run_id: int | None = None
+    done: int = 0
+    total: int = 0
+    created: int = 0
+    _planned: int = 0
+
+    def expect(self, planned: int, share: float) -> None:
+        """Take in what a batch planned, and estimate the whole from the share planned so far (0 to 1)."""
+        self._planned += planned
+        self.total = max(self._planned, round(self._planned / share))
+
+    def start(self) -> None:
+        """Write the row, once."""
+        if self.run_id is not None:
+            return
+        row = insert(table_of(self.work.models.Run)).values(
+            template_id=self.request.template_id,
+            trigger=self.request.trigger,
+            status=RunStatus.RUNNING.value,
+            owner=self.lease.owner if self.lease else None,
+            token=self.lease.token if self.lease else None,
+            lease_name=self.work.settings.name if self.lease else None,
+            started_at=self.work.now,
+            done=0,
+            total=self.total,
+        )
+        self.run_id = self.work.session.execute(row).inserted_primary_key[0]  # type: ignore[attr-defined]
+
+    def close_dead_runs(self) -> None:
+        """Close the runs of holders that never came back."""
+        if self.lease is not None:
+            table = table_of(self.work.models.Run)
+            # Each lease counts its own tokens.
+            dead = (table.c.token < self.lease.token, table.c.lease_name == self.work.settings.name)
+            running = table.c.status == RunStatus.RUNNING.value
+            closed = update(table).where(running, *dead).values(status=RunStatus.INTERRUPTED.value)
+            self.work.session.execute(closed)
+
+    def snapshot(self) -> tuple[int | None, int, int]:
+        """Return what ``restore`` needs if the transaction does not commit."""
+        return self.run_id, self.done, self.created
+
+    def restore(self, snapshot: tuple[int | None, int, int]) -> None:
+        """Forget what a transaction wrote that was rolled back."""
+        self.run_id, self.done, self.created = snapshot
+
+    def advance(self, rows: int, created: int) -> None:
+        """Move the progress on by so many planned rows, of which so many were not there yet."""
+        self.done += rows
+        self.created += created
+        self._set(done=self.done, created=self.created, total=self.total)
+
+    def end(self, status: RunStatus, report: Report | None, now: datetime, error: str | None = None) -> None:
+        """Close the row, if there is one."""
+        if self.run_id is None:
+            return
+        values: dict[str, Any] = {"status": status.value, "finished_at": now, "error": error and error[:2000]}
+        if report is not None:
+            values |= {name: getattr(report, name) for name in COUNTS}
+            values |= {"skipped": report.skipped, "total": self.done}
+            values["results"] = {**results_of(report), **asked(self.request)}
+            if report.window is not None:
+                values |= {"window_start": report.window.start, "window_end": report.window.end}
+        self._set(**values)
+
+    def _set(self, **values: Any) -> None:
+        table = table_of(self.work.models.Run)
+        self.work.session.execute(update(table).where(table.c.id == self.run_id).values(**values))
+
+
+def asked(request: TopUpRequest) -> dict[str, Any]:
+    """Return what is kept of a request that names days of the calendar."""
+    days = {"first_day": request.first_day, "end_day": request.end_day}
+    found = {name: day.isoformat() for name, day in days.items() if day is not None}
+    return {"request": found} if found else {}
+
+
+def results_of(report: Report) -> dict[str, Any]:
+    """Return what is kept per template and group: all of a few, of many only those in which something happened.
+
+    Of a great many the first, those with an error before all others: no database takes a row of any size.
+    """
+    plain = report.to_dict()
+    kept: dict[str, Any] = {kind: _kept(plain[kind]) for kind in ("templates", "groups")}
+    return {**kept, "processed": len(report.templates)}
+
+
+def _kept(tallies: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    if len(tallies) <= _FEW:
+        return tallies
+    eventful = ("created", "updated", "removed", "kept_booked", "error")
+    found = [item for item in tallies.items() if any(item[1].get(name) for name in eventful)]
+    return dict(sorted(found, key=lambda item: not item[1].get("error"))[:_MOST])
 
 
 @dataclass
@@ -121,8 +269,8 @@ class Run:
     def revise(self, specs: list[TemplateSpec]) -> None:
         """Bring rows beyond the windows in line with rules that were edited."""
         cls, sound = self.work.models.Slot, [spec for spec in specs if not self._tally(spec).error]
-        for position in range(0, len(sound), _UNITS_AT_ONCE):
-            some = sound[position : position + _UNITS_AT_ONCE]
+        for position in range(0, len(sound), UNITS_AT_ONCE):
+            some = sound[position : position + UNITS_AT_ONCE]
             batch = {spec.id: (spec, self._window(spec).end) for spec in some}
             first = min(end for _, end in batch.values())
             later: dict[int, list[StoredSlot]] = {}
@@ -131,23 +279,14 @@ class Run:
                 if row.starts_at >= batch[row.template_id][1]:
                     later.setdefault(row.template_id, []).append(row)
             self._end_reading()
-            self._revise_rows(batch, later)
-
-    def _revise_rows(
-        self, batch: dict[int, tuple[TemplateSpec, datetime]], later: dict[int, list[StoredSlot]]
-    ) -> None:
-        backlog = Backlog()
-        for template_id, rows in later.items():
-            spec, _ = batch[template_id]
-            try:
-                plan = planning.revise(spec, rows, self.now)
-            except Exception as error:
-                self._leave_out(spec, error)
-                continue
-            self._count(self._tally(spec), plan)
-            if not self.request.dry_run:
-                backlog.add(spec, plan)
-        self._write_all(backlog)
+            backlog = Backlog()
+            for template_id, rows in later.items():
+                spec, _ = batch[template_id]
+                try:
+                    self._take_in(backlog, spec, planning.revise(spec, rows, self.now))
+                except Exception as error:
+                    self._leave_out(spec, error)
+            self._write_all(backlog)
 
     def _end_reading(self) -> None:
         """End a transaction in which nothing was written."""
@@ -193,31 +332,17 @@ class Run:
                 tally.created += end - first
             else:
                 backlog.add_new(screened.spec, screened.expansion, first, end)
-        for position in range(0, len(odd), _UNITS_AT_ONCE):
-            self._plan_rows(odd[position : position + _UNITS_AT_ONCE], backlog)
+        for unit, plan in plan_by_rows(self.work, odd, self._end_reading, backfill=backfill):
+            self._take_in(backlog, unit.spec, plan)
         return backlog
 
-    def _plan_rows(self, units: list[Unit], backlog: Backlog) -> None:
-        spans = [(unit.spec, unit.window) for unit in units]
-        stored = load_stored(self.work, spans)
-        self._end_reading()
-        by_series: dict[int, dict[SlotKey, StoredSlot]] = {}
-        for key, row in stored.items():
-            by_series.setdefault(key.series_id, {})[key] = row
-        for spec, window, _ in units:
-            plan = self._plan(spec, window, by_series.get(spec.series_id, {}))
-            if plan is not None and not self.request.dry_run:
-                backlog.add(spec, plan)
-
-    def _plan(self, spec: TemplateSpec, window: Window, stored: dict[SlotKey, StoredSlot]) -> Plan | None:
-        tally = self._tally(spec)
-        try:
-            plan = planning.plan(spec, window, stored, self.now, backfill=self._backfills)
-        except Exception as error:  # one poisoned template must not stop the others
-            self._leave_out(spec, error)
-            return None
-        self._count(tally, plan)
-        return plan
+    def _take_in(self, backlog: Backlog, spec: TemplateSpec, plan: Plan | Exception) -> None:
+        if isinstance(plan, Exception):
+            self._leave_out(spec, plan)
+            return
+        self._count(self._tally(spec), plan)
+        if not self.request.dry_run:
+            backlog.add(spec, plan)
 
     def _tally(self, spec: TemplateSpec) -> Tally:
         return self.report.templates.setdefault(spec.id, Tally(spec.name))
@@ -269,7 +394,7 @@ class Run:
                 self.recorder.lease.renew(work)
             self.recorder.start()
             written = write_chunk(work, chunk, self.recorder.run_id)
-            self.recorder.advance(len(chunk), sum(written.created.values()))
+            self.recorder.advance(len(chunk), written.created.total())
         self._wrote = True
         self._note(written)
         self._adapt(len(chunk), monotonic() - began)

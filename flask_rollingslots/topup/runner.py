@@ -9,11 +9,13 @@ import socket
 import threading
 from collections.abc import Callable
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from functools import cached_property
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from sqlalchemy import func, select
 from sqlalchemy.exc import DBAPIError
 
 from flask_rollingslots import planning, signals
@@ -31,16 +33,14 @@ from flask_rollingslots.statements import (
     use_primary,
     write_engine,
 )
-from flask_rollingslots.values import Report, RunStatus, TemplateSpec
+from flask_rollingslots.values import Report, RunStatus, Status, TemplateSpec
 
 from . import gate
 from .executors import reset_after_fork
-from .record import Edges, Recorder, announce_end, count_edges, settle
-from .run import Run
+from .run import Outcome, Recorder, Run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from datetime import datetime
 
     from sqlalchemy import Engine
     from sqlalchemy.orm import Session, scoped_session
@@ -166,23 +166,19 @@ class Runner:
     def acquire(self) -> gate.Lease | None:
         """Try to take the lease, once; ``None`` also if another process was in the way."""
         try:
-            lease = self._acquire_or_begin()
+            lease = self._acquire()
+            if lease is None:
+                # The row is made in a transaction of its own: MariaDB's INSERT IGNORE and the UPDATE that follows
+                # would make two processes wait for each other.
+                with own_transaction(self.session()):
+                    is_new = gate.make_row(self.work())
+                lease = self._acquire() if is_new else None
         except DBAPIError as error:
             if not is_lost_race(error):
                 raise
             lease = None
         if lease is None:
             log.debug("another top-up is under way")
-        return lease
-
-    def _acquire_or_begin(self) -> gate.Lease | None:
-        lease = self._acquire()
-        if lease is None:
-            # The row is made in a transaction of its own: MariaDB's INSERT IGNORE and the UPDATE that follows would
-            # make two processes wait for each other.
-            with own_transaction(self.session()):
-                is_new = gate.make_row(self.work())
-            lease = self._acquire() if is_new else None
         return lease
 
     def _acquire(self) -> gate.Lease | None:
@@ -248,8 +244,8 @@ class Runner:
         self, request: TopUpRequest, stopping: threading.Event | None = None
     ) -> Iterator[gate.Lease]:
         """Check a person's request and wait for the lease; raises what ``generate`` raises."""
-        request.check(self.clock())
         stopping = stopping or threading.Event()
+        request.check(self.clock())
         self.refuse_uncommitted()
         with self.context():
             self.check(request)
@@ -394,3 +390,98 @@ def abandon(session: Session, error: BaseException) -> None:
             session.connection().connection.rollback()
         session.invalidate()
     session.rollback()
+
+
+# -- how a run ends: the state row, what opened and ended meanwhile, log and signals
+
+
+def settle(
+    work: Work,
+    lease: gate.Lease,
+    outcome: Outcome,
+    began: datetime,
+    complete_until: datetime | None,
+    fingerprint: str,
+) -> bool:
+    """Write into the state row how a run ends, and give the lease back; return whether all is confirmed.
+
+    :param began: aware; what was complete then is confirmed.
+    :param complete_until: aware; ``None`` if the run did not cover everything.
+    :raises LeaseLost: if another top-up took over.
+    """
+    if outcome.error:
+        lease.fail(work, outcome.error)
+    elif complete_until is not None and not outcome.busy:
+        lease.confirm(replace(work, now=began), complete_until, fingerprint)
+        return True
+    else:
+        lease.renew(work)  # the fence holds for the run row too
+        lease.release(work)
+    return False
+
+
+class Edges(NamedTuple):
+    """How many slots became bookable, and how many ended, after ``since`` and up to ``until`` (aware, UTC)."""
+
+    opened: int
+    closed: int
+    since: datetime
+    until: datetime
+
+    def note(self, report: Report) -> None:
+        """Write the counts into a report."""
+        report.opened, report.closed = self.opened, self.closed
+
+
+def count_edges(work: Work) -> Edges | None:
+    """Return what opened and ended since everything was last confirmed; ``None`` if there was no run yet.
+
+    Up to the work's time, to the millisecond, as it is stored when that is confirmed: the next run goes on from there,
+    and nothing counts twice. Where nothing was ever confirmed, it is since the first run.
+    """
+    session, cls, runs = work.session, work.models.Slot, work.models.Run
+    since_ms, until = gate.read_state(work).confirmed_ms, _moment(gate.to_ms(work.now))
+    since = _moment(since_ms) if since_ms else session.scalar(select(func.min(runs.started_at)))
+    if since is None or since > until:
+        return None
+    scheduled = cls.status == Status.SCHEDULED.value
+    opened = select(func.count()).where(
+        scheduled, cls.starts_at > until, cls.opens_at > since, cls.opens_at <= until
+    )
+    # The index is on starts_at: a slot that ended since then started at most the longest duration before.
+    longest = session.scalar(select(func.max(work.models.Template.duration)))
+    first = since - longest if longest is not None else since
+    closed = select(func.count()).where(
+        scheduled, cls.starts_at > first, cls.starts_at <= until, cls.ends_at > since, cls.ends_at <= until
+    )
+    return Edges(session.scalar(opened) or 0, session.scalar(closed) or 0, since, until)
+
+
+def _moment(milliseconds: int) -> datetime:
+    return datetime.fromtimestamp(milliseconds / 1000, UTC)
+
+
+def announce_end(app: Any, request: TopUpRequest, outcome: Outcome, edges: Edges | None) -> None:
+    """Log a run that ended, and send its signals.
+
+    :param edges: what to tell of slots that opened and ended.
+    """
+    report = outcome.report
+    counts = {name: getattr(report, name) for name in ("created", "updated", "removed", "existing")}
+    log.info(
+        "top-up %s: %d created, %d updated, %d removed, %d there already, %.2f s",
+        "incomplete" if outcome.errors else "confirmed",
+        *counts.values(),
+        report.seconds,
+        extra={
+            "action": "topup",
+            "trigger": request.trigger,
+            "run_id": report.run_id,
+            **{f"slots_{name}": number for name, number in counts.items()},
+        },
+    )
+    signals.announce(signals.topup_finished, app, report=report)
+    if edges is not None:
+        for signal, count in ((signals.slots_opened, edges.opened), (signals.slots_closed, edges.closed)):
+            if count:
+                signals.announce(signal, app, count=count, since=edges.since, until=edges.until)

@@ -14,8 +14,7 @@ from flask_sqlalchemy import SQLAlchemy
 
 from flask_rollingslots import RollingSlots
 from flask_rollingslots.queue import celery as executor
-from flask_rollingslots.queue import messages
-from flask_rollingslots.topup import run
+from flask_rollingslots.topup import executors, run
 
 #: When each site begins, whatever the time is; from then on its clock goes, the same in all its processes.
 BEGIN = datetime(2026, 1, 5, 8, 0, tzinfo=UTC)
@@ -72,7 +71,7 @@ class CelerySite:
         :param send_seconds: how long the broker may take: a broker that works is not given up on a busy machine.
         :param began: when the site began, by the machine's monotonic clock; now, if another process did not begin it.
         """
-        messages.SEND_SECONDS = executor.SEND_SECONDS = send_seconds
+        executors.SEND_SECONDS = executor.SEND_SECONDS = send_seconds
         executor._LIMITS.update(dict.fromkeys(executor._LIMITS, send_seconds / 2))
         since = monotonic() if began is None else began
         self.app = Flask("celery_site")

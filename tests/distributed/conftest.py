@@ -16,7 +16,8 @@ from queue_site import QueueSite  # noqa: E402
 from servers import Unavailable  # noqa: E402
 from workers import Broker, Crew, crew  # noqa: E402
 
-from flask_rollingslots.queue import celery, messages  # noqa: E402
+from flask_rollingslots.queue import celery  # noqa: E402
+from flask_rollingslots.topup import executors  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -56,8 +57,8 @@ def make_crew(
     postgres_url: str, tmp_path: Path, broker: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[..., Crew]]:
     """Make a crew on a new PostgreSQL database: `make_crew(lease_seconds=2, …)`."""
-    for module in (messages, celery):  # a crew sets its own patience; here it is put back
-        monkeypatch.setattr(module, "SEND_SECONDS", messages.SEND_SECONDS)
+    for module in (executors, celery):  # a crew sets its own patience; here it is put back
+        monkeypatch.setattr(module, "SEND_SECONDS", executors.SEND_SECONDS)
     monkeypatch.setattr(celery, "_LIMITS", dict(celery._LIMITS))
     with ExitStack() as stack:
 

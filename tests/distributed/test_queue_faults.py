@@ -13,8 +13,8 @@ from sqlalchemy.exc import OperationalError
 
 from flask_rollingslots import signals
 from flask_rollingslots.errors import InvalidRequest
-from flask_rollingslots.queue import Distributor, QueueExecutor, distributor, messages
-from flask_rollingslots.topup import run
+from flask_rollingslots.queue import Distributor, QueueExecutor, distributor
+from flask_rollingslots.topup import executors, run
 
 
 def test_a_queue_that_is_down(small_site: QueueSite) -> None:
@@ -114,14 +114,14 @@ def test_a_silent_queue_is_given_up_in_time() -> None:
             waits.wait(60)
 
     queue = Silent()
-    before = messages.SEND_SECONDS
-    messages.SEND_SECONDS = 0.05
+    before = executors.SEND_SECONDS
+    executors.SEND_SECONDS = 0.05
     try:
         assert queue.hand_over({"do": "look"}) is False
         queue._broken_until = 0.0
         assert queue.hand_over({"do": "look"}) is False
     finally:
-        messages.SEND_SECONDS = before
+        executors.SEND_SECONDS = before
         waits.set()
     assert len(calls) == 1
 

@@ -16,7 +16,7 @@ from sqlalchemy import event
 from sqlalchemy.exc import OperationalError
 
 from flask_rollingslots import extension
-from flask_rollingslots.topup import gate, record, run, runner
+from flask_rollingslots.topup import gate, run, runner
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -146,8 +146,8 @@ POINTS: dict[str, tuple[Any, str, Callable[..., None]]] = {
     "gate: lease won, not committed": (gate.Lease, "acquire", after),
     "lease committed": (runner.Runner, "run", before),
     "planned": (run.Run, "_plan_batch", after),
-    "fence passed, not committed": (record.Recorder, "start", before),
-    "rows written, not committed": (record.Recorder, "advance", before),
+    "fence passed, not committed": (run.Recorder, "start", before),
+    "rows written, not committed": (run.Recorder, "advance", before),
     "chunk committed": (run.Run, "_note", before),
     "before the confirmation": (runner.Runner, "_confirm", before),
     "confirmed, not committed": (runner.Runner, "_close_row", before),

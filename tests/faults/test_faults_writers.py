@@ -14,7 +14,7 @@ from sqlalchemy import event
 
 from flask_rollingslots import statements
 from flask_rollingslots.filling import chunks
-from flask_rollingslots.topup import gate, record, run
+from flask_rollingslots.topup import gate, run
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,7 +39,7 @@ def write_together(url: str, writers: int, prepare: Callable[[], object]) -> lis
     def process() -> None:
         gate.Lease.acquire = staticmethod(always)  # type: ignore[method-assign, assignment]
         gate.Lease._set = lambda *_args, **_values: None  # type: ignore[method-assign]
-        record.Recorder.close_dead_runs = lambda *_: None  # type: ignore[method-assign]
+        run.Recorder.close_dead_runs = lambda *_: None  # type: ignore[method-assign]
         run._RACES = 1  # a deadlock is not run again here, but seen
         chunks_of(PLAIN, CHUNK)
         prepare()

@@ -20,7 +20,7 @@ from sqlalchemy import event
 from sqlalchemy.exc import OperationalError
 
 from flask_rollingslots.filling import chunks
-from flask_rollingslots.topup import gate, record, run, runner
+from flask_rollingslots.topup import gate, run, runner
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,13 +57,13 @@ def second(original: Callable[..., Any], before: bool) -> Callable[..., Any]:
 POINTS: dict[str, tuple[Any, str, Callable[[Any], Any], set[int]]] = {
     "after the lease": (runner.Runner, "run", lambda _: crash, {0}),
     "before the first chunk": (run.Run, "_write", lambda _: crash, {0}),
-    "after the fence": (record.Recorder, "start", lambda _: crash, {0}),
+    "after the fence": (run.Recorder, "start", lambda _: crash, {0}),
     "mid-chunk": (chunks, "_update", lambda _: crash, {0}),
     "mid-chunk, the second": (run, "write_chunk", lambda f: second(f, before=False), {CHUNK}),
     "before the second chunk": (run, "write_chunk", lambda f: second(f, before=True), {CHUNK}),
     "after a commit": (run.Run, "_note", lambda _: crash, {CHUNK}),
     "before the confirmation": (runner.Runner, "_confirm", lambda _: crash, {max(WHOLE_CHUNKS)}),
-    "inside the confirmation": (record.Recorder, "end", lambda _: crash, {max(WHOLE_CHUNKS)}),
+    "inside the confirmation": (run.Recorder, "end", lambda _: crash, {max(WHOLE_CHUNKS)}),
     "after the confirmation": (runner, "announce_end", lambda _: crash, {max(WHOLE_CHUNKS)}),
 }
 #: Each database rolls back what was open; where nothing is, SQLite shows what another process makes of it.
@@ -204,7 +204,7 @@ def test_two_processes_without_a_lease(
         monkeypatch.setattr(gate.Lease, "_set", lambda *_args, **_values: None)
         chunks_of(monkeypatch, CHUNK)
         monkeypatch.setattr(run, "_RACES", 1)  # a deadlock is not run again here, but seen
-        monkeypatch.setattr(record.Recorder, "close_dead_runs", lambda *_: None)
+        monkeypatch.setattr(run.Recorder, "close_dead_runs", lambda *_: None)
         own = make(database_url, create=False)
         meet = [both.wait]  # once: both have planned, nothing is written yet
         before_chunks(monkeypatch, lambda: meet and meet.pop()(WAIT))

@@ -11,6 +11,7 @@ from loop_site import NOON, WAIT, Clock, Site, Stop, before_chunks, chunks_of, w
 
 from flask_rollingslots import TopUpBusy
 from flask_rollingslots.errors import InvalidRequest, TemplateNotFound, UncommittedChanges
+from flask_rollingslots.filling import screening
 from flask_rollingslots.topup import run
 
 if TYPE_CHECKING:
@@ -134,7 +135,8 @@ def test_report_counts_what_is_there(make: Callable[..., Site], database_url: st
 def test_progress_ends_at_the_total(site: Site, monkeypatch: pytest.MonkeyPatch, templates: int) -> None:
     """The last call of the progress callback says (n, n), and progress never goes back."""
     chunks_of(monkeypatch, 100)
-    monkeypatch.setattr(run, "_UNITS_AT_ONCE", 4)
+    for module in (run, screening):
+        monkeypatch.setattr(module, "UNITS_AT_ONCE", 4)
     for number in range(templates):
         site.add_quietly(name=f"{number}")
     seen: list[tuple[int, int]] = []

@@ -258,7 +258,7 @@ def test_a_far_window_asks_dateutil_no_more_than_a_near_one(
     rrule: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The number of months looked at does not grow with the distance from DTSTART."""
-    from flask_rollingslots.recurrence.days import DaySource
+    from flask_rollingslots.recurrence.expand import DaySource
 
     looked: list[tuple[int, int]] = []
     within = DaySource.within

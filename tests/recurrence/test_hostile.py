@@ -11,9 +11,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from flask_rollingslots.errors import InvalidRule
-from flask_rollingslots.recurrence import Recurrence, days
-from flask_rollingslots.recurrence.days import DaySource
-from flask_rollingslots.recurrence.expand import BARREN
+from flask_rollingslots.recurrence import Recurrence, expand
+from flask_rollingslots.recurrence.expand import BARREN, DaySource
 
 START = datetime(2026, 2, 1, 9)
 EARLIEST, LATEST = datetime(1, 1, 1), datetime(9999, 12, 31, 23, 59, 59)
@@ -191,8 +190,8 @@ def test_dateutil_never_searches_beyond_the_month_it_is_asked_for(monkeypatch: p
         asked.append(options)
         return rrule(freq, **options)
 
-    monkeypatch.setattr(days, "rrule", asking)
-    days.shared_source.cache_clear()
+    monkeypatch.setattr(expand, "rrule", asking)
+    expand.shared_source.cache_clear()
     recurrence = Recurrence("FREQ=YEARLY;BYMONTH=1;BYMONTHDAY=31;BYYEARDAY=30", START, "UTC")
     assert recurrence.after(datetime(2026, 1, 1, tzinfo=UTC), 1) == []
     assert 0 < len(asked) <= 336
