@@ -11,7 +11,6 @@ from flask import Blueprint, Flask, current_app
 
 from . import booking as bookings
 from . import browsing, series
-from .browsing import key_of
 from .errors import ConfigError, refusal
 from .extension import EXTENSION, AppState, default_timezone, get_state, names_what_is_broken, set_up
 from .health import Explanation, Finding, HealthReport, check_health, explain
@@ -22,7 +21,7 @@ from .queue import Distributor
 from .statistics import Stats, gather
 from .subscriptions import address_number, withdraw_address
 from .topup import TopUpRequest
-from .values import Report, utc_now
+from .values import Report, key_of, utc_now
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
