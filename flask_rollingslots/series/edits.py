@@ -18,23 +18,22 @@ from flask_rollingslots.recurrence.zones import instant_of
 from flask_rollingslots.signals import series_edited
 from flask_rollingslots.values import Scope, SlotKey, Status, StoredSlot, TemplateSpec, Window
 
-from .moves import Move, check_behind, move
 from .plans import Changes, EditPlan, RowChange, SegmentChange, read_changes
 from .segments import (
+    Move,
     StoredSeries,
     bound_at,
-    find_segment,
-    find_virtual,
     first_from,
     in_order,
     last_before,
     last_kept,
+    move,
     rule_of,
 )
-from .storage import decided_slot, deciding, load_series, lock_resources, refuse_blocked, write_plan
+from .storage import decided_slot, deciding, load_series, refuse_blocked, refuse_stale, write_plan
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from flask_rollingslots.context import Work
     from flask_rollingslots.models import TemplateMixin
@@ -51,28 +50,20 @@ def edit(
     changes: Mapping[str, Any],
     revision: int | None = None,
     move_booked: bool = False,
-    segments: Iterable[TemplateMixin] = (),
+    segments: Sequence[TemplateMixin] = (),
 ) -> EditPlan:
     """Change slots, and return what was changed; a dry run returns what would be. The caller commits.
 
     :param revision: of the slot's segment, as the person who edits has seen it.
     :param move_booked: give booked slots their new times too.
-    :param segments: the series as it would be by then, for a dry run of what changes more of it.
+    :param segments: the series as it would be by then, for a dry run of what changes more of it: copies, which
+        then show the plan too.
     :raises StaleEdit: if somebody else changed the series since.
     """
-    asked = EditPlan(key, scope, read_changes(scope, changes), move_booked, 0)
+    asked = EditPlan(key, scope, read_changes(scope, changes), move_booked)
     if revision is not None and (isinstance(revision, bool) or not isinstance(revision, int)):
         raise refusal("revision", revision, "the whole number that the template's revision was")
-
-    def check(plan: EditPlan) -> None:
-        if revision is not None and plan.revision != revision:
-            raise StaleEdit(
-                f"revision = {revision}: the series is at revision {plan.revision} by now; read it again, then "
-                "repeat the change",
-                revision=plan.revision,
-            )
-
-    return _edited(work, asked, check, segments)
+    return _edited(work, asked, lambda plan: refuse_stale(plan.revision, revision, "the series"), segments)
 
 
 def apply_edit(work: Work, preview: EditPlan) -> EditPlan:
@@ -92,7 +83,7 @@ def _edited(
     work: Work,
     asked: EditPlan,
     check: Callable[[EditPlan], None],
-    segments: Iterable[TemplateMixin] = (),
+    segments: Sequence[TemplateMixin] = (),
 ) -> EditPlan:
     """Do what was asked for if the plan passes a check."""
     if asked.scope is Scope.THIS and not work.dry_run:
@@ -111,35 +102,27 @@ def _decide(
     work: Work,
     asked: EditPlan,
     check: Callable[[EditPlan], None],
-    segments: Iterable[TemplateMixin] = (),
+    segments: Sequence[TemplateMixin] = (),
 ) -> EditPlan:
-    key, scope, changes, move_booked = asked.key, asked.scope, asked.changes, asked.move_booked
+    key, changes, move_booked = asked.key, asked.changes, asked.move_booked
     with deciding(work):
-        may_move = move_booked and changes.touch_times
-        locked = lock_resources(work, key.series_id) if may_move else frozenset[str]()
-        loaded = load_series(work, key.series_id, key)
-        series, specs = loaded.series, in_order(segment.spec() for segment in segments)
-        if work.dry_run and specs:
-            series = replace(series, specs=specs)
-        if scope is Scope.THIS:
+        series = load_series(work, key.series_id, key, resources=move_booked and changes.touch_times)
+        if work.dry_run and segments:
+            series = replace(series, specs=in_order(segment.spec() for segment in segments))
+        if asked.scope is Scope.THIS:
             plan = plan_this(series, key, changes, move_booked)
         else:
             pruned = pruned_until(work) if changes.touch_times else None
-            plan = plan_edit(series, key, scope, changes, move_booked, pruned)
-        refuse_blocked(work, loaded, plan.changed, locked)
+            plan = plan_edit(series, key, asked.scope, changes, move_booked, pruned)
+        refuse_blocked(work, series, plan.changed)
         check(plan)
         if work.dry_run:
-            _show(segments, plan)
-        write_plan(work, loaded, plan.segments, plan.changed, plan.removed)
+            planned = {change.template_id: change.values for change in plan.segments}
+            for segment in segments:
+                for name, value in planned.get(segment.id, {}).items():
+                    setattr(segment, name, value)
+        write_plan(work, series, plan)
     return plan
-
-
-def _show(segments: Iterable[TemplateMixin], plan: EditPlan) -> None:
-    """Let copies of templates, which a dry run returns, show what the plan would make of them."""
-    planned = {change.template_id: change.values for change in plan.segments}
-    for segment in segments:
-        for name, value in planned.get(segment.id, {}).items():
-            setattr(segment, name, value)
 
 
 # -- one slot ----------------------------------------------------------------------------------------------
@@ -153,26 +136,19 @@ def plan_this(series: StoredSeries, key: SlotKey, changes: Changes, move_booked:
     :raises SlotBooked: if it is booked and would be moved, or would have fewer places than are taken.
     :raises InvalidRequest: if the new start is in the past, or another slot of the series is there.
     """
-    row = series.row_at(key)
-    if row is None:
-        row = _as_stored(find_virtual(series, key))
-    spec = series.specs[find_segment(series.specs, key, row)]
+    row = series.row_at(key) or series.virtual_at(key)
+    spec = series.specs[series.place_of(key, row)]
     if row.status != Status.SCHEDULED or row.ends_at <= series.now:
         word = row.status if row.status != Status.SCHEDULED else "over"
         raise StatusConflict(f"slot {key} is {word}: it cannot be changed", key=str(key), status=row.status)
     values, names = _times_of_one(series, spec, row, changes)
+    fault = None
     if values and row.live and not move_booked:
-        raise SlotBooked(
-            f"slot {key} is booked ({row.live} places): expected move_booked=True to give it other times",
-            key=str(key),
-            booked=row.live,
-        )
-    if changes.capacity is not None and row.live > changes.capacity:
-        raise SlotBooked(
-            f"capacity = {changes.capacity}: slot {key} has {row.live} places booked already",
-            key=str(key),
-            booked=row.live,
-        )
+        fault = f"slot {key} is booked ({row.live} places): expected move_booked=True to give it other times"
+    elif changes.capacity is not None and row.live > changes.capacity:
+        fault = f"capacity = {changes.capacity}: slot {key} has {row.live} places booked already"
+    if fault is not None:
+        raise SlotBooked(fault, key=str(key), booked=row.live)
     values |= changed_values(row._replace(customised=()), changes)[0]
     names |= {name for name in ("capacity", "data") if getattr(changes, name) is not None}
     if not names <= set(row.customised):
@@ -181,21 +157,13 @@ def plan_this(series: StoredSeries, key: SlotKey, changes: Changes, move_booked:
     return EditPlan(key, Scope.THIS, changes, move_booked, spec.revision, series.revisions, changed=changed)
 
 
-def _as_stored(slot: PlannedSlot) -> StoredSlot:
-    """Return a virtual slot as it would be stored."""
-    spec, times = slot.spec, slot.times
-    of_spec = (Status.SCHEDULED.value, spec.capacity, 0, None, None, dict(spec.data))
-    return StoredSlot._make((0, spec.series_id, spec.id, *times, *of_spec, (), False, 0, False))
-
-
 def _times_of_one(
     series: StoredSeries, spec: TemplateSpec, row: StoredSlot, changes: Changes
 ) -> tuple[dict[str, Any], set[str]]:
-    if changes.start is None and changes.duration is None:
-        return {}, set()
-    zone = ZoneInfo(spec.timezone)
+    """Return what changes of the times of one slot, and the names of the fields that a person gave."""
     starts_at, length, names = row.starts_at, row.ends_at - row.starts_at, set[str]()
     if changes.start is not None:
+        zone = ZoneInfo(spec.timezone)
         shown = row.starts_at.astimezone(zone).replace(tzinfo=None)
         try:
             starts_at = instant_of(changes.start_for(shown), zone)
@@ -212,7 +180,7 @@ def _times_of_one(
         if other is not None:
             expected = f"a time at which no other slot of the series is: {other} is there"
             raise refusal("start", changes.start, expected)
-    return changed_times(spec, row, starts_at, starts_at + length), names
+    return (changed_times(spec, row, starts_at, starts_at + length) if names else {}), names
 
 
 # -- what becomes of a row ---------------------------------------------------------------------------------
@@ -282,10 +250,9 @@ def plan_edit(
     :raises InvalidRequest: if the change makes no sense; names field, value and expectation.
     :raises InvalidRule: if the new rule is not valid.
     """
-    place = find_segment(series.specs, key, series.row_at(key))
+    place = series.place_of(key)
     segments = _segments(series, place, key.original_start, scope, changes)
-    outcome = _Outcome(series, segments, changes, move_booked)
-    outcome.compare()
+    rows = _Reconciled(series, segments, changes, move_booked)
     plan = EditPlan(
         key,
         scope,
@@ -293,18 +260,18 @@ def plan_edit(
         move_booked,
         series.specs[place].revision,
         series.revisions,
-        tuple(segment.change for segment in segments if segment.change is not None),
-        tuple(_created(series, segments, outcome)) if changes.touch_times else (),
-        tuple(outcome.changed),
-        tuple(outcome.removed),
-        tuple(outcome.kept_booked),
-        tuple(outcome.kept_changed),
+        tuple(_created(series, segments, rows)) if changes.touch_times else (),
+        tuple(rows.kept_changed),
+        segments=tuple(segment.change for segment in segments if segment.change is not None),
+        changed=tuple(rows.changed),
+        removed=tuple(rows.removed),
+        kept_booked=tuple(rows.kept_booked),
     )
     return plan if pruned is None else _leave_pruned(series, plan, pruned)
 
 
 @dataclass(eq=False)
-class _Segment:
+class _EditedSegment:
     """A segment in the scope of an edit.
 
     :param old: as it was.
@@ -344,28 +311,31 @@ class _Segment:
 
 def _segments(
     series: StoredSeries, place: int, original_start: datetime, scope: Scope, changes: Changes
-) -> list[_Segment]:
+) -> list[_EditedSegment]:
     spec, is_later = series.specs[place], scope is Scope.THIS_AND_FUTURE
     # If its rule yields nothing before the start, there is nothing to cut off.
     is_cut = is_later and last_before(replace(spec, cancelled_from=None), original_start) is not None
-    is_behind = is_later and changes.touch_times
-    last = last_kept(series.specs, place, original_start if is_cut else None) if is_behind else None
-    after = None
-    if is_behind:  # also a stored slot may be the last one, which outlived its rule
+    last = after = None
+    if is_later and changes.touch_times:  # also a stored slot may be the last one, which outlived its rule
+        last = last_kept(series.specs, place, original_start if is_cut else None)
         starts = [row.original_start for row in series.rows if row.original_start < original_start]
-        after = max([*starts, *([last.original_start] if last else [])], default=None)
+        after = max([*starts, *(last[:1] if last is not None else ())], default=None)
     moved = move(spec, original_start, changes, is_cut=is_later, after=after)
-    if "rrule" in moved.values:
-        _check_alone(series, place, scope, changes)
-    if is_behind:
+    others = [
+        other for other in (series.specs[place + 1 :] if is_later else series.specs) if other.id != spec.id
+    ]
+    if "rrule" in moved.values and others:
+        raise _several_rules(series, changes, 1 + len(others))
+    if is_later and changes.touch_times:
         first = _first_shown(spec, moved, changes, is_cut=is_cut)
-        check_behind(last and last.shown, first)
+        if last is not None and first <= last[1]:
+            expected = f"a time after {last[1]:%Y-%m-%d %H:%M}, the last slot before the change"
+            raise refusal("start", first, expected)
     result = [_segment(series, spec, changes, moved, is_cut=is_cut, is_later=is_later)]
     shift = moved.values.get("shift", spec.shift) - spec.shift
-    for other in series.specs[place + 1 :] if is_later else series.specs:
-        if other.id != spec.id:
-            values = {"shift": other.shift + shift} if shift else {}
-            result.append(_segment(series, other, changes, Move(values, datetime.min)))
+    for other in others:
+        values = {"shift": other.shift + shift} if shift else {}
+        result.append(_segment(series, other, changes, Move(values, datetime.min)))
     return result
 
 
@@ -377,7 +347,7 @@ def _segment(
     *,
     is_cut: bool = False,
     is_later: bool = False,
-) -> _Segment:
+) -> _EditedSegment:
     values = {**moved.values}
     if is_later and "rrule" in values:
         values["active_from"] = moved.bound  # a new rule may not bring anything before the slot
@@ -393,7 +363,7 @@ def _segment(
         begins = {"active_from": moved.bound} if is_cut else {}
         new = replace(spec, **{**begins, **values})
         planning.recurrence_of(new)  # refuses what is not valid before anything is written
-        change = SegmentChange(spec.id, spec.revision, values, moved.bound if is_cut else None)
+        change = SegmentChange(spec.id, values, moved.bound if is_cut else None)
     since = moved.bound if is_later else datetime.min
     rows = [
         row
@@ -403,22 +373,19 @@ def _segment(
         and row.status == Status.SCHEDULED
         and series.is_future(row)
     ]
-    return _Segment(spec, new, change, rows, Window(series.now, series.horizon))
+    return _EditedSegment(spec, new, change, rows, Window(series.now, series.horizon))
 
 
-def _check_alone(series: StoredSeries, place: int, scope: Scope, changes: Changes) -> None:
-    """A rule replaces one rule: several segments have several."""
-    count = len(series.specs) if scope is Scope.ALL else len(series.specs) - place
-    if count > 1:
-        field = "start" if changes.rrule is None else "rrule"
-        later = series.specs[-1]
-        begins = f"{later.active_from:%Y-%m-%d %H:%M}" if later.active_from else "its start"
-        raise refusal(
-            field,
-            getattr(changes, field),
-            f"this_and_future from a slot of the last part (from {begins} on): this needs a new rule, and the series "
-            f"has been cut, so that {count} parts have a rule each",
-        )
+def _several_rules(series: StoredSeries, changes: Changes, count: int) -> Exception:
+    """Return the error for a rule that would replace several: each segment has one."""
+    field = "start" if changes.rrule is None else "rrule"
+    later = series.specs[-1]
+    begins = f"{later.active_from:%Y-%m-%d %H:%M}" if later.active_from else "its start"
+    expected = (
+        f"this_and_future from a slot of the last part (from {begins} on): this needs a new rule, and the series "
+        f"has been cut, so that {count} parts have a rule each"
+    )
+    return refusal(field, getattr(changes, field), expected)
 
 
 def _first_shown(spec: TemplateSpec, moved: Move, changes: Changes, *, is_cut: bool) -> datetime:
@@ -433,37 +400,32 @@ def _first_shown(spec: TemplateSpec, moved: Move, changes: Changes, *, is_cut: b
     return first + new.shift
 
 
-class _Outcome:
-    """Sorts the stored slots in scope into changed, removed and kept."""
+class _Reconciled:
+    """The stored slots in scope, sorted into changed, removed and kept."""
 
     def __init__(
-        self, series: StoredSeries, segments: list[_Segment], changes: Changes, move_booked: bool
+        self, series: StoredSeries, segments: list[_EditedSegment], changes: Changes, move_booked: bool
     ) -> None:
         self.series, self.changes, self.move_booked = series, changes, move_booked
-        self.rows = sorted(
-            ((row, segment) for segment in segments for row in segment.rows),
-            key=lambda pair: pair[0].original_start,
-        )
         self.changed: list[RowChange] = []
         self.removed: list[StoredSlot] = []
         self.kept_booked: list[StoredSlot] = []
         self.kept_changed: list[StoredSlot] = []
-        self._moves: dict[int, tuple[datetime, datetime]] = {}
-
-    def compare(self) -> None:
+        moves: dict[int, tuple[datetime, datetime]] = {}
         pending: list[tuple[StoredSlot, dict[str, Any], dict[str, Any], bool]] = []
-        for row, segment in self.rows:
-            values, forbidden = changed_values(row, self.changes)
-            times, is_kept = self._times(row, segment) if self.changes.touch_times else ({}, False)
+        rows = [(row, segment) for segment in segments for row in segment.rows]
+        for row, segment in sorted(rows, key=lambda pair: pair[0].original_start):
+            values, forbidden = changed_values(row, changes)
+            times, is_kept = self._times(row, segment) if changes.touch_times else ({}, False)
             if times is None:
                 self.removed.append(row)
                 continue
-            if times.get("starts_at", row.starts_at) != row.starts_at:
-                self._moves[row.id] = (row.starts_at, times["starts_at"])
+            if "starts_at" in times:
+                moves[row.id] = (row.starts_at, times["starts_at"])
             pending.append((row, times, values, forbidden or is_kept))
-        self._settle(pending)
+        self._settle(pending, moves)
 
-    def _times(self, row: StoredSlot, segment: _Segment) -> tuple[dict[str, Any] | None, bool]:
+    def _times(self, row: StoredSlot, segment: _EditedSegment) -> tuple[dict[str, Any] | None, bool]:
         """Return the new times (``None``: the slot goes), and whether it stays although it should not."""
         times = planned_times(segment.new, row, segment.starts)
         if times is None:
@@ -477,18 +439,18 @@ class _Outcome:
             return (None, False) if row.is_untouched else ({}, True)
         return times, False
 
-    def _settle(self, pending: list[tuple[StoredSlot, dict[str, Any], dict[str, Any], bool]]) -> None:
+    def _settle(
+        self,
+        pending: list[tuple[StoredSlot, dict[str, Any], dict[str, Any], bool]],
+        moves: dict[int, tuple[datetime, datetime]],
+    ) -> None:
         """Drop moves onto the instant of a slot that stays: an untouched one goes, others stay where they are."""
-        gone = {row.id for row in self.removed}
-        taken = [
-            row.starts_at
-            for row in self.series.rows
-            if row.stands and row.id not in self._moves and row.id not in gone
-        ]
-        leaving = {row.id for row, *_ in pending if row.id in self._moves and row.is_untouched}
-        free = planning.uncrowded(self._moves, taken, leaving)
+        away = {row.id for row in self.removed} | moves.keys()
+        taken = [row.starts_at for row in self.series.rows if row.stands and row.id not in away]
+        leaving = {row.id for row, *_ in pending if row.id in moves and row.is_untouched}
+        free = planning.uncrowded(moves, taken, leaving)
         for row, times, values, is_kept in pending:
-            is_stuck = row.id in self._moves and row.id not in free
+            is_stuck = row.id in moves and row.id not in free
             if is_stuck and row.is_untouched:
                 self.removed.append(row)
                 continue
@@ -508,11 +470,13 @@ class _Outcome:
         }
 
 
-def _created(series: StoredSeries, segments: list[_Segment], outcome: _Outcome) -> Iterable[PlannedSlot]:
+def _created(
+    series: StoredSeries, segments: list[_EditedSegment], rows: _Reconciled
+) -> Iterable[PlannedSlot]:
     """Return what the new rules add within the window: neither stored nor promised before."""
-    removed = {row.original_start for row in outcome.removed}
+    removed = {row.original_start for row in rows.removed}
     stored = {row.original_start for row in series.rows} - removed
-    taken = outcome.taken()
+    taken = rows.taken()
     added = [
         (segment.new, original_start, starts_at)
         for segment in segments
@@ -536,6 +500,7 @@ def _leave_pruned(series: StoredSeries, plan: EditPlan, pruned: datetime) -> Edi
     """Let no segment show again, at its new times, what took place and was pruned: no row says so any more."""
     specs = {spec.id: spec for spec in series.specs}
     begins: dict[int, datetime] = {}
+    segments = []
     for change in plan.segments:
         old = specs[change.template_id]
         new = replace(old, **change.values)
@@ -544,13 +509,7 @@ def _leave_pruned(series: StoredSeries, plan: EditPlan, pruned: datetime) -> Edi
         shown_until = (bound + new.shift).replace(tzinfo=ZoneInfo(new.timezone)) + new.duration
         if (begin is None or begin < bound) and shown_until > series.now:
             begins[old.id] = bound
-    if not begins:
-        return plan
-    segments = (
-        replace(c, values={**c.values, "active_from": begins[c.template_id]})
-        if c.template_id in begins
-        else c
-        for c in plan.segments
-    )
+            change = change._replace(values={**change.values, "active_from": bound})
+        segments.append(change)
     created = (s for s in plan.created if s.original_start >= begins.get(s.spec.id, s.original_start))
     return replace(plan, segments=tuple(segments), created=tuple(created))
