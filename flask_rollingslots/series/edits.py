@@ -52,13 +52,11 @@ def edit(
     move_booked: bool = False,
     segments: Sequence[TemplateMixin] = (),
 ) -> EditPlan:
-    """Change slots, and return what was changed; a dry run returns what would be. The caller commits.
+    """Change slots, and return what was changed; see ``RollingSlots.edit``.
 
     :param revision: of the slot's segment, as the person who edits has seen it.
-    :param move_booked: give booked slots their new times too.
     :param segments: the series as it would be by then, for a dry run of what changes more of it: copies, which
         then show the plan too.
-    :raises StaleEdit: if somebody else changed the series since.
     """
     asked = EditPlan(key, scope, read_changes(scope, changes), move_booked)
     if revision is not None and (isinstance(revision, bool) or not isinstance(revision, int)):
@@ -67,16 +65,14 @@ def edit(
 
 
 def apply_edit(work: Work, preview: EditPlan) -> EditPlan:
-    """Write what a preview showed; the caller commits.
-
-    :raises StaleEdit: if it would no longer do exactly that: the series was changed or booked, or time passed.
-    """
+    """Write what a preview showed, if it would still do exactly that; see ``RollingSlots.apply_edit``."""
 
     def check(plan: EditPlan) -> None:
         if plan.token != preview.token:
             raise StaleEdit("the preview is stale: look at a new one, then apply that")
 
-    return _edited(work, preview, check)
+    asked = EditPlan(preview.key, preview.scope, preview.changes, preview.move_booked)
+    return _edited(work, asked, check)
 
 
 def _edited(
@@ -104,16 +100,15 @@ def _decide(
     check: Callable[[EditPlan], None],
     segments: Sequence[TemplateMixin] = (),
 ) -> EditPlan:
-    key, changes, move_booked = asked.key, asked.changes, asked.move_booked
+    key, touch_times = asked.key, asked.changes.touch_times
     with deciding(work):
-        series = load_series(work, key.series_id, key, resources=move_booked and changes.touch_times)
+        series = load_series(work, key.series_id, key, resources=asked.move_booked and touch_times)
         if work.dry_run and segments:
             series = replace(series, specs=in_order(segment.spec() for segment in segments))
         if asked.scope is Scope.THIS:
-            plan = plan_this(series, key, changes, move_booked)
+            plan = plan_this(series, asked)
         else:
-            pruned = pruned_until(work) if changes.touch_times else None
-            plan = plan_edit(series, key, asked.scope, changes, move_booked, pruned)
+            plan = plan_edit(series, asked, pruned_until(work) if touch_times else None)
         refuse_blocked(work, series, plan.changed)
         check(plan)
         if work.dry_run:
@@ -128,7 +123,7 @@ def _decide(
 # -- one slot ----------------------------------------------------------------------------------------------
 
 
-def plan_this(series: StoredSeries, key: SlotKey, changes: Changes, move_booked: bool = False) -> EditPlan:
+def plan_this(series: StoredSeries, asked: EditPlan) -> EditPlan:
     """Return what an edit of one slot changes: its values, whose names are remembered.
 
     :raises SlotNotFound: if there is no such slot.
@@ -136,6 +131,7 @@ def plan_this(series: StoredSeries, key: SlotKey, changes: Changes, move_booked:
     :raises SlotBooked: if it is booked and would be moved, or would have fewer places than are taken.
     :raises InvalidRequest: if the new start is in the past, or another slot of the series is there.
     """
+    key, changes = asked.key, asked.changes
     row = series.row_at(key) or series.virtual_at(key)
     spec = series.specs[series.place_of(key, row)]
     if row.status != Status.SCHEDULED or row.ends_at <= series.now:
@@ -143,7 +139,7 @@ def plan_this(series: StoredSeries, key: SlotKey, changes: Changes, move_booked:
         raise StatusConflict(f"slot {key} is {word}: it cannot be changed", key=str(key), status=row.status)
     values, names = _times_of_one(series, spec, row, changes)
     fault = None
-    if values and row.live and not move_booked:
+    if values and row.live and not asked.move_booked:
         fault = f"slot {key} is booked ({row.live} places): expected move_booked=True to give it other times"
     elif changes.capacity is not None and row.live > changes.capacity:
         fault = f"capacity = {changes.capacity}: slot {key} has {row.live} places booked already"
@@ -154,7 +150,7 @@ def plan_this(series: StoredSeries, key: SlotKey, changes: Changes, move_booked:
     if not names <= set(row.customised):
         values["customised"] = sorted({*row.customised, *names})
     changed = (RowChange(row, values),) if values else ()
-    return EditPlan(key, Scope.THIS, changes, move_booked, spec.revision, series.revisions, changed=changed)
+    return replace(asked, revision=spec.revision, revisions=series.revisions, changed=changed)
 
 
 def _times_of_one(
@@ -235,14 +231,7 @@ def changed_values(row: StoredSlot, changes: Changes) -> tuple[dict[str, Any], b
 # -- this and future, or all -------------------------------------------------------------------------------
 
 
-def plan_edit(
-    series: StoredSeries,
-    key: SlotKey,
-    scope: Scope,
-    changes: Changes,
-    move_booked: bool = False,
-    pruned: datetime | None = None,
-) -> EditPlan:
+def plan_edit(series: StoredSeries, asked: EditPlan, pruned: datetime | None = None) -> EditPlan:
     """Return what an edit of this and future slots, or of all, changes.
 
     :param pruned: the moment (aware) up to which slots were pruned; ``None``: never.
@@ -250,23 +239,16 @@ def plan_edit(
     :raises InvalidRequest: if the change makes no sense; names field, value and expectation.
     :raises InvalidRule: if the new rule is not valid.
     """
-    place = series.place_of(key)
-    segments = _segments(series, place, key.original_start, scope, changes)
-    rows = _Reconciled(series, segments, changes, move_booked)
-    plan = EditPlan(
-        key,
-        scope,
-        changes,
-        move_booked,
-        series.specs[place].revision,
-        series.revisions,
-        tuple(_created(series, segments, rows)) if changes.touch_times else (),
-        tuple(rows.kept_changed),
+    place = series.place_of(asked.key)
+    segments = _edited_segments(series, place, asked)
+    plan = replace(
+        _reconciled(series, segments, asked),
+        revision=series.specs[place].revision,
+        revisions=series.revisions,
         segments=tuple(segment.change for segment in segments if segment.change is not None),
-        changed=tuple(rows.changed),
-        removed=tuple(rows.removed),
-        kept_booked=tuple(rows.kept_booked),
     )
+    if asked.changes.touch_times:
+        plan = replace(plan, created=tuple(_created(series, segments, plan)))
     return plan if pruned is None else _leave_pruned(series, plan, pruned)
 
 
@@ -309,10 +291,9 @@ class _EditedSegment:
                 yield original_start, starts_at
 
 
-def _segments(
-    series: StoredSeries, place: int, original_start: datetime, scope: Scope, changes: Changes
-) -> list[_EditedSegment]:
-    spec, is_later = series.specs[place], scope is Scope.THIS_AND_FUTURE
+def _edited_segments(series: StoredSeries, place: int, asked: EditPlan) -> list[_EditedSegment]:
+    original_start, changes = asked.key.original_start, asked.changes
+    spec, is_later = series.specs[place], asked.scope is Scope.THIS_AND_FUTURE
     # If its rule yields nothing before the start, there is nothing to cut off.
     is_cut = is_later and last_before(replace(spec, cancelled_from=None), original_start) is not None
     last = after = None
@@ -400,83 +381,67 @@ def _first_shown(spec: TemplateSpec, moved: Move, changes: Changes, *, is_cut: b
     return first + new.shift
 
 
-class _Reconciled:
-    """The stored slots in scope, sorted into changed, removed and kept."""
-
-    def __init__(
-        self, series: StoredSeries, segments: list[_EditedSegment], changes: Changes, move_booked: bool
-    ) -> None:
-        self.series, self.changes, self.move_booked = series, changes, move_booked
-        self.changed: list[RowChange] = []
-        self.removed: list[StoredSlot] = []
-        self.kept_booked: list[StoredSlot] = []
-        self.kept_changed: list[StoredSlot] = []
-        moves: dict[int, tuple[datetime, datetime]] = {}
-        pending: list[tuple[StoredSlot, dict[str, Any], dict[str, Any], bool]] = []
-        rows = [(row, segment) for segment in segments for row in segment.rows]
-        for row, segment in sorted(rows, key=lambda pair: pair[0].original_start):
-            values, forbidden = changed_values(row, changes)
-            times, is_kept = self._times(row, segment) if changes.touch_times else ({}, False)
-            if times is None:
-                self.removed.append(row)
-                continue
-            if "starts_at" in times:
-                moves[row.id] = (row.starts_at, times["starts_at"])
-            pending.append((row, times, values, forbidden or is_kept))
-        self._settle(pending, moves)
-
-    def _times(self, row: StoredSlot, segment: _EditedSegment) -> tuple[dict[str, Any] | None, bool]:
-        """Return the new times (``None``: the slot goes), and whether it stays although it should not."""
-        times = planned_times(segment.new, row, segment.starts)
+def _reconciled(series: StoredSeries, segments: list[_EditedSegment], asked: EditPlan) -> EditPlan:
+    """Return a plan with the stored slots in scope, sorted into changed, removed and kept ones."""
+    removed: list[StoredSlot] = []
+    pending: list[tuple[StoredSlot, dict[str, Any], dict[str, Any], bool]] = []
+    moves: dict[int, tuple[datetime, datetime]] = {}
+    rows = [(row, segment) for segment in segments for row in segment.rows]
+    for row, segment in sorted(rows, key=lambda pair: pair[0].original_start):
+        values, is_forbidden = changed_values(row, asked.changes)
+        times, is_kept = _new_times(series, segment, row, asked)
         if times is None:
-            return (None, False) if row.is_untouched else ({}, row.original_start in segment.starts_before)
-        if not times:
-            return {}, False
-        if row.live and not self.move_booked:
-            return {}, True
-        if times.get("starts_at", row.starts_at) <= self.series.now:
-            # By the new rule it has started already, and what has started is not made any more.
-            return (None, False) if row.is_untouched else ({}, True)
-        return times, False
-
-    def _settle(
-        self,
-        pending: list[tuple[StoredSlot, dict[str, Any], dict[str, Any], bool]],
-        moves: dict[int, tuple[datetime, datetime]],
-    ) -> None:
-        """Drop moves onto the instant of a slot that stays: an untouched one goes, others stay where they are."""
-        away = {row.id for row in self.removed} | moves.keys()
-        taken = [row.starts_at for row in self.series.rows if row.stands and row.id not in away]
-        leaving = {row.id for row, *_ in pending if row.id in moves and row.is_untouched}
-        free = planning.uncrowded(moves, taken, leaving)
-        for row, times, values, is_kept in pending:
-            is_stuck = row.id in moves and row.id not in free
-            if is_stuck and row.is_untouched:
-                self.removed.append(row)
-                continue
-            if is_kept or is_stuck:
-                (self.kept_booked if row.live else self.kept_changed).append(row)
-            if (times and not is_stuck) or values:
-                self.changed.append(RowChange(row, values if is_stuck else times | values))
-
-    def taken(self) -> set[datetime]:
-        """Return the instants at which stored slots stand afterwards."""
-        gone = {row.id for row in self.removed}
-        moved = {change.row.id: change.values for change in self.changed}
-        return {
-            moved.get(row.id, {}).get("starts_at", row.starts_at)
-            for row in self.series.rows
-            if row.stands and row.id not in gone
-        }
+            removed.append(row)
+            continue
+        if "starts_at" in times:
+            moves[row.id] = (row.starts_at, times["starts_at"])
+        pending.append((row, times, values, is_forbidden or is_kept))
+    # Who would move onto the instant of a slot that stays: an untouched one goes, others stay where they are.
+    away = {row.id for row in removed} | moves.keys()
+    taken = [row.starts_at for row in series.rows if row.stands and row.id not in away]
+    leaving = {row.id for row, *_ in pending if row.id in moves and row.is_untouched}
+    stuck = moves.keys() - planning.uncrowded(moves, taken, leaving)
+    removed += [row for row, *_ in pending if row.id in stuck & leaving]
+    stay = [each for each in pending if each[0].id not in stuck & leaving]
+    kept = [row for row, _, _, is_kept in stay if is_kept or row.id in stuck]
+    changed = [
+        RowChange(row, values if row.id in stuck else times | values) for row, times, values, _ in stay
+    ]
+    return replace(
+        asked,
+        changed=tuple(change for change in changed if change.values),
+        removed=tuple(removed),
+        kept_booked=tuple(row for row in kept if row.live),
+        kept_changed=tuple(row for row in kept if not row.live),
+    )
 
 
-def _created(
-    series: StoredSeries, segments: list[_EditedSegment], rows: _Reconciled
-) -> Iterable[PlannedSlot]:
+def _new_times(
+    series: StoredSeries, segment: _EditedSegment, row: StoredSlot, asked: EditPlan
+) -> tuple[dict[str, Any] | None, bool]:
+    """Return a row's new times (``None``: the slot goes), and whether it stays although it should not."""
+    if not asked.changes.touch_times:
+        return {}, False
+    times = planned_times(segment.new, row, segment.starts)
+    if times is None:
+        return (None, False) if row.is_untouched else ({}, row.original_start in segment.starts_before)
+    if times and row.live and not asked.move_booked:
+        return {}, True
+    if times and times.get("starts_at", row.starts_at) <= series.now:
+        # By the new rule it has started already, and what has started is not made any more.
+        return (None, False) if row.is_untouched else ({}, True)
+    return times, False
+
+
+def _created(series: StoredSeries, segments: list[_EditedSegment], plan: EditPlan) -> Iterable[PlannedSlot]:
     """Return what the new rules add within the window: neither stored nor promised before."""
-    removed = {row.original_start for row in rows.removed}
+    removed = {row.original_start for row in plan.removed}
     stored = {row.original_start for row in series.rows} - removed
-    taken = rows.taken()
+    moved = {
+        change.row.id: change.values["starts_at"] for change in plan.changed if "starts_at" in change.values
+    }
+    standing = [row for row in series.rows if row.stands and row.original_start not in removed]
+    taken = {moved.get(row.id, row.starts_at) for row in standing}
     added = [
         (segment.new, original_start, starts_at)
         for segment in segments

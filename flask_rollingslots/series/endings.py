@@ -48,10 +48,7 @@ _UNCOMPLETED = (*_UNDECIDED, Status.DELETED)
 
 
 def cancel(work: Work, key: SlotKey, scope: Scope, reason: str | None = None) -> SlotMixin | SeriesReport:
-    """Cancel slots, booked ones too: stored ones stay visible as cancelled, and no others follow.
-
-    :return: the slot with its ``affected_bookings``; for a wide scope a report.
-    """
+    """Cancel slots; see ``RollingSlots.cancel``."""
     check_reason(reason)
     if scope is not Scope.THIS:
         return _decide(work, key.series_id, Status.CANCELLED, scope, key, reason=reason)
@@ -66,10 +63,7 @@ def cancel(work: Work, key: SlotKey, scope: Scope, reason: str | None = None) ->
 
 
 def delete(work: Work, key: SlotKey, scope: Scope) -> SlotMixin | SeriesReport:
-    """Hide slots, and let no others follow; a wide scope keeps booked and completed ones.
-
-    :return: the slot; for a wide scope a report.
-    """
+    """Hide slots, and let no others follow; see ``RollingSlots.delete``."""
     if scope is not Scope.THIS:
         return _decide(work, key.series_id, Status.DELETED, scope, key)
     with decided_slot(work, key, hidden=True) as slot:
@@ -80,7 +74,7 @@ def delete(work: Work, key: SlotKey, scope: Scope) -> SlotMixin | SeriesReport:
 
 
 def complete(work: Work, key: SlotKey) -> SlotMixin:
-    """Mark one slot as completed, before, while or after it takes place; only this one changes."""
+    """Mark one slot as completed; see ``RollingSlots.complete``."""
     with decided_slot(work, key) as slot:
         values = {"status": Status.COMPLETED.value}
         _change(work, slot, (Status.SCHEDULED, Status.COMPLETED), values, may_be_over=True)
@@ -89,12 +83,7 @@ def complete(work: Work, key: SlotKey) -> SlotMixin:
 
 
 def restore(work: Work, key: SlotKey, scope: Scope) -> SlotMixin | SeriesReport:
-    """Bring slots back, at the time, with the places and the data that their series has by now.
-
-    With a wide scope: what was cancelled or deleted with the series, and the slot at the key.
-
-    :return: the slot; for a wide scope a report.
-    """
+    """Bring slots back as their series is by now; see ``RollingSlots.restore``."""
     if scope is not Scope.THIS:
         return _decide(work, key.series_id, Status.SCHEDULED, scope, key)
     with decided_slot(work, key, hidden=True, ended=True) as slot:
@@ -113,10 +102,7 @@ def restore(work: Work, key: SlotKey, scope: Scope) -> SlotMixin | SeriesReport:
 def cancel_future(
     work: Work, template_id: int, from_date: date | datetime, reason: str | None = None
 ) -> SeriesReport:
-    """Cancel all slots of a template's series that start at a moment or later.
-
-    :param from_date: a day of the template's zone, or an aware datetime.
-    """
+    """Cancel all slots of a template's series from a moment on; see ``RollingSlots.cancel_future``."""
     if (isinstance(from_date, datetime) and from_date.tzinfo is None) or not isinstance(from_date, date):
         raise refusal("from_date", from_date, "a date (a day of the template's zone) or an aware datetime")
     check_reason(reason)
@@ -131,22 +117,17 @@ def cancel_future(
 
 
 def delete_series(work: Work, template_id: int) -> SeriesReport:
-    """Hide all slots of a template's series that have not started; booked and completed ones stay."""
+    """Hide all slots of a template's series that have not started; see ``RollingSlots.delete_series``."""
     return _decide(work, series_of(work, template_id), Status.DELETED)
 
 
 def restore_series(work: Work, template_id: int) -> SeriesReport:
-    """Take back that a template's series was cancelled or deleted: the undo of both."""
+    """Take back that a template's series was cancelled or deleted; see ``RollingSlots.restore_series``."""
     return _decide(work, series_of(work, template_id), Status.SCHEDULED)
 
 
 def cancel_date(work: Work, group: str, day: date, reason: str | None = None) -> CancelledKeys:
-    """Cancel one local day of all templates of a group, also of those that are switched off.
-
-    What is over by now stays as it is, and so does what was cancelled before.
-
-    :param day: in each template's own zone.
-    """
+    """Cancel one local day of all templates of a group; see ``RollingSlots.cancel_date``."""
     if not isinstance(group, str) or not group:
         raise refusal("group", group, "the name of a group")
     if not isinstance(day, date) or isinstance(day, datetime):

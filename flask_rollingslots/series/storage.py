@@ -17,7 +17,6 @@ from sqlalchemy.orm.exc import StaleDataError
 
 from flask_rollingslots import planning
 from flask_rollingslots.booking import Stay, find_clashes, lock_resource, release_expired, slot_row
-from flask_rollingslots.browsing import materialize
 from flask_rollingslots.errors import SlotClosed, SlotNotFound, StaleEdit, no_template
 from flask_rollingslots.loading import load_slots, load_specs
 from flask_rollingslots.models import FIELDS, forget_busy, plain, table_of
@@ -169,12 +168,8 @@ def decided_slot(
     :param ended: also what was cancelled or deleted with its series.
     :raises SlotNotFound: if there is no such slot, or it is over and was never stored.
     """
-    if work.dry_run:
-        slot = materialize(work, key, hidden=hidden, ended=ended)
-        yield copy_of(slot, template=slot.template)
-        return
     with slot_row(work, key, hidden=hidden, ended=ended) as row:
-        yield row
+        yield copy_of(row, template=row.template) if work.dry_run else row
 
 
 def copy_of(instance: Any, **values: Any) -> Any:

@@ -40,11 +40,7 @@ def create(work: Work, fields: Mapping[str, Any]) -> TemplateMixin:
 
 
 def draft(work: Work, fields: Mapping[str, Any]) -> TemplateMixin:
-    """Return a template that is complete and checked, and in no session.
-
-    :raises InvalidTemplate: for an unknown field, a missing one, or a value that is not valid.
-    :raises InvalidRule: if the rule, the zone or the day grid is not valid.
-    """
+    """Return a template that is complete and checked, and in no session; see ``RollingSlots.create_template``."""
     check_names(work, fields)
     for name, field in FIELDS.items():
         if field.needed and name not in fields:
@@ -107,13 +103,7 @@ def change_series(
     revision: int | None = None,
     move_booked: bool = False,
 ) -> TemplateChange:
-    """Change fields of all segments of a template's series. The caller commits.
-
-    :param revision: of this template, as the person who changes it has seen it.
-    :raises TemplateNotFound: if there is no such template.
-    :raises InvalidTemplate: if a value is not valid; ``InvalidRequest`` for one that an edit would change.
-    :raises StaleEdit: if somebody else changed the series since.
-    """
+    """Change fields of all segments of a template's series; see ``RollingSlots.change_template``."""
     settings = {name: value for name, value in fields.items() if name not in EDITED}
     changes = {name: value for name, value in fields.items() if name in EDITED}
     # Also where nothing is set: it locks the series and compares the revision.
@@ -159,12 +149,8 @@ def some_key(work: Work, template_id: int) -> SlotKey | None:
 
 
 def set_active(work: Work, active: bool, template_id: int | None, group: str | None) -> SwitchReport:
-    """Switch all segments of one series, or all templates of a group, on or off. The caller commits.
-
-    :raises InvalidRequest: if neither or both are given: nothing said never means everything.
-    :raises TemplateNotFound: if there is no such template, or none in the group.
-    :raises StaleEdit: if somebody else changed one of them since this session read it.
-    """
+    """Switch all segments of one series, or all templates of a group, on or off; see ``RollingSlots.activate``."""
+    # Neither is refused: nothing said never means everything.
     if (template_id is None) == (group is None):
         expected = f"a template or a group (group = {group!r}), exactly one of them"
         raise refusal("template", template_id, expected)
