@@ -17,7 +17,6 @@ from sqlalchemy import and_, bindparam, func, or_, select
 
 from . import planning
 from .errors import (
-    InvalidKey,
     RollingSlotsError,
     no_booking,
     no_group,
@@ -29,7 +28,7 @@ from .errors import (
 from .loading import load_shown, row_of, segments, virtual_slot
 from .models import expired_places, mark_busy, table_of
 from .statements import insert_or_lock, newest
-from .values import MICROSECOND, OCCUPYING, PlannedSlot, SlotKey, Status, TemplateSpec, Window
+from .values import MICROSECOND, OCCUPYING, PlannedSlot, SlotKey, Status, TemplateSpec, Window, key_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -135,14 +134,10 @@ def search(
     if start is None or end is None or not found:
         return found
     window = Window(start.astimezone(UTC), end.astimezone(UTC))
-    stored = _templates_stored_in(work, window)
+    slot = work.models.Slot
+    here = (slot.starts_at >= window.start, slot.starts_at < window.end, slot.status != Status.DELETED.value)
+    stored = set(work.session.scalars(select(slot.template_id).where(*here).distinct()))
     return [template for template in found if template.id in stored or _promises(work, template, window)]
-
-
-def _templates_stored_in(work: Work, window: Window) -> set[int]:
-    cls = work.models.Slot
-    place = (cls.starts_at >= window.start, cls.starts_at < window.end, cls.status != Status.DELETED.value)
-    return set(work.session.scalars(select(cls.template_id).where(*place).distinct()))
 
 
 def _promises(work: Work, template: TemplateMixin, window: Window) -> bool:
@@ -151,8 +146,8 @@ def _promises(work: Work, template: TemplateMixin, window: Window) -> bool:
     if start >= window.end:
         return False
     try:
-        ahead = planning.promised(template.spec(), Window(start, window.end))
-        return any(reason is None for _, reason in ahead)
+        ahead = planning.promised_starts(template.spec(), Window(start, window.end))
+        return any(reason is None for *_, reason in ahead)
     except (ValueError, LookupError, OSError, ArithmeticError):  # a rule that is broken promises nothing
         return False
 
@@ -168,7 +163,7 @@ def find_template(work: Work, template_id: int) -> TemplateMixin:
     return _by_id(work, work.models.Template, template_id, no_template(template_id))
 
 
-def find_booking(work: Work, booking_id: int) -> BookingMixin:
+def find_booking(work: Work, booking_id: Any) -> BookingMixin:
     """Return a booking.
 
     :raises BookingNotFound: if there is none with this id.
@@ -184,8 +179,9 @@ def find_run(work: Work, run_id: int) -> RunMixin:
     return _by_id(work, work.models.Run, run_id, no_run(run_id))
 
 
-def _by_id(work: Work, cls: type[Row], number: int, missing: RollingSlotsError) -> Row:
-    found = work.session.get(cls, number) if 0 < number < _MAX_ID else None
+def _by_id(work: Work, cls: type[Row], number: Any, missing: RollingSlotsError) -> Row:
+    is_number = isinstance(number, int) and not isinstance(number, bool) and 0 < number < _MAX_ID
+    found = work.session.get(cls, number) if is_number else None
     if found is None:
         raise missing
     return found
@@ -206,12 +202,12 @@ def runs(
     if template_id is None:
         return list(work.session.scalars(query.limit(limit)))
     query = query.where(or_(cls.template_id == template_id, cls.template_id.is_(None)))
-    found = (run for run in work.session.scalars(query.limit(_RUNS_SEARCHED)) if _touched(run, template_id))
+    found = (
+        run
+        for run in work.session.scalars(query.limit(_RUNS_SEARCHED))
+        if run.template_id == template_id or str(template_id) in (run.results or {}).get("templates", {})
+    )
     return list(islice(found, limit))
-
-
-def _touched(run: RunMixin, template_id: int) -> bool:
-    return run.template_id == template_id or str(template_id) in (run.results or {}).get("templates", {})
 
 
 # -- slots -----------------------------------------------------------------------------------------------------
@@ -225,8 +221,11 @@ def between(
     :raises InvalidRequest: if a bound is naive, or the end is before the start.
     :raises TemplateNotFound: if there is no template with this id.
     """
-    window = _window(start, end)
+    check_aware(start=start, end=end)
+    if end < start:
+        raise refusal("end", end, f"a moment not before start = {start}")
     found = templates(work, template_id, group)
+    window = Window(_utc(start), _utc(end))
     return merged(work, {t.id: t for t in found}, [t.spec() for t in found], window)
 
 
@@ -241,7 +240,9 @@ def merged(
         return []
     promises = {(p[0].series_id, p[1]): p for spec in specs for p in _promised(work, spec, window)}
     found = _stored(work, templates, window, promises)
-    found += (_virtual(work, promise, templates) for promise in promises.values())
+    for spec, original_start, starts_at in promises.values():
+        planned = planning.planned_slot(spec, original_start, starts_at, ZoneInfo(spec.timezone))
+        found.append(virtual_slot(work.models, planned, templates[spec.id], work.now))
     found.sort(key=lambda slot: (slot.starts_at, slot.series_id, slot.original_start))
     mark_busy(work.session, work.models, found)
     return found
@@ -279,12 +280,6 @@ def _stored(
         for key in [key for key, promise in promises.items() if (key[0], promise[2]) in taken]:
             del promises[key]
     return [r for r in rows if r.status != Status.DELETED and window.start <= r.starts_at < window.end]
-
-
-def _virtual(work: Work, promise: _Promise, templates: dict[int, TemplateMixin]) -> SlotMixin:
-    spec, original_start, starts_at = promise
-    planned = planning.planned_slot(spec, original_start, starts_at, ZoneInfo(spec.timezone))
-    return virtual_slot(work.models, planned, templates[spec.id], work.now)
 
 
 def upcoming(work: Work, template_id: int, n: int, after: datetime | None = None) -> list[SlotMixin]:
@@ -379,18 +374,6 @@ def due_reminders(work: Work, since: datetime, until: datetime | None = None) ->
 
 
 # -- one slot --------------------------------------------------------------------------------------------------
-
-
-def key_of(key: str | SlotKey | SlotMixin) -> SlotKey:
-    """Return the key that a caller means, given as text or by the slot itself.
-
-    :raises InvalidKey: if it has another form.
-    """
-    if isinstance(key, SlotKey):
-        return key
-    if key is None:
-        raise refusal("key", None, "a slot, or its key: <series id>@<YYYYMMDDTHHMM>", InvalidKey)
-    return SlotKey.parse(key if isinstance(key, str) else getattr(key, "key", str(key)))
 
 
 def get(work: Work, key: str | SlotKey | SlotMixin) -> SlotMixin:
@@ -501,13 +484,6 @@ def complain(spec: TemplateSpec, error: Exception) -> None:
             _complained.clear()
         _complained.add(fault)
         log.warning("template %s (%s) shows only what is stored: %s", spec.id, spec.name, error)
-
-
-def _window(start: datetime, end: datetime) -> Window:
-    check_aware(start=start, end=end)
-    if end < start:
-        raise refusal("end", end, f"a moment not before start = {start}")
-    return Window(_utc(start), _utc(end))
 
 
 def check_aware(**moments: Any) -> None:

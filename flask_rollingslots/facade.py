@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, overload
 
 from . import booking as bookings
 from . import browsing, series
-from .browsing import key_of
 from .errors import no_slot, refusal
 from .exchange import Exported, Imported, export, import_templates
 from .extension import Extension, get_state, names_what_is_broken
@@ -20,7 +19,7 @@ from .series import CancelledKeys, EditPlan, SeriesReport, SwitchReport, Templat
 from .statistics import Figures, Stats, gather
 from .subscriptions import address_number, withdraw_address
 from .topup import TopUpRequest
-from .values import Report
+from .values import Report, key_of
 
 __all__ = [
     "CancelledKeys", "EditPlan", "Explanation", "Exported", "Figures", "Finding", "HealthReport", "Imported",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from copy import deepcopy
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import String, and_, bindparam, cast, func, inspect, null, or_, select
@@ -85,26 +84,22 @@ def _read_specs(work: Work, *conditions: ColumnElement[bool]) -> list[TemplateSp
     lists = {}
     for name in SPEC_LISTS:
         # Nearly always empty: read as they are stored, and understood only if there is something in them.
-        lists[SPEC_FIELDS.index(name)] = partial(_understood, columns[name].type, dialect)
+        lists[SPEC_FIELDS.index(name)] = columns[name].type
         columns[name] = stored_text(columns[name], dialect.name)
     query = select(*columns.values()).where(*conditions).order_by(cls.id)
     result = work.session.execute(query)
     try:
-        return [_spec(row, lists) for row in result]
+        return [_spec(row, lists, dialect) for row in result]
     finally:
         result.close()  # also after an error: an open result would keep SQLite's snapshot
 
 
-def _understood(kind: Any, dialect: Dialect, text: str) -> list[Any]:
-    found: list[Any] = kind.process_result_value(json.loads(text), dialect)
-    return found
-
-
-def _spec(row: Any, lists: Mapping[int, Any]) -> TemplateSpec:
+def _spec(row: Any, lists: Mapping[int, Any], dialect: Dialect) -> TemplateSpec:
     values = list(row)
-    for place, understand in lists.items():
+    for place, kind in lists.items():
         stored = values[place]
-        values[place] = () if not stored or stored == "[]" else tuple(understand(stored))
+        is_empty = not stored or stored == "[]"
+        values[place] = () if is_empty else tuple(kind.process_result_value(json.loads(stored), dialect))
     values[_SERIES_ID] = values[_SERIES_ID] or values[_ID]
     return TemplateSpec(*values)
 
@@ -155,8 +150,8 @@ def load_stored(work: Work, units: Sequence[tuple[TemplateSpec, Window]]) -> dic
     cls = work.models.Slot
     start, end = min(w.start for _, w in units), max(w.end for _, w in units)
     shifts = [spec.shift or timedelta(0) for spec, _ in units]
-    first = _naive(start) - _ZONE_SLACK - max(*shifts, timedelta(0))
-    last = _naive(end) + _ZONE_SLACK - min(*shifts, timedelta(0))
+    first = start.astimezone(UTC).replace(tzinfo=None) - _ZONE_SLACK - max(*shifts, timedelta(0))
+    last = end.astimezone(UTC).replace(tzinfo=None) + _ZONE_SLACK - min(*shifts, timedelta(0))
     rows = load_slots(
         work,
         cls.series_id.in_({spec.series_id for spec, _ in units}),
@@ -172,10 +167,6 @@ def is_decided(models: Models) -> ColumnElement[bool]:
     """Return, in SQL, whether somebody decided about a slot: not what a top-up made and nobody touched."""
     cls = models.Slot
     return or_(cls.status != Status.SCHEDULED.value, cast(cls.customised, String) != "[]")
-
-
-def _naive(moment: datetime) -> datetime:
-    return moment.astimezone(UTC).replace(tzinfo=None)
 
 
 def row_of(slot: PlannedSlot, now: datetime, run_id: int | None = None) -> dict[str, Any]:
@@ -223,44 +214,29 @@ def load_shown(
     :param templates: by id, all that may have rows here.
     :param originals: first and last original start (naive), both included.
     """
-    values: dict[str, Any] = {
-        "start": window.start,
-        "end": window.end,
-        "first": originals[0],
-        "last": originals[1],
-    }
-    build_once = work.models.build_once
-    if len(templates) <= _MANY_TEMPLATES:
+    first, last = originals
+    values: dict[str, Any] = {"start": window.start, "end": window.end, "first": first, "last": last}
+    are_named = len(templates) <= _MANY_TEMPLATES
+    if are_named:
         values["templates"] = list(templates)
         values["series"] = list({template.series_id for template in templates.values()})
-        statement = build_once("shown of some", _shown_of_some)
-    else:
-        statement = build_once("shown of many", _shown_of_many)
+    statement = work.models.build_once(
+        ("shown", are_named), lambda models: _query_for_shown(models, are_named)
+    )
     found = [row for row in work.session.scalars(statement, values) if row.template_id in templates]
     for row in found:
         set_committed_value(row, "template", templates[row.template_id])  # else one query for each template
     return found
 
 
-def _shown_of_some(models: Models) -> Select[Any]:
+def _query_for_shown(models: Models, are_named: bool) -> Select[Any]:
     slot = models.Slot
-    # Each half has an index of its own.
-    here = and_(slot.template_id.in_(bindparam("templates", expanding=True)), _starts_within(slot))
-    meant = and_(slot.series_id.in_(bindparam("series", expanding=True)), _meant_within(slot))
+    here: ColumnElement[bool] = and_(slot.starts_at >= bindparam("start"), slot.starts_at < bindparam("end"))
+    meant: ColumnElement[bool] = slot.original_start.between(bindparam("first"), bindparam("last"))
+    if are_named:  # each half has an index of its own
+        here = and_(slot.template_id.in_(bindparam("templates", expanding=True)), here)
+        meant = and_(slot.series_id.in_(bindparam("series", expanding=True)), meant)
     return select(slot).where(or_(here, meant))
-
-
-def _shown_of_many(models: Models) -> Select[Any]:
-    slot = models.Slot
-    return select(slot).where(or_(_starts_within(slot), _meant_within(slot)))
-
-
-def _starts_within(slot: type[SlotMixin]) -> ColumnElement[bool]:
-    return and_(slot.starts_at >= bindparam("start"), slot.starts_at < bindparam("end"))
-
-
-def _meant_within(slot: type[SlotMixin]) -> ColumnElement[bool]:
-    return slot.original_start.between(bindparam("first"), bindparam("last"))
 
 
 def id_of(template: TemplateMixin | int) -> int:

@@ -54,24 +54,20 @@ series_ended = _signals.signal("series-ended")
 series_restored = _signals.signal("series-restored")
 
 
-class Outbox:
+class Outbox(list[tuple[NamedSignal, "Callable[[], dict[str, Any]]", dict[str, Any]]]):
     """Gathers what one piece of work tells; sent once it is done, in the order in which it came."""
-
-    def __init__(self) -> None:
-        """Begin empty."""
-        self._waiting: list[tuple[NamedSignal, Callable[[], dict[str, Any]], dict[str, Any]]] = []
 
     def add(self, signal: NamedSignal, late: Callable[[], dict[str, Any]] = dict, **facts: Any) -> None:
         """Take in a signal with its arguments.
 
         :param late: returns further arguments; called only if somebody listens, for reading them costs statements.
         """
-        self._waiting.append((signal, late, facts))
+        self.append((signal, late, facts))
 
     def send(self, sender: Any) -> None:
         """Send what was gathered, each once; a receiver's error goes to the caller."""
-        while self._waiting:
-            signal, late, facts = self._waiting.pop(0)
+        while self:
+            signal, late, facts = self.pop(0)
             if signal.has_receivers_for(sender):
                 signal.send(sender, **facts, **late())
 

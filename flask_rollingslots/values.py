@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
-from .errors import InvalidKey
+from .errors import InvalidKey, refusal
 
 MINUTE = timedelta(minutes=1)
 #: The smallest step of a datetime.
@@ -140,6 +140,18 @@ class SlotKey(NamedTuple):
             value=text,
             expected="<series id>@<YYYYMMDDTHHMM>",
         )
+
+
+def key_of(key: Any) -> SlotKey:
+    """Return the key that a caller means, given as text or by the slot itself.
+
+    :raises InvalidKey: if it has another form.
+    """
+    if isinstance(key, SlotKey):
+        return key
+    if key is None:
+        raise refusal("key", None, "a slot, or its key: <series id>@<YYYYMMDDTHHMM>", InvalidKey)
+    return SlotKey.parse(key if isinstance(key, str) else getattr(key, "key", str(key)))
 
 
 @dataclass(frozen=True, slots=True)

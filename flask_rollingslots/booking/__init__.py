@@ -5,7 +5,6 @@ resource, then the slots by id, then their bookings.
 """
 
 from .lifecycle import confirm, live_bookings, move, release
-from .places import release_expired
 from .resources import (
     Stay,
     begin_claim,
@@ -16,7 +15,7 @@ from .resources import (
     lock_resource,
     slot_row,
 )
-from .taking import book, hold
+from .taking import book, hold, release_expired
 
 __all__ = [
     "Stay",

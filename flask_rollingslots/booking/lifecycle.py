@@ -6,22 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import or_, select, update
 
-from flask_rollingslots.errors import (
-    BookingNotFound,
-    HoldExpired,
-    SlotClosed,
-    StatusConflict,
-    no_booking,
-    refusal,
-)
+from flask_rollingslots.browsing import find_booking
+from flask_rollingslots.errors import BookingNotFound, HoldExpired, SlotClosed, StatusConflict, refusal
 from flask_rollingslots.models import table_of
 from flask_rollingslots.signals import booking_moved, booking_released, slot_booked
 from flask_rollingslots.statements import newest
 from flask_rollingslots.values import BookingStatus, State, Status
 
-from .places import Wish, change_slot, end_booking, lock_slots, report
-from .resources import is_taken, lock_resource, look_around, slot_row
-from .taking import take
+from .resources import is_taken, lock_exclusive, look_around, slot_row
+from .taking import BookingRequest, change_slot, end_booking, lock_slots, report, take
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -53,12 +46,10 @@ def confirm(work: Work, booking: BookingMixin | int) -> BookingMixin:
         text = f"slot {slot.key} cannot be booked: it is {slot.status}"
         raise SlotClosed(text, key=slot.key, state=slot.status)
     look_around(work, slot)
-    if is_taken(
-        slot, work.now
-    ):  # by somebody whose clock is ahead of ours, and said that the hold had expired
-        text = (
-            f"slot {slot.key}: {slot.template.resource!r} was taken by another booking meanwhile: book again"
-        )
+    if is_taken(slot, work.now):
+        # By somebody whose clock is ahead of ours, and said that the hold had expired.
+        name = slot.template.resource
+        text = f"slot {slot.key}: {name!r} was taken by another booking meanwhile: book again"
         raise SlotClosed(text, key=slot.key, state=State.BLOCKED.value)
     table = table_of(work.models.Booking)
     statement = update(table).where(table.c.id == found.id, table.c.status == BookingStatus.HELD.value)
@@ -89,7 +80,9 @@ def _move(work: Work, found: BookingMixin, target: SlotMixin) -> BookingMixin:
     old, target = rows[found.slot_id], rows[target.id]
     status = _refreshed(work, found).status_at(work.now)
     if status not in LIVE:
-        follower = _follower(work, found)
+        cls = work.models.Booking
+        query: Any = select(cls).where(cls.replaces_id == found.id)
+        follower: BookingMixin | None = work.session.scalars(newest(query, work.dialect)).one_or_none()
         if follower is not None and follower.slot_id == target.id:
             return follower
         raise _conflict(found, old, status, "moved")
@@ -97,7 +90,8 @@ def _move(work: Work, found: BookingMixin, target: SlotMixin) -> BookingMixin:
         return found
     look_around(work, target, leaving=found)
     expires_at = found.expires_at if status is BookingStatus.HELD else None
-    made = take(work, target, Wish(found.party, found.who, expires_at=expires_at, replaces_id=found.id))
+    request = BookingRequest(found.party, found.who, expires_at=expires_at, replaces_id=found.id)
+    made = take(work, target, request)
     _end(work, found, old)
     target.rolling_busy = None
     report(work, booking_moved, made, replaces_id=found.id)
@@ -124,12 +118,7 @@ def live_bookings(work: Work, slot_ids: Iterable[int]) -> list[BookingMixin]:
 def _find(work: Work, booking: BookingMixin | int) -> BookingMixin:
     if booking is None:
         raise refusal("booking", booking, "a booking or its id")
-    number = getattr(booking, "id", booking)
-    is_number = isinstance(number, int) and not isinstance(number, bool) and 0 < number < 2**63
-    found = work.session.get(work.models.Booking, number) if is_number else None
-    if found is None:
-        raise no_booking(booking)
-    return found
+    return find_booking(work, getattr(booking, "id", booking))
 
 
 def _locked(
@@ -140,9 +129,8 @@ def _locked(
     :param with_resource: nobody else can take the slot's exclusive resource either.
     """
     found = _find(work, booking)
-    template = found.slot.template if with_resource and found.slot is not None else None
-    if template is not None and template.exclusive:
-        lock_resource(work.session, work.models, template.resource)
+    if with_resource and found.slot is not None:
+        lock_exclusive(work, found.slot.template)
     slots = lock_slots(work, found.slot_id)
     if not slots:
         raise BookingNotFound(f"booking {found.id}: its slot was deleted")
@@ -170,12 +158,6 @@ def _end(work: Work, found: BookingMixin, slot: SlotMixin) -> bool:
 
 def _without(slot: SlotMixin, booking: BookingMixin) -> list[list[int]]:
     return [hold for hold in slot.holds or () if hold[0] != booking.id]
-
-
-def _follower(work: Work, booking: BookingMixin) -> BookingMixin | None:
-    cls = work.models.Booking
-    query: Any = select(cls).where(cls.replaces_id == booking.id)
-    return work.session.scalars(newest(query, work.dialect)).one_or_none()
 
 
 def _conflict(booking: BookingMixin, slot: SlotMixin, status: BookingStatus, verb: str) -> StatusConflict:

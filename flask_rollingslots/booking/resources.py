@@ -48,14 +48,14 @@ def slot_row(
     :raises InvalidKey: if the key has another form.
     :raises SlotNotFound: if the rule has no such start, or a virtual slot has ended.
     """
-
-    def lock_first(template: TemplateMixin) -> None:
-        if template.exclusive and template.resource is not None:
-            lock_resource(work.session, work.models, template.resource)
-
     with ExitStack() as undo:
         yield materialize(
-            work, key, lock_first, lambda: undo.enter_context(_undone(work)), hidden=hidden, ended=ended
+            work,
+            key,
+            lambda template: lock_exclusive(work, template),
+            lambda: undo.enter_context(_undone(work)),
+            hidden=hidden,
+            ended=ended,
         )
 
 
@@ -74,6 +74,12 @@ def _undone(work: Work) -> Iterator[None]:
             if number not in before:  # its row is gone, and another one may get its number
                 work.session.expunge(slot)
         raise
+
+
+def lock_exclusive(work: Work, template: TemplateMixin) -> None:
+    """Let all others that want a template's exclusive resource, if it has one, wait likewise."""
+    if template.exclusive and template.resource is not None:
+        lock_resource(work.session, work.models, template.resource)
 
 
 def lock_resource(session: Session, models: Models, name: str) -> None:

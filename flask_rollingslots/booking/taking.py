@@ -1,24 +1,119 @@
-"""Taking places: ``book`` and ``hold``."""
+"""Taking places: ``book`` and ``hold``, and the statements that count places, each exact under any concurrency."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import hashlib
+import uuid
+from dataclasses import dataclass
+from datetime import UTC, timedelta
+from typing import TYPE_CHECKING, Any
 
-from flask_rollingslots.browsing import key_of
-from flask_rollingslots.errors import SlotClosed, SlotFull, StaleEdit
+from sqlalchemy import bindparam, case, inspect, or_, select, true, update
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.orm import make_transient_to_detached
+
+from flask_rollingslots.errors import IdempotencyConflict, SlotClosed, SlotFull, StaleEdit, refusal
+from flask_rollingslots.models import forget_busy, from_us, table_of, to_us
 from flask_rollingslots.signals import slot_booked, slot_held
-from flask_rollingslots.values import State
+from flask_rollingslots.statements import (
+    insert_if_absent,
+    newest,
+    only_if,
+    tells_what_it_updated,
+    writes_within_a_query,
+)
+from flask_rollingslots.values import BookingStatus, SlotKey, State, Status, key_of
 
-from .places import Wish, change_slot, find_known, insert_booking, lock_slots, report, sweep, take_places
-from .quick import book_at_once
 from .resources import is_taken, look_around, slot_row
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from datetime import datetime
+
     from blinker import NamedSignal
+    from sqlalchemy import ColumnElement
 
     from flask_rollingslots.context import Work
     from flask_rollingslots.errors import RollingSlotsError
-    from flask_rollingslots.models import BookingMixin, SlotMixin
+    from flask_rollingslots.models import BookingMixin, Hold, Models, SlotMixin
+
+#: The longest hold: a week.
+MAX_MINUTES = 7 * 24 * 60
+MAX_PARTY = 1_000_000
+#: The active key of a booking in a slot for one: it makes a second live one impossible, whatever the counter says.
+_ONLY = "only"
+#: What these statements change of a slot behind the ORM's back.
+_COUNTED = ["booked", "holds", "hold_until"]
+#: The ids of the slot in which places were taken, and of the booking; without the second a unique key forbids it.
+_Written = tuple[int | None, int | None]
+
+
+@dataclass(frozen=True, slots=True)
+class BookingRequest:
+    """Places that somebody wants, for good or for some minutes.
+
+    :param party: how many places.
+    :param minutes: how long they are held; ``None``: they are booked.
+    :param expires_at: the end of a hold that goes on in another slot, aware.
+    :param replaces_id: the booking that moves.
+    """
+
+    party: int
+    who: str | None
+    idempotency_key: str | None = None
+    minutes: float | None = None
+    expires_at: datetime | None = None
+    replaces_id: int | None = None
+
+    def check(self) -> None:
+        """Refuse what makes no sense.
+
+        :raises InvalidRequest: names field, value and expectation.
+        """
+        party: Any = self.party
+        if isinstance(party, bool) or not isinstance(party, int) or not 1 <= party <= MAX_PARTY:
+            raise refusal("party", party, f"a whole number from 1 to {MAX_PARTY:,}")
+        for field in ("who", "idempotency_key"):
+            value = getattr(self, field)
+            fits = isinstance(value, str) and 0 < len(value) <= 200 and "\0" not in value
+            if value is not None and not fits:
+                hint = "" if isinstance(value, str) else "; an id as str(user.id)"
+                raise refusal(field, value, f"a text of 1 to 200 characters without NUL, or None{hint}")
+        minutes: Any = self.minutes
+        is_number = isinstance(minutes, int | float) and not isinstance(minutes, bool)
+        if minutes is not None and not (is_number and 0 < minutes <= MAX_MINUTES):
+            raise refusal("minutes", minutes, f"a number above 0, at most {MAX_MINUTES:,}")
+
+    @property
+    def request_key(self) -> str | None:
+        """The key under which the database keeps two bookings for one request apart: unique per ``who``."""
+        if self.idempotency_key is None:
+            return None
+        who = self.who or ""
+        return hashlib.sha256(f"{len(who)}:{who}{self.idempotency_key}".encode()).hexdigest()
+
+    def values(self, now: datetime) -> dict[str, Any]:
+        """Return the column values of the booking that do not depend on the slot."""
+        expires_at = self.expires_at
+        if self.minutes is not None:
+            expires_at = now.astimezone(UTC) + timedelta(minutes=self.minutes)
+        status = BookingStatus.CONFIRMED if expires_at is None else BookingStatus.HELD
+        return {
+            "party": self.party,
+            "who": self.who,
+            "status": status.value,
+            "idempotency_key": self.idempotency_key,
+            "request_key": self.request_key,
+            "replaces_id": self.replaces_id,
+            "created_at": now.astimezone(UTC),
+            "expires_at": expires_at,
+        }
+
+    def is_answered_by(self, booking: BookingMixin, slot: SlotMixin) -> bool:
+        """Whether a booking is what an earlier, equal request was given."""
+        held = booking.expires_at - booking.created_at if booking.expires_at is not None else None
+        wanted = timedelta(minutes=self.minutes) if self.minutes is not None else None
+        return (booking.slot_id, booking.party, held) == (slot.id, self.party, wanted)
 
 
 def book(
@@ -29,7 +124,7 @@ def book(
     idempotency_key: str | None = None,
 ) -> BookingMixin:
     """Take places in a slot, stored or virtual; see ``RollingSlots.book`` for what is refused."""
-    return _reserve(work, key, Wish(party, who, idempotency_key), slot_booked)
+    return _reserve(work, key, BookingRequest(party, who, idempotency_key), slot_booked)
 
 
 def hold(
@@ -41,23 +136,23 @@ def hold(
     minutes: float = 10,
 ) -> BookingMixin:
     """Take places for some minutes; see ``RollingSlots.hold``."""
-    return _reserve(work, key, Wish(party, who, idempotency_key, minutes=minutes), slot_held)
+    return _reserve(work, key, BookingRequest(party, who, idempotency_key, minutes), slot_held)
 
 
-def _reserve(work: Work, key: str | SlotMixin, wish: Wish, signal: NamedSignal) -> BookingMixin:
-    wish.check()
-    made = book_at_once(work, key_of(key), wish)
+def _reserve(work: Work, key: str | SlotMixin, request: BookingRequest, signal: NamedSignal) -> BookingMixin:
+    request.check()
+    made = book_at_once(work, key_of(key), request)
     if made is None:
         with slot_row(work, key) as slot:
-            known = find_known(work, wish, slot)
+            known = _find_known(work, request, slot)
             if known is not None:
                 return known
             look_around(work, slot)
             try:
-                made = take(work, slot, wish)
+                made = take(work, slot, request)
             except (SlotFull, SlotClosed):
                 # What is in the way may be our own booking: committed by an earlier try of this very request.
-                known = find_known(work, wish, slot, fresh=True)
+                known = _find_known(work, request, slot, fresh=True)
                 if known is None:
                     raise
                 return known
@@ -65,25 +160,181 @@ def _reserve(work: Work, key: str | SlotMixin, wish: Wish, signal: NamedSignal) 
     return made
 
 
-def take(work: Work, slot: SlotMixin, wish: Wish) -> BookingMixin:
+def report(work: Work, signal: NamedSignal, booking: BookingMixin, **facts: Any) -> None:
+    """Let a signal about a booking be sent once the work is done; its slot is read only for somebody who listens."""
+    work.outbox.add(signal, lambda: {"slot": booking.slot}, booking=booking, **facts)
+
+
+def _find_known(
+    work: Work, request: BookingRequest, slot: SlotMixin, fresh: bool = False
+) -> BookingMixin | None:
+    """Return the booking of an earlier request with the same key, if there is one.
+
+    :param fresh: see what others committed since this transaction began. Only for what ends in a refusal or has met
+        the row already: on MariaDB such a look at a key that is not there would keep others from inserting theirs.
+    :raises IdempotencyConflict: if the key was used for something else.
+    """
+    if request.request_key is None:
+        return None
+    cls = work.models.Booking
+    query: Any = select(cls).where(cls.request_key == request.request_key)
+    known = work.session.scalars(newest(query, work.dialect) if fresh else query).one_or_none()
+    if known is not None and not request.is_answered_by(known, slot):
+        raise IdempotencyConflict(
+            f"idempotency_key = {known.idempotency_key!r} was used for another booking", booking_id=known.id
+        )
+    return known
+
+
+# -- the way that nearly all bookings go: two statements, for a stored slot that nothing special is about. Whatever is
+# -- not that simple (no row yet, no places, an exclusive resource, expired holds, a refusal) changes nothing there and
+# -- is left to the long way, which knows all cases
+
+
+def book_at_once(work: Work, key: SlotKey, request: BookingRequest) -> BookingMixin | None:
+    """Take the places and write the booking; ``None``, with nothing changed, if there is more to it."""
+    session, models = work.session, work.models
+    if request.minutes is not None:
+        return None
+    if session.autoflush:  # the statements go past the ORM, and must see what the app changed
+        session.flush()
+    if request.request_key is not None:
+        known = models.build_once("booking of a request", _known)
+        if session.scalar(known, {"key": request.request_key}) is not None:
+            return None
+    place = {"series": key.series_id, "original": key.original_start, "party": request.party, "now": work.now}
+    row = {"active_key": uuid.uuid4().hex, **request.values(work.now)}
+    write = _in_one if writes_within_a_query(work.dialect) else _in_two
+    row["slot_id"], row["id"] = write(work, place, row)
+    if row["slot_id"] is None:
+        return None
+    if row["id"] is None:  # a unique key forbids the booking
+        back = {"slot": row["slot_id"], "party": request.party}
+        session.execute(models.build_once("give back", _give_back), back)
+        return None
+    _read_again(work, models.Slot, row["slot_id"], _COUNTED)
+    return _instance(work, row)
+
+
+def _in_one(work: Work, place: dict[str, Any], row: dict[str, Any]) -> _Written:
+    """Take places and write the booking with one statement."""
+    statement = work.models.build_once("take and write", lambda m: _take_and_write(m, list(row)))
+    values = {**{f"new_{name}": value for name, value in row.items()}, **place}
+    found = work.session.execute(statement, values).one_or_none()
+    if found is None:
+        return None, None
+    if found.capacity == 1:
+        row["active_key"] = _ONLY
+    return found.slot_id, found.id
+
+
+def _in_two(work: Work, place: dict[str, Any], row: dict[str, Any]) -> _Written:
+    """Take places, then write the booking."""
+    taken = _take(work, place)
+    if taken is None:
+        return None, None
+    row["slot_id"], capacity = taken
+    if capacity == 1:
+        row["active_key"] = _ONLY
+    dialect = work.dialect
+    statement = work.models.build_once(
+        ("write", dialect), lambda m: insert_if_absent(table_of(m.Booking), dialect)
+    )
+    result: Any = work.session.execute(statement, row)
+    return row["slot_id"], result.inserted_primary_key[0] if result.rowcount == 1 else None
+
+
+def _take(work: Work, values: dict[str, Any]) -> tuple[int, int] | None:
+    """Take places in a stored slot without an exclusive resource; return its id and capacity."""
+    session, models = work.session, work.models
+    if tells_what_it_updated(session.connection().dialect):
+        found = session.execute(models.build_once("take by key", _take_by_key), values).one_or_none()
+        return (found.id, found.capacity) if found is not None else None
+    # MariaDB would lock what its condition then excludes, and the place where a row is missing: this locks nothing.
+    found = session.execute(models.build_once("slot to take", _slot_to_take), values).one_or_none()
+    if found is None or found.exclusive:
+        return None
+    values["slot"] = found.id
+    taken: Any = session.execute(models.build_once("take by id", _take_by_id), values)
+    return (found.id, found.capacity) if taken.rowcount == 1 else None
+
+
+# -- its statements, built once
+
+
+def _known(models: Models) -> Any:
+    c = table_of(models.Booking).c
+    return select(c.id).where(c.request_key == bindparam("key"))
+
+
+def _take_by_key(models: Models) -> Any:
+    c = table_of(models.Slot).c
+    return _taking(models, *_of_key(models)).returning(c.id, c.capacity)
+
+
+def _take_by_id(models: Models) -> Any:
+    return _taking(models, table_of(models.Slot).c.id == bindparam("slot"))
+
+
+def _take_and_write(models: Models, names: list[str]) -> Any:
+    bookings = table_of(models.Booking)
+    taken = _take_by_key(models).cte("taken")
+    values: dict[str, Any] = {name: bindparam(f"new_{name}", type_=bookings.c[name].type) for name in names}
+    values["active_key"] = case((taken.c.capacity == 1, _ONLY), else_=values["active_key"])
+    source = select(taken.c.id, *values.values())
+    writing = postgresql.insert(bookings).from_select(["slot_id", *values], source, include_defaults=False)
+    made = writing.on_conflict_do_nothing().returning(bookings.c.id).cte("made")
+    found = taken.outerjoin(made, true())
+    return select(taken.c.id.label("slot_id"), taken.c.capacity, made.c.id.label("id")).select_from(found)
+
+
+def _slot_to_take(models: Models) -> Any:
+    slots, templates = table_of(models.Slot), table_of(models.Template)
+    joined = slots.join(templates, templates.c.id == slots.c.template_id)
+    query = select(slots.c.id, slots.c.capacity, templates.c.exclusive).select_from(joined)
+    return query.where(*_of_key(models))
+
+
+def _of_key(models: Models) -> tuple[Any, Any]:
+    c = table_of(models.Slot).c
+    return c.series_id == bindparam("series"), c.original_start == bindparam("original")
+
+
+def _taking(models: Models, *place: Any) -> Any:
+    slots, templates = table_of(models.Slot), table_of(models.Template)
+    now, party = bindparam("now", type_=slots.c.starts_at.type), bindparam("party", type_=slots.c.booked.type)
+    limits = _bookable(models, now, party, [templates.c.exclusive.is_(False)])
+    return update(slots).where(*place, limits).values(booked=slots.c.booked + party)
+
+
+def _give_back(models: Models) -> Any:
+    slots = table_of(models.Slot)
+    party = bindparam("party", type_=slots.c.booked.type)
+    return update(slots).where(slots.c.id == bindparam("slot")).values(booked=slots.c.booked - party)
+
+
+# -- the long way ------------------------------------------------------------------------------------------
+
+
+def take(work: Work, slot: SlotMixin, request: BookingRequest) -> BookingMixin:
     """Take places in a stored slot whose exclusive resource is locked and looked at, or raise why that cannot be."""
     if is_taken(slot, work.now):
-        raise _refusal(work, slot, wish)
-    if not take_places(work, slot, wish.party):
+        raise _refusal(work, slot, request)
+    if not take_places(work, slot, request.party):
         # Only now is it worth a lock to see whether expired holds are in the way, or an edit just moved the slot.
         slot, moved = _again(work, slot)
-        freed = sweep(work, slot)
-        if not (freed or moved) or not take_places(work, slot, wish.party):
-            raise _refusal(work, slot, wish)
-    made = insert_booking(work, slot, wish)
+        freed = _sweep(work, slot)
+        if not (freed or moved) or not take_places(work, slot, request.party):
+            raise _refusal(work, slot, request)
+    made = _insert_booking(work, slot, request)
     if made is None and slot.capacity == 1:
         # The capacity may have been 1 when this transaction read it.
         slot = _locked(work, slot)
-        made = insert_booking(work, slot, wish) if slot.capacity > 1 else None
+        made = _insert_booking(work, slot, request) if slot.capacity > 1 else None
     if made is None:
         slot = _locked(work, slot)
-        change_slot(work, slot, -wish.party, slot.holds)
-        raise SlotFull(f"slot {slot.key} is full", key=slot.key, left=slot.left, party=wish.party)
+        change_slot(work, slot, -request.party, slot.holds)
+        raise SlotFull(f"slot {slot.key} is full", key=slot.key, left=slot.left, party=request.party)
     return made
 
 
@@ -104,7 +355,7 @@ def _locked(work: Work, slot: SlotMixin) -> SlotMixin:
     return slot
 
 
-def _refusal(work: Work, slot: SlotMixin, wish: Wish) -> RollingSlotsError:
+def _refusal(work: Work, slot: SlotMixin, request: BookingRequest) -> RollingSlotsError:
     """Say why places could not be taken, by what the slot and its template are now."""
     slot, template = _locked(work, slot), slot.template
     work.session.refresh(template, ["active", "exclusive", "resource"])
@@ -112,7 +363,151 @@ def _refusal(work: Work, slot: SlotMixin, wish: Wish) -> RollingSlotsError:
     if not template.active or state not in (State.OPEN, State.FULL):
         word = state.value if template.active else "inactive"
         return SlotClosed(f"slot {slot.key} cannot be booked: it is {word}", key=slot.key, state=word)
-    if left >= wish.party:
+    if left >= request.party:
         return StaleEdit(f"slot {slot.key}: its template was changed in the meantime: try again")
-    text = f"slot {slot.key} has {left} of {slot.capacity} places left, {wish.party} asked for"
-    return SlotFull(text, key=slot.key, left=left, party=wish.party)
+    text = f"slot {slot.key} has {left} of {slot.capacity} places left, {request.party} asked for"
+    return SlotFull(text, key=slot.key, left=left, party=request.party)
+
+
+def _bookable(
+    models: Models,
+    now: Any,
+    party: Any,
+    template: Iterable[ColumnElement[bool]],
+    slot: Iterable[ColumnElement[bool]] = (),
+) -> ColumnElement[bool]:
+    """Return all limits of a booking as one condition on the slot: capacity, times, status, and its template.
+
+    :param now: a moment (aware), or a parameter for one.
+    :param party: how many places, or a parameter.
+    :param template: what must be true of the template besides being active.
+    :param slot: what else must be true of the slot.
+    """
+    c, templates = table_of(models.Slot).c, table_of(models.Template)
+    mine = select(templates.c.id).where(
+        templates.c.id == c.template_id, templates.c.active.is_(True), *template
+    )
+    return only_if(
+        c.status == Status.SCHEDULED.value,
+        c.booked + party <= c.capacity,
+        c.starts_at > now,
+        or_(c.opens_at.is_(None), c.opens_at <= now),
+        or_(c.closes_at.is_(None), c.closes_at > now),
+        mine.exists(),
+        *slot,
+    )
+
+
+def take_places(work: Work, slot: SlotMixin, party: int) -> bool:
+    """Take places with one conditional UPDATE; return whether they were there.
+
+    The statement carries all limits itself: capacity, opening, closing, start, status, and the template as it is now.
+    """
+    table, templates = table_of(work.models.Slot), table_of(work.models.Template)
+    template = slot.template
+    as_read = [templates.c.exclusive.is_(bool(template.exclusive))]
+    here = []
+    if template.exclusive:
+        as_read.append(templates.c.resource == template.resource)
+        # where the resource was seen free
+        here = [table.c.starts_at == slot.starts_at, table.c.ends_at == slot.ends_at]
+    limits = _bookable(work.models, work.now, party, as_read, here)
+    statement = update(table).where(table.c.id == slot.id, limits).values(booked=table.c.booked + party)
+    return bool(work.session.execute(statement).rowcount == 1)  # type: ignore[attr-defined]
+
+
+def _insert_booking(work: Work, slot: SlotMixin, request: BookingRequest) -> BookingMixin | None:
+    """Write the booking whose places were taken; ``None`` if a unique constraint forbids it."""
+    session, models = work.session, work.models
+    active_key = _ONLY if slot.capacity == 1 else uuid.uuid4().hex
+    row = {"slot_id": slot.id, "active_key": active_key, **request.values(work.now)}
+    result: Any = session.execute(insert_if_absent(table_of(models.Booking), work.dialect), row)
+    if result.rowcount != 1:
+        return None
+    forget_busy(session)
+    made = _instance(work, {"id": result.inserted_primary_key[0], **row})
+    if made.expires_at is not None:
+        held = session.scalar(select(models.Slot.holds).where(models.Slot.id == slot.id))
+        change_slot(work, slot, 0, [*(held or ()), [made.id, to_us(made.expires_at), made.party]])
+    session.expire(slot, _COUNTED)
+    return made
+
+
+def _instance(work: Work, values: dict[str, Any]) -> BookingMixin:
+    """Return the booking that was just written: all of it is known, so that nothing needs to be read.
+
+    Reading would not be safe either: MariaDB's snapshot may still hold somebody else's booking under the same key.
+    """
+    held: BookingMixin | None = _read_again(work, work.models.Booking, values["id"])
+    if held is not None:
+        return held
+    made: BookingMixin = inspect(work.models.Booking).class_manager.new_instance()
+    made.__dict__.update(values, released_at=None)
+    make_transient_to_detached(made)
+    work.session.add(made)
+    return made
+
+
+# -- what a slot counts ------------------------------------------------------------------------------------
+
+
+def _read_again(work: Work, cls: type[Any], number: int, names: list[str] | None = None) -> Any:
+    """Let an instance that the session holds be read again when it is used; return it, if there is one."""
+    held = work.session.identity_map.get(work.session.identity_key(cls, number))
+    if held is not None:
+        work.session.expire(held, names)
+    return held
+
+
+def lock_slots(work: Work, *slot_ids: int) -> dict[int, SlotMixin]:
+    """Keep others from changing some slots, and return them as they are now, by id."""
+    cls, table = work.models.Slot, table_of(work.models.Slot)
+    ids = sorted(set(slot_ids))
+    if work.dialect == "sqlite":  # knows no locked rows: any write waits for the others to end
+        work.session.execute(update(table).where(table.c.id.in_(ids)).values(booked=table.c.booked))
+    query: Any = select(cls).where(cls.id.in_(ids)).order_by(cls.id).with_for_update()
+    rows = work.session.scalars(query, execution_options={"populate_existing": True})
+    return {row.id: row for row in rows}
+
+
+def _sweep(work: Work, slot: SlotMixin) -> int:
+    """Release the expired holds of a locked slot; return how many places that freed."""
+    moment = to_us(work.now)
+    over = [hold for hold in slot.holds or () if hold[1] <= moment]
+    freed = 0
+    for booking_id, until, party in over:
+        gone = {"status": BookingStatus.EXPIRED.value, "released_at": from_us(until)}
+        if end_booking(work, booking_id, (BookingStatus.HELD,), **gone):
+            freed += party
+    if over:
+        change_slot(work, slot, -freed, [hold for hold in slot.holds or () if hold not in over])
+    return freed
+
+
+def release_expired(work: Work, slot_ids: Iterable[int]) -> None:
+    """Release the expired holds of some slots that are to be moved: nobody confirms one afterwards.
+
+    The slots are locked, so that whoever is confirming comes first and keeps the place, or comes later and is told.
+    """
+    for slot in lock_slots(work, *slot_ids).values():
+        _sweep(work, slot)
+
+
+def end_booking(work: Work, booking_id: int, allowed: tuple[BookingStatus, ...], **values: Any) -> bool:
+    """End a live booking with one conditional UPDATE; return whether it was live."""
+    table = table_of(work.models.Booking)
+    live = table.c.status.in_([status.value for status in allowed])
+    statement = update(table).where(table.c.id == booking_id, live).values(active_key=None, **values)
+    ended = bool(work.session.execute(statement).rowcount == 1)  # type: ignore[attr-defined]
+    _read_again(work, work.models.Booking, booking_id)
+    return ended
+
+
+def change_slot(work: Work, slot: SlotMixin, places: int, holds: list[Hold] | None) -> None:
+    """Add places to what is booked in a locked slot, and write down the holds that it has now."""
+    table = table_of(work.models.Slot)
+    until = from_us(min(hold[1] for hold in holds)) if holds else None
+    values = {"booked": table.c.booked + places, "holds": holds or None, "hold_until": until}
+    work.session.execute(update(table).where(table.c.id == slot.id).values(values))
+    forget_busy(work.session)
+    work.session.expire(slot, _COUNTED)

@@ -14,19 +14,17 @@ from .endings import (
 from .plans import (
     CancelledKeys,
     EditPlan,
-    RowChange,
     SeriesReport,
     SwitchReport,
     TemplateChange,
     check_scope,
 )
 from .storage import check_unchanged
-from .templates import change_series, change_template, check_revision, create, draft, set_active, some_key
+from .templates import change_series, change_template, check_revision, create, draft, set_active
 
 __all__ = [
     "CancelledKeys",
     "EditPlan",
-    "RowChange",
     "SeriesReport",
     "SwitchReport",
     "TemplateChange",
@@ -48,5 +46,4 @@ __all__ = [
     "restore",
     "restore_series",
     "set_active",
-    "some_key",
 ]

@@ -18,23 +18,22 @@ from flask_rollingslots.recurrence.zones import instant_of
 from flask_rollingslots.signals import series_edited
 from flask_rollingslots.values import Scope, SlotKey, Status, StoredSlot, TemplateSpec, Window
 
-from .moves import Move, check_behind, move
 from .plans import Changes, EditPlan, RowChange, SegmentChange, read_changes
 from .segments import (
+    Move,
     StoredSeries,
     bound_at,
-    find_segment,
-    find_virtual,
     first_from,
     in_order,
     last_before,
     last_kept,
+    move,
     rule_of,
 )
-from .storage import decided_slot, deciding, load_series, lock_resources, refuse_blocked, write_plan
+from .storage import decided_slot, deciding, load_series, refuse_blocked, refuse_stale, write_plan
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from flask_rollingslots.context import Work
     from flask_rollingslots.models import TemplateMixin
@@ -51,48 +50,36 @@ def edit(
     changes: Mapping[str, Any],
     revision: int | None = None,
     move_booked: bool = False,
-    segments: Iterable[TemplateMixin] = (),
+    segments: Sequence[TemplateMixin] = (),
 ) -> EditPlan:
-    """Change slots, and return what was changed; a dry run returns what would be. The caller commits.
+    """Change slots, and return what was changed; see ``RollingSlots.edit``.
 
     :param revision: of the slot's segment, as the person who edits has seen it.
-    :param move_booked: give booked slots their new times too.
-    :param segments: the series as it would be by then, for a dry run of what changes more of it.
-    :raises StaleEdit: if somebody else changed the series since.
+    :param segments: the series as it would be by then, for a dry run of what changes more of it: copies, which
+        then show the plan too.
     """
-    asked = EditPlan(key, scope, read_changes(scope, changes), move_booked, 0)
+    asked = EditPlan(key, scope, read_changes(scope, changes), move_booked)
     if revision is not None and (isinstance(revision, bool) or not isinstance(revision, int)):
         raise refusal("revision", revision, "the whole number that the template's revision was")
-
-    def check(plan: EditPlan) -> None:
-        if revision is not None and plan.revision != revision:
-            raise StaleEdit(
-                f"revision = {revision}: the series is at revision {plan.revision} by now; read it again, then "
-                "repeat the change",
-                revision=plan.revision,
-            )
-
-    return _edited(work, asked, check, segments)
+    return _edited(work, asked, lambda plan: refuse_stale(plan.revision, revision, "the series"), segments)
 
 
 def apply_edit(work: Work, preview: EditPlan) -> EditPlan:
-    """Write what a preview showed; the caller commits.
-
-    :raises StaleEdit: if it would no longer do exactly that: the series was changed or booked, or time passed.
-    """
+    """Write what a preview showed, if it would still do exactly that; see ``RollingSlots.apply_edit``."""
 
     def check(plan: EditPlan) -> None:
         if plan.token != preview.token:
             raise StaleEdit("the preview is stale: look at a new one, then apply that")
 
-    return _edited(work, preview, check)
+    asked = EditPlan(preview.key, preview.scope, preview.changes, preview.move_booked)
+    return _edited(work, asked, check)
 
 
 def _edited(
     work: Work,
     asked: EditPlan,
     check: Callable[[EditPlan], None],
-    segments: Iterable[TemplateMixin] = (),
+    segments: Sequence[TemplateMixin] = (),
 ) -> EditPlan:
     """Do what was asked for if the plan passes a check."""
     if asked.scope is Scope.THIS and not work.dry_run:
@@ -111,41 +98,32 @@ def _decide(
     work: Work,
     asked: EditPlan,
     check: Callable[[EditPlan], None],
-    segments: Iterable[TemplateMixin] = (),
+    segments: Sequence[TemplateMixin] = (),
 ) -> EditPlan:
-    key, scope, changes, move_booked = asked.key, asked.scope, asked.changes, asked.move_booked
+    key, touch_times = asked.key, asked.changes.touch_times
     with deciding(work):
-        may_move = move_booked and changes.touch_times
-        locked = lock_resources(work, key.series_id) if may_move else frozenset[str]()
-        loaded = load_series(work, key.series_id, key)
-        series, specs = loaded.series, in_order(segment.spec() for segment in segments)
-        if work.dry_run and specs:
-            series = replace(series, specs=specs)
-        if scope is Scope.THIS:
-            plan = plan_this(series, key, changes, move_booked)
+        series = load_series(work, key.series_id, key, resources=asked.move_booked and touch_times)
+        if work.dry_run and segments:
+            series = replace(series, specs=in_order(segment.spec() for segment in segments))
+        if asked.scope is Scope.THIS:
+            plan = plan_this(series, asked)
         else:
-            pruned = pruned_until(work) if changes.touch_times else None
-            plan = plan_edit(series, key, scope, changes, move_booked, pruned)
-        refuse_blocked(work, loaded, plan.changed, locked)
+            plan = plan_edit(series, asked, pruned_until(work) if touch_times else None)
+        refuse_blocked(work, series, plan.changed)
         check(plan)
         if work.dry_run:
-            _show(segments, plan)
-        write_plan(work, loaded, plan.segments, plan.changed, plan.removed)
+            planned = {change.template_id: change.values for change in plan.segments}
+            for segment in segments:
+                for name, value in planned.get(segment.id, {}).items():
+                    setattr(segment, name, value)
+        write_plan(work, series, plan)
     return plan
-
-
-def _show(segments: Iterable[TemplateMixin], plan: EditPlan) -> None:
-    """Let copies of templates, which a dry run returns, show what the plan would make of them."""
-    planned = {change.template_id: change.values for change in plan.segments}
-    for segment in segments:
-        for name, value in planned.get(segment.id, {}).items():
-            setattr(segment, name, value)
 
 
 # -- one slot ----------------------------------------------------------------------------------------------
 
 
-def plan_this(series: StoredSeries, key: SlotKey, changes: Changes, move_booked: bool = False) -> EditPlan:
+def plan_this(series: StoredSeries, asked: EditPlan) -> EditPlan:
     """Return what an edit of one slot changes: its values, whose names are remembered.
 
     :raises SlotNotFound: if there is no such slot.
@@ -153,49 +131,35 @@ def plan_this(series: StoredSeries, key: SlotKey, changes: Changes, move_booked:
     :raises SlotBooked: if it is booked and would be moved, or would have fewer places than are taken.
     :raises InvalidRequest: if the new start is in the past, or another slot of the series is there.
     """
-    row = series.row_at(key)
-    if row is None:
-        row = _as_stored(find_virtual(series, key))
-    spec = series.specs[find_segment(series.specs, key, row)]
+    key, changes = asked.key, asked.changes
+    row = series.row_at(key) or series.virtual_at(key)
+    spec = series.specs[series.place_of(key, row)]
     if row.status != Status.SCHEDULED or row.ends_at <= series.now:
         word = row.status if row.status != Status.SCHEDULED else "over"
         raise StatusConflict(f"slot {key} is {word}: it cannot be changed", key=str(key), status=row.status)
     values, names = _times_of_one(series, spec, row, changes)
-    if values and row.live and not move_booked:
-        raise SlotBooked(
-            f"slot {key} is booked ({row.live} places): expected move_booked=True to give it other times",
-            key=str(key),
-            booked=row.live,
-        )
-    if changes.capacity is not None and row.live > changes.capacity:
-        raise SlotBooked(
-            f"capacity = {changes.capacity}: slot {key} has {row.live} places booked already",
-            key=str(key),
-            booked=row.live,
-        )
+    fault = None
+    if values and row.live and not asked.move_booked:
+        fault = f"slot {key} is booked ({row.live} places): expected move_booked=True to give it other times"
+    elif changes.capacity is not None and row.live > changes.capacity:
+        fault = f"capacity = {changes.capacity}: slot {key} has {row.live} places booked already"
+    if fault is not None:
+        raise SlotBooked(fault, key=str(key), booked=row.live)
     values |= changed_values(row._replace(customised=()), changes)[0]
     names |= {name for name in ("capacity", "data") if getattr(changes, name) is not None}
     if not names <= set(row.customised):
         values["customised"] = sorted({*row.customised, *names})
     changed = (RowChange(row, values),) if values else ()
-    return EditPlan(key, Scope.THIS, changes, move_booked, spec.revision, series.revisions, changed=changed)
-
-
-def _as_stored(slot: PlannedSlot) -> StoredSlot:
-    """Return a virtual slot as it would be stored."""
-    spec, times = slot.spec, slot.times
-    of_spec = (Status.SCHEDULED.value, spec.capacity, 0, None, None, dict(spec.data))
-    return StoredSlot._make((0, spec.series_id, spec.id, *times, *of_spec, (), False, 0, False))
+    return replace(asked, revision=spec.revision, revisions=series.revisions, changed=changed)
 
 
 def _times_of_one(
     series: StoredSeries, spec: TemplateSpec, row: StoredSlot, changes: Changes
 ) -> tuple[dict[str, Any], set[str]]:
-    if changes.start is None and changes.duration is None:
-        return {}, set()
-    zone = ZoneInfo(spec.timezone)
+    """Return what changes of the times of one slot, and the names of the fields that a person gave."""
     starts_at, length, names = row.starts_at, row.ends_at - row.starts_at, set[str]()
     if changes.start is not None:
+        zone = ZoneInfo(spec.timezone)
         shown = row.starts_at.astimezone(zone).replace(tzinfo=None)
         try:
             starts_at = instant_of(changes.start_for(shown), zone)
@@ -212,7 +176,7 @@ def _times_of_one(
         if other is not None:
             expected = f"a time at which no other slot of the series is: {other} is there"
             raise refusal("start", changes.start, expected)
-    return changed_times(spec, row, starts_at, starts_at + length), names
+    return (changed_times(spec, row, starts_at, starts_at + length) if names else {}), names
 
 
 # -- what becomes of a row ---------------------------------------------------------------------------------
@@ -267,14 +231,7 @@ def changed_values(row: StoredSlot, changes: Changes) -> tuple[dict[str, Any], b
 # -- this and future, or all -------------------------------------------------------------------------------
 
 
-def plan_edit(
-    series: StoredSeries,
-    key: SlotKey,
-    scope: Scope,
-    changes: Changes,
-    move_booked: bool = False,
-    pruned: datetime | None = None,
-) -> EditPlan:
+def plan_edit(series: StoredSeries, asked: EditPlan, pruned: datetime | None = None) -> EditPlan:
     """Return what an edit of this and future slots, or of all, changes.
 
     :param pruned: the moment (aware) up to which slots were pruned; ``None``: never.
@@ -282,29 +239,21 @@ def plan_edit(
     :raises InvalidRequest: if the change makes no sense; names field, value and expectation.
     :raises InvalidRule: if the new rule is not valid.
     """
-    place = find_segment(series.specs, key, series.row_at(key))
-    segments = _segments(series, place, key.original_start, scope, changes)
-    outcome = _Outcome(series, segments, changes, move_booked)
-    outcome.compare()
-    plan = EditPlan(
-        key,
-        scope,
-        changes,
-        move_booked,
-        series.specs[place].revision,
-        series.revisions,
-        tuple(segment.change for segment in segments if segment.change is not None),
-        tuple(_created(series, segments, outcome)) if changes.touch_times else (),
-        tuple(outcome.changed),
-        tuple(outcome.removed),
-        tuple(outcome.kept_booked),
-        tuple(outcome.kept_changed),
+    place = series.place_of(asked.key)
+    segments = _edited_segments(series, place, asked)
+    plan = replace(
+        _reconciled(series, segments, asked),
+        revision=series.specs[place].revision,
+        revisions=series.revisions,
+        segments=tuple(segment.change for segment in segments if segment.change is not None),
     )
+    if asked.changes.touch_times:
+        plan = replace(plan, created=tuple(_created(series, segments, plan)))
     return plan if pruned is None else _leave_pruned(series, plan, pruned)
 
 
 @dataclass(eq=False)
-class _Segment:
+class _EditedSegment:
     """A segment in the scope of an edit.
 
     :param old: as it was.
@@ -342,30 +291,32 @@ class _Segment:
                 yield original_start, starts_at
 
 
-def _segments(
-    series: StoredSeries, place: int, original_start: datetime, scope: Scope, changes: Changes
-) -> list[_Segment]:
-    spec, is_later = series.specs[place], scope is Scope.THIS_AND_FUTURE
+def _edited_segments(series: StoredSeries, place: int, asked: EditPlan) -> list[_EditedSegment]:
+    original_start, changes = asked.key.original_start, asked.changes
+    spec, is_later = series.specs[place], asked.scope is Scope.THIS_AND_FUTURE
     # If its rule yields nothing before the start, there is nothing to cut off.
     is_cut = is_later and last_before(replace(spec, cancelled_from=None), original_start) is not None
-    is_behind = is_later and changes.touch_times
-    last = last_kept(series.specs, place, original_start if is_cut else None) if is_behind else None
-    after = None
-    if is_behind:  # also a stored slot may be the last one, which outlived its rule
+    last = after = None
+    if is_later and changes.touch_times:  # also a stored slot may be the last one, which outlived its rule
+        last = last_kept(series.specs, place, original_start if is_cut else None)
         starts = [row.original_start for row in series.rows if row.original_start < original_start]
-        after = max([*starts, *([last.original_start] if last else [])], default=None)
+        after = max([*starts, *(last[:1] if last is not None else ())], default=None)
     moved = move(spec, original_start, changes, is_cut=is_later, after=after)
-    if "rrule" in moved.values:
-        _check_alone(series, place, scope, changes)
-    if is_behind:
+    others = [
+        other for other in (series.specs[place + 1 :] if is_later else series.specs) if other.id != spec.id
+    ]
+    if "rrule" in moved.values and others:
+        raise _several_rules(series, changes, 1 + len(others))
+    if is_later and changes.touch_times:
         first = _first_shown(spec, moved, changes, is_cut=is_cut)
-        check_behind(last and last.shown, first)
+        if last is not None and first <= last[1]:
+            expected = f"a time after {last[1]:%Y-%m-%d %H:%M}, the last slot before the change"
+            raise refusal("start", first, expected)
     result = [_segment(series, spec, changes, moved, is_cut=is_cut, is_later=is_later)]
     shift = moved.values.get("shift", spec.shift) - spec.shift
-    for other in series.specs[place + 1 :] if is_later else series.specs:
-        if other.id != spec.id:
-            values = {"shift": other.shift + shift} if shift else {}
-            result.append(_segment(series, other, changes, Move(values, datetime.min)))
+    for other in others:
+        values = {"shift": other.shift + shift} if shift else {}
+        result.append(_segment(series, other, changes, Move(values, datetime.min)))
     return result
 
 
@@ -377,7 +328,7 @@ def _segment(
     *,
     is_cut: bool = False,
     is_later: bool = False,
-) -> _Segment:
+) -> _EditedSegment:
     values = {**moved.values}
     if is_later and "rrule" in values:
         values["active_from"] = moved.bound  # a new rule may not bring anything before the slot
@@ -393,7 +344,7 @@ def _segment(
         begins = {"active_from": moved.bound} if is_cut else {}
         new = replace(spec, **{**begins, **values})
         planning.recurrence_of(new)  # refuses what is not valid before anything is written
-        change = SegmentChange(spec.id, spec.revision, values, moved.bound if is_cut else None)
+        change = SegmentChange(spec.id, values, moved.bound if is_cut else None)
     since = moved.bound if is_later else datetime.min
     rows = [
         row
@@ -403,22 +354,19 @@ def _segment(
         and row.status == Status.SCHEDULED
         and series.is_future(row)
     ]
-    return _Segment(spec, new, change, rows, Window(series.now, series.horizon))
+    return _EditedSegment(spec, new, change, rows, Window(series.now, series.horizon))
 
 
-def _check_alone(series: StoredSeries, place: int, scope: Scope, changes: Changes) -> None:
-    """A rule replaces one rule: several segments have several."""
-    count = len(series.specs) if scope is Scope.ALL else len(series.specs) - place
-    if count > 1:
-        field = "start" if changes.rrule is None else "rrule"
-        later = series.specs[-1]
-        begins = f"{later.active_from:%Y-%m-%d %H:%M}" if later.active_from else "its start"
-        raise refusal(
-            field,
-            getattr(changes, field),
-            f"this_and_future from a slot of the last part (from {begins} on): this needs a new rule, and the series "
-            f"has been cut, so that {count} parts have a rule each",
-        )
+def _several_rules(series: StoredSeries, changes: Changes, count: int) -> Exception:
+    """Return the error for a rule that would replace several: each segment has one."""
+    field = "start" if changes.rrule is None else "rrule"
+    later = series.specs[-1]
+    begins = f"{later.active_from:%Y-%m-%d %H:%M}" if later.active_from else "its start"
+    expected = (
+        f"this_and_future from a slot of the last part (from {begins} on): this needs a new rule, and the series "
+        f"has been cut, so that {count} parts have a rule each"
+    )
+    return refusal(field, getattr(changes, field), expected)
 
 
 def _first_shown(spec: TemplateSpec, moved: Move, changes: Changes, *, is_cut: bool) -> datetime:
@@ -433,86 +381,67 @@ def _first_shown(spec: TemplateSpec, moved: Move, changes: Changes, *, is_cut: b
     return first + new.shift
 
 
-class _Outcome:
-    """Sorts the stored slots in scope into changed, removed and kept."""
-
-    def __init__(
-        self, series: StoredSeries, segments: list[_Segment], changes: Changes, move_booked: bool
-    ) -> None:
-        self.series, self.changes, self.move_booked = series, changes, move_booked
-        self.rows = sorted(
-            ((row, segment) for segment in segments for row in segment.rows),
-            key=lambda pair: pair[0].original_start,
-        )
-        self.changed: list[RowChange] = []
-        self.removed: list[StoredSlot] = []
-        self.kept_booked: list[StoredSlot] = []
-        self.kept_changed: list[StoredSlot] = []
-        self._moves: dict[int, tuple[datetime, datetime]] = {}
-
-    def compare(self) -> None:
-        pending: list[tuple[StoredSlot, dict[str, Any], dict[str, Any], bool]] = []
-        for row, segment in self.rows:
-            values, forbidden = changed_values(row, self.changes)
-            times, is_kept = self._times(row, segment) if self.changes.touch_times else ({}, False)
-            if times is None:
-                self.removed.append(row)
-                continue
-            if times.get("starts_at", row.starts_at) != row.starts_at:
-                self._moves[row.id] = (row.starts_at, times["starts_at"])
-            pending.append((row, times, values, forbidden or is_kept))
-        self._settle(pending)
-
-    def _times(self, row: StoredSlot, segment: _Segment) -> tuple[dict[str, Any] | None, bool]:
-        """Return the new times (``None``: the slot goes), and whether it stays although it should not."""
-        times = planned_times(segment.new, row, segment.starts)
+def _reconciled(series: StoredSeries, segments: list[_EditedSegment], asked: EditPlan) -> EditPlan:
+    """Return a plan with the stored slots in scope, sorted into changed, removed and kept ones."""
+    removed: list[StoredSlot] = []
+    pending: list[tuple[StoredSlot, dict[str, Any], dict[str, Any], bool]] = []
+    moves: dict[int, tuple[datetime, datetime]] = {}
+    rows = [(row, segment) for segment in segments for row in segment.rows]
+    for row, segment in sorted(rows, key=lambda pair: pair[0].original_start):
+        values, is_forbidden = changed_values(row, asked.changes)
+        times, is_kept = _new_times(series, segment, row, asked)
         if times is None:
-            return (None, False) if row.is_untouched else ({}, row.original_start in segment.starts_before)
-        if not times:
-            return {}, False
-        if row.live and not self.move_booked:
-            return {}, True
-        if times.get("starts_at", row.starts_at) <= self.series.now:
-            # By the new rule it has started already, and what has started is not made any more.
-            return (None, False) if row.is_untouched else ({}, True)
-        return times, False
-
-    def _settle(self, pending: list[tuple[StoredSlot, dict[str, Any], dict[str, Any], bool]]) -> None:
-        """Drop moves onto the instant of a slot that stays: an untouched one goes, others stay where they are."""
-        gone = {row.id for row in self.removed}
-        taken = [
-            row.starts_at
-            for row in self.series.rows
-            if row.stands and row.id not in self._moves and row.id not in gone
-        ]
-        leaving = {row.id for row, *_ in pending if row.id in self._moves and row.is_untouched}
-        free = planning.uncrowded(self._moves, taken, leaving)
-        for row, times, values, is_kept in pending:
-            is_stuck = row.id in self._moves and row.id not in free
-            if is_stuck and row.is_untouched:
-                self.removed.append(row)
-                continue
-            if is_kept or is_stuck:
-                (self.kept_booked if row.live else self.kept_changed).append(row)
-            if (times and not is_stuck) or values:
-                self.changed.append(RowChange(row, values if is_stuck else times | values))
-
-    def taken(self) -> set[datetime]:
-        """Return the instants at which stored slots stand afterwards."""
-        gone = {row.id for row in self.removed}
-        moved = {change.row.id: change.values for change in self.changed}
-        return {
-            moved.get(row.id, {}).get("starts_at", row.starts_at)
-            for row in self.series.rows
-            if row.stands and row.id not in gone
-        }
+            removed.append(row)
+            continue
+        if "starts_at" in times:
+            moves[row.id] = (row.starts_at, times["starts_at"])
+        pending.append((row, times, values, is_forbidden or is_kept))
+    # Who would move onto the instant of a slot that stays: an untouched one goes, others stay where they are.
+    away = {row.id for row in removed} | moves.keys()
+    taken = [row.starts_at for row in series.rows if row.stands and row.id not in away]
+    leaving = {row.id for row, *_ in pending if row.id in moves and row.is_untouched}
+    stuck = moves.keys() - planning.uncrowded(moves, taken, leaving)
+    removed += [row for row, *_ in pending if row.id in stuck & leaving]
+    stay = [each for each in pending if each[0].id not in stuck & leaving]
+    kept = [row for row, _, _, is_kept in stay if is_kept or row.id in stuck]
+    changed = [
+        RowChange(row, values if row.id in stuck else times | values) for row, times, values, _ in stay
+    ]
+    return replace(
+        asked,
+        changed=tuple(change for change in changed if change.values),
+        removed=tuple(removed),
+        kept_booked=tuple(row for row in kept if row.live),
+        kept_changed=tuple(row for row in kept if not row.live),
+    )
 
 
-def _created(series: StoredSeries, segments: list[_Segment], outcome: _Outcome) -> Iterable[PlannedSlot]:
+def _new_times(
+    series: StoredSeries, segment: _EditedSegment, row: StoredSlot, asked: EditPlan
+) -> tuple[dict[str, Any] | None, bool]:
+    """Return a row's new times (``None``: the slot goes), and whether it stays although it should not."""
+    if not asked.changes.touch_times:
+        return {}, False
+    times = planned_times(segment.new, row, segment.starts)
+    if times is None:
+        return (None, False) if row.is_untouched else ({}, row.original_start in segment.starts_before)
+    if times and row.live and not asked.move_booked:
+        return {}, True
+    if times and times.get("starts_at", row.starts_at) <= series.now:
+        # By the new rule it has started already, and what has started is not made any more.
+        return (None, False) if row.is_untouched else ({}, True)
+    return times, False
+
+
+def _created(series: StoredSeries, segments: list[_EditedSegment], plan: EditPlan) -> Iterable[PlannedSlot]:
     """Return what the new rules add within the window: neither stored nor promised before."""
-    removed = {row.original_start for row in outcome.removed}
+    removed = {row.original_start for row in plan.removed}
     stored = {row.original_start for row in series.rows} - removed
-    taken = outcome.taken()
+    moved = {
+        change.row.id: change.values["starts_at"] for change in plan.changed if "starts_at" in change.values
+    }
+    standing = [row for row in series.rows if row.stands and row.original_start not in removed]
+    taken = {moved.get(row.id, row.starts_at) for row in standing}
     added = [
         (segment.new, original_start, starts_at)
         for segment in segments
@@ -536,6 +465,7 @@ def _leave_pruned(series: StoredSeries, plan: EditPlan, pruned: datetime) -> Edi
     """Let no segment show again, at its new times, what took place and was pruned: no row says so any more."""
     specs = {spec.id: spec for spec in series.specs}
     begins: dict[int, datetime] = {}
+    segments = []
     for change in plan.segments:
         old = specs[change.template_id]
         new = replace(old, **change.values)
@@ -544,13 +474,7 @@ def _leave_pruned(series: StoredSeries, plan: EditPlan, pruned: datetime) -> Edi
         shown_until = (bound + new.shift).replace(tzinfo=ZoneInfo(new.timezone)) + new.duration
         if (begin is None or begin < bound) and shown_until > series.now:
             begins[old.id] = bound
-    if not begins:
-        return plan
-    segments = (
-        replace(c, values={**c.values, "active_from": begins[c.template_id]})
-        if c.template_id in begins
-        else c
-        for c in plan.segments
-    )
+            change = change._replace(values={**change.values, "active_from": bound})
+        segments.append(change)
     created = (s for s in plan.created if s.original_start >= begins.get(s.spec.id, s.original_start))
     return replace(plan, segments=tuple(segments), created=tuple(created))

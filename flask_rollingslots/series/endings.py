@@ -6,9 +6,9 @@ can be taken back without loss. ``plan_end`` and ``plan_restore`` work out what 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import date, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import select, update
@@ -20,24 +20,15 @@ from flask_rollingslots.models import expired_places, table_of
 from flask_rollingslots.values import Scope, SlotKey, Status, StoredSlot, TemplateSpec, Window, local_midnight
 
 from .edits import changed_values, planned_times
-from .plans import (
-    CancelledKeys,
-    Changes,
-    EndPlan,
-    RowChange,
-    SegmentChange,
-    SeriesReport,
-    check_reason,
-)
-from .segments import StoredSeries, bound_at, find_segment, just_after, rule_of
+from .plans import CancelledKeys, Changes, EndPlan, RowChange, SegmentChange, SeriesReport, check_reason
+from .segments import StoredSeries, bound_at, just_after, rule_of
 from .storage import (
-    Loaded,
     decided_slot,
     deciding,
     find_blocked,
     forget_slots,
+    in_parts,
     load_series,
-    lock_resources,
     refuse_blocked,
     series_of,
     write_plan,
@@ -51,23 +42,20 @@ if TYPE_CHECKING:
 
 _UNDECIDED = (Status.SCHEDULED, Status.CANCELLED)
 _UNCOMPLETED = (*_UNDECIDED, Status.DELETED)
-_AT_ONCE = 500
 
 
 # -- decisions ---------------------------------------------------------------------------------------------
 
 
 def cancel(work: Work, key: SlotKey, scope: Scope, reason: str | None = None) -> SlotMixin | SeriesReport:
-    """Cancel slots, booked ones too: stored ones stay visible as cancelled, and no others follow.
-
-    :return: the slot with its ``affected_bookings``; for a wide scope a report.
-    """
+    """Cancel slots; see ``RollingSlots.cancel``."""
     check_reason(reason)
     if scope is not Scope.THIS:
-        return _end(work, key.series_id, _extent(scope, key), Status.CANCELLED, reason, scope, key)
+        return _decide(work, key.series_id, Status.CANCELLED, scope, key, reason=reason)
     with decided_slot(work, key) as slot:
         was = slot.status
-        _change(work, slot, _UNDECIDED, **_ended(Status.CANCELLED), cancel_reason=reason)
+        values = {"status": Status.CANCELLED.value, "ended_with_series": None, "cancel_reason": reason}
+        _change(work, slot, _UNDECIDED, values)
     slot.affected_bookings = bookings = _bookings_in(work, [slot])
     if slot.status != was:
         work.outbox.add(signals.slot_cancelled, slot=slot, reason=reason, bookings=bookings)
@@ -75,44 +63,37 @@ def cancel(work: Work, key: SlotKey, scope: Scope, reason: str | None = None) ->
 
 
 def delete(work: Work, key: SlotKey, scope: Scope) -> SlotMixin | SeriesReport:
-    """Hide slots, and let no others follow; a wide scope keeps booked and completed ones.
-
-    :return: the slot; for a wide scope a report.
-    """
+    """Hide slots, and let no others follow; see ``RollingSlots.delete``."""
     if scope is not Scope.THIS:
-        return _end(work, key.series_id, _extent(scope, key), Status.DELETED, None, scope, key)
+        return _decide(work, key.series_id, Status.DELETED, scope, key)
     with decided_slot(work, key, hidden=True) as slot:
-        _change(work, slot, _UNCOMPLETED, must_be_free=True, **_ended(Status.DELETED))
+        values = {"status": Status.DELETED.value, "ended_with_series": None}
+        _change(work, slot, _UNCOMPLETED, values, must_be_free=True)
     work.outbox.add(signals.slot_deleted, slot=slot)
     return slot
 
 
 def complete(work: Work, key: SlotKey) -> SlotMixin:
-    """Mark one slot as completed, before, while or after it takes place; only this one changes."""
+    """Mark one slot as completed; see ``RollingSlots.complete``."""
     with decided_slot(work, key) as slot:
-        allowed = (Status.SCHEDULED, Status.COMPLETED)
-        _change(work, slot, allowed, may_be_over=True, status=Status.COMPLETED.value)
+        values = {"status": Status.COMPLETED.value}
+        _change(work, slot, (Status.SCHEDULED, Status.COMPLETED), values, may_be_over=True)
     work.outbox.add(signals.slot_completed, slot=slot)
     return slot
 
 
 def restore(work: Work, key: SlotKey, scope: Scope) -> SlotMixin | SeriesReport:
-    """Bring slots back, at the time, with the places and the data that their series has by now.
-
-    With a wide scope: what was cancelled or deleted with the series, and the slot at the key.
-
-    :return: the slot; for a wide scope a report.
-    """
+    """Bring slots back as their series is by now; see ``RollingSlots.restore``."""
     if scope is not Scope.THIS:
-        return _bring_back(work, key.series_id, _extent(scope, key, ended=True), scope, key)
+        return _decide(work, key.series_id, Status.SCHEDULED, scope, key)
     with decided_slot(work, key, hidden=True, ended=True) as slot:
         was = slot.status
         if was == Status.SCHEDULED:
-            _change(work, slot, _UNCOMPLETED)
+            _change(work, slot, _UNCOMPLETED, {})
         else:
             with deciding(work):
                 # From now on it is a person's slot: no top-up takes it away because its series ended.
-                _change(work, slot, _UNCOMPLETED, **_restored_alone(work, key, was), run_id=None)
+                _change(work, slot, _UNCOMPLETED, {**_restored_alone(work, key, was), "run_id": None})
     if slot.status != was:
         work.outbox.add(signals.slot_restored, slot=slot)
     return slot
@@ -121,39 +102,32 @@ def restore(work: Work, key: SlotKey, scope: Scope) -> SlotMixin | SeriesReport:
 def cancel_future(
     work: Work, template_id: int, from_date: date | datetime, reason: str | None = None
 ) -> SeriesReport:
-    """Cancel all slots of a template's series that start at a moment or later.
-
-    :param from_date: a day of the template's zone, or an aware datetime.
-    """
+    """Cancel all slots of a template's series from a moment on; see ``RollingSlots.cancel_future``."""
     if (isinstance(from_date, datetime) and from_date.tzinfo is None) or not isinstance(from_date, date):
         raise refusal("from_date", from_date, "a date (a day of the template's zone) or an aware datetime")
+    check_reason(reason)
 
-    def extent(series: StoredSeries) -> Extent:
+    def since(series: StoredSeries) -> datetime:
         if isinstance(from_date, datetime):
-            return extent_from(series, from_date)
+            return from_date
         zone = next(spec.timezone for spec in series.specs if spec.id == template_id)
-        return extent_from(series, local_midnight(from_date, ZoneInfo(zone)))
+        return local_midnight(from_date, ZoneInfo(zone))
 
-    return _end(work, series_of(work, template_id), extent, Status.CANCELLED, reason)
+    return _decide(work, series_of(work, template_id), Status.CANCELLED, since=since, reason=reason)
 
 
 def delete_series(work: Work, template_id: int) -> SeriesReport:
-    """Hide all slots of a template's series that have not started; booked and completed ones stay."""
-    return _end(work, series_of(work, template_id), _from_now, Status.DELETED)
+    """Hide all slots of a template's series that have not started; see ``RollingSlots.delete_series``."""
+    return _decide(work, series_of(work, template_id), Status.DELETED)
 
 
 def restore_series(work: Work, template_id: int) -> SeriesReport:
-    """Take back that a template's series was cancelled or deleted: the undo of both."""
-    return _bring_back(work, series_of(work, template_id), _from_now)
+    """Take back that a template's series was cancelled or deleted; see ``RollingSlots.restore_series``."""
+    return _decide(work, series_of(work, template_id), Status.SCHEDULED)
 
 
 def cancel_date(work: Work, group: str, day: date, reason: str | None = None) -> CancelledKeys:
-    """Cancel one local day of all templates of a group, also of those that are switched off.
-
-    What is over by now stays as it is, and so does what was cancelled before.
-
-    :param day: in each template's own zone.
-    """
+    """Cancel one local day of all templates of a group; see ``RollingSlots.cancel_date``."""
     if not isinstance(group, str) or not group:
         raise refusal("group", group, "the name of a group")
     if not isinstance(day, date) or isinstance(day, datetime):
@@ -183,10 +157,6 @@ def cancel_date(work: Work, group: str, day: date, reason: str | None = None) ->
     return CancelledKeys((slot.key for slot in slots), bookings)
 
 
-def _ended(status: Status) -> dict[str, Any]:
-    return {"status": status.value, "ended_with_series": None}
-
-
 # -- one slot ----------------------------------------------------------------------------------------------
 
 
@@ -194,199 +164,162 @@ def _change(
     work: Work,
     slot: SlotMixin,
     allowed: tuple[Status, ...],
+    values: dict[str, Any],
     *,
     must_be_free: bool = False,
     may_be_over: bool = False,
-    **values: Any,
 ) -> None:
     """Change one slot if its status allows it; the condition is part of the statement that writes."""
-    if work.dry_run:
-        error = _conflict(work, slot, allowed, must_be_free, may_be_over)
-        if error is not None:
-            raise error
-        slot.__dict__.update(values)  # a copy, in no session
-        return
-    session, table = work.session, table_of(work.models.Slot)
-    values = {**values, "changed_at": work.now} if values else {"status": table.c.status}
-    where = [table.c.id == slot.id, table.c.status.in_([status.value for status in allowed])]
-    if must_be_free:
-        where.append(table.c.booked <= expired_places(work.models, table.c, work.now))
-    if not may_be_over:
-        where.append(table.c.ends_at > work.now)
-    changed = session.execute(update(table).where(*where).values(**values)).rowcount  # type: ignore[attr-defined]
-    session.refresh(slot)
-    forget_slots(work)
-    if changed != 1:
-        error = _conflict(work, slot, allowed, must_be_free, may_be_over)
-        raise error or StaleEdit
-
-
-def _conflict(
-    work: Work, slot: SlotMixin, allowed: tuple[Status, ...], must_be_free: bool, may_be_over: bool
-) -> SlotBooked | StatusConflict | None:
-    """Return what forbids to change a slot, if anything."""
+    if not work.dry_run:
+        table = table_of(work.models.Slot)
+        where = [table.c.id == slot.id, table.c.status.in_([status.value for status in allowed])]
+        if must_be_free:
+            where.append(table.c.booked <= expired_places(work.models, table.c, work.now))
+        if not may_be_over:
+            where.append(table.c.ends_at > work.now)
+        written = {**values, "changed_at": work.now} if values else {"status": table.c.status}
+        done: Any = work.session.execute(update(table).where(*where).values(**written))
+        work.session.refresh(slot)
+        forget_slots(work)
+        if done.rowcount == 1:
+            return
     booked, key = slot.booked_at(work.now), slot.key
     if slot.status in allowed and must_be_free and booked:
         text = f"slot {key} is booked ({booked} places): cancel it, or release its bookings first"
-        return SlotBooked(text, key=key, booked=booked)
-    if slot.status in allowed and (may_be_over or slot.ends_at > work.now):
-        return None
-    word = "over" if slot.status in allowed else slot.status
-    return StatusConflict(f"slot {key} is {word}: it cannot be changed", key=key, status=slot.status)
+        raise SlotBooked(text, key=key, booked=booked)
+    if slot.status not in allowed or not (may_be_over or slot.ends_at > work.now):
+        word = "over" if slot.status in allowed else slot.status
+        raise StatusConflict(f"slot {key} is {word}: it cannot be changed", key=key, status=slot.status)
+    if not work.dry_run:
+        raise StaleEdit
+    slot.__dict__.update(values)  # a copy, in no session
 
 
 def _restored_alone(work: Work, key: SlotKey, status: str) -> dict[str, Any]:
     """Return the values of a cancelled or deleted slot that is to come back, its series locked."""
-    locked = lock_resources(work, key.series_id)
-    loaded = load_series(work, key.series_id, key)
-    series, row = loaded.series, loaded.series.row_at(key)
+    series = load_series(work, key.series_id, key, resources=True)
+    row = series.row_at(key)
     if row is None:
         raise StatusConflict(f"slot {key} was removed meanwhile", key=str(key), status=status)
     spec = next(spec for spec in series.specs if spec.id == row.template_id)
     values, _ = restored_values(spec, row, planning.starts_around(rule_of(spec), [row.original_start]))
     if series.standing_at(key, values.get("starts_at", row.starts_at)):
-        raise StatusConflict(
-            f"slot {key} cannot come back: another slot of its series is at its time",
-            key=str(key),
-            status=row.status,
-        )
-    refuse_blocked(work, loaded, [RowChange(row, values)], locked)
+        text = f"slot {key} cannot come back: another slot of its series is at its time"
+        raise StatusConflict(text, key=str(key), status=row.status)
+    refuse_blocked(work, series, [RowChange(row, values)])
     return values
 
 
 def _cancel_rows(work: Work, slots: Sequence[SlotMixin], reason: str | None) -> list[SlotMixin]:
     """Cancel stored slots that are scheduled and not over; return those that were, by start."""
     cls, table = work.models.Slot, table_of(work.models.Slot)
-    values = {**_ended(Status.CANCELLED), "cancel_reason": reason, "changed_at": work.now}
-    parts = [slots[first : first + _AT_ONCE] for first in range(0, len(slots), _AT_ONCE)]
-    cancelled: list[set[int]] = []
-    for part in parts:
+    values = {"status": Status.CANCELLED.value, "ended_with_series": None, "cancel_reason": reason}
+    cancelled: list[list[int]] = []
+    for part in in_parts([slot.id for slot in slots]):
         scheduled = (table.c.status == Status.SCHEDULED.value, table.c.ends_at > work.now)
-        query = select(table.c.id).where(table.c.id.in_([slot.id for slot in part]), *scheduled)
-        cancelled.append(set(work.session.scalars(query)))
-        statement = update(table).where(table.c.id.in_(cancelled[-1]), *scheduled)
-        work.session.execute(statement.values(**values))
+        ids = list(work.session.scalars(select(table.c.id).where(table.c.id.in_(part), *scheduled)))
+        statement = update(table).where(table.c.id.in_(ids), *scheduled)
+        work.session.execute(statement.values(**values, changed_at=work.now))
+        cancelled.append(ids)
     forget_slots(work)
     found: list[SlotMixin] = []
     for ids in cancelled:
-        query = select(cls).where(cls.id.in_(ids)).order_by(cls.starts_at, cls.id)
-        found += work.session.scalars(query)
+        found += work.session.scalars(select(cls).where(cls.id.in_(ids)).order_by(cls.starts_at, cls.id))
     return found
 
 
 def _bookings_in(work: Work, slots: Sequence[SlotMixin]) -> list[BookingMixin]:
     """Return the live bookings in some slots: whom to tell."""
     ids = [slot.id for slot in slots if not slot.is_virtual]
-    found: list[BookingMixin] = []
-    for first in range(0, len(ids), _AT_ONCE):
-        found += live_bookings(work, ids[first : first + _AT_ONCE])
-    return found
+    return [booking for part in in_parts(ids) for booking in live_bookings(work, part)]
 
 
 # -- a part of a series ------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Extent:
+def _decide(
+    work: Work,
+    series_id: int,
+    status: Status,
+    scope: Scope = Scope.ALL,
+    key: SlotKey | None = None,
+    since: Callable[[StoredSeries], datetime] | None = None,
+    reason: str | None = None,
+) -> SeriesReport:
+    """Cancel, delete or bring back (by the status) what a scope means of a series, and has not started.
+
+    :param key: the slot that the scope was given for.
+    :param since: returns the moment (aware) at which the part begins; now by default.
+    """
+    is_back = status is Status.SCHEDULED
+    with deciding(work):
+        series = load_series(work, series_id, key, resources=is_back)
+        place = series.place_of(key, ended=is_back) if key is not None else 0
+        if key is not None and scope is Scope.THIS_AND_FUTURE:
+            extent = extent_behind(series, place, key.original_start)
+        else:
+            extent = extent_from(series, since(series) if since is not None else series.now)
+        if is_back:
+            plan = plan_restore(series, extent, key)
+            blocked = [change for change, _ in find_blocked(work, series, plan.changed)]
+            kept = [change.row for change in blocked if change.row not in plan.kept_booked]
+            changed = tuple(change for change in plan.changed if change not in blocked)
+            plan = replace(plan, changed=changed, kept_booked=(*plan.kept_booked, *kept))
+        else:
+            plan = plan_end(series, extent, status, reason)
+        touched = write_plan(work, series, plan)
+    report = SeriesReport(
+        scope,
+        [str(change.key) for change in plan.changed],
+        [str(change.key) for change in plan.changed if change.row.live],
+        [str(row.key) for row in plan.kept_booked],
+        [str(row.key) for row in plan.kept_completed],
+        touched,
+    )
+    if is_back:
+        work.outbox.add(signals.series_restored, report=report)
+    else:
+        work.outbox.add(signals.series_ended, report=report, reason=reason)
+    return report
+
+
+class Extent(NamedTuple):
     """Which part of a series a decision is about.
 
-    :param bounds: segment id -> the first original start (naive) of the part; others are not in it.
-    :param rows_from: the same for stored slots: those that were moved past now still belong to their start.
-    :param since: aware; stored slots are chosen by the time at which they start instead.
-    :param cut: original start (naive) at which the first segment is divided, if need be.
+    :param bounds: segment id -> the first original start (naive) of the part; other segments are not in it.
+    :param cut: the original start (naive) from which on the first segment is in it, also what was moved past now.
+    :param since: aware; without a cut, stored slots are chosen by the time at which they start.
     """
 
     bounds: dict[int, datetime]
-    rows_from: dict[int, datetime]
-    since: datetime | None = None
-    cut: datetime | None = None
+    cut: datetime | None
+    since: datetime
+
+    @property
+    def first(self) -> int:
+        """The id of the first segment."""
+        return next(iter(self.bounds))
 
     def holds(self, row: StoredSlot) -> bool:
         """Whether a stored slot is in the part."""
-        bound = self.rows_from.get(row.template_id)
-        if bound is None:
-            return False
-        return row.original_start >= bound if self.since is None else row.starts_at >= self.since
+        if self.cut is None:
+            return row.starts_at >= self.since
+        is_behind = row.template_id != self.first or row.original_start >= self.cut
+        return is_behind and row.template_id in self.bounds
 
 
-def extent_of(series: StoredSeries, scope: Scope, key: SlotKey, *, ended: bool = False) -> Extent:
-    """Return the part of a series that a scope means; never what has started.
-
-    :param ended: also find a slot that was cancelled or deleted with the series.
-    :raises SlotNotFound: if no segment has this start.
-    """
-    place = find_segment(series.specs, key, series.row_at(key), ended=ended)
-    if scope is Scope.ALL:
-        return _from_now(series)
-    bounds: dict[int, datetime] = {}
-    rows_from: dict[int, datetime] = {}
-    for spec in series.specs[place:]:
-        begin = datetime.min if bounds else key.original_start
-        bounds[spec.id] = max(begin, bound_at(spec, just_after(series.now)))
-        rows_from[spec.id] = begin
-    return Extent(bounds, rows_from, cut=key.original_start)
+def extent_behind(series: StoredSeries, place: int, cut: datetime) -> Extent:
+    """Return the part of a series from a slot's segment and original start (naive) on; never what has started."""
+    since = just_after(series.now)
+    bounds = {spec.id: bound_at(spec, since) for spec in series.specs[place:]}
+    first = series.specs[place].id
+    return Extent({**bounds, first: max(cut, bounds[first])}, cut, since)
 
 
 def extent_from(series: StoredSeries, moment: datetime) -> Extent:
     """Return the part of a series that starts at a moment (aware) or later, and has not started."""
     since = max(moment, just_after(series.now))
-    bounds = {spec.id: bound_at(spec, since) for spec in series.specs}
-    return Extent(bounds, dict.fromkeys(bounds, datetime.min), since)
-
-
-def _from_now(series: StoredSeries) -> Extent:
-    return extent_from(series, series.now)
-
-
-def _extent(scope: Scope, key: SlotKey, *, ended: bool = False) -> Callable[[StoredSeries], Extent]:
-    return lambda series: extent_of(series, scope, key, ended=ended)
-
-
-def _end(
-    work: Work,
-    series_id: int,
-    extent: Callable[[StoredSeries], Extent],
-    status: Status,
-    reason: str | None = None,
-    scope: Scope = Scope.ALL,
-    key: SlotKey | None = None,
-) -> SeriesReport:
-    check_reason(reason)
-    with deciding(work):
-        loaded = load_series(work, series_id, key)
-        plan = plan_end(loaded.series, extent(loaded.series), status, reason)
-        report = _written(work, loaded, plan, scope)
-    work.outbox.add(signals.series_ended, report=report, reason=reason)
-    return report
-
-
-def _bring_back(
-    work: Work,
-    series_id: int,
-    extent: Callable[[StoredSeries], Extent],
-    scope: Scope = Scope.ALL,
-    key: SlotKey | None = None,
-) -> SeriesReport:
-    with deciding(work):
-        locked = lock_resources(work, series_id)
-        loaded = load_series(work, series_id, key)
-        plan = plan_restore(loaded.series, extent(loaded.series), key)
-        blocked = find_blocked(work, loaded, plan.changed, locked)
-        report = _written(work, loaded, plan.without([change for change, _ in blocked]), scope)
-    work.outbox.add(signals.series_restored, report=report)
-    return report
-
-
-def _written(work: Work, loaded: Loaded, plan: EndPlan, scope: Scope) -> SeriesReport:
-    touched = write_plan(work, loaded, plan.segments, plan.changed)
-    return SeriesReport(
-        scope,
-        [str(change.key) for change in plan.changed],
-        [str(change.key) for change in plan.changed if change.row.live],
-        [str(row.key) for row in plan.kept],
-        [str(row.key) for row in plan.completed],
-        touched,
-    )
+    return Extent({spec.id: bound_at(spec, since) for spec in series.specs}, None, since)
 
 
 def plan_end(series: StoredSeries, extent: Extent, status: Status, reason: str | None) -> EndPlan:
@@ -399,7 +332,7 @@ def plan_end(series: StoredSeries, extent: Extent, status: Status, reason: str |
         start = extent.bounds.get(spec.id)
         if start is not None and (spec.ends_before is None or start < spec.ends_before):
             start = max(start, spec.active_from or start)
-            segments.append(SegmentChange(spec.id, spec.revision, {"cancelled_from": start}))
+            segments.append(SegmentChange(spec.id, {"cancelled_from": start}))
     changed, kept, completed = [], [], []
     values: dict[str, Any] = {"status": status.value, "ended_with_series": True, "cancel_reason": reason}
     for row in series.rows:
@@ -411,34 +344,40 @@ def plan_end(series: StoredSeries, extent: Extent, status: Status, reason: str |
             kept.append(row)
         elif row.status == Status.SCHEDULED:
             changed.append(RowChange(row, values))
-    return EndPlan(tuple(segments), tuple(changed), tuple(kept), tuple(completed))
+    return EndPlan(
+        tuple(completed), segments=tuple(segments), changed=tuple(changed), kept_booked=tuple(kept)
+    )
 
 
 def plan_restore(series: StoredSeries, extent: Extent, key: SlotKey | None) -> EndPlan:
     """Return what taking back the end of a part of a series changes.
 
     Only slots that ended with the series come back, and the one that is named: others were cancelled for themselves.
-    Where the series was edited meanwhile, they come back as it is by now.
+    Where the series was edited meanwhile, they come back as it is by now. Those whose time is taken are kept, and so
+    are told those that come back with more places than their series has by now, for they are booked.
     """
     segments = []
     for spec in series.specs:
-        if spec.id not in extent.bounds or spec.cancelled_from is None:
-            continue
-        is_divided = extent.cut is not None and spec.id == next(iter(extent.bounds))
-        cut = extent.cut if is_divided and extent.cut and extent.cut > spec.cancelled_from else None
-        segments.append(SegmentChange(spec.id, spec.revision, {"cancelled_from": None}, cut))
-    back: dict[int, list[StoredSlot]] = {spec.id: [] for spec in series.specs}
-    for row in series.rows:
-        is_meant = row.key == key or (row.ended_with_series and extent.holds(row))
-        if is_meant and row.status in (Status.CANCELLED, Status.DELETED) and series.is_future(row):
-            back[row.template_id].append(row)
-    starts = {
-        spec.id: planning.starts_around(rule_of(spec), [row.original_start for row in back[spec.id]])
-        for spec in series.specs
-    }
-    changes, kept, specs = [], [], {spec.id: spec for spec in series.specs}
+        if spec.id in extent.bounds and spec.cancelled_from is not None:
+            is_divided = (
+                spec.id == extent.first and extent.cut is not None and extent.cut > spec.cancelled_from
+            )
+            cut = extent.cut if is_divided else None
+            segments.append(SegmentChange(spec.id, {"cancelled_from": None}, cut))
+    back = [
+        row
+        for row in series.rows
+        if (row.key == key or (row.ended_with_series and extent.holds(row)))
+        and row.status in (Status.CANCELLED, Status.DELETED)
+        and series.is_future(row)
+    ]
+    specs, starts = {spec.id: spec for spec in series.specs}, {}
+    for spec in series.specs:
+        originals = [row.original_start for row in back if row.template_id == spec.id]
+        starts[spec.id] = planning.starts_around(rule_of(spec), originals)
+    changed, kept = [], []
     taken = {row.starts_at for row in series.rows if row.stands}
-    for row in sorted((row for rows in back.values() for row in rows), key=lambda row: row.original_start):
+    for row in sorted(back, key=lambda row: row.original_start):
         values, is_kept = restored_values(specs[row.template_id], row, starts[row.template_id])
         starts_at = values.get("starts_at", row.starts_at)
         is_late = starts_at in taken or starts_at <= series.now
@@ -446,8 +385,8 @@ def plan_restore(series: StoredSeries, extent: Extent, key: SlotKey | None) -> E
             kept.append(row)
         if not is_late:
             taken.add(starts_at)
-            changes.append(RowChange(row, values))
-    return EndPlan(tuple(segments), tuple(changes), tuple(kept))
+            changed.append(RowChange(row, values))
+    return EndPlan(segments=tuple(segments), changed=tuple(changed), kept_booked=tuple(kept))
 
 
 def restored_values(

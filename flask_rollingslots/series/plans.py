@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from datetime import datetime, time, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -12,7 +12,7 @@ from flask_rollingslots.models import FIELDS
 from flask_rollingslots.values import Scope
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
 
     from flask_rollingslots.models import BookingMixin, TemplateMixin
     from flask_rollingslots.values import PlannedSlot, SlotKey, StoredSlot
@@ -49,11 +49,9 @@ class Changes:
 
     def start_for(self, shown: datetime) -> datetime:
         """Return the new wall-clock start of a slot that is shown at a time (both naive)."""
-        if self.start is None:
-            return shown
         if isinstance(self.start, datetime):
             return self.start
-        return datetime.combine(shown.date(), self.start)
+        return shown if self.start is None else datetime.combine(shown.date(), self.start)
 
 
 #: What ``edit`` can change; other fields of a template are changed of a whole series only.
@@ -75,22 +73,17 @@ def read_changes(scope: Scope, values: Mapping[str, Any]) -> Changes:
     for name in _WIDE_ONLY:
         if scope is Scope.THIS and name in given:
             raise refusal(name, given[name], f"{name} only with this_and_future or all: one slot has none")
-    changes = Changes(**given)
-    _check_start(changes.start)
     for name, value in given.items():
-        expected = FIELDS[name].kind.fault(value) if name in FIELDS else None
+        expected = _fault_of_start(value) if name == "start" else FIELDS[name].kind.fault(value)
         if expected is not None:
             raise refusal(name, value, expected)
-    return changes
+    return Changes(**given)
 
 
-def _check_start(start: Any) -> None:
-    if start is None:
-        return
+def _fault_of_start(start: Any) -> str | None:
     if not isinstance(start, (datetime, time)) or start.tzinfo is not None:
-        raise refusal("start", start, "a naive datetime or time: the wall clock in the template's zone")
-    if start.second or start.microsecond:
-        raise refusal("start", start, "whole minutes: slot keys have no seconds")
+        return "a naive datetime or time: the wall clock in the template's zone"
+    return "whole minutes: slot keys have no seconds" if start.second or start.microsecond else None
 
 
 def check_scope(scope: str) -> Scope:
@@ -116,24 +109,20 @@ def check_reason(reason: object) -> None:
 # -- what it comes to --------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class SegmentChange:
+class SegmentChange(NamedTuple):
     """What changes of a segment.
 
     :param template_id: the segment.
-    :param revision: its revision when this was planned.
     :param values: columns that change; of the new segment, if it is cut.
     :param cut_at: original start (naive) from which on a new segment takes over; ``None``: changed in place.
     """
 
     template_id: int
-    revision: int
     values: dict[str, Any]
     cut_at: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class RowChange:
+class RowChange(NamedTuple):
     """What changes of a stored slot: column values by name."""
 
     row: StoredSlot
@@ -145,31 +134,39 @@ class RowChange:
         return self.row.key
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeriesPlan:
+    """What a decision changes: computed from the stored state, and nothing written yet.
+
+    :param changed: stored slots that change; in an edit of one slot also one that is still virtual.
+    :param removed: slots of top-ups that the rule no longer yields, or at whose new time another one stays.
+    :param kept_booked: booked slots that stay as they are although they were meant.
+    """
+
+    segments: tuple[SegmentChange, ...] = ()
+    changed: tuple[RowChange, ...] = ()
+    removed: tuple[StoredSlot, ...] = ()
+    kept_booked: tuple[StoredSlot, ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
-class EditPlan:
-    """What an edit changes: computed from the stored state, and nothing written yet.
+class EditPlan(SeriesPlan):
+    """What an edit changes.
 
     :param key: the slot that the edit was asked for.
     :param revision: of the segment that holds it; ``edit(revision=…)`` compares it.
     :param revisions: of all segments of the series.
     :param created: slots of the window that the new rule adds, without a row yet.
-    :param changed: stored slots that change; with ``this`` also one that is still virtual.
-    :param removed: slots of top-ups that the rule no longer yields, or at whose new time another one stays.
-    :param kept_booked: booked slots that stay as they are although the edit would change them.
-    :param kept_changed: the same for slots that a person changed or made.
+    :param kept_changed: as ``kept_booked``: slots that a person changed or made.
     """
 
     key: SlotKey
     scope: Scope
     changes: Changes
     move_booked: bool
-    revision: int
+    revision: int = 0
     revisions: tuple[tuple[int, int], ...] = ()
-    segments: tuple[SegmentChange, ...] = ()
     created: tuple[PlannedSlot, ...] = ()
-    changed: tuple[RowChange, ...] = ()
-    removed: tuple[StoredSlot, ...] = ()
-    kept_booked: tuple[StoredSlot, ...] = ()
     kept_changed: tuple[StoredSlot, ...] = ()
 
     @property
@@ -178,7 +175,7 @@ class EditPlan:
         kept = (self.removed, self.kept_booked, self.kept_changed)
         parts = (
             self.revisions,
-            [(s.template_id, s.values, s.cut_at) for s in self.segments],
+            [tuple(segment) for segment in self.segments],
             sorted((str(c.key), sorted(c.values.items(), key=str)) for c in self.changed),
             [sorted(str(row.key) for row in rows) for rows in kept],
             sorted((str(c.key), c.row.booked, c.row.live, c.row.status) for c in self.changed),
@@ -202,25 +199,13 @@ class EditPlan:
 
 
 @dataclass(frozen=True, slots=True)
-class EndPlan:
-    """What ending or bringing back a part of a series changes.
+class EndPlan(SeriesPlan):
+    """What ending or bringing back a part of a series changes; a report tells the same with keys.
 
-    :param kept: slots that stay although they were meant: booked ones that were to be deleted, or slots to be
-        restored whose time, or whose exclusive resource, is taken; also those that come back with more places than
-        their series has by now, for they are booked.
-    :param completed: completed slots: they stay.
+    :param kept_completed: completed slots: they stay.
     """
 
-    segments: tuple[SegmentChange, ...]
-    changed: tuple[RowChange, ...]
-    kept: tuple[StoredSlot, ...]
-    completed: tuple[StoredSlot, ...] = ()
-
-    def without(self, blocked: Sequence[RowChange]) -> EndPlan:
-        """Return the plan in which some slots stay as they are."""
-        rest = tuple(change for change in self.changed if change not in blocked)
-        rows = tuple(change.row for change in blocked if change.row not in self.kept)
-        return replace(self, changed=rest, kept=(*self.kept, *rows))
+    kept_completed: tuple[StoredSlot, ...] = ()
 
 
 @dataclass(slots=True)
@@ -247,9 +232,9 @@ class SeriesReport:
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON."""
         names = ("changed", "booked", "kept_booked", "kept_completed")
-        counts = {name: len(getattr(self, name)) for name in names}
-        lists = {name: list(getattr(self, name)) for name in (*names, "segments")}
-        return {"scope": self.scope.value, "counts": counts, **lists}
+        lists = {name: list(getattr(self, name)) for name in names}
+        counts = {name: len(keys) for name, keys in lists.items()}
+        return {"scope": self.scope.value, "counts": counts, **lists, "segments": list(self.segments)}
 
 
 class TemplateChange(NamedTuple):

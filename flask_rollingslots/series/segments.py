@@ -1,37 +1,51 @@
-"""A series as plain values: its segments in their order, its stored slots, and which segment holds a slot."""
+"""A series as plain values: its segments, its stored slots, and what one moved slot means for a segment."""
 
 from __future__ import annotations
 
+from calendar import monthrange
 from collections import deque
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, time, timedelta
+from typing import TYPE_CHECKING, Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 from flask_rollingslots import planning
-from flask_rollingslots.errors import no_slot
+from flask_rollingslots.errors import no_slot, refusal
 from flask_rollingslots.values import MICROSECOND, MINUTE, SlotKey, Status, StoredSlot, TemplateSpec, Window
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from flask_rollingslots.values import PlannedSlot
+    from flask_rollingslots.models import TemplateMixin
+    from flask_rollingslots.recurrence import Recurrence
+
+    from .plans import Changes
+
+#: Parts that tie a rule to dates of the calendar, so that it is another one some days later.
+_CALENDAR_PARTS = ("bymonth", "bymonthday", "byyearday", "byweekno")
+_BY = (*_CALENDAR_PARTS, "byday", "byhour", "byminute", "bysecond", "bysetpos")
+_LAST_SURE_DAY = 28
+_GIVE_RULE = "give the new rule as rrule="
 
 
 @dataclass(frozen=True, slots=True)
 class StoredSeries:
     """A series as it is stored.
 
-    :param specs: all segments, in order.
+    :param specs: all segments, as they follow each other.
     :param rows: the stored slots that are not over, in any status, and the one in question.
     :param now: aware.
     :param horizon: until when slots are stored, UTC: created ones are counted up to there.
+    :param templates: the segments' rows by id, if they are locked: for writing, plans do not look at them.
+    :param resources: the names of the exclusive resources that are locked for it.
     """
 
     specs: tuple[TemplateSpec, ...]
     rows: tuple[StoredSlot, ...]
     now: datetime
     horizon: datetime
+    templates: dict[int, TemplateMixin] = field(default_factory=dict)
+    resources: frozenset[str] = frozenset()
 
     def row_at(self, key: SlotKey) -> StoredSlot | None:
         """Return the stored slot at a key."""
@@ -45,6 +59,39 @@ class StoredSeries:
     def revisions(self) -> tuple[tuple[int, int], ...]:
         """The revisions of all segments, by id."""
         return tuple(sorted((spec.id, spec.revision) for spec in self.specs))
+
+    def place_of(self, key: SlotKey, row: StoredSlot | None = None, *, ended: bool = False) -> int:
+        """Return the place of the segment that holds a slot, switched on or off.
+
+        :param row: the slot, if it was looked for before.
+        :param ended: also find a deleted slot, and what was cancelled or deleted with the series.
+        :raises SlotNotFound: if no segment has this start.
+        """
+        row = row or self.row_at(key)
+        for place, spec in enumerate(self.specs):
+            if row is not None:
+                if row.template_id == spec.id and (ended or row.status != Status.DELETED):
+                    return place
+            elif planning.planned_at(
+                rule_of(spec) if ended else replace(spec, active=True), key.original_start
+            ):
+                return place
+        raise no_slot(key)
+
+    def virtual_at(self, key: SlotKey) -> StoredSlot:
+        """Return the slot at a key that has no row, as it would be stored.
+
+        :raises SlotNotFound: if no active segment has this start, the slot is over, or another one is at its time.
+        """
+        taken = {row.starts_at for row in self.rows if row.stands}
+        for spec in self.specs:
+            slot = planning.planned_at(spec, key.original_start)
+            if slot is not None and slot.ends_at > self.now and slot.starts_at not in taken:
+                plain = (Status.SCHEDULED.value, spec.capacity, 0, None, None, dict(spec.data))
+                return StoredSlot._make(
+                    (0, spec.series_id, spec.id, *slot.times, *plain, (), False, 0, False)
+                )
+        raise no_slot(key)
 
     def standing_at(self, key: SlotKey, starts_at: datetime) -> SlotKey | None:
         """Return which other slot of the series stands at an instant, stored or planned, if any."""
@@ -69,38 +116,6 @@ def rule_of(spec: TemplateSpec) -> TemplateSpec:
     return replace(spec, active=True, cancelled_from=None)
 
 
-def find_segment(
-    specs: Sequence[TemplateSpec], key: SlotKey, row: StoredSlot | None, *, ended: bool = False
-) -> int:
-    """Return the place of the segment that holds a slot, switched on or off.
-
-    :param ended: also find a deleted slot, and what was cancelled or deleted with the series.
-    :raises SlotNotFound: if no segment has this start.
-    """
-    for place, spec in enumerate(specs):
-        if row is not None:
-            if row.template_id == spec.id and (ended or row.status != Status.DELETED):
-                return place
-        elif planning.planned_at(rule_of(spec) if ended else replace(spec, active=True), key.original_start):
-            return place
-    raise no_slot(key)
-
-
-def find_virtual(series: StoredSeries, key: SlotKey, *, ended: bool = False) -> PlannedSlot:
-    """Return the planned slot at a key that has no row, as it would be stored.
-
-    :param ended: also find what was cancelled or deleted with the series.
-    :raises SlotNotFound: if no active segment has this start, the slot is over, or another one is at its time.
-    """
-    for spec in series.specs:
-        slot = planning.planned_at(replace(spec, cancelled_from=None) if ended else spec, key.original_start)
-        if slot is None or slot.ends_at <= series.now:
-            continue
-        if not any(row.stands and row.starts_at == slot.starts_at for row in series.rows):
-            return slot
-    raise no_slot(key)
-
-
 def first_from(spec: TemplateSpec, bound: datetime) -> datetime | None:
     """Return the first original start of a segment that is not before a bound (both naive)."""
     lower = max(bound, spec.active_from) if spec.active_from is not None else bound
@@ -123,20 +138,18 @@ def last_before(spec: TemplateSpec, bound: datetime | None = None) -> datetime |
     return None
 
 
-class Last(NamedTuple):
-    """The last slot before a change: its original start, and the wall-clock time at which it is shown (naive)."""
+def last_kept(
+    specs: Sequence[TemplateSpec], place: int, cut: datetime | None
+) -> tuple[datetime, datetime] | None:
+    """Return the last slot that the rules have before a place, and before a cut in it; ``None`` if there is none.
 
-    original_start: datetime
-    shown: datetime
-
-
-def last_kept(specs: Sequence[TemplateSpec], place: int, cut: datetime | None) -> Last | None:
-    """Return the last slot that the rules have before a place, and before a cut in it; ``None`` if there is none."""
+    :return: its original start, and the wall-clock time at which it is shown (both naive).
+    """
     earlier = [(spec, None) for spec in reversed(specs[:place])]
     for spec, bound in [(specs[place], cut), *earlier] if cut is not None else earlier:
         last = last_before(spec, bound)
         if last is not None:
-            return Last(last, last + spec.shift)
+            return last, last + spec.shift
     return None
 
 
@@ -150,3 +163,175 @@ def bound_at(spec: TemplateSpec, moment: datetime) -> datetime:
 def just_after(now: datetime) -> datetime:
     """Return the first instant after a moment, UTC: what starts then has not started."""
     return now.astimezone(UTC) + MICROSECOND
+
+
+# -- from a new start to a shift or a new rule: what one moved slot means for all of its segment --------------
+
+
+class Move(NamedTuple):
+    """What becomes of a segment.
+
+    :param values: columns of the template that change.
+    :param bound: the first original start (naive) of the changed part.
+    """
+
+    values: dict[str, Any]
+    bound: datetime
+
+
+def move(
+    spec: TemplateSpec,
+    original_start: datetime,
+    changes: Changes,
+    *,
+    is_cut: bool,
+    after: datetime | None = None,
+) -> Move:
+    """Return what a new start and a new rule mean for the segment that holds a slot.
+
+    A new time of day is a shift, and so is another day where the rule goes by days and weeks: its pattern is the
+    same some days later. Where the rule goes by the calendar, another day is another rule: derived for one day of
+    the month or one numbered weekday, else asked for.
+
+    :param original_start: the slot's, naive.
+    :param is_cut: the part from the slot on becomes a segment of its own.
+    :param after: the last original start (naive) of what stays before it: its key is not given to another slot.
+    :raises InvalidRequest: if the new rule cannot be derived.
+    """
+    shown = original_start + spec.shift
+    start = changes.start_for(shown)
+    if changes.rrule is not None:
+        moved = _given_rule(spec, original_start, changes, is_cut)
+    elif start == shown:
+        return Move({}, original_start)
+    elif start.date() == shown.date() or _goes_by_days(planning.recurrence_of(spec)):
+        return Move({"shift": spec.shift + (start - shown)}, original_start)
+    else:
+        moved = _derived_rule(spec, original_start, start, is_cut)
+    if after is None or moved.bound > after:
+        return moved
+    return _with_keys_behind(spec, moved, start, after, changes)
+
+
+def _with_keys_behind(
+    spec: TemplateSpec, moved: Move, start: datetime, after: datetime, changes: Changes
+) -> Move:
+    """Let a new rule begin behind the slots that stay: their keys remain theirs.
+
+    Where the rule yields nothing up to there a bound is enough; else it counts from the shown start, without a shift.
+    """
+    bound = after + MINUTE
+    recurrence = planning.recurrence_of(replace(spec, **moved.values))
+    if next(recurrence.originals(moved.bound, bound), None) is None:
+        return Move(moved.values, bound)
+    if start <= after or recurrence.grid is not None:
+        expected = f"a time after {after:%Y-%m-%d %H:%M}, on a later day for a day grid"
+        raise refusal("start", changes.start, expected)
+    return Move({**moved.values, "dtstart": start, "shift": timedelta(0)}, start)
+
+
+def _goes_by_days(recurrence: Recurrence) -> bool:
+    rule = recurrence.rule
+    if rule is None:
+        return True
+    return rule.freq in ("HOURLY", "DAILY", "WEEKLY") and not any(getattr(rule, p) for p in _CALENDAR_PARTS)
+
+
+def _first_of_day(recurrence: Recurrence, original_start: datetime) -> datetime:
+    """Return the first start of the grid day that a start belongs to; without a grid, the start itself.
+
+    A slot that its rule no longer yields, as slots have become longer, belongs to the day that it is on.
+    """
+    if recurrence.grid is None:
+        return original_start
+    first = min(original_start, datetime.combine(original_start.date(), recurrence.dtstart.time()))
+    grid = recurrence.grid
+    for candidate in recurrence.rule_starts(original_start - grid.span, original_start + MICROSECOND):
+        if original_start - candidate in grid.offsets:
+            first = candidate
+    return first
+
+
+def _given_rule(spec: TemplateSpec, original_start: datetime, changes: Changes, is_cut: bool) -> Move:
+    """Take a rule as it is; it counts from the cut, or in place from the template's own start."""
+    shown = original_start + spec.shift
+    start = changes.start_for(shown)
+    days = timedelta(days=(start.date() - shown.date()).days)
+    first = _first_of_day(planning.recurrence_of(spec), original_start)
+    anchor = (first if is_cut else spec.dtstart) + days
+    values = {"rrule": changes.rrule, "dtstart": anchor, "shift": spec.shift + (start - shown - days)}
+    if not is_cut and spec.active_from is not None:
+        values["active_from"] = spec.active_from + days  # as the anchor: both say where the rule begins
+    return Move(values, min(original_start, original_start + days))
+
+
+def _derived_rule(spec: TemplateSpec, original_start: datetime, start: datetime, is_cut: bool) -> Move:
+    recurrence = planning.recurrence_of(spec)
+    first = _first_of_day(recurrence, original_start)
+    if is_cut and first != original_start:
+        expected = f"a day's first slot, for the rule is cut between days; or {_GIVE_RULE}"
+        raise refusal("start", start, expected)
+    rule = recurrence.rule
+    if rule is None or next(recurrence.rule_starts(first, first + MICROSECOND), None) is None:
+        raise refusal("start", start, f"a slot of the rule, not an extra date; or {_GIVE_RULE}")
+    start -= original_start - first
+    new_first = datetime.combine(start.date(), first.time())
+    count = rule.count
+    if is_cut and count is not None:
+        count -= recurrence.count_before(first)
+    new_rule = replace(rule, count=count, **_new_parts(rule, start))
+    values = {"rrule": str(new_rule), "dtstart": new_first, "shift": start - new_first}
+    if not is_cut:
+        values |= _begin_in_place(spec, _month(start) - _month(first + spec.shift))
+    return Move(values, min(original_start, new_first))
+
+
+def _begin_in_place(spec: TemplateSpec, months: int) -> dict[str, Any]:
+    """Return anchor and bound of a rule that is some months later on another day: the first month keeps its slot."""
+    recurrence = planning.recurrence_of(spec)
+    anchor = next(recurrence.rule_starts(recurrence.dtstart, datetime.max))
+    values = {"dtstart": _month_start(anchor, months)}
+    first = first_from(spec, datetime.min) if spec.active_from is not None else None
+    if first is not None:
+        values["active_from"] = datetime.combine(_month_start(first, months), time())
+    return values
+
+
+def _month(day: datetime) -> int:
+    return day.year * 12 + day.month
+
+
+def _month_start(moment: datetime, months: int) -> datetime:
+    year, month = divmod(_month(moment) + months - 1, 12)
+    return moment.replace(year=year, month=month + 1, day=1)
+
+
+def _new_parts(rule: Any, start: datetime) -> dict[str, Any]:
+    """Return the BY parts that say the new day, for rules with one day in a month or year."""
+    used = {name for name in _BY if getattr(rule, name)}
+    by_year = rule.freq == "YEARLY"
+    months: dict[str, Any] = {"bymonth": (start.month,)} if by_year else {}
+    lists_one = all(len(getattr(rule, name)) == 1 for name in used)
+    if lists_one and used <= ({"bymonth", "bymonthday"} if by_year else {"bymonthday"}):
+        return {**months, "bymonthday": (_day_of_month(rule, start),)}
+    if lists_one and rule.is_numbered and used == ({"bymonth", "byday"} if by_year else {"byday"}):
+        return {**months, "byday": ((_number(rule.byday[0][0], start), start.weekday()),)}
+    raise refusal("start", start, f"the same day, for what another day means to {rule} is open; {_GIVE_RULE}")
+
+
+def _day_of_month(rule: Any, start: datetime) -> int:
+    if rule.bymonthday and rule.bymonthday[0] < 0:
+        raise refusal("start", start, f"the same day, for the rule counts from the month's end; {_GIVE_RULE}")
+    sure = monthrange(2023, start.month)[1] if rule.freq == "YEARLY" else _LAST_SURE_DAY
+    if start.day > sure:
+        raise refusal("start", start, f"a day that every month (or year) has; {_GIVE_RULE}")
+    return start.day
+
+
+def _number(old: int, start: datetime) -> int:
+    """Return which of its weekday in the month a day is, counted from the same end as before."""
+    days = monthrange(start.year, start.month)[1]
+    number = (start.day - 1) // 7 + 1 if old > 0 else -((days - start.day) // 7 + 1)
+    if abs(number) == 5:
+        raise refusal("start", start, f"a weekday that every month has, first to fourth; {_GIVE_RULE}")
+    return number

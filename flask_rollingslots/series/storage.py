@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +15,8 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm.attributes import set_committed_value
 from sqlalchemy.orm.exc import StaleDataError
 
-from flask_rollingslots import booking, planning
-from flask_rollingslots.booking import Stay, find_clashes, lock_resource, release_expired
-from flask_rollingslots.browsing import materialize
+from flask_rollingslots import planning
+from flask_rollingslots.booking import Stay, find_clashes, lock_resource, release_expired, slot_row
 from flask_rollingslots.errors import SlotClosed, SlotNotFound, StaleEdit, no_template
 from flask_rollingslots.loading import load_slots, load_specs
 from flask_rollingslots.models import FIELDS, forget_busy, plain, table_of
@@ -28,33 +26,24 @@ from flask_rollingslots.values import OCCUPYING, State
 from .segments import StoredSeries, in_order
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
     from datetime import datetime
 
     from sqlalchemy.orm import Session
 
     from flask_rollingslots.context import Work
     from flask_rollingslots.models import Models, SlotMixin, TemplateMixin
-    from flask_rollingslots.values import SlotKey, StoredSlot
+    from flask_rollingslots.values import SlotKey
 
-    from .plans import RowChange, SegmentChange
+    from .plans import RowChange, SeriesPlan
 
 #: A slot that has started may still last; nothing older can matter to a change.
 _LOOK_BACK = timedelta(days=2)
 _NOT_COPIED = {name for name, field in FIELDS.items() if not field.copied}
 _AT_ONCE = 500
-_SPAN = ("starts_at", "ends_at")
 
 
 # -- reading and locking -----------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Loaded:
-    """A series: as plain values, and its templates if they are locked."""
-
-    series: StoredSeries
-    templates: dict[int, TemplateMixin] = field(default_factory=dict)
 
 
 @contextmanager
@@ -94,6 +83,18 @@ def check_unchanged(session: Session, models: Models, template: TemplateMixin) -
         raise StaleEdit
 
 
+def refuse_stale(current: int, seen: int | None, what: str = "it") -> None:
+    """Refuse a decision by somebody who saw another revision than the current one; ``None``: nobody asks.
+
+    :raises StaleEdit: with the current ``revision``.
+    """
+    if seen is not None and current != seen:
+        raise StaleEdit(
+            f"revision = {seen}: {what} is at revision {current} by now; read it again, then repeat the change",
+            revision=current,
+        )
+
+
 def series_of(work: Work, template_id: int) -> int:
     """Return the series of a template.
 
@@ -106,20 +107,27 @@ def series_of(work: Work, template_id: int) -> int:
     return int(found.series_id or found.id)
 
 
-def load_series(work: Work, series_id: int, key: SlotKey | None = None) -> Loaded:
+def load_series(
+    work: Work, series_id: int, key: SlotKey | None = None, *, resources: bool = False
+) -> StoredSeries:
     """Return a series as it is now, and keep others from changing it until the app commits.
 
     :param key: a slot that is read also if it is over.
+    :param resources: keep others from booking its exclusive resources, too.
     :raises SlotNotFound: if there is no such series.
     :raises StaleEdit: if this session has read a template that somebody else changed since.
     """
-    slot = work.models.Slot
-    if not work.dry_run:
+    slot, locked = work.models.Slot, frozenset[str]()
+    templates: dict[int, TemplateMixin] = {}
+    if work.dry_run:
+        specs = load_specs(work, work.models.Template.series_id == series_id)
+    else:
+        if resources:  # before anything else: whoever books locks in this order too
+            locked = frozenset(_resources(work, series_id).values())
+            for name in sorted(locked):
+                lock_resource(work.session, work.models, name)
         templates = {template.id: template for template in _lock_templates(work, series_id)}
         specs = [template.spec() for template in templates.values()]
-    else:
-        of_series = work.models.Template.series_id == series_id
-        templates, specs = {}, load_specs(work, of_series)
     if not specs:
         raise SlotNotFound(f"series {series_id}: there is no such series", key=str(key or series_id))
     place = slot.starts_at > work.now - _LOOK_BACK
@@ -129,7 +137,7 @@ def load_series(work: Work, series_id: int, key: SlotKey | None = None) -> Loade
     rows = load_slots(work, *mine, wholly=True, lock=not work.dry_run)
     days, align = work.settings.window_days, work.settings.align
     horizon = max(planning.window_of(spec, work.now, days, align).end for spec in specs)
-    return Loaded(StoredSeries(in_order(specs), tuple(rows), work.now, horizon), templates)
+    return StoredSeries(in_order(specs), tuple(rows), work.now, horizon, templates, locked)
 
 
 def _lock_templates(work: Work, series_id: int) -> list[TemplateMixin]:
@@ -160,12 +168,8 @@ def decided_slot(
     :param ended: also what was cancelled or deleted with its series.
     :raises SlotNotFound: if there is no such slot, or it is over and was never stored.
     """
-    if work.dry_run:
-        slot = materialize(work, key, hidden=hidden, ended=ended)
-        yield copy_of(slot, template=slot.template)
-        return
-    with booking.slot_row(work, key, hidden=hidden, ended=ended) as row:
-        yield row
+    with slot_row(work, key, hidden=hidden, ended=ended) as row:
+        yield copy_of(row, template=row.template) if work.dry_run else row
 
 
 def copy_of(instance: Any, **values: Any) -> Any:
@@ -180,24 +184,12 @@ def copy_of(instance: Any, **values: Any) -> Any:
 # -- exclusive resources of booked slots that get other times ----------------------------------------------
 
 
-def lock_resources(work: Work, series_id: int) -> frozenset[str]:
-    """Keep others from booking the exclusive resources of a series until the app commits; return their names.
-
-    Before anything else is locked: whoever books does it in this order too.
-    """
-    names = frozenset() if work.dry_run else frozenset(_resources(work, series_id).values())
-    for name in sorted(names):
-        lock_resource(work.session, work.models, name)
-    return names
-
-
 def find_blocked(
-    work: Work, loaded: Loaded, changes: Iterable[RowChange], locked: frozenset[str]
-) -> list[tuple[RowChange, str]]:
-    """Return the changes that would let bookings overlap with others on an exclusive resource, with its name.
+    work: Work, series: StoredSeries, changes: Iterable[RowChange]
+) -> list[tuple[RowChange, Stay]]:
+    """Return the changes that would let bookings overlap with others on an exclusive resource, and where.
 
-    :param locked: the resources that are locked; in a dry run none is.
-    :raises StaleEdit: if the series has other resources by now.
+    :raises StaleEdit: if the series has other resources than were locked.
     """
     moved = [change for change in changes if change.row.live and _takes_time(change)]
     if not moved:
@@ -205,30 +197,34 @@ def find_blocked(
     if work.dry_run:
         names = _resources(work, moved[0].row.series_id)
     else:
-        templates = loaded.templates.values()
+        templates = series.templates.values()
         names = {t.id: t.resource for t in templates if t.exclusive and t.resource is not None}
-        if not locked.issuperset(names.values()):
+        if not series.resources.issuperset(names.values()):
             raise StaleEdit
-    claimed = [(change, names[change.row.template_id]) for change in moved if change.row.template_id in names]
-    stays = [_stay(*claim) for claim in claimed]
-    clashes = find_clashes(work.session, work.models, work.now, stays, lock=not work.dry_run)
-    return [claim for claim in claimed if claim[0].row.id in clashes]
+    stays: list[tuple[RowChange, Stay]] = []
+    for change in moved:
+        row = change.row
+        if row.template_id in names:
+            start, end = (change.values.get(name, getattr(row, name)) for name in ("starts_at", "ends_at"))
+            stays.append((change, Stay(names[row.template_id], row.id, start, end)))
+    asked = [stay for _, stay in stays]
+    clashes = find_clashes(work.session, work.models, work.now, asked, lock=not work.dry_run)
+    return [pair for pair in stays if pair[1].slot_id in clashes]
 
 
-def refuse_blocked(work: Work, loaded: Loaded, changes: Iterable[RowChange], locked: frozenset[str]) -> None:
+def refuse_blocked(work: Work, series: StoredSeries, changes: Iterable[RowChange]) -> None:
     """Refuse changes that would let bookings overlap on an exclusive resource.
 
     :raises SlotClosed: names the first slot in its text, and all in ``keys``.
     """
-    blocked = find_blocked(work, loaded, changes, locked)
+    blocked = find_blocked(work, series, changes)
     if not blocked:
         return
-    (first, resource), keys = blocked[0], [str(change.key) for change, _ in blocked]
-    starts_at = first.values.get("starts_at", first.row.starts_at)
+    (_, first), keys = blocked[0], [str(change.key) for change, _ in blocked]
     more = f" (and {len(keys) - 1} more)" if keys[1:] else ""
     text = (
-        f"slot {keys[0]}{more} is booked, and {resource!r} is taken by another booking at {starts_at:%Y-%m-%d %H:%M} "
-        "UTC: release or move one of both first"
+        f"slot {keys[0]}{more} is booked, and {first.resource!r} is taken by another booking at "
+        f"{first.starts_at:%Y-%m-%d %H:%M} UTC: release or move one of both first"
     )
     raise SlotClosed(text, key=keys[0], keys=keys, state=State.BLOCKED.value)
 
@@ -241,35 +237,23 @@ def _resources(work: Work, series_id: int) -> dict[int, str]:
 
 
 def _takes_time(change: RowChange) -> bool:
-    values = change.values
-    stands = values.get("status", change.row.status) in OCCUPYING
-    return stands and any(name in values for name in (*_SPAN, "status"))
-
-
-def _stay(change: RowChange, resource: str) -> Stay:
-    start, end = (change.values.get(name, getattr(change.row, name)) for name in _SPAN)
-    return Stay(resource, change.row.id, start, end)
+    stands = change.values.get("status", change.row.status) in OCCUPYING
+    return stands and not change.values.keys().isdisjoint(("starts_at", "ends_at", "status"))
 
 
 # -- writing what was planned: segments through the ORM, whose revision counts, rows past it ---------------
 
 
-def write_plan(
-    work: Work,
-    loaded: Loaded,
-    segments: Iterable[SegmentChange],
-    changed: Iterable[RowChange],
-    removed: Iterable[StoredSlot] = (),
-) -> list[int]:
+def write_plan(work: Work, series: StoredSeries, plan: SeriesPlan) -> list[int]:
     """Change segments, cut those that are to be cut, change and remove stored slots.
 
     :return: the ids of all segments that were changed or made; in a dry run: of those that would be changed.
     """
     if work.dry_run:
-        return [change.template_id for change in segments]
+        return [change.template_id for change in plan.segments]
     touched = []
-    for change in segments:
-        template = loaded.templates[change.template_id]
+    for change in plan.segments:
+        template = series.templates[change.template_id]
         if change.cut_at is not None:
             touched.append(template.id)
             template = _cut(work, template, change.cut_at, change.values)
@@ -278,7 +262,7 @@ def write_plan(
                 setattr(template, name, value)
         work.session.flush()
         touched.append(template.id)
-    _write_rows(work, list(changed), [row.id for row in removed])
+    _write_rows(work, plan.changed, [row.id for row in plan.removed])
     return touched
 
 
@@ -305,7 +289,7 @@ def _cut(work: Work, template: TemplateMixin, cut: datetime, values: dict[str, A
     return later
 
 
-def _write_rows(work: Work, changed: list[RowChange], removed: list[int]) -> None:
+def _write_rows(work: Work, changed: Sequence[RowChange], removed: list[int]) -> None:
     """Change and remove stored slots; what the session knows of slots is read again."""
     session, table = work.session, table_of(work.models.Slot)
     lapsed = [change.row.id for change in changed if change.row.lapsed]
@@ -320,9 +304,14 @@ def _write_rows(work: Work, changed: list[RowChange], removed: list[int]) -> Non
         values = {name: bindparam(f"new_{name}", type_=table.c[name].type) for name in names}
         statement = update(table).where(table.c.id == bindparam("row_id"))
         session.execute(statement.values(**values, changed_at=work.now), rows)
-    for first in range(0, len(removed), _AT_ONCE):
-        session.execute(delete(table).where(table.c.id.in_(removed[first : first + _AT_ONCE])))
+    for part in in_parts(removed):
+        session.execute(delete(table).where(table.c.id.in_(part)))
     forget_slots(work)
+
+
+def in_parts(ids: list[int]) -> list[list[int]]:
+    """Return ids in parts that a statement may list."""
+    return [ids[first : first + _AT_ONCE] for first in range(0, len(ids), _AT_ONCE)]
 
 
 def forget_slots(work: Work) -> None:

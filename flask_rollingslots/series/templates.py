@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -9,18 +10,18 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import inspect, select
 
 from flask_rollingslots import planning
-from flask_rollingslots.errors import InvalidTemplate, SlotNotFound, StaleEdit, nearest, no_group, refusal
+from flask_rollingslots.errors import InvalidTemplate, SlotNotFound, nearest, no_group, refusal
 from flask_rollingslots.loading import segments
 from flask_rollingslots.models import FIELDS
 from flask_rollingslots.values import Scope, SlotKey
 
 from .edits import edit
 from .plans import EDITED, SwitchReport, TemplateChange
-from .segments import StoredSeries, bound_at, find_segment
-from .storage import copy_of, deciding, load_series, series_of
+from .segments import bound_at
+from .storage import copy_of, deciding, load_series, refuse_stale, series_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from flask_rollingslots.context import Work
     from flask_rollingslots.models import TemplateMixin
@@ -39,11 +40,7 @@ def create(work: Work, fields: Mapping[str, Any]) -> TemplateMixin:
 
 
 def draft(work: Work, fields: Mapping[str, Any]) -> TemplateMixin:
-    """Return a template that is complete and checked, and in no session.
-
-    :raises InvalidTemplate: for an unknown field, a missing one, or a value that is not valid.
-    :raises InvalidRule: if the rule, the zone or the day grid is not valid.
-    """
+    """Return a template that is complete and checked, and in no session; see ``RollingSlots.create_template``."""
     check_names(work, fields)
     for name, field in FIELDS.items():
         if field.needed and name not in fields:
@@ -64,9 +61,8 @@ def check_names(work: Work, fields: Mapping[str, Any]) -> None:
     known = {attribute.key for attribute in inspect(work.models.Template).attrs} - kept
     for name, value in fields.items():
         if name not in known:
-            text = (
-                f"{name} is not a field of a template.{nearest(name, known)} Fields of your own go into data."
-            )
+            hint = f"{nearest(name, known)} Fields of your own go into data."
+            text = f"{name} is not a field of a template.{hint}"
             raise InvalidTemplate(text, field=name, value=value, expected="a field of a template")
 
 
@@ -90,7 +86,7 @@ def change_template(
             templates = [copy_of(template) for template in segments(work, [series_id])]
         for template in templates:
             if template.id == template_id:
-                _check_revision(template.revision, revision)
+                refuse_stale(template.revision, revision)
         for template in templates:
             for name, value in values.items():
                 setattr(template, name, value)
@@ -107,13 +103,7 @@ def change_series(
     revision: int | None = None,
     move_booked: bool = False,
 ) -> TemplateChange:
-    """Change fields of all segments of a template's series. The caller commits.
-
-    :param revision: of this template, as the person who changes it has seen it.
-    :raises TemplateNotFound: if there is no such template.
-    :raises InvalidTemplate: if a value is not valid; ``InvalidRequest`` for one that an edit would change.
-    :raises StaleEdit: if somebody else changed the series since.
-    """
+    """Change fields of all segments of a template's series; see ``RollingSlots.change_template``."""
     settings = {name: value for name, value in fields.items() if name not in EDITED}
     changes = {name: value for name, value in fields.items() if name in EDITED}
     # Also where nothing is set: it locks the series and compares the revision.
@@ -123,13 +113,7 @@ def change_series(
         if changes:
             parts = change_template(work, template_id, fields)
         return TemplateChange(parts, None)
-    plan = edit(work, key, Scope.ALL, changes, None, move_booked, parts)
-    if work.dry_run:  # the parts are copies, which show what the edit would make of them too
-        planned = {change.template_id: change.values for change in plan.segments}
-        for part in parts:
-            for name, value in planned.get(part.id, {}).items():
-                setattr(part, name, value)
-    return TemplateChange(parts, plan)
+    return TemplateChange(parts, edit(work, key, Scope.ALL, changes, None, move_booked, parts))
 
 
 def check_revision(work: Work, key: SlotKey, revision: int) -> None:
@@ -139,17 +123,8 @@ def check_revision(work: Work, key: SlotKey, revision: int) -> None:
     :raises StaleEdit: if somebody else changed it since.
     """
     with deciding(work):
-        series = load_series(work, key.series_id, key).series
-        place = find_segment(series.specs, key, series.row_at(key), ended=True)
-        _check_revision(series.specs[place].revision, revision)
-
-
-def _check_revision(current: int, seen: int | None) -> None:
-    if seen is not None and current != seen:
-        raise StaleEdit(
-            f"revision = {seen}: it is at revision {current} by now; read it again, then repeat the change",
-            revision=current,
-        )
+        series = load_series(work, key.series_id, key)
+        refuse_stale(series.specs[series.place_of(key, ended=True)].revision, revision)
 
 
 def some_key(work: Work, template_id: int) -> SlotKey | None:
@@ -157,45 +132,34 @@ def some_key(work: Work, template_id: int) -> SlotKey | None:
 
     :raises TemplateNotFound: if there is no such template.
     """
-    series = load_series(replace(work, dry_run=True), series_of(work, template_id)).series
-    for key in _candidates(series):
-        try:
-            find_segment(series.specs, key, series.row_at(key))
-        except SlotNotFound:
-            continue
-        return key
-    return None
-
-
-def _candidates(series: StoredSeries) -> Iterator[SlotKey]:
+    series = load_series(replace(work, dry_run=True), series_of(work, template_id))
     for from_now in (True, False):
         for spec in series.specs:
             recurrence = planning.recurrence_of(spec)
             bounds = [spec.active_from, bound_at(spec, series.now) if from_now else None, recurrence.earliest]
             lower = max(bound for bound in bounds if bound is not None)
             upper = spec.ends_before or recurrence.latest
-            if lower < upper:
-                for original_start in islice(recurrence.originals(lower, upper), _TRIED):
-                    yield SlotKey(spec.series_id, original_start)
+            starts = recurrence.originals(lower, upper) if lower < upper else ()
+            for original_start in islice(starts, _TRIED):
+                key = SlotKey(spec.series_id, original_start)
+                with suppress(SlotNotFound):
+                    series.place_of(key)
+                    return key
+    return None
 
 
 def set_active(work: Work, active: bool, template_id: int | None, group: str | None) -> SwitchReport:
-    """Switch all segments of one series, or all templates of a group, on or off. The caller commits.
-
-    :raises InvalidRequest: if neither or both are given: nothing said never means everything.
-    :raises TemplateNotFound: if there is no such template, or none in the group.
-    :raises StaleEdit: if somebody else changed one of them since this session read it.
-    """
+    """Switch all segments of one series, or all templates of a group, on or off; see ``RollingSlots.activate``."""
+    # Neither is refused: nothing said never means everything.
     if (template_id is None) == (group is None):
-        raise refusal(
-            "template", template_id, f"a template or a group (group = {group!r}), exactly one of them"
-        )
+        expected = f"a template or a group (group = {group!r}), exactly one of them"
+        raise refusal("template", template_id, expected)
     cls = work.models.Template
     with deciding(work):
-        condition = (
+        is_meant = (
             cls.group == group if template_id is None else cls.series_id == series_of(work, template_id)
         )
-        found = list(work.session.scalars(select(cls).where(condition).order_by(cls.id)))
+        found = list(work.session.scalars(select(cls).where(is_meant).order_by(cls.id)))
         if not found:
             raise no_group(str(group))
         report = SwitchReport(active)

@@ -112,7 +112,7 @@ MUTANTS = (
     ),
     Mutant(
         "conditional booking",
-        "booking/rows.py",
+        "booking/taking.py",
         "c.booked + party <= c.capacity,",
         "",
         ("tests/faults/test_faults_bookings.py::test_booking_race_with_kills[sqlite-3]",),
