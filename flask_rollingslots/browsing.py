@@ -64,6 +64,7 @@ def templates(work: Work, template_id: int | None = None, group: str | None = No
 
     :raises TemplateNotFound: if there is no template with this id.
     """
+    check_group(group)
     kind = ("templates", template_id is not None, group is not None)
     query = work.models.build_once(kind, lambda models: _query_for_templates(models, *kind[1:]))
     found = list(work.session.scalars(query, {"template_id": template_id, "group": group}))
@@ -287,9 +288,10 @@ def upcoming(work: Work, template_id: int, n: int, after: datetime | None = None
 
     Looks 60 years ahead at most.
 
+    :raises InvalidRequest: if ``n`` is not between 1 and ``ROLLINGSLOTS_PREVIEW_MAX``, or ``after`` is naive.
     :raises TemplateNotFound: if there is no template with this id.
     """
-    start = _add(_utc(after or work.now), MICROSECOND)
+    start = _start_after(work, n, after)
     found: list[SlotMixin] = []
     specs = [t.spec() for t in templates(work, template_id)]
     limit, step = _add(start, _HORIZON), timedelta(days=31)
@@ -304,8 +306,9 @@ def preview(work: Work, template: TemplateMixin, n: int, after: datetime | None 
     """Return the next ``n`` slots that a template promises, stored or not: all virtual, no row is read.
 
     :param template: may be in no session.
+    :raises InvalidRequest: as :func:`upcoming`.
     """
-    start = _add(_utc(after or work.now), MICROSECOND)
+    start = _start_after(work, n, after)
     spec, limit = template.spec(), _add(start, _HORIZON)
     found: list[PlannedSlot] = []
     while len(found) < n and start < limit:
@@ -484,6 +487,24 @@ def complain(spec: TemplateSpec, error: Exception) -> None:
             _complained.clear()
         _complained.add(fault)
         log.warning("template %s (%s) shows only what is stored: %s", spec.id, spec.name, error)
+
+
+def _start_after(work: Work, n: int, after: datetime | None) -> datetime:
+    most = work.settings.preview_max
+    if isinstance(n, bool) or not isinstance(n, int) or not 1 <= n <= most:
+        raise refusal("n", n, f"a whole number from 1 to {most}")
+    if after is not None:
+        check_aware(after=after)
+    return _add(_utc(after or work.now), MICROSECOND)
+
+
+def check_group(group: str | None) -> None:
+    """Refuse what is no group.
+
+    :raises InvalidRequest: names the argument.
+    """
+    if group is not None and not isinstance(group, str):
+        raise refusal("group", group, "a text")
 
 
 def check_aware(**moments: Any) -> None:

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, overload
 
 from . import booking as bookings
 from . import browsing, series
-from .errors import no_slot, refusal
+from .errors import no_slot
 from .exchange import Exported, Imported, export, import_templates
 from .extension import Extension, get_state, names_what_is_broken
 from .health import Explanation, Finding, HealthReport, check_health, explain
-from .loading import id_of, segments
+from .loading import id_of, id_or_none, segments
 from .pruning import PruneRequest, prune
 from .queue import Distributor, order
 from .series import CancelledKeys, EditPlan, SeriesReport, SwitchReport, TemplateChange
@@ -84,10 +84,8 @@ class RollingSlots(Extension):
         :param start: aware, like ``end``.
         :param template: its whole series.
         """
-        number = _id_or_none(template)
-        _check_group(group)
+        work, number = self._state.reading(), id_or_none(template)
         self.ensure(number)
-        work = self._state.reading()
         return self._healed(work, browsing.between(work, start, end, number, group))
 
     def upcoming(self, template: TemplateOrId, n: int = 5, after: datetime | None = None) -> list[SlotMixin]:
@@ -97,7 +95,6 @@ class RollingSlots(Extension):
         :raises InvalidRequest: if ``n`` is not between 1 and ``ROLLINGSLOTS_PREVIEW_MAX``.
         """
         work, number = self._state.reading(), id_of(template)
-        _check_upcoming(n, after, work.settings.preview_max)
         self.ensure(number)
         return self._healed(work, browsing.upcoming(work, number, n, after))
 
@@ -127,7 +124,6 @@ class RollingSlots(Extension):
         :raises: as :meth:`create_template`.
         """
         work = self._state.reading()
-        _check_upcoming(n, after, work.settings.preview_max)
         return browsing.preview(work, series.draft(work, fields), n, after)
 
     def get_template(self, template: int) -> TemplateMixin:
@@ -211,7 +207,7 @@ class RollingSlots(Extension):
         :raises InvalidRequest: unless exactly one of both is given.
         """
         with self._deciding(dry_run) as work:
-            return series.set_active(work, True, _id_or_none(template), group)
+            return series.set_active(work, True, id_or_none(template), group)
 
     def deactivate(
         self, template: TemplateOrId | None = None, group: str | None = None, dry_run: bool = False
@@ -221,7 +217,7 @@ class RollingSlots(Extension):
         :raises InvalidRequest: unless exactly one of both is given.
         """
         with self._deciding(dry_run) as work:
-            return series.set_active(work, False, _id_or_none(template), group)
+            return series.set_active(work, False, id_or_none(template), group)
 
     def cancel_future(
         self,
@@ -468,7 +464,7 @@ class RollingSlots(Extension):
 
         Costs nothing otherwise and never waits; the readers of this class call it by themselves.
         """
-        topup, number = self._state.topup, _id_or_none(template)
+        topup, number = self._state.topup, id_or_none(template)
         topup.view(() if number is None else (number,))
 
     def generate(
@@ -499,8 +495,11 @@ class RollingSlots(Extension):
         :raises TopUpBusy: if another top-up does not end within twice the lease.
         :raises UncommittedChanges: on SQLite, if the app's session holds uncommitted changes.
         """
-        topup, span = self._state.topup, _span(days, start, end, week, since)
-        request = TopUpRequest("manual", **span, **_only(template, group), dry_run=dry_run, progress=progress)
+        topup, number = self._state.topup, id_or_none(template)
+        request = TopUpRequest.manual(
+            week, since, days=days, start=start, end=end, template_id=number, group=group, dry_run=dry_run,
+            progress=progress,
+        )  # fmt: skip
         return (Distributor(topup) if distributed else topup.runner).generate(request, stop)
 
     def start_topup(
@@ -518,8 +517,9 @@ class RollingSlots(Extension):
         :param asked_at: aware; a run that ended after it was in the way. By default only one that still works is.
         :raises TopUpBusy: if another top-up that was started like this is under way; ``run`` is its id.
         """
-        span = _span(days, None, None, week, since)
-        return order(self._state.topup, TopUpRequest("manual", **span, **_only(template, group)), asked_at)
+        number = id_or_none(template)
+        request = TopUpRequest.manual(week, since, days=days, template_id=number, group=group)
+        return order(self._state.topup, request, asked_at)
 
     def work(self, message: dict[str, Any]) -> None:
         """Do what a message of the queue asks for, as it was given to ``send``: for workers, see ``QueueExecutor``."""
@@ -570,7 +570,7 @@ class RollingSlots(Extension):
 
         :param before: only ids below it.
         """
-        return browsing.runs(self._state.reading(), _id_or_none(template), limit, before)
+        return browsing.runs(self._state.reading(), id_or_none(template), limit, before)
 
     def stats(
         self,
@@ -585,8 +585,7 @@ class RollingSlots(Extension):
         :param start: aware; only slots that start then or later.
         :param end: aware; only slots that start earlier.
         """
-        _check_group(group)
-        return gather(self._state.reading(), _id_or_none(template), group, start, end)
+        return gather(self._state.reading(), id_or_none(template), group, start, end)
 
     def explain(self, template: TemplateOrId, moment: datetime) -> Explanation:
         """Say why there is, or is not, a slot of a template's series at a moment: a code and a sentence.
@@ -615,7 +614,7 @@ class RollingSlots(Extension):
         :raises ConfigError: for ``ics``, if icalendar is not installed.
         """
         work = self._state.reading()
-        return export(work, _id_or_none(template), group, form)
+        return export(work, id_or_none(template), group, form)
 
     def import_templates(
         self,
@@ -649,7 +648,7 @@ class RollingSlots(Extension):
         """
         from .api import secret_address  # with the extra only
 
-        _check_group(group)
+        browsing.check_group(group)
         work = self._state.reading()
         return secret_address(self._state.app, group, address_number(work.session, work.models, group))
 
@@ -658,7 +657,7 @@ class RollingSlots(Extension):
 
         All others go on. ``feed_url`` returns a new one from then on.
         """
-        _check_group(group)
+        browsing.check_group(group)
         work = self._state.writing()
         withdraw_address(work.session, work.models, group)
 
@@ -684,44 +683,6 @@ class RollingSlots(Extension):
         yield work
         if not dry_run:
             work.outbox.send(self._state.app)
-
-
-def _id_or_none(template: TemplateOrId | None) -> int | None:
-    return None if template is None else id_of(template)
-
-
-def _only(template: TemplateOrId | None, group: str | None) -> dict[str, Any]:
-    return {"template_id": _id_or_none(template), "group": group}
-
-
-def _span(
-    days: int | None, start: datetime | None, end: datetime | None, week: date | None, since: date | None
-) -> dict[str, Any]:
-    """Return what a request calls the span that is to be filled."""
-    if week is None:
-        return {"days": days, "start": start, "end": end, "first_day": since}
-    monday = week - timedelta(days=week.weekday())
-    if since is not None:
-        raise refusal("since", since, "either week or since")
-    return {
-        "days": days,
-        "start": start,
-        "end": end,
-        "first_day": monday,
-        "end_day": monday + timedelta(days=7),
-    }
-
-
-def _check_group(group: str | None) -> None:
-    if group is not None and not isinstance(group, str):
-        raise refusal("group", group, "a text")
-
-
-def _check_upcoming(n: int, after: datetime | None, most: int) -> None:
-    if isinstance(n, bool) or not isinstance(n, int) or not 1 <= n <= most:
-        raise refusal("n", n, f"a whole number from 1 to {most}")
-    if after is not None:
-        browsing.check_aware(after=after)
 
 
 def current_slots() -> RollingSlots:

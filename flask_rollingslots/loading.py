@@ -252,6 +252,11 @@ def id_of(template: TemplateMixin | int) -> int:
     return template
 
 
+def id_or_none(template: TemplateMixin | int | None) -> int | None:
+    """Return a template's id where none may be meant."""
+    return None if template is None else id_of(template)
+
+
 def pruned_until(work: Work) -> datetime | None:
     """Return the moment up to which slots were pruned, aware, UTC; ``None``: never."""
     latest = work.session.scalar(select(func.max(work.models.Lease.pruned_until_ms)))

@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import Integer, and_, case, cast, extract, func, null, select
 
-from .browsing import check_aware
+from .browsing import check_aware, check_group
 from .errors import no_group, no_template, refusal
 from .models import expired_places
 from .values import Status
@@ -156,6 +156,7 @@ def gather(
     check_aware(**{name: at for name, at in (("start", start), ("end", end)) if at is not None})
     if start is not None and end is not None and end < start:
         raise refusal("end", end, f"a moment not before start = {start}")
+    check_group(group)
     cls = work.models.Slot
     stats, zones = _templates(work, template_id, group)
     conditions = [cls.status != Status.DELETED.value]

@@ -120,7 +120,7 @@ def _request(body: TopUpBody, now: datetime, zone: ZoneInfo) -> TopUpRequest:
     options: dict[str, Any] = {"template_id": body.template, "group": body.group, "dry_run": body.dry_run}
     today = now.astimezone(zone).date()
     if body.week is not None:
-        return TopUpRequest.for_week(today if body.week == "current" else body.week, **options)
+        return TopUpRequest.manual(today if body.week == "current" else body.week, **options)
     if body.since is not None:
         if body.since > today or (today - body.since).days >= LONGEST:
             raise invalid([fault("since", body.since.isoformat(), f"one of the last {LONGEST} days")])

@@ -60,9 +60,18 @@ class TopUpRequest:
     run_id: int | None = None
 
     @classmethod
-    def for_week(cls, day: date, **options: Any) -> TopUpRequest:
-        """Return the request for the week of a day, Monday to Sunday, past days included."""
-        monday = day - timedelta(days=day.weekday())
+    def manual(cls, week: date | None = None, since: date | None = None, **options: Any) -> TopUpRequest:
+        """Return what a person asks for.
+
+        :param week: a day of the week that is meant, Monday to Sunday, past days included.
+        :param since: the first of the days up to today.
+        :raises InvalidRequest: for both.
+        """
+        if week is None:
+            return cls("manual", first_day=since, **options)
+        if since is not None:
+            raise refusal("since", since, "either week or since")
+        monday = week - timedelta(days=week.weekday())
         return cls("manual", first_day=monday, end_day=monday + timedelta(days=7), **options)
 
     def check(self, now: datetime) -> None:

@@ -94,7 +94,7 @@ def test_an_ordered_run_is_shared_and_keeps_its_row(site: QueueSite) -> None:
     """What is ordered over HTTP, here a week, is filled by the workers under the row that was promised at once."""
     ids = site.fill_with(6)
     monday = site.clock().date() - timedelta(days=site.clock().weekday())
-    number = order(site.topup, TopUpRequest.for_week(monday + timedelta(days=7)))
+    number = order(site.topup, TopUpRequest.manual(monday + timedelta(days=7)))
     site.settle()
     assert [message["do"] for message, _ in site.queue.messages] == ["fill"] * 3
     assert (site.count(), site.runs()[0].status) == (0, "running")
