@@ -8,7 +8,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import or_, select, update
+from sqlalchemy import func, or_, select, update
 
 from . import planning
 from .errors import no_template
@@ -159,19 +159,20 @@ def _stored_among(session: Session, models: Models, keys: Collection[SlotKey]) -
 
 def address_number(session: Session, models: Models, group: str | None) -> int:
     """Return the number that a group's secret address has to carry; it grows when the address is withdrawn."""
-    table = table_of(models.Lease)
-    return int(session.scalar(select(table.c.token).where(table.c.name == _counter(group))) or 0)
+    address, lease, digest = models.FeedAddress, models.Lease, _digest(group)
+    number = select(address.number).where(address.group_digest == digest).scalar_subquery()
+    # Where it was counted before there was a table for it: no address that was withdrawn holds again.
+    before = select(lease.token).where(lease.name == f"feed:{digest[:48]}").scalar_subquery()
+    return int(session.scalar(select(func.coalesce(number, before, 0))) or 0)
 
 
 def withdraw_address(session: Session, models: Models, group: str | None) -> None:
     """Let a group's secret address hold no more, in the caller's transaction; all others go on."""
-    table, name = table_of(models.Lease), _counter(group)
-    session.execute(insert_if_absent(table, dialect_of(session)), [{"name": name}])
-    session.execute(update(table).where(table.c.name == name).values(token=table.c.token + 1))
+    table, digest = table_of(models.FeedAddress), _digest(group)
+    first = {"group_digest": digest, "number": address_number(session, models, group)}
+    session.execute(insert_if_absent(table, dialect_of(session)), [first])
+    session.execute(update(table).where(table.c.group_digest == digest).values(number=table.c.number + 1))
 
 
-def _counter(group: str | None) -> str:
-    # A lease is a name with a number that only grows, which keeps out whoever holds an older one: just that.
-    if group is None:
-        return "feed:"
-    return f"feed:{sha256(group.encode('utf-8', 'surrogatepass')).hexdigest()[:48]}"
+def _digest(group: str | None) -> str:
+    return "" if group is None else sha256(group.encode("utf-8", "surrogatepass")).hexdigest()

@@ -3,7 +3,7 @@
 from .columns import UtcDateTime
 from .fields import FIELDS, Change, TemplateField, TemplateMixin, check_template
 from .make import Models, make_models, plain, table_of
-from .mixins import BookingMixin, LeaseMixin, ResourceMixin, RunMixin, SlotMixin
+from .mixins import BookingMixin, FeedAddressMixin, LeaseMixin, ResourceMixin, RunMixin, SlotMixin
 from .occupancy import (
     Busy,
     Hold,
@@ -23,6 +23,7 @@ __all__ = [
     "BookingMixin",
     "Busy",
     "Change",
+    "FeedAddressMixin",
     "Hold",
     "LeaseMixin",
     "Models",

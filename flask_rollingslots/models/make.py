@@ -18,7 +18,15 @@ from flask_rollingslots.errors import ConfigError
 from flask_rollingslots.values import utc_now
 
 from .fields import FIELDS, TemplateMixin, check_template
-from .mixins import DECIDED_FIELDS, BookingMixin, LeaseMixin, ResourceMixin, RunMixin, SlotMixin
+from .mixins import (
+    DECIDED_FIELDS,
+    BookingMixin,
+    FeedAddressMixin,
+    LeaseMixin,
+    ResourceMixin,
+    RunMixin,
+    SlotMixin,
+)
 from .shards import ShardMixin
 
 if TYPE_CHECKING:
@@ -40,6 +48,7 @@ class Models:
     Lease: type[LeaseMixin]
     Resource: type[ResourceMixin]
     Shard: type[ShardMixin]
+    FeedAddress: type[FeedAddressMixin]
     default_timezone: Callable[[], str] = lambda: "UTC"
     _built: dict[Hashable, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
@@ -90,6 +99,7 @@ _MIXINS: dict[str, type[Any]] = {
     "Lease": LeaseMixin,
     "Resource": ResourceMixin,
     "Shard": ShardMixin,
+    "FeedAddress": FeedAddressMixin,
 }
 
 

@@ -321,3 +321,16 @@ class LeaseMixin:
     next_try_ms: Mapped[int] = mapped_column(Id, default=0)
     pruned_until_ms: Mapped[int] = mapped_column(Id, default=0)
     last_error: Mapped[str | None] = mapped_column(Text)
+
+
+class FeedAddressMixin:
+    """Which secret address of a group's calendar holds: the one that carries this number.
+
+    :param group_digest: SHA-256 of the group's name; empty: all groups. Databases differ in which texts are the same,
+        and names may be too long for an index.
+    """
+
+    __tablename__ = "rolling_feed_address"
+
+    group_digest: Mapped[str] = mapped_column(String(64), primary_key=True)
+    number: Mapped[int] = mapped_column(Id, default=0)

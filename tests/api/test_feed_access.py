@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -135,6 +136,24 @@ def test_a_withdrawn_address_is_gone_and_the_others_stay(site: FeedSite) -> None
     site.session.commit()
     site.get(everything, 404)
     site.get(new)
+
+
+def test_what_was_withdrawn_before_there_was_a_table_stays_so(site: FeedSite) -> None:
+    """Numbers that are still among the leases count on from there, group by group."""
+    first, rival = secret(site), secret(site, "rival")
+    digest = hashlib.sha256(b"club").hexdigest()
+    site.session.add(site.slots.models.Lease(name=f"feed:{digest[:48]}", token=1))
+    site.session.commit()
+    site.get(first, 404)
+    second = secret(site)
+    site.get(second)
+    site.slots.revoke_feed_url("club")
+    site.session.commit()
+    assert secret(site) not in (first, second)
+    site.get(first, 404)
+    site.get(second, 404)
+    site.get(secret(site))
+    site.get(rival)
 
 
 @pytest.mark.parametrize(
