@@ -9,14 +9,11 @@ from typing import TYPE_CHECKING
 import click
 from flask import current_app
 
+from . import feeds
 from .errors import InvalidRequest
-from .exchange import bring_in, outgoing
-from .feeds import FORMATS, MAX_BYTES, Defaults, ics_bytes, json_text, read_file
-from .feeds.entries import naming
 from .recurrence.zones import find_zone
 
 if TYPE_CHECKING:
-    from .exchange import Imported
     from .extension import AppState
 
 
@@ -25,7 +22,7 @@ def _state() -> AppState:
     return state
 
 
-@click.option("--format", "form", type=click.Choice(FORMATS[1:]), default="json", show_default=True)
+@click.option("--format", "form", type=click.Choice(feeds.FORMATS[1:]), default="json", show_default=True)
 @click.option("--template", type=int, help="Only the series of this template (id).")
 @click.option("--group", help="Only the templates of this group.")
 @click.option(
@@ -37,23 +34,20 @@ def export_templates(form: str, template: int | None, group: str | None, output:
     JSON holds everything that import needs to restore them. In an .ics file inactive templates are left out, and
     public holidays and blackouts are written for the next two years.
     """
-    state = _state()
-    found = outgoing(state.db.session(), state.models, template, group)
-    content = json_text(found).encode() if form == "json" else ics_bytes(found, state.clock())
+    found = feeds.export_templates(_state().reading(), template, group, form)
     if output is None:
-        click.echo(content, nl=False)
+        click.echo(found.content, nl=False)
     else:
         try:
-            Path(output).write_bytes(content)
+            Path(output).write_bytes(found.content)
         except OSError as error:
             raise InvalidRequest(f"output = {output!r}: {error.strerror or error}") from error
-    inactive = sum(not each.spec.active for each in found)
-    if form == "ics" and inactive:
-        click.echo(f"{inactive} inactive templates left out.", err=True)
+    if form == "ics" and found.inactive:
+        click.echo(f"{found.inactive} inactive templates left out.", err=True)
 
 
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, allow_dash=True))
-@click.option("--format", "form", type=click.Choice(FORMATS), default="auto", show_default=True)
+@click.option("--format", "form", type=click.Choice(feeds.FORMATS), default="auto", show_default=True)
 @click.option("--group", help="Put all templates into this group.")
 @click.option("--timezone", help="IANA name of the zone of times without one; else ROLLINGSLOTS_TIMEZONE.")
 @click.option("--dry-run", is_flag=True, help="Check everything, and write nothing.")
@@ -66,18 +60,17 @@ def import_templates(
     JSON may come from export, or from another app: an object or a list with a title, a first start and end, and
     a rule; or a rule alone, which gets the name of the file. Importing a file twice adds its templates twice.
     """
-    state = _state()
-    with naming("--timezone"):
-        zone = find_zone(timezone)[0] if timezone is not None else state.settings.timezone
-    entries = read_file(_content(file), Defaults(zone, _name(file)), form)
-    session = state.writing().session
+    if timezone is not None:
+        with feeds.naming("--timezone"):
+            find_zone(timezone)
+    work = _state().writing(dry_run)
     try:
-        done = bring_in(session, state.models, state.clock(), entries, group)
+        done = feeds.import_templates(work, _content(file), form, group, timezone, _name(file))
         text = _report(done, dry_run, as_json)
         if not dry_run:
-            session.commit()
+            work.session.commit()
     finally:
-        session.rollback()
+        work.session.rollback()
     click.echo(text)
 
 
@@ -89,11 +82,11 @@ def _name(file: str) -> str | None:
 def _content(file: str) -> bytes:
     """Return what the file holds, or a little more than allowed of it."""
     with click.open_file(file, "rb") as stream:
-        content: bytes = stream.read(MAX_BYTES + 1)
+        content: bytes = stream.read(feeds.MAX_BYTES + 1)
     return content
 
 
-def _report(done: Imported, dry_run: bool, as_json: bool) -> str:
+def _report(done: feeds.Imported, dry_run: bool, as_json: bool) -> str:
     if as_json:
         found = {
             # A dry run gives no ids: they would not be those of the import.

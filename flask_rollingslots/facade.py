@@ -14,13 +14,13 @@ from . import browsing, series
 from .browsing import key_of
 from .errors import ConfigError, refusal
 from .extension import EXTENSION, AppState, default_timezone, get_state, names_what_is_broken, set_up
+from .feeds import withdraw_feed
 from .health import Explanation, Finding, HealthReport, check_health, explain
 from .loading import id_of
 from .models import Models, make_models
 from .pruning import PruneRequest, prune
 from .queue import Distributor
 from .statistics import Stats, gather
-from .subscriptions import address_number, withdraw_address
 from .topup import TopUpRequest
 from .values import Report, utc_now
 
@@ -644,8 +644,7 @@ class RollingSlots:
         from .api import secret_address  # with the extra only
 
         _check_group(group)
-        work = self._state.reading()
-        return secret_address(self._state.app, group, address_number(work.session, work.models, group))
+        return secret_address(self._state.app, self._state.reading(), group)
 
     def revoke_feed_url(self, group: str | None = None) -> None:
         """Withdraw the address that ``feed_url`` gave for a group, in the app's session; the app commits.
@@ -653,8 +652,7 @@ class RollingSlots:
         All others go on. ``feed_url`` returns a new one from then on.
         """
         _check_group(group)
-        work = self._state.writing()
-        withdraw_address(work.session, work.models, group)
+        withdraw_feed(self._state.writing(), group)
 
     # -- inside --------------------------------------------------------------------------------------------
 

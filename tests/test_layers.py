@@ -31,10 +31,8 @@ FLOORS = (
         "series",
         "booking",
         "statistics",
-        "subscriptions",
-        "feeds",
     },
-    {"topup", "queue", "pruning", "health", "exchange"},
+    {"topup", "queue", "pruning", "health", "feeds"},
     {"extension", "facade", "api", "cli", "cli_exchange", "cli_filling", "cli_keeping"},
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
@@ -46,7 +44,6 @@ FOR_ALL = {"errors", "values"}
 # are each one thing in several modules.
 STEPS = {
     ("planning", "recurrence"),
-    ("subscriptions", "feeds"),
     ("context", "statements"),
     ("booking", "browsing"),
     ("statistics", "browsing"),
@@ -59,8 +56,6 @@ STEPS = {
     ("browsing", "loading"),
     ("series", "loading"),
     ("series", "browsing"),
-    ("exchange", "loading"),
-    ("subscriptions", "loading"),
     ("facade", "extension"),
     ("cli", "extension"),
     ("cli", "cli_exchange"),

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 from ..recurrence.rule import WEEKDAYS
+from .entries import icalendar_package
 
 _DAY = timedelta(days=1)
 _SECOND = timedelta(seconds=1)
@@ -23,7 +24,7 @@ _NONE = timedelta(0)
 _LAST_YEAR = 2099
 
 
-class Change(NamedTuple):
+class _Change(NamedTuple):
     """A change of a zone's offset.
 
     :param onset: wall clock before the change, naive, as RFC 5545 wants it.
@@ -36,56 +37,54 @@ class Change(NamedTuple):
     is_summer: bool
 
 
-def timezone_component(package: Any, name: str, first_year: int) -> Any:
-    """Return the VTIMEZONE of a zone.
-
-    :param package: icalendar.
-    :param name: IANA name.
-    :param first_year: the first year that has to be right.
-    """
-    found = package.Timezone()
-    found.add("tzid", name)
-    start, changes = _changes(name, first_year)
-    for observance in (start, *changes):
-        found.add_component(_observance(package, *observance))
-    return found
-
-
-def _observance(package: Any, change: Change, rule: str | None, others: tuple[datetime, ...]) -> Any:
-    part = package.TimezoneDaylight() if change.is_summer else package.TimezoneStandard()
-    part.add("dtstart", change.onset)
-    part.add("tzoffsetfrom", change.before)
-    part.add("tzoffsetto", change.after)
-    part.add("tzname", change.name)
-    if rule:
-        part.add("rrule", package.vRecur.from_ical(rule))
-    if others:
-        part.add("rdate", list(others))
-    return part
-
-
-Observance = tuple[Change, str | None, tuple[datetime, ...]]
+#: A change, with the rule for those that follow it, or with the onsets of the others like it.
+_Observance = tuple[_Change, str | None, tuple[datetime, ...]]
 
 
 @lru_cache(maxsize=128)
-def _changes(name: str, first_year: int) -> tuple[Observance, tuple[Observance, ...]]:
-    """Return what holds at the beginning, and the changes: with a rule, or with the list of the others like them."""
-    zone = ZoneInfo(name)
-    begin = datetime(first_year, 1, 1, tzinfo=UTC)
-    first = _change(zone, begin, begin)
-    start: Observance = (first._replace(onset=begin.replace(tzinfo=None)), None, ())
-    kinds: dict[tuple[object, ...], list[Change]] = {}
-    for change in _all(zone, begin):
+def timezone_component(name: str, first_year: int) -> Any:
+    """Return the VTIMEZONE of a zone; not to be changed.
+
+    :param name: IANA name.
+    :param first_year: the first year that has to be right.
+    """
+    package = icalendar_package()
+    found = package.Timezone()
+    found.add("tzid", name)
+    for change, rule, others in _observances(ZoneInfo(name), datetime(first_year, 1, 1, tzinfo=UTC)):
+        part = package.TimezoneDaylight() if change.is_summer else package.TimezoneStandard()
+        part.add("dtstart", change.onset)
+        part.add("tzoffsetfrom", change.before)
+        part.add("tzoffsetto", change.after)
+        part.add("tzname", change.name)
+        if rule:
+            part.add("rrule", package.vRecur.from_ical(rule))
+        if others:
+            part.add("rdate", list(others))
+        found.add_component(part)
+    return found
+
+
+def _observances(zone: ZoneInfo, begin: datetime) -> Iterator[_Observance]:
+    """Yield what holds at the beginning, and the changes of each kind."""
+    yield _change(zone, begin, begin)._replace(onset=begin.replace(tzinfo=None)), None, ()
+    kinds: dict[tuple[object, ...], list[_Change]] = {}
+    for change in _changes(zone, begin):
         kinds.setdefault((*change[1:], change.onset.month, change.onset.time()), []).append(change)
-    return start, tuple(part for alike in kinds.values() for part in _described(alike))
+    for alike in kinds.values():
+        yield from _described(alike)
 
 
-def _all(zone: ZoneInfo, begin: datetime) -> Iterator[Change]:
-    days = ((datetime(_LAST_YEAR + 1, 1, 1, tzinfo=UTC) - begin).days) + 1
-    moments = (begin + number * _DAY for number in range(days))
-    for early, late in pairwise(moments):
-        if _look(zone, early) != _look(zone, late):
-            yield _between(zone, early, late)
+def _changes(zone: ZoneInfo, begin: datetime) -> Iterator[_Change]:
+    days = (datetime(_LAST_YEAR + 1, 1, 1, tzinfo=UTC) - begin).days + 1
+    for early, late in pairwise(begin + number * _DAY for number in range(days)):
+        known = _look(zone, early)
+        if known == _look(zone, late):
+            continue
+        while late - early > _SECOND:
+            middle = (early + (late - early) // 2).replace(microsecond=0)
+            early, late = (middle, late) if _look(zone, middle) == known else (early, middle)
+        yield _change(zone, early, late)
 
 
 def _look(zone: ZoneInfo, moment: datetime) -> tuple[timedelta, str | None]:
@@ -93,28 +92,13 @@ def _look(zone: ZoneInfo, moment: datetime) -> tuple[timedelta, str | None]:
     return local.utcoffset() or _NONE, local.tzname()
 
 
-def _between(zone: ZoneInfo, early: datetime, late: datetime) -> Change:
-    known = _look(zone, early)
-    while late - early > _SECOND:
-        middle = early + (late - early) // 2
-        middle = middle.replace(microsecond=0)
-        early, late = (middle, late) if _look(zone, middle) == known else (early, middle)
-    return _change(zone, early, late)
+def _change(zone: ZoneInfo, early: datetime, late: datetime) -> _Change:
+    before, (after, name) = _look(zone, early)[0], _look(zone, late)
+    is_summer = bool(late.astimezone(zone).dst())
+    return _Change((late + before).replace(tzinfo=None), before, after, name or "", is_summer)
 
 
-def _change(zone: ZoneInfo, early: datetime, late: datetime) -> Change:
-    local = late.astimezone(zone)
-    before = _look(zone, early)[0]
-    return Change(
-        (late + before).replace(tzinfo=None),
-        before,
-        local.utcoffset() or _NONE,
-        local.tzname() or "",
-        bool(local.dst()),
-    )
-
-
-def _described(alike: list[Change]) -> Iterator[Observance]:
+def _described(alike: list[_Change]) -> Iterator[_Observance]:
     """Yield the changes of one month and time: listed as far as no pattern holds, then as a rule."""
     listed, rule = len(alike), None
     for number in (-1, 1, 2, 3, 4):
@@ -128,7 +112,7 @@ def _described(alike: list[Change]) -> Iterator[Observance]:
         yield alike[listed], rule, ()
 
 
-def _pattern_from(alike: list[Change], number: int) -> int:
+def _pattern_from(alike: list[_Change], number: int) -> int:
     """Return from which change on, in every year to the last, it is on the same numbered weekday."""
     year, place = _LAST_YEAR, len(alike)
     for change in reversed(alike):
@@ -145,6 +129,6 @@ def _numbers(day: datetime) -> Iterable[int]:
     return ((day.day - 1) // 7 + 1, -1) if last else ((day.day - 1) // 7 + 1,)
 
 
-def _rule(change: Change, number: int) -> str:
+def _rule(change: _Change, number: int) -> str:
     weekday = WEEKDAYS[change.onset.weekday()]
     return f"FREQ=YEARLY;BYMONTH={change.onset.month};BYDAY={number}{weekday}"

@@ -182,11 +182,11 @@ def test_a_secret_of_another_kind_finds_nothing(site: FeedSite) -> None:
     """What the app itself signs with the same key for other purposes opens no calendar, nor a note of another form."""
     from itsdangerous import URLSafeSerializer
 
-    from flask_rollingslots.api.feed_secrets import _signer
+    from flask_rollingslots.feeds.subscriptions import _signer
 
     site.get(f"/feed/{URLSafeSerializer('k' * 32).dumps(['club', 0])}.ics", 404)
     for note in ("club", ["club"], {"a": 1, "b": 2}, [["club"], 0], [7, 0], ["club", "0"], None, [{}, 0]):
-        site.get(f"/feed/{_signer(site.app).dumps(note)}.ics", 404)
+        site.get(f"/feed/{_signer([site.app.secret_key]).dumps(note)}.ics", 404)
 
 
 def test_a_new_key_withdraws_all_but_with_the_old_one_as_fallback(site: FeedSite) -> None:
