@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from types import ModuleType
 from typing import Any, NoReturn
@@ -74,6 +74,12 @@ class StoredTemplate:
         """The original starts of which an override shows, also where the rule leaves them out."""
         return {each.original_start for each in self.overrides if each.status != Status.DELETED}
 
+    def without(self, starts: Iterable[datetime]) -> StoredTemplate:
+        """Return it without the slots at some original starts, except those that have overrides."""
+        absent = sorted({*starts} - {each.original_start for each in self.overrides})
+        gone = (Override(original_start=start, status=Status.DELETED.value) for start in absent)
+        return replace(self, overrides=(*self.overrides, *gone))
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -112,22 +118,17 @@ def clean(value: str) -> str:
 # -- refusals
 
 
-def refuse(label: str, name: str, value: object, expected: str) -> NoReturn:
-    """Refuse an entry.
+def refuse(name: str, value: object, expected: str) -> NoReturn:
+    """Refuse what a file says; whoever calls this lets :func:`naming` say of which entry.
 
     :param name: the field.
     :param value: what is there, shown shortened; ``MISSING`` if nothing is.
     :param expected: what is right, in words.
-    :raises InvalidRequest: always; with ``entry`` (the label), ``field``, ``value`` and ``expected``.
+    :raises InvalidTemplate: always.
     """
     said = "is missing" if value is MISSING else f"= {short(value)}"
-    raise InvalidRequest(
-        f"{label}: {name} {said}; expected {expected}",
-        entry=label,
-        field=name,
-        value=None if value is MISSING else value,
-        expected=expected,
-    )
+    value = None if value is MISSING else value
+    raise InvalidTemplate(f"{name} {said}; expected {expected}", field=name, value=value, expected=expected)
 
 
 def short(value: object) -> str:
@@ -140,9 +141,10 @@ def short(value: object) -> str:
 
 @contextmanager
 def naming(label: str) -> Iterator[None]:
-    """Let what the rules and templates refuse name the file's entry.
+    """Let what is refused name the file's entry.
 
-    :raises InvalidRequest: for InvalidRule, InvalidTemplate, and times outside the years 1 to 9999.
+    :raises InvalidRequest: for InvalidRule, InvalidTemplate, and times outside the years 1 to 9999; with ``entry`` (the
+        label), ``field``, ``value`` and ``expected``.
     """
     try:
         yield

@@ -20,7 +20,7 @@ from ..values import Status
 from .entries import Entry, Override, StoredTemplate, naming
 from .ics_reading import ics_entries
 from .ics_writing import ics_bytes
-from .json_files import foreign_entries, json_text, objects_of, own_entries
+from .json_files import json_entries, json_text
 
 if TYPE_CHECKING:
     from ..context import Work
@@ -32,8 +32,6 @@ FORMATS = ("auto", "json", "ics")
 MAX_BYTES = 10 * 1024 * 1024
 _ICS = re.compile(r"\s*BEGIN:VCALENDAR", re.IGNORECASE)
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
-#: Only the library's own format has these.
-_OWN_MARKS = {"dtstart", "duration_minutes"}
 #: Fields of a template that planning does not need, and so no TemplateSpec has.
 _MORE = [name for name, field in FIELDS.items() if field.in_files and name not in SPEC_FIELDS]
 _OVERRIDE_FIELDS = tuple(field.name for field in fields(Override))
@@ -159,9 +157,11 @@ def import_templates(
 
     A dry run checks all the same, and its templates are in no session.
 
-    :param content: as for :func:`read_file`, like ``form`` and ``name``.
+    :param content: JSON or iCalendar in UTF-8, at most 10 MB.
+    :param form: ``json``, ``ics``, or ``auto`` to tell by the content.
     :param group: put all templates into this group.
     :param timezone: IANA name of the zone of times without one; ``None``: the app's.
+    :param name: of a rule without anything around it, such as the file's; ``None``: it has to have one.
     :raises InvalidRequest: one sentence that names entry, field, value and what is expected. Nothing was flushed then.
     :raises InvalidRule: if there is no such zone.
     :raises ConfigError: if it is iCalendar and icalendar is not installed.
@@ -185,26 +185,12 @@ def import_templates(
 def read_file(content: bytes, timezone: str, form: str = "auto", name: str | None = None) -> list[Entry]:
     """Return the templates that a file describes, checked one by one but not yet against each other.
 
-    :param content: JSON or iCalendar in UTF-8, at most 10 MB.
-    :param timezone: IANA name of the zone of times without one.
-    :param form: ``json``, ``ics``, or ``auto`` to tell by the content.
-    :param name: of a rule without anything around it, such as the file's; ``None``: it has to have one.
-    :raises InvalidRequest: one sentence that names entry, field, value and what is expected.
-    :raises ConfigError: if it is iCalendar and icalendar is not installed.
+    See :func:`import_templates` for arguments and errors.
     """
     text = _decode(content)
     if form == "ics" or (form == "auto" and _ICS.match(text)):
         return ics_entries(text, timezone)
-    entries = []
-    for label, value in objects_of(text):
-        is_ours = _OWN_MARKS & value.keys()
-        found = (
-            own_entries(label, value, timezone) if is_ours else foreign_entries(label, value, timezone, name)
-        )
-        entries += found
-    if not entries:
-        raise InvalidRequest("the file has no entries; expected at least one template")
-    return entries
+    return json_entries(text, timezone, name)
 
 
 def _decode(content: bytes) -> str:

@@ -15,8 +15,9 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
-from .. import browsing, planning
+from .. import browsing
 from ..errors import InvalidRequest, InvalidRule, refusal
+from ..planning import promised_starts
 from ..recurrence.zones import find_zone, instant_of
 from ..values import OCCUPYING, State, Window
 from .entries import MAX_EVENTS, title_of
@@ -45,8 +46,7 @@ _AHEAD, _BEHIND = timezone(timedelta(hours=14)), timezone(timedelta(hours=-12))
 class Span:
     """What a widget shows: ``start <= time < end``.
 
-    :param start: aware; naive for days of each template's own zone.
-    :param end: like ``start``.
+    :param start: aware, like ``end``; both naive for days of each template's own zone.
     :param zone: in which times are written; ``None``: each template's own.
     :param floating: whether times are written without their offset.
     """
@@ -167,27 +167,21 @@ def slots_in(
     """
     templates = {each.id: each for each in browsing.templates(work, template_id, group)}
     seen = {number: each for number, each in templates.items() if sees(each)}
-    windows = _windows(span, {each.reminder_before for each in seen.values()})
+    windows = _windows(span, {each.reminder_before for each in seen.values()} - {None})
     specs = [each.spec() for each in templates.values()]
-    promised = (
-        slot for spec in specs for window in windows for slot in planning.promised_starts(spec, window)
-    )
-    if next(islice(promised, MAX_EVENTS, None), None) is not None:
+    promises = (each for spec in specs for window in windows for each in promised_starts(spec, window))
+    if next(islice(promises, MAX_EVENTS, None), None) is not None:
         expected = f"at most {MAX_EVENTS:,} events: ask for a shorter span, a template or a group"
         raise InvalidRequest(f"end: expected {expected}", field="end", expected=expected)
-    found: dict[str, SlotMixin] = {}
-    for window in windows:
-        for slot in browsing.merged(work, templates, specs, window):
-            if slot.template_id in seen:
-                found[slot.key] = slot
-    return list(found.values())
+    slots = (each for window in windows for each in browsing.merged(work, templates, specs, window))
+    return list({slot.key: slot for slot in slots if slot.template_id in seen}.values())
 
 
-def _windows(span: Span, reminders: set[timedelta | None]) -> list[Window]:
+def _windows(span: Span, reminders: Iterable[Any]) -> list[Window]:
     """Return where the slots start whose start or reminder is in a span: apart, in order."""
     start, end = span.instants
     found: list[Window] = []
-    for before in sorted({timedelta(0), *(each for each in reminders if each is not None)}):
+    for before in sorted({timedelta(0), *reminders}):
         try:
             window = Window(start + before, end + before)
         except OverflowError:
@@ -207,59 +201,47 @@ def events(slots: Iterable[SlotMixin], span: Span, now: datetime) -> Iterator[di
     :param slots: by start.
     :param now: aware; the moment of ``state`` and ``left``.
     """
-    zones: dict[str, ZoneInfo] = {}
     for slot in slots:
-        name = slot.template.timezone
-        zone = span.zone or zones.get(name) or zones.setdefault(name, ZoneInfo(name))
+        zone = span.zone or ZoneInfo(slot.template.timezone)
         start = slot.starts_at.astimezone(zone)
         if span.holds(start):
-            yield _slot_event(slot, span.written(start), span.written(slot.ends_at.astimezone(zone)), now)
+            state = slot.state_at(now).value
+            details = {
+                "state": state,
+                "left": max(0, slot.capacity - slot.booked_at(now)),
+                "capacity": slot.capacity,
+                "cancel_reason": slot.cancel_reason if state == State.CANCELLED else None,
+            }
+            times = span.written(start), span.written(slot.ends_at.astimezone(zone))
+            yield _event("slot", slot, times, [f"rollingslots-{state}"], details)
         reminder = slot.reminder_at if slot.status in OCCUPYING else None
         if reminder is not None and span.holds(reminder.astimezone(zone)):
-            yield _reminder_event(slot, span.written(reminder.astimezone(zone)), span.written(start))
+            # It has no length, and names the slot that it is about.
+            moment = span.written(reminder.astimezone(zone))
+            details = {"slot": slot.key, "slot_start": span.written(start)}
+            yield _event("reminder", slot, (moment, moment), [], details)
 
 
-def _slot_event(slot: SlotMixin, start: str, end: str, now: datetime) -> dict[str, Any]:
-    state = slot.state_at(now).value
+def _event(
+    kind: str, slot: SlotMixin, times: tuple[str, str], classes: list[str], details: dict[str, Any]
+) -> dict[str, Any]:
+    is_slot, template, names = kind == "slot", slot.template, [f"rollingslots-{kind}", *classes]
+    title = title_of(template.name, template.data, slot.data)
     return {
-        "id": slot.key,
-        "title": title_of(slot.template.name, slot.template.data, slot.data),
-        "start": start,
-        "end": end,
-        **_classes("rollingslots-slot", f"rollingslots-{state}"),
+        "id": slot.key if is_slot else f"{slot.key}/{kind}",
+        "title": title if is_slot else f"Reminder: {title}",
+        "start": times[0],
+        "end": times[1],
+        # FullCalendar 7 knows the one name, EventCalendar the other.
+        "className": " ".join(names),
+        "classNames": names,
         "extendedProps": {
-            **_about("slot", slot),
-            "state": state,
-            "left": max(0, slot.capacity - slot.booked_at(now)),
-            "capacity": slot.capacity,
-            "cancel_reason": slot.cancel_reason if state == State.CANCELLED else None,
+            "type": kind,
+            "is_virtual": slot.is_virtual,
+            "series_id": slot.series_id,
+            "original_start": slot.original_start.isoformat(),
+            "template_id": template.id,
+            "group": template.group,
+            **details,
         },
-    }
-
-
-def _reminder_event(slot: SlotMixin, moment: str, start: str) -> dict[str, Any]:
-    """Return the event of a reminder: it has no length, and names the slot that it is about."""
-    return {
-        "id": f"{slot.key}/reminder",
-        "title": f"Reminder: {title_of(slot.template.name, slot.template.data, slot.data)}",
-        "start": moment,
-        "end": moment,
-        **_classes("rollingslots-reminder"),
-        "extendedProps": {**_about("reminder", slot), "slot": slot.key, "slot_start": start},
-    }
-
-
-def _classes(*names: str) -> dict[str, Any]:
-    """Return the CSS classes of an event: FullCalendar 7 knows the one name, EventCalendar the other."""
-    return {"className": " ".join(names), "classNames": list(names)}
-
-
-def _about(kind: str, slot: SlotMixin) -> dict[str, Any]:
-    return {
-        "type": kind,
-        "is_virtual": slot.is_virtual,
-        "series_id": slot.series_id,
-        "original_start": slot.original_start.isoformat(),
-        "template_id": slot.template.id,
-        "group": slot.template.group,
     }

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, time, timedelta
 from functools import lru_cache
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 from zoneinfo import ZoneInfo
 
 from ..errors import InvalidRequest
@@ -48,13 +48,8 @@ _DATA = {"DESCRIPTION": "description", "LOCATION": "location", "UID": "uid"}
 # -- events
 
 
-@dataclass(frozen=True, slots=True)
-class _Property:
-    """One property of an event.
-
-    :param params: parameters by name, in capitals.
-    :param raw: the value as it stands.
-    """
+class _Property(NamedTuple):
+    """One property of an event: its parameters by name, in capitals, and its value as it stands."""
 
     params: Mapping[str, str]
     raw: str
@@ -67,19 +62,14 @@ class _Property:
 
 @dataclass(slots=True)
 class _Event:
-    """One VEVENT.
-
-    :param number: counted from 1 within the file.
-    :param properties: the values of each property, in order.
-    """
+    """One VEVENT: its number within the file, from 1, and the values of each property, in order."""
 
     number: int
     properties: dict[str, list[_Property]] = field(default_factory=dict)
 
     def get(self, name: str) -> _Property | None:
         """Return a property's only, or first, value."""
-        found = self.properties.get(name)
-        return found[0] if found else None
+        return next(iter(self.properties.get(name, ())), None)
 
     @property
     def label(self) -> str:
@@ -89,18 +79,15 @@ class _Event:
 
     @property
     def name(self) -> str:
-        """What the template is called."""
         summary = self.get("SUMMARY")
         return (summary.text.strip() if summary else "") or "Untitled"
 
     @property
     def data(self) -> dict[str, Any]:
-        """What goes into the template's ``data``."""
         return {key: found.text for name, key in _DATA.items() if (found := self.get(name))}
 
     @property
     def is_cancelled(self) -> bool:
-        """Whether it does not take place."""
         status = self.get("STATUS")
         return status is not None and status.raw.strip().upper() == "CANCELLED"
 
@@ -110,21 +97,21 @@ def ics_entries(text: str, timezone: str) -> list[Entry]:
 
     :param timezone: IANA name of the zone of times without one.
     :raises InvalidRequest: naming the event, the property, the value and what is expected; or the line.
-    :raises ConfigError: if icalendar is not installed.
     """
     icalendar_package()  # refused here, not at the first length or zone that needs it
     masters: dict[str, _Event] = {}
     overrides: dict[str, list[_Event]] = {}
     for event in _events(text):
-        _check(event)
         uid = event.get("UID")
         name = uid.text if uid else f"\0{event.number}"  # without a UID it is by itself
-        if event.get("RECURRENCE-ID"):
-            overrides.setdefault(name, []).append(event)
-        elif name in masters:
-            refuse(event.label, "UID", name, "each UID once, except beside RECURRENCE-ID")
-        else:
-            masters[name] = event
+        with naming(event.label):
+            _check(event)
+            if event.get("RECURRENCE-ID"):
+                overrides.setdefault(name, []).append(event)
+            elif name in masters:
+                refuse("UID", name, "each UID once, except beside RECURRENCE-ID")
+            else:
+                masters[name] = event
     found = [_entry(event, overrides.pop(name, []), timezone) for name, event in masters.items()]
     # An invitation to single instances holds overrides alone: each is an event that happens once.
     alone = (event for events in overrides.values() for event in events if not event.is_cancelled)
@@ -191,7 +178,8 @@ def _add(number: int, line: str, event: _Event) -> None:
     if name not in _READ:
         return
     if len(line) > _LONGEST:
-        refuse(event.label, name, line[:100], f"at most {_LONGEST} characters")
+        with naming(event.label):
+            refuse(name, line[:100], f"at most {_LONGEST} characters")
     whole = _LINE.fullmatch(line)
     if whole is None:
         _broken(number, line, "NAME;PARAMETER=value:value")
@@ -199,7 +187,8 @@ def _add(number: int, line: str, event: _Event) -> None:
     values = event.properties.setdefault(name, [])
     values.append(_Property(params, whole.group(2)))
     if len(values) > 1 and not _READ[name]:
-        refuse(event.label, name, values[-1].raw, f"{name} once")
+        with naming(event.label):
+            refuse(name, values[-1].raw, f"{name} once")
 
 
 def _broken(number: int, line: str, expected: str) -> NoReturn:
@@ -209,14 +198,14 @@ def _broken(number: int, line: str, expected: str) -> NoReturn:
 def _check(event: _Event) -> None:
     """Refuse what would be lost, by name."""
     if found := event.get("EXRULE"):
-        refuse(event.label, "EXRULE", found.raw, "EXDATE: RFC 5545 no longer has EXRULE")
+        refuse("EXRULE", found.raw, "EXDATE: RFC 5545 no longer has EXRULE")
     rules, found = event.properties.get("RRULE", []), event.get("RECURRENCE-ID")
     if len(rules) > 1:
-        refuse(event.label, "RRULE", rules[1].raw, "one RRULE (RFC 5545 section 3.8.5.3)")
+        refuse("RRULE", rules[1].raw, "one RRULE (RFC 5545 section 3.8.5.3)")
     if found and "RANGE" in found.params:
-        refuse(event.label, "RECURRENCE-ID;RANGE", found.params["RANGE"], "an event for each changed slot")
+        refuse("RECURRENCE-ID;RANGE", found.params["RANGE"], "an event for each changed slot")
     if found and rules:
-        refuse(event.label, "RRULE", rules[0].raw, "no RRULE beside RECURRENCE-ID")
+        refuse("RRULE", rules[0].raw, "no RRULE beside RECURRENCE-ID")
 
 
 # -- times
@@ -224,25 +213,17 @@ def _check(event: _Event) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Moment:
-    """A DATE, or a DATE-TIME with its zone.
-
-    :param value: a date, or a naive wall clock time.
-    :param zone: IANA name; ``None`` for a floating time.
-    """
+    """A DATE, or a DATE-TIME: naive, with the IANA name of its zone; without one it is in the zone asked for."""
 
     value: date
     zone: str | None = None
 
     @property
     def is_date(self) -> bool:
-        """Whether it is a DATE."""
         return not isinstance(self.value, datetime)
 
     def wall(self, zone: str) -> datetime:
-        """Return the wall clock time in a zone, naive; a DATE is its midnight.
-
-        :param zone: IANA name, which a floating time is in too.
-        """
+        """Return the wall clock time in a zone, naive; a DATE is its midnight."""
         if not isinstance(self.value, datetime):
             return datetime.combine(self.value, time())
         if self.zone in (None, zone):
@@ -250,7 +231,7 @@ class _Moment:
         return self.instant(zone).astimezone(ZoneInfo(zone)).replace(tzinfo=None)
 
     def instant(self, zone: str) -> datetime:
-        """Return the instant, aware, UTC; floating times and dates are in the given zone."""
+        """Return the instant, aware, UTC."""
         wall = self.value if isinstance(self.value, datetime) else self.wall(zone)
         return instant_of(wall, ZoneInfo(self.zone or zone))
 
@@ -261,40 +242,36 @@ class _Moment:
         return names_of(self.instant(zone), ZoneInfo(zone))
 
 
-def _moment_of(label: str, name: str, prop: _Property) -> _Moment:
-    """Return the time of a property that has one."""
-    return _moment(label, name, prop.raw.strip(), prop.params)
-
-
 def _moments(event: _Event, name: str) -> Iterator[_Moment]:
     """Yield the times of a property that may be a list, and several."""
     for prop in event.properties.get(name, []):
         if prop.params.get("VALUE", "").upper() == "PERIOD":
-            refuse(event.label, name, prop.raw, "dates or times: periods are not supported")
+            refuse(name, prop.raw, "dates or times: periods are not supported")
         values = prop.raw.split(",") if prop.raw.strip() else []
         if len(values) > MAX_MOMENTS:
-            refuse(event.label, name, prop.raw, f"at most {MAX_MOMENTS} dates")
+            refuse(name, prop.raw, f"at most {MAX_MOMENTS} dates")
         for value in values:
-            yield _moment(event.label, name, value.strip(), prop.params)
+            yield _moment(name, _Property(prop.params, value))
 
 
-def _moment(label: str, name: str, value: str, params: Mapping[str, str]) -> _Moment:
+def _moment(name: str, prop: _Property) -> _Moment:
+    """Return the time of a property that has one."""
+    value, tzid = prop.raw.strip(), prop.params.get("TZID")
     found = _MOMENT.fullmatch(value.upper())
     try:
         day, clock, utc = found.groups() if found else ("", None, None)
         wall = datetime.fromisoformat(f"{day}T{clock or '000000'}")
     except ValueError:
-        refuse(label, name, value, "a date as YYYYMMDD or a time as YYYYMMDDTHHMM00, or so with Z")
+        refuse(name, value, "a date as YYYYMMDD or a time as YYYYMMDDTHHMM00, or so with Z")
     if clock is None:
         return _Moment(wall.date())
     if wall.second:
-        refuse(label, name, value, "whole minutes: slot keys have no seconds")
-    tzid = params.get("TZID")
+        refuse(name, value, "whole minutes: slot keys have no seconds")
     if utc or tzid is None:
         return _Moment(wall, "UTC" if utc else None)
     zone = _zone(tzid)
     if zone is None:
-        refuse(label, f"{name};TZID", tzid, "an IANA name such as Europe/Madrid, or a Windows name")
+        refuse(f"{name};TZID", tzid, "an IANA name such as Europe/Madrid, or a Windows name")
     return _Moment(wall, zone)
 
 
@@ -315,42 +292,39 @@ def _zone(tzid: str) -> str | None:
 
 
 def _times(event: _Event, timezone: str, length: timedelta | None = None) -> tuple[_Moment, timedelta]:
-    """Return start and length.
-
-    :param length: what holds if the event has neither DTEND nor DURATION.
-    """
-    label, prop = event.label, event.get("DTSTART")
+    """Return start and length; the given length holds if the event has neither DTEND nor DURATION."""
+    prop = event.get("DTSTART")
     if prop is None:
-        refuse(label, "DTSTART", MISSING, "the first start")
-    start, end, duration = _moment_of(label, "DTSTART", prop), event.get("DTEND"), event.get("DURATION")
+        refuse("DTSTART", MISSING, "the first start")
+    start, end, duration = _moment("DTSTART", prop), event.get("DTEND"), event.get("DURATION")
     if end and duration:
-        refuse(label, "DURATION", duration.raw, "either DTEND or DURATION (RFC 5545 section 3.6.1)")
+        refuse("DURATION", duration.raw, "either DTEND or DURATION (RFC 5545 section 3.6.1)")
     if duration:
-        length = _duration(label, duration)
+        length = _duration(duration)
     elif end:
-        length = _until(label, start, _moment_of(label, "DTEND", end), timezone)
+        length = _until(start, _moment("DTEND", end), timezone)
     elif length is None and start.is_date:
         length = timedelta(days=1)  # RFC 5545 section 3.6.1
     if length is None:
-        refuse(label, "DTEND", MISSING, "DTEND or DURATION: a slot needs a length")
+        refuse("DTEND", MISSING, "DTEND or DURATION: a slot needs a length")
     if length <= timedelta(0):
-        refuse(label, "DTEND" if end else "DURATION", length, "an end after the start")
+        refuse("DTEND" if end else "DURATION", length, "an end after the start")
     return start, length
 
 
-def _duration(label: str, prop: _Property) -> timedelta:
+def _duration(prop: _Property) -> timedelta:
     """Return the value of a DURATION; a day of it is 24 hours."""
     try:
         found: timedelta = icalendar_package().vDuration.from_ical(prop.raw.strip())
     except (ValueError, OverflowError):
-        refuse(label, "DURATION", prop.raw, "a length of time such as PT1H30M")
+        refuse("DURATION", prop.raw, "a length of time such as PT1H30M")
     return found
 
 
-def _until(label: str, start: _Moment, end: _Moment, timezone: str) -> timedelta:
+def _until(start: _Moment, end: _Moment, timezone: str) -> timedelta:
     """Return the length: whole days between dates, else the exact time (RFC 5545 section 3.8.5.3)."""
     if start.is_date != end.is_date:
-        refuse(label, "DTEND", end.value.isoformat(), "the kind of value that DTSTART has, DATE or DATE-TIME")
+        refuse("DTEND", end.value.isoformat(), "the kind of value that DTSTART has, DATE or DATE-TIME")
     if start.is_date:
         return end.value - start.value
     zone = start.zone or timezone
@@ -401,9 +375,9 @@ def _overrides(entry: Entry, events: list[_Event]) -> tuple[Override, ...]:
     for event in events:
         with naming(event.label):
             override = _override(event, entry, series)
-        start = override.original_start
-        if start in found:
-            refuse(event.label, "RECURRENCE-ID", start.isoformat(), "one override for each slot")
+            start = override.original_start
+            if start in found:
+                refuse("RECURRENCE-ID", start.isoformat(), "one override for each slot")
         found[start] = override
     return tuple(found.values())
 
@@ -432,7 +406,7 @@ def _original_start(event: _Event, series: Recurrence) -> datetime:
 
     RFC 5545 section 3.8.4.4 wants the value type of DTSTART; programs also write UTC, or the date alone.
     """
-    moment = _moment_of(event.label, "RECURRENCE-ID", event.properties["RECURRENCE-ID"][0])
+    moment = _moment("RECURRENCE-ID", event.properties["RECURRENCE-ID"][0])
     if moment.is_date:
         return datetime.combine(moment.value, series.dtstart.time())
     names = moment.names(series.timezone)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, time, timedelta
-from functools import cached_property, lru_cache
+from datetime import date, datetime, time, timedelta
+from functools import cached_property
 from typing import NoReturn
 from zoneinfo import ZoneInfo
 
@@ -17,6 +17,7 @@ from ..recurrence.public_holidays import public_holiday
 from ..recurrence.rule import Rule, parse_rrule
 from ..recurrence.zones import instant_of
 from ..values import TemplateSpec, Window
+from .ics_zones import offset_changes
 
 _DAY = timedelta(days=1)
 _NONE = timedelta(0)
@@ -123,7 +124,7 @@ def _closed_days(spec: TemplateSpec, whole: Recurrence, now: datetime) -> Iterat
     rule, first = whole.rule, now.astimezone(ZoneInfo(spec.timezone)).date()
     # Where the clocks go forward two starts of a day can fall on one instant; only one of them is offered.
     crowded = whole.grid is not None or (rule and (rule.freq == "HOURLY" or rule.byhour or rule.byminute))
-    gaps = _gap_days(spec.timezone, first) if crowded else frozenset()
+    gaps = _gap_days(spec.timezone, first.year) if crowded else set()
     if not (spec.holidays or spec.blackouts or gaps):
         return
     zone = ZoneInfo(spec.timezone)
@@ -137,17 +138,10 @@ def _closed_days(spec: TemplateSpec, whole: Recurrence, now: datetime) -> Iterat
             yield midnight, frozenset(slot.original_start for slot in planning.planned(spec, around))
 
 
-@lru_cache(maxsize=256)
-def _gap_days(timezone: str, first: date) -> frozenset[date]:
-    zone, found = ZoneInfo(timezone), set()
-    before = datetime.combine(first, time(), UTC).astimezone(zone).utcoffset() or _NONE
-    for number in range(1, _HORIZON.days + 1):
-        moment = datetime.combine(first, time(), UTC) + timedelta(days=number)
-        after = moment.astimezone(zone).utcoffset() or _NONE
-        if after > before:
-            found |= {moment.date() - _DAY, moment.date(), moment.date() + _DAY}
-        before = after
-    return frozenset(found)
+def _gap_days(timezone: str, year: int) -> set[date]:
+    """Return the days around those on which the clocks go forward."""
+    gaps = (each.onset.date() for each in offset_changes(timezone, year) if each.after > each.before)
+    return {gap + timedelta(days=around) for gap in gaps for around in (-1, 0, 1)}
 
 
 # -- a rule at another time of day

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -50,15 +51,14 @@ def ics_bytes(templates: Iterable[StoredTemplate], now: datetime) -> bytes:
     """Return one VCALENDAR: a VEVENT for each template, or for each time of day of a day grid.
 
     The same templates give the same bytes until public holidays or blackouts come into the next two years: UIDs come
-    from the series, DTSTAMP is when the template was made or last changed. Inactive templates offer nothing: they are
-    left out.
+    from the series, DTSTAMP is when the template was made or last changed. Inactive templates are left out.
 
     :param now: aware; excluded days are written for two years from here.
     :raises InvalidRequest: names a template that iCalendar cannot say.
     :raises ConfigError: if icalendar is not installed.
     """
-    found: bytes = _calendar(_file_events(templates, now)).to_ical()
-    return found
+    content: bytes = _calendar(_file_events(templates, now)).to_ical()
+    return content
 
 
 def _file_events(templates: Iterable[StoredTemplate], now: datetime) -> Iterator[Any]:
@@ -105,24 +105,18 @@ def feed_bytes(templates: Iterable[StoredTemplate], feed: Feed) -> bytes:
     :raises InvalidRequest: if it has too many events.
     :raises ConfigError: if icalendar is not installed.
     """
-    package = icalendar_package()
-    events = (event for template in templates for event in _feed_events(template, feed))
+    refresh = icalendar_package().vText(_REFRESH, params={"VALUE": "DURATION"})
+    found = (event for template in templates for event in _feed_events(template, feed))
+    events = list(islice(found, feed.most + 1))
+    if len(events) > feed.most:
+        expected = f"at most {feed.most:,} events: ask for a template or a group"
+        text = f"the calendar is too large: expected {expected}"
+        raise InvalidRequest(text, field="template", expected=expected)
     names = {"x-wr-calname": feed.name, "name": feed.name, "x-published-ttl": _REFRESH}
-    calendar = _calendar(_bounded(events, feed.most), **names)
-    refresh = package.vText(_REFRESH, params={"VALUE": "DURATION"})
+    calendar = _calendar(events, **names)
     calendar.add("refresh-interval", refresh, encode=0)
-    found: bytes = calendar.to_ical()
-    return found
-
-
-def _bounded(events: Iterable[Any], most: int) -> Iterator[Any]:
-    for number, event in enumerate(events):
-        if number == most:
-            expected = f"at most {most:,} events: ask for a template or a group"
-            raise InvalidRequest(
-                f"the calendar is too large: expected {expected}", field="template", expected=expected
-            )
-        yield event
+    content: bytes = calendar.to_ical()
+    return content
 
 
 def last_change(templates: Iterable[StoredTemplate], feed: Feed) -> datetime:
@@ -176,12 +170,8 @@ def _with_ended(template: StoredTemplate) -> StoredTemplate:
     spec = replace(spec, cancelled_from=None, active_until=min(cut, spec.active_until or cut))
     zone = ZoneInfo(spec.timezone)
     span = Window(instant_of(end + spec.shift, zone) - _SLACK, instant_of(cut + spec.shift, zone) + _SLACK)
-    known = {each.original_start for each in template.overrides}
-    absent = {slot.original_start for slot in planning.planned(spec, span)} - known
-    gone = (
-        Override(original_start=each, status=Status.DELETED.value) for each in sorted(absent) if each >= end
-    )
-    return replace(template, spec=spec, overrides=(*template.overrides, *gone))
+    absent = {slot.original_start for slot in planning.planned(spec, span) if slot.original_start >= end}
+    return replace(template, spec=spec).without(absent)
 
 
 def _parts(template: StoredTemplate, feed: Feed) -> list[Component]:
@@ -249,33 +239,36 @@ class _Writer:
             if part.first is not None:
                 yield from self._of_component(part, part.first, own)
         # What was changed by hand, and the rule no longer has: events of their own.
-        series = self.template.spec.series_id
+        series, shift = self.template.spec.series_id, self.template.spec.shift
         for start, override in sorted(overrides.items()):
             if override.status not in (Status.CANCELLED, Status.DELETED):
                 uid = f"series-{series}-{start:%Y%m%dT%H%M}@{self.host}"
-                nominal = self._shown(start + self.template.spec.shift)
-                yield self._event(uid, *self._times(nominal, override), override)
+                yield self._event(uid, self._shown(start + shift), override)
 
     def _of_component(
         self, part: Component, first: datetime, own: Mapping[datetime, Override]
     ) -> Iterator[Any]:
-        """Yield the VEVENT of a component and its overrides."""
+        """Yield the VEVENT of a component, and one with RECURRENCE-ID for each slot that differs from it."""
         uid, rrule = self._uid(part), part.rrule
-        event = self._event(uid, self._shown(first + part.shift), self.template.spec.duration)
+        event = self._event(uid, self._shown(first + part.shift))
         if rrule is not None:
             event.add("rrule", self.package.vRecur.from_ical(rrule))
         deleted = {start for start, each in own.items() if each.status == Status.DELETED}
-        for name, starts in (
-            ("rdate", set(part.extra) - {first}),
-            ("exdate", set(part.excluded) | deleted),
-        ):
+        for name, starts in (("rdate", {*part.extra} - {first}), ("exdate", part.excluded | deleted)):
             if starts:
                 event.add(name, [self._shown(start + part.shift) for start in sorted(starts)])
         yield event
         for start, override in sorted(own.items()):
             nominal = self._shown(start + part.shift)
-            if override.status != Status.DELETED and self._differs(nominal, override):
-                yield self._override(uid, nominal, override)
+            if start in deleted or not self._differs(nominal, override):
+                continue
+            event = self._event(uid, nominal, override)
+            event.add("recurrence-id", nominal)
+            if override.status == Status.CANCELLED:
+                event.add("status", "CANCELLED")
+                if override.cancel_reason:
+                    event.add("comment", clean(override.cancel_reason))
+            yield event
 
     def _uid(self, part: Component) -> str:
         """Return the UID: the same for a series whatever else changes; each time of day of a grid is an event."""
@@ -291,11 +284,10 @@ class _Writer:
 
     def _times(self, nominal: datetime, override: Override) -> tuple[datetime, timedelta]:
         """Return when the slot of an override starts, and how long it is."""
-        start, duration = nominal, self.template.spec.duration
-        if override.starts_at:
-            start = override.starts_at.astimezone(nominal.tzinfo)
-            duration = override.ends_at - override.starts_at if override.ends_at else duration
-        return start, duration
+        start, end, duration = override.starts_at, override.ends_at, self.template.spec.duration
+        if start is None:
+            return nominal, duration
+        return start.astimezone(nominal.tzinfo), end - start if end else duration
 
     def _differs(self, nominal: datetime, override: Override) -> bool:
         spec = self.template.spec
@@ -305,22 +297,15 @@ class _Writer:
         is_renamed = override.data is not None and self._texts(override.data) != self._texts(spec.data)
         return is_moved or is_renamed or override.status == Status.CANCELLED
 
-    def _override(self, uid: str, nominal: datetime, override: Override) -> Any:
-        """Return the VEVENT with RECURRENCE-ID of a slot that is cancelled, moved or renamed."""
-        event = self._event(uid, *self._times(nominal, override), override)
-        event.add("recurrence-id", nominal)
-        if override.status == Status.CANCELLED:
-            event.add("status", "CANCELLED")
-            if override.cancel_reason:
-                event.add("comment", clean(override.cancel_reason))
-        return event
-
-    def _event(self, uid: str, start: datetime, duration: timedelta, override: Override | None = None) -> Any:
-        spec, stamp = self.template.spec, self.template.stamp
+    def _event(self, uid: str, nominal: datetime, override: Override | None = None) -> Any:
+        spec, stamp, start = self.template.spec, self.template.stamp, nominal
+        duration, before = spec.duration, self.template.fields.get("reminder_before")
         data: Mapping[str, Any] = spec.data
         if override is not None:
+            start, duration = self._times(nominal, override)
             stamp = max(stamp, override.changed_at or stamp)
             data = data if override.data is None else override.data
+            before = None if override.status == Status.CANCELLED else before
         event = self.package.Event()
         event.add("uid", uid)
         # Without METHOD both say when it last changed (RFC 5545 section 3.8.7.2).
@@ -331,8 +316,7 @@ class _Writer:
         event.add("duration", self.package.vText(_period(duration)), encode=0)
         for name, text in self._texts(data).items():
             event.add(name, text)
-        before = self.template.fields.get("reminder_before")
-        if before is not None and (override is None or override.status != Status.CANCELLED):
+        if before is not None:
             alarm = self.package.Alarm()
             alarm.add("action", "DISPLAY")
             alarm.add("description", event["summary"])

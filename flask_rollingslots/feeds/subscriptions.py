@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import TYPE_CHECKING, NamedTuple
@@ -25,8 +24,8 @@ from ..loading import is_decided
 from ..models import table_of
 from ..recurrence.zones import instant_of
 from ..statements import insert_if_absent
-from ..values import MICROSECOND, OCCUPYING, SlotKey, Status, Window
-from .entries import Override, StoredTemplate
+from ..values import MICROSECOND, OCCUPYING, SlotKey, Window
+from .entries import StoredTemplate
 from .exchange import meant, templates_where, with_overrides
 from .ics_writing import Feed, feed_bytes, last_change
 
@@ -113,26 +112,25 @@ def _published(
 
 def _without_crowded(work: Work, templates: list[StoredTemplate]) -> list[StoredTemplate]:
     """Leave out what a rule says at an instant where a slot of the series stayed, as reading does."""
-    specs: dict[int, list[TemplateSpec]] = {}
+    segments: dict[int, list[TemplateSpec]] = {}
     for each in templates:
-        specs.setdefault(each.spec.series_id, []).append(each.spec)
-    crowded: dict[SlotKey, int] = {}
-    for template in templates:
-        known = {each.original_start for each in template.overrides}
-        for spec, original_start in _rivals(specs[template.spec.series_id], template):
-            if original_start not in known:
-                crowded[SlotKey(spec.series_id, original_start)] = spec.id
+        segments.setdefault(each.spec.series_id, []).append(each.spec)
+    crowded = {
+        key: number for each in templates for key, number in _rivals(segments[each.spec.series_id], each)
+    }
     for key in _stored_among(work, crowded):
         crowded.pop(key, None)
-    gone: dict[int, list[Override]] = {}
+    gone: dict[int, list[datetime]] = {}
     for key, number in crowded.items():
-        override = Override(original_start=key.original_start, status=Status.DELETED.value)
-        gone.setdefault(number, []).append(override)
-    return [replace(each, overrides=(*each.overrides, *gone.get(each.spec.id, ()))) for each in templates]
+        gone.setdefault(number, []).append(key.original_start)
+    return [each.without(gone.get(each.spec.id, ())) for each in templates]
 
 
-def _rivals(specs: list[TemplateSpec], template: StoredTemplate) -> Iterator[tuple[TemplateSpec, datetime]]:
-    """Yield what the rules of a series have at the instants of slots that are not where their rule says."""
+def _rivals(segments: list[TemplateSpec], template: StoredTemplate) -> Iterator[tuple[SlotKey, int]]:
+    """Yield what the rules of a series have at the instants of slots that are not where their rule says.
+
+    Each key comes with the id of its segment.
+    """
     zone = ZoneInfo(template.spec.timezone)
     for each in template.overrides:
         at = each.starts_at
@@ -140,10 +138,9 @@ def _rivals(specs: list[TemplateSpec], template: StoredTemplate) -> Iterator[tup
             continue
         if at == instant_of(each.original_start + template.spec.shift, zone):
             continue
-        for spec in specs:
+        for spec in segments:
             for slot in planning.planned(spec, Window(at, at + MICROSECOND)):
-                if slot.original_start != each.original_start:
-                    yield spec, slot.original_start
+                yield slot.key, spec.id
 
 
 def _stored_among(work: Work, keys: Collection[SlotKey]) -> Iterator[SlotKey]:
