@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import inspect
 
-from flask_rollingslots.feeds.fullcalendar import Span, events
+from flask_rollingslots.feeds import Span, events
 
 from .frame import Bench, DifferentWork, Row, Side, Skip, at_most, benchmark, ours_at_most
 from .site import MIDNIGHT, WEEK, Site, statements

@@ -16,7 +16,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from cachelib import SimpleCache
-from flask import Blueprint, Flask, Response, current_app
+from flask import Blueprint, Flask, Response, current_app, url_for
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import JSON, event, func, inspect, select
 from sqlalchemy.exc import DatabaseError, SQLAlchemyError
@@ -31,7 +31,7 @@ from .models import Models, make_models
 from .pruning import tidy
 from .queue import connect
 from .series import check_unchanged
-from .settings import Settings
+from .settings import FEED_PATH, Settings
 from .statements import own_transaction, use_primary, write_engine
 from .topup import Runner, TopUp
 from .topup.executors import AfterResponseExecutor, make_executor
@@ -83,6 +83,26 @@ class AppState:
         """Return a work on the app's own session that decides; from now on it reads our tables where it writes them."""
         return Work.writing(self.db.session(), self.models, self.settings, self.clock(), dry_run=dry_run)
 
+    @property
+    def signing_keys(self) -> list[str | bytes]:
+        """The keys that sign, or have signed, secret addresses; the newest last. None without ``SECRET_KEY``."""
+        key = self.app.secret_key
+        return [*(self.app.config.get("SECRET_KEY_FALLBACKS") or ()), key] if key else []
+
+    def secret_address(self, secret: str) -> str:
+        """Return the whole address of a feed; outside of a request the app needs ``SERVER_NAME``.
+
+        :raises ConfigError: if the app has not mounted the HTTP API.
+        """
+        rules = self.app.url_map.iter_rules()
+        endpoint = next((rule.endpoint for rule in rules if rule.rule.endswith(FEED_PATH)), None)
+        if endpoint is None:
+            raise ConfigError(
+                "there is no address for a feed: the HTTP API is not mounted; set ROLLINGSLOTS_API_PREFIX",
+                key="ROLLINGSLOTS_API_PREFIX",
+            )
+        return url_for(endpoint, secret=secret, _external=True)
+
     def examine(self) -> list[Finding]:
         """Return the doctor's findings; in a session of its own, for the checks end its transaction."""
         with self.app.app_context():
@@ -118,7 +138,17 @@ def _is_registered() -> bool:
 
 
 class Extension:
-    """What ``RollingSlots`` is to Flask: made once, set up on each app, with its doors and its model classes."""
+    """What ``RollingSlots`` is to Flask: made once, set up on each app, with its doors and its model classes.
+
+    :param app: the app; or call ``init_app`` later.
+    :param db: the app's Flask-SQLAlchemy object; by default the one on the app, or our own SQLite file.
+    :param cache: the app's Flask-Caching object; by default the one on the app.
+    :param models: the app's own classes made from the mixins: a mapping such as ``{"Slot": MySlot}``.
+    :param archive: gets each batch of past slots before ``ROLLINGSLOTS_RETENTION_DAYS`` or ``prune`` deletes it.
+    :param authorize: decides about requests to the HTTP API; see :meth:`authorize`.
+    :param clock: returns the current time, aware; for tests.
+    :raises ConfigError: if the app is set up wrongly; the text says what to change.
+    """
 
     def __init__(
         self,

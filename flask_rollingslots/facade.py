@@ -7,23 +7,23 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, overload
 
 from . import booking as bookings
-from . import browsing, series
+from . import browsing, feeds, series
 from .errors import no_slot
-from .exchange import Exported, Imported, export, import_templates
 from .extension import Extension, get_state, names_what_is_broken
+from .feeds import Calendar, Exported, Imported, SecretFeed
 from .health import Explanation, Finding, HealthReport, check_health, explain
 from .loading import id_of, id_or_none, segments
 from .pruning import PruneRequest, prune
 from .queue import Distributor, order
 from .series import CancelledKeys, EditPlan, SeriesReport, SwitchReport, TemplateChange
 from .statistics import Figures, Stats, gather
-from .subscriptions import address_number, withdraw_address
 from .topup import TopUpRequest
 from .values import Report, key_of
 
 __all__ = [
-    "CancelledKeys", "EditPlan", "Explanation", "Exported", "Figures", "Finding", "HealthReport", "Imported",
-    "RollingSlots", "SeriesReport", "Stats", "SwitchReport", "TemplateChange", "current_slots",
+    "Calendar", "CancelledKeys", "EditPlan", "Explanation", "Exported", "Figures", "Finding", "HealthReport",
+    "Imported", "RollingSlots", "SecretFeed", "SeriesReport", "Stats", "SwitchReport", "TemplateChange",
+    "current_slots",
 ]  # fmt: skip
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from .values import PruneReport
 
     Key = str | SlotMixin
+    Sees = Callable[[TemplateMixin], bool]
     TemplateOrId = TemplateMixin | int
     Text = str | None
     This = Literal["this", "this_only"]
@@ -63,15 +64,6 @@ class RollingSlots(Extension):
     ``InvalidKey`` (one of them) for what is no ``<series id>@<YYYYMMDDTHHMM>``, and ``TemplateNotFound``,
     ``SlotNotFound`` or ``BookingNotFound`` for what is not there. ``key`` is a key or a slot everywhere, ``template``
     and ``booking`` an instance or its id.
-
-    :param app: the app; or call ``init_app`` later.
-    :param db: the app's Flask-SQLAlchemy object; by default the one on the app, or our own SQLite file.
-    :param cache: the app's Flask-Caching object; by default the one on the app.
-    :param models: the app's own classes made from the mixins: a mapping such as ``{"Slot": MySlot}``.
-    :param archive: gets each batch of past slots before ``ROLLINGSLOTS_RETENTION_DAYS`` or ``prune`` deletes it.
-    :param authorize: decides about requests to the HTTP API; see :meth:`authorize`.
-    :param clock: returns the current time, aware; for tests.
-    :raises ConfigError: if the app is set up wrongly; the text says what to change.
     """
 
     # -- reading -------------------------------------------------------------------------------------------
@@ -118,10 +110,8 @@ class RollingSlots(Extension):
     def preview_template(self, n: int = 5, after: datetime | None = None, **fields: Any) -> list[SlotMixin]:
         """Return the next ``n`` slots that a template with these fields would have; nothing is stored.
 
-        :param after: aware; now by default.
-        :param n: 1 to ``ROLLINGSLOTS_PREVIEW_MAX``.
-        :param fields: as for :meth:`create_template`. The slots are virtual and have no ``key`` yet.
-        :raises: as :meth:`create_template`.
+        :param fields: as for :meth:`create_template`, ``n`` and ``after`` as for :meth:`upcoming`. The slots are
+            virtual and have no ``key`` yet.
         """
         work = self._state.reading()
         return browsing.preview(work, series.draft(work, fields), n, after)
@@ -140,11 +130,10 @@ class RollingSlots(Extension):
         after: int = 0,
         limit: int | None = None,
     ) -> list[TemplateMixin]:
-        """Return templates, by id.
+        """Return templates, by id; those above ``after``.
 
         :param q: a part of the name, the group or the rule.
         :param start: aware, with ``end``: only of series with a stored or promised slot in that span.
-        :param after: only ids above it.
         """
         work = self._state.reading()
         return list(browsing.search(work, q, group, active, start, end, after, limit))
@@ -164,9 +153,8 @@ class RollingSlots(Extension):
     def reminders(self, since: datetime, until: datetime | None = None) -> list[SlotMixin]:
         """Return the booked slots whose ``reminder_at`` lies after ``since`` and not after ``until``, by start.
 
-        Ask with the ``until`` of the last time as ``since``: nobody is then reminded twice or forgotten.
-
-        :param since: aware, like ``until``, which is now by default.
+        Ask with the ``until`` of the last time as ``since``: nobody is then reminded twice or forgotten. Both are aware;
+        ``until`` is now by default.
         """
         return browsing.due_reminders(self._state.reading(), since, until)
 
@@ -202,20 +190,14 @@ class RollingSlots(Extension):
     def activate(
         self, template: TemplateOrId | None = None, group: str | None = None, dry_run: bool = False
     ) -> SwitchReport:
-        """Switch a series, or all templates of a group, on.
-
-        :raises InvalidRequest: unless exactly one of both is given.
-        """
+        """Switch a series, or all templates of a group (one of both), on."""
         with self._deciding(dry_run) as work:
             return series.set_active(work, True, id_or_none(template), group)
 
     def deactivate(
         self, template: TemplateOrId | None = None, group: str | None = None, dry_run: bool = False
     ) -> SwitchReport:
-        """Switch a series, or all templates of a group, off: nothing is shown or bookable, rows stay.
-
-        :raises InvalidRequest: unless exactly one of both is given.
-        """
+        """Switch a series, or all templates of a group (one of both), off: nothing is shown or bookable, rows stay."""
         with self._deciding(dry_run) as work:
             return series.set_active(work, False, id_or_none(template), group)
 
@@ -486,7 +468,6 @@ class RollingSlots(Extension):
 
         :param days: local days from today, 1 to 3,660; by default each template's own window.
         :param start: aware, like ``end``; in the past: past slots are created too.
-        :param dry_run: count what would be done, and write nothing.
         :param progress: called with (done, total) after each chunk.
         :param week: a day of the week to fill, Monday to Sunday; past slots are created too.
         :param since: the first of the days up to today to fill; past slots are created too.
@@ -511,9 +492,8 @@ class RollingSlots(Extension):
         since: date | None = None,
         asked_at: datetime | None = None,
     ) -> int:
-        """Start a top-up in the background, and return the id of its run, which shows how far it is.
+        """Start a top-up as of :meth:`generate` in the background; return the id of its run, which shows how far it is.
 
-        :param days: as for :meth:`generate`, like the other ones.
         :param asked_at: aware; a run that ended after it was in the way. By default only one that still works is.
         :raises TopUpBusy: if another top-up that was started like this is under way; ``run`` is its id.
         """
@@ -543,7 +523,6 @@ class RollingSlots(Extension):
             ``archive`` that the extension was given.
         :param include_booked: booked and completed slots too, with their bookings.
         :param batch: slots at a time, 1 to 10,000.
-        :param dry_run: count what would go, and delete nothing.
         :raises: as :meth:`generate`.
         """
         state = self._state
@@ -555,10 +534,7 @@ class RollingSlots(Extension):
     # -- knowledge -----------------------------------------------------------------------------------------
 
     def get_run(self, run: int) -> RunMixin:
-        """Return a recorded top-up by its id.
-
-        :raises RunNotFound: if there is none.
-        """
+        """Return a recorded top-up by its id; ``RunNotFound`` if there is none."""
         return browsing.find_run(self._state.reading(), run)
 
     def runs(
@@ -566,9 +542,7 @@ class RollingSlots(Extension):
     ) -> list[RunMixin]:
         """Return the recorded top-ups, the ``limit`` newest first; of one template: those that touched it.
 
-        ``run.results`` holds the counts of each template and group in which something happened.
-
-        :param before: only ids below it.
+        ``run.results`` holds the counts of each template and group in which something happened. ``before`` is an id.
         """
         return browsing.runs(self._state.reading(), id_or_none(template), limit, before)
 
@@ -582,8 +556,7 @@ class RollingSlots(Extension):
         """Count the stored slots by template and group, by weekday and hour; three queries.
 
         :param template: its whole series.
-        :param start: aware; only slots that start then or later.
-        :param end: aware; only slots that start earlier.
+        :param start: aware, like ``end``; only slots that start within.
         """
         return gather(self._state.reading(), id_or_none(template), group, start, end)
 
@@ -608,13 +581,11 @@ class RollingSlots(Extension):
     ) -> Exported:
         """Return templates, with what people decided about their slots, as the content of a file.
 
-        :param template: only its series.
-        :param form: ``json``, with everything that import needs to restore them, or ``ics``: without inactive
-            templates; public holidays and blackouts are written for the next two years.
+        :param form: ``json``, with all that import needs, or ``ics``: without inactive templates; public holidays and
+            blackouts are written for the next two years.
         :raises ConfigError: for ``ics``, if icalendar is not installed.
         """
-        work = self._state.reading()
-        return export(work, id_or_none(template), group, form)
+        return feeds.export_templates(self._state.reading(), id_or_none(template), group, form)
 
     def import_templates(
         self,
@@ -635,7 +606,46 @@ class RollingSlots(Extension):
         :raises InvalidRequest: names the entry, the field, the value and what is expected.
         """
         with self._deciding(dry_run) as work:
-            return import_templates(work, content, form, group, timezone, name)
+            return feeds.import_templates(work, content, form, group, timezone, name)
+
+    def events(
+        self,
+        start: str,
+        end: str,
+        timezone: str | None = None,
+        floating: bool = False,
+        template: TemplateOrId | None = None,
+        group: str | None = None,
+        sees: Sees = lambda template: True,
+    ) -> list[dict[str, Any]]:
+        """Return slots and reminders as events for FullCalendar or EventCalendar.
+
+        :param start: ISO 8601, like ``end``; without an offset: by the clock of ``timezone``, or else of each template.
+        :param timezone: whose clock the answer is written in: an IANA name, ``UTC`` or ``local``.
+        :param floating: write times without offset.
+        :param sees: says of a template whether it may be shown.
+        """
+        work, number = self._state.reading(), id_or_none(template)
+        span = feeds.read_span(start, end, timezone, floating)
+        self.ensure(number)
+        found = self._healed(work, feeds.slots_in(work, span, number, group, sees))
+        return list(feeds.events(found, span, work.now))
+
+    def calendar(
+        self,
+        template: TemplateOrId | None = None,
+        group: str | None = None,
+        host: str = "",
+        sees: Sees = lambda template: True,
+    ) -> Calendar:
+        """Return a calendar to subscribe to (RFC 5545), from last month on.
+
+        :param host: what makes UIDs unique where neither ``ROLLINGSLOTS_FEED_HOST`` nor ``SERVER_NAME`` is set.
+        :param sees: says of a template whether it may be shown.
+        :raises ConfigError: if icalendar is not installed.
+        """
+        host = self._state.app.config.get("SERVER_NAME") or host
+        return feeds.calendar(self._state.reading(), id_or_none(template), group, sees, host)
 
     def feed_url(self, group: str | None = None) -> str:
         """Return the secret address of a group's calendar, for programs that can send no header.
@@ -646,11 +656,14 @@ class RollingSlots(Extension):
         :param group: whose slots; ``None``: those of all templates.
         :raises ConfigError: without ``SECRET_KEY``, the HTTP API or icalendar.
         """
-        from .api import secret_address  # with the extra only
-
         browsing.check_group(group)
-        work = self._state.reading()
-        return secret_address(self._state.app, group, address_number(work.session, work.models, group))
+        feeds.icalendar_package()
+        state = self._state
+        return state.secret_address(feeds.feed_secret(state.reading(), group, state.signing_keys))
+
+    def feed_of(self, secret: str) -> SecretFeed | None:
+        """Return what the secret in such an address stands for; ``None`` if it is none, or was withdrawn."""
+        return feeds.feed_of(self._state.reading(), secret, self._state.signing_keys)
 
     def revoke_feed_url(self, group: str | None = None) -> None:
         """Withdraw the address that ``feed_url`` gave for a group, in the app's session; the app commits.
@@ -658,8 +671,7 @@ class RollingSlots(Extension):
         All others go on. ``feed_url`` returns a new one from then on.
         """
         browsing.check_group(group)
-        work = self._state.writing()
-        withdraw_address(work.session, work.models, group)
+        feeds.withdraw_feed(self._state.writing(), group)
 
     # -- inside --------------------------------------------------------------------------------------------
 
@@ -671,10 +683,7 @@ class RollingSlots(Extension):
         revision: int | None = None,
         template: TemplateOrId | None = None,
     ) -> Iterator[Work]:
-        """Give a work that decides, at the revision that a person saw; tell what was done once it is done.
-
-        :param key: the slot, or ``template``: the template, whose revision it is.
-        """
+        """Give a work that decides, at the revision of a template or slot that was seen; then tell what was done."""
         work = self._state.writing(dry_run)
         if revision is not None and template is not None:
             series.change_template(work, id_of(template), {}, revision)

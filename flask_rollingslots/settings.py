@@ -17,6 +17,10 @@ PREFIX = "ROLLINGSLOTS_"
 _OURS = re.compile("ROLLING_?SLOTS?_")
 MAX_DAYS = 3660
 MAX_RETENTION_DAYS = 36_600
+#: The longest span of events in one answer.
+MAX_EVENT_DAYS = 92
+#: Where the HTTP API serves the calendar of a secret address.
+FEED_PATH = "/feed/<secret>.ics"
 #: The largest file that is imported.
 MAX_FILE_BYTES = 10 * 1024 * 1024
 #: A token must be long enough that nobody guesses it, and fit into a header.

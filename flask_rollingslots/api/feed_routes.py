@@ -3,51 +3,32 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Annotated
+from datetime import datetime
+from typing import Annotated
 
-from flask import Response, current_app, request, url_for
+from flask import Response, request
 from pydantic import BaseModel, Field, RootModel
 from werkzeug.http import http_date
 
-from flask_rollingslots import planning
-from flask_rollingslots.browsing import complain, find_template, templates
-from flask_rollingslots.errors import ConfigError, InvalidRequest
-from flask_rollingslots.feeds import Feed, feed_bytes, last_change
-from flask_rollingslots.feeds.fullcalendar import MAX_DAYS, Span, events, read_span
-from flask_rollingslots.feeds.icalendar_package import has_icalendar, icalendar_package
-from flask_rollingslots.subscriptions import address_number, published
-from flask_rollingslots.values import Window
+from flask_rollingslots.errors import ConfigError
+from flask_rollingslots.settings import FEED_PATH, MAX_EVENT_DAYS
 
 from .access import Needs
-from .feed_secrets import Note, read_secret, write_secret
 from .operations import Answer, Call, Operations
 from .problems import Problem
 from .scalars import Group, QueryFlag, QueryId, Strict
-from .slot_routes import slots_between
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from flask import Flask
-
-    from flask_rollingslots.models import SlotMixin, TemplateMixin
 
 operations = Operations("feeds")
-#: More are no calendar that a page could show.
-MAX_EVENTS = 20_000
 _CALENDAR = "text/calendar"
 _TIMES = "With an offset, or without: by the clock of timeZone, or else of each template's own zone."
-_NO_HOST = re.compile(r"[^a-z0-9.-]+")
 
 
 class EventsQuery(Strict):
     """What a widget shows; its own names."""
 
     start: Annotated[str, Field(description=f"Included. {_TIMES}")]
-    end: Annotated[str, Field(description=f"Not included; at most {MAX_DAYS} days later.")]
+    end: Annotated[str, Field(description=f"Not included; at most {MAX_EVENT_DAYS} days later.")]
     timeZone: Annotated[
         str | None, Field(description="Whose clock the answer is written in: an IANA name, UTC or local.")
     ] = None
@@ -145,20 +126,13 @@ def feed_json(call: Call) -> Answer:
     Each slot with a start in the span is one event, stored or not, however far away the span is; cancelled ones are in
     it, deleted ones are not. Templates with ``reminder_before`` also have an event for each reminder.
     """
-    query, now = call.query, call.state.clock()
-    given = {
-        name: value for name in ("start", "end", "timeZone") if (value := getattr(query, name)) is not None
-    }
-    span = read_span(given, query.floating)
-    templates = _templates(call, query.template, query.group)
-    shown = call.grant.visible(templates)
-    windows = _windows(span, {t.reminder_before for t in shown if t.reminder_before is not None})
-    _check_size(templates, windows)
-    slots: dict[str, SlotMixin] = {}
-    for window in windows:
-        found = slots_between(call, window.start, window.end, query.template, query.group)
-        slots.update((slot.key, slot) for slot in found)
-    return Answer(list(events(slots.values(), span, now)))
+    query = call.query
+    _require_template(call, query.template)
+    zone, floating = query.timeZone, query.floating
+    found = call.state.facade.events(
+        query.start, query.end, zone, floating, query.template, query.group, call.grant.sees
+    )
+    return Answer(found)
 
 
 @operations("GET", "/feed.ics", Needs.READ, {200: _CALENDAR, 304: None}, query=CalendarQuery, refusals=(404,))
@@ -168,100 +142,29 @@ def feed_ics(call: Call) -> Answer:
     Recurring series are rules, what was moved or cancelled is told beside them. ``If-None-Match`` with the ETag of the
     last answer gives 304 as long as nothing changed.
     """
-    template, group = call.query.template, call.query.group
-    if template is not None:
-        call.grant.require("read", find_template(call.work, template))
-    return _calendar(call, template, group)
+    _require_template(call, call.query.template)
+    return _calendar(call, call.query.template, call.query.group)
 
 
-@operations("GET", "/feed/<secret>.ics", Needs.NOTHING, {200: _CALENDAR, 304: None}, query=SecretQuery)
+@operations("GET", FEED_PATH, Needs.NOTHING, {200: _CALENDAR, 304: None}, query=SecretQuery)
 def secret_feed(call: Call) -> Answer:
     """Return the calendar of a secret address: of one group, for programs that can send no header."""
-    state = call.state
-    note = read_secret(state.app, call.path["secret"])
-    if note is None or note.number != address_number(state.db.session(), state.models, note.group):
+    feed = call.state.facade.feed_of(call.path["secret"])
+    if feed is None:
         raise Problem(404, "not_found", "there is nothing at this address")
-    return _calendar(call, call.query.template, note.group)
+    return _calendar(call, call.query.template, feed.group)
 
 
-def secret_address(app: Flask, group: str | None, number: int) -> str:
-    """Return the whole secret address of a calendar; outside of a request the app needs SERVER_NAME.
-
-    :raises ConfigError: if the app has no SECRET_KEY, has not mounted the API, or icalendar is not installed.
-    """
-    icalendar_package()
-    secret, view = write_secret(app, Note(group, number)), operations.found[-1].view
-    endpoint = next((name for name, function in app.view_functions.items() if function == view), None)
-    if endpoint is None:
-        raise ConfigError(
-            "there is no address for a feed: the HTTP API is not mounted; set ROLLINGSLOTS_API_PREFIX",
-            key="ROLLINGSLOTS_API_PREFIX",
-        )
-    return url_for(endpoint, secret=secret, _external=True)
-
-
-# -- events
-
-
-def _templates(call: Call, template: int | None, group: str | None) -> list[TemplateMixin]:
-    """Return the active templates that the sender asks for, seen or not: all of them are read."""
+def _require_template(call: Call, template: int | None) -> None:
     if template is not None:
-        call.grant.require("read", find_template(call.work, template))
-    return templates(call.work, template, group)
-
-
-def _windows(span: Span, reminders: Iterable[timedelta]) -> list[Window]:
-    """Return where the slots start whose start or reminder is in a span: apart, in order."""
-    start, end = span.instants
-    found: list[Window] = []
-    for before in sorted({timedelta(0), *reminders}):
-        try:
-            window = Window(start + before, end + before)
-        except OverflowError:
-            break
-        if found and window.start <= found[-1].end:
-            window = Window(found.pop().start, window.end)
-        found.append(window)
-    return found
-
-
-def _check_size(templates: Iterable[TemplateMixin], windows: Iterable[Window]) -> None:
-    """Refuse what would be too much, before it is read.
-
-    :raises InvalidRequest: if the rules promise too many slots.
-    """
-    count = 0
-    for template in templates:
-        spec = template.spec()
-        for window in windows:
-            for _ in planning.promised(spec, window):
-                count += 1
-                if count > MAX_EVENTS:
-                    raise _too_many("end")
-
-
-def _too_many(field: str) -> InvalidRequest:
-    expected = f"at most {MAX_EVENTS:,} events: ask for a shorter span, a template or a group"
-    return InvalidRequest(f"{field}: expected {expected}", field=field, expected=expected)
-
-
-# -- calendars
+        call.grant.require("read", call.state.facade.get_template(template))
 
 
 def _calendar(call: Call, template: int | None, group: str | None) -> CalendarFile:
-    state = call.state
-    if not has_icalendar():
-        raise Problem(404, "not_found", "calendars need the extra ics on the server: Flask-RollingSlots[ics]")
-    feed = Feed(state.clock(), _host(state.settings.feed_host), _name(group), complain, MAX_EVENTS)
-    found = published(state.db.session(), state.models, feed.since, template, group, call.grant.sees)
-    return CalendarFile(content=feed_bytes(found, feed), changed_at=last_change(found, feed))
-
-
-def _host(own: str | None) -> str:
-    """Return what makes UIDs unique: the same for one subscriber, whatever changes on the server."""
-    host = own or current_app.config.get("SERVER_NAME") or request.host
-    return _NO_HOST.sub("-", host.rpartition("@")[2].lower().partition(":")[0]) or "flask-rollingslots"
-
-
-def _name(group: str | None) -> str:
-    return group or "Slots"
+    try:
+        # The host makes UIDs the same for one subscriber, whatever changes on the server.
+        found = call.state.facade.calendar(template, group, request.host, call.grant.sees)
+    except ConfigError:
+        text = "calendars need the extra ics on the server: Flask-RollingSlots[ics]"
+        raise Problem(404, "not_found", text) from None
+    return CalendarFile(content=found.content, changed_at=found.changed_at)

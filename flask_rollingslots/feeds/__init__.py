@@ -1,25 +1,28 @@
-"""Templates to and from files: JSON and iCalendar (RFC 5545).
+"""Templates and slots for other programs: files in and out, calendars to subscribe to, events for widgets.
 
-Opens no session and reads no clock; of the models it knows the table of template fields only.
+Opens no session and reads no clock.
 """
 
-from .entries import MAX_BYTES, Decision, Defaults, Entry, Outgoing
-from .ics_feed import Feed, feed_bytes, last_change
-from .ics_writing import ics_bytes
-from .json_writing import json_text
-from .reading import FORMATS, read_file
+from .entries import icalendar_package, naming
+from .exchange import Exported, Imported, export_templates, import_templates
+from .fullcalendar import Span, events, read_span, slots_in
+from .subscriptions import Calendar, SecretFeed, calendar, feed_of, feed_secret, withdraw_feed
 
 __all__ = [
-    "FORMATS",
-    "MAX_BYTES",
-    "Decision",
-    "Defaults",
-    "Entry",
-    "Feed",
-    "Outgoing",
-    "feed_bytes",
-    "ics_bytes",
-    "json_text",
-    "last_change",
-    "read_file",
+    "Calendar",
+    "Exported",
+    "Imported",
+    "SecretFeed",
+    "Span",
+    "calendar",
+    "events",
+    "export_templates",
+    "feed_of",
+    "feed_secret",
+    "icalendar_package",
+    "import_templates",
+    "naming",
+    "read_span",
+    "slots_in",
+    "withdraw_feed",
 ]

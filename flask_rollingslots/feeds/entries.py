@@ -1,52 +1,57 @@
-"""What is exchanged: templates and people's decisions as plain values, and how a file is refused."""
+"""What is exchanged, as plain values: templates, overrides of their slots, their texts; and how a file is refused."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from types import ModuleType
 from typing import Any, NoReturn
 
-from ..errors import InvalidRequest, InvalidRule, InvalidTemplate
-from ..values import TemplateSpec
+from ..errors import ConfigError, InvalidRequest, InvalidRule, InvalidTemplate
+from ..values import Status, TemplateSpec
 
-MAX_BYTES = 10 * 1024 * 1024
 MAX_ENTRIES = 10_000
 #: More single dates than this in one list are no calendar any more.
 MAX_MOMENTS = 10_000
+#: More are no calendar that a page or a program could show.
+MAX_EVENTS = 20_000
 MISSING = object()
+# What some programs take for the end of a line, and what RFC 5545 section 3.1 forbids in a text.
+_BREAKS = re.compile("\r\n?|[\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")
+_CONTROLS = re.compile("[\x00-\x08\x0e-\x1f\x7f]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Decision:
-    """What a person decided about one slot of a template.
+class Override:
+    """A slot that is not, or may not be, as the rule of its template says; ``None``: the rule's value holds.
 
     :param original_start: naive wall clock in the template's zone: the identity.
-    :param status: ``scheduled`` (moved or changed), ``cancelled``, ``deleted`` or ``completed``.
-    :param starts_at: aware; ``None`` where the rule's time holds. So are ``ends_at``, ``opens_at``, ``closes_at``.
+    :param starts_at: aware, like ``ends_at``, ``opens_at`` and ``closes_at``.
     :param ended_with_series: cancelled or deleted with its series, and coming back with it.
     :param customised: names of the slot's fields that a person changed; ``None`` for those that differ.
     :param changed_at: aware; when it was decided, if that is known.
     """
 
     original_start: datetime
-    status: str = "scheduled"
+    status: str = Status.SCHEDULED.value
     starts_at: datetime | None = None
     ends_at: datetime | None = None
     opens_at: datetime | None = None
     closes_at: datetime | None = None
+    cancel_reason: str | None = None
+    ended_with_series: bool | None = None
+    customised: Sequence[str] | None = None
     capacity: int | None = None
     data: Mapping[str, Any] | None = None
-    cancel_reason: str | None = None
-    ended_with_series: bool = False
-    customised: tuple[str, ...] | None = None
     changed_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Outgoing:
-    """A template, or a segment of one, on its way out.
+class StoredTemplate:
+    """A template, or a segment of one, as it is stored, with overrides of its slots.
 
     :param created_at: aware.
     :param fields: the fields that a :class:`TemplateSpec` has not.
@@ -56,13 +61,24 @@ class Outgoing:
     spec: TemplateSpec
     created_at: datetime
     fields: Mapping[str, Any] = field(default_factory=dict)
-    decisions: tuple[Decision, ...] = ()
+    overrides: tuple[Override, ...] = ()
     changed_at: datetime | None = None
 
     @property
     def stamp(self) -> datetime:
         """When it became what it is: the same template has the same DTSTAMP each time."""
         return self.changed_at or self.created_at
+
+    @property
+    def shown(self) -> set[datetime]:
+        """The original starts of which an override shows, also where the rule leaves them out."""
+        return {each.original_start for each in self.overrides if each.status != Status.DELETED}
+
+    def without(self, starts: Iterable[datetime]) -> StoredTemplate:
+        """Return it without the slots at some original starts, except those that have overrides."""
+        absent = sorted({*starts} - {each.original_start for each in self.overrides})
+        gone = (Override(original_start=start, status=Status.DELETED.value) for start in absent)
+        return replace(self, overrides=(*self.overrides, *gone))
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,39 +92,43 @@ class Entry:
 
     label: str
     fields: dict[str, Any]
-    decisions: tuple[Decision, ...] = ()
+    overrides: tuple[Override, ...] = ()
     series: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Defaults:
-    """What holds where an entry says nothing.
+# -- texts
 
-    :param timezone: IANA name of the zone of times without one.
-    :param name: name of a template without one, such as the file's; ``None``: there has to be one.
+
+def title_of(name: str, offered: Mapping[str, Any], own: Mapping[str, Any]) -> str:
+    """Return a slot's title: its template's name, unless its own ``data`` has a ``summary``.
+
+    :param offered: the template's ``data``: a summary that all slots have is no title.
+    :param own: the slot's ``data``.
     """
+    summary = own.get("summary")
+    own_title = isinstance(summary, str) and summary.strip() and summary != offered.get("summary")
+    return str(summary) if own_title else name
 
-    timezone: str
-    name: str | None = None
+
+def clean(value: str) -> str:
+    """Return a text without what could begin a new line in a careless program; icalendar escapes the rest."""
+    return _CONTROLS.sub("", _BREAKS.sub("\n", value))
 
 
-def refuse(label: str, name: str, value: object, expected: str) -> NoReturn:
-    """Refuse an entry.
+# -- refusals
 
-    :param label: the entry.
+
+def refuse(name: str, value: object, expected: str) -> NoReturn:
+    """Refuse what a file says; whoever calls this lets :func:`naming` say of which entry.
+
     :param name: the field.
     :param value: what is there, shown shortened; ``MISSING`` if nothing is.
     :param expected: what is right, in words.
-    :raises InvalidRequest: always; with ``entry``, ``field``, ``value`` and ``expected``.
+    :raises InvalidTemplate: always.
     """
     said = "is missing" if value is MISSING else f"= {short(value)}"
-    raise InvalidRequest(
-        f"{label}: {name} {said}; expected {expected}",
-        entry=label,
-        field=name,
-        value=None if value is MISSING else value,
-        expected=expected,
-    )
+    value = None if value is MISSING else value
+    raise InvalidTemplate(f"{name} {said}; expected {expected}", field=name, value=value, expected=expected)
 
 
 def short(value: object) -> str:
@@ -121,9 +141,10 @@ def short(value: object) -> str:
 
 @contextmanager
 def naming(label: str) -> Iterator[None]:
-    """Let what the rules and templates refuse name the file's entry.
+    """Let what is refused name the file's entry.
 
-    :raises InvalidRequest: for InvalidRule, InvalidTemplate, and times outside the years 1 to 9999.
+    :raises InvalidRequest: for InvalidRule, InvalidTemplate, and times outside the years 1 to 9999; with ``entry`` (the
+        label), ``field``, ``value`` and ``expected``.
     """
     try:
         yield
@@ -132,3 +153,18 @@ def naming(label: str) -> Iterator[None]:
         raise InvalidRequest(f"{label}: {error}", **{**details, "entry": label}) from error
     except OverflowError as error:
         raise InvalidRequest(f"{label}: a time is outside the years 1 to 9999", entry=label) from error
+
+
+def icalendar_package() -> ModuleType:
+    """Return the optional package icalendar.
+
+    :raises ConfigError: if it is not installed; names the extra.
+    """
+    try:
+        import icalendar
+    except ImportError as error:
+        raise ConfigError(
+            "reading and writing .ics files needs the icalendar package: "
+            "pip install 'Flask-RollingSlots[ics]' (JSON works without it)"
+        ) from error
+    return icalendar

@@ -1,73 +1,52 @@
 """Slots as events of FullCalendar and of widgets that read the same JSON, such as EventCalendar.
 
-Pure: what a widget asks for, and what it gets. Widgets differ in how they read a time: some convert the offset to the
-viewer's zone, others show the clock time as it stands. Both are right if the offset is that of the clock shown; for
-those that convert with the offset of today, which is wrong for half of the year, it can be left out.
+Widgets differ in how they read a time: some convert the offset to the viewer's zone, others show the clock time as it
+stands. Both are right if the offset is that of the clock shown; for those that convert with the offset of today, which
+is wrong for half of the year, it can be left out.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
-from typing import Any, Protocol
+from itertools import islice
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
+from .. import browsing
 from ..errors import InvalidRequest, InvalidRule, refusal
+from ..planning import promised_starts
 from ..recurrence.zones import find_zone, instant_of
-from ..values import State, Status
-from .texts import title_of
+from ..settings import MAX_EVENT_DAYS
+from ..values import OCCUPYING, State, Window
+from .entries import MAX_EVENTS, title_of
 
-MAX_DAYS = 92
+if TYPE_CHECKING:
+    from ..context import Work
+    from ..models import SlotMixin, TemplateMixin
+
 _TIME = re.compile(
-    r"(?P<day>[0-9]{4}-[0-9]{2}-[0-9]{2})"
-    r"(?:[T ](?P<time>[0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{1,6})?)?)"
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9]{2}:[0-9]{2}(:[0-9]{2}([.][0-9]{1,6})?)?"
     # A plus that was not encoded arrives as a space.
-    r"(?:(?P<utc>Z)|(?P<sign>[-+ ])(?P<hours>[0-9]{2}):?(?P<minutes>[0-9]{2}))?)?"
+    r"(Z|(?P<sign>[-+ ])[0-9]{2}:?[0-9]{2})?)?"
 )
 _OFFSET = re.compile(r"(?P<sign>[-+ ])(?P<hours>[0-9]{2}):(?P<minutes>[0-9]{2})")
 #: Widgets say so where they mean the viewer's own zone.
 _VIEWERS_ZONE = ("", "local")
-#: How far clocks are ahead of UTC, and behind it.
-_AHEAD, _BEHIND = timedelta(hours=14), timedelta(hours=12)
-#: What a reminder can be about.
-_TO_COME = (Status.SCHEDULED, Status.COMPLETED)
+#: Clocks that are as far ahead of UTC, and behind it, as any on earth.
+_AHEAD, _BEHIND = timezone(timedelta(hours=14)), timezone(timedelta(hours=-12))
 
 
-class SlotLike(Protocol):
-    """What is read of a slot, stored or virtual."""
-
-    series_id: int
-    template: Any
-    original_start: datetime
-    starts_at: datetime
-    ends_at: datetime
-    status: str
-    capacity: int
-    cancel_reason: str | None
-    data: dict[str, Any]
-
-    @property
-    def key(self) -> str: ...
-
-    @property
-    def is_virtual(self) -> bool: ...
-
-    @property
-    def reminder_at(self) -> datetime | None: ...
-
-    def state_at(self, now: datetime) -> State: ...
-
-    def booked_at(self, now: datetime) -> int: ...
+# -- a span
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
     """What a widget shows: ``start <= time < end``.
 
-    :param start: aware; naive for days of each template's own zone.
-    :param end: like ``start``.
+    :param start: aware, like ``end``; both naive for days of each template's own zone.
     :param zone: in which times are written; ``None``: each template's own.
     :param floating: whether times are written without their offset.
     """
@@ -82,7 +61,7 @@ class Span:
         """Aware bounds that hold the span wherever on earth its clocks are."""
         if self.start.tzinfo is not None:
             return self.start, self.end
-        return _anywhere(self.start, self.end)
+        return _utc(self.start.replace(tzinfo=_AHEAD)), _utc(self.end.replace(tzinfo=_BEHIND))
 
     def holds(self, local: datetime) -> bool:
         """Whether a moment, aware and in the zone in which it is shown, lies in the span."""
@@ -94,20 +73,10 @@ class Span:
         return (local.replace(tzinfo=None) if self.floating else local).isoformat()
 
 
-def _anywhere(start: datetime, end: datetime) -> tuple[datetime, datetime]:
-    """Return the instants between two naive times on any clock on earth."""
-    return _moved(start, -_AHEAD), _moved(end, _BEHIND)
-
-
-def _moved(naive: datetime, by: timedelta) -> datetime:
-    try:
-        return (naive + by).replace(tzinfo=UTC)
-    except OverflowError:
-        return naive.replace(tzinfo=UTC)
-
-
-def read_span(given: Mapping[str, str], floating: bool = False) -> Span:
-    """Return what the query arguments ``start``, ``end`` and ``timeZone`` ask for.
+def read_span(
+    start: str | None, end: str | None, zone_name: str | None = None, floating: bool = False
+) -> Span:
+    """Return what the query arguments ``start``, ``end`` and ``timeZone`` of a widget ask for.
 
     Times without an offset are clock times of ``timeZone``. Without that they are the viewer's, whose zone is not
     known: the span is then wide enough for any, and the widget shows what it needs. Dates without ``timeZone`` are
@@ -117,23 +86,20 @@ def read_span(given: Mapping[str, str], floating: bool = False) -> Span:
         ``timeZone`` those of each template's own zone are asked for.
     :raises InvalidRequest: naming field, value and expectation.
     """
-    zone = _zone(given.get("timeZone", ""))
-    start, end = _read("start", given.get("start")), _read("end", given.get("end"))
-    if zone is not None:
-        start, end = _placed("start", start, zone), _placed("end", end, zone)
-    if (start.tzinfo is None) != (end.tzinfo is None):
-        raise refusal(
-            "end", given.get("end"), "a time with an offset if start has one, and without if start has none"
-        )
-    if end <= start:
-        raise refusal("end", given.get("end"), f"a time after start = {given.get('start')!r}")
+    zone = _zone(zone_name or "")
+    begin, until = _read("start", start, zone), _read("end", end, zone)
+    if (begin.tzinfo is None) != (until.tzinfo is None):
+        raise refusal("end", end, "a time with an offset if start has one, and without if start has none")
+    if until <= begin:
+        raise refusal("end", end, f"a time after start = {start!r}")
     # By the clock, so that a quarter with a change of offset in it is not an hour too long.
-    if end.replace(tzinfo=None) - start.replace(tzinfo=None) > timedelta(days=MAX_DAYS):
-        raise refusal("end", given.get("end"), f"a time at most {MAX_DAYS} days after start")
-    if start.tzinfo is not None:
-        return Span(_utc(start), _utc(end), zone, floating)
-    is_days = len(given["start"]) == len(given["end"]) == len("2026-11-16")
-    return Span(start, end, None, floating) if is_days or floating else Span(*_anywhere(start, end))
+    if until.replace(tzinfo=None) - begin.replace(tzinfo=None) > timedelta(days=MAX_EVENT_DAYS):
+        raise refusal("end", end, f"a time at most {MAX_EVENT_DAYS} days after start")
+    if begin.tzinfo is not None:
+        return Span(_utc(begin), _utc(until), zone, floating)
+    span = Span(begin, until, None, floating)
+    is_days = len(f"{start}") == len(f"{end}") == len("2026-11-16")
+    return span if is_days or floating else Span(*span.instants)
 
 
 def _zone(name: str) -> tzinfo | None:
@@ -151,26 +117,21 @@ def _zone(name: str) -> tzinfo | None:
         ) from None
 
 
-def _read(field: str, value: str | None) -> datetime:
+def _read(field: str, value: str | None, zone: tzinfo | None) -> datetime:
+    """Return a time: aware, or naive where neither it nor the widget says by which clock."""
     expected = "a time such as 2026-11-16T00:00:00+01:00, or a date"
     if value is None:
         raise InvalidRequest(f"{field} is missing: expected {expected}", field=field, expected=expected)
     found = _TIME.fullmatch(value)
     if found is None:
         raise refusal(field, value, expected)
-    text = f"{found['day']}T{found['time'] or '00:00'}"
-    if found["utc"]:
-        text += "+00:00"
-    elif found["hours"]:
-        text += f"{'-' if found['sign'] == '-' else '+'}{found['hours']}:{found['minutes']}"
+    if found["sign"] == " ":
+        value = f"{value[: found.start('sign')]}+{value[found.end('sign') :]}"
     try:
-        return datetime.fromisoformat(text)
+        moment = datetime.fromisoformat(value)
     except ValueError:
         raise refusal(field, value, expected) from None
-
-
-def _placed(field: str, moment: datetime, zone: tzinfo) -> datetime:
-    if moment.tzinfo is not None:
+    if moment.tzinfo is not None or zone is None:
         return moment
     try:
         return instant_of(moment, zone).astimezone(zone)
@@ -186,68 +147,101 @@ def _utc(moment: datetime) -> datetime:
         return edge.replace(tzinfo=UTC)
 
 
+# -- slots
+
+
+def slots_in(
+    work: Work,
+    span: Span,
+    template_id: int | None = None,
+    group: str | None = None,
+    sees: Callable[[TemplateMixin], bool] = lambda template: True,
+) -> list[SlotMixin]:
+    """Return the slots whose start or reminder may lie in a span, stored and virtual ones.
+
+    :param template_id: only the series of this template.
+    :param group: only the templates of this group; none is no error.
+    :param sees: says of a template whether it may be shown.
+    :raises TemplateNotFound: if there is no such template.
+    :raises InvalidRequest: if the rules promise too many slots; nothing was read of them then.
+    """
+    templates = {each.id: each for each in browsing.templates(work, template_id, group)}
+    seen = {number: each for number, each in templates.items() if sees(each)}
+    windows = _windows(span, {each.reminder_before for each in seen.values()} - {None})
+    specs = [each.spec() for each in templates.values()]
+    promises = (each for spec in specs for window in windows for each in promised_starts(spec, window))
+    if next(islice(promises, MAX_EVENTS, None), None) is not None:
+        expected = f"at most {MAX_EVENTS:,} events: ask for a shorter span, a template or a group"
+        raise InvalidRequest(f"end: expected {expected}", field="end", expected=expected)
+    slots = (each for window in windows for each in browsing.merged(work, templates, specs, window))
+    return list({slot.key: slot for slot in slots if slot.template_id in seen}.values())
+
+
+def _windows(span: Span, reminders: Iterable[Any]) -> list[Window]:
+    """Return where the slots start whose start or reminder is in a span: apart, in order."""
+    start, end = span.instants
+    found: list[Window] = []
+    for before in sorted({timedelta(0), *reminders}):
+        try:
+            window = Window(start + before, end + before)
+        except OverflowError:
+            break
+        if found and window.start <= found[-1].end:
+            window = Window(found.pop().start, window.end)
+        found.append(window)
+    return found
+
+
 # -- events
 
 
-def events(slots: Iterable[SlotLike], span: Span, now: datetime) -> Iterator[dict[str, Any]]:
+def events(slots: Iterable[SlotMixin], span: Span, now: datetime) -> Iterator[dict[str, Any]]:
     """Yield an event for each slot and each reminder whose time lies in the span.
 
     :param slots: by start.
     :param now: aware; the moment of ``state`` and ``left``.
     """
-    zones: dict[str, ZoneInfo] = {}
     for slot in slots:
-        name = slot.template.timezone
-        zone = span.zone or zones.get(name) or zones.setdefault(name, ZoneInfo(name))
+        zone = span.zone or ZoneInfo(slot.template.timezone)
         start = slot.starts_at.astimezone(zone)
         if span.holds(start):
-            yield _slot_event(slot, span.written(start), span.written(slot.ends_at.astimezone(zone)), now)
-        reminder = slot.reminder_at if slot.status in _TO_COME else None
+            state = slot.state_at(now).value
+            details = {
+                "state": state,
+                "left": max(0, slot.capacity - slot.booked_at(now)),
+                "capacity": slot.capacity,
+                "cancel_reason": slot.cancel_reason if state == State.CANCELLED else None,
+            }
+            times = span.written(start), span.written(slot.ends_at.astimezone(zone))
+            yield _event("slot", slot, times, [f"rollingslots-{state}"], details)
+        reminder = slot.reminder_at if slot.status in OCCUPYING else None
         if reminder is not None and span.holds(reminder.astimezone(zone)):
-            yield _reminder_event(slot, span.written(reminder.astimezone(zone)), span.written(start))
+            # It has no length, and names the slot that it is about.
+            moment = span.written(reminder.astimezone(zone))
+            details = {"slot": slot.key, "slot_start": span.written(start)}
+            yield _event("reminder", slot, (moment, moment), [], details)
 
 
-def _slot_event(slot: SlotLike, start: str, end: str, now: datetime) -> dict[str, Any]:
-    state = slot.state_at(now).value
+def _event(
+    kind: str, slot: SlotMixin, times: tuple[str, str], classes: list[str], details: dict[str, Any]
+) -> dict[str, Any]:
+    is_slot, template, names = kind == "slot", slot.template, [f"rollingslots-{kind}", *classes]
+    title = title_of(template.name, template.data, slot.data)
     return {
-        "id": slot.key,
-        "title": title_of(slot.template.name, slot.template.data, slot.data),
-        "start": start,
-        "end": end,
-        **_classes("rollingslots-slot", f"rollingslots-{state}"),
+        "id": slot.key if is_slot else f"{slot.key}/{kind}",
+        "title": title if is_slot else f"Reminder: {title}",
+        "start": times[0],
+        "end": times[1],
+        # FullCalendar 7 knows the one name, EventCalendar the other.
+        "className": " ".join(names),
+        "classNames": names,
         "extendedProps": {
-            **_about("slot", slot),
-            "state": state,
-            "left": max(0, slot.capacity - slot.booked_at(now)),
-            "capacity": slot.capacity,
-            "cancel_reason": slot.cancel_reason if state == State.CANCELLED else None,
+            "type": kind,
+            "is_virtual": slot.is_virtual,
+            "series_id": slot.series_id,
+            "original_start": slot.original_start.isoformat(),
+            "template_id": template.id,
+            "group": template.group,
+            **details,
         },
-    }
-
-
-def _reminder_event(slot: SlotLike, moment: str, start: str) -> dict[str, Any]:
-    """Return the event of a reminder: it has no length, and names the slot that it is about."""
-    return {
-        "id": f"{slot.key}/reminder",
-        "title": f"Reminder: {title_of(slot.template.name, slot.template.data, slot.data)}",
-        "start": moment,
-        "end": moment,
-        **_classes("rollingslots-reminder"),
-        "extendedProps": {**_about("reminder", slot), "slot": slot.key, "slot_start": start},
-    }
-
-
-def _classes(*names: str) -> dict[str, Any]:
-    """Return the CSS classes of an event: FullCalendar 7 knows the one name, EventCalendar the other."""
-    return {"className": " ".join(names), "classNames": list(names)}
-
-
-def _about(kind: str, slot: SlotLike) -> dict[str, Any]:
-    return {
-        "type": kind,
-        "is_virtual": slot.is_virtual,
-        "series_id": slot.series_id,
-        "original_start": slot.original_start.isoformat(),
-        "template_id": slot.template.id,
-        "group": slot.template.group,
     }

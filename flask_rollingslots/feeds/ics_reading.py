@@ -1,215 +1,412 @@
-"""VEVENTs as templates and decisions (RFC 5545 section 3.6.1)."""
+"""iCalendar files as templates and overrides of their slots (RFC 5545).
+
+The lines are read here: icalendar's parser names no line, skips those of an event that are none, and has no limits.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import replace
-from datetime import date, datetime, timedelta
-from typing import Any
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime, time, timedelta
+from functools import lru_cache
+from typing import Any, NamedTuple, NoReturn
+from zoneinfo import ZoneInfo
 
+from ..errors import InvalidRequest
 from ..recurrence import Recurrence
-from .entries import MISSING, Decision, Defaults, Entry, naming, refuse
-from .ics_lines import Moment, RawEvent, read_duration, read_events, read_moment, read_moments
+from ..recurrence.zones import instant_of, names_of
+from ..values import Status
+from .entries import (
+    MAX_ENTRIES,
+    MAX_MOMENTS,
+    MISSING,
+    Entry,
+    Override,
+    icalendar_package,
+    naming,
+    refuse,
+    short,
+)
 
-_DAY = timedelta(days=1)
+_DEEPEST = 10
+_LONGEST = 1_000_000
+_NAME = re.compile(r"([A-Za-z0-9-]+)[;:]")
+_LINE = re.compile(r'[A-Za-z0-9-]+((?:;[A-Za-z0-9-]+=(?:"[^"]*"|[^";:])*)*):(.*)', re.DOTALL)
+_PARAMETER = re.compile(r';([A-Za-z0-9-]+)=("[^"]*"|[^";:]*)')
+_ESCAPE = re.compile(r"\\(.)", re.DOTALL)
+_MOMENT = re.compile(r"([0-9]{8})(?:T([0-9]{6})(Z?))?")
+#: The properties that are read, and whether an event may have several; all others are skipped.
+_READ = {
+    "UID": False, "SUMMARY": False, "DESCRIPTION": False, "LOCATION": False, "COMMENT": True, "STATUS": False,
+    "DTSTART": False, "DTEND": False, "DURATION": False, "RRULE": True, "EXRULE": True, "RDATE": True, "EXDATE": True,
+    "RECURRENCE-ID": False,
+}  # fmt: skip
 _DATA = {"DESCRIPTION": "description", "LOCATION": "location", "UID": "uid"}
-_UNTITLED = "Untitled"
 
 
-def ics_entries(text: str, defaults: Defaults) -> list[Entry]:
-    """Return the templates of an iCalendar text, each with its overrides as decisions.
+# -- events
 
-    :raises InvalidRequest: naming the event, the property, the value and what is expected.
-    :raises ConfigError: if icalendar is not installed.
+
+class _Property(NamedTuple):
+    """One property of an event: its parameters by name, in capitals, and its value as it stands."""
+
+    params: Mapping[str, str]
+    raw: str
+
+    @property
+    def text(self) -> str:
+        """The value as a TEXT, its backslashes resolved (RFC 5545 section 3.3.11)."""
+        return _ESCAPE.sub(lambda found: "\n" if found[1] in "nN" else found[1], self.raw)
+
+
+@dataclass(slots=True)
+class _Event:
+    """One VEVENT: its number within the file, from 1, and the values of each property, in order."""
+
+    number: int
+    properties: dict[str, list[_Property]] = field(default_factory=dict)
+
+    def get(self, name: str) -> _Property | None:
+        """Return a property's only, or first, value."""
+        return next(iter(self.properties.get(name, ())), None)
+
+    @property
+    def label(self) -> str:
+        """How messages name it."""
+        uid = self.get("UID") or self.get("SUMMARY")
+        return f"VEVENT {self.number}" + (f" ({short(uid.text[:60])})" if uid else "")
+
+    @property
+    def name(self) -> str:
+        summary = self.get("SUMMARY")
+        return (summary.text.strip() if summary else "") or "Untitled"
+
+    @property
+    def data(self) -> dict[str, Any]:
+        return {key: found.text for name, key in _DATA.items() if (found := self.get(name))}
+
+    @property
+    def is_cancelled(self) -> bool:
+        status = self.get("STATUS")
+        return status is not None and status.raw.strip().upper() == "CANCELLED"
+
+
+def ics_entries(text: str, timezone: str) -> list[Entry]:
+    """Return the templates of an iCalendar text, each with its overrides.
+
+    :param timezone: IANA name of the zone of times without one.
+    :raises InvalidRequest: naming the event, the property, the value and what is expected; or the line.
     """
-    masters: dict[str, RawEvent] = {}
-    overrides: dict[str, list[RawEvent]] = {}
-    for event in read_events(text):
-        _check(event)
+    icalendar_package()  # refused here, not at the first length or zone that needs it
+    masters: dict[str, _Event] = {}
+    overrides: dict[str, list[_Event]] = {}
+    for event in _events(text):
         uid = event.get("UID")
         name = uid.text if uid else f"\0{event.number}"  # without a UID it is by itself
-        if event.get("RECURRENCE-ID") is not None:
-            overrides.setdefault(name, []).append(event)
-        elif name in masters:
-            refuse(event.label, "UID", name, "each UID once, except beside RECURRENCE-ID")
-        else:
-            masters[name] = event
-    found = []
-    for name, event in masters.items():
         with naming(event.label):
-            found.append(_entry(event, overrides.pop(name, []), defaults))
+            _check(event)
+            if event.get("RECURRENCE-ID"):
+                overrides.setdefault(name, []).append(event)
+            elif name in masters:
+                refuse("UID", name, "each UID once, except beside RECURRENCE-ID")
+            else:
+                masters[name] = event
+    found = [_entry(event, overrides.pop(name, []), timezone) for name, event in masters.items()]
     # An invitation to single instances holds overrides alone: each is an event that happens once.
-    for event in (each for group in overrides.values() for each in group if not _is_cancelled(each)):
+    alone = (event for events in overrides.values() for event in events if not event.is_cancelled)
+    return found + [_entry(event, [], timezone) for event in alone]
+
+
+def _events(text: str) -> list[_Event]:
+    """Return the events; components have to be closed in order, and not to be nested too deep."""
+    events: list[_Event] = []
+    stack: list[str] = []
+    for number, line in _unfolded(text):
+        word = line[:6].upper()
+        if not line.strip():
+            continue
+        if word == "BEGIN:":
+            stack.append(line[6:].strip().upper())
+            _begin(number, stack, events)
+        elif word.startswith("END:"):
+            if not stack or stack.pop() != line[4:].strip().upper():
+                _broken(number, line, "the END of what was begun last")
+        elif stack == ["VCALENDAR", "VEVENT"]:
+            _add(number, line, events[-1])
+        elif not stack:
+            _broken(number, line, "BEGIN:VCALENDAR")
+    if stack:
+        raise InvalidRequest(
+            f"the file ends within {stack[-1][:40]}: is it cut off? expected END:{stack[-1][:40]}"
+        )
+    if not events:
+        raise InvalidRequest("the file has no VEVENT; expected at least one")
+    return events
+
+
+def _unfolded(text: str) -> Iterator[tuple[int, str]]:
+    """Yield the content lines (RFC 5545 section 3.1), each with the number of the line of the file it begins on."""
+    begin, parts = 1, list[str]()
+    for number, piece in enumerate(text.split("\n"), 1):
+        if parts and piece[:1] in (" ", "\t"):
+            parts.append(piece[1:].removesuffix("\r"))
+            continue
+        yield begin, "".join(parts)
+        begin, parts = number, [piece.removesuffix("\r")]
+    yield begin, "".join(parts)
+
+
+def _begin(number: int, stack: list[str], events: list[_Event]) -> None:
+    if len(stack) > _DEEPEST:
+        raise InvalidRequest(
+            f"line {number}: components are nested deeper than {_DEEPEST}; expected a calendar"
+        )
+    if stack[0] != "VCALENDAR":
+        _broken(number, f"BEGIN:{stack[0]}", "BEGIN:VCALENDAR")
+    if stack == ["VCALENDAR", "VEVENT"]:
+        if len(events) >= MAX_ENTRIES:
+            raise InvalidRequest(f"the file has more than {MAX_ENTRIES} events; expected at most so many")
+        events.append(_Event(len(events) + 1))
+
+
+def _add(number: int, line: str, event: _Event) -> None:
+    found = _NAME.match(line)
+    if found is None:
+        _broken(number, line, "NAME:value")
+    name = found.group(1).upper()
+    if name not in _READ:
+        return
+    if len(line) > _LONGEST:
         with naming(event.label):
-            found.append(_entry(event, [], defaults))
-    return found
+            refuse(name, line[:100], f"at most {_LONGEST} characters")
+    whole = _LINE.fullmatch(line)
+    if whole is None:
+        _broken(number, line, "NAME;PARAMETER=value:value")
+    params = {key.upper(): value.strip('"') for key, value in _PARAMETER.findall(whole.group(1))}
+    values = event.properties.setdefault(name, [])
+    values.append(_Property(params, whole.group(2)))
+    if len(values) > 1 and not _READ[name]:
+        with naming(event.label):
+            refuse(name, values[-1].raw, f"{name} once")
 
 
-def _check(event: RawEvent) -> None:
+def _broken(number: int, line: str, expected: str) -> NoReturn:
+    raise InvalidRequest(f"line {number}: {short(line[:100])}; expected {expected}")
+
+
+def _check(event: _Event) -> None:
     """Refuse what would be lost, by name."""
     if found := event.get("EXRULE"):
-        refuse(event.label, "EXRULE", found.raw, "EXDATE: RFC 5545 no longer has EXRULE")
-    rules = event.properties.get("RRULE", [])
+        refuse("EXRULE", found.raw, "EXDATE: RFC 5545 no longer has EXRULE")
+    rules, found = event.properties.get("RRULE", []), event.get("RECURRENCE-ID")
     if len(rules) > 1:
-        refuse(event.label, "RRULE", rules[1].raw, "one RRULE (RFC 5545 section 3.8.5.3)")
-    found = event.get("RECURRENCE-ID")
+        refuse("RRULE", rules[1].raw, "one RRULE (RFC 5545 section 3.8.5.3)")
     if found and "RANGE" in found.params:
-        refuse(event.label, "RECURRENCE-ID;RANGE", found.params["RANGE"], "an event for each changed slot")
+        refuse("RECURRENCE-ID;RANGE", found.params["RANGE"], "an event for each changed slot")
     if found and rules:
-        refuse(event.label, "RRULE", rules[0].raw, "no RRULE beside RECURRENCE-ID")
+        refuse("RRULE", rules[0].raw, "no RRULE beside RECURRENCE-ID")
 
 
-def _entry(event: RawEvent, overrides: list[RawEvent], defaults: Defaults) -> Entry:
-    start, length = _times(event, defaults.timezone)
-    zone = start.zone or defaults.timezone
-    dtstart, rrule = start.wall(zone), event.get("RRULE")
-    fields: dict[str, Any] = {
-        "name": _name(event),
-        "rrule": rrule.raw if rrule else None,
-        "dtstart": dtstart,
-        "timezone": zone,
-        "duration": length,
-        "rdates": _rdates(event, zone),
-        "exdates": _exdates(event, zone),
-        "data": _data(event),
-    }
-    if _is_cancelled(event):
-        fields["active"] = False
-    # RFC 5545 section 3.8.5.3: DTSTART "defines the first instance in the recurrence set", so programs show it even
-    # where the rule does not yield it (whether COUNT includes it is undefined: here it does not). Templates show what
-    # the rule yields, hence the extra date.
-    if rrule and not Recurrence(rrule.raw, dtstart, zone).contains(dtstart):
-        fields["rdates"] = [*fields["rdates"], dtstart]
-    entry = Entry(event.label, fields)
-    return replace(entry, decisions=_decisions(entry, overrides)) if overrides else entry
+# -- times
 
 
-def _name(event: RawEvent) -> str:
-    summary = event.get("SUMMARY")
-    return (summary.text.strip() if summary else "") or _UNTITLED
+@dataclass(frozen=True, slots=True)
+class _Moment:
+    """A DATE, or a DATE-TIME: naive, with the IANA name of its zone; without one it is in the zone asked for."""
+
+    value: date
+    zone: str | None = None
+
+    @property
+    def is_date(self) -> bool:
+        return not isinstance(self.value, datetime)
+
+    def wall(self, zone: str) -> datetime:
+        """Return the wall clock time in a zone, naive; a DATE is its midnight."""
+        if not isinstance(self.value, datetime):
+            return datetime.combine(self.value, time())
+        if self.zone in (None, zone):
+            return self.value
+        return self.instant(zone).astimezone(ZoneInfo(zone)).replace(tzinfo=None)
+
+    def instant(self, zone: str) -> datetime:
+        """Return the instant, aware, UTC."""
+        wall = self.value if isinstance(self.value, datetime) else self.wall(zone)
+        return instant_of(wall, ZoneInfo(self.zone or zone))
+
+    def names(self, zone: str) -> set[datetime]:
+        """Return the wall clock times of a zone that are this instant: near a gap there are two."""
+        if self.is_date or self.zone in (None, zone):
+            return {self.wall(zone)}
+        return names_of(self.instant(zone), ZoneInfo(zone))
 
 
-def _data(event: RawEvent) -> dict[str, Any]:
-    return {key: found.text for name, key in _DATA.items() if (found := event.get(name))}
+def _moments(event: _Event, name: str) -> Iterator[_Moment]:
+    """Yield the times of a property that may be a list, and several."""
+    for prop in event.properties.get(name, []):
+        if prop.params.get("VALUE", "").upper() == "PERIOD":
+            refuse(name, prop.raw, "dates or times: periods are not supported")
+        values = prop.raw.split(",") if prop.raw.strip() else []
+        if len(values) > MAX_MOMENTS:
+            refuse(name, prop.raw, f"at most {MAX_MOMENTS} dates")
+        for value in values:
+            yield _moment(name, _Property(prop.params, value))
 
 
-def _is_cancelled(event: RawEvent) -> bool:
-    status = event.get("STATUS")
-    return status is not None and status.raw.strip().upper() == "CANCELLED"
+def _moment(name: str, prop: _Property) -> _Moment:
+    """Return the time of a property that has one."""
+    value, tzid = prop.raw.strip(), prop.params.get("TZID")
+    found = _MOMENT.fullmatch(value.upper())
+    try:
+        day, clock, utc = found.groups() if found else ("", None, None)
+        wall = datetime.fromisoformat(f"{day}T{clock or '000000'}")
+    except ValueError:
+        refuse(name, value, "a date as YYYYMMDD or a time as YYYYMMDDTHHMM00, or so with Z")
+    if clock is None:
+        return _Moment(wall.date())
+    if wall.second:
+        refuse(name, value, "whole minutes: slot keys have no seconds")
+    if utc or tzid is None:
+        return _Moment(wall, "UTC" if utc else None)
+    zone = _zone(tzid)
+    if zone is None:
+        refuse(f"{name};TZID", tzid, "an IANA name such as Europe/Madrid, or a Windows name")
+    return _Moment(wall, zone)
 
 
-def _times(event: RawEvent, default_zone: str, length: timedelta | None = None) -> tuple[Moment, timedelta]:
-    """Return start and length.
+@lru_cache(maxsize=512)
+def _zone(tzid: str) -> str | None:
+    """Return the IANA name of a TZID: itself, what follows a program's own prefix, or the Windows name's."""
+    from icalendar.timezone.windows_to_olson import WINDOWS_TO_OLSON
 
-    :param length: what holds if the event has neither DTEND nor DURATION.
-    """
-    label, prop = event.label, event.get("DTSTART")
+    parts = tzid.strip().strip("/").split("/")
+    tails = ["/".join(parts[-length:]) for length in (3, 2, 1)]
+    for name in (tzid, WINDOWS_TO_OLSON.get(tzid), *tails):
+        try:
+            if name and len(name) <= 64 and ZoneInfo(name):
+                return str(name)
+        except (KeyError, ValueError, OSError):
+            continue
+    return None
+
+
+def _times(event: _Event, timezone: str, length: timedelta | None = None) -> tuple[_Moment, timedelta]:
+    """Return start and length; the given length holds if the event has neither DTEND nor DURATION."""
+    prop = event.get("DTSTART")
     if prop is None:
-        refuse(label, "DTSTART", MISSING, "the first start")
-    start, end, duration = read_moment(label, "DTSTART", prop), event.get("DTEND"), event.get("DURATION")
+        refuse("DTSTART", MISSING, "the first start")
+    start, end, duration = _moment("DTSTART", prop), event.get("DTEND"), event.get("DURATION")
     if end and duration:
-        refuse(label, "DURATION", duration.raw, "either DTEND or DURATION (RFC 5545 section 3.6.1)")
+        refuse("DURATION", duration.raw, "either DTEND or DURATION (RFC 5545 section 3.6.1)")
     if duration:
-        length = read_duration(label, duration)
+        length = _duration(duration)
     elif end:
-        length = _until(label, start, read_moment(label, "DTEND", end), default_zone)
+        length = _until(start, _moment("DTEND", end), timezone)
     elif length is None and start.is_date:
-        length = _DAY  # RFC 5545 section 3.6.1
+        length = timedelta(days=1)  # RFC 5545 section 3.6.1
     if length is None:
-        refuse(label, "DTEND", MISSING, "DTEND or DURATION: a slot needs a length")
+        refuse("DTEND", MISSING, "DTEND or DURATION: a slot needs a length")
     if length <= timedelta(0):
-        refuse(label, "DTEND" if end else "DURATION", length, "an end after the start")
+        refuse("DTEND" if end else "DURATION", length, "an end after the start")
     return start, length
 
 
-def _until(label: str, start: Moment, end: Moment, default_zone: str) -> timedelta:
+def _duration(prop: _Property) -> timedelta:
+    """Return the value of a DURATION; a day of it is 24 hours."""
+    try:
+        found: timedelta = icalendar_package().vDuration.from_ical(prop.raw.strip())
+    except (ValueError, OverflowError):
+        refuse("DURATION", prop.raw, "a length of time such as PT1H30M")
+    return found
+
+
+def _until(start: _Moment, end: _Moment, timezone: str) -> timedelta:
     """Return the length: whole days between dates, else the exact time (RFC 5545 section 3.8.5.3)."""
     if start.is_date != end.is_date:
-        refuse(label, "DTEND", end.value.isoformat(), "the kind of value that DTSTART has, DATE or DATE-TIME")
+        refuse("DTEND", end.value.isoformat(), "the kind of value that DTSTART has, DATE or DATE-TIME")
     if start.is_date:
         return end.value - start.value
-    zone = start.zone or default_zone
+    zone = start.zone or timezone
     return end.instant(zone) - start.instant(zone)
 
 
-def _rdates(event: RawEvent, zone: str) -> list[datetime]:
-    moments = _listed(event, "RDATE")
-    return sorted({moment.wall(zone) for moment in moments})
+# -- templates
 
 
-def _exdates(event: RawEvent, zone: str) -> list[date]:
+def _entry(event: _Event, overrides: list[_Event], timezone: str) -> Entry:
+    with naming(event.label):
+        start, length = _times(event, timezone)
+        zone = start.zone or timezone
+        dtstart, rrule = start.wall(zone), event.get("RRULE")
+        rdates = {moment.wall(zone) for moment in _moments(event, "RDATE")}
+        # RFC 5545 section 3.8.5.3: DTSTART "defines the first instance in the recurrence set", so programs show it even
+        # where the rule does not yield it (whether COUNT includes it is undefined: here it does not). Templates show
+        # what the rule yields, hence the extra date.
+        shows_start = not rrule or Recurrence(rrule.raw, dtstart, zone).contains(dtstart)
+        fields: dict[str, Any] = {
+            "name": event.name,
+            "rrule": rrule.raw if rrule else None,
+            "dtstart": dtstart,
+            "timezone": zone,
+            "duration": length,
+            "rdates": [*sorted(rdates), *([] if shows_start else [dtstart])],
+            "exdates": _exdates(event, zone),
+            "data": event.data,
+        }
+        if event.is_cancelled:
+            fields["active"] = False
+        entry = Entry(event.label, fields)
+        return replace(entry, overrides=_overrides(entry, overrides)) if overrides else entry
+
+
+def _exdates(event: _Event, zone: str) -> list[date]:
     """Return the exclusions: a DATE leaves the whole local day out, a DATE-TIME its instant."""
     found: set[date] = set()
-    for moment in _listed(event, "EXDATE"):
+    for moment in _moments(event, "EXDATE"):
         found |= {moment.value} if moment.is_date else moment.names(zone)
     return sorted(found, key=lambda value: value.isoformat())
 
 
-def _listed(event: RawEvent, name: str) -> Iterable[Moment]:
-    for prop in event.properties.get(name, []):
-        if prop.raw.strip():
-            yield from read_moments(event.label, name, prop)
-
-
-def _decisions(entry: Entry, overrides: list[RawEvent]) -> tuple[Decision, ...]:
+def _overrides(entry: Entry, events: list[_Event]) -> tuple[Override, ...]:
     fields = entry.fields
     series = Recurrence(fields["rrule"], fields["dtstart"], fields["timezone"], fields["rdates"])
-    found: dict[datetime, Decision] = {}
-    for event in overrides:
+    found: dict[datetime, Override] = {}
+    for event in events:
         with naming(event.label):
-            decision = _decision(event, entry, series)
-        if decision.original_start in found:
-            refuse(
-                event.label,
-                "RECURRENCE-ID",
-                decision.original_start.isoformat(),
-                "one override for each slot",
-            )
-        found[decision.original_start] = decision
+            override = _override(event, entry, series)
+            start = override.original_start
+            if start in found:
+                refuse("RECURRENCE-ID", start.isoformat(), "one override for each slot")
+        found[start] = override
     return tuple(found.values())
 
 
-def _decision(event: RawEvent, entry: Entry, series: Recurrence) -> Decision:
-    """Return what an override says; without a time of its own the rule's holds."""
-    fields, zone = entry.fields, entry.fields["timezone"]
-    prop = event.get("RECURRENCE-ID")
-    if prop is None:
-        refuse(event.label, "RECURRENCE-ID", MISSING, "the original start")
-    original = _original(read_moment(event.label, "RECURRENCE-ID", prop), series)
-    if _is_cancelled(event):
+def _override(event: _Event, entry: Entry, series: Recurrence) -> Override:
+    """Return what an event with RECURRENCE-ID says; without a time of its own the rule's holds."""
+    fields, zone = entry.fields, series.timezone
+    starts_at = ends_at = None
+    if event.get("DTSTART") or not event.is_cancelled:
+        start, length = _times(event, zone, fields["duration"])
+        starts_at = start.instant(zone)
+        ends_at = starts_at + length
+    found = Override(original_start=_original_start(event, series), starts_at=starts_at, ends_at=ends_at)
+    if event.is_cancelled:
         comment = event.get("COMMENT")
         reason = comment.text[:500] if comment else None
-        times = _shown_times(event, fields, zone) if event.get("DTSTART") else (None, None)
-        return Decision(
-            original_start=original,
-            status="cancelled",
-            starts_at=times[0],
-            ends_at=times[1],
-            cancel_reason=reason,
-        )
-    starts_at, ends_at = _shown_times(event, fields, zone)
-    changed = {key: value for key, value in _data(event).items() if fields["data"].get(key) != value}
-    if event.get("SUMMARY") and _name(event) != fields["name"]:
-        changed["summary"] = _name(event)
-    return Decision(
-        original_start=original,
-        starts_at=starts_at,
-        ends_at=ends_at,
-        data={**fields["data"], **changed} if changed else None,
-    )
+        return replace(found, status=Status.CANCELLED.value, cancel_reason=reason)
+    changed = {key: value for key, value in event.data.items() if fields["data"].get(key) != value}
+    if event.get("SUMMARY") and event.name != fields["name"]:
+        changed["summary"] = event.name
+    return replace(found, data={**fields["data"], **changed}) if changed else found
 
 
-def _shown_times(event: RawEvent, fields: dict[str, Any], zone: str) -> tuple[datetime, datetime]:
-    start, length = _times(event, zone, fields["duration"])
-    starts_at = start.instant(zone)
-    return starts_at, starts_at + length
-
-
-def _original(moment: Moment, series: Recurrence) -> datetime:
+def _original_start(event: _Event, series: Recurrence) -> datetime:
     """Return the wall clock time that names the slot.
 
     RFC 5545 section 3.8.4.4 wants the value type of DTSTART; programs also write UTC, or the date alone.
     """
+    moment = _moment("RECURRENCE-ID", event.properties["RECURRENCE-ID"][0])
     if moment.is_date:
         return datetime.combine(moment.value, series.dtstart.time())
     names = moment.names(series.timezone)

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, time, timedelta
-from functools import cached_property, lru_cache
+from datetime import date, datetime, time, timedelta
+from functools import cached_property
 from typing import NoReturn
 from zoneinfo import ZoneInfo
 
 from .. import planning
-from ..errors import InvalidRequest
+from ..errors import InvalidRule
 from ..recurrence import Recurrence
 from ..recurrence.public_holidays import public_holiday
 from ..recurrence.rule import Rule, parse_rrule
 from ..recurrence.zones import instant_of, minus, plus
 from ..values import TemplateSpec, Window
+from .ics_zones import offset_changes
 
 _DAY = timedelta(days=1)
 _NONE = timedelta(0)
 #: How far ahead days that public holidays and blackouts leave out are written as single dates.
-HORIZON = timedelta(days=2 * 366)
+_HORIZON = timedelta(days=2 * 366)
 #: The midnight of a shown day, and the original starts that are offered around it.
 _Closed = tuple[datetime, frozenset[datetime]]
 
@@ -63,7 +64,10 @@ class Component:
 
     @property
     def rrule(self) -> str | None:
-        """The RRULE for the shown times."""
+        """The RRULE for the shown times.
+
+        :raises InvalidRule: if iCalendar has none, with a sentence.
+        """
         return _moved(self.days, self.offset + self.shift) if self._begin else None
 
     @cached_property
@@ -71,27 +75,23 @@ class Component:
         return next(self.days.rule_starts(self.days.dtstart, datetime.max), None)
 
 
-def components(spec: TemplateSpec, now: datetime, decided: Iterable[datetime] = ()) -> list[Component]:
+def components(spec: TemplateSpec, now: datetime, shown: Iterable[datetime] = ()) -> list[Component]:
     """Return the components of a template or segment, by time of day; those without starts have no ``first``.
 
     :param now: aware; public holidays and blackouts are left out for two years from here.
-    :param decided: original starts with a visible decision: an exclusion does not hide them.
-    :raises InvalidRequest: if the rule cannot be said so, with a sentence.
+    :param shown: original starts of which an override shows: an exclusion does not hide them.
     """
     whole = _segment(spec)
     if whole is None:
         return []
-    days = Recurrence(whole.rrule, whole.dtstart, whole.timezone)
-    grid = whole.grid
-    found = [
-        Component(days, offset, whole.shift, grid is not None)
-        for offset in (grid.offsets if grid else (_NONE,))
-    ]
+    days, grid = Recurrence(whole.rrule, whole.dtstart, whole.timezone), whole.grid
+    offsets = grid.offsets if grid else (_NONE,)
+    found = [Component(days, offset, whole.shift, grid is not None) for offset in offsets]
     extra = tuple(
         each for each in whole.rdates if whole.contains(each) and not any(part.owns(each) for part in found)
     )
     found[0] = replace(found[0], extra=extra)
-    spare, closed = frozenset(decided), list(_closed_days(spec, whole, now))
+    spare, closed = frozenset(shown), list(_closed_days(spec, whole, now))
     return [replace(part, excluded=frozenset(_excluded(whole, part, closed)) - spare) for part in found]
 
 
@@ -123,34 +123,24 @@ def _closed_days(spec: TemplateSpec, whole: Recurrence, now: datetime) -> Iterat
     rule, first = whole.rule, now.astimezone(ZoneInfo(spec.timezone)).date()
     # Where the clocks go forward two starts of a day can fall on one instant; only one of them is offered.
     crowded = whole.grid is not None or (rule and (rule.freq == "HOURLY" or rule.byhour or rule.byminute))
-    gaps = _gap_days(spec.timezone, first) if crowded else frozenset()
+    gaps = _gap_days(spec.timezone, first.year) if crowded else set()
     if not (spec.holidays or spec.blackouts or gaps):
         return
-    for number in range(HORIZON.days):
+    zone = ZoneInfo(spec.timezone)
+    for number in range(_HORIZON.days):
         day = first + timedelta(days=number)
         closed = any(start <= day <= end for start, end in spec.blackouts)
         if day in gaps or closed or (spec.holidays and public_holiday(spec.holidays, day)):
-            yield _closed_day(spec, datetime.combine(day, time()))
+            midnight = datetime.combine(day, time())
+            # A day more on both sides: near a change of offset a wall clock time may be shown on the next day.
+            around = Window(instant_of(midnight - _DAY, zone), instant_of(midnight + 2 * _DAY, zone))
+            yield midnight, frozenset(slot.original_start for slot in planning.planned(spec, around))
 
 
-def _closed_day(spec: TemplateSpec, midnight: datetime) -> _Closed:
-    # A day more on both sides: near a change of offset a wall clock time may be shown on the next day.
-    zone = ZoneInfo(spec.timezone)
-    window = Window(instant_of(midnight - _DAY, zone), instant_of(midnight + 2 * _DAY, zone))
-    return midnight, frozenset(slot.original_start for slot in planning.planned(spec, window))
-
-
-@lru_cache(maxsize=256)
-def _gap_days(timezone: str, first: date) -> frozenset[date]:
-    zone, found = ZoneInfo(timezone), set()
-    before = datetime.combine(first, time(), UTC).astimezone(zone).utcoffset() or _NONE
-    for number in range(1, HORIZON.days + 1):
-        moment = datetime.combine(first, time(), UTC) + timedelta(days=number)
-        after = moment.astimezone(zone).utcoffset() or _NONE
-        if after > before:
-            found |= {moment.date() - _DAY, moment.date(), moment.date() + _DAY}
-        before = after
-    return frozenset(found)
+def _gap_days(timezone: str, year: int) -> set[date]:
+    """Return the days around those on which the clocks go forward."""
+    gaps = (each.onset.date() for each in offset_changes(timezone, year) if each.after > each.before)
+    return {gap + timedelta(days=around) for gap in gaps for around in (-1, 0, 1)}
 
 
 # -- a rule at another time of day
@@ -197,7 +187,7 @@ def _on_other_days(rule: Rule, hops: int) -> Rule:
 
 
 def _cannot(rule: Rule, what: str) -> NoReturn:
-    raise InvalidRequest(
+    raise InvalidRule(
         f"rrule = {str(rule)!r}: iCalendar has no rule for {what}; expected a DAILY or WEEKLY rule without months "
         "and days of the month, or a day that ends before midnight; JSON can be exported all the same",
         field="rrule",

@@ -7,7 +7,7 @@ icalendar's own generator ends in 2038 and writes the starts of summer time an h
 from __future__ import annotations
 
 from calendar import monthrange
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from itertools import pairwise
@@ -15,10 +15,9 @@ from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 from ..recurrence.rule import WEEKDAYS
+from .entries import icalendar_package
 
-_DAY = timedelta(days=1)
 _SECOND = timedelta(seconds=1)
-_NONE = timedelta(0)
 #: A pattern that holds up to here is written as a rule without end; what fits none is listed up to here.
 _LAST_YEAR = 2099
 
@@ -36,115 +35,83 @@ class Change(NamedTuple):
     is_summer: bool
 
 
-def timezone_component(package: Any, name: str, first_year: int) -> Any:
-    """Return the VTIMEZONE of a zone.
+@lru_cache(maxsize=128)
+def timezone_component(name: str, first_year: int) -> Any:
+    """Return the VTIMEZONE of a zone; not to be changed.
 
-    :param package: icalendar.
     :param name: IANA name.
     :param first_year: the first year that has to be right.
     """
+    package = icalendar_package()
     found = package.Timezone()
     found.add("tzid", name)
-    start, changes = _changes(name, first_year)
-    for observance in (start, *changes):
-        found.add_component(_observance(package, *observance))
+    for changes, rule in _observances(name, first_year):
+        first, *others = changes
+        part = package.TimezoneDaylight() if first.is_summer else package.TimezoneStandard()
+        part.add("dtstart", first.onset)
+        part.add("tzoffsetfrom", first.before)
+        part.add("tzoffsetto", first.after)
+        part.add("tzname", first.name)
+        if rule:
+            part.add("rrule", package.vRecur.from_ical(rule))
+        elif others:
+            part.add("rdate", [each.onset for each in others])
+        found.add_component(part)
     return found
 
 
-def _observance(package: Any, change: Change, rule: str | None, others: tuple[datetime, ...]) -> Any:
-    part = package.TimezoneDaylight() if change.is_summer else package.TimezoneStandard()
-    part.add("dtstart", change.onset)
-    part.add("tzoffsetfrom", change.before)
-    part.add("tzoffsetto", change.after)
-    part.add("tzname", change.name)
-    if rule:
-        part.add("rrule", package.vRecur.from_ical(rule))
-    if others:
-        part.add("rdate", list(others))
-    return part
-
-
-Observance = tuple[Change, str | None, tuple[datetime, ...]]
-
-
-@lru_cache(maxsize=128)
-def _changes(name: str, first_year: int) -> tuple[Observance, tuple[Observance, ...]]:
-    """Return what holds at the beginning, and the changes: with a rule, or with the list of the others like them."""
-    zone = ZoneInfo(name)
+def _observances(name: str, first_year: int) -> Iterator[tuple[list[Change], str | None]]:
+    """Yield changes that are alike: listed as far as no pattern holds, then with the rule that they follow."""
     begin = datetime(first_year, 1, 1, tzinfo=UTC)
-    first = _change(zone, begin, begin)
-    start: Observance = (first._replace(onset=begin.replace(tzinfo=None)), None, ())
+    yield [_change(ZoneInfo(name), begin, begin)._replace(onset=begin.replace(tzinfo=None))], None
     kinds: dict[tuple[object, ...], list[Change]] = {}
-    for change in _all(zone, begin):
+    for change in offset_changes(name, first_year):
         kinds.setdefault((*change[1:], change.onset.month, change.onset.time()), []).append(change)
-    return start, tuple(part for alike in kinds.values() for part in _described(alike))
-
-
-def _all(zone: ZoneInfo, begin: datetime) -> Iterator[Change]:
-    days = ((datetime(_LAST_YEAR + 1, 1, 1, tzinfo=UTC) - begin).days) + 1
-    moments = (begin + number * _DAY for number in range(days))
-    for early, late in pairwise(moments):
-        if _look(zone, early) != _look(zone, late):
-            yield _between(zone, early, late)
-
-
-def _look(zone: ZoneInfo, moment: datetime) -> tuple[timedelta, str | None]:
-    local = moment.astimezone(zone)
-    return local.utcoffset() or _NONE, local.tzname()
-
-
-def _between(zone: ZoneInfo, early: datetime, late: datetime) -> Change:
-    known = _look(zone, early)
-    while late - early > _SECOND:
-        middle = early + (late - early) // 2
-        middle = middle.replace(microsecond=0)
-        early, late = (middle, late) if _look(zone, middle) == known else (early, middle)
-    return _change(zone, early, late)
-
-
-def _change(zone: ZoneInfo, early: datetime, late: datetime) -> Change:
-    local = late.astimezone(zone)
-    before = _look(zone, early)[0]
-    return Change(
-        (late + before).replace(tzinfo=None),
-        before,
-        local.utcoffset() or _NONE,
-        local.tzname() or "",
-        bool(local.dst()),
-    )
-
-
-def _described(alike: list[Change]) -> Iterator[Observance]:
-    """Yield the changes of one month and time: listed as far as no pattern holds, then as a rule."""
-    listed, rule = len(alike), None
-    for number in (-1, 1, 2, 3, 4):
-        begin = _pattern_from(alike, number)
-        if begin < listed:
-            listed, rule = begin, _rule(alike[-1], number)
-    if listed:
-        first, *others = alike[:listed]
-        yield first, None, tuple(each.onset for each in others)
-    if rule:
-        yield alike[listed], rule, ()
+    for alike in kinds.values():
+        places = {number: _pattern_from(alike, number) for number in (-1, 1, 2, 3, 4)}
+        number = min(places, key=lambda each: places[each])
+        if places[number] > 0:
+            yield alike[: places[number]], None
+        if places[number] < len(alike):
+            last = alike[-1].onset
+            rule = f"FREQ=YEARLY;BYMONTH={last.month};BYDAY={number}{WEEKDAYS[last.weekday()]}"
+            yield alike[places[number] :], rule
 
 
 def _pattern_from(alike: list[Change], number: int) -> int:
-    """Return from which change on, in every year to the last, it is on the same numbered weekday."""
+    """Return from which change on, in every year to the last, it is on the same numbered weekday of its month."""
     year, place = _LAST_YEAR, len(alike)
-    for change in reversed(alike):
-        same_day = change.onset.weekday() == alike[-1].onset.weekday()
-        if change.onset.year != year or not same_day or number not in _numbers(change.onset):
+    for day in (change.onset for change in reversed(alike)):
+        is_last = day.day + 7 > monthrange(day.year, day.month)[1]
+        fits = is_last if number == -1 else number == (day.day - 1) // 7 + 1
+        if not fits or day.year != year or day.weekday() != alike[-1].onset.weekday():
             break
         year, place = year - 1, place - 1
     return place if len(alike) - place > 1 else len(alike)
 
 
-def _numbers(day: datetime) -> Iterable[int]:
-    """Return which weekday of its month a day is: from the start, and from the end if it is the last."""
-    last = day.day + 7 > monthrange(day.year, day.month)[1]
-    return ((day.day - 1) // 7 + 1, -1) if last else ((day.day - 1) // 7 + 1,)
+@lru_cache(maxsize=128)
+def offset_changes(name: str, first_year: int) -> tuple[Change, ...]:
+    """Return the changes of a zone's offset, or of its name, from the beginning of a year to the year 2099."""
+    zone, begin, found = ZoneInfo(name), datetime(first_year, 1, 1, tzinfo=UTC), []
+    days = (datetime(_LAST_YEAR + 1, 1, 1, tzinfo=UTC) - begin).days + 1
+    for early, late in pairwise(begin + timedelta(days=number) for number in range(days)):
+        known = _look(zone, early)
+        if known == _look(zone, late):
+            continue
+        while late - early > _SECOND:
+            middle = (early + (late - early) // 2).replace(microsecond=0)
+            early, late = (middle, late) if _look(zone, middle) == known else (early, middle)
+        found.append(_change(zone, early, late))
+    return tuple(found)
 
 
-def _rule(change: Change, number: int) -> str:
-    weekday = WEEKDAYS[change.onset.weekday()]
-    return f"FREQ=YEARLY;BYMONTH={change.onset.month};BYDAY={number}{weekday}"
+def _look(zone: ZoneInfo, moment: datetime) -> tuple[timedelta, str | None]:
+    local = moment.astimezone(zone)
+    return local.utcoffset() or timedelta(0), local.tzname()
+
+
+def _change(zone: ZoneInfo, early: datetime, late: datetime) -> Change:
+    before, (after, name) = _look(zone, early)[0], _look(zone, late)
+    is_summer = bool(late.astimezone(zone).dst())
+    return Change((late + before).replace(tzinfo=None), before, after, name or "", is_summer)

@@ -5,6 +5,7 @@ from .fields import FIELDS, Change, TemplateField, TemplateMixin, check_template
 from .make import make_models
 from .mixins import (
     BookingMixin,
+    FeedAddressMixin,
     Hold,
     LeaseMixin,
     Models,
@@ -28,6 +29,7 @@ __all__ = [
     "FIELDS",
     "BookingMixin",
     "Change",
+    "FeedAddressMixin",
     "Hold",
     "LeaseMixin",
     "Models",

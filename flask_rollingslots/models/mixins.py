@@ -554,6 +554,19 @@ class ShardMixin:
         )
 
 
+class FeedAddressMixin:
+    """Which secret address of a group's calendar holds: the one that carries this number.
+
+    :param group_digest: SHA-256 of the group's name; empty: all groups. Databases differ in which texts are the same,
+        and names may be too long for an index.
+    """
+
+    __tablename__ = "rolling_feed_address"
+
+    group_digest: Mapped[str] = mapped_column(String(64), primary_key=True)
+    number: Mapped[int] = mapped_column(Id, default=0)
+
+
 # -- the classes of one database
 
 
@@ -567,6 +580,7 @@ MIXINS: dict[str, type[Any]] = {
     "Lease": LeaseMixin,
     "Resource": ResourceMixin,
     "Shard": ShardMixin,
+    "FeedAddress": FeedAddressMixin,
 }
 
 
@@ -581,6 +595,7 @@ class Models:
     Lease: type[LeaseMixin]
     Resource: type[ResourceMixin]
     Shard: type[ShardMixin]
+    FeedAddress: type[FeedAddressMixin]
     default_timezone: Callable[[], str] = lambda: "UTC"
     _built: dict[Hashable, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from recurrence.strategies import difficult_rules, rules, starts
 
 from flask_rollingslots.errors import InvalidRequest
-from flask_rollingslots.feeds import Decision, Feed, Outgoing, feed_bytes, last_change
-from flask_rollingslots.feeds.ics_writing import clean
+from flask_rollingslots.feeds.entries import Override, StoredTemplate, clean
+from flask_rollingslots.feeds.ics_writing import Feed, feed_bytes, last_change
 from flask_rollingslots.values import TemplateSpec, Window
 
 CREATED = datetime(2026, 11, 3, 12, tzinfo=UTC)
@@ -36,15 +36,15 @@ def feed(now: datetime = NOW, **options: Any) -> Feed:
     return Feed(**{"now": now, "host": "slots.example", "name": "Club", "complain": complain, **options})
 
 
-def text(*outs: Outgoing, **options: Any) -> str:
+def text(*outs: StoredTemplate, **options: Any) -> str:
     """Return a feed as text."""
     return feed_bytes(outs, feed(**options)).decode()
 
 
-def out(*decisions: Decision, **fields: Any) -> Outgoing:
+def out(*decisions: Override, **fields: Any) -> StoredTemplate:
     """Return a template on its way out: an hour every Friday night in Madrid, unless told otherwise."""
     more = {name: fields.pop(name) for name in ("reminder_before",) if name in fields}
-    return Outgoing(spec(**fields), CREATED, more, decisions)
+    return StoredTemplate(spec(**fields), CREATED, more, decisions)
 
 
 @given(
@@ -65,7 +65,7 @@ def test_any_rule_from_last_month_on(rrule: str, dtstart: datetime, end: str, sh
         rdates=(dtstart + timedelta(days=9), datetime(2026, 12, 24, 9, 30)),
         exdates=(datetime(2026, 12, 6).date(), dtstart + timedelta(days=7)),
     )
-    found = text(Outgoing(template, CREATED))
+    found = text(StoredTemplate(template, CREATED))
     assert instants(read(found) if "VEVENT" in found else [], YEAR) == offered(template, YEAR)
     assert "RRULE" in found or "RDATE" in found or len(offered(template, YEAR)) <= 1
 
@@ -100,7 +100,7 @@ NAMES = st.one_of(
 @settings(max_examples=100)
 def test_hostile_names_stay_texts(name: str, description: str, reason: str) -> None:
     """Whatever is written into a name: no line is added, none is longer than 75 bytes, and it comes back as it was."""
-    cancelled = Decision(original_start=datetime(2026, 11, 27, 22), status="cancelled", cancel_reason=reason)
+    cancelled = Override(original_start=datetime(2026, 11, 27, 22), status="cancelled", cancel_reason=reason)
     template = out(
         cancelled, name=name, data={"description": description}, reminder_before=timedelta(minutes=30)
     )
@@ -147,7 +147,7 @@ def test_nothing_changes_by_itself_within_a_month() -> None:
 def test_a_change_is_dated_and_counted() -> None:
     """LAST-MODIFIED, DTSTAMP and SEQUENCE say that and when a template, or one slot, was changed."""
     when = datetime(2026, 11, 19, 8, 30, tzinfo=UTC)
-    moved = Decision(
+    moved = Override(
         original_start=datetime(2026, 11, 27, 22),
         starts_at=datetime(2026, 11, 27, 18, tzinfo=UTC),
         ends_at=datetime(2026, 11, 27, 19, tzinfo=UTC),
@@ -164,8 +164,8 @@ def test_a_change_is_dated_and_counted() -> None:
 def test_reminders_are_alarms() -> None:
     """Each event has the reminder, also one that was moved; a cancelled one reminds nobody."""
     start = datetime(2026, 11, 27, 22)
-    moved = Decision(original_start=start, starts_at=datetime(2026, 11, 28, 8, tzinfo=UTC))
-    cancelled = Decision(original_start=start + timedelta(7), status="cancelled")
+    moved = Override(original_start=start, starts_at=datetime(2026, 11, 28, 8, tzinfo=UTC))
+    cancelled = Override(original_start=start + timedelta(7), status="cancelled")
     template = out(moved, cancelled, reminder_before=timedelta(days=1, minutes=30))
     alarms = [
         [alarm["TRIGGER"].dt for alarm in event.walk("VALARM")]
@@ -177,8 +177,8 @@ def test_reminders_are_alarms() -> None:
 def test_another_text_is_an_override() -> None:
     """A slot with a title, place or description of its own has them in the calendar; other data are the app's own."""
     start = datetime(2026, 11, 27, 22)
-    title = Decision(original_start=start, data={"summary": "Gala", "location": "Roof"})
-    other = Decision(original_start=start + timedelta(7), data={"price": 9})
+    title = Override(original_start=start, data={"summary": "Gala", "location": "Roof"})
+    other = Override(original_start=start + timedelta(7), data={"price": 9})
     found = icalendar.Calendar.from_ical(text(out(title, other))).walk("VEVENT")
     assert [(str(event["SUMMARY"]), event.get("LOCATION")) for event in found] == [
         ("Party", None),

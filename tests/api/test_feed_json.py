@@ -285,4 +285,4 @@ def test_the_queries_do_not_grow_with_the_events(site: FeedSite, templates: int)
     with site.queries() as statements:
         events = site.events("2026-11-21T00:00:00Z", "2026-12-01T00:00:00Z")
     assert len(events) >= templates * 160
-    assert len(statements) == 4
+    assert len(statements) == 3

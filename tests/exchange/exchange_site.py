@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 from helpers import Site
 
 from flask_rollingslots import planning
-from flask_rollingslots.feeds import Decision, Defaults, Entry, Outgoing, ics_bytes, read_file
+from flask_rollingslots.feeds.entries import Entry, Override, StoredTemplate
+from flask_rollingslots.feeds.exchange import read_file
+from flask_rollingslots.feeds.ics_writing import ics_bytes
 from flask_rollingslots.recurrence import Recurrence
 from flask_rollingslots.values import TemplateSpec, Window
 
@@ -38,9 +40,9 @@ def spec(**fields: Any) -> TemplateSpec:
     return TemplateSpec(**{**plain, **fields})
 
 
-def ics(template: TemplateSpec, *decisions: Decision, now: datetime = NOW) -> str:
+def ics(template: TemplateSpec, *decisions: Override, now: datetime = NOW) -> str:
     """Return a template's .ics file, unfolded."""
-    content = ics_bytes([Outgoing(template, CREATED, {}, decisions)], now).decode()
+    content = ics_bytes([StoredTemplate(template, CREATED, {}, decisions)], now).decode()
     return content.replace("\r\n ", "").replace("\r\n", "\n")
 
 
@@ -51,7 +53,7 @@ def lines(text: str, name: str) -> list[str]:
 
 def read(text: str | bytes, timezone: str = "Europe/Madrid") -> list[Entry]:
     """Read a file."""
-    return read_file(text.encode() if isinstance(text, str) else text, Defaults(timezone))
+    return read_file(text.encode() if isinstance(text, str) else text, timezone)
 
 
 def events(*bodies: str) -> str:

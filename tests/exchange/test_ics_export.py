@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from recurrence.strategies import difficult_rules, rules, starts
 
 from flask_rollingslots.errors import InvalidRequest
-from flask_rollingslots.feeds import Decision, Outgoing, ics_bytes
+from flask_rollingslots.feeds.entries import Override, StoredTemplate
+from flask_rollingslots.feeds.ics_writing import ics_bytes
 from flask_rollingslots.feeds.ics_zones import timezone_component
 from flask_rollingslots.values import Window
 
@@ -97,7 +98,7 @@ def test_exclusions_are_exdates() -> None:
         blackouts=((date(2026, 1, 10), date(2026, 1, 11)), (date(2029, 1, 1), date(2029, 1, 1))),
         holidays="ES",
     )
-    deleted = Decision(original_start=datetime(2026, 1, 20, 22), status="deleted")
+    deleted = Override(original_start=datetime(2026, 1, 20, 22), status="deleted")
     (line,) = lines(ics(template, deleted), "EXDATE")
     days = [text[:8] for text in line.partition(":")[2].split(",")]
     # The first of January is before now, and needs no exclusion any more; the sixth is Epiphany.
@@ -108,13 +109,13 @@ def test_exclusions_are_exdates() -> None:
 
 def test_decisions_are_overrides() -> None:
     """A moved slot has another time under its RECURRENCE-ID, a cancelled one says so; same value type as DTSTART."""
-    moved = Decision(
+    moved = Override(
         original_start=datetime(2026, 1, 9, 22),
         starts_at=datetime(2026, 1, 8, 20, tzinfo=UTC),
         ends_at=datetime(2026, 1, 8, 22, tzinfo=UTC),
     )
-    cancelled = Decision(original_start=datetime(2026, 1, 16, 22), status="cancelled", cancel_reason="ill")
-    changed = Decision(original_start=datetime(2026, 1, 23, 22), capacity=9, customised=("capacity",))
+    cancelled = Override(original_start=datetime(2026, 1, 16, 22), status="cancelled", cancel_reason="ill")
+    changed = Override(original_start=datetime(2026, 1, 23, 22), capacity=9, customised=("capacity",))
     text = ics(spec(), moved, cancelled, changed)
     first, second = text.split("BEGIN:VEVENT")[2:]
     assert "RECURRENCE-ID;TZID=Europe/Madrid:20260109T220000" in first
@@ -124,19 +125,19 @@ def test_decisions_are_overrides() -> None:
     assert "STATUS:CANCELLED" in second
     assert len(set(lines(text, "UID"))) == 1
     (entry,) = read(text)
-    assert [(each.original_start, each.status, each.cancel_reason) for each in entry.decisions] == [
+    assert [(each.original_start, each.status, each.cancel_reason) for each in entry.overrides] == [
         (datetime(2026, 1, 9, 22), "scheduled", None),
         (datetime(2026, 1, 16, 22), "cancelled", "ill"),
     ]
-    assert (entry.decisions[0].starts_at, entry.decisions[0].ends_at) == (moved.starts_at, moved.ends_at)
+    assert (entry.overrides[0].starts_at, entry.overrides[0].ends_at) == (moved.starts_at, moved.ends_at)
 
 
 def test_a_decision_outlasts_an_exclusion_and_the_rule() -> None:
     """A slot that somebody moved is there although its day is excluded, or the rule has it no more."""
     moment = datetime(2026, 1, 8, 20, tzinfo=UTC)
     times: dict[str, Any] = {"starts_at": moment, "ends_at": moment + timedelta(hours=1)}
-    excluded = Decision(original_start=datetime(2026, 1, 9, 22), **times)
-    stray = Decision(original_start=datetime(2026, 1, 7, 22), **times)
+    excluded = Override(original_start=datetime(2026, 1, 9, 22), **times)
+    stray = Override(original_start=datetime(2026, 1, 7, 22), **times)
     text = ics(spec(exdates=(date(2026, 1, 9),)), excluded, stray)
     assert not lines(text, "EXDATE")
     assert "UID:series-1-20260107T2200@flask-rollingslots" in text
@@ -161,7 +162,7 @@ def test_a_segment_ends_and_a_shift_shows() -> None:
 def test_an_injected_line_stays_within_its_text() -> None:
     """Line breaks of every kind in a name are text, and control characters are dropped."""
     name = "a\r\nBEGIN:VEVENT\rX:1\u2028Y:2\x85Z\x00;\\,\x1b[2J"
-    content = ics_bytes([Outgoing(spec(name=name), NOW)], NOW)
+    content = ics_bytes([StoredTemplate(spec(name=name), NOW)], NOW)
     unfolded = content.decode().replace("\r\n ", "")
     assert len(lines("\n".join(unfolded.splitlines()), "SUMMARY")) == 1
     assert unfolded.count("\nBEGIN:VEVENT") == 1
@@ -198,7 +199,7 @@ def test_utc_needs_no_zone(timezone: str) -> None:
 )
 def test_vtimezone_is_right_for_ever(name: str) -> None:
     """A program that knows nothing but the VTIMEZONE finds the right offset, before and after 2038."""
-    made = icalendar.Timezone.from_ical(timezone_component(icalendar, name, 2005).to_ical())
+    made = icalendar.Timezone.from_ical(timezone_component(name, 2005).to_ical())
     zone, read_zone = ZoneInfo(name), made.to_tz(lookup_tzid=False)
     for hours in range(0, 24 * 365 * 80, 511):
         wall = datetime(2006, 1, 1, 0, 30) + timedelta(hours=hours)
@@ -208,7 +209,7 @@ def test_vtimezone_is_right_for_ever(name: str) -> None:
 
 def test_vtimezone_onsets_are_on_the_clock_before() -> None:
     """Summer time begins at 02:00 by the clock that still shows winter, and has a rule without end."""
-    text = timezone_component(icalendar, "Europe/Madrid", 2026).to_ical().decode()
+    text = timezone_component("Europe/Madrid", 2026).to_ical().decode()
     assert lines(text, "DTSTART")[1:] == ["DTSTART:20260329T020000", "DTSTART:20261025T030000"]
     assert [sorted(line[6:].split(";")) for line in lines(text, "RRULE")] == [
         ["BYDAY=-1SU", "BYMONTH=3", "FREQ=YEARLY"],
@@ -220,7 +221,7 @@ def test_vtimezone_onsets_are_on_the_clock_before() -> None:
 def test_the_zones_of_a_file_come_first_and_once() -> None:
     """Each zone that is named has one VTIMEZONE, before the events."""
     outs = [
-        Outgoing(spec(id=n, timezone=zone), NOW)
+        StoredTemplate(spec(id=n, timezone=zone), NOW)
         for n, zone in enumerate(["Asia/Tokyo", "Europe/Madrid", "Asia/Tokyo"])
     ]
     text = ics_bytes(outs, NOW).decode()

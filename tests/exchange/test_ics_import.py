@@ -109,7 +109,7 @@ def test_overrides_are_decisions() -> None:
             "UID:a@b\nRECURRENCE-ID;VALUE=DATE:20260126\nDTSTART:20260126T080000Z\nDTEND:20260126T100000Z\nSUMMARY:Late",
         )
     )
-    moved, cancelled, longer = entry.decisions
+    moved, cancelled, longer = entry.overrides
     assert moved.original_start == datetime(2026, 1, 12, 9)
     assert moved.starts_at == datetime(2026, 1, 13, 10, tzinfo=UTC)
     assert moved.ends_at == datetime(2026, 1, 13, 11, 30, tzinfo=UTC)

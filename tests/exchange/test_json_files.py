@@ -14,8 +14,8 @@ from recurrence.strategies import difficult_rules, rules, starts
 from sqlalchemy import select
 
 from flask_rollingslots.errors import InvalidRequest
-from flask_rollingslots.feeds import Outgoing, json_text
-from flask_rollingslots.feeds.json_reading import FILED, STATUSES
+from flask_rollingslots.feeds.entries import StoredTemplate
+from flask_rollingslots.feeds.json_files import FILED, STATUSES, json_text
 from flask_rollingslots.recurrence import Recurrence
 from flask_rollingslots.values import Status
 
@@ -206,7 +206,7 @@ def _segment(desk: Desk, first: Any) -> None:
 def test_rule_to_json_and_back(rrule: str | None, dtstart: datetime, end: str) -> None:
     """Any rule comes back with the same occurrences."""
     template = spec(rrule=rrule and rrule + end, dtstart=dtstart)
-    (found,) = read(json_text([Outgoing(template, CREATED)]))
+    (found,) = read(json_text([StoredTemplate(template, CREATED)]))
     window = datetime(2025, 1, 1), datetime(2028, 1, 1)
     back = Recurrence(found.fields["rrule"], found.fields["dtstart"], found.fields["timezone"])
     assert list(back.originals(*window)) == list(

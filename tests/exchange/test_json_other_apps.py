@@ -9,7 +9,7 @@ import pytest
 from exchange_site import entries, entry
 
 from flask_rollingslots.errors import InvalidRequest
-from flask_rollingslots.feeds import Defaults, read_file
+from flask_rollingslots.feeds.exchange import read_file
 from flask_rollingslots.recurrence import Recurrence
 
 
@@ -136,7 +136,8 @@ def test_a_rule_alone_gets_the_name_of_its_file() -> None:
     rule = {"type": "monthly", "month_day": 1, "weekday": 5, "start_time": "21:00", "end_time": "01:00"}
     (found,) = read_file(
         json.dumps({**rule, "start_date": "2024-01-01", "end": "never"}).encode(),
-        Defaults("UTC", "late-show"),
+        "UTC",
+        name="late-show",
     )
     assert found.fields == {
         "name": "late-show",
@@ -147,7 +148,7 @@ def test_a_rule_alone_gets_the_name_of_its_file() -> None:
         "data": {},
     }
     lesson = {"weekday": 3, "start_time": "16:00", "end_time": "17:00", "start_date": "2024-01-15"}
-    (named,) = read_file(json.dumps([{**lesson, "name": "Juan"}]).encode(), Defaults("UTC", "students"))
+    (named,) = read_file(json.dumps([{**lesson, "name": "Juan"}]).encode(), "UTC", name="students")
     assert (named.fields["name"], named.fields["rrule"]) == ("Juan", "FREQ=WEEKLY;BYDAY=TH")
     with pytest.raises(InvalidRequest, match="name is missing"):
         entry(lesson)

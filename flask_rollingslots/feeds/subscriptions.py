@@ -1,0 +1,222 @@
+"""What calendar programs subscribe to: the calendar, from last month on, and its secret addresses.
+
+A secret is a signed note: which group, and the number of its address. Nothing of it is stored but that number, which
+grows when the address is withdrawn. A new key withdraws all addresses, unless the old one is kept beside it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from typing import TYPE_CHECKING, NamedTuple
+from zoneinfo import ZoneInfo
+
+from itsdangerous import BadData, URLSafeSerializer
+from itsdangerous.encoding import want_bytes
+from sqlalchemy import func, or_, select, update
+
+from .. import planning
+from ..browsing import complain
+from ..errors import ConfigError
+from ..loading import is_decided
+from ..models import table_of
+from ..recurrence.zones import instant_of
+from ..statements import insert_if_absent
+from ..values import MICROSECOND, OCCUPYING, SlotKey, Window
+from .entries import StoredTemplate
+from .exchange import meant, templates_where, with_overrides
+from .ics_writing import Feed, feed_bytes, last_change
+
+if TYPE_CHECKING:
+    from ..context import Work
+    from ..models import TemplateMixin
+    from ..values import TemplateSpec
+
+_CHUNK = 500
+#: What a feed reads of a slot.
+_SHOWN = (
+    "original_start", "starts_at", "ends_at", "status", "data", "cancel_reason", "changed_at",
+)  # fmt: skip
+#: A zone moves a wall clock time by less than a day, and a gap by at most a day.
+_SLACK = timedelta(days=2)
+_NO_HOST = re.compile(r"[^a-z0-9.-]+")
+#: Longer than any secret: a group has at most 200 characters, and each at most 16 in base64 of JSON.
+_LONGEST = 4000
+
+
+# -- the calendar
+
+
+class Calendar(NamedTuple):
+    """A calendar to subscribe to.
+
+    :param content: iCalendar, the same bytes until something changes or the next month begins.
+    :param changed_at: when it became what it is; aware.
+    """
+
+    content: bytes
+    changed_at: datetime
+
+
+def calendar(
+    work: Work,
+    template_id: int | None = None,
+    group: str | None = None,
+    sees: Callable[[TemplateMixin], bool] = lambda template: True,
+    host: str = "",
+) -> Calendar:
+    """Return the active templates as a calendar, from last month on; one that cannot be written is left out.
+
+    :param template_id: only the series of this template.
+    :param group: only the templates of this group; none is no error.
+    :param sees: says of a template whether it may be shown.
+    :param host: what makes UIDs unique where ``ROLLINGSLOTS_FEED_HOST`` is not set: a host, perhaps with its port.
+    :raises TemplateNotFound: if there is no such template, or it is not in the group.
+    :raises InvalidRequest: if it has too many events.
+    :raises ConfigError: if icalendar is not installed.
+    """
+    host = (work.settings.feed_host or host).rpartition("@")[2].lower().partition(":")[0]
+    feed = Feed(work.now, _NO_HOST.sub("-", host) or "flask-rollingslots", group or "Slots", complain)
+    found = _published(work, feed.since, template_id, group, sees)
+    return Calendar(feed_bytes(found, feed), last_change(found, feed))
+
+
+def _published(
+    work: Work,
+    since: datetime,
+    template_id: int | None,
+    group: str | None,
+    sees: Callable[[TemplateMixin], bool],
+) -> list[StoredTemplate]:
+    """Return the active templates with the stored slots that are not, or may not be, as the rule says.
+
+    :param since: naive midnight; slots before it, in their template's zone, are left out, some more rather than less.
+    """
+    cls, slot = work.models.Template, work.models.Slot
+    conditions = [*meant(work, template_id, group), cls.active.is_(True)]
+    templates = [each for each in templates_where(work, conditions) if sees(each)]
+    first = since - _SLACK
+    latest_shift = max((each.shift for each in templates), default=timedelta(0))
+    places = (
+        or_(
+            slot.starts_at >= first.replace(tzinfo=UTC),
+            slot.original_start >= min(first, first - latest_shift),
+        ),
+        # What a top-up made and nobody touched is where the rule says.
+        or_(is_decided(work.models), slot.booked > 0, slot.run_id.is_(None)),
+    )
+    return _without_crowded(work, with_overrides(work, templates, (*conditions, *places), _SHOWN))
+
+
+def _without_crowded(work: Work, templates: list[StoredTemplate]) -> list[StoredTemplate]:
+    """Leave out what a rule says at an instant where a slot of the series stayed, as reading does."""
+    segments: dict[int, list[TemplateSpec]] = {}
+    for each in templates:
+        segments.setdefault(each.spec.series_id, []).append(each.spec)
+    crowded = {
+        key: number for each in templates for key, number in _rivals(segments[each.spec.series_id], each)
+    }
+    for key in _stored_among(work, crowded):
+        crowded.pop(key, None)
+    gone: dict[int, list[datetime]] = {}
+    for key, number in crowded.items():
+        gone.setdefault(number, []).append(key.original_start)
+    return [each.without(gone.get(each.spec.id, ())) for each in templates]
+
+
+def _rivals(segments: list[TemplateSpec], template: StoredTemplate) -> Iterator[tuple[SlotKey, int]]:
+    """Yield what the rules of a series have at the instants of slots that are not where their rule says.
+
+    Each key comes with the id of its segment.
+    """
+    zone = ZoneInfo(template.spec.timezone)
+    for each in template.overrides:
+        at = each.starts_at
+        if at is None or each.status not in OCCUPYING:
+            continue
+        if at == instant_of(each.original_start + template.spec.shift, zone):
+            continue
+        for spec in segments:
+            for slot in planning.planned(spec, Window(at, at + MICROSECOND)):
+                yield slot.key, spec.id
+
+
+def _stored_among(work: Work, keys: Collection[SlotKey]) -> Iterator[SlotKey]:
+    """Yield the keys with a row, and others of the same series and original starts."""
+    cls, starts = work.models.Slot, sorted({key.original_start for key in keys})
+    for first in range(0, len(starts), _CHUNK):
+        query = select(cls.series_id, cls.original_start).where(
+            cls.series_id.in_({key.series_id for key in keys}),
+            cls.original_start.in_(starts[first : first + _CHUNK]),
+        )
+        yield from (SlotKey(*row) for row in work.session.execute(query).all())
+
+
+# -- secret addresses
+
+
+class SecretFeed(NamedTuple):
+    """What a secret address stands for: the slots of a group; ``None``: of all templates."""
+
+    group: str | None
+
+
+def feed_secret(work: Work, group: str | None, keys: Sequence[str | bytes]) -> str:
+    """Return the secret in the address of a group's calendar, the same one until it is withdrawn.
+
+    :param group: whose slots; ``None``: those of all templates.
+    :param keys: the app's secret keys, the one that signs last; none: the app has no ``SECRET_KEY``.
+    :raises ConfigError: if there is no key.
+    """
+    if not keys:
+        raise ConfigError("secret addresses of feeds are signed: set SECRET_KEY", key="SECRET_KEY")
+    text: str = _signer(keys).dumps([group, _number(work, group)])
+    return text
+
+
+def feed_of(work: Work, secret: str, keys: Sequence[str | bytes]) -> SecretFeed | None:
+    """Return what a secret stands for; ``None`` if it is none of ours, or was withdrawn.
+
+    :param keys: as for :func:`feed_secret`.
+    """
+    if not keys or len(secret) > _LONGEST:
+        return None
+    try:
+        group, number = _signer(keys).loads(secret)
+    except (BadData, ValueError, TypeError):
+        return None
+    if not isinstance(group, str | None) or not isinstance(number, int) or number != _number(work, group):
+        return None
+    return SecretFeed(group)
+
+
+def withdraw_feed(work: Work, group: str | None) -> None:
+    """Let a group's secret address hold no more, in the caller's transaction; all others go on."""
+    table, digest = table_of(work.models.FeedAddress), _digest(group)
+    first = {"group_digest": digest, "number": _number(work, group)}
+    work.session.execute(insert_if_absent(table, work.dialect), [first])
+    work.session.execute(
+        update(table).where(table.c.group_digest == digest).values(number=table.c.number + 1)
+    )
+
+
+def _number(work: Work, group: str | None) -> int:
+    """Return the number that a group's secret address has to carry."""
+    address, lease, digest = work.models.FeedAddress, work.models.Lease, _digest(group)
+    number = select(address.number).where(address.group_digest == digest).scalar_subquery()
+    # Where it was counted before there was a table for it: no address that was withdrawn holds again.
+    before = select(lease.token).where(lease.name == f"feed:{digest[:48]}").scalar_subquery()
+    return int(work.session.scalar(select(func.coalesce(number, before, 0))) or 0)
+
+
+def _digest(group: str | None) -> str:
+    return "" if group is None else sha256(group.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _signer(keys: Sequence[str | bytes]) -> URLSafeSerializer:
+    options = {"key_derivation": "hmac", "digest_method": sha256}
+    return URLSafeSerializer(
+        [want_bytes(key) for key in keys], salt="rollingslots feed", signer_kwargs=options
+    )
