@@ -16,8 +16,7 @@ from zoneinfo import ZoneInfo
 from .. import planning
 from ..errors import InvalidRequest, InvalidRule, RollingSlotsError
 from ..recurrence import Recurrence
-from ..recurrence.expand import minus, plus
-from ..recurrence.zones import instant_of
+from ..recurrence.zones import instant_of, minus, plus
 from ..values import Status, TemplateSpec, Window
 from .entries import (
     MAX_EVENTS,
