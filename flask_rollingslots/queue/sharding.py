@@ -106,6 +106,9 @@ def job_of(message: dict[str, Any]) -> Job:
     return Job(**{name: message[name] for name in _OF_JOB}, request=TopUpRequest(**{**wanted, **dates}))
 
 
+# -- shards ------------------------------------------------------------------------------------------------------
+
+
 class RunEnded(LeaseLost):
     """The run of this message is over: another worker ended it, or another top-up took over."""
 

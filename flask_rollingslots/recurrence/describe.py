@@ -58,9 +58,8 @@ def describe(recurrence: RecurrenceSet, with_times: bool) -> str:
 def _view(recurrence: RecurrenceSet, rule: Rule) -> _View | None:
     """Return the view, ``None`` if the shift moves some starts of a day to another day than others."""
     full = fill_in(rule, recurrence.dtstart)
-    originals = [
-        datetime.combine(recurrence.dtstart.date(), at) for at in times_of_day(full, recurrence.dtstart)
-    ]
+    day = recurrence.dtstart.date()
+    originals = [datetime.combine(day, at) for at in times_of_day(full, recurrence.dtstart)]
     try:
         moved = {(at + recurrence.shift).date().toordinal() - at.date().toordinal() for at in originals}
     except OverflowError:
@@ -79,13 +78,10 @@ def _once(recurrence: RecurrenceSet) -> str:
 
 
 def _as_text(recurrence: RecurrenceSet) -> str:
-    shift = (
-        f", shown {span(abs(recurrence.shift))} {'later' if recurrence.shift > _NONE else 'earlier'}"
-        if recurrence.shift
-        else ""
-    )
+    shift = recurrence.shift
+    moved = f", shown {span(abs(shift))} {'later' if shift > _NONE else 'earlier'}" if shift else ""
     grid = _grid(recurrence, recurrence.dtstart.time()) if recurrence.grid else ""
-    return f"{recurrence.rrule}{grid}{shift}{_changes(recurrence)}"
+    return f"{recurrence.rrule}{grid}{moved}{_changes(recurrence)}"
 
 
 # -- on which days
@@ -94,10 +90,10 @@ def _as_text(recurrence: RecurrenceSet) -> str:
 def _when(view: _View) -> str | None:
     rule = view.rule
     if (
-        not possible_months(rule)
-        or rule.byyearday
+        rule.byyearday
         or rule.byweekno
         or (rule.freq == "HOURLY" and rule.byhour)
+        or not possible_months(rule)
     ):
         return None
     if rule.bysetpos and (rule.freq != "MONTHLY" or rule.byday != _WORKDAYS):
@@ -172,8 +168,9 @@ def _in_months(rule: Rule, word: str = "in") -> str:
 
 def _days_of_month(rule: Rule) -> str | None:
     if rule.bysetpos:
-        places = [NTH.get(place) for place in rule.bysetpos]
-        return f"the {places[0]} day from Monday to Friday" if _is_single_place(rule) and places[0] else None
+        nth, others = NTH.get(rule.bysetpos[0]), rule.bysetpos[1:] or rule.bymonthday
+        is_plain = not (others or rule.byhour or rule.byminute or rule.bysecond)
+        return f"the {nth} day from Monday to Friday" if nth and is_plain else None
     if not rule.byday:
         return _month_days(rule)
     if rule.bymonthday:
@@ -184,10 +181,6 @@ def _days_of_month(rule: Rule) -> str | None:
     if not all(nth for nth, _ in named):
         return None
     return listed([f"the {nth} {day}" for nth, day in named])
-
-
-def _is_single_place(rule: Rule) -> bool:
-    return len(rule.bysetpos) == 1 and not (rule.byhour or rule.byminute or rule.bysecond or rule.bymonthday)
 
 
 def _month_days(rule: Rule) -> str | None:
@@ -224,9 +217,8 @@ def _times(view: _View, with_times: bool) -> str:
 def _grid(recurrence: RecurrenceSet, start: time) -> str:
     if not recurrence.every or not recurrence.until_time or not recurrence.duration:
         return ""
-    end = (
-        datetime.combine(date(2000, 1, 5), recurrence.until_time) + recurrence.shift % timedelta(days=1)
-    ).time()
+    some_day = datetime.combine(date(2000, 1, 5), recurrence.until_time)
+    end = (some_day + recurrence.shift % timedelta(days=1)).time()
     each = "" if recurrence.duration == recurrence.every else f", {span(recurrence.duration)} each"
     return f", every {span(recurrence.every, bare=True)} from {clock(start)} to {clock(end)}{each}"
 
@@ -234,16 +226,14 @@ def _grid(recurrence: RecurrenceSet, start: time) -> str:
 def _end(view: _View) -> str:
     rule, recurrence = view.rule, view.recurrence
     if rule.count is not None:
-        return (
-            f", on {rule.count} day{'s' * (rule.count > 1)}" if recurrence.grid else f", {times(rule.count)}"
-        )
+        days = f"on {rule.count} day{'s' * (rule.count > 1)}"
+        return f", {days if recurrence.grid else times(rule.count)}"
     until = rule.until
     if until is None:
         return ""
     if not isinstance(until, datetime):
-        return (
-            f", until {day_text(date.fromordinal(min(until.toordinal() + view.moved, date.max.toordinal())))}"
-        )
+        last = min(until.toordinal() + view.moved, date.max.toordinal())
+        return f", until {day_text(date.fromordinal(last))}"
     wall = plus(recurrence.bound_wall, recurrence.shift)
     return f", until {day_text(wall)} {clock(wall.time())}"
 

@@ -232,14 +232,10 @@ def _lengths(given: Fields, start: datetime) -> Fields:
     if "end_time" in given:
         if "duration" in given:
             raise refuse("end_time", given["end_time"], "either end_time or duration", "contradicts duration")
-        fields["duration"] = _until_end(start, read_clock("end_time", given["end_time"]))
+        end = datetime.combine(start.date(), read_clock("end_time", given["end_time"]))
+        # An end not later than the start is on the next day.
+        fields["duration"] = end - start if end > start else end + _DAY - start
     return fields
-
-
-def _until_end(start: datetime, end_time: time) -> timedelta:
-    """Return the length of a slot; an end not later than the start is on the next day."""
-    end = datetime.combine(start.date(), end_time)
-    return end - start if end > start else end + _DAY - start
 
 
 # -- single values: each is returned or refused with InvalidRule; a bool is never a number, a number never a text
@@ -359,8 +355,13 @@ def write_length(length: timedelta) -> int | str:
 
 # -- writing: the richest object that says exactly the same, or the RRULE text
 
-_TYPES = {"DAILY": "daily", "WEEKLY": "weekly", "MONTHLY": "monthly", "YEARLY": "yearly"}
-_DAY_PARTS = {"WEEKLY": {"byday"}, "MONTHLY": {"byday", "bymonthday"}}
+#: The parts of a rule that an object of its type can say.
+_DAY_PARTS = {
+    "DAILY": set[str](),
+    "WEEKLY": {"byday"},
+    "MONTHLY": {"byday", "bymonthday"},
+    "YEARLY": set[str](),
+}
 
 
 def write_object(recurrence: RecurrenceSet) -> dict[str, Any]:
@@ -372,9 +373,8 @@ def write_object(recurrence: RecurrenceSet) -> dict[str, Any]:
         if value := getattr(recurrence, name):
             found[name] = write_length(value)
     if recurrence.until_time is not None:
-        found["until_time"] = recurrence.until_time.isoformat(
-            "minutes" if not recurrence.until_time.second else "seconds"
-        )
+        precise = "seconds" if recurrence.until_time.second else "minutes"
+        found["until_time"] = recurrence.until_time.isoformat(precise)
     for name in ("rdates", "exdates"):
         if values := getattr(recurrence, name):
             found[name] = [value.isoformat() for value in values]
@@ -386,7 +386,7 @@ def write_object(recurrence: RecurrenceSet) -> dict[str, Any]:
 def _dialect(rule: Rule, zone: tzinfo) -> dict[str, Any] | None:
     """Return the object for the rule itself, ``None`` if the dialects cannot say it."""
     used = {name for name in map(str.lower, LISTS) if getattr(rule, name)}
-    if rule.freq not in _TYPES or used - _DAY_PARTS.get(rule.freq, set()):
+    if rule.freq not in _DAY_PARTS or used - _DAY_PARTS[rule.freq]:
         return None
     days: dict[str, Any] | None = {}
     if rule.freq == "WEEKLY":
@@ -396,7 +396,7 @@ def _dialect(rule: Rule, zone: tzinfo) -> dict[str, Any] | None:
     end = _end(rule, zone)
     if days is None or end is None:
         return None
-    return {"type": _TYPES[rule.freq], "interval": rule.interval, **days, **end}
+    return {"type": rule.freq.lower(), "interval": rule.interval, **days, **end}
 
 
 def _weekly(rule: Rule) -> dict[str, Any] | None:

@@ -41,7 +41,7 @@ class Grid:
 
 @dataclass(frozen=True, init=False)
 class RecurrenceSet:
-    """The nominal starts that a rule promises. Immutable; see :class:`~.recurrence.Recurrence` for the parameters."""
+    """What a rule promises, nominal and as shown. Immutable; :class:`~.recurrence.Recurrence` tells the parameters."""
 
     rrule: str | None
     dtstart: datetime

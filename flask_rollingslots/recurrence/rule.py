@@ -60,7 +60,7 @@ class Rule:
         parts += [f"UNTIL={until_text(self.until)}"] if self.until is not None else []
         for name in LISTS:
             if values := getattr(self, name.lower()):
-                parts.append(f"{name}={','.join(_item_text(value) for value in values)}")
+                parts.append(f"{name}={','.join(map(_item_text, values))}")
         parts += [f"WKST={WEEKDAYS[self.wkst]}"] if self.wkst else []
         return ";".join(parts)
 

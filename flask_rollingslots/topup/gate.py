@@ -11,6 +11,7 @@ import logging
 import random
 import threading
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -22,7 +23,6 @@ from flask_rollingslots.statements import insert_if_absent
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from datetime import datetime
 
     from sqlalchemy import ColumnElement
 
@@ -47,6 +47,11 @@ Target = int | None
 def to_ms(moment: datetime) -> int:
     """Return a moment as Unix time in milliseconds."""
     return round(moment.timestamp() * 1000)
+
+
+def from_ms(milliseconds: int) -> datetime:
+    """Return the moment of a Unix time in milliseconds, aware, UTC."""
+    return datetime.fromtimestamp(milliseconds / 1000, UTC)
 
 
 def jittered(seconds: float) -> float:

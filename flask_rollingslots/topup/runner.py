@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import cached_property
 from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -440,8 +440,8 @@ def count_edges(work: Work) -> Edges | None:
     and nothing counts twice. Where nothing was ever confirmed, it is since the first run.
     """
     session, cls, runs = work.session, work.models.Slot, work.models.Run
-    since_ms, until = gate.read_state(work).confirmed_ms, _moment(gate.to_ms(work.now))
-    since = _moment(since_ms) if since_ms else session.scalar(select(func.min(runs.started_at)))
+    since_ms, until = gate.read_state(work).confirmed_ms, gate.from_ms(gate.to_ms(work.now))
+    since = gate.from_ms(since_ms) if since_ms else session.scalar(select(func.min(runs.started_at)))
     if since is None or since > until:
         return None
     scheduled = cls.status == Status.SCHEDULED.value
@@ -455,10 +455,6 @@ def count_edges(work: Work) -> Edges | None:
         scheduled, cls.starts_at > first, cls.starts_at <= until, cls.ends_at > since, cls.ends_at <= until
     )
     return Edges(session.scalar(opened) or 0, session.scalar(closed) or 0, since, until)
-
-
-def _moment(milliseconds: int) -> datetime:
-    return datetime.fromtimestamp(milliseconds / 1000, UTC)
 
 
 def announce_end(app: Any, request: TopUpRequest, outcome: Outcome, edges: Edges | None) -> None:
