@@ -13,9 +13,8 @@ from typing import Any, NoReturn
 from ..errors import ConfigError, InvalidRequest, InvalidRule, InvalidTemplate
 from ..values import Status, TemplateSpec
 
+#: More templates in a file, or single dates in one list, are no calendar any more.
 MAX_ENTRIES = 10_000
-#: More single dates than this in one list are no calendar any more.
-MAX_MOMENTS = 10_000
 #: More are no calendar that a page or a program could show.
 MAX_EVENTS = 20_000
 MISSING = object()
@@ -53,21 +52,14 @@ class Override:
 class StoredTemplate:
     """A template, or a segment of one, as it is stored, with overrides of its slots.
 
-    :param created_at: aware.
+    :param stamp: when it became what it is, aware: the same template has the same DTSTAMP each time.
     :param fields: the fields that a :class:`TemplateSpec` has not.
-    :param changed_at: aware; ``None``: never.
     """
 
     spec: TemplateSpec
-    created_at: datetime
+    stamp: datetime
     fields: Mapping[str, Any] = field(default_factory=dict)
     overrides: tuple[Override, ...] = ()
-    changed_at: datetime | None = None
-
-    @property
-    def stamp(self) -> datetime:
-        """When it became what it is: the same template has the same DTSTAMP each time."""
-        return self.changed_at or self.created_at
 
     @property
     def shown(self) -> set[datetime]:

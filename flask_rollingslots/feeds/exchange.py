@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -66,8 +66,8 @@ def export_templates(
     templates = templates_where(work, conditions)
     if group is not None and not templates:
         raise no_group(group)
-    stored = with_overrides(work, templates, (*conditions, is_decided(work.models)))
-    found = [_only_decided(each) for each in stored]
+    conditions.append(is_decided(work.models))
+    found = [_only_decided(each) for each in with_overrides(work, templates, conditions)]
     content = ics_bytes(found, work.now) if form == "ics" else json_text(found).encode()
     left_out = sum(not each.spec.active for each in found) if form == "ics" else 0
     return Exported(content, left_out)
@@ -114,10 +114,9 @@ def with_overrides(
     return [
         StoredTemplate(
             spec=each.spec(),
-            created_at=each.created_at,
+            stamp=each.changed_at or each.created_at,
             fields={name: getattr(each, name) for name in _MORE},
             overrides=tuple(found.get(each.id, ())),
-            changed_at=each.changed_at,
         )
         for each in templates
     ]
@@ -138,8 +137,7 @@ def _only_decided(template: StoredTemplate) -> StoredTemplate:
 # -- import
 
 
-@dataclass(frozen=True, slots=True)
-class Imported:
+class Imported(NamedTuple):
     """What an import brought: templates in the session, flushed, and the number of decisions about their slots."""
 
     templates: list[TemplateMixin]
@@ -169,18 +167,14 @@ def import_templates(
     """
     zone = work.settings.timezone if timezone is None else find_zone(timezone)[0]
     entries = read_file(content, zone, form, name)
-    templates = [_template(work.models, entry, group) for entry in entries]
-    pairs = list(zip(entries, templates, strict=True))
-    _add(work, pairs)
-    rows = [
-        work.models.Slot(**_row(work, template.spec(), override))
-        for entry, template in pairs
-        for override in entry.overrides
-    ]
+    pairs = [(entry, _template(work.models, entry, group)) for entry in entries]
     if not work.dry_run:
-        work.session.add_all(rows)
+        _add(work, pairs)
+    rows = [_row(work, template.spec(), each) for entry, template in pairs for each in entry.overrides]
+    if not work.dry_run:
+        work.session.add_all(work.models.Slot(**row) for row in rows)
         work.session.flush()
-    return Imported(templates, len(rows))
+    return Imported([template for _, template in pairs], len(rows))
 
 
 def read_file(content: bytes, timezone: str, form: str = "auto", name: str | None = None) -> list[Entry]:
@@ -201,17 +195,14 @@ def _decode(content: bytes) -> str:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        raise InvalidRequest(
-            f"line {line}: {content[error.start]:#04x} is not UTF-8; expected UTF-8 text"
-        ) from error
+        text = f"{content[error.start]:#04x} is not UTF-8; expected UTF-8 text"
+        raise InvalidRequest(f"line {line}: {text}") from error
     if not text.strip():
         raise InvalidRequest("the file is empty; expected JSON or BEGIN:VCALENDAR")
     found = _CONTROL.search(text)
     if found:
-        line = text.count("\n", 0, found.start()) + 1
-        raise InvalidRequest(
-            f"line {line}: the control character {found.group()!r} is no text; expected UTF-8 text"
-        )
+        line, sign = text.count("\n", 0, found.start()) + 1, found.group()
+        raise InvalidRequest(f"line {line}: the control character {sign!r} is no text; expected UTF-8 text")
     return text
 
 
@@ -233,10 +224,7 @@ def _add(work: Work, pairs: Sequence[tuple[Entry, TemplateMixin]]) -> None:
             continue
         if entry.series is not None:
             last[entry.series] = template
-        if not work.dry_run:
-            work.session.add(template)
-    if work.dry_run:
-        return
+        work.session.add(template)
     work.session.flush()
     for series, template in later:
         template.series_id, template.continues_id = last[series].series_id, last[series].id

@@ -17,20 +17,11 @@ from ..errors import InvalidRequest
 from ..recurrence import Recurrence
 from ..recurrence.zones import instant_of, names_of
 from ..values import Status
-from .entries import (
-    MAX_ENTRIES,
-    MAX_MOMENTS,
-    MISSING,
-    Entry,
-    Override,
-    icalendar_package,
-    naming,
-    refuse,
-    short,
-)
+from .entries import MAX_ENTRIES, MISSING, Entry, Override, icalendar_package, naming, refuse, short
 
 _DEEPEST = 10
 _LONGEST = 1_000_000
+_FOLDED, _FOLD = re.compile(r"[^\n]*(?:\n[ \t][^\n]*)*\n?"), re.compile(r"\r?\n[ \t]")
 _NAME = re.compile(r"([A-Za-z0-9-]+)[;:]")
 _LINE = re.compile(r'[A-Za-z0-9-]+((?:;[A-Za-z0-9-]+=(?:"[^"]*"|[^";:])*)*):(.*)', re.DOTALL)
 _PARAMETER = re.compile(r';([A-Za-z0-9-]+)=("[^"]*"|[^";:]*)')
@@ -137,9 +128,8 @@ def _events(text: str) -> list[_Event]:
         elif not stack:
             _broken(number, line, "BEGIN:VCALENDAR")
     if stack:
-        raise InvalidRequest(
-            f"the file ends within {stack[-1][:40]}: is it cut off? expected END:{stack[-1][:40]}"
-        )
+        name = stack[-1][:40]
+        raise InvalidRequest(f"the file ends within {name}: is it cut off? expected END:{name}")
     if not events:
         raise InvalidRequest("the file has no VEVENT; expected at least one")
     return events
@@ -147,21 +137,16 @@ def _events(text: str) -> list[_Event]:
 
 def _unfolded(text: str) -> Iterator[tuple[int, str]]:
     """Yield the content lines (RFC 5545 section 3.1), each with the number of the line of the file it begins on."""
-    begin, parts = 1, list[str]()
-    for number, piece in enumerate(text.split("\n"), 1):
-        if parts and piece[:1] in (" ", "\t"):
-            parts.append(piece[1:].removesuffix("\r"))
-            continue
-        yield begin, "".join(parts)
-        begin, parts = number, [piece.removesuffix("\r")]
-    yield begin, "".join(parts)
+    number = 1
+    for found in _FOLDED.finditer(text):
+        yield number, _FOLD.sub("", found[0]).rstrip("\r\n")
+        number += found[0].count("\n")
 
 
 def _begin(number: int, stack: list[str], events: list[_Event]) -> None:
     if len(stack) > _DEEPEST:
-        raise InvalidRequest(
-            f"line {number}: components are nested deeper than {_DEEPEST}; expected a calendar"
-        )
+        text = f"components are nested deeper than {_DEEPEST}; expected a calendar"
+        raise InvalidRequest(f"line {number}: {text}")
     if stack[0] != "VCALENDAR":
         _broken(number, f"BEGIN:{stack[0]}", "BEGIN:VCALENDAR")
     if stack == ["VCALENDAR", "VEVENT"]:
@@ -248,8 +233,8 @@ def _moments(event: _Event, name: str) -> Iterator[_Moment]:
         if prop.params.get("VALUE", "").upper() == "PERIOD":
             refuse(name, prop.raw, "dates or times: periods are not supported")
         values = prop.raw.split(",") if prop.raw.strip() else []
-        if len(values) > MAX_MOMENTS:
-            refuse(name, prop.raw, f"at most {MAX_MOMENTS} dates")
+        if len(values) > MAX_ENTRIES:
+            refuse(name, prop.raw, f"at most {MAX_ENTRIES} dates")
         for value in values:
             yield _moment(name, _Property(prop.params, value))
 
@@ -293,10 +278,10 @@ def _zone(tzid: str) -> str | None:
 
 def _times(event: _Event, timezone: str, length: timedelta | None = None) -> tuple[_Moment, timedelta]:
     """Return start and length; the given length holds if the event has neither DTEND nor DURATION."""
-    prop = event.get("DTSTART")
-    if prop is None:
+    begin, end, duration = event.get("DTSTART"), event.get("DTEND"), event.get("DURATION")
+    if begin is None:
         refuse("DTSTART", MISSING, "the first start")
-    start, end, duration = _moment("DTSTART", prop), event.get("DTEND"), event.get("DURATION")
+    start = _moment("DTSTART", begin)
     if end and duration:
         refuse("DURATION", duration.raw, "either DTEND or DURATION (RFC 5545 section 3.6.1)")
     if duration:

@@ -18,22 +18,14 @@ from ..errors import InvalidRequest, InvalidRule, RollingSlotsError
 from ..recurrence import Recurrence
 from ..recurrence.zones import instant_of, minus, plus
 from ..values import Status, TemplateSpec, Window
-from .entries import (
-    MAX_EVENTS,
-    Override,
-    StoredTemplate,
-    clean,
-    icalendar_package,
-    naming,
-    short,
-    title_of,
-)
+from .entries import MAX_EVENTS, Override, StoredTemplate, clean, icalendar_package, naming, short, title_of
 from .ics_rules import Component, components
 from .ics_zones import timezone_component
 
 _PRODID = "-//Flask-RollingSlots//Flask-RollingSlots//EN"
 _UTC_NAMES = {"UTC", "Etc/UTC", "Etc/UCT", "UCT", "Etc/Zulu", "Zulu", "Etc/Universal", "Universal"}
-_HOST = "flask-rollingslots"
+#: What UIDs have where no host is known.
+HOST = "flask-rollingslots"
 #: How far single dates of a feed go where no rule can be written, or the rule has ended.
 _LISTED = timedelta(days=366)
 #: A zone moves a wall clock time by less than a day, and a gap by at most a day.
@@ -150,7 +142,7 @@ def _recent(template: StoredTemplate, feed: Feed) -> StoredTemplate:
     )
     if min((spec.dtstart, *spec.rdates)) < first:
         spec = replace(spec, active_from=max(first, spec.active_from or first))
-    return replace(template, spec=spec, overrides=overrides, changed_at=max(template.stamp, feed.period))
+    return replace(template, spec=spec, overrides=overrides, stamp=max(template.stamp, feed.period))
 
 
 def _with_ended(template: StoredTemplate) -> StoredTemplate:
@@ -227,7 +219,7 @@ class _Writer:
     """
 
     template: StoredTemplate
-    host: str = _HOST
+    host: str = HOST
     package: Any = field(default_factory=icalendar_package)
 
     def events(self, parts: Iterable[Component]) -> Iterator[Any]:

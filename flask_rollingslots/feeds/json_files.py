@@ -18,7 +18,6 @@ from ..models.mixins import DECIDED_FIELDS
 from ..recurrence import Recurrence, template_fields
 from ..recurrence.dialects import KEYS, TYPES, read_clock, read_date, read_flag
 from ..recurrence.zones import find_zone
-from ..values import Status
 from .entries import MAX_ENTRIES, MISSING, Entry, Override, StoredTemplate, naming, refuse, short
 
 _DEEPEST = 50
@@ -29,7 +28,7 @@ _OWN_MARKS = {"dtstart", "duration_minutes"}
 _MORE = {"recurrence", "series", "overrides"}
 #: The fields of a template by the name that they have in files.
 FILED = {field.key: field for field in FIELDS.values() if field.in_files}
-STATUSES = tuple(status.value for status in Status)
+STATUSES = ("scheduled", "cancelled", "deleted", "completed")
 #: What a file may say of a slot: all that is decided, and not when that was.
 _OVERRIDE_KEYS = tuple(field.name for field in fields(Override) if field.name != "changed_at")
 #: Under which keys other apps have a name, a group, a rule, and the first slot; times of day stand apart.
@@ -278,12 +277,9 @@ def _check_override(given: Mapping[str, Any]) -> None:
 def _foreign_entries(label: str, given: dict[str, Any], timezone: str, name: str | None) -> list[Entry]:
     """Return the templates of one object: several if its rule is a list.
 
-    The name is under ``name``, ``title``, ``business_name`` or ``studentName``; the rule under ``recurrence``,
-    ``recurring_config``, ``recurrence_rule`` or ``fixed_schedule``; the first slot under ``start``/``end``,
-    ``start_dt``/``end_dt`` or ``start_date``/``end_date`` (a time with an offset is shown in the template's zone, a
-    date alone is the first day), with ``start_time`` and ``end_time`` where they are apart; the group under
-    ``group``, ``club_id`` or ``calendar_id``. An object that is itself a rule, or an entry of a fixed schedule,
-    is taken as one. Without a rule there is one slot. What is not known here is the app's own and goes into ``data``.
+    A time with an offset is shown in the template's zone, a date alone is the first day. An object that is itself a
+    rule, or an entry of a fixed schedule, is taken as one. Without a rule there is one slot. What is not known here is
+    the app's own and goes into ``data``.
     """
     given = _with_rule(given)
     if name is not None and not given.keys() & set(_NAMES):

@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 
 from itsdangerous import BadData, URLSafeSerializer
 from itsdangerous.encoding import want_bytes
-from sqlalchemy import func, or_, select, update
+from sqlalchemy import ColumnElement, func, or_, select, update
 
 from .. import planning
 from ..browsing import complain
@@ -27,18 +27,16 @@ from ..statements import insert_if_absent
 from ..values import MICROSECOND, OCCUPYING, SlotKey, Window
 from .entries import StoredTemplate
 from .exchange import meant, templates_where, with_overrides
-from .ics_writing import Feed, feed_bytes, last_change
+from .ics_writing import HOST, Feed, feed_bytes, last_change
 
 if TYPE_CHECKING:
     from ..context import Work
     from ..models import TemplateMixin
-    from ..values import TemplateSpec
+    from ..values import PlannedSlot, TemplateSpec
 
 _CHUNK = 500
 #: What a feed reads of a slot.
-_SHOWN = (
-    "original_start", "starts_at", "ends_at", "status", "data", "cancel_reason", "changed_at",
-)  # fmt: skip
+_SHOWN = ("original_start", "starts_at", "ends_at", "status", "data", "cancel_reason", "changed_at")
 #: A zone moves a wall clock time by less than a day, and a gap by at most a day.
 _SLACK = timedelta(days=2)
 _NO_HOST = re.compile(r"[^a-z0-9.-]+")
@@ -78,36 +76,26 @@ def calendar(
     :raises ConfigError: if icalendar is not installed.
     """
     host = (work.settings.feed_host or host).rpartition("@")[2].lower().partition(":")[0]
-    feed = Feed(work.now, _NO_HOST.sub("-", host) or "flask-rollingslots", group or "Slots", complain)
-    found = _published(work, feed.since, template_id, group, sees)
+    feed = Feed(work.now, _NO_HOST.sub("-", host) or HOST, group or "Slots", complain)
+    conditions = [*meant(work, template_id, group), work.models.Template.active.is_(True)]
+    templates = [each for each in templates_where(work, conditions) if sees(each)]
+    latest_shift = max((each.shift for each in templates), default=timedelta(0))
+    conditions += _may_differ(work, feed.since, latest_shift)
+    found = _without_crowded(work, with_overrides(work, templates, conditions, _SHOWN))
     return Calendar(feed_bytes(found, feed), last_change(found, feed))
 
 
-def _published(
-    work: Work,
-    since: datetime,
-    template_id: int | None,
-    group: str | None,
-    sees: Callable[[TemplateMixin], bool],
-) -> list[StoredTemplate]:
-    """Return the active templates with the stored slots that are not, or may not be, as the rule says.
+def _may_differ(work: Work, since: datetime, latest_shift: timedelta) -> tuple[ColumnElement[bool], ...]:
+    """Return the conditions on stored slots that are not, or may not be, as the rule says.
 
     :param since: naive midnight; slots before it, in their template's zone, are left out, some more rather than less.
     """
-    cls, slot = work.models.Template, work.models.Slot
-    conditions = [*meant(work, template_id, group), cls.active.is_(True)]
-    templates = [each for each in templates_where(work, conditions) if sees(each)]
-    first = since - _SLACK
-    latest_shift = max((each.shift for each in templates), default=timedelta(0))
-    places = (
-        or_(
-            slot.starts_at >= first.replace(tzinfo=UTC),
-            slot.original_start >= min(first, first - latest_shift),
-        ),
-        # What a top-up made and nobody touched is where the rule says.
-        or_(is_decided(work.models), slot.booked > 0, slot.run_id.is_(None)),
-    )
-    return _without_crowded(work, with_overrides(work, templates, (*conditions, *places), _SHOWN))
+    slot, first = work.models.Slot, since - _SLACK
+    is_late = slot.starts_at >= first.replace(tzinfo=UTC)
+    is_meant_late = slot.original_start >= min(first, first - latest_shift)
+    # What a top-up made and nobody touched is where the rule says.
+    is_touched = or_(is_decided(work.models), slot.booked > 0, slot.run_id.is_(None))
+    return or_(is_late, is_meant_late), is_touched
 
 
 def _without_crowded(work: Work, templates: list[StoredTemplate]) -> list[StoredTemplate]:
@@ -115,22 +103,17 @@ def _without_crowded(work: Work, templates: list[StoredTemplate]) -> list[Stored
     segments: dict[int, list[TemplateSpec]] = {}
     for each in templates:
         segments.setdefault(each.spec.series_id, []).append(each.spec)
-    crowded = {
-        key: number for each in templates for key, number in _rivals(segments[each.spec.series_id], each)
-    }
-    for key in _stored_among(work, crowded):
-        crowded.pop(key, None)
+    rivals = {slot.key: slot for each in templates for slot in _rivals(segments[each.spec.series_id], each)}
+    for key in _stored_among(work, rivals):
+        rivals.pop(key, None)
     gone: dict[int, list[datetime]] = {}
-    for key, number in crowded.items():
-        gone.setdefault(number, []).append(key.original_start)
+    for slot in rivals.values():
+        gone.setdefault(slot.spec.id, []).append(slot.original_start)
     return [each.without(gone.get(each.spec.id, ())) for each in templates]
 
 
-def _rivals(segments: list[TemplateSpec], template: StoredTemplate) -> Iterator[tuple[SlotKey, int]]:
-    """Yield what the rules of a series have at the instants of slots that are not where their rule says.
-
-    Each key comes with the id of its segment.
-    """
+def _rivals(segments: list[TemplateSpec], template: StoredTemplate) -> Iterator[PlannedSlot]:
+    """Yield what the rules of a series have at the instants of slots that are not where their rule says."""
     zone = ZoneInfo(template.spec.timezone)
     for each in template.overrides:
         at = each.starts_at
@@ -139,8 +122,7 @@ def _rivals(segments: list[TemplateSpec], template: StoredTemplate) -> Iterator[
         if at == instant_of(each.original_start + template.spec.shift, zone):
             continue
         for spec in segments:
-            for slot in planning.planned(spec, Window(at, at + MICROSECOND)):
-                yield slot.key, spec.id
+            yield from planning.planned(spec, Window(at, at + MICROSECOND))
 
 
 def _stored_among(work: Work, keys: Collection[SlotKey]) -> Iterator[SlotKey]:

@@ -1,4 +1,8 @@
-"""Fixtures for the tests of the HTTP API."""
+"""What programs are told over HTTP: templates, slots, bookings and top-ups, each in a file of its own.
+
+Who may do what is in `test_access.py`, hostile requests in `test_hostile_requests.py`, the description in
+`test_schemathesis.py`; `api_site.py` is the site that they ask. What calendars get is in `feeds/`.
+"""
 
 from __future__ import annotations
 

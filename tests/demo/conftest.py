@@ -1,4 +1,7 @@
-"""Fixtures of the demo: a new site in a folder of its own, at a moment that is always the same; and a browser."""
+"""The booking site of `make demo`: visitors, owners and operators, by its own pages, with and without a browser.
+
+`demo_site.py` and `demo_browser.py` are what the tests share; `test_demo_start.py` is about set-up and data.
+"""
 
 from __future__ import annotations
 

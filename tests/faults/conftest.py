@@ -1,4 +1,8 @@
-"""Fixtures of the fault tests: fleets of workers, proxies, and the helpers of the loop tests."""
+"""Kills, stops, full disks, silent servers: the short forms here, the whole ones with `make faults`.
+
+`test_faults_*.py` hold both forms, `test_proof_*.py` only long proofs; `harness.py`, `proxy.py` and `fault_app.py` are
+the fleet that suffers, `mutation_audit.py` takes guards out one by one.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 FOLDER = Path(__file__).resolve().parent
-sys.path[:0] = [str(FOLDER), str(FOLDER.parent / "loop")]
+sys.path[:0] = [str(FOLDER), str(FOLDER.parent / "topup")]
 
 from figures import SCALE  # noqa: E402
 from harness import Fleet  # noqa: E402
@@ -38,7 +42,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def _importable(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the workers import the helpers of both folders."""
     before = os.environ.get("PYTHONPATH")
-    paths = [str(FOLDER), str(FOLDER.parent / "loop"), *filter(None, (before,))]
+    paths = [str(FOLDER), str(FOLDER.parent / "topup"), *filter(None, (before,))]
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(paths))
 
 

@@ -17,8 +17,8 @@ from time import monotonic
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-CRASH = "tests/loop/test_loop_crash.py"
-CACHES = "tests/loop/test_loop_caches.py"
+CRASH = "tests/topup/test_loop_crash.py"
+CACHES = "tests/topup/test_loop_caches.py"
 GREEN, RED = 0, 1  # exit codes of pytest
 
 
@@ -108,7 +108,7 @@ MUTANTS = (
         "topup/executors.py",
         "            atexit.register(_shutdown, weakref.ref(self))\n",
         "",
-        ("tests/loop/test_loop_storm.py::test_worker_that_ends_in_the_middle[TERM-sync]",),
+        ("tests/topup/test_loop_storm.py::test_worker_that_ends_in_the_middle[TERM-sync]",),
     ),
     Mutant(
         "conditional booking",

@@ -14,7 +14,7 @@ from flask_rollingslots.errors import InvalidRule
 from flask_rollingslots.recurrence import Recurrence
 from flask_rollingslots.values import Occurrence
 
-DATA = Path(__file__).parent.parent / "data"
+DATA = Path(__file__).parent / "data"
 SECOND = timedelta(seconds=1)
 
 

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import pytest
 
 PACKAGE = "flask_rollingslots"
-ROOT = Path(__file__).resolve().parent.parent / PACKAGE
+ROOT = Path(__file__).resolve().parents[2] / PACKAGE
 MAX_ROOMS = 26
 MAX_FILES = 95
 MAX_LINES = 20_500
@@ -202,6 +202,21 @@ def test_no_two_files_share_a_name() -> None:
     """Who searches for a file by its name finds one."""
     names = Counter(path.name for path in MODULES.values() if path.name != "__init__.py")
     assert [name for name, number in names.items() if number > 1] == []
+
+
+def test_the_tests_mirror_the_rooms() -> None:
+    """A folder of tests is a room, or says in its name what else is tested; its conftest says what is in it."""
+    tests = ROOT.parent / "tests"
+    files = [path for path in tests.rglob("*.py") if path.name not in ("__init__.py", "conftest.py")]
+    names = Counter(path.name for path in files)
+    assert [name for name, number in names.items() if number > 1] == []
+    assert [path.name for path in files if path.name.startswith("test_") and path.parent == tests] == []
+    folders = {path.parent for path in files if path.name.startswith("test_")}
+    assert {folder.name for folder in folders} <= {*LEVEL, "demo", "examples", "faults", "house", "servers"}
+    for folder in folders - {tests / "servers"}:
+        said = ast.get_docstring(ast.parse((folder / "conftest.py").read_text()))
+        assert said is not None
+        assert "test_" in said, folder.name
 
 
 @pytest.mark.parametrize("folder", ["demo_app", "examples"])

@@ -1,4 +1,8 @@
-"""A site with a terminal."""
+"""For other programs: `.ics` and JSON files in and out, calendars to subscribe to, events for widgets.
+
+`test_feed_*.py` ask over HTTP (`feed_site.py`), `test_ics_*.py` and `test_json_*.py` read and write files
+(`exchange_site.py`), `test_hostile_files.py` holds what must be refused.
+"""
 
 from __future__ import annotations
 

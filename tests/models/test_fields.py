@@ -23,7 +23,7 @@ from flask_rollingslots.values import TemplateSpec
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 HELPERS = (ROOT / "tests", ROOT / "tests" / "api")
 #: The entry, and the line of the table before which it stands.
 ENTRY = """\
@@ -36,7 +36,7 @@ PLACE = "    active_from: Mapped[datetime | None]"
 
 @pytest.fixture(scope="module")
 def seen(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """What tests/new_field.py found with a copy of the package whose table has one entry more."""
+    """What tests/models/new_field.py found with a copy of the package whose table has one entry more."""
     folder = tmp_path_factory.mktemp("new")
     shutil.copytree(ROOT / "flask_rollingslots", folder / "flask_rollingslots")
     shutil.copytree(ROOT / "docs", folder / "docs", ignore=shutil.ignore_patterns("images", "generated"))
@@ -45,7 +45,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> str:
     assert place
     table.write_text(f"{before}{ENTRY}{place}{after}", "utf-8")
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(folder), *map(str, HELPERS)])}
-    command = [sys.executable, "-W", "error", str(ROOT / "tests" / "new_field.py"), str(folder)]
+    command = [sys.executable, "-W", "error", str(Path(__file__).with_name("new_field.py")), str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=folder, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

@@ -8,7 +8,7 @@ from typing import Any
 
 import icalendar
 import pytest
-from exchange.exchange_site import instants, offered, read, spec
+from exchange_site import instants, offered, read, spec
 from feed_site import NOW, unfolded
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -158,7 +158,7 @@ def test_a_change_is_dated_and_counted() -> None:
     assert [event["DTSTAMP"].dt for event in (first, second)] == [CREATED, when]
     assert [event["SEQUENCE"] for event in (first, second)] == [4, 4]
     assert last_change([out(moved)], feed()) == when
-    assert last_change([replace(out(moved), changed_at=when + timedelta(1))], feed()) == when + timedelta(1)
+    assert last_change([replace(out(moved), stamp=when + timedelta(1))], feed()) == when + timedelta(1)
 
 
 def test_reminders_are_alarms() -> None:

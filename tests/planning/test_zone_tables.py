@@ -38,7 +38,7 @@ def zone_table(folder: Path, zone: str) -> Path:
 
 def fill(url: str, tmp_path: Path, tables: Path, book: str = "") -> Any:
     """Fill the window in a process of its own that reads these zone tables."""
-    here = Path(__file__).parent
+    here = Path(__file__).parents[1]
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", FILLING, url, str(tmp_path), book],
         env={**os.environ, "PYTHONTZPATH": str(tables), "PYTHONPATH": f"{here}{os.pathsep}{here.parent}"},

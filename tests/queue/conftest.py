@@ -1,4 +1,8 @@
-"""Fixtures of the tests of shared runs: an app whose queue a test holds in its hands."""
+"""The same work on workers elsewhere: shared runs, Celery, and what may fail on the way.
+
+`test_shared_runs.py` holds the queue in its hands (`queue_site.py`), `test_celery_workers.py` starts real workers
+(`workers.py`, `celery_site.py`), `test_queue_faults.py` breaks them.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 FOLDER = Path(__file__).resolve().parent
-sys.path[:0] = [str(FOLDER), str(FOLDER.parent / "faults"), str(FOLDER.parent / "loop")]
+sys.path[:0] = [str(FOLDER), str(FOLDER.parent / "faults"), str(FOLDER.parent / "topup")]
 
 from queue_site import QueueSite  # noqa: E402
 from servers import Unavailable  # noqa: E402

@@ -1,4 +1,8 @@
-"""Fixtures for the loop: an app whose time a test moves."""
+"""The loop that keeps slots filled: who starts it, who may write, and what is left when it dies.
+
+`test_loop_*.py` have an app whose time they move (`loop_site.py`); `test_healing.py` compares promised with stored,
+`test_executors.py` is about who does the work.
+"""
 
 from __future__ import annotations
 

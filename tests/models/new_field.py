@@ -1,4 +1,4 @@
-"""Looks everywhere for a field of a template that was added to the table alone; run by tests/test_fields.py."""
+"""Looks everywhere for a field of a template that was added to the table alone; run by tests/models/test_fields.py."""
 
 from __future__ import annotations
 

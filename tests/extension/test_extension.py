@@ -259,7 +259,7 @@ def test_flask_migrate_writes_and_runs_our_tables(database_url: str, tmp_path: P
     """``flask db migrate`` finds the tables, its script runs as it is, and nothing is left to migrate."""
     script = tmp_path / "migrating.py"
     script.write_text(MIGRATING)
-    root = Path(__file__).parent
+    root = Path(__file__).parents[1]
     done = subprocess.run(
         [sys.executable, str(script), database_url, str(tmp_path / "migrations")],
         env={**os.environ, "PYTHONPATH": os.pathsep.join([str(root), str(root.parent)])},

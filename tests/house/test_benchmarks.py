@@ -26,7 +26,7 @@ from benchmarks.frame import (
 )
 from benchmarks.table import cells
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Fixtures for bookings: a site on each database, inside its app context."""
+"""Fixtures that several folders share: sites on each database, inside their app contexts."""
 
 from __future__ import annotations
 

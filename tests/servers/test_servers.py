@@ -13,8 +13,9 @@ import pytest
 import redis
 from flask import Flask
 from flask_caching import Cache
-from servers import Process, Response, Unavailable, npm_package
 from sqlalchemy import create_engine, inspect, make_url, text
+
+from servers import Process, Response, Unavailable, npm_package
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -178,7 +179,7 @@ def test_servers_die_with_the_process_that_started_them(tmp_path: Path) -> None:
     ours, theirs = socket.socketpair()
     code = (
         "import sys, pathlib, os, signal\n"
-        f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+        f"sys.path.insert(0, {str(Path(__file__).parents[1])!r})\n"
         "from servers import Process\n"
         f"hold = 'import socket; socket.socket(fileno={theirs.fileno()}).recv(1)'\n"
         f"Process((sys.executable, '-c', hold), pathlib.Path('held'), pass_fds=({theirs.fileno()},))\n"
@@ -211,7 +212,7 @@ def test_servers_die_with_the_process_that_started_them(tmp_path: Path) -> None:
 )
 def test_what_a_test_leaves_behind_fails_it(pytester: pytest.Pytester, body: str, reason: str) -> None:
     """The detectors turn a leak into an error of the test that leaks."""
-    pytester.makeconftest(Path(__file__).with_name("conftest.py").read_text() + "\nJOIN_SECONDS = 0.1\n")
+    pytester.makeconftest((Path(__file__).parents[1] / "conftest.py").read_text() + "\nJOIN_SECONDS = 0.1\n")
     pytester.makepyfile(
         f"""
         import threading

@@ -1,0 +1,11 @@
+"""Taking places: `test_booking.py` for one slot, holds, resources that exclude each other, slots that overlap.
+
+`test_lifecycle.py` is about moving and giving back, `test_races.py` (with `racer.py` and `races.py`) about several at
+once. Fixtures: a site on each database, inside its app context.
+"""
+
+from __future__ import annotations
+
+from each_database import site, sqlite_site
+
+__all__ = ["site", "sqlite_site"]
