@@ -411,14 +411,6 @@ def create_tables(app: Flask, db: Any, models: Models, wal: bool = False) -> lis
     return [table.name for table in models.tables]
 
 
-def missing_tables(db: Any, models: Models) -> list[str]:
-    """Return the names of our tables that the database lacks."""
-    session = db.session()
-    session.rollback()
-    there = set(inspect(write_engine(session, models.Slot)).get_table_names())
-    return [table.name for table in models.tables if table.name not in there]
-
-
 # -- faults ----------------------------------------------------------------------------------------------------
 
 
@@ -495,10 +487,7 @@ def listen_for_changes(db: Any, models: Models, after_commit: Callable[[set[int]
         return
     info["rollingslots_listening"] = models
 
-    def note(mapper: Any, connection: Any, template: TemplateMixin) -> None:
-        session = object_session(template)
-        if session is None:
-            return
+    def note(session: Any, template: TemplateMixin) -> None:
         if _CHANGED not in session.info:
             # On this session alone, whoever made it: test suites often bring their own.
             session.info[_CHANGED] = set()
@@ -507,10 +496,9 @@ def listen_for_changes(db: Any, models: Models, after_commit: Callable[[set[int]
         session.info[_CHANGED].add(template.id)
 
     def committed(session: Any) -> None:
-        if not session.in_nested_transaction() and session.info.get(
-            _CHANGED
-        ):  # a savepoint's release is no commit
-            changed, session.info[_CHANGED] = session.info[_CHANGED], set()
+        changed = session.info[_CHANGED]
+        if changed and not session.in_nested_transaction():  # a savepoint's release is no commit
+            session.info[_CHANGED] = set()
             after_commit(changed)
 
     def rolled_back(session: Any) -> None:
@@ -518,35 +506,39 @@ def listen_for_changes(db: Any, models: Models, after_commit: Callable[[set[int]
             session.info[_CHANGED] = set()
 
     _guard(models)
-    event.listen(models.Template, "after_insert", note)
-    event.listen(models.Template, "after_update", note)
+    _listen(models.Template, "after_insert", note)
+    _listen(models.Template, "after_update", note)
 
 
 def _guard(models: Models) -> None:
     """Let what an app changes through the ORM be refused as a call would be: what is stale, and what would overlap."""
 
-    def before_template(mapper: Any, connection: Any, template: TemplateMixin) -> None:
-        session = object_session(template)
-        if session is not None and session.is_modified(template, include_collections=False):
+    def before(session: Any, template: TemplateMixin) -> None:
+        if session.is_modified(template, include_collections=False):
             check_unchanged(session, models, template)
             bookings.begin_claim(session, models, template, models.Slot.rolling_clock())
 
-    def after_template(mapper: Any, connection: Any, template: TemplateMixin) -> None:
-        session = object_session(template)
-        if session is not None:
-            bookings.check_claim(session, models, template, models.Slot.rolling_clock())
+    def after(session: Any, template: TemplateMixin) -> None:
+        bookings.check_claim(session, models, template, models.Slot.rolling_clock())
 
-    def before_slot(mapper: Any, connection: Any, slot: SlotMixin) -> None:
-        session = object_session(slot)
-        if session is not None:
-            bookings.begin_stay(session, models, slot)
+    def before_slot(session: Any, slot: SlotMixin) -> None:
+        bookings.begin_stay(session, models, slot)
 
-    def after_slot(mapper: Any, connection: Any, slot: SlotMixin) -> None:
-        session = object_session(slot)
-        if session is not None:
-            bookings.check_stay(session, models, slot, models.Slot.rolling_clock())
+    def after_slot(session: Any, slot: SlotMixin) -> None:
+        bookings.check_stay(session, models, slot, models.Slot.rolling_clock())
 
-    event.listen(models.Template, "before_update", before_template)
-    event.listen(models.Template, "after_update", after_template)
-    event.listen(models.Slot, "before_update", before_slot)
-    event.listen(models.Slot, "after_update", after_slot)
+    _listen(models.Template, "before_update", before)
+    _listen(models.Template, "after_update", after)
+    _listen(models.Slot, "before_update", before_slot)
+    _listen(models.Slot, "after_update", after_slot)
+
+
+def _listen(cls: type[Any], moment: str, act: Callable[[Any, Any], None]) -> None:
+    """Call a function with session and row when a row of a class is flushed."""
+
+    def listener(mapper: Any, connection: Any, row: Any) -> None:
+        session = object_session(row)
+        if session is not None:
+            act(session, row)
+
+    event.listen(cls, moment, listener)

@@ -561,10 +561,7 @@ class RollingSlots(Extension):
         return gather(self._state.reading(), id_or_none(template), group, start, end)
 
     def explain(self, template: TemplateOrId, moment: datetime) -> Explanation:
-        """Say why there is, or is not, a slot of a template's series at a moment: a code and a sentence.
-
-        :param moment: aware; the start of the slot in question.
-        """
+        """Say why a slot of a template's series starts, or does not, at an aware moment: a code and a sentence."""
         return explain(self._state.reading(), id_of(template), moment)
 
     def health(self) -> HealthReport:
@@ -666,10 +663,7 @@ class RollingSlots(Extension):
         return feeds.feed_of(self._state.reading(), secret, self._state.signing_keys)
 
     def revoke_feed_url(self, group: str | None = None) -> None:
-        """Withdraw the address that ``feed_url`` gave for a group, in the app's session; the app commits.
-
-        All others go on. ``feed_url`` returns a new one from then on.
-        """
+        """Withdraw the address that ``feed_url`` gave for a group; the app commits. All others go on."""
         browsing.check_group(group)
         feeds.withdraw_feed(self._state.writing(), group)
 
