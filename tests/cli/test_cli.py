@@ -149,13 +149,13 @@ def test_templates_and_preview(site: Terminal) -> None:
 
 
 def test_init_db_creates_our_tables_only(site: Terminal) -> None:
-    """init-db makes the seven tables, and may be run again."""
+    """init-db makes the eight tables, and may be run again."""
     with site.app.app_context():
         site.db.drop_all()
     for _ in range(2):
         assert site.run("init-db").exit_code == 0
     with site.app.app_context():
-        assert len(inspect(site.db.engine).get_table_names()) == 7
+        assert len(inspect(site.db.engine).get_table_names()) == 8
         site.slots.create_template(**HALL)
 
 
