@@ -26,6 +26,7 @@ exclude_patterns = ["generated"]
 # Docstrings mark code with double backquotes, and parameters without: neither is a link.
 default_role = "code"
 
+autoclass_content = "both"  # how RollingSlots is made is said where it is set up
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 python_use_unqualified_type_names = True

@@ -138,17 +138,7 @@ def _is_registered() -> bool:
 
 
 class Extension:
-    """What ``RollingSlots`` is to Flask: made once, set up on each app, with its doors and its model classes.
-
-    :param app: the app; or call ``init_app`` later.
-    :param db: the app's Flask-SQLAlchemy object; by default the one on the app, or our own SQLite file.
-    :param cache: the app's Flask-Caching object; by default the one on the app.
-    :param models: the app's own classes made from the mixins: a mapping such as ``{"Slot": MySlot}``.
-    :param archive: gets each batch of past slots before ``ROLLINGSLOTS_RETENTION_DAYS`` or ``prune`` deletes it.
-    :param authorize: decides about requests to the HTTP API; see :meth:`authorize`.
-    :param clock: returns the current time, aware; for tests.
-    :raises ConfigError: if the app is set up wrongly; the text says what to change.
-    """
+    """What ``RollingSlots`` is to Flask: made once, set up on each app, with its doors and its model classes."""
 
     def __init__(
         self,
@@ -161,6 +151,17 @@ class Extension:
         authorize: Authorize | None = None,
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
+        """Begin with what all apps share.
+
+        :param app: the app; or call ``init_app`` later.
+        :param db: the app's Flask-SQLAlchemy object; by default the one on the app, or our own SQLite file.
+        :param cache: the app's Flask-Caching object; by default the one on the app.
+        :param models: the app's own classes made from the mixins: a mapping such as ``{"Slot": MySlot}``.
+        :param archive: gets each batch of past slots before ``ROLLINGSLOTS_RETENTION_DAYS`` or ``prune`` deletes it.
+        :param authorize: decides about requests to the HTTP API; see :meth:`authorize`.
+        :param clock: returns the current time, aware; for tests.
+        :raises ConfigError: if the app is set up wrongly; the text says what to change.
+        """
         self._archive, self._authorize = archive, authorize
         self._db, self._cache, self._given, self._clock = db, cache, models, clock
         self._apps: weakref.WeakSet[Flask] = weakref.WeakSet()
