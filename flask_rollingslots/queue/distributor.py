@@ -256,8 +256,7 @@ class Distributor:
         """
         turn_ends, longest_rest = monotonic() + _TURN_SECONDS, self.settings.lease_seconds / 3
         while True:
-            with self._deciding(job) as work:
-                taken = sharding.claim(work, job)
+            taken = self._claim(job)
             if taken is None:
                 if self._conclude(job):
                     return
@@ -273,6 +272,10 @@ class Distributor:
                 # Others are at work: look again when one of them may have died.
                 self.send(fill(job), taken + random.uniform(0.1, 1.0))  # noqa: S311
                 return
+
+    def _claim(self, job: Job) -> Claim | float | None:
+        with self._deciding(job) as work:
+            return sharding.claim(work, job)
 
     @contextmanager
     def _deciding(self, job: Job) -> Iterator[Work]:
