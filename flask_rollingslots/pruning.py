@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import islice
@@ -23,12 +23,11 @@ from .errors import LeaseLost, TopUpBusy, refusal, sentence
 from .loading import pruned_until
 from .models import expired_places, table_of
 from .settings import MAX_RETENTION_DAYS
-from .statements import own_transaction
 from .topup.gate import make_row
 from .values import BookingStatus, PruneReport, RunStatus, SlotKey, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from sqlalchemy import ColumnElement
 
@@ -331,13 +330,8 @@ class Pruner:
             self.report.slots += slots
             self.report.bookings += bookings
 
-    @contextmanager
-    def _transaction(self) -> Iterator[Work]:
-        with nullcontext() if self.joins else own_transaction(self.runner.session()):
-            work = self.runner.work()
-            if self.lease is not None:
-                self.lease.renew(work)
-            yield work
+    def _transaction(self) -> AbstractContextManager[Work]:
+        return nullcontext(self.runner.work()) if self.joins else self.runner.transaction(self.lease)
 
     def _end_reading(self) -> None:
         if not self.joins:
@@ -365,8 +359,8 @@ def prune(runner: Runner, request: PruneRequest) -> PruneReport:
             return _forget(Pruner(runner, request, lease))
         finally:
             runner.session.rollback()
-            with suppress(Exception), own_transaction(runner.session()):  # else it ends by itself
-                lease.release(runner.work())
+            with suppress(Exception), runner.transaction() as work:  # else it ends by itself
+                lease.release(work)
 
 
 def _forget(pruner: Pruner) -> PruneReport:

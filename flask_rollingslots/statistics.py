@@ -1,7 +1,7 @@
 """Figures: what was generated, booked, cancelled; by template, group, weekday and hour.
 
 Three statements, whatever the number of templates, and none of them fetches a row per slot: the database reads the
-slots of the span once and sums up by template, stretch of constant offset from UTC, and minute of the UTC week, so
+slots of the span once and sums up by template, spell of constant offset from UTC, and minute of the UTC week, so
 that as many rows come back as a template has different times in a week, twice a year. The zones are Python's.
 """
 
@@ -169,7 +169,7 @@ def gather(
     bounds = select(func.min(cls.starts_at), func.max(cls.starts_at)).where(*conditions)
     earliest, latest = work.session.execute(bounds).one()
     if earliest is not None:
-        _count(work, stats, stretches(zones, earliest, latest + _SECOND), conditions)
+        _count(work, stats, spells(zones, earliest, latest + _SECOND), conditions)
     for part in stats.templates.values():
         stats.total.add(part)
         if part.group is not None:
@@ -196,7 +196,7 @@ def _templates(work: Work, template_id: int | None, group: str | None) -> tuple[
     return stats, zones
 
 
-class Stretch(NamedTuple):
+class Spell(NamedTuple):
     """Some time in which a zone keeps its offset from UTC; half-open."""
 
     zone: str
@@ -205,12 +205,12 @@ class Stretch(NamedTuple):
     offset: timedelta
 
 
-def stretches(zones: Iterable[str], start: datetime, end: datetime) -> list[Stretch]:
+def spells(zones: Iterable[str], start: datetime, end: datetime) -> list[Spell]:
     """Cut a span (aware, UTC) where the offset of a zone changes, for each zone; to the second."""
-    return [stretch for zone in sorted(set(zones)) for stretch in _stretches(zone, start, end)]
+    return [spell for zone in sorted(set(zones)) for spell in _spells(zone, start, end)]
 
 
-def _stretches(name: str, start: datetime, end: datetime) -> Iterator[Stretch]:
+def _spells(name: str, start: datetime, end: datetime) -> Iterator[Spell]:
     zone = ZoneInfo(name)
 
     def offset_at(moment: datetime) -> timedelta:
@@ -225,13 +225,13 @@ def _stretches(name: str, start: datetime, end: datetime) -> Iterator[Stretch]:
                 middle = low + (high - low) // 2
                 low, high = (middle, high) if offset_at(middle) == offset_at(first) else (low, middle)
             change = high.replace(microsecond=0)
-            yield Stretch(name, first, change, offset_at(first))
+            yield Spell(name, first, change, offset_at(first))
             first = change
         day = following
-    yield Stretch(name, first, end, offset_at(first))
+    yield Spell(name, first, end, offset_at(first))
 
 
-def _count(work: Work, stats: Stats, cut: list[Stretch], conditions: list[ColumnElement[bool]]) -> None:
+def _count(work: Work, stats: Stats, cut: list[Spell], conditions: list[ColumnElement[bool]]) -> None:
     cls, template = work.models.Slot, work.models.Template
     within = [
         (and_(template.timezone == s.zone, cls.starts_at >= s.start, cls.starts_at < s.end), number)
@@ -242,7 +242,7 @@ def _count(work: Work, stats: Stats, cut: list[Stretch], conditions: list[Column
         select(
             cls.template_id,
             cls.starts_at,
-            case(*within, else_=null()).label("stretch"),
+            case(*within, else_=null()).label("spell"),
             *_minute_of_week(cls.starts_at, work.dialect),
             case((cls.run_id.is_not(None), 1), else_=0).label("generated"),
             case((cls.status == Status.CANCELLED.value, 1), else_=0).label("cancelled"),
@@ -254,7 +254,7 @@ def _count(work: Work, stats: Stats, cut: list[Stretch], conditions: list[Column
         .where(*conditions)
         .subquery()
     )
-    keys = [each.c[name] for name in ("template_id", "stretch", "weekday", "hour", "minute")]
+    keys = [each.c[name] for name in ("template_id", "spell", "weekday", "hour", "minute")]
     sums = [func.sum(each.c[name]).label(name) for name in _COUNTS[1:]]
     bounds = (func.min(each.c.starts_at).label("earliest"), func.max(each.c.starts_at).label("latest"))
     query = select(*keys, func.count().label("slots"), *sums, *bounds).group_by(*keys)
@@ -262,7 +262,7 @@ def _count(work: Work, stats: Stats, cut: list[Stretch], conditions: list[Column
         counts = {name: int(getattr(row, name)) for name in _COUNTS}
         figures = Figures(**counts, earliest=row.earliest, latest=row.latest)
         local = _SUNDAY + timedelta(days=int(row.weekday), hours=int(row.hour), minutes=int(row.minute))
-        local += cut[row.stretch].offset
+        local += cut[row.spell].offset
         summary = stats.templates[row.template_id]
         Figures.add(summary, figures)
         summary.weekdays.setdefault(local.weekday(), Figures()).add(figures)

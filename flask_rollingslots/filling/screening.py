@@ -128,7 +128,10 @@ def screen(work: Work, units: Sequence[Unit], *, backfill: bool = False) -> tupl
     dialect = work.dialect
     known: list[Screened] = []
     odd: list[Unit] = []
-    for window, group in _by_window(units):
+    by_window: dict[Window, list[Unit]] = {}
+    for unit in units:
+        by_window.setdefault(unit.window, []).append(unit)
+    for window, group in by_window.items():
         stored = _stored(work, group, window, dialect)
         for unit in group:
             found = stored.get(unit.spec.id, _NOTHING)
@@ -169,13 +172,6 @@ def plan_by_rows(
                 yield unit, error
             else:
                 yield unit, plan
-
-
-def _by_window(units: Iterable[Unit]) -> Iterable[tuple[Window, list[Unit]]]:
-    groups: dict[Window, list[Unit]] = {}
-    for unit in units:
-        groups.setdefault(unit.window, []).append(unit)
-    return groups.items()
 
 
 def _screened(unit: Unit, stored: _Stored, now: datetime, dialect: str) -> Screened | None:

@@ -29,7 +29,7 @@ from sqlalchemy import select
 
 from flask_rollingslots import planning, signals
 from flask_rollingslots.errors import Interrupted, LeaseLost, QueueUnavailable, TopUpBusy, refusal, sentence
-from flask_rollingslots.statements import is_lost_race, own_transaction
+from flask_rollingslots.statements import is_lost_race
 from flask_rollingslots.topup import TopUpRequest
 from flask_rollingslots.topup.executors import QueueExecutor
 from flask_rollingslots.topup.gate import Lease, read_state, to_ms
@@ -146,14 +146,13 @@ class Distributor:
 
     def join(self, template_id: int, trigger: str) -> bool:
         """Let the shared run under way, if there is one, see to a template; return whether it will."""
-        session = self.runner.session()
-        found = sharding.current_run(self.runner.work())
-        session.rollback()
+        work = self.runner.work()
+        found = sharding.current_run(work)
+        work.session.rollback()
         if found is None:
             return False
         run_id, token = found
-        with suppress(LeaseLost), own_transaction(session):
-            work = self.runner.work()
+        with suppress(LeaseLost), self.runner.transaction() as work:
             if trigger != "edit":
                 sharding.prefer(work, run_id, template_id)
                 return True
@@ -220,8 +219,7 @@ class Distributor:
         known = read_state(work).fingerprint
         work.session.rollback()
         recorder = Recorder(work, request, lease, request.run_id)
-        with own_transaction(work.session):
-            lease.renew(work)
+        with self.runner.transaction(lease):
             recorder.close_dead_runs()
             sharding.clear(work)
             recorder.start()
@@ -229,8 +227,7 @@ class Distributor:
         run_id, revises = recorder.run_id or 0, fingerprint != known
         job = Job(run_id, lease.token, fingerprint, len(ids), revises, paced, request)
         for rows in sharding.rows_of(job, ids):
-            with own_transaction(work.session):
-                lease.renew(self.runner.work())
+            with self.runner.transaction(lease) as work:
                 sharding.write(work, rows)
         return job
 
@@ -241,9 +238,7 @@ class Distributor:
         return sum(self.send(fill(job), delay) for delay in delays)
 
     def _give_up(self, job: Job) -> None:
-        with suppress(LeaseLost), own_transaction(self.runner.session()):
-            work = self.runner.work()
-            job.lease.renew(work)
+        with suppress(LeaseLost), self.runner.transaction(job.lease) as work:
             job.lease.release(work)
             Recorder(work, job.request, job.lease, job.run_id).end(RunStatus.INTERRUPTED, None, work.now)
 
@@ -283,9 +278,7 @@ class Distributor:
 
         :raises LeaseLost: if the run is over or was taken over.
         """
-        with own_transaction(self.runner.session()):
-            work = self.runner.work()
-            job.lease.renew(work)
+        with self.runner.transaction(job.lease) as work:
             sharding.check_running(work, job.run_id)
             yield work
 
@@ -296,8 +289,8 @@ class Distributor:
             self._fill_and_end(job, claim)
         except Interrupted:
             session.rollback()
-            with own_transaction(session):
-                sharding.unclaim(self.runner.work(), claim)
+            with self.runner.transaction() as work:
+                sharding.unclaim(work, claim)
         except LeaseLost:
             session.rollback()
             with self._deciding(job):
@@ -305,8 +298,8 @@ class Distributor:
         except Exception as error:
             abandon(session, error)
             log.error("a shard of run %s failed: %s", job.run_id, sentence(error))
-            with own_transaction(session):
-                sharding.unclaim(self.runner.work(), claim, sentence(error))
+            with self.runner.transaction() as work:
+                sharding.unclaim(work, claim, sentence(error))
 
     def _fill_and_end(self, job: Job, claim: Claim) -> None:
         work = self.runner.work()

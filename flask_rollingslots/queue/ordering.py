@@ -12,7 +12,7 @@ from sqlalchemy import insert, select, update
 
 from flask_rollingslots.errors import TopUpBusy, sentence
 from flask_rollingslots.models import table_of
-from flask_rollingslots.statements import exclusive, is_lost_race, own_transaction
+from flask_rollingslots.statements import exclusive, is_lost_race
 from flask_rollingslots.topup.gate import make_row, read_state, to_ms
 from flask_rollingslots.topup.run import asked
 from flask_rollingslots.values import RunStatus
@@ -62,13 +62,12 @@ def order(topup: TopUp, request: TopUpRequest, asked_at: datetime | None = None)
 
 def _enter(runner: Runner, request: TopUpRequest, asked_at: datetime | None) -> int:
     """Write the run row, unless another ordered run is under way."""
-    session = runner.session()
     for tries_left in reversed(range(_RACES)):
         try:
-            with own_transaction(session):
-                make_row(runner.work())
-            with own_transaction(session):
-                return _enter_locked(runner.work(), runner.owner, request, asked_at)
+            with runner.transaction() as work:
+                make_row(work)
+            with runner.transaction() as work:
+                return _enter_locked(work, runner.owner, request, asked_at)
         except Exception as error:
             if not is_lost_race(error):
                 raise
@@ -140,12 +139,12 @@ def _fill(topup: TopUp, request: TopUpRequest) -> bool:
             text = "another top-up was under way and did not end in time"
             _end(runner, request.run_id or 0, RunStatus.FAILED, text)
         return False
-    table, session = table_of(runner.models.Run), runner.session()
-    with own_transaction(session):
+    table = table_of(runner.models.Run)
+    with runner.transaction() as work:
         begun = {"status": RunStatus.RUNNING.value, "token": lease.token, "owner": lease.owner}
         begun["lease_name"] = runner.settings.name
         mine = (table.c.id == request.run_id, table.c.status == RunStatus.QUEUED.value)
-        session.execute(update(table).where(*mine).values(**begun))
+        work.session.execute(update(table).where(*mine).values(**begun))
     if topup.executor.is_queue:
         Distributor(topup).share(lease, request, helps=False)
         return True
@@ -154,7 +153,8 @@ def _fill(topup: TopUp, request: TopUpRequest) -> bool:
 
 
 def _end(runner: Runner, run_id: int, status: RunStatus, error: str | None) -> None:
-    table, session = table_of(runner.models.Run), runner.session()
-    with own_transaction(session):
-        values = {"status": status.value, "error": error, "finished_at": runner.clock()}
-        session.execute(update(table).where(table.c.id == run_id, table.c.status.in_(_OPEN)).values(**values))
+    table = table_of(runner.models.Run)
+    mine = (table.c.id == run_id, table.c.status.in_(_OPEN))
+    with runner.transaction() as work:
+        values = {"status": status.value, "error": error, "finished_at": work.now}
+        work.session.execute(update(table).where(*mine).values(**values))

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from flask_rollingslots.errors import ConfigError, refusal
 
+from .gate import Breaker
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
@@ -151,7 +153,7 @@ class ThreadExecutor(Executor):
         return not any(thread.is_alive() for thread in others)
 
 
-class QueueExecutor(ThreadExecutor):
+class QueueExecutor(Breaker, ThreadExecutor):
     """Looks on a thread, as ever, and hands the filling to the workers of a queue.
 
     Subclass it and write ``send``. A worker calls ``slots.work(message)``. Messages are plain data for JSON; a lost,
@@ -159,8 +161,6 @@ class QueueExecutor(ThreadExecutor):
     """
 
     is_queue = True
-    _sender: threading.Thread | None
-    _broken_until: float
 
     @abstractmethod
     def send(self, message: dict[str, Any], delay: float) -> None:
@@ -171,36 +171,12 @@ class QueueExecutor(ThreadExecutor):
 
         :return: whether the queue took it.
         """
-        if monotonic() < self._broken_until or (self._sender is not None and self._sender.is_alive()):
-            return False
-        outcome: list[str] = []
-
-        def send() -> None:
-            try:
-                self.send(message, delay)
-                outcome.append("")
-            except Exception as error:  # a client of a broker may raise anything
-                outcome.append(f"{type(error).__name__}: {error}")
-
-        # Not every client has a time-out: a broker that is silent must hold nobody.
-        self._sender = threading.Thread(target=send, name="rollingslots-send", daemon=True)
-        try:
-            self._sender.start()
-        except RuntimeError as error:  # the interpreter shuts down
-            log.debug("no thread to send a message: %s", error)
-            return False
-        self._sender.join(SEND_SECONDS)
-        if outcome == [""]:
-            return True
-        self._broken_until = monotonic() + BREAKER_SECONDS
-        reason = outcome[0] if outcome else f"no answer within {SEND_SECONDS:.0f} s"
-        log.warning("queue left alone for %.0f s: %s", BREAKER_SECONDS, reason[:300])
-        return False
+        return bool(self._ask("queue", lambda: self.send(message, delay), SEND_SECONDS, BREAKER_SECONDS))
 
     def reset(self) -> None:
         """Forget the threads, and think that the queue works."""
         super().reset()
-        self._sender, self._broken_until = None, 0.0
+        self._caller, self._broken_until = None, 0.0
 
 
 class InlineExecutor(Executor):

@@ -166,7 +166,46 @@ class Memory:
         self.next_check = monotonic() + max(0.0, seconds)
 
 
-class CacheHint:
+class Breaker:
+    """Asks what may fail, or be silent for ever, and then leaves it alone for a while."""
+
+    _caller: threading.Thread | None = None
+    _broken_until = 0.0
+
+    def _ask(self, what: str, call: Callable[[], Any], patience: float | None, pause: float) -> list[Any]:
+        """Return a list of what a call returns; an empty one if it fails, is silent, or is left alone.
+
+        :param patience: in seconds, on a thread of its own: not every client has a time-out. ``None``: call it here.
+        :param pause: the seconds for which it is left alone after a failure.
+        """
+        if monotonic() < self._broken_until or (self._caller is not None and self._caller.is_alive()):
+            return []
+        outcome, failures = list[Any](), list[str]()
+
+        def work() -> None:
+            try:
+                outcome.append(call())
+            except Exception as error:  # a client may raise anything
+                failures.append(f"{type(error).__name__}: {error}"[:300])
+
+        if patience is None:
+            work()
+        else:
+            self._caller = threading.Thread(target=work, name=f"rollingslots-{what}", daemon=True)
+            try:
+                self._caller.start()
+            except RuntimeError as error:  # the interpreter shuts down
+                log.debug("no thread to ask the %s: %s", what, error)
+                return []
+            self._caller.join(patience)
+        if not outcome:
+            self._broken_until = monotonic() + pause
+            reason = failures[0] if failures else f"no answer within {patience} s"
+            log.warning("%s left alone for %.0f s: %s", what, pause, reason)
+        return outcome
+
+
+class CacheHint(Breaker):
     """Knowledge shared by processes through the app's cache: "this was complete until then".
 
     The value is its own expiry as a plain int, for not every backend keeps expiries. Any doubt means "look at the
@@ -180,8 +219,6 @@ class CacheHint:
         :param longest: the most seconds that a hint may hold; what lasts longer is not ours.
         """
         self._find, self._longest = find, longest
-        self._caller: threading.Thread | None = None
-        self._broken_until = 0.0
 
     def closed_for(self, key: str, now: datetime) -> float:
         """Return for how many seconds the hint says that nothing is due; 0 in doubt."""
@@ -198,32 +235,13 @@ class CacheHint:
             self._call("set", key, int(now.timestamp()) + span, timeout=span)
 
     def _call(self, method: str, *args: Any, **kwargs: Any) -> Any:
-        if monotonic() < self._broken_until or (self._caller is not None and self._caller.is_alive()):
-            return None
-        outcome: list[Any] = []
+        def call() -> Any:
+            cache = self._find()
+            return getattr(cache, method)(*args, **kwargs) if cache is not None else None
 
-        def call() -> None:
-            try:
-                cache = self._find()
-                outcome.append(getattr(cache, method)(*args, **kwargs) if cache is not None else None)
-            except Exception as error:  # a cache may raise anything, and none of it matters
-                self._break(type(error).__name__)
-                outcome.append(None)
-
-        if type(self._find()).__name__ in _LOCAL_CACHES:
-            call()
-            return outcome[0]
-        # Not every client has a time-out: a server that is silent must not hold the top-up.
-        self._caller = threading.Thread(target=call, name="rollingslots-cache", daemon=True)
-        self._caller.start()
-        self._caller.join(CACHE_SECONDS)
-        if not outcome:
-            self._break(f"no answer within {CACHE_SECONDS} s")
+        is_local = type(self._find()).__name__ in _LOCAL_CACHES
+        outcome = self._ask("cache", call, None if is_local else CACHE_SECONDS, BREAKER_SECONDS)
         return outcome[0] if outcome else None
-
-    def _break(self, reason: str) -> None:
-        self._broken_until = monotonic() + BREAKER_SECONDS
-        log.warning("cache left alone for %.0f s: %s", BREAKER_SECONDS, reason)
 
 
 class LeaseState(NamedTuple):

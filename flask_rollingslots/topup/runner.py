@@ -130,6 +130,19 @@ class Runner:
             be_patient(self.session(), patience)
             yield
 
+    @contextmanager
+    def transaction(self, lease: gate.Lease | None = None) -> Iterator[Work]:
+        """Begin a short transaction of our own, and hand out a work in it; it is committed at the end.
+
+        :param lease: renewed first: the fence.
+        :raises LeaseLost: if another top-up took it over.
+        """
+        with own_transaction(self.session()):
+            work = self.work()
+            if lease is not None:
+                lease.renew(work)
+            yield work
+
     # -- the state row and the lease -----------------------------------------------------------------------
 
     def read_state(self) -> gate.LeaseState:
@@ -170,8 +183,8 @@ class Runner:
             if lease is None:
                 # The row is made in a transaction of its own: MariaDB's INSERT IGNORE and the UPDATE that follows
                 # would make two processes wait for each other.
-                with own_transaction(self.session()):
-                    is_new = gate.make_row(self.work())
+                with self.transaction() as work:
+                    is_new = gate.make_row(work)
                 lease = self._acquire() if is_new else None
         except DBAPIError as error:
             if not is_lost_race(error):
@@ -182,8 +195,8 @@ class Runner:
         return lease
 
     def _acquire(self) -> gate.Lease | None:
-        with own_transaction(self.session()):
-            return gate.Lease.acquire(self.work(), self.owner)
+        with self.transaction() as work:
+            return gate.Lease.acquire(work, self.owner)
 
     def holder_rest(self) -> float:
         """Return the seconds that the lease of another holder still has; at least 0.1."""
@@ -204,15 +217,15 @@ class Runner:
         if isinstance(error, LeaseLost):
             log.info("top-up fenced: another one took over", extra={"action": "topup_fenced"})
         elif isinstance(error, Exception) and not isinstance(error, Interrupted):
-            self._write_calmly(lambda: lease.fail(self.work(), sentence(error)))
+            self._write_calmly(lambda work: lease.fail(work, sentence(error)))
         else:
-            self._write_calmly(lambda: lease.release(self.work()))
+            self._write_calmly(lease.release)
 
-    def _write_calmly(self, write: Callable[[], object]) -> None:
+    def _write_calmly(self, write: Callable[[Work], object]) -> None:
         """Write in a transaction of its own, if the database lets us: lease and row also end by themselves."""
         try:
-            with own_transaction(self.session()):
-                write()
+            with self.transaction() as work:
+                write(work)
         except Exception as error:
             log.debug("not written down: %s", sentence(error))
 
@@ -355,9 +368,9 @@ class Runner:
         if all_specs is not None and not run.outcome.errors:  # no zone is unknown
             zones = {self.settings.timezone, *(spec.timezone for spec in all_specs)}
             complete_until = planning.next_midnight(zones, run.now)
-        with own_transaction(self.session()):
+        with self.transaction() as work:
             run.recorder.close_dead_runs()
-            confirmed = settle(self.work(), lease, run.outcome, run.now, complete_until, current)
+            confirmed = settle(work, lease, run.outcome, run.now, complete_until, current)
             told = edges if confirmed else None
             if told is not None:
                 told.note(run.report)
@@ -376,7 +389,7 @@ class Runner:
         calm = isinstance(error, _CALM) or not isinstance(error, Exception)
         status, text = (RunStatus.INTERRUPTED, None) if calm else (RunStatus.FAILED, sentence(error))
         report = run.finish(specs)
-        self._write_calmly(lambda: run.recorder.end(status, report, self.clock(), text))
+        self._write_calmly(lambda work: run.recorder.end(status, report, work.now, text))
 
 
 def abandon(session: Session, error: BaseException) -> None:

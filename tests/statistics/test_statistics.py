@@ -14,7 +14,7 @@ from marks import quick_on
 from sqlalchemy import event
 
 from flask_rollingslots.errors import InvalidRequest, TemplateNotFound
-from flask_rollingslots.statistics import stretches
+from flask_rollingslots.statistics import spells
 
 #: On the other databases these figures are proven above; top-ups, states and retention by tests of their own.
 ELSEWHERE = quick_on("sqlite")
@@ -138,10 +138,10 @@ def test_a_series_without_slots_is_listed(sqlite_site: Site) -> None:
 @pytest.mark.parametrize(
     "zone", ["Europe/Madrid", "Australia/Lord_Howe", "America/Sao_Paulo", "Asia/Kolkata", "UTC"]
 )
-def test_stretches_have_one_offset(zone: str) -> None:
-    """Every second of a stretch has its offset; stretches follow each other without a gap."""
+def test_spells_have_one_offset(zone: str) -> None:
+    """Every second of a spell has its offset; spells follow each other without a gap."""
     start, end = datetime(2017, 6, 1, 3, 4, tzinfo=UTC), datetime(2021, 2, 3, tzinfo=UTC)
-    found = stretches([zone], start, end)
+    found = spells([zone], start, end)
     assert (found[0].start, found[-1].end) == (start, end)
     for part, following in zip(found, [*found[1:], None], strict=True):
         for moment in (part.start, part.start + (part.end - part.start) / 2, part.end - timedelta(seconds=1)):
