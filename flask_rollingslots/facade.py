@@ -16,6 +16,8 @@ from .health import Explanation, Finding, HealthReport, check_health, explain
 from .loading import id_of, segments
 from .pruning import PruneRequest, prune
 from .queue import Distributor, order
+from .recurrence import template_fields
+from .statements import is_lost_race
 from .statistics import Stats, gather
 from .subscriptions import address_number, withdraw_address
 from .topup import TopUpRequest
@@ -170,6 +172,17 @@ class RollingSlots(Extension):
         :param since: aware, like ``until``, which is now by default.
         """
         return browsing.due_reminders(self._state.reading(), since, until)
+
+    def read_recurrence(
+        self, recurrence: Any, dtstart: date | None = None, timezone: str | None = None
+    ) -> list[dict[str, Any]]:
+        """Return the fields that a recurrence as JSON means: one dict, or of a list one for each template it needs.
+
+        :param dtstart: naive, or a day; by default the ``start_date`` in it.
+        :param timezone: by default the app's.
+        :raises InvalidRule: names the field, the value and what is expected.
+        """
+        return template_fields(recurrence, dtstart=dtstart, timezone=timezone or self.settings.timezone)
 
     # -- decisions about templates -------------------------------------------------------------------------
 
@@ -658,6 +671,11 @@ class RollingSlots(Extension):
         _check_group(group)
         work = self._state.writing()
         withdraw_address(work.session, work.models, group)
+
+    @staticmethod
+    def is_lost_race(error: Exception) -> bool:
+        """Whether the database refused only because another transaction was in the way: worth trying again."""
+        return is_lost_race(error)
 
     # -- inside --------------------------------------------------------------------------------------------
 

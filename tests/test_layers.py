@@ -63,6 +63,7 @@ STEPS = {
     ("subscriptions", "loading"),
     ("facade", "extension"),
     ("cli", "extension"),
+    ("api", "facade"),
 }
 # The only imports upwards or sideways that wait inside a function: the facade registers commands and blueprint.
 LAZY = {("facade", "cli"), ("facade", "api")}

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 from flask import request
@@ -20,7 +20,7 @@ from flask_rollingslots.settings import PREFIX, tokens_of
 from .problems import Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
 
     from flask_rollingslots.settings import Settings
 
@@ -33,6 +33,7 @@ GUARD = "rollingslots_api"
 _MINUTE = 60.0
 _ADDRESSES = 10_000
 _SAFE = ("GET", "HEAD", "OPTIONS")
+T = TypeVar("T")
 
 
 class Needs(Enum):
@@ -47,19 +48,14 @@ class Needs(Enum):
 class Grant:
     """What the sender of this request may do.
 
-    :param by_token: whether a token of ours was sent: nothing is hidden then.
+    :param is_trusted: whether a token of ours was sent: its sender may know how things are on the server.
     :param decide: the app's callback, where it decides.
     :param has_tokens: whether a token could have been sent.
     """
 
-    by_token: bool = False
+    is_trusted: bool = False
     decide: Authorize | None = None
     has_tokens: bool = False
-
-    @property
-    def is_trusted(self) -> bool:
-        """Whether the sender may know how things are on the server: who sent a token."""
-        return self.by_token
 
     @property
     def sees_all(self) -> bool:
@@ -77,9 +73,16 @@ class Grant:
         """Whether the sender may know that there is this template."""
         return bool(self.may("read", template))
 
-    def visible(self, templates: Iterable[Any]) -> list[Any]:
-        """Return those templates that the sender may know of."""
-        return [template for template in templates if self.sees(template)]
+    def visible(self, found: Sequence[T], template_of: Callable[[T], Any] = lambda each: each) -> Sequence[T]:
+        """Return what belongs to templates that the sender may know of; each template is asked about once.
+
+        :param template_of: returns the template of what was found; by default templates were.
+        """
+        if self.decide is None:
+            return found
+        templates = {template.id: template for template in map(template_of, found)}
+        seen = {number for number, template in templates.items() if self.sees(template)}
+        return [each for each in found if template_of(each).id in seen]
 
     def require(self, action: str, template: Any) -> bool | str:
         """Return the decision about one template, or about all (``None``).
@@ -127,7 +130,7 @@ class Guard:
         :raises Problem: 401, 403 or 429.
         """
         if needs is Needs.NOTHING:
-            return Grant(by_token=False)
+            return Grant()
         has_tokens = bool(self._writers or self._readers)
         header = request.headers.get("Authorization")
         if header is not None and has_tokens:
@@ -148,7 +151,7 @@ class Guard:
         writes = sum(hmac.compare_digest(digest, known) for known in self._writers)
         reads = sum(hmac.compare_digest(digest, known) for known in self._readers)
         if writes or (reads and needs is Needs.READ):
-            return Grant(by_token=True)
+            return Grant(is_trusted=True)
         if reads:
             raise Problem(403, "forbidden", "this token may only read")
         self._count_wrong()

@@ -10,9 +10,9 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound, defau
 
 from flask_rollingslots.errors import RollingSlotsError
 
-from . import booking_routes, feed_routes, health_routes, slot_routes, template_routes, topup_routes
+from . import feed_routes, slot_routes, template_routes, topup_routes
 from .openapi import add_openapi
-from .problems import Problem, on_any_error, on_http_error, on_library_error, on_problem
+from .problems import Problem, on_any_error, on_http_error, on_library_error
 
 if TYPE_CHECKING:
     from flask.blueprints import BlueprintSetupState
@@ -21,17 +21,25 @@ if TYPE_CHECKING:
 
 NAME = "rollingslots_api"
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
-_MODULES = (template_routes, slot_routes, booking_routes, topup_routes, health_routes, feed_routes)
+#: In the order of the documentation.
+_ALL = (
+    template_routes.operations,
+    slot_routes.operations,
+    slot_routes.bookings,
+    topup_routes.operations,
+    topup_routes.health,
+    feed_routes.operations,
+)
 
 
 def make_blueprint() -> Blueprint:
     """Return the HTTP API, to be registered with one or several apps."""
     blueprint = Blueprint(NAME, __name__)
-    operations = [operation for module in _MODULES for operation in module.operations.found]
+    operations = [operation for some in _ALL for operation in some.found]
     for operation in operations:
         _add(blueprint, operation)
     add_openapi(blueprint, operations)
-    blueprint.register_error_handler(Problem, on_problem)
+    blueprint.register_error_handler(Problem, Problem.response)
     blueprint.register_error_handler(RollingSlotsError, on_library_error)
     for status in default_exceptions:
         # Each by its number: a page of the app's own for a status would win over a handler for all of them.

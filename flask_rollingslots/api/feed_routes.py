@@ -6,14 +6,14 @@ import hashlib
 import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from flask import Response, current_app, request, url_for
 from pydantic import BaseModel, Field, RootModel
 from werkzeug.http import http_date
 
 from flask_rollingslots import planning
-from flask_rollingslots.browsing import complain, find_template, templates
+from flask_rollingslots.browsing import complain, templates
 from flask_rollingslots.errors import ConfigError, InvalidRequest
 from flask_rollingslots.feeds import Feed, feed_bytes, last_change
 from flask_rollingslots.feeds.fullcalendar import MAX_DAYS, Span, events, read_span
@@ -22,11 +22,11 @@ from flask_rollingslots.subscriptions import address_number, published
 from flask_rollingslots.values import Window
 
 from .access import Needs
+from .bodies import Group, QueryFlag, QueryId, Strict
 from .feed_secrets import Note, read_secret, write_secret
 from .operations import Answer, Call, Operations
 from .problems import Problem
-from .scalars import Group, QueryFlag, QueryId, Strict
-from .slot_routes import slots_between
+from .slot_routes import visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -41,6 +41,10 @@ MAX_EVENTS = 20_000
 _CALENDAR = "text/calendar"
 _TIMES = "With an offset, or without: by the clock of timeZone, or else of each template's own zone."
 _NO_HOST = re.compile(r"[^a-z0-9.-]+")
+
+
+def _state() -> Any:
+    return current_app.extensions["rollingslots"]
 
 
 class EventsQuery(Strict):
@@ -134,18 +138,17 @@ class CalendarFile(Answer):
         response.headers["Cache-Control"] = "private, no-cache"
         response.headers["Referrer-Policy"] = "no-referrer"
         response.headers["X-Robots-Tag"] = "noindex"
-        response.headers.update(self.headers)
         return response
 
 
-@operations("GET", "/feed.json", Needs.READ, {200: EventList}, query=EventsQuery, refusals=(404,))
+@operations("GET", "/feed.json", EventList, query=EventsQuery, refusals=(404,))
 def feed_json(call: Call) -> Answer:
     """List slots and reminders as events for FullCalendar or EventCalendar.
 
     Each slot with a start in the span is one event, stored or not, however far away the span is; cancelled ones are in
     it, deleted ones are not. Templates with ``reminder_before`` also have an event for each reminder.
     """
-    query, now = call.query, call.state.clock()
+    query, now = call.query, call.slots.now()
     given = {
         name: value for name in ("start", "end", "timeZone") if (value := getattr(query, name)) is not None
     }
@@ -156,12 +159,12 @@ def feed_json(call: Call) -> Answer:
     _check_size(templates, windows)
     slots: dict[str, SlotMixin] = {}
     for window in windows:
-        found = slots_between(call, window.start, window.end, query.template, query.group)
-        slots.update((slot.key, slot) for slot in found)
+        found = call.slots.between(window.start, window.end, query.template, query.group)
+        slots.update((slot.key, slot) for slot in visible(call, found))
     return Answer(list(events(slots.values(), span, now)))
 
 
-@operations("GET", "/feed.ics", Needs.READ, {200: _CALENDAR, 304: None}, query=CalendarQuery, refusals=(404,))
+@operations("GET", "/feed.ics", {200: _CALENDAR, 304: None}, query=CalendarQuery, refusals=(404,))
 def feed_ics(call: Call) -> Answer:
     """Return a calendar to subscribe to (RFC 5545), from last month on.
 
@@ -170,14 +173,14 @@ def feed_ics(call: Call) -> Answer:
     """
     template, group = call.query.template, call.query.group
     if template is not None:
-        call.grant.require("read", find_template(call.work, template))
+        call.grant.require("read", call.slots.get_template(template))
     return _calendar(call, template, group)
 
 
-@operations("GET", "/feed/<secret>.ics", Needs.NOTHING, {200: _CALENDAR, 304: None}, query=SecretQuery)
+@operations("GET", "/feed/<secret>.ics", {200: _CALENDAR, 304: None}, Needs.NOTHING, query=SecretQuery)
 def secret_feed(call: Call) -> Answer:
     """Return the calendar of a secret address: of one group, for programs that can send no header."""
-    state = call.state
+    state = _state()
     note = read_secret(state.app, call.path["secret"])
     if note is None or note.number != address_number(state.db.session(), state.models, note.group):
         raise Problem(404, "not_found", "there is nothing at this address")
@@ -206,8 +209,8 @@ def secret_address(app: Flask, group: str | None, number: int) -> str:
 def _templates(call: Call, template: int | None, group: str | None) -> list[TemplateMixin]:
     """Return the active templates that the sender asks for, seen or not: all of them are read."""
     if template is not None:
-        call.grant.require("read", find_template(call.work, template))
-    return templates(call.work, template, group)
+        call.grant.require("read", call.slots.get_template(template))
+    return templates(_state().reading(), template, group)
 
 
 def _windows(span: Span, reminders: Iterable[timedelta]) -> list[Window]:
@@ -249,7 +252,7 @@ def _too_many(field: str) -> InvalidRequest:
 
 
 def _calendar(call: Call, template: int | None, group: str | None) -> CalendarFile:
-    state = call.state
+    state = _state()
     if not has_icalendar():
         raise Problem(404, "not_found", "calendars need the extra ics on the server: Flask-RollingSlots[ics]")
     feed = Feed(state.clock(), _host(state.settings.feed_host), _name(group), complain, MAX_EVENTS)

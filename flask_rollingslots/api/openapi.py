@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from functools import cache
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from flask import Response, request
@@ -13,7 +14,6 @@ from pydantic.json_schema import models_json_schema
 
 from .access import Needs
 from .answers import Answered, ProblemDocument
-from .operations import status_text
 from .problems import CODES, MIME
 
 if TYPE_CHECKING:
@@ -171,7 +171,7 @@ def _header_parameters(operation: Operation) -> list[dict[str, Any]]:
 def _responses(operation: Operation) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for status, answer in operation.answers.items():
-        found[str(status)] = {"description": status_text(status)}
+        found[str(status)] = {"description": HTTPStatus(status).phrase}
         refs = [{"$ref": _REF.format(model=model.__name__)} for model in _alternatives(answer)]
         if refs:
             schema = refs[0] if len(refs) == 1 else {"oneOf": refs}
@@ -183,7 +183,7 @@ def _responses(operation: Operation) -> dict[str, Any]:
             found[str(status)]["headers"] = {"Location": header}
     for status in refusals_of(operation):
         schema = {"$ref": _REF.format(model=ProblemDocument.__name__)}
-        found[str(status)] = {"description": status_text(status), "content": {MIME: {"schema": schema}}}
+        found[str(status)] = {"description": HTTPStatus(status).phrase, "content": {MIME: {"schema": schema}}}
     return found
 
 
