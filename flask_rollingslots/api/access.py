@@ -97,7 +97,7 @@ class Grant:
             raise no_template(template.id)
         if self.has_tokens and not request.cookies and not self.may("read", None):
             raise unauthorized("credentials are missing")
-        raise Problem(403, "forbidden", f"you may not do this: {action}")
+        raise Problem("forbidden", f"you may not do this: {action}")
 
     def require_booking(self, booking: Any) -> None:
         """Refuse a booking of somebody else.
@@ -153,7 +153,7 @@ class Guard:
         if writes or (reads and needs is Needs.READ):
             return Grant(is_trusted=True)
         if reads:
-            raise Problem(403, "forbidden", "this token may only read")
+            raise Problem("forbidden", "this token may only read")
         self._count_wrong()
         raise unauthorized("the bearer token is wrong: expected the header Authorization: Bearer <token>")
 
@@ -170,12 +170,12 @@ class Guard:
         if count >= self._limit:
             wait = str(max(1, round(_MINUTE - (now - began))))
             text = f"too many wrong tokens from this address: try again in {wait} s"
-            raise Problem(429, "too_many_wrong_tokens", text, {}, {"Retry-After": wait})
+            raise Problem("too_many_wrong_tokens", text, {}, {"Retry-After": wait})
 
 
 def unauthorized(detail: str) -> Problem:
     """Return the problem of credentials that are wrong or missing."""
-    return Problem(401, "unauthorized", detail, {}, {"WWW-Authenticate": 'Bearer realm="rollingslots"'})
+    return Problem("unauthorized", detail, {}, {"WWW-Authenticate": 'Bearer realm="rollingslots"'})
 
 
 def _digest(token: str) -> bytes:
@@ -186,8 +186,8 @@ def _disabled(needs: Needs) -> Problem:
     how = f"set {PREFIX}API_TOKEN, or give RollingSlots an authorize callback"
     if needs is Needs.READ:
         text = f"reading is switched off: {how} (or set {PREFIX}API_READ_TOKEN, or {PREFIX}API_PUBLIC_READS)"
-        return Problem(403, "reads_disabled", text)
-    return Problem(403, "writes_disabled", f"writing is switched off: {how}")
+        return Problem("reads_disabled", text)
+    return Problem("writes_disabled", f"writing is switched off: {how}")
 
 
 def _check_origin() -> None:
@@ -204,7 +204,7 @@ def _check_origin() -> None:
     else:
         allowed = origin is None or _host(origin) == request.host.lower()
     if not allowed:
-        raise Problem(403, "cross_origin", "a write from a page of another site: expected the same origin")
+        raise Problem("cross_origin", "a write from a page of another site: expected the same origin")
 
 
 def _host(origin: str) -> str | None:

@@ -211,7 +211,7 @@ class Recurrence(Strict):
     type: Literal["daily", "weekly", "biweekly", "monthly", "quarterly", "yearly", "rrule"] | None = None
     interval: Few | None = None
     count: Few | None = None
-    until_date: Annotated[str | None, Field(description="Last day, YYYY-MM-DD.")] = None
+    until_date: str | None = Field(None, description="Last day, YYYY-MM-DD.")
     end: Literal["never"] | None = None
     enabled: bool | None = None
     active: bool | None = None
@@ -219,14 +219,12 @@ class Recurrence(Strict):
     weekdays: Annotated[list[Weekday], Field(max_length=7)] | None = None
     month_day: Annotated[int, Field(ge=-31, le=31)] | None = None
     week: Literal[1, 2, 3, 4, -1] | None = None
-    start_time: Annotated[str | None, Field(description="HH:MM")] = None
-    end_time: Annotated[
-        str | None, Field(description="HH:MM; not later than start_time: on the next day.")
-    ] = None
-    start_date: Annotated[str | None, Field(description="YYYY-MM-DD")] = None
+    start_time: str | None = Field(None, description="HH:MM")
+    end_time: str | None = Field(None, description="HH:MM; not later than start_time: on the next day.")
+    start_date: str | None = Field(None, description="YYYY-MM-DD")
     duration: Length | None = None
     every: Length | None = None
-    until_time: Annotated[str | None, Field(description="HH:MM")] = None
+    until_time: str | None = Field(None, description="HH:MM")
     rdates: Moments | None = None
     exdates: Moments | None = None
     rrule: Annotated[str, Field(min_length=1, max_length=10_000)] | None = None
@@ -319,10 +317,8 @@ class TemplateBody(_NewFields):
     """A new template."""
 
     dtstart: FirstStart | None = None
-    end: Annotated[
-        WallClock | None, Field(description="End of the first slot; instead of duration_minutes.")
-    ] = None
-    recurrence: Annotated[Rule | None, Field(description="Or rrule; neither: one slot.")] = None
+    end: WallClock | None = Field(None, description="End of the first slot; instead of duration_minutes.")
+    recurrence: Rule | None = Field(None, description="Or rrule; neither: one slot.")
     dry_run: bool = False
 
     def templates(self, slots: RollingSlots) -> list[dict[str, Any]]:
@@ -452,7 +448,7 @@ class EndBody(RestoreBody):
 class CancelFutureBody(DryRunBody):
     """From which day on."""
 
-    from_date: Annotated[Day, Field(description="A day of the template's zone: the first that is cancelled.")]
+    from_date: Day = Field(description="A day of the template's zone: the first that is cancelled.")
     reason: Reason | None = None
 
 
@@ -465,9 +461,8 @@ class MaterializeBody(Strict):
 class BookingBody(Strict):
     """Places that somebody wants."""
 
-    party: Annotated[int, Field(ge=1, le=1_000_000)] = 1
+    party: int = Field(1, ge=1, le=1_000_000)
     who: Annotated[str, Field(min_length=1, max_length=200)] | None = None
-    hold_minutes: Annotated[
-        int | None,
-        Field(ge=1, le=7 * 24 * 60, description="Hold the places so long, until they are confirmed."),
-    ] = None
+    hold_minutes: int | None = Field(
+        None, ge=1, le=7 * 24 * 60, description="Hold the places so long, until they are confirmed."
+    )

@@ -183,7 +183,7 @@ def secret_feed(call: Call) -> Answer:
     state = _state()
     note = read_secret(state.app, call.path["secret"])
     if note is None or note.number != address_number(state.db.session(), state.models, note.group):
-        raise Problem(404, "not_found", "there is nothing at this address")
+        raise Problem("not_found", "there is nothing at this address")
     return _calendar(call, call.query.template, note.group)
 
 
@@ -254,7 +254,7 @@ def _too_many(field: str) -> InvalidRequest:
 def _calendar(call: Call, template: int | None, group: str | None) -> CalendarFile:
     state = _state()
     if not has_icalendar():
-        raise Problem(404, "not_found", "calendars need the extra ics on the server: Flask-RollingSlots[ics]")
+        raise Problem("not_found", "calendars need the extra ics on the server: Flask-RollingSlots[ics]")
     feed = Feed(state.clock(), _host(state.settings.feed_host), _name(group), complain, MAX_EVENTS)
     found = published(state.db.session(), state.models, feed.since, template, group, call.grant.sees)
     return CalendarFile(content=feed_bytes(found, feed), changed_at=last_change(found, feed))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import uuid
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
@@ -67,27 +68,25 @@ CODES = {
 }
 
 
+@dataclass(eq=False)
 class Problem(Exception):
     """A request that is refused by the API itself.
 
-    :param status: the HTTP status.
     :param code: for machines; one of ``CODES``.
     :param detail: one sentence for people.
     :param members: more members of the problem document.
     :param headers: headers of the response.
+    :param status: the HTTP status, if it is not that of the code.
     """
 
-    def __init__(
-        self,
-        status: int,
-        code: str,
-        detail: str,
-        members: Mapping[str, Any] | None = None,
-        headers: Mapping[str, str] | None = None,
-    ) -> None:
-        super().__init__(detail)
-        self.status, self.code, self.detail = status, code, detail
-        self.members, self.headers = dict(members or {}), dict(headers or {})
+    code: str
+    detail: str
+    members: Mapping[str, Any] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    status: int = 0
+
+    def __post_init__(self) -> None:
+        self.status = self.status or CODES[self.code]
 
     def response(self) -> Response:
         """Return the problem document."""
@@ -104,20 +103,20 @@ class Problem(Exception):
         return response
 
 
-def invalid(field: str, value: Any, expected: str) -> Problem:
+def invalid(name: str, value: Any, expected: str) -> Problem:
     """Return the problem of one field that is not valid; ``None`` as value: it is not repeated."""
-    return unprocessable([fault(field, value, expected)])
+    return unprocessable([fault(name, value, expected)])
 
 
 def unprocessable(faults: Sequence[dict[str, Any]]) -> Problem:
     """Return the problem of a request whose fields are not valid."""
     detail = "; ".join(_sentence(fault) for fault in faults[:3])
-    return Problem(422, "invalid_request", detail[:1000], {"errors": faults[:20]})
+    return Problem("invalid_request", detail[:1000], {"errors": faults[:20]})
 
 
-def fault(field: str, value: Any, expected: str) -> dict[str, Any]:
+def fault(name: str, value: Any, expected: str) -> dict[str, Any]:
     """Return one fault: which field, what it held (shortened), what was expected."""
-    return {"field": field, "value": shown(value), "expected": expected}
+    return {"field": name, "value": shown(value), "expected": expected}
 
 
 def shown(value: Any) -> Any:
@@ -159,12 +158,12 @@ def from_error(error: errors.RollingSlotsError) -> Problem | None:
     details, text = error.details, str(error)
     members = {name: value for name in names if (value := getattr(error, name, None)) is not None}
     if status == 422:
-        field, expected = details.get("field") or details.get("part") or "", details.get("expected") or text
-        members["errors"] = [fault(str(field), details.get("value"), str(expected)[:300])]
+        name, expected = details.get("field") or details.get("part") or "", details.get("expected") or text
+        members["errors"] = [fault(str(name), details.get("value"), str(expected)[:300])]
     if code == "slot_closed" and members.get("state") == "blocked":
         code = "slot_blocked"
     headers = {"Retry-After": "5"} if code == "topup_busy" else {}
-    return Problem(status, code, text[:1000], members, headers)
+    return Problem(code, text[:1000], members, headers)
 
 
 # -- handlers of the blueprint
@@ -186,17 +185,17 @@ def on_http_error(error: HTTPException) -> Any:
     kept = ("allow", "retry-after", "www-authenticate")
     headers = {name: value for name, value in error.get_headers() if name.lower() in kept}
     text = _HTTP_TEXTS.get(status, HTTPStatus(status).description)
-    return Problem(status, _HTTP_CODES.get(status, "refused"), text, headers=headers).response()
+    return Problem(_HTTP_CODES.get(status, "refused"), text, {}, headers, status).response()
 
 
 def on_any_error(error: Exception) -> Response:
     """Answer what nobody foresaw: the log has it all, the answer only an id to find it by."""
     if RollingSlots.is_lost_race(error):
         text = "another change was in the way of this one: try again"
-        return Problem(409, "try_again", text, {}, {"Retry-After": "1"}).response()
+        return Problem("try_again", text, {}, {"Retry-After": "1"}).response()
     app = current_app._get_current_object()  # type: ignore[attr-defined]
     got_request_exception.send(app, _async_wrapper=app.ensure_sync, exception=error)
     number = uuid.uuid4()
     log.error("HTTP API: request %s failed", number, exc_info=error, extra={"action": "api_failed"})
     text = "something went wrong on the server; its log has the details under this id"
-    return Problem(500, "internal_error", text, {"instance": f"urn:uuid:{number}"}).response()
+    return Problem("internal_error", text, {"instance": f"urn:uuid:{number}"}).response()

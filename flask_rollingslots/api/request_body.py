@@ -55,7 +55,7 @@ def _bytes() -> bytes:
     body = request.get_data(cache=True)
     if body and not request.is_json:
         held = request.mimetype or None
-        raise Problem(415, "json_expected", f"Content-Type {held!r}: expected application/json")
+        raise Problem("json_expected", f"Content-Type {held!r}: expected application/json")
     return body
 
 
@@ -81,7 +81,7 @@ def _json(body: bytes) -> Any:
 
 
 def _bad(why: str) -> Problem:
-    return Problem(400, "invalid_json", f"the body is not the JSON that was expected: {why}")
+    return Problem("invalid_json", f"the body is not the JSON that was expected: {why}")
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -75,11 +75,9 @@ def _read_cursor(cursor: str) -> _Place:
 class SlotsQuery(Strict):
     """Which slots."""
 
-    start: Annotated[
-        MomentOrDay, Field(description="Included. A day means its midnight in the template's zone.")
-    ]
-    end: Annotated[MomentOrDay, Field(description="Not included; at most 92 days later.")]
-    template: Annotated[QueryId | None, Field(description="The whole series of this template.")] = None
+    start: MomentOrDay = Field(description="Included. A day means its midnight in the template's zone.")
+    end: MomentOrDay = Field(description="Not included; at most 92 days later.")
+    template: QueryId | None = Field(None, description="The whole series of this template.")
     group: Group | None = None
     limit: Annotated[QueryNumber, Field(ge=1, le=1000)] = 1000
     cursor: Annotated[str, Field(max_length=100), AfterValidator(_read_cursor)] | None = None
@@ -268,7 +266,7 @@ def _person(call: Call, template: TemplateMixin, who: str | None) -> str | None:
     if not isinstance(person, str):
         return who
     if who not in (None, person):
-        raise Problem(403, "forbidden", "you may book in your own name only: leave who out")
+        raise Problem("forbidden", "you may book in your own name only: leave who out")
     return person
 
 

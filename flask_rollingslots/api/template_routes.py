@@ -52,14 +52,12 @@ _LONGEST_SEARCH = timedelta(days=3660)
 class TemplatesQuery(Strict):
     """Which templates."""
 
-    q: Annotated[
-        str | None, Field(max_length=200, description="Part of the name, the group or the rule.")
-    ] = None
+    q: str | None = Field(None, max_length=200, description="Part of the name, the group or the rule.")
     group: Group | None = None
     active: QueryFlag | None = None
-    from_: Annotated[
-        MomentOrDay | None, Field(alias="from", description="With to: only series with a slot in this span.")
-    ] = None
+    from_: MomentOrDay | None = Field(
+        None, alias="from", description="With to: only series with a slot in this span."
+    )
     to: MomentOrDay | None = None
     limit: Annotated[QueryNumber, Field(ge=1, le=500)] = 100
     cursor: QueryCursor | None = None
@@ -107,9 +105,7 @@ class PreviewQuery(Strict):
     count: Annotated[
         QueryNumber, Field(ge=1, le=10_000, description="At most ROLLINGSLOTS_PREVIEW_MAX, 200 by default.")
     ] = 5
-    after: Annotated[
-        MomentOrDay | None, Field(description="Only slots that start after it; now by default.")
-    ] = None
+    after: MomentOrDay | None = Field(None, description="Only slots that start after it; now by default.")
 
 
 @operations("GET", "/templates/<template_id>/preview", SlotList, query=PreviewQuery)

@@ -34,23 +34,19 @@ Week = Annotated[
 class TopUpBody(Strict):
     """What to fill: each template's own window, or so many days, or a week, or the days since one."""
 
-    days: Annotated[int | None, Field(ge=1, le=LONGEST, description="Local days from today.")] = None
+    days: int | None = Field(None, ge=1, le=LONGEST, description="Local days from today.")
     week: Week | None = None
-    since: Annotated[
-        Day | None, Field(description="From this day to today, past days too; at most 92 days ago.")
-    ] = None
-    template: Annotated[Id | None, Field(description="Only the series of this template.")] = None
-    group: Annotated[Group | None, Field(description="Only the templates of this group.")] = None
+    since: Day | None = Field(None, description="From this day to today, past days too; at most 92 days ago.")
+    template: Id | None = Field(None, description="Only the series of this template.")
+    group: Group | None = Field(None, description="Only the templates of this group.")
     dry_run: bool = False
 
 
 class TopUpsQuery(Strict):
     """Which top-ups."""
 
-    template: Annotated[QueryId | None, Field(description="Those that touched this template.")] = None
-    week: Annotated[
-        Literal["current"] | Day | None, Field(description="Also say what is stored of this week.")
-    ] = None
+    template: QueryId | None = Field(None, description="Those that touched this template.")
+    week: Literal["current"] | Day | None = Field(None, description="Also say what is stored of this week.")
     limit: Annotated[QueryNumber, Field(ge=1, le=200)] = 50
     cursor: QueryCursor | None = None
 
@@ -89,7 +85,7 @@ def _busy(error: TopUpBusy) -> Problem:
     if number is not None:
         members = {"run": address("get_topup", run_id=number), "run_id": number}
         headers["Location"] = members["run"]
-    return Problem(409, "topup_busy", str(error), members, headers)
+    return Problem("topup_busy", str(error), members, headers)
 
 
 def _asked(call: Call) -> dict[str, Any]:
