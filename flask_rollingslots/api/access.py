@@ -22,6 +22,7 @@ from .problems import Problem
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from flask_rollingslots.errors import RollingSlotsError
     from flask_rollingslots.settings import Settings
 
 #: Called with an action (``read``, ``book``, ``edit``, ``create``, ``top_up``) and a template, or ``None`` where all
@@ -98,6 +99,16 @@ class Grant:
         if self.has_tokens and not request.cookies and not self.may("read", None):
             raise unauthorized("credentials are missing")
         raise Problem("forbidden", f"you may not do this: {action}")
+
+    def require_all(self, action: str, templates: Sequence[Any], missing: RollingSlotsError) -> None:
+        """Refuse unless the sender may do this with each of some templates.
+
+        :raises missing: if there is none, or the sender may not know of one of them.
+        """
+        if not templates or not all(self.sees(template) for template in templates):
+            raise missing
+        for template in templates:
+            self.require(action, template)
 
     def require_booking(self, booking: Any) -> None:
         """Refuse a booking of somebody else.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any
@@ -21,11 +21,12 @@ from pydantic import (
 )
 
 from flask_rollingslots.errors import RollingSlotsError
-from flask_rollingslots.models import FIELDS, RunMixin, SlotMixin, TemplateField
+from flask_rollingslots.models import FIELDS, SlotMixin, TemplateField
 from flask_rollingslots.values import Report, RunStatus, Scope
 
 #: The most keys of one list in an answer, and the most results of one kind.
 MANY, _MANY_RESULTS = 200, 1000
+_SEE_LOG = "the server's log has the details"
 
 # -- how objects and their values are shown --------------------------------------------------------------------
 
@@ -411,20 +412,42 @@ for _answer in (ProblemDocument, RunPage, HealthAnswer, WeekAnswer):
     _answer.model_rebuild()
 
 
-def shown_run(run: RunMixin, *, details: bool, is_trusted: bool) -> Shown:
+def shown_run(run: Any, *, details: bool, is_trusted: bool) -> Shown:
     """Return a recorded top-up as an answer reads it.
 
     :param details: with the results by template and group.
     :param is_trusted: with what went wrong: for those who may know how things are on the server.
     """
     results = run.results or {}
-    found = _results(results, is_trusted)
-    if not details:
-        found |= {"templates": None, "groups": None}
-    if run.error is not None and not is_trusted:
-        found["error"] = "it failed; the server's log has the details"
-    processed = results.get("processed", len(results.get("templates", {})))
-    return Shown(run, dry_run=False, templates_processed=processed, **found)
+    templates, groups = (results.get(name, {}) for name in ("templates", "groups"))
+    first, end = (results.get("request", {}).get(name) for name in ("first_day", "end_day"))
+    hidden = {} if is_trusted or run.error is None else {"error": f"it failed; {_SEE_LOG}"}
+    return Shown(
+        run,
+        dry_run=False,
+        week_start=first if end is not None else None,
+        week_end=date.fromisoformat(end) - timedelta(days=1) if end is not None else None,
+        templates_processed=results.get("processed", len(templates)),
+        templates=_results(templates, "id", int, is_trusted) if details else None,
+        groups=_results(groups, "name", str, is_trusted) if details else None,
+        **hidden,
+    )
+
+
+def _results(
+    tallies: Mapping[str, Any], named: str, order: Callable[[str], Any], is_trusted: bool
+) -> list[Shown]:
+    """Return what each template or group got.
+
+    :param named: what the name of a tally is in an answer.
+    """
+    found = []
+    for key in sorted(tallies, key=order)[:_MANY_RESULTS]:
+        tally = {**dict.fromkeys(Result.model_fields, 0), **tallies[key], named: key}
+        if "error" in tally and not is_trusted:
+            tally["error"] = f"it was left out; {_SEE_LOG}"
+        found.append(Shown(None, **tally))
+    return found
 
 
 def shown_report(report: Report, monday: date | None) -> Shown:
@@ -432,47 +455,23 @@ def shown_report(report: Report, monday: date | None) -> Shown:
 
     :param monday: of the week that was asked for.
     """
-    found, window = report.to_dict(), report.window
+    results, window = report.to_dict(), report.window
     if monday is not None:
         end_day = monday + timedelta(days=7)
-        found["request"] = {"first_day": monday.isoformat(), "end_day": end_day.isoformat()}
-    never = dict.fromkeys(("id", "template_id", "started_at", "finished_at", "error"))
-    return Shown(
+        results["request"] = {"first_day": monday.isoformat(), "end_day": end_day.isoformat()}
+    run = Shown(
         report,
-        **never,
-        **_results(found, is_trusted=True),
+        **dict.fromkeys(("id", "template_id", "started_at", "finished_at", "error")),
+        results=results,
         status=RunStatus.CONFIRMED,
         trigger="api",
-        seconds=found["seconds"],
+        seconds=results["seconds"],
         done=0,
         total=report.created + report.updated + report.removed,
         window_start=window and window.start,
         window_end=window and window.end,
-        templates_processed=len(report.templates),
     )
-
-
-def _results(results: Mapping[str, Any], is_trusted: bool) -> dict[str, Any]:
-    """Return the week that was asked for, and what each template and group got."""
-    week_start = week_end = None
-    asked, none = results.get("request", {}), dict.fromkeys(GroupResult.model_fields, 0)
-    if "end_day" in asked:
-        week_start = date.fromisoformat(asked["first_day"])
-        week_end = date.fromisoformat(asked["end_day"]) - timedelta(days=1)
-    templates = []
-    for key, tally in sorted(results.get("templates", {}).items(), key=lambda item: int(item[0])):
-        got = {**none, **tally, "id": int(key)}
-        if got.pop("error", None):
-            text = "it was left out; the server's log has the details"
-            got["error"] = tally["error"] if is_trusted else text
-        templates.append(Shown(None, **got))
-    groups = sorted(results.get("groups", {}).items())
-    return {
-        "week_start": week_start,
-        "week_end": week_end,
-        "templates": templates[:_MANY_RESULTS],
-        "groups": [Shown(None, **{**none, **tally, "name": key}) for key, tally in groups[:_MANY_RESULTS]],
-    }
+    return Shown(shown_run(run, details=True, is_trusted=True), dry_run=True)
 
 
 def shown_week(stats: Any, monday: date) -> Shown:

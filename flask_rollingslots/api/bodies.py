@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -50,24 +51,47 @@ class Strict(BaseModel):
 # -- single values ---------------------------------------------------------------------------------------------
 
 
-def _read(pattern: str, value: Any, read: Callable[[str], Any], expected: str) -> Any:
-    if isinstance(value, str) and re.fullmatch(pattern, value):
+def _reader(pattern: str, read: Callable[[str], Any], expected: str) -> Callable[[Any], Any]:
+    """Return what reads a day or a time that is written in one form."""
+
+    def read_one(value: Any) -> Any:
+        if isinstance(value, str) and re.fullmatch(pattern, value):
+            with suppress(ValueError, OverflowError):
+                found = read(value)
+                if 1900 <= getattr(found, "year", 2000) <= 9990:
+                    return found
+        raise ValueError(expected)
+
+    return read_one
+
+
+def _either(
+    pattern: str, first: Callable[[Any], Any], other: Callable[[Any], Any], words: str = ""
+) -> BeforeValidator:
+    """Return what reads one of two forms.
+
+    :param pattern: how the first one looks.
+    :param words: how a refusal names it.
+    """
+
+    def read(value: Any) -> Any:
+        if isinstance(value, str) and re.fullmatch(pattern, value):
+            return first(value)
         try:
-            found = read(value)
-        except (ValueError, OverflowError):
-            found = None
-        if found is not None and 1900 <= getattr(found, "year", 2000) <= 9990:
-            return found
-    raise ValueError(expected)
+            return other(value)
+        except ValueError as error:
+            raise ValueError(f"{error}{words}") from None
+
+    return BeforeValidator(read)
 
 
-def _read_day(value: Any) -> Any:
-    return _read(_DAY, value, date.fromisoformat, "a day as YYYY-MM-DD, years 1900 to 9990")
-
-
-def _read_wall_clock(value: Any) -> Any:
-    expected = "a wall-clock time in the template's zone, as YYYY-MM-DDTHH:MM, without an offset"
-    return _read(_WALL, value, datetime.fromisoformat, expected)
+_read_day = _reader(_DAY, date.fromisoformat, "a day as YYYY-MM-DD, years 1900 to 9990")
+_read_clock = _reader(_TIME, time.fromisoformat, "a time of day as HH:MM")
+_read_wall_clock = _reader(
+    _WALL,
+    datetime.fromisoformat,
+    "a wall-clock time in the template's zone, as YYYY-MM-DDTHH:MM, without an offset",
+)
 
 
 def _read_moment(value: Any) -> datetime:
@@ -83,30 +107,6 @@ def _read_moment(value: Any) -> datetime:
     if not _FIRST <= found <= _LAST:
         raise ValueError(f"{expected}, from 1970 to 9990")
     return found
-
-
-def _read_moment_or_day(value: Any) -> Any:
-    if isinstance(value, str) and re.fullmatch(_DAY, value):
-        return _read_day(value)
-    try:
-        return _read_moment(value)
-    except ValueError as error:
-        raise ValueError(f"{error}, or a day as YYYY-MM-DD") from None
-
-
-def _read_start(value: Any) -> Any:
-    if isinstance(value, str) and re.fullmatch(_TIME, value):
-        return _read(_TIME, value, time.fromisoformat, "a time of day as HH:MM")
-    try:
-        return _read_wall_clock(value)
-    except ValueError as error:
-        raise ValueError(f"{error}, or a time of day as HH:MM") from None
-
-
-def _read_first_start(value: Any) -> Any:
-    if isinstance(value, str) and re.fullmatch(_DAY, value):
-        return _read_day(value)
-    return _read_wall_clock(value)
 
 
 def _read_number(value: Any) -> Any:
@@ -142,17 +142,17 @@ WallClock = Annotated[
 ]
 MomentOrDay = Annotated[
     datetime | date,
-    BeforeValidator(_read_moment_or_day),
+    _either(_DAY, _read_day, _read_moment, ", or a day as YYYY-MM-DD"),
     _text("An instant with its offset, or a day.", f"({_DAY}|{_DAY}T{_TIME}:[0-9]{{2}}(Z|[+-]{_TIME}))"),
 ]
 Start = Annotated[
     datetime | time,
-    BeforeValidator(_read_start),
+    _either(_TIME, _read_clock, _read_wall_clock, ", or a time of day as HH:MM"),
     _text("New wall-clock start: a time of the same day, or day and time.", f"({_TIME}|{_WALL})"),
 ]
 FirstStart = Annotated[
     datetime | date,
-    BeforeValidator(_read_first_start),
+    _either(_DAY, _read_day, _read_wall_clock),
     _text(
         "Wall-clock time of the first start, or its day where the rule has start_time.", f"({_DAY}|{_WALL})"
     ),

@@ -139,17 +139,9 @@ def _series_of(call: Call, action: str) -> tuple[str, list[TemplateMixin]]:
     :raises InvalidKey: if it is no key.
     :raises SlotNotFound: if there is no such series, or the sender may not know of it.
     """
-    key, found = _seen_series(call)
-    for template in found:
-        call.grant.require(action, template)
-    return key, found
-
-
-def _seen_series(call: Call) -> tuple[str, list[TemplateMixin]]:
     key = call.path["key"]
     found = call.slots.segments(key)
-    if not all(call.grant.sees(template) for template in found):
-        raise no_slot(key)
+    call.grant.require_all(action, found, no_slot(key))
     return key, found
 
 
@@ -249,7 +241,7 @@ def create_booking(call: Call) -> Answer:
     the same request again returns the same booking; the key belongs to ``who``.
     """
     body = call.body
-    key, segments = _seen_series(call)
+    key, segments = _series_of(call, "read")
     who = _person(call, segments[-1], body.who)
     once = call.header("Idempotency-Key", _LONGEST_KEY)
     with call.slots.transaction() as slots:

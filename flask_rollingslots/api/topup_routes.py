@@ -124,11 +124,7 @@ def _require(call: Call) -> None:
     elif group is None:
         grant.require("top_up", None)
     elif not grant.sees_all:
-        found = call.slots.templates(group=group)
-        if not found or not all(grant.sees(template) for template in found):
-            raise no_group(group)
-        for template in found:
-            grant.require("top_up", template)
+        grant.require_all("top_up", call.slots.templates(group=group), no_group(group))
 
 
 @operations("GET", "/topups", RunPage, query=TopUpsQuery, refusals=(404,))
