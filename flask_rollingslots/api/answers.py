@@ -63,7 +63,7 @@ Instant = Annotated[datetime, PlainSerializer(datetime.isoformat, return_type=st
 WallTime = Annotated[
     datetime, PlainSerializer(lambda moment: moment.isoformat(timespec="minutes"), return_type=str)
 ]
-Day = Annotated[date, PlainSerializer(date.isoformat, return_type=str)]
+LocalDay = Annotated[date, PlainSerializer(date.isoformat, return_type=str)]
 Keys = Annotated[list[str], BeforeValidator(lambda keys: keys[:MANY])]
 #: What an object has a method for: what holds at the moment of the answer.
 AtTheMoment = BeforeValidator(lambda method, info: method(info.context))
@@ -136,17 +136,16 @@ class SlotAnswer(Answered):
     run_id: int | None
 
 
-class SlotPage(Answered):
-    """Some slots, by start."""
-
-    items: list[SlotAnswer]
-    next: str | None = Field(description="The address of the next page.")
-
-
 class SlotList(Answered):
     """Some slots, by start."""
 
     items: list[SlotAnswer]
+
+
+class SlotPage(SlotList):
+    """Some slots, by start."""
+
+    next: str | None = Field(description="The address of the next page.")
 
 
 class BookingAnswer(Answered):
@@ -199,17 +198,16 @@ class TemplateAnswer(_TemplateFields):
         return Shown(template, **initial, **found)
 
 
-class TemplatePage(Answered):
-    """Some templates, by id."""
-
-    items: list[TemplateAnswer]
-    next: str | None = Field(description="The address of the next page.")
-
-
 class TemplateList(Answered):
     """The templates of a fixed schedule."""
 
     items: list[TemplateAnswer]
+
+
+class TemplatePage(TemplateList):
+    """Some templates, by id."""
+
+    next: str | None = Field(description="The address of the next page.")
 
 
 class Draft(Answered):
@@ -333,8 +331,8 @@ class RunAnswer(Answered):
     skipped: Annotated[dict[str, int], DictOrNone]
     window_start: Instant | None
     window_end: Instant | None
-    week_start: Day | None = Field(description="Monday; only if a week was asked for.")
-    week_end: Day | None = Field(description="Sunday; only if a week was asked for.")
+    week_start: LocalDay | None = Field(description="Monday; only if a week was asked for.")
+    week_end: LocalDay | None = Field(description="Sunday; only if a week was asked for.")
     templates_processed: int
     templates: list[TemplateResult] | None = Field(
         description="null in lists. Of many only those that changed."
@@ -354,8 +352,8 @@ class RunPage(Answered):
 class WeekAnswer(Answered):
     """What is stored of a week."""
 
-    week_start: Day
-    week_end: Day
+    week_start: LocalDay
+    week_end: LocalDay
     slots: int
     generated: int
     cancelled: int

@@ -1,4 +1,4 @@
-"""What the API takes: the types of single values, a model of each body, and what the facade wants of it."""
+"""What the API takes: the types of single values, a model of each body and query, and what the facade wants of it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from pydantic import (
 from flask_rollingslots.errors import InvalidRule
 from flask_rollingslots.models import FIELDS, Change, TemplateField
 from flask_rollingslots.models.kinds import Listed
-from flask_rollingslots.values import Window, local_midnight
+from flask_rollingslots.values import SlotKey, Window, local_midnight
 
 from .problems import invalid
 
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from flask_rollingslots.facade import RollingSlots
     from flask_rollingslots.models import TemplateMixin
 
+#: The longest span of one call.
+LONGEST = timedelta(days=92)
 MAX_ID = 2**63 - 1
 _FIRST, _LAST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9990, 1, 1, tzinfo=UTC)
 _DAY = "[0-9]{4}-[0-9]{2}-[0-9]{2}"
@@ -123,10 +125,28 @@ def _read_flag(value: Any) -> Any:
     return value == "true" if isinstance(value, str) else value
 
 
-def _read_cursor(value: str) -> int:
+#: Where a slot stands in a list: start, series, original start.
+Place = tuple[datetime, int, datetime]
+#: What is expected of a cursor: it is ours, and says nothing to others.
+_CURSOR = "the cursor in the address that next names"
+
+
+def _read_id_cursor(value: str) -> int:
     if not (value.isascii() and value.isdigit() and len(value) <= 18):
-        raise ValueError(CURSOR)
+        raise ValueError(_CURSOR)
     return int(value)
+
+
+def _read_place_cursor(cursor: str) -> Place:
+    """Return the place that a cursor holds."""
+    seconds, _, text = cursor.partition(".")
+    try:
+        if not (seconds.isascii() and seconds.isdigit() and len(seconds) <= 12):
+            raise ValueError
+        key = SlotKey.parse(text)
+        return datetime.fromtimestamp(int(seconds), UTC), key.series_id, key.original_start
+    except (ValueError, OverflowError, OSError):
+        raise ValueError(_CURSOR) from None
 
 
 def _text(description: str, pattern: str | None = None, **schema: str) -> WithJsonSchema:
@@ -172,9 +192,8 @@ ScopeName = Annotated[
 QueryNumber = Annotated[int, BeforeValidator(_read_number)]
 QueryId = Annotated[int, BeforeValidator(_read_number), Field(ge=1, le=MAX_ID)]
 QueryFlag = Annotated[bool, BeforeValidator(_read_flag)]
-#: What is expected of a cursor: it is ours, and says nothing to others.
-CURSOR = "the cursor in the address that next names"
-QueryCursor = Annotated[str, Field(max_length=100), AfterValidator(_read_cursor)]
+IdCursor = Annotated[str, Field(max_length=100), AfterValidator(_read_id_cursor)]
+PlaceCursor = Annotated[str, Field(max_length=100), AfterValidator(_read_place_cursor)]
 
 
 def span_of(given: Mapping[str, date | datetime | None], zone: ZoneInfo, longest: timedelta) -> Window:
@@ -466,3 +485,81 @@ class BookingBody(Strict):
     hold_minutes: int | None = Field(
         None, ge=1, le=7 * 24 * 60, description="Hold the places so long, until they are confirmed."
     )
+
+
+Week = Annotated[
+    Literal["current"] | Day,
+    Field(
+        description="A day of a week, or current: from Monday to Sunday in each template's zone, past days too."
+    ),
+]
+
+
+class TopUpBody(Strict):
+    """What to fill: each template's own window, or so many days, or a week, or the days since one."""
+
+    days: int | None = Field(None, ge=1, le=LONGEST.days, description="Local days from today.")
+    week: Week | None = None
+    since: Day | None = Field(None, description="From this day to today, past days too; at most 92 days ago.")
+    template: Id | None = Field(None, description="Only the series of this template.")
+    group: Group | None = Field(None, description="Only the templates of this group.")
+    dry_run: bool = False
+
+
+# -- queries ---------------------------------------------------------------------------------------------------
+
+
+class SlotsQuery(Strict):
+    """Which slots."""
+
+    start: MomentOrDay = Field(description="Included. A day means its midnight in the template's zone.")
+    end: MomentOrDay = Field(description="Not included; at most 92 days later.")
+    template: QueryId | None = Field(None, description="The whole series of this template.")
+    group: Group | None = None
+    limit: Annotated[QueryNumber, Field(ge=1, le=1000)] = 1000
+    cursor: PlaceCursor | None = None
+
+
+class DryRunQuery(Strict):
+    """Whether it is only tried."""
+
+    dry_run: QueryFlag = False
+
+
+class ScopeQuery(Strict):
+    """Which slots are meant."""
+
+    scope: ScopeName | None = None
+    dry_run: QueryFlag = False
+
+
+class TemplatesQuery(Strict):
+    """Which templates."""
+
+    q: str | None = Field(None, max_length=200, description="Part of the name, the group or the rule.")
+    group: Group | None = None
+    active: QueryFlag | None = None
+    from_: MomentOrDay | None = Field(
+        None, alias="from", description="With to: only series with a slot in this span."
+    )
+    to: MomentOrDay | None = None
+    limit: Annotated[QueryNumber, Field(ge=1, le=500)] = 100
+    cursor: IdCursor | None = None
+
+
+class PreviewQuery(Strict):
+    """How many slots, and from when on."""
+
+    count: Annotated[
+        QueryNumber, Field(ge=1, le=10_000, description="At most ROLLINGSLOTS_PREVIEW_MAX, 200 by default.")
+    ] = 5
+    after: MomentOrDay | None = Field(None, description="Only slots that start after it; now by default.")
+
+
+class TopUpsQuery(Strict):
+    """Which top-ups."""
+
+    template: QueryId | None = Field(None, description="Those that touched this template.")
+    week: Literal["current"] | Day | None = Field(None, description="Also say what is stored of this week.")
+    limit: Annotated[QueryNumber, Field(ge=1, le=200)] = 50
+    cursor: IdCursor | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -24,7 +25,7 @@ from flask_rollingslots.values import Window
 from .access import Needs
 from .bodies import Group, QueryFlag, QueryId, Strict
 from .feed_secrets import Note, read_secret, write_secret
-from .operations import Answer, Call, Operations
+from .operations import Call, Operations
 from .problems import Problem
 from .slot_routes import visible
 
@@ -109,14 +110,14 @@ class SecretQuery(Strict):
 
 
 @dataclass(frozen=True, slots=True)
-class CalendarFile(Answer):
+class CalendarFile:
     """A calendar, or word that it is still the same.
 
     :param changed_at: aware.
     """
 
-    content: bytes = b""
-    changed_at: datetime | None = None
+    content: bytes
+    changed_at: datetime | None
 
     def response(self) -> Response:
         """Return the response.
@@ -142,7 +143,7 @@ class CalendarFile(Answer):
 
 
 @operations("GET", "/feed.json", EventList, query=EventsQuery, refusals=(404,))
-def feed_json(call: Call) -> Answer:
+def feed_json(call: Call) -> Response:
     """List slots and reminders as events for FullCalendar or EventCalendar.
 
     Each slot with a start in the span is one event, stored or not, however far away the span is; cancelled ones are in
@@ -161,11 +162,11 @@ def feed_json(call: Call) -> Answer:
     for window in windows:
         found = call.slots.between(window.start, window.end, query.template, query.group)
         slots.update((slot.key, slot) for slot in visible(call, found))
-    return Answer(list(events(slots.values(), span, now)))
+    return Response(json.dumps(list(events(slots.values(), span, now))), mimetype="application/json")
 
 
 @operations("GET", "/feed.ics", {200: _CALENDAR, 304: None}, query=CalendarQuery, refusals=(404,))
-def feed_ics(call: Call) -> Answer:
+def feed_ics(call: Call) -> Response:
     """Return a calendar to subscribe to (RFC 5545), from last month on.
 
     Recurring series are rules, what was moved or cancelled is told beside them. ``If-None-Match`` with the ETag of the
@@ -173,12 +174,12 @@ def feed_ics(call: Call) -> Answer:
     """
     template, group = call.query.template, call.query.group
     if template is not None:
-        call.grant.require("read", call.slots.get_template(template))
+        call.template(template)
     return _calendar(call, template, group)
 
 
 @operations("GET", "/feed/<secret>.ics", {200: _CALENDAR, 304: None}, Needs.NOTHING, query=SecretQuery)
-def secret_feed(call: Call) -> Answer:
+def secret_feed(call: Call) -> Response:
     """Return the calendar of a secret address: of one group, for programs that can send no header."""
     state = _state()
     note = read_secret(state.app, call.path["secret"])
@@ -209,7 +210,7 @@ def secret_address(app: Flask, group: str | None, number: int) -> str:
 def _templates(call: Call, template: int | None, group: str | None) -> list[TemplateMixin]:
     """Return the active templates that the sender asks for, seen or not: all of them are read."""
     if template is not None:
-        call.grant.require("read", call.slots.get_template(template))
+        call.template(template)
     return templates(_state().reading(), template, group)
 
 
@@ -251,13 +252,13 @@ def _too_many(field: str) -> InvalidRequest:
 # -- calendars
 
 
-def _calendar(call: Call, template: int | None, group: str | None) -> CalendarFile:
+def _calendar(call: Call, template: int | None, group: str | None) -> Response:
     state = _state()
     if not has_icalendar():
         raise Problem("not_found", "calendars need the extra ics on the server: Flask-RollingSlots[ics]")
     feed = Feed(state.clock(), _host(state.settings.feed_host), _name(group), complain, MAX_EVENTS)
     found = published(state.db.session(), state.models, feed.since, template, group, call.grant.sees)
-    return CalendarFile(content=feed_bytes(found, feed), changed_at=last_change(found, feed))
+    return CalendarFile(feed_bytes(found, feed), last_change(found, feed)).response()
 
 
 def _host(own: str | None) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
-from flask import Response, current_app, request, url_for
+from flask import Response, current_app, request
 from pydantic import BaseModel
 
 from flask_rollingslots.facade import current_slots
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from flask_rollingslots.errors import RollingSlotsError
     from flask_rollingslots.facade import RollingSlots
+    from flask_rollingslots.models import TemplateMixin
 
 #: The header that carries the revision which a person saw.
 IF_MATCH = ("If-Match",)
@@ -32,36 +33,6 @@ IF_MATCH = ("If-Match",)
 
 class NoQuery(Strict):
     """No parameters."""
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What a handler returns.
-
-    :param body: a model, or plain data, for JSON; ``None``: no body.
-    :param location: the address of what was made, or of what goes on.
-    :param revision: what ``If-Match`` may name; the ETag.
-    """
-
-    body: Any = None
-    status: int = 200
-    location: str | None = None
-    revision: int | None = None
-
-    def response(self) -> Response:
-        """Return the response."""
-        plain = self.body
-        if isinstance(plain, BaseModel):
-            plain = plain.model_dump(by_alias=True, exclude_unset=True)
-        text = "" if plain is None else json.dumps(plain)
-        response = Response(text, self.status, mimetype="application/json")
-        if plain is None:
-            response.headers.pop("Content-Type")
-        if self.revision is not None:
-            response.headers["ETag"] = f'"{self.revision}"'
-        if self.location is not None:
-            response.headers["Location"] = self.location
-        return response
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +100,15 @@ class Call:
             return int(text)
         raise missing(f"{text[:40]!r}: there is no such thing")
 
+    def template(self, number: int, action: str = "read") -> TemplateMixin:
+        """Return a template, if the sender may do this with it.
+
+        :raises TemplateNotFound: if there is none, or the sender may not know of it.
+        """
+        found = self.slots.get_template(number)
+        self.grant.require(action, found)
+        return found
+
     def shown(self, found: Any, **said: Any) -> Shown:
         """Return an object as an answer to this call reads it.
 
@@ -144,15 +124,25 @@ class Call:
         location: str | None = None,
         revision: int | None = None,
         **said: Any,
-    ) -> Answer:
+    ) -> Response:
         """Return the answer that shows an object; to be called while its session is there.
 
+        :param location: the address of what was made, or of what goes on.
+        :param revision: what ``If-Match`` may name; the ETag.
         :param said: what the object does not say itself; all, if there is none.
         """
         body = model.model_validate(self.shown(found, **said), context=self.slots.now())
-        return Answer(body, status, location, revision)
+        text = json.dumps(body.model_dump(by_alias=True, exclude_unset=True))
+        response = Response(text, status, mimetype="application/json")
+        if revision is not None:
+            response.headers["ETag"] = f'"{revision}"'
+        if location is not None:
+            response.headers["Location"] = location
+        return response
 
-    def page(self, model: type[Answered], items: Sequence[Any], cursor: object | None, **said: Any) -> Answer:
+    def page(
+        self, model: type[Answered], items: Sequence[Any], cursor: object | None, **said: Any
+    ) -> Response:
         """Return one page of a list.
 
         :param cursor: where the next page begins; ``None``: this is the last one.
@@ -180,7 +170,7 @@ class Operation:
     method: str
     path: str
     answers: Mapping[int, Any]
-    handler: Callable[[Call], Answer]
+    handler: Callable[[Call], Response]
     tag: str
     needs: Needs
     query: type[BaseModel] = NoQuery
@@ -204,7 +194,7 @@ class Operation:
         with slots.db.session.no_autoflush:
             if self.needs is Needs.WRITE:
                 slots.read_primary()
-            return self.handler(Call(slots, grant, path, query, body)).response()
+            return self.handler(Call(slots, grant, path, query, body))
 
 
 class Operations:
@@ -216,7 +206,7 @@ class Operations:
 
     def __call__(
         self, method: str, path: str, answers: Any, needs: Needs | None = None, **more: Any
-    ) -> Callable[[Callable[[Call], Answer]], Callable[[Call], Answer]]:
+    ) -> Callable[[Callable[[Call], Response]], Callable[[Call], Response]]:
         """Add a call.
 
         :param answers: as of an :class:`Operation`, or the one model of 200.
@@ -226,7 +216,7 @@ class Operations:
         known = answers if isinstance(answers, Mapping) else {200: answers}
         needs = needs or (Needs.READ if method == "GET" else Needs.WRITE)
 
-        def add(handler: Callable[[Call], Answer]) -> Callable[[Call], Answer]:
+        def add(handler: Callable[[Call], Response]) -> Callable[[Call], Response]:
             operation = Operation(
                 method=method, path=path, answers=known, handler=handler, tag=self.tag, needs=needs, **more
             )
@@ -236,6 +226,8 @@ class Operations:
         return add
 
 
-def address(name: str, **values: Any) -> str:
-    """Return the address (a path) of another call of this API."""
-    return url_for(f".{name}", **values)
+def no_content() -> Response:
+    """Return the answer without a body."""
+    response = Response(status=204)
+    response.headers.pop("Content-Type")
+    return response

@@ -139,8 +139,8 @@ def _checked(model: type[M], given: dict[str, Any]) -> M:
 def _fault(model: type[BaseModel], error: Any) -> dict[str, Any]:
     place = ".".join(str(part) for part in error["loc"] if not _is_branch(part))[:80] or "body"
     if error["type"] == "extra_forbidden":
-        name = str(error["loc"][-1])
-        hint = nearest(name, _names(model)) if len(error["loc"]) == 1 else ""
+        known = [field.alias or name for name, field in model.model_fields.items()]
+        hint = nearest(str(error["loc"][-1]), known) if len(error["loc"]) == 1 else ""
         return fault(place, None, f"a known field.{hint}")  # what nobody asked for is not repeated
     if error["type"] == "missing":
         return fault(place, None, "a value: it is missing")
@@ -153,7 +153,3 @@ def _fault(model: type[BaseModel], error: Any) -> dict[str, Any]:
 def _is_branch(part: Any) -> bool:
     """Whether a part of a place names a branch of a union, which nobody wrote."""
     return (isinstance(part, str) and any(sign in part for sign in "[(-")) or part in ("str", "int")
-
-
-def _names(model: type[BaseModel]) -> list[str]:
-    return [field.alias or name for name, field in model.model_fields.items()]

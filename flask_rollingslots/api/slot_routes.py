@@ -3,35 +3,31 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from operator import attrgetter
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, Field
+from flask import Response, url_for
 
 from flask_rollingslots.errors import BookingNotFound, SlotNotFound, no_slot
 from flask_rollingslots.models import SlotMixin
-from flask_rollingslots.values import Scope, SlotKey
+from flask_rollingslots.values import Scope
 
 from .access import Needs
 from .answers import BookingAnswer, EditAnswer, EndAnswer, OneEnded, SlotAnswer, SlotPage
 from .bodies import (
-    CURSOR,
+    LONGEST,
     BookingBody,
     EndBody,
-    Group,
-    MomentOrDay,
-    QueryFlag,
-    QueryId,
-    QueryNumber,
+    Place,
     RestoreBody,
-    ScopeName,
+    ScopeQuery,
     SlotChange,
-    Strict,
+    SlotsQuery,
     span_of,
 )
-from .operations import IF_MATCH, Answer, Call, Operations, address
+from .operations import IF_MATCH, Call, Operations, no_content
 from .problems import Problem
 
 if TYPE_CHECKING:
@@ -41,18 +37,13 @@ if TYPE_CHECKING:
     from flask_rollingslots.values import Window
 
 operations, bookings = Operations("slots"), Operations("bookings")
-#: The longest span of one call.
-LONGEST = timedelta(days=92)
 _FIRST_STRETCH, _PER_STRETCH = timedelta(days=1), 5000
 _LONGEST_KEY = 64
 
 # -- reading ---------------------------------------------------------------------------------------------------
 
-#: Where a slot stands in a list: start, series, original start.
-_Place = tuple[datetime, int, datetime]
 
-
-def _place(slot: SlotMixin) -> _Place:
+def _place(slot: SlotMixin) -> Place:
     return slot.starts_at, slot.series_id, slot.original_start
 
 
@@ -60,47 +51,22 @@ def _cursor(slot: SlotMixin) -> str:
     return f"{int(slot.starts_at.timestamp())}.{slot.key}"
 
 
-def _read_cursor(cursor: str) -> _Place:
-    """Return the place that a cursor holds."""
-    seconds, _, text = cursor.partition(".")
-    try:
-        if not (seconds.isascii() and seconds.isdigit() and len(seconds) <= 12):
-            raise ValueError
-        key = SlotKey.parse(text)
-        return datetime.fromtimestamp(int(seconds), UTC), key.series_id, key.original_start
-    except (ValueError, OverflowError, OSError):
-        raise ValueError(CURSOR) from None
-
-
-class SlotsQuery(Strict):
-    """Which slots."""
-
-    start: MomentOrDay = Field(description="Included. A day means its midnight in the template's zone.")
-    end: MomentOrDay = Field(description="Not included; at most 92 days later.")
-    template: QueryId | None = Field(None, description="The whole series of this template.")
-    group: Group | None = None
-    limit: Annotated[QueryNumber, Field(ge=1, le=1000)] = 1000
-    cursor: Annotated[str, Field(max_length=100), AfterValidator(_read_cursor)] | None = None
-
-
 @operations("GET", "/slots", SlotPage, query=SlotsQuery, refusals=(404,))
-def list_slots(call: Call) -> Answer:
+def list_slots(call: Call) -> Response:
     """List slots by start, stored and virtual ones merged; any future span is full.
 
     Cancelled ones are in it (look at ``state``), deleted ones are not.
     """
     query, zone = call.query, call.slots.settings.timezone
     if query.template is not None:
-        template = call.slots.get_template(query.template)
-        call.grant.require("read", template)
-        zone = template.timezone
+        zone = call.template(query.template).timezone
     window = span_of({"start": query.start, "end": query.end}, ZoneInfo(zone), LONGEST)
     found = _first_slots(call, window, query.cursor)
     shown = found[: query.limit]
     return call.page(SlotPage, shown, _cursor(shown[-1]) if len(found) > len(shown) else None)
 
 
-def _first_slots(call: Call, window: Window, position: _Place | None) -> list[SlotMixin]:
+def _first_slots(call: Call, window: Window, position: Place | None) -> list[SlotMixin]:
     """Return the slots of a span after a position: a page of them, and at least one more if there is one.
 
     Read in stretches of about as many slots as a page may have: many templates with a slot each minute must not be
@@ -126,7 +92,7 @@ def visible(call: Call, found: Sequence[SlotMixin]) -> Sequence[SlotMixin]:
 
 
 @operations("GET", "/slots/<key>", SlotAnswer)
-def get_slot(call: Call) -> Answer:
+def get_slot(call: Call) -> Response:
     """Return one slot, stored or virtual; its ETag is the revision of its template."""
     key, _ = _series_of(call, "read")
     slot = call.slots.get(key)
@@ -148,15 +114,8 @@ def _series_of(call: Call, action: str) -> tuple[str, list[TemplateMixin]]:
 # -- decisions -------------------------------------------------------------------------------------------------
 
 
-class ScopeQuery(Strict):
-    """Which slots are meant."""
-
-    scope: ScopeName | None = None
-    dry_run: QueryFlag = False
-
-
 @operations("PATCH", "/slots/<key>", EditAnswer, query=ScopeQuery, body=SlotChange, headers=IF_MATCH)
-def change_slot(call: Call) -> Answer:
+def change_slot(call: Call) -> Response:
     """Change a slot, this and all later ones, or all of its series; ``dry_run`` shows what would change.
 
     Completed, cancelled and past slots stay as they are; booked ones keep their times and are told.
@@ -175,37 +134,41 @@ def change_slot(call: Call) -> Answer:
 
 
 @operations("DELETE", "/slots/<key>", {204: None, 200: EndAnswer}, query=ScopeQuery, headers=IF_MATCH)
-def delete_slot(call: Call) -> Answer:
+def delete_slot(call: Call) -> Response:
     """Hide a slot (204), or this and later ones, or all of its series (200 with what stays because it is booked)."""
     found = _end(call, call.slots.delete)
-    return Answer(status=204) if call.scope() is Scope.THIS and not call.dry_run else found
+    return no_content() if call.scope() is Scope.THIS and not call.dry_run else found
 
 
 @operations("POST", "/slots/<key>/cancel", EndAnswer, query=ScopeQuery, body=EndBody, headers=IF_MATCH)
-def cancel_slot(call: Call) -> Answer:
+def cancel_slot(call: Call) -> Response:
     """Cancel a slot, this and later ones, or all of its series; they stay visible as cancelled, booked ones too."""
     return _end(call, call.slots.cancel, reason=call.body.reason)
 
 
 @operations("POST", "/slots/<key>/restore", EndAnswer, query=ScopeQuery, body=RestoreBody, headers=IF_MATCH)
-def restore_slot(call: Call) -> Answer:
+def restore_slot(call: Call) -> Response:
     """Bring back what was cancelled or deleted: a slot, this and later ones, or all of its series."""
     return _end(call, call.slots.restore)
 
 
-def _end(call: Call, act: Callable[..., Any], **more: Any) -> Answer:
-    """Return the answer to a decision about one slot or several."""
+def _end(call: Call, act: Callable[..., Any], **more: Any) -> Response:
     key, _ = _series_of(call, "edit")
-    scope, dry_run, revision = call.scope(), call.dry_run, call.revision()
+    return ended(call, act, key, call.scope(), **more)
+
+
+def ended(call: Call, act: Callable[..., Any], *args: Any, **more: Any) -> Response:
+    """Return the answer to a call of the facade that cancels, deletes or restores one slot or several."""
+    dry_run, revision = call.dry_run, call.revision()
     with call.slots.transaction(dry_run):
-        ended = act(key, scope, **more, revision=revision, dry_run=dry_run)
-        if isinstance(ended, SlotMixin):
-            return call.answer(EndAnswer, OneEnded(ended))
-        return call.answer(EndAnswer, ended, slot=None)
+        found = act(*args, **more, revision=revision, dry_run=dry_run)
+        if isinstance(found, SlotMixin):
+            return call.answer(EndAnswer, OneEnded(found))
+        return call.answer(EndAnswer, found, slot=None)
 
 
 @operations("POST", "/slots/<key>/complete", SlotAnswer, headers=IF_MATCH)
-def complete_slot(call: Call) -> Answer:
+def complete_slot(call: Call) -> Response:
     """Mark a slot as completed; nothing changes it any more."""
     key, _ = _series_of(call, "edit")
     revision = call.revision()
@@ -214,17 +177,17 @@ def complete_slot(call: Call) -> Answer:
 
 
 @operations("POST", "/slots/<key>/materialize", {200: SlotAnswer, 201: SlotAnswer})
-def materialize_slot(call: Call) -> Answer:
+def materialize_slot(call: Call) -> Response:
     """Make the row of a slot, if it is still virtual; a second time changes nothing."""
     key, _ = _series_of(call, "edit")
     return materialized(call, key)
 
 
-def materialized(call: Call, key: str) -> Answer:
+def materialized(call: Call, key: str) -> Response:
     """Return the answer to a slot becoming a row."""
     with call.slots.transaction() as slots:
         status = 201 if slots.get(key).is_virtual else 200
-        slot, place = slots.materialize(key), address("get_slot", key=key)
+        slot, place = slots.materialize(key), url_for(".get_slot", key=key)
         return call.answer(SlotAnswer, slot, status, place, slot.template.revision)
 
 
@@ -234,7 +197,7 @@ def materialized(call: Call, key: str) -> Answer:
 @bookings(
     "POST", "/slots/<key>/bookings", {201: BookingAnswer}, body=BookingBody, headers=("Idempotency-Key",)
 )
-def create_booking(call: Call) -> Answer:
+def create_booking(call: Call) -> Response:
     """Take places in a slot, stored or virtual; never more than it has.
 
     With ``hold_minutes`` they are free again after that time, unless they are confirmed. With an ``Idempotency-Key``
@@ -249,7 +212,7 @@ def create_booking(call: Call) -> Answer:
             made = slots.book(key, body.party, who, once)
         else:
             made = slots.hold(key, body.party, who, once, body.hold_minutes)
-        return call.answer(BookingAnswer, made, 201, address("get_booking", booking_id=made.id))
+        return call.answer(BookingAnswer, made, 201, url_for(".get_booking", booking_id=made.id))
 
 
 def _person(call: Call, template: TemplateMixin, who: str | None) -> str | None:
@@ -263,13 +226,13 @@ def _person(call: Call, template: TemplateMixin, who: str | None) -> str | None:
 
 
 @bookings("GET", "/bookings/<booking_id>", BookingAnswer, needs=Needs.WRITE)
-def get_booking(call: Call) -> Answer:
+def get_booking(call: Call) -> Response:
     """Return a booking; not a public read, for it may name a person."""
     return call.answer(BookingAnswer, _booking(call))
 
 
 @bookings("POST", "/bookings/<booking_id>/confirm", BookingAnswer)
-def confirm_booking(call: Call) -> Answer:
+def confirm_booking(call: Call) -> Response:
     """Make a hold a booking; a second time changes nothing."""
     number = _booking(call).id
     with call.slots.transaction() as slots:
@@ -277,12 +240,12 @@ def confirm_booking(call: Call) -> Answer:
 
 
 @bookings("DELETE", "/bookings/<booking_id>", {204: None})
-def release_booking(call: Call) -> Answer:
+def release_booking(call: Call) -> Response:
     """Give the places of a booking or a hold back; a second time changes nothing."""
     number = _booking(call).id
     with call.slots.transaction() as slots:
         slots.release(number)
-    return Answer(status=204)
+    return no_content()
 
 
 def _booking(call: Call) -> BookingMixin:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
-from pydantic import Field
+from flask import Response, url_for
 
 from flask_rollingslots.errors import TemplateNotFound
 from flask_rollingslots.values import SlotKey
@@ -24,47 +24,28 @@ from .answers import (
 from .bodies import (
     CancelFutureBody,
     DryRunBody,
-    Group,
+    DryRunQuery,
     MaterializeBody,
-    MomentOrDay,
-    QueryCursor,
-    QueryFlag,
-    QueryNumber,
-    Strict,
+    PreviewQuery,
     TemplateBody,
     TemplateChange,
+    TemplatesQuery,
     instant,
     span_of,
 )
-from .operations import IF_MATCH, Answer, Call, Operations, address
+from .operations import IF_MATCH, Call, Operations
 from .problems import invalid
-from .slot_routes import materialized
+from .slot_routes import ended, materialized
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from flask_rollingslots.models import TemplateMixin
 
 operations = Operations("templates")
 _LONGEST_SEARCH = timedelta(days=3660)
 
 
-class TemplatesQuery(Strict):
-    """Which templates."""
-
-    q: str | None = Field(None, max_length=200, description="Part of the name, the group or the rule.")
-    group: Group | None = None
-    active: QueryFlag | None = None
-    from_: MomentOrDay | None = Field(
-        None, alias="from", description="With to: only series with a slot in this span."
-    )
-    to: MomentOrDay | None = None
-    limit: Annotated[QueryNumber, Field(ge=1, le=500)] = 100
-    cursor: QueryCursor | None = None
-
-
 @operations("GET", "/templates", TemplatePage, query=TemplatesQuery)
-def list_templates(call: Call) -> Answer:
+def list_templates(call: Call) -> Response:
     """List or search templates.
 
     With ``from`` and ``to`` only series with a stored or promised slot in that span are found: one that never ends is
@@ -83,33 +64,18 @@ def list_templates(call: Call) -> Answer:
 
 
 @operations("GET", "/templates/<template_id>", TemplateAnswer)
-def get_template(call: Call) -> Answer:
+def get_template(call: Call) -> Response:
     """Return one template; its ETag is its revision."""
     template = _template(call, "read")
     return call.answer(TemplateAnswer, template, revision=template.revision)
 
 
 def _template(call: Call, action: str) -> TemplateMixin:
-    """Return the template in the address, if the sender may do this with it.
-
-    :raises TemplateNotFound: if there is none, or the sender may not know of it.
-    """
-    found = call.slots.get_template(call.number("template_id", TemplateNotFound))
-    call.grant.require(action, found)
-    return found
-
-
-class PreviewQuery(Strict):
-    """How many slots, and from when on."""
-
-    count: Annotated[
-        QueryNumber, Field(ge=1, le=10_000, description="At most ROLLINGSLOTS_PREVIEW_MAX, 200 by default.")
-    ] = 5
-    after: MomentOrDay | None = Field(None, description="Only slots that start after it; now by default.")
+    return call.template(call.number("template_id", TemplateNotFound), action)
 
 
 @operations("GET", "/templates/<template_id>/preview", SlotList, query=PreviewQuery)
-def preview_template(call: Call) -> Answer:
+def preview_template(call: Call) -> Response:
     """List the next slots of a template's series, stored or virtual, however far away they are."""
     template, count, most = _template(call, "read"), call.query.count, call.slots.settings.preview_max
     if count > most:
@@ -119,7 +85,7 @@ def preview_template(call: Call) -> Answer:
 
 
 @operations("POST", "/templates", {201: (TemplateAnswer, TemplateList), 200: Draft}, body=TemplateBody)
-def create_template(call: Call) -> Answer:
+def create_template(call: Call) -> Response:
     """Create a template, finite or endless; its slots are created in the background.
 
     A list as ``recurrence`` (a fixed schedule) makes one template for each entry. With ``dry_run`` nothing is stored,
@@ -136,14 +102,14 @@ def create_template(call: Call) -> Answer:
         return call.answer(Draft, items=drafts, starts=starts)
     with slots.transaction():
         made = [slots.create_template(**fields) for fields in wanted]
-        location = address("get_template", template_id=made[0].id)
+        location = url_for(".get_template", template_id=made[0].id)
         if isinstance(body.recurrence, list):
             return call.answer(TemplateList, None, 201, location, items=made)
         return call.answer(TemplateAnswer, made[0], 201, location, made[0].revision)
 
 
 @operations("PATCH", "/templates/<template_id>", TemplateChanged, body=TemplateChange, headers=IF_MATCH)
-def change_template(call: Call) -> Answer:
+def change_template(call: Call) -> Response:
     """Change a whole series: its name, rule, length, capacity or data, and its settings.
 
     Slots that a person changed keep what was changed, booked ones keep their times and are told. A rule makes a finite
@@ -164,40 +130,28 @@ def change_template(call: Call) -> Answer:
         return call.answer(TemplateChanged, revision=etag, template=changed, edit=edit)
 
 
-class DeleteQuery(Strict):
-    """Whether it is only tried."""
-
-    dry_run: QueryFlag = False
-
-
-@operations("DELETE", "/templates/<template_id>", EndAnswer, query=DeleteQuery, headers=IF_MATCH)
-def delete_template(call: Call) -> Answer:
+@operations("DELETE", "/templates/<template_id>", EndAnswer, query=DryRunQuery, headers=IF_MATCH)
+def delete_template(call: Call) -> Response:
     """Delete a whole series: hide its slots from now on. Booked and completed ones stay and are told.
 
     The template itself stays, with ``cancelled_from``, for its keys are for ever; ``restore`` takes it back.
     """
-    return _end(call, call.slots.delete_series)
+    return ended(call, call.slots.delete_series, _template(call, "edit").id)
 
 
 @operations(
     "POST", "/templates/<template_id>/cancel-future", EndAnswer, body=CancelFutureBody, headers=IF_MATCH
 )
-def cancel_future(call: Call) -> Answer:
+def cancel_future(call: Call) -> Response:
     """Cancel all slots of a series from a day on, booked ones too; they stay visible as cancelled."""
-    return _end(call, call.slots.cancel_future, from_date=call.body.from_date, reason=call.body.reason)
+    template, body = _template(call, "edit"), call.body
+    return ended(call, call.slots.cancel_future, template.id, body.from_date, reason=body.reason)
 
 
 @operations("POST", "/templates/<template_id>/restore", EndAnswer, body=DryRunBody, headers=IF_MATCH)
-def restore_template(call: Call) -> Answer:
+def restore_template(call: Call) -> Response:
     """Take back that a series was cancelled or deleted; slots that were cancelled for themselves stay cancelled."""
-    return _end(call, call.slots.restore_series)
-
-
-def _end(call: Call, act: Callable[..., Any], **more: Any) -> Answer:
-    number, dry_run, revision = _template(call, "edit").id, call.dry_run, call.revision()
-    with call.slots.transaction(dry_run):
-        report = act(number, revision=revision, dry_run=dry_run, **more)
-        return call.answer(EndAnswer, report, slot=None)
+    return ended(call, call.slots.restore_series, _template(call, "edit").id)
 
 
 @operations(
@@ -206,7 +160,7 @@ def _end(call: Call, act: Callable[..., Any], **more: Any) -> Answer:
     {200: SlotAnswer, 201: SlotAnswer},
     body=MaterializeBody,
 )
-def materialize_occurrence(call: Call) -> Answer:
+def materialize_occurrence(call: Call) -> Response:
     """Make the row of the slot at an original start, if it is still virtual; a second time changes nothing."""
     template = _template(call, "edit")
     return materialized(call, str(SlotKey(template.series_id or template.id, call.body.original_start)))

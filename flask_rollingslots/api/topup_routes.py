@@ -3,56 +3,27 @@
 from __future__ import annotations
 
 from datetime import date, timedelta
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from zoneinfo import ZoneInfo
 
-from pydantic import Field
+from flask import Response, url_for
 
 from flask_rollingslots.errors import RunNotFound, TemplateNotFound, TopUpBusy, no_group, no_run
 from flask_rollingslots.values import Window
 
 from .answers import MANY, HealthAnswer, RunAnswer, RunPage, Shown, shown_report, shown_run, shown_week
-from .bodies import Day, Group, Id, QueryCursor, QueryId, QueryNumber, Strict
-from .operations import Answer, Call, Operations, address
+from .bodies import LONGEST, TopUpBody, TopUpsQuery
+from .operations import Call, Operations
 from .problems import Problem, invalid
 
 if TYPE_CHECKING:
     from flask_rollingslots.models import RunMixin
 
 operations, health = Operations("topups"), Operations("health")
-#: The longest window of one call, in days.
-LONGEST = 92
-
-Week = Annotated[
-    Literal["current"] | Day,
-    Field(
-        description="A day of a week, or current: from Monday to Sunday in each template's zone, past days too."
-    ),
-]
-
-
-class TopUpBody(Strict):
-    """What to fill: each template's own window, or so many days, or a week, or the days since one."""
-
-    days: int | None = Field(None, ge=1, le=LONGEST, description="Local days from today.")
-    week: Week | None = None
-    since: Day | None = Field(None, description="From this day to today, past days too; at most 92 days ago.")
-    template: Id | None = Field(None, description="Only the series of this template.")
-    group: Group | None = Field(None, description="Only the templates of this group.")
-    dry_run: bool = False
-
-
-class TopUpsQuery(Strict):
-    """Which top-ups."""
-
-    template: QueryId | None = Field(None, description="Those that touched this template.")
-    week: Literal["current"] | Day | None = Field(None, description="Also say what is stored of this week.")
-    limit: Annotated[QueryNumber, Field(ge=1, le=200)] = 50
-    cursor: QueryCursor | None = None
 
 
 @operations("POST", "/topups", {202: RunAnswer, 200: RunAnswer}, body=TopUpBody, refusals=(404,))
-def start_topup(call: Call) -> Answer:
+def start_topup(call: Call) -> Response:
     """Start a top-up in the background (202); the address in ``Location`` shows how far it is.
 
     One such top-up works at a time: while it does, another call is answered with 409 ``topup_busy``, with the address
@@ -74,7 +45,7 @@ def start_topup(call: Call) -> Answer:
     with slots.transaction(dry_run=True):
         slots.read_primary()
         shown = _shown(call, slots.get_run(number), details=True)
-        return call.answer(RunAnswer, shown, 202, address("get_topup", run_id=number))
+        return call.answer(RunAnswer, shown, 202, url_for(".get_topup", run_id=number))
 
 
 def _busy(error: TopUpBusy) -> Problem:
@@ -83,7 +54,7 @@ def _busy(error: TopUpBusy) -> Problem:
     members: dict[str, Any] = {}
     headers = {"Retry-After": "2"}
     if number is not None:
-        members = {"run": address("get_topup", run_id=number), "run_id": number}
+        members = {"run": url_for(".get_topup", run_id=number), "run_id": number}
         headers["Location"] = members["run"]
     return Problem("topup_busy", str(error), members, headers)
 
@@ -98,8 +69,8 @@ def _asked(call: Call) -> dict[str, Any]:
     given = [name for name, value in spans.items() if value is not None]
     if len(given) > 1:
         raise invalid(given[1], getattr(body, given[1]), f"either {given[0]} or {given[1]}")
-    if body.since is not None and not timedelta(0) <= today - body.since < timedelta(days=LONGEST):
-        raise invalid("since", body.since, f"one of the last {LONGEST} days")
+    if body.since is not None and not timedelta(0) <= today - body.since < LONGEST:
+        raise invalid("since", body.since, f"one of the last {LONGEST.days} days")
     return {**spans, "template": body.template, "group": body.group}
 
 
@@ -120,7 +91,7 @@ def _require(call: Call) -> None:
     """
     grant, group = call.grant, call.body.group
     if call.body.template is not None:
-        grant.require("top_up", call.slots.get_template(call.body.template))
+        call.template(call.body.template, "top_up")
     elif group is None:
         grant.require("top_up", None)
     elif not grant.sees_all:
@@ -128,11 +99,11 @@ def _require(call: Call) -> None:
 
 
 @operations("GET", "/topups", RunPage, query=TopUpsQuery, refusals=(404,))
-def list_topups(call: Call) -> Answer:
+def list_topups(call: Call) -> Response:
     """List top-ups, the newest first; with ``week`` also what is stored of that week."""
     query = call.query
     if query.template is not None:
-        call.grant.require("read", call.slots.get_template(query.template))
+        call.template(query.template)
     found = call.slots.runs(query.template, query.limit + 1, query.cursor)
     listed, more = found[: query.limit], len(found) > query.limit
     shown = [_shown(call, run, details=False) for run in listed if _is_visible(call, run)]
@@ -152,7 +123,7 @@ def _week(call: Call) -> Shown:
 
 
 @operations("GET", "/topups/<run_id>", RunAnswer)
-def get_topup(call: Call) -> Answer:
+def get_topup(call: Call) -> Response:
     """Return one top-up: how far it is, and when it has ended what each template and group got."""
     run = call.slots.get_run(call.number("run_id", RunNotFound))
     if not _is_visible(call, run):
@@ -177,7 +148,7 @@ def _is_visible(call: Call, run: RunMixin) -> bool:
 
 
 @health("GET", "/health", HealthAnswer)
-def get_health(call: Call) -> Answer:
+def get_health(call: Call) -> Response:
     """Say whether every promised slot of the window is stored; the rest is told to whoever sends a token."""
     report = call.slots.health()
     if not call.grant.is_trusted:
