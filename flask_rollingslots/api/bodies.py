@@ -22,7 +22,6 @@ from pydantic import (
 
 from flask_rollingslots.errors import InvalidRule
 from flask_rollingslots.models import FIELDS, Change, TemplateField
-from flask_rollingslots.models.kinds import Listed
 from flask_rollingslots.values import SlotKey, Window, local_midnight
 
 from .problems import invalid
@@ -292,13 +291,13 @@ def _new(field: TemplateField) -> tuple[bool, Any]:
     """Return whether a field may be null, and its default: here of a new template."""
     if field.needed and field.name not in Recurrence.model_fields:
         return False, ...
-    empty = field.initial is None or isinstance(field.kind, Listed)
+    empty = field.initial is None or field.default is list
     return empty, None if empty else field.initial
 
 
 def _changed(field: TemplateField) -> tuple[bool, Any]:
     """Null clears what can be empty; of what is edited it changes nothing."""
-    empty = field.change is Change.EDIT or field.nullable or isinstance(field.kind, Listed)
+    empty = field.change is Change.EDIT or field.nullable or field.default is list
     return empty, None if empty else field.initial
 
 
