@@ -157,6 +157,17 @@ def find_template(work: Work, template_id: int) -> TemplateMixin:
     return _by_id(work, work.models.Template, template_id, no_template(template_id))
 
 
+def segments_of(work: Work, key: SlotKey) -> list[TemplateMixin]:
+    """Return the templates of the series of a slot, in order.
+
+    :raises SlotNotFound: if there is no such series.
+    """
+    found = segments(work, [key.series_id])
+    if not found:
+        raise no_slot(key)
+    return found
+
+
 def find_booking(work: Work, booking_id: Any) -> BookingMixin:
     """Return a booking.
 

@@ -32,7 +32,7 @@ from .pruning import tidy
 from .queue import connect
 from .series import check_unchanged
 from .settings import FEED_PATH, Settings
-from .statements import own_transaction, use_primary, write_engine
+from .statements import is_lost_race, own_transaction, use_primary, write_engine
 from .topup import Runner, TopUp
 from .topup.executors import AfterResponseExecutor, make_executor
 from .values import utc_now
@@ -303,6 +303,11 @@ class Extension:
     def read_primary(self) -> None:
         """Let the app's session read our tables where it writes them, from now on: before a decision."""
         self._state.writing()
+
+    @staticmethod
+    def is_lost_race(error: Exception) -> bool:
+        """Whether the database refused only because another transaction was in the way: worth trying again."""
+        return is_lost_race(error)
 
     @property
     def _state(self) -> AppState:

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, overload
 
 from . import booking as bookings
 from . import browsing, feeds, series
-from .errors import no_slot
 from .extension import Extension, get_state, names_what_is_broken
 from .feeds import Calendar, Exported, Imported, SecretFeed
 from .health import Explanation, Finding, HealthReport, check_health, explain
-from .loading import id_of, id_or_none, segments
+from .loading import id_of, id_or_none
 from .pruning import PruneRequest, prune
 from .queue import Distributor, order
+from .recurrence import template_fields
 from .series import CancelledKeys, EditPlan, SeriesReport, SwitchReport, TemplateChange
 from .statistics import Figures, Stats, gather
 from .topup import TopUpRequest
@@ -81,9 +81,8 @@ class RollingSlots(Extension):
         return self._healed(work, browsing.between(work, start, end, number, group))
 
     def upcoming(self, template: TemplateOrId, n: int = 5, after: datetime | None = None) -> list[SlotMixin]:
-        """Return the next ``n`` slots that start after a moment (now by default).
+        """Return the next ``n`` slots that start after an aware moment (now by default).
 
-        :param after: aware.
         :raises InvalidRequest: if ``n`` is not between 1 and ``ROLLINGSLOTS_PREVIEW_MAX``.
         """
         work, number = self._state.reading(), id_of(template)
@@ -140,11 +139,7 @@ class RollingSlots(Extension):
 
     def segments(self, key: Key) -> list[TemplateMixin]:
         """Return the templates of the series that a slot belongs to, active or not, in order."""
-        found = key_of(key)
-        templates = segments(self._state.reading(), [found.series_id])
-        if not templates:
-            raise no_slot(found)
-        return templates
+        return browsing.segments_of(self._state.reading(), key_of(key))
 
     def get_booking(self, booking: int) -> BookingMixin:
         """Return a booking by its id, live or not."""
@@ -157,6 +152,15 @@ class RollingSlots(Extension):
         aware; ``until`` is now by default.
         """
         return browsing.due_reminders(self._state.reading(), since, until)
+
+    def read_recurrence(
+        self, recurrence: Any, dtstart: date | None = None, timezone: str | None = None
+    ) -> list[dict[str, Any]]:
+        """Return the fields that a recurrence as JSON means: one dict, or of a list one for each template it needs.
+
+        :param dtstart: naive, or a day; by default the ``start_date`` in it. The default zone is the app's.
+        """
+        return template_fields(recurrence, dtstart=dtstart, timezone=timezone or self.settings.timezone)
 
     # -- decisions about templates -------------------------------------------------------------------------
 

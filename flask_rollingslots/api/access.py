@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 from flask import request
@@ -20,8 +20,9 @@ from flask_rollingslots.settings import PREFIX, tokens_of
 from .problems import Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
 
+    from flask_rollingslots.errors import RollingSlotsError
     from flask_rollingslots.settings import Settings
 
 #: Called with an action (``read``, ``book``, ``edit``, ``create``, ``top_up``) and a template, or ``None`` where all
@@ -33,6 +34,7 @@ GUARD = "rollingslots_api"
 _MINUTE = 60.0
 _ADDRESSES = 10_000
 _SAFE = ("GET", "HEAD", "OPTIONS")
+T = TypeVar("T")
 
 
 class Needs(Enum):
@@ -47,19 +49,14 @@ class Needs(Enum):
 class Grant:
     """What the sender of this request may do.
 
-    :param by_token: whether a token of ours was sent: nothing is hidden then.
+    :param is_trusted: whether a token of ours was sent: its sender may know how things are on the server.
     :param decide: the app's callback, where it decides.
     :param has_tokens: whether a token could have been sent.
     """
 
-    by_token: bool = False
+    is_trusted: bool = False
     decide: Authorize | None = None
     has_tokens: bool = False
-
-    @property
-    def is_trusted(self) -> bool:
-        """Whether the sender may know how things are on the server: who sent a token."""
-        return self.by_token
 
     @property
     def sees_all(self) -> bool:
@@ -77,9 +74,16 @@ class Grant:
         """Whether the sender may know that there is this template."""
         return bool(self.may("read", template))
 
-    def visible(self, templates: Iterable[Any]) -> list[Any]:
-        """Return those templates that the sender may know of."""
-        return [template for template in templates if self.sees(template)]
+    def visible(self, found: Sequence[T], template_of: Callable[[T], Any] = lambda each: each) -> Sequence[T]:
+        """Return what belongs to templates that the sender may know of; each template is asked about once.
+
+        :param template_of: returns the template of what was found; by default templates were.
+        """
+        if self.decide is None:
+            return found
+        templates = {template.id: template for template in map(template_of, found)}
+        seen = {number for number, template in templates.items() if self.sees(template)}
+        return [each for each in found if template_of(each).id in seen]
 
     def require(self, action: str, template: Any) -> bool | str:
         """Return the decision about one template, or about all (``None``).
@@ -94,7 +98,17 @@ class Grant:
             raise no_template(template.id)
         if self.has_tokens and not request.cookies and not self.may("read", None):
             raise unauthorized("credentials are missing")
-        raise Problem(403, "forbidden", f"you may not do this: {action}")
+        raise Problem("forbidden", f"you may not do this: {action}")
+
+    def require_all(self, action: str, templates: Sequence[Any], missing: RollingSlotsError) -> None:
+        """Refuse unless the sender may do this with each of some templates.
+
+        :raises missing: if there is none, or the sender may not know of one of them.
+        """
+        if not templates or not all(self.sees(template) for template in templates):
+            raise missing
+        for template in templates:
+            self.require(action, template)
 
     def require_booking(self, booking: Any) -> None:
         """Refuse a booking of somebody else.
@@ -127,7 +141,7 @@ class Guard:
         :raises Problem: 401, 403 or 429.
         """
         if needs is Needs.NOTHING:
-            return Grant(by_token=False)
+            return Grant()
         has_tokens = bool(self._writers or self._readers)
         header = request.headers.get("Authorization")
         if header is not None and has_tokens:
@@ -148,9 +162,9 @@ class Guard:
         writes = sum(hmac.compare_digest(digest, known) for known in self._writers)
         reads = sum(hmac.compare_digest(digest, known) for known in self._readers)
         if writes or (reads and needs is Needs.READ):
-            return Grant(by_token=True)
+            return Grant(is_trusted=True)
         if reads:
-            raise Problem(403, "forbidden", "this token may only read")
+            raise Problem("forbidden", "this token may only read")
         self._count_wrong()
         raise unauthorized("the bearer token is wrong: expected the header Authorization: Bearer <token>")
 
@@ -167,12 +181,12 @@ class Guard:
         if count >= self._limit:
             wait = str(max(1, round(_MINUTE - (now - began))))
             text = f"too many wrong tokens from this address: try again in {wait} s"
-            raise Problem(429, "too_many_wrong_tokens", text, {}, {"Retry-After": wait})
+            raise Problem("too_many_wrong_tokens", text, {}, {"Retry-After": wait})
 
 
 def unauthorized(detail: str) -> Problem:
     """Return the problem of credentials that are wrong or missing."""
-    return Problem(401, "unauthorized", detail, {}, {"WWW-Authenticate": 'Bearer realm="rollingslots"'})
+    return Problem("unauthorized", detail, {}, {"WWW-Authenticate": 'Bearer realm="rollingslots"'})
 
 
 def _digest(token: str) -> bytes:
@@ -183,8 +197,8 @@ def _disabled(needs: Needs) -> Problem:
     how = f"set {PREFIX}API_TOKEN, or give RollingSlots an authorize callback"
     if needs is Needs.READ:
         text = f"reading is switched off: {how} (or set {PREFIX}API_READ_TOKEN, or {PREFIX}API_PUBLIC_READS)"
-        return Problem(403, "reads_disabled", text)
-    return Problem(403, "writes_disabled", f"writing is switched off: {how}")
+        return Problem("reads_disabled", text)
+    return Problem("writes_disabled", f"writing is switched off: {how}")
 
 
 def _check_origin() -> None:
@@ -201,7 +215,7 @@ def _check_origin() -> None:
     else:
         allowed = origin is None or _host(origin) == request.host.lower()
     if not allowed:
-        raise Problem(403, "cross_origin", "a write from a page of another site: expected the same origin")
+        raise Problem("cross_origin", "a write from a page of another site: expected the same origin")
 
 
 def _host(origin: str) -> str | None:

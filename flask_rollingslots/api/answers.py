@@ -1,34 +1,91 @@
-"""What the API answers: a model of each body for the documentation, and the functions that make them."""
+"""What the API answers: a model of each body reads the object that it shows, and is its documentation."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, TypeVar
+from datetime import date, datetime, timedelta
+from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, create_model
+from pydantic import (
+    AliasPath,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationInfo,
+    WithJsonSchema,
+    create_model,
+    model_validator,
+)
 
 from flask_rollingslots.errors import RollingSlotsError
-from flask_rollingslots.models import FIELDS
+from flask_rollingslots.models import FIELDS, SlotMixin, TemplateField
+from flask_rollingslots.values import Report, RunStatus, Scope
 
-from .scalars import given
+#: The most keys of one list in an answer, and the most results of one kind.
+MANY, _MANY_RESULTS = 200, 1000
+_SEE_LOG = "the server's log has the details"
 
-if TYPE_CHECKING:
-    from datetime import datetime
-
-    from flask_rollingslots.models import BookingMixin, SlotMixin, TemplateMixin
-    from flask_rollingslots.series import EditPlan, SeriesReport
-
-#: The most keys of one list in an answer.
-MANY = 200
+# -- how objects and their values are shown --------------------------------------------------------------------
 
 
 class Answered(BaseModel):
-    """An object in an answer."""
+    """An object in an answer: its fields are read from the attributes, at the moment that is the context."""
 
     model_config = ConfigDict(extra="forbid", from_attributes=True)
 
 
-A = TypeVar("A", bound=Answered)
+class Shown:
+    """An object, with what an answer says of it and it does not say itself."""
+
+    def __init__(self, shown: Any, /, **said: Any) -> None:
+        """Keep both; what is said goes before what the object has."""
+        self._shown = shown
+        self.__dict__ |= said
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._shown, name)
+
+
+def _left(booked_at: Any, info: ValidationInfo) -> int:
+    free: int = info.data["capacity"] - booked_at(info.context)
+    return max(0, free)
+
+
+def _from(*path: str, about: str | None = None) -> Any:
+    """Return a field whose value is an attribute of another name, or of another object."""
+    return Field(validation_alias=AliasPath(*path), description=about)
+
+
+Instant = Annotated[datetime, PlainSerializer(datetime.isoformat, return_type=str)]
+WallTime = Annotated[
+    datetime, PlainSerializer(lambda moment: moment.isoformat(timespec="minutes"), return_type=str)
+]
+LocalDay = Annotated[date, PlainSerializer(date.isoformat, return_type=str)]
+Keys = Annotated[list[str], BeforeValidator(lambda keys: keys[:MANY])]
+#: What an object has a method for: what holds at the moment of the answer.
+AtTheMoment = BeforeValidator(lambda method, info: method(info.context))
+ListOrNone = BeforeValidator(lambda value: value or [])
+DictOrNone = BeforeValidator(lambda value: value or {})
+
+
+def given(field: TemplateField) -> Any:
+    """Return the type of a template's field in an answer."""
+    found = Annotated[Any, PlainSerializer(field.kind.write), WithJsonSchema(field.kind.form)]
+    return found | None if field.nullable or not field.is_decision else found  # a draft has no number yet
+
+
+# -- problems --------------------------------------------------------------------------------------------------
+
+
+class Fault(Answered):
+    """One field that is not valid."""
+
+    field: str
+    value: Any = None
+    expected: str
 
 
 class ProblemDocument(BaseModel):
@@ -43,42 +100,7 @@ class ProblemDocument(BaseModel):
     errors: list[Fault] | None = Field(None, description="What is not valid, field by field.")
 
 
-class Fault(Answered):
-    """One field that is not valid."""
-
-    field: str
-    value: Any = None
-    expected: str
-
-
-def _of_template(answer: type[A]) -> type[A]:
-    """Give an answer all fields of a template, before its own."""
-    found: dict[str, Any] = {
-        name: (given(field), Field(serialization_alias=field.key, description=field.sentence))
-        for name, field in FIELDS.items()
-    }
-    found |= {name: (own.annotation, own) for name, own in answer.model_fields.items()}
-    made: Any = create_model  # its overloads know no fields by variable name
-    complete: type[A] = made(
-        answer.__name__, __base__=Answered, __module__=answer.__module__, __doc__=answer.__doc__, **found
-    )
-    return complete
-
-
-@_of_template
-class TemplateAnswer(Answered):
-    """A recurring offer, or one segment of its series."""
-
-    recurrence: dict[str, Any] | None = Field(description="The rule as a JSON object.")
-    description: str = Field(description="The rule in English.")
-    is_forever: bool
-
-
-class TemplatePage(Answered):
-    """Some templates, by id."""
-
-    items: list[TemplateAnswer]
-    next: str | None = Field(description="The address of the next page.")
+# -- slots, bookings, templates --------------------------------------------------------------------------------
 
 
 class SlotAnswer(Answered):
@@ -87,34 +109,31 @@ class SlotAnswer(Answered):
     key: str
     series_id: int
     template_id: int
-    name: str
-    group: str | None
-    original_start: str = Field(description="Wall-clock time: the identity, whatever happens to the slot.")
-    starts_at: str
-    ends_at: str
-    local_start: str
-    local_end: str
-    timezone: str
-    opens_at: str | None
-    closes_at: str | None
+    name: str = _from("template", "name")
+    group: str | None = _from("template", "group")
+    original_start: WallTime = Field(
+        description="Wall-clock time: the identity, whatever happens to the slot."
+    )
+    starts_at: Instant
+    ends_at: Instant
+    local_start: Instant
+    local_end: Instant
+    timezone: str = _from("template", "timezone")
+    opens_at: Instant | None
+    closes_at: Instant | None
     status: str
-    state: str = Field(description="What the slot is now: open, full, blocked, closed, upcoming, running, …")
+    state: Annotated[str, AtTheMoment] = _from(
+        "state_at", about="What the slot is now: open, full, blocked, closed, upcoming, running, …"
+    )
     capacity: int
-    booked: int
-    left: int
+    booked: Annotated[int, AtTheMoment] = _from("booked_at")
+    left: Annotated[int, BeforeValidator(_left)] = _from("booked_at")
     is_virtual: bool = Field(description="Whether there is no row for it yet.")
-    customised: list[str]
-    data: dict[str, Any]
+    customised: Annotated[list[str], ListOrNone]
+    data: Annotated[dict[str, Any], DictOrNone]
     cancel_reason: str | None
-    revision: int | None = Field(description="Of its template; for If-Match.")
+    revision: int | None = _from("template", "revision", about="Of its template; for If-Match.")
     run_id: int | None
-
-
-class SlotPage(Answered):
-    """Some slots, by start."""
-
-    items: list[SlotAnswer]
-    next: str | None = Field(description="The address of the next page.")
 
 
 class SlotList(Answered):
@@ -123,10 +142,72 @@ class SlotList(Answered):
     items: list[SlotAnswer]
 
 
+class SlotPage(SlotList):
+    """Some slots, by start."""
+
+    next: str | None = Field(description="The address of the next page.")
+
+
+class BookingAnswer(Answered):
+    """Somebody's places in a slot."""
+
+    id: int
+    key: str = _from("slot", "key")
+    party: int
+    who: str | None
+    status: Annotated[str, AtTheMoment] = _from("status_at", about="held, confirmed, released or expired.")
+    created_at: Instant
+    expires_at: Instant | None
+    released_at: Instant | None
+
+
+if TYPE_CHECKING:
+    _TemplateFields = Answered
+else:
+    _TemplateFields = create_model(
+        "_TemplateFields",
+        __base__=Answered,
+        **{
+            name: (given(field), Field(serialization_alias=field.key, description=field.sentence))
+            for name, field in FIELDS.items()
+        },
+    )
+
+
+class TemplateAnswer(_TemplateFields):
+    """A recurring offer, or one segment of its series."""
+
+    recurrence: dict[str, Any] | None = Field(description="The rule as a JSON object.")
+    description: str = Field(description="The rule in English.")
+    is_forever: bool
+
+    @model_validator(mode="before")
+    @classmethod
+    def _shown(cls, template: Any) -> Shown:
+        """Show nothing as empty that has a default, and a rule that this machine cannot read as it is stored."""
+        initial = {
+            name: field.initial
+            for name, field in FIELDS.items()
+            if field.is_decision and getattr(template, name) is None
+        }
+        found = {"recurrence": None, "description": template.rrule or "", "is_forever": False}
+        with suppress(RollingSlotsError, ValueError, LookupError, OSError):
+            rule = template.recurrence
+            text = rule.describe(times=True)
+            found = {"recurrence": rule.to_json(), "description": text, "is_forever": rule.is_forever}
+        return Shown(template, **initial, **found)
+
+
 class TemplateList(Answered):
     """The templates of a fixed schedule."""
 
     items: list[TemplateAnswer]
+
+
+class TemplatePage(TemplateList):
+    """Some templates, by id."""
+
+    next: str | None = Field(description="The address of the next page.")
 
 
 class Draft(Answered):
@@ -134,10 +215,22 @@ class Draft(Answered):
 
     dry_run: bool
     items: list[TemplateAnswer]
-    starts: list[list[str]] = Field(description="The next starts of each template.")
+    starts: list[list[Instant]] = Field(description="The next starts of each template.")
 
 
-class EditAnswer(Answered):
+# -- what was decided ------------------------------------------------------------------------------------------
+
+
+class _Decided(Answered):
+    """What a decision did, or would do; the object says it with ``to_dict``."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _shown(cls, report: Any) -> Shown:
+        return Shown(report, **report.to_dict())
+
+
+class EditAnswer(_Decided):
     """What an edit changed, or would change. Of long lists of keys the first 200 are given; the counts are exact."""
 
     dry_run: bool
@@ -146,11 +239,11 @@ class EditAnswer(Answered):
     revision: int = Field(description="The revision before the edit.")
     cuts: bool = Field(description="Whether the series is divided here.")
     counts: dict[str, int]
-    created: list[str]
-    changed: list[str]
-    removed: list[str]
-    kept_booked: list[str]
-    kept_changed: list[str]
+    created: Keys
+    changed: Keys
+    removed: Keys
+    kept_booked: Keys
+    kept_changed: Keys
     slot: SlotAnswer | None = Field(None, description="The slot afterwards; null in a dry run.")
 
 
@@ -162,17 +255,126 @@ class TemplateChanged(Answered):
     edit: EditAnswer | None = Field(description="null if no slot was meant.")
 
 
-class EndAnswer(Answered):
+class EndAnswer(_Decided):
     """What was cancelled, deleted or restored, or would be. Of long lists of keys the first 200 are given."""
 
     dry_run: bool
     scope: str
     counts: dict[str, int]
-    changed: list[str]
-    booked: list[str] = Field(description="Those of them with bookings: their people want to know.")
-    kept_booked: list[str]
-    kept_completed: list[str]
+    changed: Keys
+    booked: Keys = Field(description="Those of them with bookings: their people want to know.")
+    kept_booked: Keys
+    kept_completed: Keys
     slot: SlotAnswer | None = Field(None, description="With scope this: the slot afterwards.")
+
+
+class OneEnded:
+    """What was done to one slot, told as of many."""
+
+    def __init__(self, slot: SlotMixin) -> None:
+        self.slot = slot
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the same as the report about many."""
+        found = {"changed": [self.slot.key], "booked": [self.slot.key] if self.slot.booked else []}
+        found |= {"kept_booked": [], "kept_completed": []}
+        return {**found, "scope": Scope.THIS, "counts": {name: len(keys) for name, keys in found.items()}}
+
+
+# -- top-ups and health ----------------------------------------------------------------------------------------
+
+
+class Result(Answered):
+    """What was done for one template or group."""
+
+    name: str
+    created: int
+    existing: int
+    updated: int
+    removed: int
+    kept_booked: int
+    expected: int
+
+
+class TemplateResult(Result):
+    """What one template got."""
+
+    id: int
+    error: str | None = None
+
+
+class GroupResult(Result):
+    """What one group got."""
+
+
+class RunAnswer(Answered):
+    """A top-up: queued, running, confirmed, failed, interrupted; or a dry run, which is not recorded."""
+
+    id: int | None = Field(description="null in a dry run.")
+    status: str
+    dry_run: bool
+    trigger: str
+    template: int | None = _from("template_id")
+    started_at: Instant | None
+    finished_at: Instant | None
+    seconds: float | None
+    done: int = Field(description="Slots written so far.")
+    total: int = Field(description="Slots to write, as far as it is known yet.")
+    created: int
+    existing: int
+    updated: int
+    removed: int
+    kept_booked: int
+    expected: int
+    opened: int
+    closed: int
+    skipped: Annotated[dict[str, int], DictOrNone]
+    window_start: Instant | None
+    window_end: Instant | None
+    week_start: LocalDay | None = Field(description="Monday; only if a week was asked for.")
+    week_end: LocalDay | None = Field(description="Sunday; only if a week was asked for.")
+    templates_processed: int
+    templates: list[TemplateResult] | None = Field(
+        description="null in lists. Of many only those that changed."
+    )
+    groups: list[GroupResult] | None = Field(description="null in lists.")
+    error: str | None
+
+
+class RunPage(Answered):
+    """Some top-ups, the newest first."""
+
+    items: list[RunAnswer]
+    next: str | None = Field(description="The address of the next page.")
+    week: WeekAnswer | None = Field(None, description="Only if a week was asked for.")
+
+
+class WeekAnswer(Answered):
+    """What is stored of a week."""
+
+    week_start: LocalDay
+    week_end: LocalDay
+    slots: int
+    generated: int
+    cancelled: int
+    completed: int
+    capacity: int
+    booked: int
+    templates_with_slots: int
+    earliest: Instant | None
+    latest: Instant | None
+    templates: list[WeekTemplate]
+
+
+class WeekTemplate(Answered):
+    """What one template has in a week."""
+
+    id: int
+    name: str
+    group: str | None
+    slots: int
+    booked: int
+    cancelled: int
 
 
 class HealthAnswer(Answered):
@@ -183,9 +385,9 @@ class HealthAnswer(Answered):
     stored: int | None = None
     missing: int | None = None
     due: int | None = None
-    confirmed_at: str | None = None
-    horizon: str | None = None
-    next_try: str | None = None
+    confirmed_at: Instant | None = None
+    horizon: Instant | None = None
+    next_try: Instant | None = None
     failures: int | None = None
     last_error: str | None = None
     templates: list[Coverage] | None = Field(None, description="Those that lack slots; the first 200.")
@@ -204,114 +406,79 @@ class Coverage(Answered):
     error: str | None
 
 
-class BookingAnswer(Answered):
-    """Somebody's places in a slot."""
-
-    id: int
-    key: str
-    party: int
-    who: str | None
-    status: str = Field(description="held, confirmed, released or expired.")
-    created_at: str
-    expires_at: str | None
-    released_at: str | None
+for _answer in (ProblemDocument, RunPage, HealthAnswer, WeekAnswer):
+    _answer.model_rebuild()
 
 
-class _Shown:
-    """A template as an answer reads it: nothing is empty that has a default, and the rule speaks for itself.
+def shown_run(run: Any, *, details: bool, is_trusted: bool) -> Shown:
+    """Return a recorded top-up as an answer reads it.
 
-    A rule that this machine cannot read is shown as it is stored.
+    :param details: with the results by template and group.
+    :param is_trusted: with what went wrong: for those who may know how things are on the server.
     """
-
-    def __init__(self, template: TemplateMixin) -> None:
-        values = ((field, getattr(template, name)) for name, field in FIELDS.items())
-        self.__dict__ |= {
-            field.name: field.initial if value is None and field.is_decision else value
-            for field, value in values
-        }
-        self.recurrence: dict[str, Any] | None = None
-        self.description, self.is_forever = template.rrule or "", False
-        with suppress(RollingSlotsError, ValueError, LookupError, OSError):
-            rule = template.recurrence
-            found = rule.to_json(), rule.describe(times=True), rule.is_forever
-            self.recurrence, self.description, self.is_forever = found
-
-
-def template_answer(template: TemplateMixin) -> dict[str, Any]:
-    """Return a template, stored or not, as plain data."""
-    return TemplateAnswer.model_validate(_Shown(template)).model_dump(by_alias=True)
+    results = run.results or {}
+    templates, groups = (results.get(name, {}) for name in ("templates", "groups"))
+    first, end = (results.get("request", {}).get(name) for name in ("first_day", "end_day"))
+    hidden = {} if is_trusted or run.error is None else {"error": f"it failed; {_SEE_LOG}"}
+    return Shown(
+        run,
+        dry_run=False,
+        week_start=first if end is not None else None,
+        week_end=date.fromisoformat(end) - timedelta(days=1) if end is not None else None,
+        templates_processed=results.get("processed", len(templates)),
+        templates=_results(templates, "id", int, is_trusted) if details else None,
+        groups=_results(groups, "name", str, is_trusted) if details else None,
+        **hidden,
+    )
 
 
-def slot_answer(slot: SlotMixin, now: datetime) -> dict[str, Any]:
-    """Return a slot as plain data."""
-    template = slot.template
-    return {
-        "key": slot.key,
-        "series_id": slot.series_id,
-        "template_id": slot.template_id,
-        "name": template.name,
-        "group": template.group,
-        "original_start": _wall(slot.original_start),
-        "starts_at": _moment(slot.starts_at),
-        "ends_at": _moment(slot.ends_at),
-        "local_start": slot.local_start.isoformat(),
-        "local_end": slot.local_end.isoformat(),
-        "timezone": template.timezone,
-        "opens_at": _moment(slot.opens_at),
-        "closes_at": _moment(slot.closes_at),
-        "status": slot.status,
-        "state": slot.state_at(now).value,
-        "capacity": slot.capacity,
-        "booked": slot.booked_at(now),
-        "left": max(0, slot.capacity - slot.booked_at(now)),
-        "is_virtual": slot.is_virtual,
-        "customised": list(slot.customised or ()),
-        "data": dict(slot.data or {}),
-        "cancel_reason": slot.cancel_reason,
-        "revision": template.revision,
-        "run_id": slot.run_id,
-    }
+def _results(
+    tallies: Mapping[str, Any], named: str, order: Callable[[str], Any], is_trusted: bool
+) -> list[Shown]:
+    """Return what each template or group got.
+
+    :param named: what the name of a tally is in an answer.
+    """
+    found = []
+    for key in sorted(tallies, key=order)[:_MANY_RESULTS]:
+        tally = {**dict.fromkeys(Result.model_fields, 0), **tallies[key], named: key}
+        if "error" in tally and not is_trusted:
+            tally["error"] = f"it was left out; {_SEE_LOG}"
+        found.append(Shown(None, **tally))
+    return found
 
 
-def edit_answer(plan: EditPlan, dry_run: bool, slot: dict[str, Any] | None = None) -> dict[str, Any]:
-    """Return what an edit does as plain data."""
-    found = plan.to_dict()
-    del found["token"]
-    return {"dry_run": dry_run, **_bounded(found), "slot": slot}
+def shown_report(report: Report, monday: date | None) -> Shown:
+    """Return a dry run as an answer reads it.
+
+    :param monday: of the week that was asked for.
+    """
+    results, window = report.to_dict(), report.window
+    if monday is not None:
+        end_day = monday + timedelta(days=7)
+        results["request"] = {"first_day": monday.isoformat(), "end_day": end_day.isoformat()}
+    run = Shown(
+        report,
+        **dict.fromkeys(("id", "template_id", "started_at", "finished_at", "error")),
+        results=results,
+        status=RunStatus.CONFIRMED,
+        trigger="api",
+        seconds=results["seconds"],
+        done=0,
+        total=report.created + report.updated + report.removed,
+        window_start=window and window.start,
+        window_end=window and window.end,
+    )
+    return Shown(shown_run(run, details=True, is_trusted=True), dry_run=True)
 
 
-def end_answer(report: SeriesReport, dry_run: bool, slot: dict[str, Any] | None = None) -> dict[str, Any]:
-    """Return what an end of a series, or its opposite, does as plain data."""
-    found = report.to_dict()
-    del found["segments"]
-    return {"dry_run": dry_run, **_bounded(found), "slot": slot}
-
-
-def _bounded(found: dict[str, Any]) -> dict[str, Any]:
-    return {name: value[:MANY] if isinstance(value, list) else value for name, value in found.items()}
-
-
-def booking_answer(booking: BookingMixin, now: datetime) -> dict[str, Any]:
-    """Return a booking as plain data."""
-    return {
-        "id": booking.id,
-        "key": booking.slot.key,
-        "party": booking.party,
-        "who": booking.who,
-        "status": booking.status_at(now).value,
-        "created_at": _moment(booking.created_at),
-        "expires_at": _moment(booking.expires_at),
-        "released_at": _moment(booking.released_at),
-    }
-
-
-def _wall(moment: datetime | None) -> str | None:
-    return moment.isoformat(timespec="minutes") if moment is not None else None
-
-
-def _moment(moment: datetime | None) -> str | None:
-    return moment.isoformat() if moment is not None else None
-
-
-ProblemDocument.model_rebuild()
-HealthAnswer.model_rebuild()
+def shown_week(stats: Any, monday: date) -> Shown:
+    """Return what is stored of the week that begins on a Monday, as an answer reads it."""
+    parts = [part for part in stats.templates.values() if part.slots]
+    return Shown(
+        stats.total,
+        week_start=monday,
+        week_end=monday + timedelta(days=6),
+        templates_with_slots=len(parts),
+        templates=parts[:_MANY_RESULTS],
+    )

@@ -1,37 +1,55 @@
-"""The blueprint: every call as a route, every refusal as a problem document, and nothing of the app's changed."""
+"""The blueprint: each call as a route and in the OpenAPI document, each refusal as a problem, nothing of the app's."""
 
 from __future__ import annotations
 
+import inspect
+import json
+import re
+from functools import cache
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from flask import Blueprint, Response, current_app, request
 from flask.globals import request_ctx
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound, default_exceptions
 
 from flask_rollingslots.errors import RollingSlotsError
 
-from . import booking_routes, feed_routes, health_routes, slot_routes, template_routes, topup_routes
-from .openapi import add_openapi
-from .problems import Problem, on_any_error, on_http_error, on_library_error, on_problem
+from . import feed_routes, slot_routes, template_routes, topup_routes
+from .access import Needs
+from .answers import Answered, ProblemDocument
+from .problems import CODES, MIME, Problem, on_any_error, on_http_error, on_library_error
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from flask.blueprints import BlueprintSetupState
 
     from .operations import Operation
 
 NAME = "rollingslots_api"
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
-_MODULES = (template_routes, slot_routes, booking_routes, topup_routes, health_routes, feed_routes)
+#: In the order of the documentation.
+_ALL = (
+    template_routes.operations,
+    slot_routes.operations,
+    slot_routes.bookings,
+    topup_routes.operations,
+    topup_routes.health,
+    feed_routes.operations,
+)
 
 
 def make_blueprint() -> Blueprint:
     """Return the HTTP API, to be registered with one or several apps."""
     blueprint = Blueprint(NAME, __name__)
-    operations = [operation for module in _MODULES for operation in module.operations.found]
+    operations = [operation for some in _ALL for operation in some.found]
     for operation in operations:
         _add(blueprint, operation)
-    add_openapi(blueprint, operations)
-    blueprint.register_error_handler(Problem, on_problem)
+    _add_openapi(blueprint, operations)
+    blueprint.register_error_handler(Problem, Problem.response)
     blueprint.register_error_handler(RollingSlotsError, on_library_error)
     for status in default_exceptions:
         # Each by its number: a page of the app's own for a status would win over a handler for all of them.
@@ -98,3 +116,160 @@ def _is_there(adapter: Any, method: str) -> bool:
     except HTTPException:
         return False
     return bool(endpoint != request.endpoint)
+
+
+# -- OpenAPI 3.1 -----------------------------------------------------------------------------------------------
+
+_REF = "#/components/schemas/{model}"
+_VARIABLE = re.compile(r"<([a-z_]+)>")
+_ID = {"type": "integer", "minimum": 1, "maximum": 10**18 - 1}
+_PATHS = {
+    "template_id": _ID,
+    "booking_id": _ID,
+    "run_id": _ID,
+    "secret": {"type": "string", "pattern": "^[A-Za-z0-9_.-]{1,4000}$"},
+    "key": {"type": "string", "pattern": "^[0-9]{1,18}@[0-9]{8}T[0-9]{4}$", "examples": ["7@20260105T1000"]},
+}
+_HEADERS = {
+    "If-Match": (
+        "The revision that the sender has seen, as in the ETag of the slot or template; another one: 409.",
+        {"type": "string", "pattern": '^("[0-9]{1,9}"|[0-9]{1,9}|[*])$'},
+    ),
+    "Idempotency-Key": (
+        "The same key, for the same person and request, returns the same booking.",
+        {"type": "string", "minLength": 1, "maxLength": 64, "pattern": "^[!-~]+$"},
+    ),
+}
+_SECURITY: dict[Needs, Any] = {Needs.READ: [{}, {"bearer": []}], Needs.WRITE: [{"bearer": []}]}
+_ABOUT = """Bookable slots that are always there.
+
+Times with an offset are instants; times without one are wall-clock times in the template's zone. A slot is named by its
+`key`, `<series id>@<YYYYMMDDTHHMM>` of its original start, for ever. Errors are problem documents (RFC 9457) whose
+`code` is for machines: """
+
+
+def _add_openapi(blueprint: Blueprint, operations: Sequence[Operation]) -> None:
+    """Serve the description at ``openapi.json``."""
+
+    @cache
+    def document() -> dict[str, Any]:
+        return describe(operations)
+
+    def openapi() -> Response:
+        base = request.path.removesuffix("/openapi.json")
+        found = {**document(), "servers": [{"url": request.script_root + base or "/"}]}
+        return Response(json.dumps(found), mimetype="application/json")
+
+    blueprint.add_url_rule("/openapi.json", "openapi", openapi)
+
+
+def describe(operations: Sequence[Operation]) -> dict[str, Any]:
+    """Return the OpenAPI document of some operations."""
+    bodies = [operation.body for operation in operations if operation.body is not None]
+    answers = [m for operation in operations for each in operation.answers.values() for m in _models(each)]
+    models: list[type[BaseModel]] = list(dict.fromkeys([ProblemDocument, *bodies, *answers]))
+    _, schemas = models_json_schema(
+        [(each, "serialization" if issubclass(each, Answered) else "validation") for each in models],
+        ref_template=_REF,
+    )
+    paths: dict[str, dict[str, Any]] = {}
+    for operation in operations:
+        path = _VARIABLE.sub(r"{\1}", operation.path)
+        paths.setdefault(path, {})[operation.method.lower()] = _described(operation)
+    codes = ", ".join(f"`{code}` ({status})" for code, status in sorted(CODES.items()))
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "Flask-RollingSlots", "version": "1", "description": f"{_ABOUT}{codes}."},
+        "paths": paths,
+        "components": {
+            "schemas": schemas.get("$defs", {}),
+            "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}},
+        },
+        "tags": [{"name": tag} for tag in dict.fromkeys(operation.tag for operation in operations)],
+    }
+
+
+def _models(answer: Any) -> Sequence[type[BaseModel]]:
+    """Return the models of a JSON body; text of another type has none."""
+    if answer is None or isinstance(answer, str):
+        return ()
+    return answer if isinstance(answer, tuple) else (answer,)
+
+
+def _described(operation: Operation) -> dict[str, Any]:
+    summary, _, rest = (inspect.getdoc(operation.handler) or "").partition("\n")
+    found: dict[str, Any] = {
+        "operationId": operation.name,
+        "tags": [operation.tag],
+        "summary": summary,
+        "parameters": _parameters(operation),
+        "responses": _responses(operation),
+    }
+    if rest:
+        found["description"] = rest.strip()
+    if operation.body is not None:
+        required = any(field.is_required() for field in operation.body.model_fields.values())
+        found["requestBody"] = {"required": required, "content": _content("application/json", operation.body)}
+    if operation.needs in _SECURITY:
+        found["security"] = _SECURITY[operation.needs]
+    return found
+
+
+def _content(mime: str, *models: type[BaseModel]) -> dict[str, Any]:
+    refs = [{"$ref": _REF.format(model=model.__name__)} for model in models]
+    return {mime: {"schema": refs[0] if len(refs) == 1 else {"oneOf": refs}}}
+
+
+def _parameters(operation: Operation) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = [
+        {"name": name, "in": "path", "required": True, "schema": _PATHS[name]}
+        for name in _VARIABLE.findall(operation.path)
+    ]
+    query = operation.query.model_json_schema(ref_template=_REF)
+    for name, schema in query.get("properties", {}).items():
+        for left_out in ("title", "default"):
+            schema.pop(left_out, None)
+        some = [one for one in schema.pop("anyOf", []) if one.get("type") != "null"]
+        if len(some) == 1:
+            schema = {**some[0], **schema}
+        about = {"description": schema.pop("description")} if "description" in schema else {}
+        required = name in query.get("required", ())
+        found.append({"name": name, "in": "query", "required": required, "schema": schema, **about})
+    for name in operation.headers:
+        text, schema = _HEADERS[name]
+        found.append({"name": name, "in": "header", "description": text, "schema": schema})
+    return found
+
+
+def _responses(operation: Operation) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for status, answer in operation.answers.items():
+        response: dict[str, Any] = {"description": HTTPStatus(status).phrase}
+        found[str(status)] = response
+        if isinstance(answer, str):
+            response["content"] = {answer: {"schema": {"type": "string"}}}
+        elif answer is not None:
+            response["content"] = _content("application/json", *_models(answer))
+        if status in (201, 202):
+            header = {"description": "The address of what was made.", "schema": {"type": "string"}}
+            response["headers"] = {"Location": header}
+    for status in _refusals(operation):
+        found[str(status)] = {
+            "description": HTTPStatus(status).phrase,
+            "content": _content(MIME, ProblemDocument),
+        }
+    return found
+
+
+def _refusals(operation: Operation) -> list[int]:
+    """Return the statuses of the problem documents that a call may answer."""
+    found = {422, 429, *operation.refusals}
+    if operation.needs is not Needs.NOTHING:
+        found |= {401, 403}
+    if "<" in operation.path:
+        found.add(404)
+    if operation.needs is Needs.WRITE:
+        found |= {409, 413}
+    if operation.method not in ("GET", "DELETE"):
+        found |= {400, 413, 415}
+    return sorted(found)

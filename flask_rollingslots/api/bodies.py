@@ -1,19 +1,221 @@
-"""What the API takes: a model of each body, and how it is turned into what the facade wants."""
+"""What the API takes: the types of single values, a model of each body and query, and what the facade wants of it."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
-from datetime import date, datetime, timedelta
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+from contextlib import suppress
+from datetime import UTC, date, datetime, time, timedelta
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, Tag, create_model
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    WithJsonSchema,
+    create_model,
+)
 
+from flask_rollingslots.errors import InvalidRule
 from flask_rollingslots.models import FIELDS, Change, TemplateField
-from flask_rollingslots.models.kinds import Listed
-from flask_rollingslots.recurrence import template_fields
+from flask_rollingslots.values import SlotKey, Window, local_midnight
 
-from .problems import fault, invalid
-from .scalars import Day, FirstStart, Reason, ScopeName, Start, Strict, WallClock, taken
+from .problems import invalid
+
+if TYPE_CHECKING:
+    from zoneinfo import ZoneInfo
+
+    from flask_rollingslots.facade import RollingSlots
+    from flask_rollingslots.models import TemplateMixin
+
+#: The longest span of one call.
+LONGEST = timedelta(days=92)
+MAX_ID = 2**63 - 1
+_FIRST, _LAST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9990, 1, 1, tzinfo=UTC)
+_DAY = "[0-9]{4}-[0-9]{2}-[0-9]{2}"
+_TIME = "[0-9]{2}:[0-9]{2}"
+_WALL = f"{_DAY}T{_TIME}(:00)?"
+_MOMENT = re.compile(f"{_DAY}[Tt ]{_TIME}:[0-9]{{2}}([.][0-9]{{1,9}})?([Zz]|[+-]{_TIME})")
+_NUMBER = re.compile("-?[0-9]{1,18}")
+
+
+class Strict(BaseModel):
+    """A body or a query: every field is known, and nothing is converted silently."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, arbitrary_types_allowed=True)
+
+
+# -- single values ---------------------------------------------------------------------------------------------
+
+
+def _reader(pattern: str, read: Callable[[str], Any], expected: str) -> Callable[[Any], Any]:
+    """Return what reads a day or a time that is written in one form."""
+
+    def read_one(value: Any) -> Any:
+        if isinstance(value, str) and re.fullmatch(pattern, value):
+            with suppress(ValueError, OverflowError):
+                found = read(value)
+                if 1900 <= getattr(found, "year", 2000) <= 9990:
+                    return found
+        raise ValueError(expected)
+
+    return read_one
+
+
+def _either(
+    pattern: str, first: Callable[[Any], Any], other: Callable[[Any], Any], words: str = ""
+) -> BeforeValidator:
+    """Return what reads one of two forms.
+
+    :param pattern: how the first one looks.
+    :param words: how a refusal names it.
+    """
+
+    def read(value: Any) -> Any:
+        if isinstance(value, str) and re.fullmatch(pattern, value):
+            return first(value)
+        try:
+            return other(value)
+        except ValueError as error:
+            raise ValueError(f"{error}{words}") from None
+
+    return BeforeValidator(read)
+
+
+_read_day = _reader(_DAY, date.fromisoformat, "a day as YYYY-MM-DD, years 1900 to 9990")
+_read_clock = _reader(_TIME, time.fromisoformat, "a time of day as HH:MM")
+_read_wall_clock = _reader(
+    _WALL,
+    datetime.fromisoformat,
+    "a wall-clock time in the template's zone, as YYYY-MM-DDTHH:MM, without an offset",
+)
+
+
+def _read_moment(value: Any) -> datetime:
+    expected = "an instant with its offset, such as 2026-01-05T10:00:00Z or 2026-01-05T10:00:00+01:00"
+    if isinstance(value, str) and re.fullmatch(f"{_DAY}T{_TIME}:[0-9]{{2}} {_TIME}", value):
+        raise ValueError(f"{expected}; in an address + is written as %2B")
+    if not isinstance(value, str) or not _MOMENT.fullmatch(value):
+        raise ValueError(expected)
+    try:
+        found = datetime.fromisoformat(value.upper()).astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise ValueError(expected) from None
+    if not _FIRST <= found <= _LAST:
+        raise ValueError(f"{expected}, from 1970 to 9990")
+    return found
+
+
+def _read_number(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    if not _NUMBER.fullmatch(value):
+        raise ValueError("a whole number in ASCII digits")
+    return int(value)
+
+
+def _read_flag(value: Any) -> Any:
+    if isinstance(value, str) and value not in ("true", "false"):
+        raise ValueError("true or false")
+    return value == "true" if isinstance(value, str) else value
+
+
+#: Where a slot stands in a list: start, series, original start.
+Place = tuple[datetime, int, datetime]
+#: What is expected of a cursor: it is ours, and says nothing to others.
+_CURSOR = "the cursor in the address that next names"
+
+
+def _read_id_cursor(value: str) -> int:
+    if not (value.isascii() and value.isdigit() and len(value) <= 18):
+        raise ValueError(_CURSOR)
+    return int(value)
+
+
+def _read_place_cursor(cursor: str) -> Place:
+    """Return the place that a cursor holds."""
+    seconds, _, text = cursor.partition(".")
+    try:
+        if not (seconds.isascii() and seconds.isdigit() and len(seconds) <= 12):
+            raise ValueError
+        key = SlotKey.parse(text)
+        return datetime.fromtimestamp(int(seconds), UTC), key.series_id, key.original_start
+    except (ValueError, OverflowError, OSError):
+        raise ValueError(_CURSOR) from None
+
+
+def _text(description: str, pattern: str | None = None, **schema: str) -> WithJsonSchema:
+    schema |= {"pattern": f"^{pattern}$"} if pattern else {}
+    return WithJsonSchema({"type": "string", "description": description, **schema})
+
+
+Day = Annotated[date, BeforeValidator(_read_day), _text("A day, YYYY-MM-DD.", format="date")]
+WallClock = Annotated[
+    datetime,
+    BeforeValidator(_read_wall_clock),
+    _text("Wall-clock time in the template's zone, without an offset.", _WALL),
+]
+MomentOrDay = Annotated[
+    datetime | date,
+    _either(_DAY, _read_day, _read_moment, ", or a day as YYYY-MM-DD"),
+    _text("An instant with its offset, or a day.", f"({_DAY}|{_DAY}T{_TIME}:[0-9]{{2}}(Z|[+-]{_TIME}))"),
+]
+Start = Annotated[
+    datetime | time,
+    _either(_TIME, _read_clock, _read_wall_clock, ", or a time of day as HH:MM"),
+    _text("New wall-clock start: a time of the same day, or day and time.", f"({_TIME}|{_WALL})"),
+]
+FirstStart = Annotated[
+    datetime | date,
+    _either(_DAY, _read_day, _read_wall_clock),
+    _text(
+        "Wall-clock time of the first start, or its day where the rule has start_time.", f"({_DAY}|{_WALL})"
+    ),
+]
+
+#: In bodies numbers are numbers; in queries they are written in digits.
+Id = Annotated[int, Field(ge=1, le=MAX_ID)]
+Group = Annotated[str, Field(min_length=1, max_length=200)]
+Reason = Annotated[str, Field(max_length=500)]
+ScopeName = Annotated[
+    str,
+    Field(
+        pattern="^(this|this_only|this_and_future|all)$",
+        description="Which slots: this (or this_only), this_and_future, all.",
+    ),
+]
+QueryNumber = Annotated[int, BeforeValidator(_read_number)]
+QueryId = Annotated[int, BeforeValidator(_read_number), Field(ge=1, le=MAX_ID)]
+QueryFlag = Annotated[bool, BeforeValidator(_read_flag)]
+IdCursor = Annotated[str, Field(max_length=100), AfterValidator(_read_id_cursor)]
+PlaceCursor = Annotated[str, Field(max_length=100), AfterValidator(_read_place_cursor)]
+
+
+def span_of(given: Mapping[str, date | datetime | None], zone: ZoneInfo, longest: timedelta) -> Window:
+    """Return the span that two parameters of a query, by name, mean; a day means its first moment in a zone.
+
+    :raises Problem: 422 for half a span, one that ends before it begins, and one that is too long.
+    """
+    (first, last), (start, end) = given, (instant(value, zone) for value in given.values())
+    if start is None or end is None:
+        raise invalid(first if start is None else last, None, f"{first} and {last} together")
+    if end < start:
+        raise invalid(last, given[last], f"a moment not before {first}")
+    if end - start > longest:
+        raise invalid(last, given[last], f"at most {longest.days} days after {first}")
+    return Window(start, end)
+
+
+def instant(value: date | datetime | None, zone: ZoneInfo) -> datetime | None:
+    """Return an instant; a day means its first moment in a zone."""
+    return value if value is None or isinstance(value, datetime) else local_midnight(value, zone)
+
+
+# -- rules -----------------------------------------------------------------------------------------------------
 
 Weekday = Annotated[int, Field(ge=0, le=6, description="0 = Monday.")]
 Length = Annotated[int | str, Field(description="Whole minutes, or a text as H:MM.")]
@@ -27,7 +229,7 @@ class Recurrence(Strict):
     type: Literal["daily", "weekly", "biweekly", "monthly", "quarterly", "yearly", "rrule"] | None = None
     interval: Few | None = None
     count: Few | None = None
-    until_date: Annotated[str | None, Field(description="Last day, YYYY-MM-DD.")] = None
+    until_date: str | None = Field(None, description="Last day, YYYY-MM-DD.")
     end: Literal["never"] | None = None
     enabled: bool | None = None
     active: bool | None = None
@@ -35,21 +237,19 @@ class Recurrence(Strict):
     weekdays: Annotated[list[Weekday], Field(max_length=7)] | None = None
     month_day: Annotated[int, Field(ge=-31, le=31)] | None = None
     week: Literal[1, 2, 3, 4, -1] | None = None
-    start_time: Annotated[str | None, Field(description="HH:MM")] = None
-    end_time: Annotated[
-        str | None, Field(description="HH:MM; not later than start_time: on the next day.")
-    ] = None
-    start_date: Annotated[str | None, Field(description="YYYY-MM-DD")] = None
+    start_time: str | None = Field(None, description="HH:MM")
+    end_time: str | None = Field(None, description="HH:MM; not later than start_time: on the next day.")
+    start_date: str | None = Field(None, description="YYYY-MM-DD")
     duration: Length | None = None
     every: Length | None = None
-    until_time: Annotated[str | None, Field(description="HH:MM")] = None
+    until_time: str | None = Field(None, description="HH:MM")
     rdates: Moments | None = None
     exdates: Moments | None = None
     rrule: Annotated[str, Field(min_length=1, max_length=10_000)] | None = None
 
-
-def _kind(value: Any) -> str:
-    return _LIST if isinstance(value, list) else _OBJECT
+    def plain(self) -> dict[str, Any]:
+        """Return what was said."""
+        return self.model_dump(exclude_none=True)
 
 
 #: The names of the branches; in brackets, so that nobody takes them for fields.
@@ -61,174 +261,188 @@ Rule = Annotated[
         Tag(_LIST),
         Field(min_length=1, max_length=50, description="A fixed schedule: one template for each entry."),
     ],
-    Discriminator(_kind),
+    Discriminator(lambda value: _LIST if isinstance(value, list) else _OBJECT),
 ]
 
 
-M = TypeVar("M", bound=Strict)
-_SETTINGS, _EDITED = (
-    [name for name, field in FIELDS.items() if field.change is change]
-    for change in (Change.SETTING, Change.EDIT)
-)
-#: What the rule of a new template says, whichever way it is said.
-_OF_RULE = ("dtstart", "timezone", "rrule")
+# -- the fields of a template ----------------------------------------------------------------------------------
 
 
-def _of_template(
-    entry: Callable[[TemplateField], tuple[bool, Any]], *changes: Change
-) -> Callable[[type[M]], type[M]]:
-    """Give a body the fields of a template that may change so; those that it has itself stay.
+def taken(field: TemplateField, empty: bool) -> Any:
+    """Return the type of a template's field in a body, whose value is what the column holds.
 
-    :param entry: returns whether a field may be null, and its default.
+    :param empty: whether null is taken.
     """
 
-    def complete(body: type[M]) -> type[M]:
-        found = {}
-        for name, field in FIELDS.items():
-            if field.change in changes and name not in body.model_fields:
-                empty, default = entry(field)
-                about = Field(default, alias=field.key, description=field.sentence)
-                found[name] = (taken(field, empty), about)
-        made: Any = create_model  # its overloads know no fields by variable name
-        complete: type[M] = made(
-            body.__name__, __base__=body, __module__=body.__module__, __doc__=body.__doc__, **found
-        )
-        return complete
+    def read(value: Any) -> Any:
+        try:
+            found = field.kind.read(field.key, value)
+        except InvalidRule as error:
+            raise ValueError(error.details["expected"]) from None
+        if field.kind.fault(found) is not None:
+            raise ValueError(field.kind.in_json)
+        return found
 
-    return complete
+    found = Annotated[Any, BeforeValidator(read), WithJsonSchema(field.kind.form | field.kind.limits)]
+    return found | None if empty else found
 
 
 def _new(field: TemplateField) -> tuple[bool, Any]:
+    """Return whether a field may be null, and its default: here of a new template."""
     if field.needed and field.name not in Recurrence.model_fields:
         return False, ...
-    empty = field.initial is None or isinstance(field.kind, Listed)
+    empty = field.initial is None or field.default is list
     return empty, None if empty else field.initial
 
 
 def _changed(field: TemplateField) -> tuple[bool, Any]:
     """Null clears what can be empty; of what is edited it changes nothing."""
-    empty = field.change is Change.EDIT or field.nullable or isinstance(field.kind, Listed)
+    empty = field.change is Change.EDIT or field.nullable or field.default is list
     return empty, None if empty else field.initial
 
 
-@_of_template(_new, Change.ONCE, Change.SETTING, Change.EDIT)
-class TemplateBody(Strict):
-    """A new template."""
+def _with_fields(entry: Callable[[TemplateField], tuple[bool, Any]], *changes: Change) -> Any:
+    """Return a body that has the fields of a template that may change so."""
+    fields: dict[str, Any] = {}
+    for name, field in FIELDS.items():
+        if field.change in changes:
+            empty, default = entry(field)
+            about = Field(default, alias=field.key, description=field.sentence)
+            fields[name] = (taken(field, empty), about)
+    return create_model("_Fields", __base__=Strict, **fields)
 
-    dtstart: FirstStart | None = None
-    end: Annotated[
-        WallClock | None, Field(description="End of the first slot; instead of duration_minutes.")
-    ] = None
-    recurrence: Annotated[Rule | None, Field(description="Or rrule; neither: one slot.")] = None
-    dry_run: bool = False
-    if TYPE_CHECKING:
+
+if TYPE_CHECKING:
+
+    class _NewFields(Strict):
         timezone: str | None
         rrule: str | None
 
-    def templates(self, timezone: str) -> list[dict[str, Any]]:
+    class _ChangedFields(Strict): ...
+
+    class _EditedFields(Strict): ...
+
+else:
+    _NewFields = _with_fields(_new, Change.ONCE, Change.SETTING, Change.EDIT)
+    _ChangedFields = _with_fields(_changed, Change.SETTING, Change.EDIT)
+    _EditedFields = _with_fields(_changed, Change.EDIT)
+
+#: What the rule of a new template says, whichever way it is said.
+_OF_RULE = ("dtstart", "timezone", "rrule")
+
+
+class TemplateBody(_NewFields):
+    """A new template."""
+
+    dtstart: FirstStart | None = None
+    end: WallClock | None = Field(None, description="End of the first slot; instead of duration_minutes.")
+    recurrence: Rule | None = Field(None, description="Or rrule; neither: one slot.")
+    dry_run: bool = False
+
+    def templates(self, slots: RollingSlots) -> list[dict[str, Any]]:
         """Return the fields of the template, or of each template of a fixed schedule.
 
-        :param timezone: of templates that name none.
         :raises Problem: 422 for fields that contradict each other.
         :raises InvalidRule: if the rule is not valid.
         """
-        rules = self._rules(self.timezone or timezone)
-        own = self._own()
+        said = self.model_fields_set & FIELDS.keys() - set(_OF_RULE)
+        own = {name: value for name in said if (value := getattr(self, name)) is not None}
+        rules = slots.read_recurrence(self._rule(), self.dtstart, self.timezone)
         return [self._joined(rule, own) for rule in rules]
 
-    def _rules(self, timezone: str) -> list[dict[str, Any]]:
+    def _rule(self) -> Any:
         if self.recurrence is not None and self.rrule is not None:
-            raise invalid([fault("rrule", self.rrule, "either recurrence or rrule")])
+            raise invalid("rrule", self.rrule, "either recurrence or rrule")
         if self.recurrence is None:
             value: Any = {"type": "rrule", "rrule": self.rrule}
         elif isinstance(self.recurrence, list):
-            value = [_plain(each) for each in self.recurrence]
+            value = [each.plain() for each in self.recurrence]
         else:
-            value = _plain(self.recurrence)
+            value = self.recurrence.plain()
         if isinstance(self.dtstart, date) and not isinstance(self.dtstart, datetime):
             for each in value if isinstance(value, list) else [value]:
                 if "start_time" not in each:
-                    raise invalid(
-                        [fault("dtstart", self.dtstart.isoformat(), "a time too: YYYY-MM-DDTHH:MM")]
-                    )
-        return template_fields(value, dtstart=self.dtstart, timezone=timezone)
-
-    def _own(self) -> dict[str, Any]:
-        said = self.model_fields_set & FIELDS.keys() - set(_OF_RULE)
-        return {name: value for name in said if (value := getattr(self, name)) is not None}
+                    raise invalid("dtstart", self.dtstart, "a time too: YYYY-MM-DDTHH:MM")
+        return value
 
     def _joined(self, rule: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
         rule = {name: value for name, value in rule.items() if name != "gap"}
         twice = sorted(set(rule) & set(own) - {"active"})
         if twice:
-            raise invalid([fault(twice[0], None, f"{twice[0]} once: in the recurrence, or beside it")])
+            raise invalid(twice[0], None, f"{twice[0]} once: in the recurrence, or beside it")
         found = {**rule, **own}
         if self.end is not None:
             if "duration" in found:
-                raise invalid([fault("end", self.end.isoformat(), "either end or a duration")])
-            found["duration"] = _length(self.dtstart, rule["dtstart"], self.end)
+                raise invalid("end", self.end, "either end or a duration")
+            # By the wall clock.
+            first = self.dtstart if isinstance(self.dtstart, datetime) else rule["dtstart"]
+            if self.end <= first:
+                raise invalid("end", self.end, f"a time after the start, {first.isoformat()}")
+            found["duration"] = self.end - first
         if "duration" not in found and "every" in found:
             found["duration"] = found["every"]
         if "duration" not in found:
-            raise invalid(
-                [fault("duration_minutes", None, "duration_minutes, end, every_minutes or end_time")]
-            )
+            raise invalid("duration_minutes", None, "duration_minutes, end, every_minutes or end_time")
         return found
 
 
-@_of_template(_changed, Change.SETTING, Change.EDIT)
-class TemplateChange(Strict):
-    """What is to be changed of a whole series; null clears what can be empty."""
+class _Changes(Strict):
+    """What is to be changed, of slots or of their series."""
 
     recurrence: Recurrence | None = None
     move_booked: bool = False
     dry_run: bool = False
+
+    def _of(self, *changes: Change) -> dict[str, Any]:
+        return {name: getattr(self, name) for name, field in FIELDS.items() if field.change in changes}
+
+    def changes(self, slots: RollingSlots, template: TemplateMixin) -> dict[str, Any]:
+        """Return what ``edit`` is to change.
+
+        :raises Problem: 422 for fields that contradict each other.
+        :raises InvalidRule: if the rule is not valid.
+        """
+        found = {**self._of(Change.EDIT), "start": getattr(self, "start", None)}
+        if self.recurrence is not None:
+            if found["rrule"] is not None:
+                raise invalid("rrule", found["rrule"], "either recurrence or rrule")
+            for name, value in self._by_recurrence(self.recurrence.plain(), slots, template).items():
+                if value is not None and found.get(name) is not None:
+                    raise invalid(name, None, f"{name} once: in the recurrence, or beside it")
+                found[name] = value if value is not None else found.get(name)
+        return {name: value for name, value in found.items() if value is not None}
+
+    def _by_recurrence(
+        self, rule: dict[str, Any], slots: RollingSlots, template: TemplateMixin
+    ) -> dict[str, Any]:
+        for name in ("rdates", "exdates", "every", "until_time", "start_date", "active"):
+            if name in rule:
+                raise invalid(f"recurrence.{name}", rule[name], f"no {name} in a change of the rule")
+        (read,) = slots.read_recurrence(rule, template.dtstart, template.timezone)
+        if read["rrule"] is None:
+            raise invalid("recurrence", None, "a rule that repeats")
+        start = read["dtstart"].time() if "start_time" in rule else None
+        return {"rrule": read["rrule"], "duration": read.get("duration"), "start": start}
+
+
+class TemplateChange(_Changes, _ChangedFields):
+    """What is to be changed of a whole series; null clears what can be empty."""
 
     @property
     def settings(self) -> dict[str, Any]:
         """The settings that are to be changed, by name."""
-        given = {name: getattr(self, name) for name in _SETTINGS if name in self.model_fields_set}
+        given = {n: v for n, v in self._of(Change.SETTING).items() if n in self.model_fields_set}
         return {n: value if value is not None else FIELDS[n].initial for n, value in given.items()}
 
 
-@_of_template(_changed, Change.EDIT)
-class SlotChange(Strict):
+class SlotChange(_Changes, _EditedFields):
     """What is to be changed of one slot, of this and future ones, or of all."""
 
     scope: ScopeName | None = None
     start: Start | None = None
-    recurrence: Recurrence | None = None
-    move_booked: bool = False
-    dry_run: bool = False
 
 
-class EndBody(Strict):
-    """A cancellation, or its opposite."""
-
-    scope: ScopeName | None = None
-    reason: Reason | None = None
-    dry_run: bool = False
-
-
-class RestoreBody(Strict):
-    """What is to come back."""
-
-    scope: ScopeName | None = None
-    dry_run: bool = False
-
-
-class CancelFutureBody(Strict):
-    """From which day on."""
-
-    from_date: Annotated[Day, Field(description="A day of the template's zone: the first that is cancelled.")]
-    reason: Reason | None = None
-    dry_run: bool = False
-
-
-class MaterializeBody(Strict):
-    """Which occurrence."""
-
-    original_start: WallClock
+# -- other bodies ----------------------------------------------------------------------------------------------
 
 
 class DryRunBody(Strict):
@@ -237,55 +451,114 @@ class DryRunBody(Strict):
     dry_run: bool = False
 
 
+class RestoreBody(DryRunBody):
+    """What is to come back."""
+
+    scope: ScopeName | None = None
+
+
+class EndBody(RestoreBody):
+    """A cancellation, or its opposite."""
+
+    reason: Reason | None = None
+
+
+class CancelFutureBody(DryRunBody):
+    """From which day on."""
+
+    from_date: Day = Field(description="A day of the template's zone: the first that is cancelled.")
+    reason: Reason | None = None
+
+
+class MaterializeBody(Strict):
+    """Which occurrence."""
+
+    original_start: WallClock
+
+
 class BookingBody(Strict):
     """Places that somebody wants."""
 
-    party: Annotated[int, Field(ge=1, le=1_000_000)] = 1
+    party: int = Field(1, ge=1, le=1_000_000)
     who: Annotated[str, Field(min_length=1, max_length=200)] | None = None
-    hold_minutes: Annotated[
-        int | None,
-        Field(ge=1, le=7 * 24 * 60, description="Hold the places so long, until they are confirmed."),
-    ] = None
+    hold_minutes: int | None = Field(
+        None, ge=1, le=7 * 24 * 60, description="Hold the places so long, until they are confirmed."
+    )
 
 
-def changes_of(body: TemplateChange | SlotChange, dtstart: datetime, timezone: str) -> dict[str, Any]:
-    """Return what ``edit`` is to change.
-
-    :param dtstart: of the template, naive.
-    :raises Problem: 422 for fields that contradict each other.
-    :raises InvalidRule: if the rule is not valid.
-    """
-    found: dict[str, Any] = {name: getattr(body, name) for name in _EDITED}
-    found["start"] = getattr(body, "start", None)
-    if body.recurrence is not None:
-        if found["rrule"] is not None:
-            raise invalid([fault("rrule", found["rrule"], "either recurrence or rrule")])
-        _by_recurrence(found, _plain(body.recurrence), dtstart, timezone)
-    return {name: value for name, value in found.items() if value is not None}
+Week = Annotated[
+    Literal["current"] | Day,
+    Field(
+        description="A day of a week, or current: from Monday to Sunday in each template's zone, past days too."
+    ),
+]
 
 
-def _by_recurrence(found: dict[str, Any], rule: Mapping[str, Any], dtstart: datetime, timezone: str) -> None:
-    for name in ("rdates", "exdates", "every", "until_time", "start_date", "active"):
-        if name in rule:
-            raise invalid([fault(f"recurrence.{name}", rule[name], f"no {name} in a change of the rule")])
-    (read,) = template_fields(rule, dtstart=dtstart, timezone=timezone)
-    if read["rrule"] is None:
-        raise invalid([fault("recurrence", None, "a rule that repeats")])
-    given = {"rrule": read["rrule"], "duration": read.get("duration")}
-    given["start"] = read["dtstart"].time() if "start_time" in rule else None
-    for name, value in given.items():
-        if value is not None and found.get(name) is not None:
-            raise invalid([fault(name, None, f"{name} once: in the recurrence, or beside it")])
-        found[name] = value if value is not None else found.get(name)
+class TopUpBody(Strict):
+    """What to fill: each template's own window, or so many days, or a week, or the days since one."""
+
+    days: int | None = Field(None, ge=1, le=LONGEST.days, description="Local days from today.")
+    week: Week | None = None
+    since: Day | None = Field(None, description="From this day to today, past days too; at most 92 days ago.")
+    template: Id | None = Field(None, description="Only the series of this template.")
+    group: Group | None = Field(None, description="Only the templates of this group.")
+    dry_run: bool = False
 
 
-def _plain(rule: Recurrence) -> dict[str, Any]:
-    return rule.model_dump(exclude_none=True)
+# -- queries ---------------------------------------------------------------------------------------------------
 
 
-def _length(given: datetime | date | None, dtstart: datetime, end: datetime) -> timedelta:
-    """Return how long the first slot is by the wall clock."""
-    first = given if isinstance(given, datetime) else dtstart
-    if end <= first:
-        raise invalid([fault("end", end.isoformat(), f"a time after the start, {first.isoformat()}")])
-    return end - first
+class SlotsQuery(Strict):
+    """Which slots."""
+
+    start: MomentOrDay = Field(description="Included. A day means its midnight in the template's zone.")
+    end: MomentOrDay = Field(description="Not included; at most 92 days later.")
+    template: QueryId | None = Field(None, description="The whole series of this template.")
+    group: Group | None = None
+    limit: Annotated[QueryNumber, Field(ge=1, le=1000)] = 1000
+    cursor: PlaceCursor | None = None
+
+
+class DryRunQuery(Strict):
+    """Whether it is only tried."""
+
+    dry_run: QueryFlag = False
+
+
+class ScopeQuery(Strict):
+    """Which slots are meant."""
+
+    scope: ScopeName | None = None
+    dry_run: QueryFlag = False
+
+
+class TemplatesQuery(Strict):
+    """Which templates."""
+
+    q: str | None = Field(None, max_length=200, description="Part of the name, the group or the rule.")
+    group: Group | None = None
+    active: QueryFlag | None = None
+    from_: MomentOrDay | None = Field(
+        None, alias="from", description="With to: only series with a slot in this span."
+    )
+    to: MomentOrDay | None = None
+    limit: Annotated[QueryNumber, Field(ge=1, le=500)] = 100
+    cursor: IdCursor | None = None
+
+
+class PreviewQuery(Strict):
+    """How many slots, and from when on."""
+
+    count: Annotated[
+        QueryNumber, Field(ge=1, le=10_000, description="At most ROLLINGSLOTS_PREVIEW_MAX, 200 by default.")
+    ] = 5
+    after: MomentOrDay | None = Field(None, description="Only slots that start after it; now by default.")
+
+
+class TopUpsQuery(Strict):
+    """Which top-ups."""
+
+    template: QueryId | None = Field(None, description="Those that touched this template.")
+    week: Literal["current"] | Day | None = Field(None, description="Also say what is stored of this week.")
+    limit: Annotated[QueryNumber, Field(ge=1, le=200)] = 50
+    cursor: IdCursor | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated
@@ -15,9 +16,9 @@ from flask_rollingslots.errors import ConfigError
 from flask_rollingslots.settings import FEED_PATH, MAX_EVENT_DAYS
 
 from .access import Needs
-from .operations import Answer, Call, Operations
+from .bodies import Group, QueryFlag, QueryId, Strict
+from .operations import Call, Operations
 from .problems import Problem
-from .scalars import Group, QueryFlag, QueryId, Strict
 
 operations = Operations("feeds")
 _CALENDAR = "text/calendar"
@@ -86,14 +87,14 @@ class SecretQuery(Strict):
 
 
 @dataclass(frozen=True, slots=True)
-class CalendarFile(Answer):
+class CalendarFile:
     """A calendar, or word that it is still the same.
 
     :param changed_at: aware.
     """
 
-    content: bytes = b""
-    changed_at: datetime | None = None
+    content: bytes
+    changed_at: datetime | None
 
     def response(self) -> Response:
         """Return the response.
@@ -115,56 +116,52 @@ class CalendarFile(Answer):
         response.headers["Cache-Control"] = "private, no-cache"
         response.headers["Referrer-Policy"] = "no-referrer"
         response.headers["X-Robots-Tag"] = "noindex"
-        response.headers.update(self.headers)
         return response
 
 
-@operations("GET", "/feed.json", Needs.READ, {200: EventList}, query=EventsQuery, refusals=(404,))
-def feed_json(call: Call) -> Answer:
+@operations("GET", "/feed.json", EventList, query=EventsQuery, refusals=(404,))
+def feed_json(call: Call) -> Response:
     """List slots and reminders as events for FullCalendar or EventCalendar.
 
     Each slot with a start in the span is one event, stored or not, however far away the span is; cancelled ones are in
     it, deleted ones are not. Templates with ``reminder_before`` also have an event for each reminder.
     """
     query = call.query
-    _require_template(call, query.template)
-    zone, floating = query.timeZone, query.floating
-    found = call.state.facade.events(
-        query.start, query.end, zone, floating, query.template, query.group, call.grant.sees
+    if query.template is not None:
+        call.template(query.template)
+    found = call.slots.events(
+        query.start, query.end, query.timeZone, query.floating, query.template, query.group, call.grant.sees
     )
-    return Answer(found)
+    return Response(json.dumps(found), mimetype="application/json")
 
 
-@operations("GET", "/feed.ics", Needs.READ, {200: _CALENDAR, 304: None}, query=CalendarQuery, refusals=(404,))
-def feed_ics(call: Call) -> Answer:
+@operations("GET", "/feed.ics", {200: _CALENDAR, 304: None}, query=CalendarQuery, refusals=(404,))
+def feed_ics(call: Call) -> Response:
     """Return a calendar to subscribe to (RFC 5545), from last month on.
 
     Recurring series are rules, what was moved or cancelled is told beside them. ``If-None-Match`` with the ETag of the
     last answer gives 304 as long as nothing changed.
     """
-    _require_template(call, call.query.template)
-    return _calendar(call, call.query.template, call.query.group)
+    template, group = call.query.template, call.query.group
+    if template is not None:
+        call.template(template)
+    return _calendar(call, template, group)
 
 
-@operations("GET", FEED_PATH, Needs.NOTHING, {200: _CALENDAR, 304: None}, query=SecretQuery)
-def secret_feed(call: Call) -> Answer:
+@operations("GET", FEED_PATH, {200: _CALENDAR, 304: None}, Needs.NOTHING, query=SecretQuery)
+def secret_feed(call: Call) -> Response:
     """Return the calendar of a secret address: of one group, for programs that can send no header."""
-    feed = call.state.facade.feed_of(call.path["secret"])
+    feed = call.slots.feed_of(call.path["secret"])
     if feed is None:
-        raise Problem(404, "not_found", "there is nothing at this address")
+        raise Problem("not_found", "there is nothing at this address")
     return _calendar(call, call.query.template, feed.group)
 
 
-def _require_template(call: Call, template: int | None) -> None:
-    if template is not None:
-        call.grant.require("read", call.state.facade.get_template(template))
-
-
-def _calendar(call: Call, template: int | None, group: str | None) -> CalendarFile:
+def _calendar(call: Call, template: int | None, group: str | None) -> Response:
     try:
         # The host makes UIDs the same for one subscriber, whatever changes on the server.
-        found = call.state.facade.calendar(template, group, request.host, call.grant.sees)
+        found = call.slots.calendar(template, group, request.host, call.grant.sees)
     except ConfigError:
         text = "calendars need the extra ics on the server: Flask-RollingSlots[ics]"
-        raise Problem(404, "not_found", text) from None
-    return CalendarFile(content=found.content, changed_at=found.changed_at)
+        raise Problem("not_found", text) from None
+    return CalendarFile(found.content, found.changed_at).response()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import uuid
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
@@ -13,10 +14,10 @@ from flask import Response, current_app, got_request_exception
 from werkzeug.exceptions import HTTPException
 
 from flask_rollingslots import errors
-from flask_rollingslots.statements import is_lost_race
+from flask_rollingslots.facade import RollingSlots
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping, Sequence
 
 log = logging.getLogger("flask_rollingslots")
 
@@ -41,48 +42,51 @@ _ERRORS: tuple[tuple[type[errors.RollingSlotsError], int, str, tuple[str, ...]],
     (errors.StaleEdit, 409, "stale_edit", ("revision",)),
     (errors.TopUpBusy, 409, "topup_busy", ("run",)),
 )
+#: What Flask, or the app around us, refuses: status -> code.
+_HTTP_CODES = {
+    400: "bad_request",
+    401: "unauthorized",
+    403: "forbidden",
+    404: "not_found",
+    405: "method_not_allowed",
+    413: "body_too_large",
+}
+_HTTP_TEXTS = {404: "there is nothing at this address", 413: "the body is too large: at most 65,536 bytes"}
 #: Every code that the API uses, for its documentation.
 CODES = {
     **{code: status for _, status, code, _ in _ERRORS},
+    **{code: status for status, code in _HTTP_CODES.items()},
     "slot_blocked": 409,
     "try_again": 409,
     "invalid_json": 400,
-    "bad_request": 400,
-    "unauthorized": 401,
     "writes_disabled": 403,
     "reads_disabled": 403,
-    "forbidden": 403,
     "cross_origin": 403,
-    "not_found": 404,
-    "method_not_allowed": 405,
-    "body_too_large": 413,
     "json_expected": 415,
     "too_many_wrong_tokens": 429,
     "internal_error": 500,
 }
 
 
+@dataclass(eq=False)
 class Problem(Exception):
     """A request that is refused by the API itself.
 
-    :param status: the HTTP status.
     :param code: for machines; one of ``CODES``.
     :param detail: one sentence for people.
     :param members: more members of the problem document.
     :param headers: headers of the response.
+    :param status: the HTTP status, if it is not that of the code.
     """
 
-    def __init__(
-        self,
-        status: int,
-        code: str,
-        detail: str,
-        members: Mapping[str, Any] | None = None,
-        headers: Mapping[str, str] | None = None,
-    ) -> None:
-        super().__init__(detail)
-        self.status, self.code, self.detail = status, code, detail
-        self.members, self.headers = dict(members or {}), dict(headers or {})
+    code: str
+    detail: str
+    members: Mapping[str, Any] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    status: int = 0
+
+    def __post_init__(self) -> None:
+        self.status = self.status or CODES[self.code]
 
     def response(self) -> Response:
         """Return the problem document."""
@@ -99,19 +103,20 @@ class Problem(Exception):
         return response
 
 
-def invalid(faults: Iterable[Mapping[str, Any]], code: str = "invalid_request") -> Problem:
-    """Return the problem of a request whose fields are not valid.
-
-    :param faults: ``field``, ``value`` and ``expected`` of each.
-    """
-    found = [dict(fault) for fault in faults]
-    detail = "; ".join(_sentence(fault) for fault in found[:3])
-    return Problem(422, code, detail[:1000], {"errors": found[:20]})
+def invalid(name: str, value: Any, expected: str) -> Problem:
+    """Return the problem of one field that is not valid; ``None`` as value: it is not repeated."""
+    return unprocessable([fault(name, value, expected)])
 
 
-def fault(field: str, value: Any, expected: str) -> dict[str, Any]:
+def unprocessable(faults: Sequence[dict[str, Any]]) -> Problem:
+    """Return the problem of a request whose fields are not valid."""
+    detail = "; ".join(_sentence(fault) for fault in faults[:3])
+    return Problem("invalid_request", detail[:1000], {"errors": faults[:20]})
+
+
+def fault(name: str, value: Any, expected: str) -> dict[str, Any]:
     """Return one fault: which field, what it held (shortened), what was expected."""
-    return {"field": field, "value": shown(value), "expected": expected}
+    return {"field": name, "value": shown(value), "expected": expected}
 
 
 def shown(value: Any) -> Any:
@@ -150,28 +155,18 @@ def from_error(error: errors.RollingSlotsError) -> Problem | None:
     if row is None:
         return None
     _, status, code, names = row
+    details, text = error.details, str(error)
+    members = {name: value for name in names if (value := getattr(error, name, None)) is not None}
     if status == 422:
-        return Problem(422, code, str(error)[:1000], {"errors": [_fault_of(error)]})
-    members = {name: getattr(error, name) for name in names if getattr(error, name, None) is not None}
+        name, expected = details.get("field") or details.get("part") or "", details.get("expected") or text
+        members["errors"] = [fault(str(name), details.get("value"), str(expected)[:300])]
     if code == "slot_closed" and members.get("state") == "blocked":
         code = "slot_blocked"
     headers = {"Retry-After": "5"} if code == "topup_busy" else {}
-    return Problem(status, code, str(error)[:1000], members, headers)
-
-
-def _fault_of(error: errors.RollingSlotsError) -> dict[str, Any]:
-    details = error.details
-    field = details.get("field") or details.get("part") or ""
-    expected = details.get("expected") or str(error)
-    return fault(str(field), details.get("value"), str(expected)[:300])
+    return Problem(code, text[:1000], members, headers)
 
 
 # -- handlers of the blueprint
-
-
-def on_problem(problem: Problem) -> Response:
-    """Answer what the API refuses."""
-    return problem.response()
 
 
 def on_library_error(error: errors.RollingSlotsError) -> Response:
@@ -187,34 +182,20 @@ def on_http_error(error: HTTPException) -> Any:
         return error
     if status == 500:
         return on_any_error(getattr(error, "original_exception", None) or error)
-    code = next((c for c, s in CODES.items() if s == status and c in _HTTP_CODES), "refused")
-    headers = {
-        k: v for k, v in error.get_headers() if k.lower() in ("allow", "retry-after", "www-authenticate")
-    }
-    return Problem(
-        status, code, _HTTP_TEXTS.get(status, HTTPStatus(status).description), {}, headers
-    ).response()
-
-
-_HTTP_CODES = {
-    "bad_request",
-    "unauthorized",
-    "forbidden",
-    "not_found",
-    "method_not_allowed",
-    "body_too_large",
-}
-_HTTP_TEXTS = {404: "there is nothing at this address", 413: "the body is too large: at most 65,536 bytes"}
+    kept = ("allow", "retry-after", "www-authenticate")
+    headers = {name: value for name, value in error.get_headers() if name.lower() in kept}
+    text = _HTTP_TEXTS.get(status, HTTPStatus(status).description)
+    return Problem(_HTTP_CODES.get(status, "refused"), text, {}, headers, status).response()
 
 
 def on_any_error(error: Exception) -> Response:
     """Answer what nobody foresaw: the log has it all, the answer only an id to find it by."""
-    if is_lost_race(error):
+    if RollingSlots.is_lost_race(error):
         text = "another change was in the way of this one: try again"
-        return Problem(409, "try_again", text, {}, {"Retry-After": "1"}).response()
+        return Problem("try_again", text, {}, {"Retry-After": "1"}).response()
     app = current_app._get_current_object()  # type: ignore[attr-defined]
     got_request_exception.send(app, _async_wrapper=app.ensure_sync, exception=error)
     number = uuid.uuid4()
     log.error("HTTP API: request %s failed", number, exc_info=error, extra={"action": "api_failed"})
     text = "something went wrong on the server; its log has the details under this id"
-    return Problem(500, "internal_error", text, {"instance": f"urn:uuid:{number}"}).response()
+    return Problem("internal_error", text, {"instance": f"urn:uuid:{number}"}).response()

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime, timedelta
-from typing import TYPE_CHECKING, Annotated
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
-from pydantic import Field
+from flask import Response, url_for
 
-from flask_rollingslots.browsing import find_template, search
 from flask_rollingslots.errors import TemplateNotFound
-from flask_rollingslots.values import SlotKey, local_midnight
+from flask_rollingslots.values import SlotKey
 
-from .access import Needs
 from .answers import (
     Draft,
     EndAnswer,
@@ -22,24 +20,22 @@ from .answers import (
     TemplateChanged,
     TemplateList,
     TemplatePage,
-    edit_answer,
-    end_answer,
-    slot_answer,
-    template_answer,
 )
 from .bodies import (
     CancelFutureBody,
     DryRunBody,
+    DryRunQuery,
     MaterializeBody,
+    PreviewQuery,
     TemplateBody,
     TemplateChange,
-    changes_of,
+    TemplatesQuery,
+    instant,
+    span_of,
 )
-from .operations import Answer, Call, Operations, address, read_id
-from .paging import number_of, page
-from .problems import fault, invalid
-from .scalars import Group, MomentOrDay, QueryFlag, QueryNumber, Strict
-from .units import writing
+from .operations import IF_MATCH, Call, Operations
+from .problems import invalid
+from .slot_routes import ended, materialized
 
 if TYPE_CHECKING:
     from flask_rollingslots.models import TemplateMixin
@@ -48,259 +44,123 @@ operations = Operations("templates")
 _LONGEST_SEARCH = timedelta(days=3660)
 
 
-class TemplatesQuery(Strict):
-    """Which templates."""
-
-    q: Annotated[
-        str | None, Field(max_length=200, description="Part of the name, the group or the rule.")
-    ] = None
-    group: Group | None = None
-    active: QueryFlag | None = None
-    from_: Annotated[
-        MomentOrDay | None, Field(alias="from", description="With to: only series with a slot in this span.")
-    ] = None
-    to: MomentOrDay | None = None
-    limit: Annotated[QueryNumber, Field(ge=1, le=500)] = 100
-    cursor: Annotated[str | None, Field(max_length=100)] = None
-
-
-@operations("GET", "/templates", Needs.READ, {200: TemplatePage}, query=TemplatesQuery)
-def list_templates(call: Call) -> Answer:
+@operations("GET", "/templates", TemplatePage, query=TemplatesQuery)
+def list_templates(call: Call) -> Response:
     """List or search templates.
 
     With ``from`` and ``to`` only series with a stored or promised slot in that span are found: one that never ends is
     found in any future span.
     """
-    query, state = call.query, call.state
-    zone = ZoneInfo(state.settings.timezone)
-    start, end = instant(query.from_, zone), instant(query.to, zone)
-    check_span("from", start, "to", query.to, end, _LONGEST_SEARCH)
-    after = number_of(query.cursor) or 0
+    query, slots, span = call.query, call.slots, dict[str, Any]()
+    if query.from_ is not None or query.to is not None:
+        zone = ZoneInfo(slots.settings.timezone)
+        window = span_of({"from": query.from_, "to": query.to}, zone, _LONGEST_SEARCH)
+        span = {"start": window.start, "end": window.end}
     limit = query.limit + 1 if call.grant.sees_all else None
-    found = search(call.work, query.q, query.group, query.active, start, end, after, limit)
-    shown = call.grant.visible(found)
-    more = len(shown) > query.limit
-    shown = shown[: query.limit]
-    return Answer(page([template_answer(each) for each in shown], str(shown[-1].id) if more else None))
+    found = slots.templates(query.q, query.group, query.active, **span, after=query.cursor or 0, limit=limit)
+    visible = call.grant.visible(found)
+    shown = visible[: query.limit]
+    return call.page(TemplatePage, shown, shown[-1].id if len(visible) > len(shown) else None)
 
 
-@operations("GET", "/templates/<template_id>", Needs.READ, {200: TemplateAnswer})
-def get_template(call: Call) -> Answer:
+@operations("GET", "/templates/<template_id>", TemplateAnswer)
+def get_template(call: Call) -> Response:
     """Return one template; its ETag is its revision."""
-    return one_template(template_of(call, "read"))
+    template = _template(call, "read")
+    return call.answer(TemplateAnswer, template, revision=template.revision)
 
 
-def one_template(template: TemplateMixin, status: int = 200, location: str | None = None) -> Answer:
-    """Return the answer that is one template."""
-    headers = {"ETag": f'"{template.revision}"'} if template.revision else {}
-    return Answer(template_answer(template), status, location, headers)
+def _template(call: Call, action: str) -> TemplateMixin:
+    return call.template(call.number("template_id", TemplateNotFound), action)
 
 
-def template_of(call: Call, action: str) -> TemplateMixin:
-    """Return the template in the address, if the sender may do this with it.
-
-    :raises TemplateNotFound: if there is none, or the sender may not know of it.
-    """
-    number = read_id(call.path["template_id"], TemplateNotFound)
-    found = find_template(call.work, number)
-    call.grant.require(action, found)
-    return found
-
-
-class PreviewQuery(Strict):
-    """How many slots, and from when on."""
-
-    count: Annotated[
-        QueryNumber, Field(ge=1, le=10_000, description="At most ROLLINGSLOTS_PREVIEW_MAX, 200 by default.")
-    ] = 5
-    after: Annotated[
-        MomentOrDay | None, Field(description="Only slots that start after it; now by default.")
-    ] = None
-
-
-@operations("GET", "/templates/<template_id>/preview", Needs.READ, {200: SlotList}, query=PreviewQuery)
-def preview_template(call: Call) -> Answer:
+@operations("GET", "/templates/<template_id>/preview", SlotList, query=PreviewQuery)
+def preview_template(call: Call) -> Response:
     """List the next slots of a template's series, stored or virtual, however far away they are."""
-    state, template, most = call.state, template_of(call, "read"), call.state.settings.preview_max
-    if call.query.count > most:
-        raise invalid([fault("count", call.query.count, f"at most {most:,}")])
+    template, count, most = _template(call, "read"), call.query.count, call.slots.settings.preview_max
+    if count > most:
+        raise invalid("count", count, f"at most {most:,}")
     after = instant(call.query.after, ZoneInfo(template.timezone))
-    found = state.facade.upcoming(template, call.query.count, after)
-    return Answer({"items": [slot_answer(slot, state.clock()) for slot in found]})
+    return call.answer(SlotList, items=call.slots.upcoming(template, count, after))
 
 
-@operations(
-    "POST",
-    "/templates",
-    Needs.WRITE,
-    {201: (TemplateAnswer, TemplateList), 200: Draft},
-    body=TemplateBody,
-)
-def create_template(call: Call) -> Answer:
+@operations("POST", "/templates", {201: (TemplateAnswer, TemplateList), 200: Draft}, body=TemplateBody)
+def create_template(call: Call) -> Response:
     """Create a template, finite or endless; its slots are created in the background.
 
     A list as ``recurrence`` (a fixed schedule) makes one template for each entry. With ``dry_run`` nothing is stored,
     and the answer shows what would be, with the next starts.
     """
-    state = call.state
-    wanted = call.body.templates(state.settings.timezone)
+    slots, body = call.slots, call.body
+    wanted = body.templates(slots)
     for fields in wanted:
-        call.grant.require("create", state.models.Template(**fields))
-    if call.body.dry_run:
-        drafts = [state.facade.create_template(dry_run=True, **fields) for fields in wanted]
-        starts = [_next_starts(draft, state.clock()) for draft in drafts]
-        return Answer(
-            {"dry_run": True, "items": [template_answer(draft) for draft in drafts], "starts": starts}
-        )
-    with writing(state) as slots:
+        call.grant.require("create", slots.Template(**fields))
+    if call.dry_run:
+        drafts = [slots.create_template(dry_run=True, **fields) for fields in wanted]
+        following = [draft.recurrence.after(slots.now(), 5) for draft in drafts]
+        starts = [[starts_at for _, starts_at in each] for each in following]
+        return call.answer(Draft, items=drafts, starts=starts)
+    with slots.transaction():
         made = [slots.create_template(**fields) for fields in wanted]
-        found = [template_answer(template) for template in made]
-    location = address("get_template", template_id=found[0]["id"])
-    if isinstance(call.body.recurrence, list):
-        return Answer({"items": found}, 201, location)
-    return Answer(found[0], 201, location, {"ETag": f'"{found[0]["revision"]}"'})
+        location = url_for(".get_template", template_id=made[0].id)
+        if isinstance(body.recurrence, list):
+            return call.answer(TemplateList, None, 201, location, items=made)
+        return call.answer(TemplateAnswer, made[0], 201, location, made[0].revision)
 
 
-def _next_starts(draft: TemplateMixin, now: datetime) -> list[str]:
-    return [starts_at.isoformat() for _, starts_at in draft.recurrence.after(now, 5)]
-
-
-@operations(
-    "PATCH",
-    "/templates/<template_id>",
-    Needs.WRITE,
-    {200: TemplateChanged},
-    body=TemplateChange,
-    headers=("If-Match",),
-)
-def change_template(call: Call) -> Answer:
+@operations("PATCH", "/templates/<template_id>", TemplateChanged, body=TemplateChange, headers=IF_MATCH)
+def change_template(call: Call) -> Response:
     """Change a whole series: its name, rule, length, capacity or data, and its settings.
 
     Slots that a person changed keep what was changed, booked ones keep their times and are told. A rule makes a finite
     series endless, or the other way round. To move the slots use ``PATCH /slots/<key>?scope=all`` with ``start``.
     """
-    state, body, revision = call.state, call.body, call.revision()
-    template = template_of(call, "edit")
-    number, changes = template.id, changes_of(body, template.dtstart, template.timezone)
+    body, dry_run, revision = call.body, call.dry_run, call.revision()
+    template = _template(call, "edit")
+    number, changes = template.id, body.changes(call.slots, template)
     if not changes and not body.settings:
-        raise invalid([fault("body", None, "at least one field that is to be changed")])
-    with writing(state, body.dry_run) as slots:
-        segments, plan = slots.change_template(
-            number, revision, body.move_booked, body.dry_run, **body.settings, **changes
+        raise invalid("body", None, "at least one field that is to be changed")
+    with call.slots.transaction(dry_run) as slots:
+        change = slots.change_template(
+            number, revision, body.move_booked, dry_run, **body.settings, **changes
         )
-        changed = next(segment for segment in segments if segment.id == number)
-        found = {
-            "dry_run": body.dry_run,
-            "template": template_answer(changed),
-            "edit": plan and edit_answer(plan, body.dry_run),
-        }
-    return Answer(found, headers={} if body.dry_run else {"ETag": f'"{found["template"]["revision"]}"'})
+        changed = next(segment for segment in change.segments if segment.id == number)
+        edit = change.plan and call.shown(change.plan, slot=None)
+        etag = None if dry_run else changed.revision
+        return call.answer(TemplateChanged, revision=etag, template=changed, edit=edit)
 
 
-class DeleteQuery(Strict):
-    """Whether it is only tried."""
-
-    dry_run: QueryFlag = False
-
-
-@operations(
-    "DELETE",
-    "/templates/<template_id>",
-    Needs.WRITE,
-    {200: EndAnswer},
-    query=DeleteQuery,
-    headers=("If-Match",),
-)
-def delete_template(call: Call) -> Answer:
+@operations("DELETE", "/templates/<template_id>", EndAnswer, query=DryRunQuery, headers=IF_MATCH)
+def delete_template(call: Call) -> Response:
     """Delete a whole series: hide its slots from now on. Booked and completed ones stay and are told.
 
     The template itself stays, with ``cancelled_from``, for its keys are for ever; ``restore`` takes it back.
     """
-    number, revision, dry_run = template_of(call, "edit").id, call.revision(), call.query.dry_run
-    with writing(call.state, dry_run) as slots:
-        found = end_answer(slots.delete_series(number, revision, dry_run), dry_run)
-    return Answer(found)
+    return ended(call, call.slots.delete_series, _template(call, "edit").id)
 
 
 @operations(
-    "POST",
-    "/templates/<template_id>/cancel-future",
-    Needs.WRITE,
-    {200: EndAnswer},
-    body=CancelFutureBody,
-    headers=("If-Match",),
+    "POST", "/templates/<template_id>/cancel-future", EndAnswer, body=CancelFutureBody, headers=IF_MATCH
 )
-def cancel_future(call: Call) -> Answer:
+def cancel_future(call: Call) -> Response:
     """Cancel all slots of a series from a day on, booked ones too; they stay visible as cancelled."""
-    number, revision, body = template_of(call, "edit").id, call.revision(), call.body
-    with writing(call.state, body.dry_run) as slots:
-        report = slots.cancel_future(number, body.from_date, body.reason, revision, body.dry_run)
-        found = end_answer(report, body.dry_run)
-    return Answer(found)
+    template, body = _template(call, "edit"), call.body
+    return ended(call, call.slots.cancel_future, template.id, body.from_date, reason=body.reason)
 
 
-@operations(
-    "POST",
-    "/templates/<template_id>/restore",
-    Needs.WRITE,
-    {200: EndAnswer},
-    body=DryRunBody,
-    headers=("If-Match",),
-)
-def restore_template(call: Call) -> Answer:
+@operations("POST", "/templates/<template_id>/restore", EndAnswer, body=DryRunBody, headers=IF_MATCH)
+def restore_template(call: Call) -> Response:
     """Take back that a series was cancelled or deleted; slots that were cancelled for themselves stay cancelled."""
-    number, revision, dry_run = template_of(call, "edit").id, call.revision(), call.body.dry_run
-    with writing(call.state, dry_run) as slots:
-        found = end_answer(slots.restore_series(number, revision, dry_run), dry_run)
-    return Answer(found)
+    return ended(call, call.slots.restore_series, _template(call, "edit").id)
 
 
 @operations(
     "POST",
     "/templates/<template_id>/materialize",
-    Needs.WRITE,
     {200: SlotAnswer, 201: SlotAnswer},
     body=MaterializeBody,
 )
-def materialize_occurrence(call: Call) -> Answer:
+def materialize_occurrence(call: Call) -> Response:
     """Make the row of the slot at an original start, if it is still virtual; a second time changes nothing."""
-    template = template_of(call, "edit")
-    return materialized(call, SlotKey(template.series_id or template.id, call.body.original_start))
-
-
-def materialized(call: Call, key: SlotKey) -> Answer:
-    """Return the answer to a slot becoming a row."""
-    with writing(call.state) as slots:
-        was_virtual = slots.get(str(key)).is_virtual
-        slot = slots.materialize(str(key))
-        found = slot_answer(slot, call.state.clock())
-    status = 201 if was_virtual else 200
-    return Answer(found, status, address("get_slot", key=str(key)), {"ETag": f'"{found["revision"]}"'})
-
-
-def instant(value: date | datetime | None, zone: ZoneInfo) -> datetime | None:
-    """Return an instant; a day means its first moment in a zone."""
-    if value is None or isinstance(value, datetime):
-        return value
-    return local_midnight(value, zone)
-
-
-def check_span(
-    first: str,
-    start: datetime | None,
-    last: str,
-    given_last: object,
-    end: datetime | None,
-    longest: timedelta,
-) -> None:
-    """Refuse half a span, one that ends before it begins, and one that is too long.
-
-    :raises Problem: 422.
-    """
-    if (start is None) != (end is None):
-        name = last if end is None else first
-        raise invalid([fault(name, None, f"{first} and {last} together")])
-    if start is not None and end is not None and end < start:
-        raise invalid([fault(last, given_last, f"a moment not before {first}")])
-    if start is not None and end is not None and end - start > longest:
-        raise invalid([fault(last, given_last, f"at most {longest.days} days after {first}")])
+    template = _template(call, "edit")
+    return materialized(call, str(SlotKey(template.series_id or template.id, call.body.original_start)))

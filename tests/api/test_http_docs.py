@@ -71,11 +71,10 @@ def test_every_code_is_in_the_table() -> None:
 
 def test_the_limits_are_those_of_the_code() -> None:
     """The numbers of the table are the code's."""
-    from flask_rollingslots.api import reading, slot_routes, topup_routes
+    from flask_rollingslots.api import bodies, request_body
 
-    assert f"{slot_routes.LONGEST.days} days" in TEXT
-    assert slot_routes.LONGEST.days == topup_routes.LONGEST
-    assert (reading.MAX_BODY, reading.MAX_DEPTH, reading.MAX_TEXT, reading.MAX_KEY) == (
+    assert f"{bodies.LONGEST.days} days" in TEXT
+    assert (request_body.MAX_BODY, request_body.MAX_DEPTH, request_body.MAX_TEXT, request_body.MAX_KEY) == (
         65_536,
         32,
         10_000,

@@ -1,4 +1,7 @@
-"""Looks everywhere for a field of a template that was added to the table alone; run by tests/models/test_fields.py."""
+"""Looks everywhere for a field of a template that was added to the table alone, and for one of each answer's model.
+
+Run by tests/models/test_fields.py.
+"""
 
 from __future__ import annotations
 
@@ -82,6 +85,28 @@ def look_at_http(site: ApiSite) -> None:
     say("openapi", all("prepared" in text for text in about))
 
 
+def look_at_answers(site: ApiSite) -> None:
+    """The fields that were added to the models of answers."""
+    number = site.call("POST", "/templates", HALL).json["id"]
+    slot = f"/slots/{number}@20260110T1000"
+    run = site.call("POST", "/topups", {}).json
+    site.settle()
+    booking = site.call("POST", f"{slot}/bookings", {}).json
+    week = site.get(f"/topups?week=2026-01-10&template={number}")["week"]
+    tried = {"scope": "all", "dry_run": True}
+    schemas = site.get("/openapi.json")["components"]["schemas"]
+    for model, name, answer in (
+        ("SlotAnswer", "hold_until", site.get(slot)),
+        ("BookingAnswer", "replaces_id", booking),
+        ("RunAnswer", "owner", run),
+        ("WeekTemplate", "active", week["templates"][0]),
+        ("EditAnswer", "move_booked", site.call("PATCH", slot, {"capacity": 2, **tried}).json),
+        ("EndAnswer", "segments", site.call("POST", f"{slot}/cancel", tried).json),
+        ("HealthAnswer", "lease_owner", site.get("/health")),
+    ):
+        say(model, name in answer and name in schemas[model]["properties"])
+
+
 def look_at_files(site: ApiSite) -> None:
     """Export and import, of our own format and of entries of other apps."""
     runner = FlaskCliRunner(site.app)
@@ -119,6 +144,7 @@ def main(folder: Path) -> None:
     with site.app.app_context():
         look_at_models(site)
     look_at_http(site)
+    look_at_answers(site)
     look_at_files(site)
     look_at_docs(folder)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -32,11 +33,21 @@ ENTRY = """\
     )
 """
 PLACE = "    active_from: Mapped[datetime | None]"
+#: One field more of what HTTP answers, by the model: something that its object knows and no answer tells.
+ANSWERS = {
+    "SlotAnswer": "hold_until: Instant | None",
+    "BookingAnswer": "replaces_id: int | None",
+    "RunAnswer": "owner: str | None",
+    "WeekTemplate": "active: bool",
+    "EditAnswer": "move_booked: bool",
+    "EndAnswer": "segments: list[int]",
+    "HealthAnswer": "lease_owner: str | None",
+}
 
 
 @pytest.fixture(scope="module")
 def seen(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """What tests/models/new_field.py found with a copy of the package whose table has one entry more."""
+    """What new_field.py found with a copy of the package: its table has one entry more, its answers a field."""
     folder = tmp_path_factory.mktemp("new")
     shutil.copytree(ROOT / "flask_rollingslots", folder / "flask_rollingslots")
     shutil.copytree(ROOT / "docs", folder / "docs", ignore=shutil.ignore_patterns("images", "generated"))
@@ -44,6 +55,12 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> str:
     before, place, after = table.read_text("utf-8").partition(PLACE)
     assert place
     table.write_text(f"{before}{ENTRY}{place}{after}", "utf-8")
+    answers = folder / "flask_rollingslots" / "api" / "answers.py"
+    text = answers.read_text("utf-8")
+    for model, line in ANSWERS.items():
+        text, count = re.subn(rf'(class {model}\(.*\n    """.*"""\n)', rf"\1\n    {line}", text)
+        assert count == 1
+    answers.write_text(text, "utf-8")
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(folder), *map(str, HELPERS)])}
     command = [sys.executable, "-W", "error", str(Path(__file__).with_name("new_field.py")), str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=folder, check=False)
@@ -61,6 +78,12 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> str:
 def test_one_entry_is_enough(seen: str, where: str) -> None:
     """One more entry in the table, and nothing else, is seen everywhere."""
     assert f"{where}: yes" in seen.splitlines()
+
+
+@pytest.mark.parametrize("model", ANSWERS)
+def test_an_answer_is_said_once(seen: str, model: str) -> None:
+    """One more field of a model, and nothing else, is in the answer and in its description."""
+    assert f"{model}: yes" in seen.splitlines()
 
 
 def test_everything_in_a_spec_is_a_field() -> None:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from flask_rollingslots.errors import nearest
 
-from .problems import Problem, fault, invalid
+from .problems import Problem, fault, invalid, unprocessable
 
 MAX_BODY = 65_536
 MAX_DEPTH = 32
@@ -22,22 +22,17 @@ _MAX_NUMBER = 2**63
 M = TypeVar("M", bound=BaseModel)
 
 
-def read_body(model: type[M]) -> M:
-    """Return the body as a model; no body is an empty object.
+def read_body(model: type[M] | None) -> M | None:
+    """Return the body as a model; no body is an empty object, and nothing else is right without a model.
 
     :raises Problem: 400 if it is not JSON, 413 if it is too large, 415 if it is of another type, 422 if not valid.
     """
-    return _checked(model, _json(_bytes()))
-
-
-def refuse_body() -> None:
-    """Refuse a body where none belongs.
-
-    :raises Problem: as above.
-    """
     found = _json(_bytes())
+    if model is not None:
+        return _checked(model, found)
     if found:
-        raise invalid([fault("body", None, "no body, or an empty object")])
+        raise invalid("body", None, "no body, or an empty object")
+    return None
 
 
 def read_query(model: type[M]) -> M:
@@ -48,7 +43,7 @@ def read_query(model: type[M]) -> M:
     given: dict[str, Any] = {}
     for name, values in request.args.lists():
         if len(values) > 1:
-            raise invalid([fault(name[:80], values[1], "each parameter at most once")])
+            raise invalid(name[:80], values[1], "each parameter at most once")
         _check_text(values[0])
         given[name] = values[0]
     return _checked(model, given)
@@ -60,7 +55,7 @@ def _bytes() -> bytes:
     body = request.get_data(cache=True)
     if body and not request.is_json:
         held = request.mimetype or None
-        raise Problem(415, "json_expected", f"Content-Type {held!r}: expected application/json")
+        raise Problem("json_expected", f"Content-Type {held!r}: expected application/json")
     return body
 
 
@@ -86,7 +81,7 @@ def _json(body: bytes) -> Any:
 
 
 def _bad(why: str) -> Problem:
-    return Problem(400, "invalid_json", f"the body is not the JSON that was expected: {why}")
+    return Problem("invalid_json", f"the body is not the JSON that was expected: {why}")
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -129,23 +124,23 @@ def _check(value: Any, depth: int) -> None:
 
 def _check_text(text: str) -> None:
     if len(text) > MAX_TEXT:
-        raise invalid([fault("text", text, f"texts of at most {MAX_TEXT:,} characters")])
+        raise invalid("text", text, f"texts of at most {MAX_TEXT:,} characters")
     if "\0" in text or any("\ud800" <= sign <= "\udfff" for sign in text):
-        raise invalid([fault("text", None, "no NUL and no halves of surrogate pairs: they cannot be stored")])
+        raise invalid("text", None, "no NUL and no halves of surrogate pairs: they cannot be stored")
 
 
 def _checked(model: type[M], given: dict[str, Any]) -> M:
     try:
         return model.model_validate(given)
     except ValidationError as error:
-        raise invalid(_fault(model, one) for one in error.errors(include_url=False)) from None
+        raise unprocessable([_fault(model, one) for one in error.errors(include_url=False)]) from None
 
 
 def _fault(model: type[BaseModel], error: Any) -> dict[str, Any]:
     place = ".".join(str(part) for part in error["loc"] if not _is_branch(part))[:80] or "body"
     if error["type"] == "extra_forbidden":
-        name = str(error["loc"][-1])
-        hint = nearest(name, _names(model)) if len(error["loc"]) == 1 else ""
+        known = [field.alias or name for name, field in model.model_fields.items()]
+        hint = nearest(str(error["loc"][-1]), known) if len(error["loc"]) == 1 else ""
         return fault(place, None, f"a known field.{hint}")  # what nobody asked for is not repeated
     if error["type"] == "missing":
         return fault(place, None, "a value: it is missing")
@@ -158,7 +153,3 @@ def _fault(model: type[BaseModel], error: Any) -> dict[str, Any]:
 def _is_branch(part: Any) -> bool:
     """Whether a part of a place names a branch of a union, which nobody wrote."""
     return (isinstance(part, str) and any(sign in part for sign in "[(-")) or part in ("str", "int")
-
-
-def _names(model: type[BaseModel]) -> list[str]:
-    return [field.alias or name for name, field in model.model_fields.items()]
