@@ -148,8 +148,7 @@ class RollingSlots(Extension):
     def reminders(self, since: datetime, until: datetime | None = None) -> list[SlotMixin]:
         """Return the booked slots whose ``reminder_at`` lies after ``since`` and not after ``until``, by start.
 
-        Ask with the ``until`` of the last time as ``since``: nobody is then reminded twice or forgotten. Both are
-        aware; ``until`` is now by default.
+        Ask with the last ``until`` as ``since``: nobody is then reminded twice or forgotten. Both are aware.
         """
         return browsing.due_reminders(self._state.reading(), since, until)
 
