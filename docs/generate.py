@@ -131,7 +131,7 @@ def notices() -> str:
 
 def rooms() -> str:
     """Return a table of the house: the doors first, each with the first line of its docstring."""
-    plan = _load(ROOT / "tests" / "test_layers.py")
+    plan = _load(ROOT / "tests" / "house" / "test_layers.py")
     rows = []
     for name in reversed((*plan.ROOMS, *plan.DOORS)):
         paths = [plan.ROOT / f"{name}.py", plan.ROOT / name / "__init__.py"]

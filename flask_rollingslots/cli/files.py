@@ -6,11 +6,11 @@ from pathlib import Path
 
 import click
 
-from flask_rollingslots.errors import InvalidRequest
+from flask_rollingslots.errors import InvalidRequest, InvalidRule
 from flask_rollingslots.facade import current_slots
 from flask_rollingslots.settings import MAX_FILE_BYTES
 
-from .group import json_option, print_json, slots_group
+from .group import WRONG_INPUT, Failure, json_option, print_json, slots_group
 
 
 @slots_group.command("export")
@@ -59,7 +59,10 @@ def import_templates(
     with click.open_file(file, "rb") as stream:
         content: bytes = stream.read(MAX_FILE_BYTES + 1)  # a little more than allowed, so that it is refused
     with current_slots().transaction(dry_run) as slots:
-        done = slots.import_templates(content, form, group, timezone, file_name, dry_run)
+        try:
+            done = slots.import_templates(content, form, group, timezone, file_name, dry_run)
+        except InvalidRule as error:  # what is wrong in the file is told otherwise
+            raise Failure(f"--timezone: {error}", WRONG_INPUT) from error
         # A dry run gives no ids: they would not be those of the import.
         found = [
             (None if dry_run else each.id, each.name, each.recurrence.describe(times=True))
