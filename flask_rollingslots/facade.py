@@ -14,7 +14,7 @@ from . import browsing, series
 from .browsing import key_of
 from .errors import ConfigError, refusal
 from .extension import EXTENSION, AppState, default_timezone, get_state, names_what_is_broken, set_up
-from .feeds import withdraw_feed
+from .feeds import revoke_feed_secret
 from .health import Explanation, Finding, HealthReport, check_health, explain
 from .loading import id_of
 from .models import Models, make_models
@@ -652,7 +652,7 @@ class RollingSlots:
         All others go on. ``feed_url`` returns a new one from then on.
         """
         _check_group(group)
-        withdraw_feed(self._state.writing(), group)
+        revoke_feed_secret(self._state.writing(), group)
 
     # -- inside --------------------------------------------------------------------------------------------
 

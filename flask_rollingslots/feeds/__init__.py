@@ -6,7 +6,7 @@ Opens no session and reads no clock.
 from .entries import icalendar_package, naming
 from .exchange import FORMATS, MAX_BYTES, Exported, Imported, export_templates, import_templates
 from .fullcalendar import MAX_DAYS, Span, events, read_span, slots_in
-from .subscriptions import Calendar, SecretFeed, calendar, feed_of, feed_secret, withdraw_feed
+from .subscriptions import Calendar, SecretFeed, calendar, feed_of, feed_secret, revoke_feed_secret
 
 __all__ = [
     "FORMATS",
@@ -26,6 +26,6 @@ __all__ = [
     "import_templates",
     "naming",
     "read_span",
+    "revoke_feed_secret",
     "slots_in",
-    "withdraw_feed",
 ]
