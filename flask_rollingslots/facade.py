@@ -668,7 +668,7 @@ class RollingSlots(Extension):
     def revoke_feed_url(self, group: str | None = None) -> None:
         """Withdraw the address that ``feed_url`` gave for a group; the app commits. All others go on."""
         browsing.check_group(group)
-        feeds.withdraw_feed(self._state.writing(), group)
+        feeds.revoke_feed_secret(self._state.writing(), group)
 
     # -- inside --------------------------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ Opens no session and reads no clock.
 from .entries import icalendar_package, naming
 from .exchange import Exported, Imported, export_templates, import_templates
 from .fullcalendar import Span, events, read_span, slots_in
-from .subscriptions import Calendar, SecretFeed, calendar, feed_of, feed_secret, withdraw_feed
+from .subscriptions import Calendar, SecretFeed, calendar, feed_of, feed_secret, revoke_feed_secret
 
 __all__ = [
     "Calendar",
@@ -23,6 +23,6 @@ __all__ = [
     "import_templates",
     "naming",
     "read_span",
+    "revoke_feed_secret",
     "slots_in",
-    "withdraw_feed",
 ]

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import ColumnElement, select
 
 from .. import planning
-from ..errors import InvalidRequest, no_group, no_template
+from ..errors import InvalidRequest, no_group, no_template, refusal
 from ..loading import is_decided, row_of
 from ..models.fields import FIELDS, SPEC_FIELDS
 from ..models.mixins import DECIDED_FIELDS
@@ -59,9 +59,10 @@ def export_templates(
     :param group: only the templates of this group.
     :param form: ``json`` or ``ics``.
     :raises TemplateNotFound: if there is no such template, or none in the group.
-    :raises InvalidRequest: names a template that iCalendar cannot say.
+    :raises InvalidRequest: for another form; names a template that iCalendar cannot say.
     :raises ConfigError: for ``ics``, if icalendar is not installed.
     """
+    _check_form(form, FORMATS[1:])
     conditions = meant(work, template_id, group)
     templates = templates_where(work, conditions)
     if group is not None and not templates:
@@ -71,6 +72,11 @@ def export_templates(
     content = ics_bytes(found, work.now) if form == "ics" else json_text(found).encode()
     left_out = sum(not each.spec.active for each in found) if form == "ics" else 0
     return Exported(content, left_out)
+
+
+def _check_form(form: str, known: Sequence[str]) -> None:
+    if form not in known:
+        raise refusal("form", form, f"one of {', '.join(known)}")
 
 
 def meant(work: Work, template_id: int | None, group: str | None) -> list[ColumnElement[bool]]:
@@ -165,6 +171,7 @@ def import_templates(
     :raises InvalidRule: if there is no such zone.
     :raises ConfigError: if it is iCalendar and icalendar is not installed.
     """
+    _check_form(form, FORMATS)
     zone = work.settings.timezone if timezone is None else find_zone(timezone)[0]
     entries = read_file(content, zone, form, name)
     pairs = [(entry, _template(work.models, entry, group)) for entry in entries]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from itertools import islice
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 from .. import browsing
-from ..errors import InvalidRequest, InvalidRule, refusal
+from ..errors import InvalidRequest, InvalidRule, RollingSlotsError, refusal
 from ..planning import promised_starts
 from ..recurrence.zones import find_zone, instant_of
 from ..settings import MAX_EVENT_DAYS
@@ -26,6 +27,7 @@ from .entries import MAX_EVENTS, title_of
 if TYPE_CHECKING:
     from ..context import Work
     from ..models import SlotMixin, TemplateMixin
+    from ..values import TemplateSpec
 
 _TIME = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9]{2}:[0-9]{2}(:[0-9]{2}([.][0-9]{1,6})?)?"
@@ -163,12 +165,19 @@ def slots_in(
     seen = {number: each for number, each in templates.items() if sees(each)}
     windows = _windows(span, {each.reminder_before for each in seen.values()} - {None})
     specs = [each.spec() for each in templates.values()]
-    promises = (each for spec in specs for window in windows for each in promised_starts(spec, window))
-    if next(islice(promises, MAX_EVENTS, None), None) is not None:
+    if next(islice(_promises(specs, windows), MAX_EVENTS, None), None) is not None:
         expected = f"at most {MAX_EVENTS:,} events: ask for a shorter span, a template or a group"
         raise InvalidRequest(f"end: expected {expected}", field="end", expected=expected)
     slots = (each for window in windows for each in browsing.merged(work, templates, specs, window))
     return list({slot.key: slot for slot in slots if slot.template_id in seen}.values())
+
+
+def _promises(specs: Iterable[TemplateSpec], windows: Iterable[Window]) -> Iterator[Any]:
+    for spec in specs:
+        # Of a template that cannot be read only what is stored is shown; reading says so.
+        with suppress(RollingSlotsError, ValueError, LookupError, OSError, ArithmeticError):
+            for window in windows:
+                yield from promised_starts(spec, window)
 
 
 def _windows(span: Span, reminders: Iterable[Any]) -> list[Window]:

@@ -123,7 +123,7 @@ def _closed_days(spec: TemplateSpec, whole: Recurrence, now: datetime) -> Iterat
     rule, first = whole.rule, now.astimezone(ZoneInfo(spec.timezone)).date()
     # Where the clocks go forward two starts of a day can fall on one instant; only one of them is offered.
     crowded = whole.grid is not None or (rule and (rule.freq == "HOURLY" or rule.byhour or rule.byminute))
-    gaps = _gap_days(spec.timezone, first.year) if crowded else set()
+    gaps = _gap_days(spec.timezone, first.year - 1) if crowded else set()
     if not (spec.holidays or spec.blackouts or gaps):
         return
     zone = ZoneInfo(spec.timezone)

@@ -95,9 +95,9 @@ def offset_changes(name: str, first_year: int) -> tuple[Change, ...]:
     """Return the changes of a zone's offset, or of its name, from the beginning of a year to the year 2099."""
     zone, begin, found = ZoneInfo(name), datetime(first_year, 1, 1, tzinfo=UTC), []
     days = (datetime(_LAST_YEAR + 1, 1, 1, tzinfo=UTC) - begin).days + 1
-    for early, late in pairwise(begin + timedelta(days=number) for number in range(days)):
-        known = _look(zone, early)
-        if known == _look(zone, late):
+    moments = (begin + timedelta(days=number) for number in range(days))
+    for (early, known), (late, seen) in pairwise((moment, _look(zone, moment)) for moment in moments):
+        if seen == known:
             continue
         while late - early > _SECOND:
             middle = (early + (late - early) // 2).replace(microsecond=0)

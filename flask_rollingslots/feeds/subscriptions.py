@@ -174,7 +174,7 @@ def feed_of(work: Work, secret: str, keys: Sequence[str | bytes]) -> SecretFeed 
     return SecretFeed(group)
 
 
-def withdraw_feed(work: Work, group: str | None) -> None:
+def revoke_feed_secret(work: Work, group: str | None) -> None:
     """Let a group's secret address hold no more, in the caller's transaction; all others go on."""
     table, digest = table_of(work.models.FeedAddress), _digest(group)
     first = {"group_digest": digest, "number": _number(work, group)}

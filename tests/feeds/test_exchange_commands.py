@@ -10,6 +10,9 @@ import pytest
 from exchange_site import Desk, events
 from sqlalchemy import event
 
+from flask_rollingslots.errors import InvalidRequest
+from flask_rollingslots.feeds import export_templates, import_templates
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -59,6 +62,16 @@ def test_ics_out_and_in(desk: Desk) -> None:
         assert [(slot.starts_at, slot.state) for slot in after] == before
 
 
+def test_another_form_is_refused(desk: Desk) -> None:
+    """Whoever calls the functions themselves is told which forms there are."""
+    with desk.app.app_context():
+        work = desk.app.extensions["rollingslots"].writing()
+        with pytest.raises(InvalidRequest, match="form = 'xml': expected one of json, ics"):
+            export_templates(work, form="xml")
+        with pytest.raises(InvalidRequest, match="form = 'xml': expected one of auto, json, ics"):
+            import_templates(work, b"{}", form="xml")
+
+
 def test_a_dry_run_writes_nothing(desk: Desk) -> None:
     """It checks everything, and says what an import would do."""
     plain = desk.bring(events(YOGA, CANCELLED), "--dry-run")
@@ -67,6 +80,9 @@ def test_a_dry_run_writes_nothing(desk: Desk) -> None:
     assert found == {"templates": [{"id": None, "name": "Yoga"}], "decisions": 1, "dry_run": True}
     assert desk.bring(events(YOGA, "UID:x"), "--dry-run").exit_code == 2
     with desk.app.app_context():
+        work = desk.app.extensions["rollingslots"].writing(dry_run=True)
+        assert import_templates(work, events(YOGA, CANCELLED, MOVED).encode()).decisions == 2
+        assert not list(work.session.new)
         assert (desk.templates(), desk.rows()) == ([], [])
 
 

@@ -286,3 +286,17 @@ def test_the_queries_do_not_grow_with_the_events(site: FeedSite, templates: int)
         events = site.events("2026-11-21T00:00:00Z", "2026-12-01T00:00:00Z")
     assert len(events) >= templates * 160
     assert len(statements) == 3
+
+
+def test_a_broken_template_takes_no_other_with_it(site: FeedSite) -> None:
+    """A rule that somebody broke by hand is left out, and what the others promise is there."""
+    broken = site.evening(name="Broken")
+    site.session.execute(
+        site.db.update(site.slots.Template.__table__)
+        .where(site.slots.Template.__table__.c.id == broken.id)
+        .values(rrule="FREQ=NEVER")
+    )
+    site.session.commit()
+    site.session.expire_all()
+    events = slots_of(site.events("2026-11-25T00:00:00Z", "2026-11-26T00:00:00Z"))
+    assert [event["title"] for event in events] == ["Evening"]
