@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
 from typing import Any, NamedTuple
@@ -31,6 +31,17 @@ class Scope(StrEnum):
     @classmethod
     def _missing_(cls, value: object) -> Scope | None:
         return cls.THIS if value == "this_only" else None
+
+
+def check_scope(scope: str) -> Scope:
+    """Return a scope.
+
+    :raises InvalidRequest: if there is no such scope.
+    """
+    try:
+        return Scope(scope)
+    except ValueError:
+        raise refusal("scope", scope, ", ".join(repr(each.value) for each in Scope)) from None
 
 
 class Status(StrEnum):
@@ -357,8 +368,7 @@ class Tally:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the counts by name, ready for JSON; ``error`` only if there is one."""
-        names = ("name", "created", "existing", "updated", "removed", "kept_booked", "expected", "error")
-        return {n: v for n in names if (v := getattr(self, n)) is not None}
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 @dataclass(slots=True)

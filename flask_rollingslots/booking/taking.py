@@ -322,7 +322,12 @@ def take(work: Work, slot: SlotMixin, request: BookingRequest) -> BookingMixin:
         raise _refusal(work, slot, request)
     if not take_places(work, slot, request.party):
         # Only now is it worth a lock to see whether expired holds are in the way, or an edit just moved the slot.
-        slot, moved = _again(work, slot)
+        seen = (slot.starts_at, slot.ends_at)
+        slot = _locked(work, slot)
+        moved = slot.template.exclusive and seen != (slot.starts_at, slot.ends_at)
+        if moved:
+            look_around(work, slot)
+            moved = not is_taken(slot, work.now)
         freed = _sweep(work, slot)
         if not (freed or moved) or not take_places(work, slot, request.party):
             raise _refusal(work, slot, request)
@@ -336,16 +341,6 @@ def take(work: Work, slot: SlotMixin, request: BookingRequest) -> BookingMixin:
         change_slot(work, slot, -request.party, slot.holds)
         raise SlotFull(f"slot {slot.key} is full", key=slot.key, left=slot.left, party=request.party)
     return made
-
-
-def _again(work: Work, slot: SlotMixin) -> tuple[SlotMixin, bool]:
-    """Return a slot locked, as it is now, and whether it moved to where its exclusive resource is free too."""
-    seen = (slot.starts_at, slot.ends_at)
-    slot = _locked(work, slot)
-    if not slot.template.exclusive or seen == (slot.starts_at, slot.ends_at):
-        return slot, False
-    look_around(work, slot)
-    return slot, not is_taken(slot, work.now)
 
 
 def _locked(work: Work, slot: SlotMixin) -> SlotMixin:
