@@ -176,11 +176,7 @@ def decided_slot(
 ) -> Iterator[SlotMixin]:
     """Give the row of a slot, its exclusive resource locked; one that was made is undone if this is refused.
 
-    In a dry run: a copy of the slot in no session.
-
-    :param hidden: give a deleted slot too.
-    :param ended: also what was cancelled or deleted with its series.
-    :raises SlotNotFound: if there is no such slot, or it is over and was never stored.
+    In a dry run: a copy of the slot in no session. Parameters and errors are those of ``booking.slot_row``.
     """
     with slot_row(work, key, hidden=hidden, ended=ended) as row:
         yield copy_of(row, template=row.template) if work.dry_run else row

@@ -151,7 +151,7 @@ def some_key(work: Work, template_id: int) -> SlotKey | None:
 
 def set_active(work: Work, active: bool, template_id: int | None, group: str | None) -> SwitchReport:
     """Switch all segments of one series, or all templates of a group, on or off; see ``RollingSlots.activate``."""
-    # Where neither is given that is refused: nothing said never means everything.
+    # To give neither is refused: saying nothing never means everything.
     if (template_id is None) == (group is None):
         expected = f"a template or a group (group = {group!r}), exactly one of them"
         raise refusal("template", template_id, expected)
