@@ -82,19 +82,12 @@ def _query_for_templates(models: Models, of_series: bool, of_group: bool) -> Sel
     return query
 
 
-def all_templates(work: Work, group: str | None = None) -> list[TemplateMixin]:
-    """Return the templates, active or not, by id; of a group, or all."""
-    cls = work.models.Template
-    query = select(cls).order_by(cls.id)
-    return list(work.session.scalars(query.where(cls.group == group) if group is not None else query))
-
-
-def templates_in(work: Work, group: str) -> list[TemplateMixin]:
+def templates_in(work: Work, group: str) -> Sequence[TemplateMixin]:
     """Return the templates of a group, active or not.
 
     :raises TemplateNotFound: if there is none: an unknown group means nothing, never everything.
     """
-    found = all_templates(work, group)
+    found = search(work, group=group)
     if not found:
         raise no_group(group)
     return found

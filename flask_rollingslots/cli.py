@@ -127,7 +127,7 @@ def _advice(report: HealthReport) -> str | None:
 @_teaching
 def templates(group: str | None, as_json: bool) -> None:
     """List the templates."""
-    rows = browsing.all_templates(_state().reading(), group)
+    rows = browsing.search(_state().reading(), group=group)
     if as_json:
         _print_json([_template_dict(row) for row in rows])
         return
