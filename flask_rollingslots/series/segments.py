@@ -123,7 +123,7 @@ def first_from(spec: TemplateSpec, bound: datetime) -> datetime | None:
     return next(planning.recurrence_of(spec).originals(lower, upper), None) if lower < upper else None
 
 
-def last_before(spec: TemplateSpec, bound: datetime | None = None) -> datetime | None:
+def last_before(spec: TemplateSpec, bound: datetime | None) -> datetime | None:
     """Return the last original start of a segment before a bound (naive), or of all; ``None`` if there is none."""
     recurrence = planning.recurrence_of(spec)
     lowest = max(recurrence.earliest, spec.active_from or datetime.min)
