@@ -74,7 +74,8 @@ def move(work: Work, booking: BookingMixin | int, key: str | SlotMixin) -> Booki
     with slot_row(work, key) as target:
         rows = lock_slots(work, found.slot_id, target.id)
         old, target = rows[found.slot_id], rows[target.id]
-        status = _refreshed(work, found).status_at(work.now)
+        work.session.refresh(found, with_for_update=True)
+        status = found.status_at(work.now)
         if status not in LIVE:
             cls = work.models.Booking
             query: Any = select(cls).where(cls.replaces_id == found.id)
@@ -122,6 +123,8 @@ def _locked(
 ) -> tuple[BookingMixin, SlotMixin]:
     """Return a booking and its slot as they are now; nobody else can change either.
 
+    Whoever changes a booking locks its slot before.
+
     :param with_resource: nobody else can take the slot's exclusive resource either.
     """
     found = _find(work, booking)
@@ -130,13 +133,8 @@ def _locked(
     slots = lock_slots(work, found.slot_id)
     if not slots:
         raise BookingNotFound(f"booking {found.id}: its slot was deleted")
-    return _refreshed(work, found), slots[found.slot_id]
-
-
-def _refreshed(work: Work, booking: BookingMixin) -> BookingMixin:
-    # Its slot is locked, and whoever changes a booking locks the slot before.
-    work.session.refresh(booking, with_for_update=True)
-    return booking
+    work.session.refresh(found, with_for_update=True)
+    return found, slots[found.slot_id]
 
 
 def _end(work: Work, found: BookingMixin, slot: SlotMixin) -> bool:

@@ -255,11 +255,12 @@ def _take(work: Work, values: dict[str, Any]) -> tuple[int, int] | None:
     if found is None or found.exclusive:
         return None
     values["slot"] = found.id
-    taken: Any = session.execute(models.build_once("take by id", _take_by_id), values)
+    by_id = models.build_once("take by id", lambda m: _taking(m, table_of(m.Slot).c.id == bindparam("slot")))
+    taken: Any = session.execute(by_id, values)
     return (found.id, found.capacity) if taken.rowcount == 1 else None
 
 
-# -- its statements, built once
+# -- the statements for that, built once
 
 
 def _known(models: Models) -> Any:
@@ -270,10 +271,6 @@ def _known(models: Models) -> Any:
 def _take_by_key(models: Models) -> Any:
     c = table_of(models.Slot).c
     return _taking(models, *_of_key(models)).returning(c.id, c.capacity)
-
-
-def _take_by_id(models: Models) -> Any:
-    return _taking(models, table_of(models.Slot).c.id == bindparam("slot"))
 
 
 def _take_and_write(models: Models, names: list[str]) -> Any:
