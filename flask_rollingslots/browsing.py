@@ -47,7 +47,6 @@ _COMPLAINTS = 1000
 #: How many runs of all templates are searched for those that touched one.
 _RUNS_SEARCHED = 1000
 _MAX_ID = 2**63
-_FAR = timedelta(days=366)
 #: A span of original starts that holds none.
 _NEVER = (datetime(2000, 1, 2), datetime(2000, 1, 1))  # noqa: DTZ001 (wall clock)
 #: What a template promises at one occurrence: its plain data, the original start (naive) and the start (UTC).
@@ -150,10 +149,7 @@ def _promises(work: Work, template: TemplateMixin, window: Window) -> bool:
 
 
 def find_template(work: Work, template_id: int) -> TemplateMixin:
-    """Return a template.
-
-    :raises TemplateNotFound: if there is none with this id.
-    """
+    """Return a template, or raise ``TemplateNotFound``."""
     return _by_id(work, work.models.Template, template_id, no_template(template_id))
 
 
@@ -169,18 +165,12 @@ def segments_of(work: Work, key: SlotKey) -> list[TemplateMixin]:
 
 
 def find_booking(work: Work, booking_id: Any) -> BookingMixin:
-    """Return a booking.
-
-    :raises BookingNotFound: if there is none with this id.
-    """
+    """Return a booking, or raise ``BookingNotFound``."""
     return _by_id(work, work.models.Booking, booking_id, no_booking(booking_id))
 
 
 def find_run(work: Work, run_id: int) -> RunMixin:
-    """Return a recorded top-up.
-
-    :raises RunNotFound: if there is none with this id.
-    """
+    """Return a recorded top-up, or raise ``RunNotFound``."""
     return _by_id(work, work.models.Run, run_id, no_run(run_id))
 
 
@@ -224,7 +214,6 @@ def between(
     """Return the slots with ``start <= starts_at < end``, by start: stored and virtual, never deleted ones.
 
     :raises InvalidRequest: if a bound is naive, or the end is before the start.
-    :raises TemplateNotFound: if there is no template with this id.
     """
     check_aware(start=start, end=end)
     if end < start:
@@ -298,11 +287,11 @@ def upcoming(work: Work, template_id: int, n: int, after: datetime | None = None
     start = _start_after(work, n, after)
     found: list[SlotMixin] = []
     specs = [t.spec() for t in templates(work, template_id)]
-    limit, step = _add(start, _HORIZON), timedelta(days=31)
+    limit = _add(start, _HORIZON)
     while len(found) < n and start < limit and specs:
-        end = _end_of_stretch(specs, start, n - len(found), min(_add(start, step), limit), limit)
+        end = _end_of_stretch(specs, start, n - len(found), limit)
         found += between(work, start, end, template_id)
-        start, step = end, min(step * 4, _FAR * 10)
+        start = end
     return found[:n]
 
 
@@ -316,15 +305,13 @@ def preview(work: Work, template: TemplateMixin, n: int, after: datetime | None 
     spec, limit = template.spec(), _add(start, _HORIZON)
     found: list[PlannedSlot] = []
     while len(found) < n and start < limit:
-        end = _end_of_stretch([spec], start, n - len(found), limit, limit)
+        end = _end_of_stretch([spec], start, n - len(found), limit)
         found += planning.planned(spec, Window(start, end))
         start = end
     return [virtual_slot(work.models, planned, template, work.now) for planned in found[:n]]
 
 
-def _end_of_stretch(
-    specs: Sequence[TemplateSpec], start: datetime, n: int, near: datetime, limit: datetime
-) -> datetime:
+def _end_of_stretch(specs: Sequence[TemplateSpec], start: datetime, n: int, limit: datetime) -> datetime:
     """Return how far to read for the next ``n``: not a year of quarter-hours, nor only an empty month."""
     nexts = sorted(moment for spec in specs for moment in _following(spec, start, n))
     if not nexts:

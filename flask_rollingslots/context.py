@@ -42,20 +42,10 @@ class Work:
 
     @classmethod
     def writing(
-        cls,
-        session: Session,
-        models: Models,
-        settings: Settings,
-        now: datetime,
-        *,
-        dry_run: bool = False,
-        wholly: bool = False,
+        cls, session: Session, models: Models, settings: Settings, now: datetime, dry_run: bool = False
     ) -> Work:
-        """Return a work that decides by what it reads: the session stays on the engine of its writes from now on.
-
-        :param wholly: the session is our own, so that the app's tables are read there too.
-        """
-        use_primary(session, models.classes, wholly)
+        """Return a work that decides by what it reads: the session stays on the engine of its writes from now on."""
+        use_primary(session, models.classes)
         return cls(session, models, settings, now, dry_run)
 
     @property

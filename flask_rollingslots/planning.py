@@ -5,9 +5,10 @@ The same plan serves a top-up, a dry run, reading and health, so they cannot dis
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 from .recurrence import Recurrence
@@ -34,52 +35,25 @@ CANCELLED = "cancelled"
 DELETED = "deleted"
 
 
+#: What makes a template's rule, beside its exclusions.
+_RULE = ("rrule", "dtstart", "timezone", "rdates", "duration", "every", "until_time", "shift")
+_rule_of = attrgetter(*_RULE)
+
+
 def recurrence_of(spec: TemplateSpec) -> Recurrence:
     """Return a template's rule, parsed.
 
     :raises InvalidRule: if the rule, the zone or the day grid is not valid.
     """
-    return _recurrence_with(spec, spec.exdates)
-
-
-def _recurrence_with(spec: TemplateSpec, exdates: tuple[datetime | date, ...]) -> Recurrence:
-    return _recurrence(
-        spec.rrule,
-        spec.dtstart,
-        spec.timezone,
-        spec.rdates,
-        exdates,
-        spec.duration,
-        spec.every,
-        spec.until_time,
-        spec.shift,
-    )
+    return _recurrence(spec.exdates, *_rule_of(spec))
 
 
 @lru_cache(maxsize=4096)
-def _recurrence(
-    rrule: str | None,
-    dtstart: datetime,
-    timezone: str,
-    rdates: tuple[datetime, ...],
-    exdates: tuple[datetime | date, ...],
-    duration: timedelta,
-    every: timedelta | None,
-    until_time: time | None,
-    shift: timedelta | None,
-) -> Recurrence:
+def _recurrence(exdates: tuple[datetime | date, ...], *rule: Any) -> Recurrence:
     # Parsing is pure, so an entry can never be stale; the bound keeps memory small.
-    return Recurrence(
-        rrule,
-        dtstart,
-        timezone,
-        rdates,
-        exdates,
-        duration=duration,
-        every=every,
-        until_time=until_time,
-        shift=shift or timedelta(0),
-    )
+    given = dict(zip(_RULE, rule, strict=True))
+    given["shift"] = given["shift"] or timedelta(0)
+    return Recurrence(exdates=exdates, **given)
 
 
 def window_of(spec: TemplateSpec, now: datetime, days: int, align: str) -> Window:
@@ -112,7 +86,7 @@ def promised_starts(spec: TemplateSpec, window: Window) -> Iterator[tuple[dateti
     zone, exdates, last = ZoneInfo(spec.timezone), frozenset(spec.exdates), spec.ends_before
     window = life_of(spec, window)
     latest = _LAST - spec.duration
-    for original_start, starts_at in _recurrence_with(spec, ()).between(window.start, window.end):
+    for original_start, starts_at in _recurrence((), *_rule_of(spec)).between(window.start, window.end):
         if spec.active_from is not None and original_start < spec.active_from:
             continue
         if last is not None and original_start >= last:

@@ -33,6 +33,17 @@ class Scope(StrEnum):
         return cls.THIS if value == "this_only" else None
 
 
+def check_scope(scope: str) -> Scope:
+    """Return a scope.
+
+    :raises InvalidRequest: if there is no such scope.
+    """
+    try:
+        return Scope(scope)
+    except ValueError:
+        raise refusal("scope", scope, ", ".join(repr(each.value) for each in Scope)) from None
+
+
 class Status(StrEnum):
     """What is stored of a slot's life; everything else follows from the time."""
 

@@ -72,28 +72,25 @@ def move(work: Work, booking: BookingMixin | int, key: str | SlotMixin) -> Booki
     """Move a live booking, and a hold until the same moment, to another slot; see ``RollingSlots.move``."""
     found = _find(work, booking)
     with slot_row(work, key) as target:
-        return _move(work, found, target)
-
-
-def _move(work: Work, found: BookingMixin, target: SlotMixin) -> BookingMixin:
-    rows = lock_slots(work, found.slot_id, target.id)
-    old, target = rows[found.slot_id], rows[target.id]
-    status = _refreshed(work, found).status_at(work.now)
-    if status not in LIVE:
-        cls = work.models.Booking
-        query: Any = select(cls).where(cls.replaces_id == found.id)
-        follower: BookingMixin | None = work.session.scalars(newest(query, work.dialect)).one_or_none()
-        if follower is not None and follower.slot_id == target.id:
-            return follower
-        raise _conflict(found, old, status, "moved")
-    if old is target:
-        return found
-    look_around(work, target, leaving=found)
-    expires_at = found.expires_at if status is BookingStatus.HELD else None
-    request = BookingRequest(found.party, found.who, expires_at=expires_at, replaces_id=found.id)
-    made = take(work, target, request)
-    _end(work, found, old)
-    target.rolling_busy = None
+        rows = lock_slots(work, found.slot_id, target.id)
+        old, target = rows[found.slot_id], rows[target.id]
+        work.session.refresh(found, with_for_update=True)
+        status = found.status_at(work.now)
+        if status not in LIVE:
+            cls = work.models.Booking
+            query: Any = select(cls).where(cls.replaces_id == found.id)
+            follower: BookingMixin | None = work.session.scalars(newest(query, work.dialect)).one_or_none()
+            if follower is not None and follower.slot_id == target.id:
+                return follower
+            raise _conflict(found, old, status, "moved")
+        if old is target:
+            return found
+        look_around(work, target, leaving=found)
+        expires_at = found.expires_at if status is BookingStatus.HELD else None
+        request = BookingRequest(found.party, found.who, expires_at=expires_at, replaces_id=found.id)
+        made = take(work, target, request)
+        _end(work, found, old)
+        target.rolling_busy = None
     report(work, booking_moved, made, replaces_id=found.id)
     return made
 
@@ -126,6 +123,8 @@ def _locked(
 ) -> tuple[BookingMixin, SlotMixin]:
     """Return a booking and its slot as they are now; nobody else can change either.
 
+    Whoever changes a booking locks its slot before.
+
     :param with_resource: nobody else can take the slot's exclusive resource either.
     """
     found = _find(work, booking)
@@ -134,13 +133,8 @@ def _locked(
     slots = lock_slots(work, found.slot_id)
     if not slots:
         raise BookingNotFound(f"booking {found.id}: its slot was deleted")
-    return _refreshed(work, found), slots[found.slot_id]
-
-
-def _refreshed(work: Work, booking: BookingMixin) -> BookingMixin:
-    # Its slot is locked, and whoever changes a booking locks the slot before.
-    work.session.refresh(booking, with_for_update=True)
-    return booking
+    work.session.refresh(found, with_for_update=True)
+    return found, slots[found.slot_id]
 
 
 def _end(work: Work, found: BookingMixin, slot: SlotMixin) -> bool:

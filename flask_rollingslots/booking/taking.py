@@ -255,11 +255,12 @@ def _take(work: Work, values: dict[str, Any]) -> tuple[int, int] | None:
     if found is None or found.exclusive:
         return None
     values["slot"] = found.id
-    taken: Any = session.execute(models.build_once("take by id", _take_by_id), values)
+    by_id = models.build_once("take by id", lambda m: _taking(m, table_of(m.Slot).c.id == bindparam("slot")))
+    taken: Any = session.execute(by_id, values)
     return (found.id, found.capacity) if taken.rowcount == 1 else None
 
 
-# -- its statements, built once
+# -- the statements for that, built once
 
 
 def _known(models: Models) -> Any:
@@ -270,10 +271,6 @@ def _known(models: Models) -> Any:
 def _take_by_key(models: Models) -> Any:
     c = table_of(models.Slot).c
     return _taking(models, *_of_key(models)).returning(c.id, c.capacity)
-
-
-def _take_by_id(models: Models) -> Any:
-    return _taking(models, table_of(models.Slot).c.id == bindparam("slot"))
 
 
 def _take_and_write(models: Models, names: list[str]) -> Any:
@@ -322,7 +319,12 @@ def take(work: Work, slot: SlotMixin, request: BookingRequest) -> BookingMixin:
         raise _refusal(work, slot, request)
     if not take_places(work, slot, request.party):
         # Only now is it worth a lock to see whether expired holds are in the way, or an edit just moved the slot.
-        slot, moved = _again(work, slot)
+        seen = (slot.starts_at, slot.ends_at)
+        slot = _locked(work, slot)
+        moved = slot.template.exclusive and seen != (slot.starts_at, slot.ends_at)
+        if moved:
+            look_around(work, slot)
+            moved = not is_taken(slot, work.now)
         freed = _sweep(work, slot)
         if not (freed or moved) or not take_places(work, slot, request.party):
             raise _refusal(work, slot, request)
@@ -336,16 +338,6 @@ def take(work: Work, slot: SlotMixin, request: BookingRequest) -> BookingMixin:
         change_slot(work, slot, -request.party, slot.holds)
         raise SlotFull(f"slot {slot.key} is full", key=slot.key, left=slot.left, party=request.party)
     return made
-
-
-def _again(work: Work, slot: SlotMixin) -> tuple[SlotMixin, bool]:
-    """Return a slot locked, as it is now, and whether it moved to where its exclusive resource is free too."""
-    seen = (slot.starts_at, slot.ends_at)
-    slot = _locked(work, slot)
-    if not slot.template.exclusive or seen == (slot.starts_at, slot.ends_at):
-        return slot, False
-    look_around(work, slot)
-    return slot, not is_taken(slot, work.now)
 
 
 def _locked(work: Work, slot: SlotMixin) -> SlotMixin:

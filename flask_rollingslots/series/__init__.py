@@ -1,5 +1,7 @@
 """What people decide about templates and slots: create, edit, cancel, delete, restore, complete."""
 
+from flask_rollingslots.values import check_scope
+
 from .edits import apply_edit, edit
 from .endings import (
     cancel,
@@ -11,14 +13,7 @@ from .endings import (
     restore,
     restore_series,
 )
-from .plans import (
-    CancelledKeys,
-    EditPlan,
-    SeriesReport,
-    SwitchReport,
-    TemplateChange,
-    check_scope,
-)
+from .plans import CancelledKeys, EditPlan, SeriesReport, SwitchReport, TemplateChange
 from .storage import check_unchanged
 from .templates import change_series, change_template, check_revision, create, draft, set_active
 

@@ -20,14 +20,14 @@ from flask_rollingslots.values import Scope, SlotKey, Status, StoredSlot, Templa
 
 from .plans import Changes, EditPlan, RowChange, SegmentChange, read_changes
 from .segments import (
-    Move,
+    RuleChange,
     StoredSeries,
     bound_at,
+    change_rule,
     first_from,
     in_order,
     last_before,
     last_kept,
-    move,
     rule_of,
 )
 from .storage import decided_slot, deciding, load_series, refuse_blocked, refuse_stale, write_plan
@@ -108,7 +108,7 @@ def _decide(
         if asked.scope is Scope.THIS:
             plan = plan_this(series, asked)
         else:
-            plan = plan_edit(series, asked, pruned_until(work) if touch_times else None)
+            plan = plan_edit(replace(series, pruned=pruned_until(work)) if touch_times else series, asked)
         refuse_blocked(work, series, plan.changed)
         check(plan)
         if work.dry_run:
@@ -231,10 +231,9 @@ def changed_values(row: StoredSlot, changes: Changes) -> tuple[dict[str, Any], b
 # -- this and future, or all -------------------------------------------------------------------------------
 
 
-def plan_edit(series: StoredSeries, asked: EditPlan, pruned: datetime | None = None) -> EditPlan:
+def plan_edit(series: StoredSeries, asked: EditPlan) -> EditPlan:
     """Return what an edit of this and future slots, or of all, changes.
 
-    :param pruned: the moment (aware) up to which slots were pruned; ``None``: never.
     :raises SlotNotFound: if no segment has this start.
     :raises InvalidRequest: if the change makes no sense; names field, value and expectation.
     :raises InvalidRule: if the new rule is not valid.
@@ -247,9 +246,9 @@ def plan_edit(series: StoredSeries, asked: EditPlan, pruned: datetime | None = N
         revisions=series.revisions,
         segments=tuple(segment.change for segment in segments if segment.change is not None),
     )
-    if asked.changes.touch_times:
-        plan = replace(plan, created=tuple(_created(series, segments, plan)))
-    return plan if pruned is None else _leave_pruned(series, plan, pruned)
+    if not asked.changes.touch_times:
+        return plan
+    return replace(plan, created=tuple(_created(series, segments, plan)))
 
 
 @dataclass(eq=False)
@@ -258,12 +257,14 @@ class _EditedSegment:
 
     :param old: as it was.
     :param new: as it will be.
+    :param first: the first original start (naive) that it may show again.
     :param rows: its stored slots from a bound on, as far as an edit may change them.
     :param window: in which slots are stored.
     """
 
     old: TemplateSpec
     new: TemplateSpec
+    first: datetime
     change: SegmentChange | None
     rows: list[StoredSlot]
     window: Window
@@ -301,37 +302,36 @@ def _edited_segments(series: StoredSeries, place: int, asked: EditPlan) -> list[
         last = last_kept(series.specs, place, original_start if is_cut else None)
         starts = [row.original_start for row in series.rows if row.original_start < original_start]
         after = max([*starts, *(last[:1] if last is not None else ())], default=None)
-    moved = move(spec, original_start, changes, is_cut=is_later, after=after)
-    others = [
-        other for other in (series.specs[place + 1 :] if is_later else series.specs) if other.id != spec.id
-    ]
+    moved = change_rule(spec, original_start, changes, is_cut=is_later, after=after)
+    others = [other for other in series.specs[place if is_later else 0 :] if other is not spec]
     if "rrule" in moved.values and others:
-        raise _several_rules(series, changes, 1 + len(others))
+        later = series.specs[-1]
+        begins = f"{later.active_from:%Y-%m-%d %H:%M}" if later.active_from else "its start"
+        raise changes.refusal(
+            f"this_and_future from a slot of the last part (from {begins} on): this needs a new rule, and the series "
+            f"has been cut, so that {1 + len(others)} parts have a rule each"
+        )
     if is_later and changes.touch_times:
-        first = _first_shown(spec, moved, changes, is_cut=is_cut)
+        first = _first_shown(spec, moved, changes, is_cut)
         if last is not None and first <= last[1]:
             expected = f"a time after {last[1]:%Y-%m-%d %H:%M}, the last slot before the change"
             raise refusal("start", first, expected)
-    result = [_segment(series, spec, changes, moved, is_cut=is_cut, is_later=is_later)]
+    if not is_later:
+        moved = moved._replace(bound=datetime.min)
+    elif "rrule" in moved.values:  # a new rule may not bring anything before the slot
+        moved.values["active_from"] = moved.bound
+    result = [_segment(series, spec, changes, moved, is_cut)]
     shift = moved.values.get("shift", spec.shift) - spec.shift
     for other in others:
         values = {"shift": other.shift + shift} if shift else {}
-        result.append(_segment(series, other, changes, Move(values, datetime.min)))
+        result.append(_segment(series, other, changes, RuleChange(values, datetime.min)))
     return result
 
 
 def _segment(
-    series: StoredSeries,
-    spec: TemplateSpec,
-    changes: Changes,
-    moved: Move,
-    *,
-    is_cut: bool = False,
-    is_later: bool = False,
+    series: StoredSeries, spec: TemplateSpec, changes: Changes, moved: RuleChange, is_cut: bool = False
 ) -> _EditedSegment:
     values = {**moved.values}
-    if is_later and "rrule" in values:
-        values["active_from"] = moved.bound  # a new rule may not bring anything before the slot
     for name in ("duration", "capacity", "name"):
         value = getattr(changes, name)
         if value is not None:
@@ -339,45 +339,47 @@ def _segment(
     if changes.data is not None:
         values["data"] = {**spec.data, **changes.data}
     values = {name: value for name, value in values.items() if value != getattr(spec, name)}
-    change, new = None, spec
+    change, new, first = None, spec, datetime.min
     if values:
         begins = {"active_from": moved.bound} if is_cut else {}
         new = replace(spec, **{**begins, **values})
         planning.recurrence_of(new)  # refuses what is not valid before anything is written
+        pruned = _behind_pruned(series, spec, new)
+        if pruned is not None:
+            values["active_from"] = first = pruned
         change = SegmentChange(spec.id, values, moved.bound if is_cut else None)
-    since = moved.bound if is_later else datetime.min
     rows = [
         row
         for row in series.rows
         if row.template_id == spec.id
-        and row.original_start >= since
+        and row.original_start >= moved.bound
         and row.status == Status.SCHEDULED
         and series.is_future(row)
     ]
-    return _EditedSegment(spec, new, change, rows, Window(series.now, series.horizon))
+    return _EditedSegment(spec, new, first, change, rows, Window(series.now, series.horizon))
 
 
-def _several_rules(series: StoredSeries, changes: Changes, count: int) -> Exception:
-    """Return the error for a rule that would replace several: each segment has one."""
-    field = "start" if changes.rrule is None else "rrule"
-    later = series.specs[-1]
-    begins = f"{later.active_from:%Y-%m-%d %H:%M}" if later.active_from else "its start"
-    expected = (
-        f"this_and_future from a slot of the last part (from {begins} on): this needs a new rule, and the series "
-        f"has been cut, so that {count} parts have a rule each"
-    )
-    return refusal(field, getattr(changes, field), expected)
+def _behind_pruned(series: StoredSeries, old: TemplateSpec, new: TemplateSpec) -> datetime | None:
+    """Return where a segment is to begin that would show again, at its new times, what took place and was pruned.
+
+    No row says any more that it did. ``None``: it shows nothing of that.
+    """
+    if series.pruned is None:
+        return None
+    bound = bound_at(old, series.pruned)
+    shown_until = (bound + new.shift).replace(tzinfo=ZoneInfo(new.timezone)) + new.duration
+    begins_earlier = new.active_from is None or new.active_from < bound
+    return bound if begins_earlier and shown_until > series.now else None
 
 
-def _first_shown(spec: TemplateSpec, moved: Move, changes: Changes, *, is_cut: bool) -> datetime:
+def _first_shown(spec: TemplateSpec, moved: RuleChange, changes: Changes, is_cut: bool) -> datetime:
     """Return when the first slot of the changed part is shown (naive)."""
     begins = moved.bound if is_cut else min(moved.bound, spec.active_from or moved.bound)
     values = {name: value for name, value in moved.values.items() if value is not None}
     new = replace(spec, **{**values, "active_from": begins})
     first = first_from(new, moved.bound)
     if first is None:
-        field = "rrule" if changes.rrule is not None else "start"
-        raise refusal(field, getattr(changes, field), "a change that leaves at least one slot")
+        raise changes.refusal("a change that leaves at least one slot")
     return first + new.shift
 
 
@@ -446,7 +448,10 @@ def _created(series: StoredSeries, segments: list[_EditedSegment], plan: EditPla
         (segment.new, original_start, starts_at)
         for segment in segments
         for original_start, starts_at in segment.shown(segment.new, segment.starts)
-        if original_start not in stored and starts_at > series.now and starts_at not in taken
+        if original_start >= segment.first
+        and original_start not in stored
+        and starts_at > series.now
+        and starts_at not in taken
     ]
     if not added:
         return
@@ -459,22 +464,3 @@ def _created(series: StoredSeries, segments: list[_EditedSegment], plan: EditPla
     for spec, original_start, starts_at in added:
         if original_start not in before:
             yield planning.planned_slot(spec, original_start, starts_at, ZoneInfo(spec.timezone))
-
-
-def _leave_pruned(series: StoredSeries, plan: EditPlan, pruned: datetime) -> EditPlan:
-    """Let no segment show again, at its new times, what took place and was pruned: no row says so any more."""
-    specs = {spec.id: spec for spec in series.specs}
-    begins: dict[int, datetime] = {}
-    segments = []
-    for change in plan.segments:
-        old = specs[change.template_id]
-        new = replace(old, **change.values)
-        begin = change.values.get("active_from", change.cut_at or old.active_from)
-        bound = bound_at(old, pruned)
-        shown_until = (bound + new.shift).replace(tzinfo=ZoneInfo(new.timezone)) + new.duration
-        if (begin is None or begin < bound) and shown_until > series.now:
-            begins[old.id] = bound
-            change = change._replace(values={**change.values, "active_from": bound})
-        segments.append(change)
-    created = (s for s in plan.created if s.original_start >= begins.get(s.spec.id, s.original_start))
-    return replace(plan, segments=tuple(segments), created=tuple(created))

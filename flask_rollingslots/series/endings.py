@@ -20,7 +20,7 @@ from flask_rollingslots.models import expired_places, table_of
 from flask_rollingslots.values import Scope, SlotKey, Status, StoredSlot, TemplateSpec, Window, local_midnight
 
 from .edits import changed_values, planned_times
-from .plans import CancelledKeys, Changes, EndPlan, RowChange, SegmentChange, SeriesReport, check_reason
+from .plans import CancelledKeys, Changes, EndPlan, RowChange, SegmentChange, SeriesReport
 from .segments import StoredSeries, bound_at, just_after, rule_of
 from .storage import (
     decided_slot,
@@ -49,7 +49,7 @@ _UNCOMPLETED = (*_UNDECIDED, Status.DELETED)
 
 def cancel(work: Work, key: SlotKey, scope: Scope, reason: str | None = None) -> SlotMixin | SeriesReport:
     """Cancel slots; see ``RollingSlots.cancel``."""
-    check_reason(reason)
+    _check_reason(reason)
     if scope is not Scope.THIS:
         return _decide(work, key.series_id, Status.CANCELLED, scope, key, reason=reason)
     with decided_slot(work, key) as slot:
@@ -105,7 +105,7 @@ def cancel_future(
     """Cancel all slots of a template's series from a moment on; see ``RollingSlots.cancel_future``."""
     if (isinstance(from_date, datetime) and from_date.tzinfo is None) or not isinstance(from_date, date):
         raise refusal("from_date", from_date, "a date (a day of the template's zone) or an aware datetime")
-    check_reason(reason)
+    _check_reason(reason)
 
     def since(series: StoredSeries) -> datetime:
         if isinstance(from_date, datetime):
@@ -132,7 +132,7 @@ def cancel_date(work: Work, group: str, day: date, reason: str | None = None) ->
         raise refusal("group", group, "the name of a group")
     if not isinstance(day, date) or isinstance(day, datetime):
         raise refusal("day", day, "a date")
-    check_reason(reason)
+    _check_reason(reason)
     templates = browsing.templates_in(work, group)
     slots: list[SlotMixin] = []
     for zone in sorted({template.timezone for template in templates}):
@@ -155,6 +155,11 @@ def cancel_date(work: Work, group: str, day: date, reason: str | None = None) ->
             slot.affected_bookings = affected
         work.outbox.add(signals.slot_cancelled, slot=slot, reason=reason, bookings=affected)
     return CancelledKeys((slot.key for slot in slots), bookings)
+
+
+def _check_reason(reason: object) -> None:
+    if reason is not None and not (isinstance(reason, str) and len(reason) <= 500):
+        raise refusal("reason", reason, "a text of at most 500 characters")
 
 
 # -- one slot ----------------------------------------------------------------------------------------------

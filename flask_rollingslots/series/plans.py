@@ -47,6 +47,11 @@ class Changes:
         """Whether slots may get other times, or may come and go."""
         return (self.start, self.duration, self.rrule) != (None, None, None)
 
+    def refusal(self, expected: str) -> Exception:
+        """Return (not raise) the error for what the new rule or the new start comes to."""
+        field = "rrule" if self.rrule is not None else "start"
+        return refusal(field, getattr(self, field), expected)
+
     def start_for(self, shown: datetime) -> datetime:
         """Return the new wall-clock start of a slot that is shown at a time (both naive)."""
         if isinstance(self.start, datetime):
@@ -84,26 +89,6 @@ def _fault_of_start(start: Any) -> str | None:
     if not isinstance(start, (datetime, time)) or start.tzinfo is not None:
         return "a naive datetime or time: the wall clock in the template's zone"
     return "whole minutes: slot keys have no seconds" if start.second or start.microsecond else None
-
-
-def check_scope(scope: str) -> Scope:
-    """Return a scope.
-
-    :raises InvalidRequest: if there is no such scope.
-    """
-    try:
-        return Scope(scope)
-    except ValueError:
-        raise refusal("scope", scope, ", ".join(repr(each.value) for each in Scope)) from None
-
-
-def check_reason(reason: object) -> None:
-    """Refuse a reason that is no short text.
-
-    :raises InvalidRequest: names the field.
-    """
-    if reason is not None and not (isinstance(reason, str) and len(reason) <= 500):
-        raise refusal("reason", reason, "a text of at most 500 characters")
 
 
 # -- what it comes to --------------------------------------------------------------------------------------

@@ -37,7 +37,8 @@ class StoredSeries:
     :param now: aware.
     :param horizon: until when slots are stored, UTC: created ones are counted up to there.
     :param templates: the segments' rows by id, if they are locked: for writing, plans do not look at them.
-    :param resources: the names of the exclusive resources that are locked for it.
+    :param resources: segment id -> its exclusive resource.
+    :param pruned: the moment (aware) up to which slots were pruned; ``None``: never, or not asked for.
     """
 
     specs: tuple[TemplateSpec, ...]
@@ -45,7 +46,8 @@ class StoredSeries:
     now: datetime
     horizon: datetime
     templates: dict[int, TemplateMixin] = field(default_factory=dict)
-    resources: frozenset[str] = frozenset()
+    resources: dict[int, str] = field(default_factory=dict)
+    pruned: datetime | None = None
 
     def row_at(self, key: SlotKey) -> StoredSlot | None:
         """Return the stored slot at a key."""
@@ -72,10 +74,10 @@ class StoredSeries:
             if row is not None:
                 if row.template_id == spec.id and (ended or row.status != Status.DELETED):
                     return place
-            elif planning.planned_at(
-                rule_of(spec) if ended else replace(spec, active=True), key.original_start
-            ):
-                return place
+            else:
+                rule = rule_of(spec) if ended else replace(spec, active=True)
+                if planning.planned_at(rule, key.original_start):
+                    return place
         raise no_slot(key)
 
     def virtual_at(self, key: SlotKey) -> StoredSlot:
@@ -87,10 +89,8 @@ class StoredSeries:
         for spec in self.specs:
             slot = planning.planned_at(spec, key.original_start)
             if slot is not None and slot.ends_at > self.now and slot.starts_at not in taken:
-                plain = (Status.SCHEDULED.value, spec.capacity, 0, None, None, dict(spec.data))
-                return StoredSlot._make(
-                    (0, spec.series_id, spec.id, *slot.times, *plain, (), False, 0, False)
-                )
+                plain: Any = (Status.SCHEDULED.value, spec.capacity, 0, None, None, dict(spec.data))
+                return StoredSlot(0, spec.series_id, spec.id, *slot.times, *plain)
         raise no_slot(key)
 
     def standing_at(self, key: SlotKey, starts_at: datetime) -> SlotKey | None:
@@ -123,7 +123,7 @@ def first_from(spec: TemplateSpec, bound: datetime) -> datetime | None:
     return next(planning.recurrence_of(spec).originals(lower, upper), None) if lower < upper else None
 
 
-def last_before(spec: TemplateSpec, bound: datetime | None = None) -> datetime | None:
+def last_before(spec: TemplateSpec, bound: datetime | None) -> datetime | None:
     """Return the last original start of a segment before a bound (naive), or of all; ``None`` if there is none."""
     recurrence = planning.recurrence_of(spec)
     lowest = max(recurrence.earliest, spec.active_from or datetime.min)
@@ -168,7 +168,7 @@ def just_after(now: datetime) -> datetime:
 # -- from a new start to a shift or a new rule: what one moved slot means for all of its segment --------------
 
 
-class Move(NamedTuple):
+class RuleChange(NamedTuple):
     """What becomes of a segment.
 
     :param values: columns of the template that change.
@@ -179,14 +179,14 @@ class Move(NamedTuple):
     bound: datetime
 
 
-def move(
+def change_rule(
     spec: TemplateSpec,
     original_start: datetime,
     changes: Changes,
     *,
     is_cut: bool,
     after: datetime | None = None,
-) -> Move:
+) -> RuleChange:
     """Return what a new start and a new rule mean for the segment that holds a slot.
 
     A new time of day is a shift, and so is another day where the rule goes by days and weeks: its pattern is the
@@ -203,9 +203,9 @@ def move(
     if changes.rrule is not None:
         moved = _given_rule(spec, original_start, changes, is_cut)
     elif start == shown:
-        return Move({}, original_start)
+        return RuleChange({}, original_start)
     elif start.date() == shown.date() or _goes_by_days(planning.recurrence_of(spec)):
-        return Move({"shift": spec.shift + (start - shown)}, original_start)
+        return RuleChange({"shift": spec.shift + (start - shown)}, original_start)
     else:
         moved = _derived_rule(spec, original_start, start, is_cut)
     if after is None or moved.bound > after:
@@ -214,8 +214,8 @@ def move(
 
 
 def _with_keys_behind(
-    spec: TemplateSpec, moved: Move, start: datetime, after: datetime, changes: Changes
-) -> Move:
+    spec: TemplateSpec, moved: RuleChange, start: datetime, after: datetime, changes: Changes
+) -> RuleChange:
     """Let a new rule begin behind the slots that stay: their keys remain theirs.
 
     Where the rule yields nothing up to there a bound is enough; else it counts from the shown start, without a shift.
@@ -223,11 +223,11 @@ def _with_keys_behind(
     bound = after + MINUTE
     recurrence = planning.recurrence_of(replace(spec, **moved.values))
     if next(recurrence.originals(moved.bound, bound), None) is None:
-        return Move(moved.values, bound)
+        return RuleChange(moved.values, bound)
     if start <= after or recurrence.grid is not None:
         expected = f"a time after {after:%Y-%m-%d %H:%M}, on a later day for a day grid"
         raise refusal("start", changes.start, expected)
-    return Move({**moved.values, "dtstart": start, "shift": timedelta(0)}, start)
+    return RuleChange({**moved.values, "dtstart": start, "shift": timedelta(0)}, start)
 
 
 def _goes_by_days(recurrence: Recurrence) -> bool:
@@ -252,7 +252,7 @@ def _first_of_day(recurrence: Recurrence, original_start: datetime) -> datetime:
     return first
 
 
-def _given_rule(spec: TemplateSpec, original_start: datetime, changes: Changes, is_cut: bool) -> Move:
+def _given_rule(spec: TemplateSpec, original_start: datetime, changes: Changes, is_cut: bool) -> RuleChange:
     """Take a rule as it is; it counts from the cut, or in place from the template's own start."""
     shown = original_start + spec.shift
     start = changes.start_for(shown)
@@ -262,10 +262,10 @@ def _given_rule(spec: TemplateSpec, original_start: datetime, changes: Changes, 
     values = {"rrule": changes.rrule, "dtstart": anchor, "shift": spec.shift + (start - shown - days)}
     if not is_cut and spec.active_from is not None:
         values["active_from"] = spec.active_from + days  # as the anchor: both say where the rule begins
-    return Move(values, min(original_start, original_start + days))
+    return RuleChange(values, min(original_start, original_start + days))
 
 
-def _derived_rule(spec: TemplateSpec, original_start: datetime, start: datetime, is_cut: bool) -> Move:
+def _derived_rule(spec: TemplateSpec, original_start: datetime, start: datetime, is_cut: bool) -> RuleChange:
     recurrence = planning.recurrence_of(spec)
     first = _first_of_day(recurrence, original_start)
     if is_cut and first != original_start:
@@ -283,7 +283,7 @@ def _derived_rule(spec: TemplateSpec, original_start: datetime, start: datetime,
     values = {"rrule": str(new_rule), "dtstart": new_first, "shift": start - new_first}
     if not is_cut:
         values |= _begin_in_place(spec, _month(start) - _month(first + spec.shift))
-    return Move(values, min(original_start, new_first))
+    return RuleChange(values, min(original_start, new_first))
 
 
 def _begin_in_place(spec: TemplateSpec, months: int) -> dict[str, Any]:

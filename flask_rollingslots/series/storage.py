@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 _LOOK_BACK = timedelta(days=2)
 _NOT_COPIED = {name for name, field in FIELDS.items() if not field.copied}
 _AT_ONCE = 500
+_SPAN = ("starts_at", "ends_at")
 
 
 # -- reading and locking -----------------------------------------------------------------------------------
@@ -115,19 +116,22 @@ def load_series(
     :param key: a slot that is read also if it is over.
     :param resources: keep others from booking its exclusive resources, too.
     :raises SlotNotFound: if there is no such series.
-    :raises StaleEdit: if this session has read a template that somebody else changed since.
+    :raises StaleEdit: if this session has read a template that somebody else changed since, or if the series got
+        another resource meanwhile.
     """
-    slot, locked = work.models.Slot, frozenset[str]()
+    slot = work.models.Slot
     templates: dict[int, TemplateMixin] = {}
+    # Before anything else: whoever books locks in this order too.
+    held = _lock_resources(work, series_id) if resources else {}
     if work.dry_run:
         specs = load_specs(work, work.models.Template.series_id == series_id)
     else:
-        if resources:  # before anything else: whoever books locks in this order too
-            locked = frozenset(_resources(work, series_id).values())
-            for name in sorted(locked):
-                lock_resource(work.session, work.models, name)
         templates = {template.id: template for template in _lock_templates(work, series_id)}
         specs = [template.spec() for template in templates.values()]
+        claims = {t.id: t.resource for t in templates.values() if t.exclusive and t.resource is not None}
+        if resources and not set(claims.values()) <= set(held.values()):
+            raise StaleEdit
+        held = claims
     if not specs:
         raise SlotNotFound(f"series {series_id}: there is no such series", key=str(key or series_id))
     place = slot.starts_at > work.now - _LOOK_BACK
@@ -137,7 +141,17 @@ def load_series(
     rows = load_slots(work, *mine, wholly=True, lock=not work.dry_run)
     days, align = work.settings.window_days, work.settings.align
     horizon = max(planning.window_of(spec, work.now, days, align).end for spec in specs)
-    return StoredSeries(in_order(specs), tuple(rows), work.now, horizon, templates, locked)
+    return StoredSeries(in_order(specs), tuple(rows), work.now, horizon, templates, held)
+
+
+def _lock_resources(work: Work, series_id: int) -> dict[int, str]:
+    """Return the exclusive resources of a series by segment, and keep others from booking them."""
+    cls = work.models.Template
+    query = select(cls.id, cls.resource).where(cls.series_id == series_id, cls.exclusive.is_(True))
+    found = {row.id: row.resource for row in work.session.execute(query) if row.resource is not None}
+    for name in sorted(set(found.values())) if not work.dry_run else ():
+        lock_resource(work.session, work.models, name)
+    return found
 
 
 def _lock_templates(work: Work, series_id: int) -> list[TemplateMixin]:
@@ -162,11 +176,7 @@ def decided_slot(
 ) -> Iterator[SlotMixin]:
     """Give the row of a slot, its exclusive resource locked; one that was made is undone if this is refused.
 
-    In a dry run: a copy of the slot in no session.
-
-    :param hidden: give a deleted slot too.
-    :param ended: also what was cancelled or deleted with its series.
-    :raises SlotNotFound: if there is no such slot, or it is over and was never stored.
+    In a dry run: a copy of the slot in no session. Parameters and errors are those of ``booking.slot_row``.
     """
     with slot_row(work, key, hidden=hidden, ended=ended) as row:
         yield copy_of(row, template=row.template) if work.dry_run else row
@@ -187,26 +197,15 @@ def copy_of(instance: Any, **values: Any) -> Any:
 def find_blocked(
     work: Work, series: StoredSeries, changes: Iterable[RowChange]
 ) -> list[tuple[RowChange, Stay]]:
-    """Return the changes that would let bookings overlap with others on an exclusive resource, and where.
-
-    :raises StaleEdit: if the series has other resources than were locked.
-    """
-    moved = [change for change in changes if change.row.live and _takes_time(change)]
-    if not moved:
-        return []
-    if work.dry_run:
-        names = _resources(work, moved[0].row.series_id)
-    else:
-        templates = series.templates.values()
-        names = {t.id: t.resource for t in templates if t.exclusive and t.resource is not None}
-        if not series.resources.issuperset(names.values()):
-            raise StaleEdit
+    """Return the changes that would let bookings overlap with others on an exclusive resource, and where."""
     stays: list[tuple[RowChange, Stay]] = []
-    for change in moved:
-        row = change.row
-        if row.template_id in names:
-            start, end = (change.values.get(name, getattr(row, name)) for name in ("starts_at", "ends_at"))
-            stays.append((change, Stay(names[row.template_id], row.id, start, end)))
+    for change in changes:
+        row, values = change
+        stands = values.get("status", row.status) in OCCUPYING
+        takes_time = stands and not values.keys().isdisjoint((*_SPAN, "status"))
+        if row.live and takes_time and row.template_id in series.resources:
+            start, end = (values.get(name, getattr(row, name)) for name in _SPAN)
+            stays.append((change, Stay(series.resources[row.template_id], row.id, start, end)))
     asked = [stay for _, stay in stays]
     clashes = find_clashes(work.session, work.models, work.now, asked, lock=not work.dry_run)
     return [pair for pair in stays if pair[1].slot_id in clashes]
@@ -227,18 +226,6 @@ def refuse_blocked(work: Work, series: StoredSeries, changes: Iterable[RowChange
         f"{first.starts_at:%Y-%m-%d %H:%M} UTC: release or move one of both first"
     )
     raise SlotClosed(text, key=keys[0], keys=keys, state=State.BLOCKED.value)
-
-
-def _resources(work: Work, series_id: int) -> dict[int, str]:
-    """Return the exclusive resources of a series by segment."""
-    cls = work.models.Template
-    query = select(cls.id, cls.resource).where(cls.series_id == series_id, cls.exclusive.is_(True))
-    return {row.id: row.resource for row in work.session.execute(query) if row.resource is not None}
-
-
-def _takes_time(change: RowChange) -> bool:
-    stands = change.values.get("status", change.row.status) in OCCUPYING
-    return stands and not change.values.keys().isdisjoint(("starts_at", "ends_at", "status"))
 
 
 # -- writing what was planned: segments through the ORM, whose revision counts, rows past it ---------------

@@ -81,9 +81,10 @@ def change_template(
     check_names(work, values)
     series_id = series_of(work, template_id)
     with deciding(work):
-        templates = list(load_series(work, series_id).templates.values())
         if work.dry_run:
             templates = [copy_of(template) for template in segments(work, [series_id])]
+        else:
+            templates = list(load_series(work, series_id).templates.values())
         for template in templates:
             if template.id == template_id:
                 refuse_stale(template.revision, revision)
@@ -150,7 +151,7 @@ def some_key(work: Work, template_id: int) -> SlotKey | None:
 
 def set_active(work: Work, active: bool, template_id: int | None, group: str | None) -> SwitchReport:
     """Switch all segments of one series, or all templates of a group, on or off; see ``RollingSlots.activate``."""
-    # Neither is refused: nothing said never means everything.
+    # To give neither is refused: saying nothing never means everything.
     if (template_id is None) == (group is None):
         expected = f"a template or a group (group = {group!r}), exactly one of them"
         raise refusal("template", template_id, expected)
