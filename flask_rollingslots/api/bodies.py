@@ -287,26 +287,25 @@ def taken(field: TemplateField, empty: bool) -> Any:
     return found | None if empty else found
 
 
-def _new(field: TemplateField) -> tuple[bool, Any]:
-    """Return whether a field may be null, and its default: here of a new template."""
+def _empty_when_new(field: TemplateField) -> bool:
+    """Whether null may be said, and is the default: here of a new template."""
     if field.needed and field.name not in Recurrence.model_fields:
-        return False, ...
-    empty = field.initial is None or field.default is list
-    return empty, None if empty else field.initial
+        return False
+    return field.initial is None or field.default is list
 
 
-def _changed(field: TemplateField) -> tuple[bool, Any]:
+def _empty_when_changed(field: TemplateField) -> bool:
     """Null clears what can be empty; of what is edited it changes nothing."""
-    empty = field.change is Change.EDIT or field.nullable or field.default is list
-    return empty, None if empty else field.initial
+    return field.change is Change.EDIT or field.nullable or field.default is list
 
 
-def _with_fields(entry: Callable[[TemplateField], tuple[bool, Any]], *changes: Change) -> Any:
+def _with_fields(may_be_empty: Callable[[TemplateField], bool], *changes: Change) -> Any:
     """Return a body that has the fields of a template that may change so."""
     fields: dict[str, Any] = {}
     for name, field in FIELDS.items():
         if field.change in changes:
-            empty, default = entry(field)
+            empty, initial = may_be_empty(field), field.initial
+            default = None if empty else ... if initial is None else initial
             about = Field(default, alias=field.key, description=field.sentence)
             fields[name] = (taken(field, empty), about)
     return create_model("_Fields", __base__=Strict, **fields)
@@ -323,9 +322,9 @@ if TYPE_CHECKING:
     class _EditedFields(Strict): ...
 
 else:
-    _NewFields = _with_fields(_new, Change.ONCE, Change.SETTING, Change.EDIT)
-    _ChangedFields = _with_fields(_changed, Change.SETTING, Change.EDIT)
-    _EditedFields = _with_fields(_changed, Change.EDIT)
+    _NewFields = _with_fields(_empty_when_new, Change.ONCE, Change.SETTING, Change.EDIT)
+    _ChangedFields = _with_fields(_empty_when_changed, Change.SETTING, Change.EDIT)
+    _EditedFields = _with_fields(_empty_when_changed, Change.EDIT)
 
 #: What the rule of a new template says, whichever way it is said.
 _OF_RULE = ("dtstart", "timezone", "rrule")

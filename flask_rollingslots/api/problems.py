@@ -86,6 +86,7 @@ class Problem(Exception):
     status: int = 0
 
     def __post_init__(self) -> None:
+        super().__init__(self.detail)
         self.status = self.status or CODES[self.code]
 
     def response(self) -> Response:
