@@ -1,4 +1,4 @@
-"""Frozen values that all floors share: what a rule promises, what is stored, and what was done."""
+"""Frozen values that all rooms share: what a rule promises, what is stored, and what was done."""
 
 from __future__ import annotations
 
