@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import date, datetime, timedelta
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import (
     AliasPath,
@@ -103,8 +103,23 @@ class ProblemDocument(BaseModel):
 # -- slots, bookings, templates --------------------------------------------------------------------------------
 
 
-class SlotAnswer(Answered):
+class _Row(Answered):
+    """What is shown of a row and of one that it belongs to."""
+
+    belongs_to: ClassVar[str]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _load(cls, row: Any) -> Any:
+        """Read both before the fields: pydantic would hide what goes wrong with the database."""
+        _ = getattr(row, cls.belongs_to).id
+        return row
+
+
+class SlotAnswer(_Row):
     """A bookable slot, stored or virtual."""
+
+    belongs_to = "template"
 
     key: str
     series_id: int
@@ -148,8 +163,10 @@ class SlotPage(SlotList):
     next: str | None = Field(description="The address of the next page.")
 
 
-class BookingAnswer(Answered):
+class BookingAnswer(_Row):
     """Somebody's places in a slot."""
+
+    belongs_to = "slot"
 
     id: int
     key: str = _from("slot", "key")

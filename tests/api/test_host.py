@@ -13,6 +13,7 @@ from flask.json.provider import DefaultJSONProvider
 from sqlalchemy.exc import OperationalError
 
 from flask_rollingslots import ConfigError, RollingSlots
+from flask_rollingslots.api.answers import BookingAnswer
 from flask_rollingslots.health import coverage
 
 if TYPE_CHECKING:
@@ -102,6 +103,22 @@ def test_what_nobody_foresaw(
     (record,) = [record for record in caplog.records if number in record.getMessage()]
     assert record.exc_info is not None
     assert [str(error) for error in heard] == ["password in sqlite:///secret.db"]
+
+
+def test_the_database_while_an_answer_is_read() -> None:
+    """What goes wrong there is raised as it is, so that a lost race is told as one."""
+
+    class Row:
+        """A booking whose slot is read only now."""
+
+        @property
+        def slot(self) -> Any:
+            """Fail as a database does."""
+            raise OperationalError("SELECT", {}, Exception("database is locked"))
+
+    with pytest.raises(OperationalError) as failed:
+        BookingAnswer.model_validate(Row())
+    assert RollingSlots.is_lost_race(failed.value)
 
 
 def test_the_apps_own_refusals_before_a_call(host: ApiSite) -> None:
