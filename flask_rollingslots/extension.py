@@ -502,7 +502,7 @@ def listen_for_changes(db: Any, models: Models, after_commit: Callable[[set[int]
         session.info[_CHANGED].add(template.id)
 
     def committed(session: Any) -> None:
-        changed = session.info[_CHANGED]
+        changed = session.info.get(_CHANGED)
         if changed and not session.in_nested_transaction():  # a savepoint's release is no commit
             session.info[_CHANGED] = set()
             after_commit(changed)
