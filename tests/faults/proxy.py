@@ -88,12 +88,13 @@ class Proxy:
             await asyncio.sleep(0)
 
     async def _end_tasks(self) -> None:
-        tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        for writer in list(self._writers):
-            writer.transport.abort()
+        # What the loop is just accepting comes to `_accept` first: cancelled before, its connection would stay open.
+        while tasks := asyncio.all_tasks() - {asyncio.current_task()}:
+            for task in self._serving:
+                task.cancel()
+            for writer in list(self._writers):
+                writer.transport.abort()
+            await asyncio.wait(tasks)
         for _ in range(3):  # the transports end in the rounds of the loop that follow
             await asyncio.sleep(0)
 
