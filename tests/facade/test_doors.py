@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import shutil
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any
@@ -203,13 +204,23 @@ class Outcome:
 class Doors(RoutedSite):
     """A site at whose doors somebody asks, and everything that follows is written down."""
 
-    def __init__(self, folder: Path) -> None:
-        """Make it, with slots in all states; the replica has tables and no row."""
+    def __init__(self, folder: Path, like: Path | None = None) -> None:
+        """Make it, with slots in all states; the replica has tables and no row.
+
+        :param like: the folder of one that was made before: its files are copied.
+        """
         folder.mkdir()
+        for file in like.glob("*.db*") if like is not None else ():
+            shutil.copy(file, folder)
         urls = [f"sqlite:///{folder / name}.db" for name in ("primary", "replica")]
         config = {"API_PREFIX": "/api", "API_TOKEN": TOKEN, "ENABLED": False}
         super().__init__(*urls, folder, **{f"ROLLINGSLOTS_{name}": value for name, value in config.items()})
         self.outcome = Outcome()
+        if like is None:
+            self._fill()
+        self._listen()
+
+    def _fill(self) -> None:
         with self.app.app_context():
             for fields in ({**HALL, "group": "club", "capacity": 2}, {**GYM, "name": "Gym"}):
                 self.slots.create_template(**fields)
@@ -221,7 +232,6 @@ class Doors(RoutedSite):
             self.slots.delete(DELETED)
             self.slots.delete_series(2)
             self.db.session.commit()
-        self._listen()
 
     def _listen(self) -> None:
         @event.listens_for(self.replica, "before_cursor_execute")
@@ -332,13 +342,21 @@ def summary(answer: Any) -> Any:
     return [getattr(answer, name, None) for name in names], bookings
 
 
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a site that nobody asks anything."""
+    folder = tmp_path_factory.mktemp("doors") / "original"
+    Doors(folder).close()
+    return folder
+
+
 @pytest.fixture
-def doors(tmp_path: Path) -> Any:
+def doors(tmp_path: Path, original: Path) -> Any:
     """Make sites that are all alike."""
     made: list[Doors] = []
 
     def make() -> Doors:
-        made.append(Doors(tmp_path / str(len(made))))
+        made.append(Doors(tmp_path / str(len(made)), original))
         return made[-1]
 
     yield make
