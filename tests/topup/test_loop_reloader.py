@@ -7,6 +7,7 @@ import re
 import sqlite3
 import sys
 from contextlib import closing
+from http.client import HTTPException
 from typing import TYPE_CHECKING
 from urllib.request import urlopen
 
