@@ -115,9 +115,9 @@ class RollingSlots(Extension):
         work = self._state.reading()
         return browsing.preview(work, series.draft(work, fields), n, after)
 
-    def get_template(self, template: int) -> TemplateMixin:
+    def get_template(self, template: TemplateOrId) -> TemplateMixin:
         """Return a template by its id, active or not."""
-        return browsing.find_template(self._state.reading(), template)
+        return browsing.find_template(self._state.reading(), id_of(template))
 
     def templates(
         self,
@@ -141,9 +141,9 @@ class RollingSlots(Extension):
         """Return the templates of the series that a slot belongs to, active or not, in order."""
         return browsing.segments_of(self._state.reading(), key_of(key))
 
-    def get_booking(self, booking: int) -> BookingMixin:
+    def get_booking(self, booking: BookingMixin | int) -> BookingMixin:
         """Return a booking by its id, live or not."""
-        return browsing.find_booking(self._state.reading(), booking)
+        return browsing.find_booking(self._state.reading(), getattr(booking, "id", booking))
 
     def reminders(self, since: datetime, until: datetime | None = None) -> list[SlotMixin]:
         """Return the booked slots whose ``reminder_at`` lies after ``since`` and not after ``until``, by start.

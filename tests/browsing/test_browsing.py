@@ -394,3 +394,25 @@ def test_nested_data_is_not_shared(site: Site) -> None:
     first, second = site.week()[:2]
     first.data["courts"].append(2)
     assert (second.data, template.data) == ({"courts": [1]}, {"courts": [1]})
+
+
+def test_rows_are_found_by_id_or_by_themselves(site: Site) -> None:
+    """A template, a booking and a run are given back; what there is not, and what is no id, is told by name."""
+    template = site.add()
+    site.slots.generate()
+    booking = site.slots.book(site.week()[0].key)
+    site.session.commit()
+    (run,) = site.slots.runs()
+    assert site.slots.get_template(template.id) is site.slots.get_template(template) is template
+    assert site.slots.get_booking(booking.id) is site.slots.get_booking(booking) is booking
+    assert site.slots.get_run(run.id) is run
+    assert site.slots.segments(booking.slot) == [template]
+    with pytest.raises(TemplateNotFound, match="template 99: there is no such template"):
+        site.slots.get_template(99)
+    with pytest.raises(InvalidRequest, match="template = None: expected a template or its id"):
+        site.slots.get_template(None)  # type: ignore[arg-type]
+    for find, number in ((site.slots.get_booking, "1"), (site.slots.get_run, 99)):
+        with pytest.raises(LookupError, match="there is no such"):
+            find(number)
+    with pytest.raises(SlotNotFound, match="9@20260105T1000"):
+        site.slots.segments("9@20260105T1000")
