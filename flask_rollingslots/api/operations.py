@@ -96,7 +96,7 @@ class Call:
         :raises missing: if it is no id: nothing is there.
         """
         text = self.path[name]
-        if text.isascii() and text.isdigit() and len(text) <= 18:
+        if text.isascii() and text.isdigit() and len(text) <= 18 and int(text):
             return int(text)
         raise missing(f"{text[:40]!r}: there is no such thing")
 
