@@ -16,16 +16,8 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import and_, bindparam, func, or_, select
 
 from . import planning
-from .errors import (
-    RollingSlotsError,
-    no_booking,
-    no_group,
-    no_run,
-    no_slot,
-    no_template,
-    refusal,
-)
-from .loading import load_shown, row_of, segments, virtual_slot
+from .context import Work, load_shown, row_of, segments, virtual_slot
+from .errors import RollingSlotsError, no_booking, no_group, no_run, no_slot, no_template, refusal
 from .models import expired_places, mark_busy, table_of
 from .statements import insert_or_lock, newest
 from .values import MICROSECOND, OCCUPYING, PlannedSlot, SlotKey, Status, TemplateSpec, Window, key_of
@@ -35,7 +27,6 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Select
 
-    from .context import Work
     from .models import BookingMixin, Models, RunMixin, SlotMixin, TemplateMixin
 
 log = logging.getLogger("flask_rollingslots")
@@ -139,7 +130,7 @@ def _promises(work: Work, template: TemplateMixin, window: Window) -> bool:
     if start >= window.end:
         return False
     try:
-        ahead = planning.promised_starts(template.spec(), Window(start, window.end))
+        ahead = planning.promised_starts(TemplateSpec.of(template), Window(start, window.end))
         return any(reason is None for *_, reason in ahead)
     except (ValueError, LookupError, OSError, ArithmeticError):  # a rule that is broken promises nothing
         return False
@@ -220,7 +211,7 @@ def between(
         raise refusal("end", end, f"a moment not before start = {start}")
     found = templates(work, template_id, group)
     window = Window(_utc(start), _utc(end))
-    return merged(work, {t.id: t for t in found}, [t.spec() for t in found], window)
+    return merged(work, {t.id: t for t in found}, [TemplateSpec.of(t) for t in found], window)
 
 
 def merged(
@@ -238,7 +229,8 @@ def merged(
         planned = planning.planned_slot(spec, original_start, starts_at, ZoneInfo(spec.timezone))
         found.append(virtual_slot(work.models, planned, templates[spec.id], work.now))
     found.sort(key=lambda slot: (slot.starts_at, slot.series_id, slot.original_start))
-    mark_busy(work.session, work.models, found)
+    if any(template.exclusive for template in templates.values()):
+        mark_busy(work.session, work.models, found)
     return found
 
 
@@ -286,7 +278,7 @@ def upcoming(work: Work, template_id: int, n: int, after: datetime | None = None
     """
     start = _start_after(work, n, after)
     found: list[SlotMixin] = []
-    specs = [t.spec() for t in templates(work, template_id)]
+    specs = [TemplateSpec.of(t) for t in templates(work, template_id)]
     limit = _add(start, _HORIZON)
     while len(found) < n and start < limit and specs:
         end = _end_of_stretch(specs, start, n - len(found), limit)
@@ -302,7 +294,7 @@ def preview(work: Work, template: TemplateMixin, n: int, after: datetime | None 
     :raises InvalidRequest: as :func:`upcoming`.
     """
     start = _start_after(work, n, after)
-    spec, limit = template.spec(), _add(start, _HORIZON)
+    spec, limit = TemplateSpec.of(template), _add(start, _HORIZON)
     found: list[PlannedSlot] = []
     while len(found) < n and start < limit:
         end = _end_of_stretch([spec], start, n - len(found), limit)
@@ -336,7 +328,9 @@ def holes(work: Work, slots: Iterable[SlotMixin]) -> set[int]:
             continue
         if slot.template_id not in ends:
             days, align = work.settings.window_days, work.settings.align
-            ends[slot.template_id] = planning.window_of(slot.template.spec(), work.now, days, align).end
+            ends[slot.template_id] = planning.window_of(
+                TemplateSpec.of(slot.template), work.now, days, align
+            ).end
         if slot.starts_at < ends[slot.template_id]:
             found.add(slot.template_id)
     return found
@@ -443,7 +437,7 @@ def _planned(
     :raises SlotNotFound: if there is none, it has ended, or another row of the series stands at its instant.
     """
     for template in segments(work, [key.series_id]):
-        spec = template.spec()
+        spec = TemplateSpec.of(template)
         spec = replace(
             spec,
             active=spec.active or inactive,

@@ -1,20 +1,47 @@
-"""What everything below the facade is handed: session, models, settings and time, made here and nowhere else."""
+"""What everything below the facade is handed, and what all of it reads.
+
+:class:`Work` holds session, models, settings and time; it is made here and nowhere else. Below it: templates and slots
+as plain values, and planned slots as rows.
+"""
 
 from __future__ import annotations
 
+import json
+from copy import deepcopy
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
 
+from sqlalchemy import String, and_, bindparam, cast, func, inspect, null, or_, select
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm.attributes import set_committed_value
+
+from .errors import refusal
+from .models import TemplateMixin
+from .models.fields import SPEC_FIELDS, SPEC_LISTS
 from .signals import Outbox
-from .statements import dialect_of, use_primary
+from .statements import dialect_of, exclusive, stored_text, use_primary
+from .values import Status, StoredSlot, TemplateSpec, live_places
 
 if TYPE_CHECKING:
-    from datetime import datetime
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from sqlalchemy import ColumnElement, Dialect, Select
     from sqlalchemy.orm import Session
 
-    from .models import Models
+    from .models import Models, SlotMixin
     from .settings import Settings
+    from .values import PlannedSlot, SlotKey, Window
+
+    Unreadable = Callable[[int, str, Exception], None]
+
+_SLOT_COLUMNS = StoredSlot._fields[: StoredSlot._fields.index("data")]
+_BOOKED = _SLOT_COLUMNS.index("booked")
+_ID, _SERIES_ID = SPEC_FIELDS.index("id"), SPEC_FIELDS.index("series_id")
+# A zone is at most 14 hours from UTC, and a gap at most a day wide.
+_ZONE_SLACK = timedelta(days=2)
+#: Beyond so many templates their ids are not listed in a query: databases bound the number of parameters.
+_MANY_TEMPLATES = 500
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,3 +79,236 @@ class Work:
     def dialect(self) -> str:
         """The name of the database: ``sqlite``, ``postgresql``, ``mysql`` or ``mariadb``."""
         return dialect_of(self.session)
+
+
+def load_specs(
+    work: Work, *conditions: ColumnElement[bool], unreadable: Unreadable | None = None
+) -> list[TemplateSpec]:
+    """Return the templates that meet the conditions, by id, without making model instances.
+
+    :param unreadable: told id, name and reason of each active template that cannot be read, which is then left out;
+        without it one such template is an error.
+    """
+    cls = work.models.Template
+    try:
+        return _read_specs(work, *conditions)
+    except DBAPIError:
+        raise
+    except Exception:  # a value that somebody wrote by hand: only reading it shows that
+        if unreadable is None:
+            raise
+    found = work.session.execute(
+        select(cls.id, cls.name, cls.active).where(*conditions).order_by(cls.id)
+    ).all()
+    specs: list[TemplateSpec] = []
+    for position in range(0, len(found), _MANY_TEMPLATES):
+        specs += _readable(work, found[position : position + _MANY_TEMPLATES], unreadable)
+    return specs
+
+
+def _readable(work: Work, found: Sequence[Any], unreadable: Unreadable) -> list[TemplateSpec]:
+    """Read halves, and halves of halves, until only those that cannot be read are left out."""
+    try:
+        return _read_specs(work, work.models.Template.id.in_([row.id for row in found]))
+    except DBAPIError:
+        raise
+    except Exception as error:
+        if len(found) == 1:
+            if found[0].active:
+                unreadable(found[0].id, found[0].name, error)
+            return []
+    half = len(found) // 2
+    return [spec for part in (found[:half], found[half:]) for spec in _readable(work, part, unreadable)]
+
+
+def _read_specs(work: Work, *conditions: ColumnElement[bool]) -> list[TemplateSpec]:
+    cls = work.models.Template
+    columns = {name: getattr(cls, name) for name in SPEC_FIELDS}
+    dialect = work.session.connection().dialect
+    lists = {}
+    for name in SPEC_LISTS:
+        # Nearly always empty: read as they are stored, and understood only if there is something in them.
+        lists[SPEC_FIELDS.index(name)] = columns[name].type
+        columns[name] = stored_text(columns[name], dialect.name)
+    query = select(*columns.values()).where(*conditions).order_by(cls.id)
+    result = work.session.execute(query)
+    try:
+        return [_spec(row, lists, dialect) for row in result]
+    finally:
+        result.close()  # also after an error: an open result would keep SQLite's snapshot
+
+
+def _spec(row: Any, lists: Mapping[int, Any], dialect: Dialect) -> TemplateSpec:
+    values = list(row)
+    for place, kind in lists.items():
+        stored = values[place]
+        is_empty = not stored or stored == "[]"
+        values[place] = () if is_empty else tuple(kind.process_result_value(json.loads(stored), dialect))
+    values[_SERIES_ID] = values[_SERIES_ID] or values[_ID]
+    return TemplateSpec(*values)
+
+
+def fingerprint(work: Work) -> str:
+    """Return a text that changes with every template that is added, changed or deleted."""
+    cls = work.models.Template
+    row = work.session.execute(select(func.count(), func.sum(cls.revision), func.max(cls.id))).one()
+    return ":".join(str(value or 0) for value in row)
+
+
+def newest_of(known: str | None) -> int:
+    """Return the greatest id in a text that ``fingerprint`` began; 0: there is none."""
+    parts = (known or "").split(":")
+    return int(parts[2]) if len(parts) > 2 and parts[2].isdigit() else 0
+
+
+def load_slots(
+    work: Work, *conditions: ColumnElement[bool], wholly: bool = False, lock: bool = False
+) -> list[StoredSlot]:
+    """Return the stored slots that meet the conditions, by series and original start.
+
+    :param wholly: also read the app's own fields, and whether bookings point to a slot: what decisions need.
+    :param lock: keep others from changing them until the app commits.
+    """
+    cls, bookings = work.models.Slot, work.models.Booking
+    columns = [getattr(cls, name) for name in _SLOT_COLUMNS]
+    data = cls.data if wholly else null()  # a top-up has no use for it, and it may be large
+    query: Any = select(*columns, data, cls.customised, cls.ended_with_series, cls.holds)
+    query = query.where(*conditions).order_by(cls.series_id, cls.original_start)
+    found = work.session.execute(exclusive(query, work.dialect) if lock else query).all()
+    history: frozenset[int] = frozenset()
+    if wholly and found:
+        pointed = select(bookings.slot_id).join(cls, cls.id == bookings.slot_id).where(*conditions)
+        history = frozenset(work.session.scalars(pointed.distinct()))
+    slots = []
+    for *plain, own, customised, ended, holds in found:
+        live, is_pointed_to = live_places(plain[_BOOKED], holds, work.now), plain[0] in history
+        slots.append((*plain, own or {}, tuple(customised or ()), bool(ended), live, is_pointed_to))
+    return list(map(StoredSlot._make, slots))
+
+
+def load_stored(work: Work, units: Sequence[tuple[TemplateSpec, Window]]) -> dict[SlotKey, StoredSlot]:
+    """Return all rows that planning these templates in these windows needs, by key.
+
+    A row belongs here by its original start or by where it was moved to.
+    """
+    cls = work.models.Slot
+    start, end = min(w.start for _, w in units), max(w.end for _, w in units)
+    shifts = [spec.shift or timedelta(0) for spec, _ in units]
+    first = start.astimezone(UTC).replace(tzinfo=None) - _ZONE_SLACK - max(*shifts, timedelta(0))
+    last = end.astimezone(UTC).replace(tzinfo=None) + _ZONE_SLACK - min(*shifts, timedelta(0))
+    rows = load_slots(
+        work,
+        cls.series_id.in_({spec.series_id for spec, _ in units}),
+        or_(
+            and_(cls.original_start >= first, cls.original_start < last),
+            and_(cls.starts_at >= start, cls.starts_at < end),
+        ),
+    )
+    return {row.key: row for row in rows}
+
+
+def is_decided(models: Models) -> ColumnElement[bool]:
+    """Return, in SQL, whether somebody decided about a slot: not what a top-up made and nobody touched."""
+    cls = models.Slot
+    return or_(cls.status != Status.SCHEDULED.value, cast(cls.customised, String) != "[]")
+
+
+def row_of(slot: PlannedSlot, now: datetime, run_id: int | None = None) -> dict[str, Any]:
+    """Return the column values of a planned slot's row.
+
+    :param now: aware; becomes ``created_at``.
+    :param run_id: the run that writes it; ``None`` when a person materialises it.
+    """
+    spec = slot.spec
+    return {
+        "series_id": spec.series_id,
+        "template_id": spec.id,
+        "original_start": slot.original_start,
+        "starts_at": slot.starts_at,
+        "ends_at": slot.ends_at,
+        "opens_at": slot.opens_at,
+        "closes_at": slot.closes_at,
+        "status": Status.SCHEDULED.value,
+        "capacity": spec.capacity,
+        "booked": 0,
+        "data": spec.data,
+        "customised": [],
+        "cancel_reason": None,
+        "run_id": run_id,
+        "created_at": now,
+    }
+
+
+def virtual_slot(models: Models, slot: PlannedSlot, template: TemplateMixin, now: datetime) -> SlotMixin:
+    """Return a slot without a row; it enters no session by itself."""
+    values = row_of(slot, now)
+    data = values.pop("data")
+    # Made as a loaded row is, without an event for each attribute: a seventh of the time that the constructor takes.
+    virtual: SlotMixin = inspect(models.Slot).class_manager.new_instance()
+    virtual.__dict__.update(values, template=template)
+    virtual.data = deepcopy(data) if data else {}
+    return virtual
+
+
+def load_shown(
+    work: Work, templates: Mapping[int, TemplateMixin], window: Window, originals: tuple[datetime, datetime]
+) -> list[SlotMixin]:
+    """Return the rows of some templates that start in a window or have an original start in a span.
+
+    :param templates: by id, all that may have rows here.
+    :param originals: first and last original start (naive), both included.
+    """
+    first, last = originals
+    values: dict[str, Any] = {"start": window.start, "end": window.end, "first": first, "last": last}
+    are_named = len(templates) <= _MANY_TEMPLATES
+    if are_named:
+        values["templates"] = list(templates)
+        values["series"] = list({template.series_id for template in templates.values()})
+    statement = work.models.build_once(
+        ("shown", are_named), lambda models: _query_for_shown(models, are_named)
+    )
+    found = [row for row in work.session.scalars(statement, values) if row.template_id in templates]
+    for row in found:
+        set_committed_value(row, "template", templates[row.template_id])  # else one query for each template
+    return found
+
+
+def _query_for_shown(models: Models, are_named: bool) -> Select[Any]:
+    slot = models.Slot
+    here: ColumnElement[bool] = and_(slot.starts_at >= bindparam("start"), slot.starts_at < bindparam("end"))
+    meant: ColumnElement[bool] = slot.original_start.between(bindparam("first"), bindparam("last"))
+    if are_named:  # each half has an index of its own
+        here = and_(slot.template_id.in_(bindparam("templates", expanding=True)), here)
+        meant = and_(slot.series_id.in_(bindparam("series", expanding=True)), meant)
+    return select(slot).where(or_(here, meant))
+
+
+def id_of(template: TemplateMixin | int) -> int:
+    """Return a template's id, also if the object belongs to a session that is gone.
+
+    :raises InvalidRequest: if it is neither a template nor an id.
+    """
+    if isinstance(template, TemplateMixin):
+        identity = inspect(template).identity
+        return int(identity[0]) if identity else template.id
+    if isinstance(template, bool) or not isinstance(template, int) or not 0 < template < 2**63:
+        raise refusal("template", template, "a template or its id, a whole number")
+    return template
+
+
+def id_or_none(template: TemplateMixin | int | None) -> int | None:
+    """Return a template's id where none may be meant."""
+    return None if template is None else id_of(template)
+
+
+def pruned_until(work: Work) -> datetime | None:
+    """Return the moment up to which slots were pruned, aware, UTC; ``None``: never."""
+    latest = work.session.scalar(select(func.max(work.models.Lease.pruned_until_ms)))
+    return datetime.fromtimestamp(latest / 1000, UTC) if latest else None
+
+
+def segments(work: Work, series_ids: Iterable[int]) -> list[TemplateMixin]:
+    """Return all segments of some series, by id."""
+    cls = work.models.Template
+    query = select(cls).where(cls.series_id.in_(list(series_ids))).order_by(cls.id)
+    return list(work.session.scalars(query))

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, overload
 
 from . import booking as bookings
 from . import browsing, feeds, series
+from .context import Work, id_of, id_or_none
 from .extension import Extension, get_state, names_what_is_broken
 from .feeds import Calendar, Exported, Imported, SecretFeed
 from .health import Explanation, Finding, HealthReport, check_health, explain
-from .loading import id_of, id_or_none
 from .pruning import PruneRequest, prune
 from .queue import Distributor, order
 from .recurrence import template_fields
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from datetime import date, datetime
     from threading import Event
 
-    from .context import Work
     from .models import BookingMixin, RunMixin, SlotMixin, TemplateMixin
     from .pruning import Archive
     from .values import PruneReport

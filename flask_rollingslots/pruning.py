@@ -19,8 +19,8 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import and_, case, delete, func, literal, or_, select, true, update
 from sqlalchemy.exc import IntegrityError
 
+from .context import Work, pruned_until
 from .errors import LeaseLost, TopUpBusy, refusal, sentence
-from .loading import pruned_until
 from .models import expired_places, table_of
 from .settings import MAX_RETENTION_DAYS
 from .topup.gate import make_row
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
     from sqlalchemy import ColumnElement
 
-    from .context import Work
     from .models import Models
     from .topup import Runner
     from .topup.gate import Lease

@@ -3,22 +3,46 @@
 from __future__ import annotations
 
 from collections import Counter
+from copy import deepcopy
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 from .errors import InvalidKey, refusal
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+#: Booking id, expiry in microseconds of Unix time, places: one hold, as a slot's row remembers it.
+Hold = list[int]
+
 MINUTE = timedelta(minutes=1)
 #: The smallest step of a datetime.
 MICROSECOND = timedelta(microseconds=1)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def utc_now() -> datetime:
     """Return the current time, aware, in UTC: the default clock."""
     return datetime.now(UTC)
+
+
+def to_us(moment: datetime) -> int:
+    """Return an aware moment as Unix time in whole microseconds."""
+    return (moment - _EPOCH) // MICROSECOND
+
+
+def from_us(microseconds: int) -> datetime:
+    """Return the moment of a Unix time in microseconds, aware, UTC."""
+    return _EPOCH + timedelta(microseconds=microseconds)
+
+
+def live_places(booked: int, holds: Iterable[Hold] | None, now: datetime) -> int:
+    """Return how many places are taken at a moment: expired holds are free."""
+    moment = to_us(now)
+    return booked - sum(party for _, until, party in holds or () if until <= moment)
 
 
 class Scope(StrEnum):
@@ -239,6 +263,16 @@ class TemplateSpec:
     cancelled_from: datetime | None = None
     shift: timedelta = timedelta(0)
     data: dict[str, Any] = field(default_factory=dict, hash=False)
+
+    @classmethod
+    def of(cls, template: Any) -> TemplateSpec:
+        """Return a template's row as plain data, independent of any session."""
+        values = {name: getattr(template, name) for name in cls.__match_args__}
+        for name in ("rdates", "exdates", "blackouts"):
+            values[name] = tuple(values[name] or ())
+        values["series_id"] = values["series_id"] or values["id"]
+        values["data"] = deepcopy(dict(values["data"] or {}))
+        return cls(**values)
 
     @property
     def ends_before(self) -> datetime | None:

@@ -6,21 +6,20 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import or_, select, update
 
-from flask_rollingslots.browsing import find_booking
-from flask_rollingslots.errors import BookingNotFound, HoldExpired, SlotClosed, StatusConflict, refusal
-from flask_rollingslots.models import table_of
-from flask_rollingslots.signals import booking_moved, booking_released, slot_booked
-from flask_rollingslots.statements import newest
-from flask_rollingslots.values import BookingStatus, State, Status
-
+from ..browsing import find_booking
+from ..errors import BookingNotFound, HoldExpired, SlotClosed, StatusConflict, refusal
+from ..models import table_of
+from ..signals import booking_moved, booking_released, slot_booked
+from ..statements import newest
+from ..values import BookingStatus, State, Status
 from .resources import is_taken, lock_exclusive, look_around, slot_row
 from .taking import BookingRequest, change_slot, end_booking, lock_slots, report, take
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from flask_rollingslots.context import Work
-    from flask_rollingslots.models import BookingMixin, SlotMixin
+    from ..context import Work
+    from ..models import BookingMixin, SlotMixin
 
 LIVE = (BookingStatus.CONFIRMED, BookingStatus.HELD)
 

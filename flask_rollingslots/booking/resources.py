@@ -12,18 +12,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import inspect, select, update
 
-from flask_rollingslots.browsing import materialize
-from flask_rollingslots.errors import InvalidTemplate, SlotClosed
-from flask_rollingslots.models import Seen, live_places, load_busy, table_of
-from flask_rollingslots.statements import (
-    MARIADB,
-    atomic,
-    dialect_of,
-    hold_writers,
-    insert_or_lock,
-    newest,
-)
-from flask_rollingslots.values import OCCUPYING, BookingStatus, SlotKey, State
+from ..browsing import materialize
+from ..errors import InvalidTemplate, SlotClosed
+from ..models import Seen, load_busy, table_of
+from ..statements import MARIADB, atomic, dialect_of, hold_writers, insert_or_lock, newest
+from ..values import OCCUPYING, BookingStatus, SlotKey, State, live_places
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -31,8 +24,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy.orm import Session
 
-    from flask_rollingslots.context import Work
-    from flask_rollingslots.models import BookingMixin, Models, SlotMixin, TemplateMixin
+    from ..context import Work
+    from ..models import BookingMixin, Models, SlotMixin, TemplateMixin
 
 
 @contextmanager

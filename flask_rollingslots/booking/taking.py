@@ -12,18 +12,11 @@ from sqlalchemy import bindparam, case, inspect, or_, select, true, update
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import make_transient_to_detached
 
-from flask_rollingslots.errors import IdempotencyConflict, SlotClosed, SlotFull, StaleEdit, refusal
-from flask_rollingslots.models import forget_busy, from_us, table_of, to_us
-from flask_rollingslots.signals import slot_booked, slot_held
-from flask_rollingslots.statements import (
-    insert_if_absent,
-    newest,
-    only_if,
-    tells_what_it_updated,
-    writes_within_a_query,
-)
-from flask_rollingslots.values import BookingStatus, SlotKey, State, Status, key_of
-
+from ..errors import IdempotencyConflict, SlotClosed, SlotFull, StaleEdit, refusal
+from ..models import forget_busy, table_of
+from ..signals import slot_booked, slot_held
+from ..statements import insert_if_absent, newest, only_if, tells_what_it_updated, writes_within_a_query
+from ..values import BookingStatus, Hold, SlotKey, State, Status, from_us, key_of, to_us
 from .resources import is_taken, look_around, slot_row
 
 if TYPE_CHECKING:
@@ -33,9 +26,9 @@ if TYPE_CHECKING:
     from blinker import NamedSignal
     from sqlalchemy import ColumnElement
 
-    from flask_rollingslots.context import Work
-    from flask_rollingslots.errors import RollingSlotsError
-    from flask_rollingslots.models import BookingMixin, Hold, Models, SlotMixin
+    from ..context import Work
+    from ..errors import RollingSlotsError
+    from ..models import BookingMixin, Models, SlotMixin
 
 #: The longest hold: a week.
 MAX_MINUTES = 7 * 24 * 60

@@ -11,20 +11,19 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import ColumnElement, select
 
 from .. import planning
+from ..context import Work, is_decided, row_of
 from ..errors import InvalidRequest, no_group, no_template, refusal
-from ..loading import is_decided, row_of
+from ..models import DECIDED_FIELDS
 from ..models.fields import FIELDS, SPEC_FIELDS
-from ..models.mixins import DECIDED_FIELDS
 from ..recurrence.zones import find_zone, instant_of
 from ..settings import MAX_FILE_BYTES
-from ..values import Status
+from ..values import Status, TemplateSpec
 from .entries import Entry, Override, StoredTemplate, naming
 from .ics_reading import ics_entries
 from .ics_writing import ics_bytes
 from .json_files import json_entries, json_text
 
 if TYPE_CHECKING:
-    from ..context import Work
     from ..models import Models, TemplateMixin
     from ..values import TemplateSpec
 
@@ -119,7 +118,7 @@ def with_overrides(
         found.setdefault(template_id, []).append(Override(**dict(zip(names, values, strict=True))))
     return [
         StoredTemplate(
-            spec=each.spec(),
+            spec=TemplateSpec.of(each),
             stamp=each.changed_at or each.created_at,
             fields={name: getattr(each, name) for name in _MORE},
             overrides=tuple(found.get(each.id, ())),
@@ -177,7 +176,9 @@ def import_templates(
     pairs = [(entry, _template(work.models, entry, group)) for entry in entries]
     if not work.dry_run:
         _add(work, pairs)
-    rows = [_row(work, template.spec(), each) for entry, template in pairs for each in entry.overrides]
+    rows = [
+        _row(work, TemplateSpec.of(template), each) for entry, template in pairs for each in entry.overrides
+    ]
     if not work.dry_run:
         work.session.add_all(work.models.Slot(**row) for row in rows)
         work.session.flush()

@@ -21,7 +21,7 @@ from ..errors import InvalidRequest, InvalidRule, RollingSlotsError, refusal
 from ..planning import promised_starts
 from ..recurrence.zones import find_zone, instant_of
 from ..settings import MAX_EVENT_DAYS
-from ..values import OCCUPYING, State, Window
+from ..values import OCCUPYING, State, TemplateSpec, Window
 from .entries import MAX_EVENTS, title_of
 
 if TYPE_CHECKING:
@@ -164,7 +164,7 @@ def slots_in(
     templates = {each.id: each for each in browsing.templates(work, template_id, group)}
     seen = {number: each for number, each in templates.items() if sees(each)}
     windows = _windows(span, {each.reminder_before for each in seen.values()} - {None})
-    specs = [each.spec() for each in templates.values()]
+    specs = [TemplateSpec.of(each) for each in templates.values()]
     if next(islice(_promises(specs, windows), MAX_EVENTS, None), None) is not None:
         expected = f"at most {MAX_EVENTS:,} events: ask for a shorter span, a template or a group"
         raise InvalidRequest(f"end: expected {expected}", field="end", expected=expected)

@@ -12,9 +12,9 @@ from typing import Any, NoReturn
 from zoneinfo import ZoneInfo
 
 from ..errors import InvalidRequest, InvalidRule, InvalidTemplate, nearest
+from ..models import DECIDED_FIELDS
 from ..models.fields import FIELDS, SPEC_FIELDS, TO_SLOTS, Change
 from ..models.kinds import WallClock, read_moment, write_moment
-from ..models.mixins import DECIDED_FIELDS
 from ..recurrence import Recurrence, template_fields
 from ..recurrence.dialects import KEYS, TYPES, read_clock, read_date, read_flag
 from ..recurrence.zones import find_zone

@@ -19,8 +19,8 @@ from sqlalchemy import ColumnElement, func, or_, select, update
 
 from .. import planning
 from ..browsing import complain
+from ..context import Work, is_decided
 from ..errors import ConfigError
-from ..loading import is_decided
 from ..models import table_of
 from ..recurrence.zones import instant_of
 from ..statements import insert_if_absent
@@ -30,7 +30,6 @@ from .exchange import meant, templates_where, with_overrides
 from .ics_writing import HOST, Feed, feed_bytes, last_change
 
 if TYPE_CHECKING:
-    from ..context import Work
     from ..models import TemplateMixin
     from ..values import PlannedSlot, TemplateSpec
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import bindparam, delete, select, update
 
 from flask_rollingslots.booking import release_expired
+from flask_rollingslots.context import Work, row_of
 from flask_rollingslots.errors import RowsRefused
-from flask_rollingslots.loading import row_of
 from flask_rollingslots.models import table_of
 from flask_rollingslots.statements import (
     as_text,
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
     from sqlalchemy import ColumnElement, Connection, Dialect, Table
 
-    from flask_rollingslots.context import Work
     from flask_rollingslots.values import Plan, StoredSlot, TemplateSpec
 
 _OF_TEMPLATE = ("series_id", "template_id", "capacity", "data")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from sqlalchemy import Select, bindparam, func, select
 
 from flask_rollingslots import planning
-from flask_rollingslots.loading import load_stored
+from flask_rollingslots.context import Work, load_stored
 from flask_rollingslots.models import UtcDateTime, table_of
 from flask_rollingslots.statements import among, joined_times, times_form
 from flask_rollingslots.values import Plan, Status
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
     from sqlalchemy import ColumnElement
 
-    from flask_rollingslots.context import Work
     from flask_rollingslots.models import Models
     from flask_rollingslots.values import SlotKey, StoredSlot, TemplateSpec, Window
 

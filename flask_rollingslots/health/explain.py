@@ -11,15 +11,14 @@ from sqlalchemy import select
 
 from flask_rollingslots import planning
 from flask_rollingslots.browsing import check_aware, find_template
-from flask_rollingslots.loading import segments, virtual_slot
-from flask_rollingslots.values import OCCUPYING, State, Window
+from flask_rollingslots.context import Work, segments, virtual_slot
+from flask_rollingslots.values import OCCUPYING, State, TemplateSpec, Window
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from flask_rollingslots.context import Work
     from flask_rollingslots.models import SlotMixin, TemplateMixin
-    from flask_rollingslots.values import PlannedSlot, SlotKey, TemplateSpec
+    from flask_rollingslots.values import PlannedSlot, SlotKey
 
     #: A template, what it promises, and why it is left out, if it is.
     _Promise = tuple[TemplateMixin, PlannedSlot, str | None]
@@ -97,7 +96,7 @@ class _Case:
             return self._of_slot(row)
         for _, slot, reason in promises:
             return self._of_promise(slot, reason)
-        return self._of_nothing([template.spec() for template in active])
+        return self._of_nothing([TemplateSpec.of(template) for template in active])
 
     def _said(self, code: str, words: str, key: str | None = None) -> Explanation:
         return Explanation(code, f"{self.segments[0].name}, {self._shown(self.moment)}: {words}", key)
@@ -119,7 +118,7 @@ class _Case:
     def _promises(self, templates: list[TemplateMixin]) -> Iterator[_Promise]:
         window = Window(self.moment, self.moment + timedelta(microseconds=1))
         for template in templates:
-            for slot, reason in planning.promised(template.spec(), window):
+            for slot, reason in planning.promised(TemplateSpec.of(template), window):
                 yield template, slot, reason
 
     def _of_slot(self, slot: SlotMixin) -> Explanation:

@@ -1,36 +1,28 @@
 """The tables: mixins for an app's own classes, and ``make_models`` for everybody else."""
 
-from .columns import UtcDateTime
 from .fields import FIELDS, Change, TemplateField, TemplateMixin, check_template
-from .make import make_models
-from .mixins import (
+from .kinds import UtcDateTime, plain, table_of
+from .places import Seen, expired_places, load_busy, mark_busy
+from .tables import (
+    DECIDED_FIELDS,
     BookingMixin,
     FeedAddressMixin,
-    Hold,
     LeaseMixin,
     Models,
     ResourceMixin,
     RunMixin,
-    Seen,
     ShardMixin,
     SlotMixin,
-    expired_places,
     forget_busy,
-    from_us,
-    live_places,
-    load_busy,
-    mark_busy,
-    plain,
-    table_of,
-    to_us,
+    make_models,
 )
 
 __all__ = [
+    "DECIDED_FIELDS",
     "FIELDS",
     "BookingMixin",
     "Change",
     "FeedAddressMixin",
-    "Hold",
     "LeaseMixin",
     "Models",
     "ResourceMixin",
@@ -44,12 +36,9 @@ __all__ = [
     "check_template",
     "expired_places",
     "forget_busy",
-    "from_us",
-    "live_places",
     "load_busy",
     "make_models",
     "mark_busy",
     "plain",
     "table_of",
-    "to_us",
 ]

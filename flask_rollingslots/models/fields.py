@@ -6,7 +6,6 @@ answers, OpenAPI, files and the documentation read :data:`FIELDS`, so a new fiel
 
 from __future__ import annotations
 
-from copy import deepcopy
 from dataclasses import dataclass, fields, replace
 from datetime import date, datetime, time, timedelta
 from enum import Enum
@@ -16,12 +15,11 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Integer
 from sqlalchemy.orm import Mapped, MappedColumn, declared_attr, mapped_column
 
-from flask_rollingslots import planning
-from flask_rollingslots.errors import InvalidTemplate, refusal
-from flask_rollingslots.recurrence.public_holidays import check_holidays
-from flask_rollingslots.settings import MAX_DAYS
-from flask_rollingslots.values import TemplateSpec, utc_now
-
+from .. import planning
+from ..errors import InvalidTemplate, refusal
+from ..recurrence.public_holidays import check_holidays
+from ..settings import MAX_DAYS
+from ..values import TemplateSpec, utc_now
 from .kinds import (
     Clock,
     Counted,
@@ -39,7 +37,7 @@ from .kinds import (
 )
 
 if TYPE_CHECKING:
-    from flask_rollingslots.recurrence import Recurrence
+    from ..recurrence import Recurrence
 
 
 class Change(Enum):
@@ -259,19 +257,10 @@ class TemplateMixin:
         # Ids are part of slot keys, so SQLite must not hand out a deleted row's id again.
         return ({"sqlite_autoincrement": True},)
 
-    def spec(self) -> TemplateSpec:
-        """Return the template as plain data, independent of any session."""
-        values = {name: getattr(self, name) for name in SPEC_FIELDS}
-        for name in SPEC_LISTS:
-            values[name] = tuple(values[name] or ())
-        values["series_id"] = self.series_id or self.id
-        values["data"] = deepcopy(dict(self.data or {}))
-        return TemplateSpec(**values)
-
     @property
     def recurrence(self) -> Recurrence:
         """The template's rule."""
-        return planning.recurrence_of(self.spec())
+        return planning.recurrence_of(TemplateSpec.of(self))
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.id} {self.name!r}>"

@@ -17,8 +17,8 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import and_, case, delete, func, insert, or_, select, update
 
+from flask_rollingslots.context import Work, load_specs
 from flask_rollingslots.errors import LeaseLost
-from flask_rollingslots.loading import load_specs
 from flask_rollingslots.models import table_of
 from flask_rollingslots.settings import MAX_DAYS
 from flask_rollingslots.topup import TopUpRequest
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
     from sqlalchemy import ColumnElement, Table
 
-    from flask_rollingslots.context import Work
     from flask_rollingslots.topup.gate import Target
     from flask_rollingslots.values import TemplateSpec
 

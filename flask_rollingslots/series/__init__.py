@@ -1,9 +1,10 @@
 """What people decide about templates and slots: create, edit, cancel, delete, restore, complete."""
 
-from flask_rollingslots.values import check_scope
-
-from .edits import apply_edit, edit
+from ..values import check_scope
+from .edits import EditPlan, apply_edit, edit
 from .endings import (
+    CancelledKeys,
+    SeriesReport,
     cancel,
     cancel_date,
     cancel_future,
@@ -13,9 +14,17 @@ from .endings import (
     restore,
     restore_series,
 )
-from .plans import CancelledKeys, EditPlan, SeriesReport, SwitchReport, TemplateChange
 from .storage import check_unchanged
-from .templates import change_series, change_template, check_revision, create, draft, set_active
+from .templates import (
+    SwitchReport,
+    TemplateChange,
+    change_series,
+    change_template,
+    check_revision,
+    create,
+    draft,
+    set_active,
+)
 
 __all__ = [
     "CancelledKeys",

@@ -5,42 +5,163 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from datetime import datetime
+import hashlib
+from calendar import monthrange
+from dataclasses import dataclass, fields, replace
+from datetime import datetime, time, timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from zoneinfo import ZoneInfo
 
-from flask_rollingslots import planning
-from flask_rollingslots.errors import SlotBooked, StaleEdit, StatusConflict, refusal
-from flask_rollingslots.loading import pruned_until
-from flask_rollingslots.recurrence.zones import instant_of
-from flask_rollingslots.signals import series_edited
-from flask_rollingslots.values import Scope, SlotKey, Status, StoredSlot, TemplateSpec, Window
-
-from .plans import Changes, EditPlan, RowChange, SegmentChange, read_changes
-from .segments import (
-    RuleChange,
-    StoredSeries,
-    bound_at,
-    change_rule,
-    first_from,
-    in_order,
-    last_before,
-    last_kept,
-    rule_of,
-)
-from .storage import decided_slot, deciding, load_series, refuse_blocked, refuse_stale, write_plan
+from .. import planning
+from ..context import Work, pruned_until
+from ..errors import InvalidRequest, SlotBooked, StaleEdit, StatusConflict, nearest, refusal
+from ..models import FIELDS
+from ..recurrence.zones import instant_of
+from ..signals import series_edited
+from ..values import MICROSECOND, MINUTE, Scope, SlotKey, Status, StoredSlot, TemplateSpec, Window
+from . import storage
+from .storage import RowChange, SegmentChange, SeriesPlan, StoredSeries, rule_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from flask_rollingslots.context import Work
-    from flask_rollingslots.models import TemplateMixin
-    from flask_rollingslots.values import PlannedSlot
+    from ..models import TemplateMixin
+    from ..recurrence import Recurrence
+    from ..values import PlannedSlot
+
+    #: Refuses a plan that is not what the person who edits has seen.
+    Check = Callable[["EditPlan"], None]
+
+_WIDE_ONLY = ("rrule", "name")
+#: Parts that tie a rule to dates of the calendar, so that it is another one some days later.
+_CALENDAR_PARTS = ("bymonth", "bymonthday", "byyearday", "byweekno")
+_BY = (*_CALENDAR_PARTS, "byday", "byhour", "byminute", "bysecond", "bysetpos")
+_LAST_SURE_DAY = 28
+_GIVE_RULE = "give the new rule as rrule="
 
 
-# -- writing -----------------------------------------------------------------------------------------------
+# -- what is asked, and what it comes to
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What is to be changed; ``None``: stays as it is.
+
+    :param start: new wall-clock start of the slot named by the key, naive; a time of day: on the same day.
+    :param duration: new length of the slots.
+    :param capacity: new number of places.
+    :param data: merged into the app's own fields, name by name.
+    :param rrule: new rule; taken literally: without COUNT and UNTIL it has no end. Wide scopes only.
+    :param name: new name of the template. Wide scopes only.
+    """
+
+    start: datetime | time | None = None
+    duration: timedelta | None = None
+    capacity: int | None = None
+    data: dict[str, Any] | None = None
+    rrule: str | None = None
+    name: str | None = None
+
+    @property
+    def touch_times(self) -> bool:
+        """Whether slots may get other times, or may come and go."""
+        return (self.start, self.duration, self.rrule) != (None, None, None)
+
+    def refusal(self, expected: str) -> Exception:
+        """Return (not raise) the error for what the new rule or the new start comes to."""
+        field = "rrule" if self.rrule is not None else "start"
+        return refusal(field, getattr(self, field), expected)
+
+    def start_for(self, shown: datetime) -> datetime:
+        """Return the new wall-clock start of a slot that is shown at a time (both naive)."""
+        if isinstance(self.start, datetime):
+            return self.start
+        return shown if self.start is None else datetime.combine(shown.date(), self.start)
+
+
+#: What ``edit`` can change; other fields of a template are changed of a whole series only.
+EDITED = tuple(field.name for field in fields(Changes))
+
+
+def read_changes(scope: Scope, values: Mapping[str, Any]) -> Changes:
+    """Check changes by name.
+
+    :raises InvalidRequest: names the field, the value and what is expected.
+    """
+    for name in values:
+        if name not in EDITED:
+            text = f"{name} cannot be edited.{nearest(name, EDITED)}"
+            raise InvalidRequest(text, field=name, value=values[name], expected="a field of an edit")
+    given = {name: value for name, value in values.items() if value is not None}
+    if not given:
+        raise InvalidRequest(f"nothing to change: give at least one of {', '.join(EDITED)}", field="changes")
+    for name in _WIDE_ONLY:
+        if scope is Scope.THIS and name in given:
+            raise refusal(name, given[name], f"{name} only with this_and_future or all: one slot has none")
+    for name, value in given.items():
+        expected = _fault_of_start(value) if name == "start" else FIELDS[name].kind.fault(value)
+        if expected is not None:
+            raise refusal(name, value, expected)
+    return Changes(**given)
+
+
+def _fault_of_start(start: Any) -> str | None:
+    if not isinstance(start, (datetime, time)) or start.tzinfo is not None:
+        return "a naive datetime or time: the wall clock in the template's zone"
+    return "whole minutes: slot keys have no seconds" if start.second or start.microsecond else None
+
+
+@dataclass(frozen=True, slots=True)
+class EditPlan(SeriesPlan):
+    """What an edit changes.
+
+    :param key: the slot that the edit was asked for.
+    :param revision: of the segment that holds it; ``edit(revision=…)`` compares it.
+    :param revisions: of all segments of the series.
+    :param created: slots of the window that the new rule adds, without a row yet.
+    :param kept_changed: as ``kept_booked``: slots that a person changed or made.
+    """
+
+    key: SlotKey
+    scope: Scope
+    changes: Changes
+    move_booked: bool
+    revision: int = 0
+    revisions: tuple[tuple[int, int], ...] = ()
+    created: tuple[PlannedSlot, ...] = ()
+    kept_changed: tuple[StoredSlot, ...] = ()
+
+    @property
+    def token(self) -> str:
+        """A text that differs as soon as applying would do anything else than was planned."""
+        kept = (self.removed, self.kept_booked, self.kept_changed)
+        parts = (
+            self.revisions,
+            [tuple(segment) for segment in self.segments],
+            sorted((str(c.key), sorted(c.values.items(), key=str)) for c in self.changed),
+            [sorted(str(row.key) for row in rows) for rows in kept],
+            sorted((str(c.key), c.row.booked, c.row.live, c.row.status) for c in self.changed),
+            sorted((str(slot.key), slot.starts_at) for slot in self.created),
+        )
+        return hashlib.sha256(repr((str(self.key), self.scope, parts)).encode()).hexdigest()[:32]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data for JSON: counts, and keys sorted by start."""
+        names = ("created", "changed", "removed", "kept_booked", "kept_changed")
+        found = {name: sorted(str(item.key) for item in getattr(self, name)) for name in names}
+        return {
+            "key": str(self.key),
+            "scope": self.scope.value,
+            "revision": self.revision,
+            "token": self.token,
+            "cuts": any(segment.cut_at is not None for segment in self.segments),
+            "counts": {name: len(keys) for name, keys in found.items()},
+            **found,
+        }
+
+
+# -- writing
 
 
 def edit(
@@ -61,7 +182,9 @@ def edit(
     asked = EditPlan(key, scope, read_changes(scope, changes), move_booked)
     if revision is not None and (isinstance(revision, bool) or not isinstance(revision, int)):
         raise refusal("revision", revision, "the whole number that the template's revision was")
-    return _edited(work, asked, lambda plan: refuse_stale(plan.revision, revision, "the series"), segments)
+    return _edited(
+        work, asked, lambda plan: storage.refuse_stale(plan.revision, revision, "the series"), segments
+    )
 
 
 def apply_edit(work: Work, preview: EditPlan) -> EditPlan:
@@ -75,18 +198,13 @@ def apply_edit(work: Work, preview: EditPlan) -> EditPlan:
     return _edited(work, asked, check)
 
 
-def _edited(
-    work: Work,
-    asked: EditPlan,
-    check: Callable[[EditPlan], None],
-    segments: Sequence[TemplateMixin] = (),
-) -> EditPlan:
+def _edited(work: Work, asked: EditPlan, check: Check, segments: Sequence[TemplateMixin] = ()) -> EditPlan:
     """Do what was asked for if the plan passes a check."""
     if asked.scope is Scope.THIS and not work.dry_run:
         # Whatever is refused is refused before a virtual slot becomes a row.
         plan = _decide(replace(work, dry_run=True), asked, check)
         if plan.changed:
-            with decided_slot(work, asked.key):
+            with storage.decided_slot(work, asked.key):
                 plan = _decide(work, asked, check)
     else:
         plan = _decide(work, asked, check, segments)
@@ -94,33 +212,25 @@ def _edited(
     return plan
 
 
-def _decide(
-    work: Work,
-    asked: EditPlan,
-    check: Callable[[EditPlan], None],
-    segments: Sequence[TemplateMixin] = (),
-) -> EditPlan:
+def _decide(work: Work, asked: EditPlan, check: Check, segments: Sequence[TemplateMixin] = ()) -> EditPlan:
     key, touch_times = asked.key, asked.changes.touch_times
-    with deciding(work):
-        series = load_series(work, key.series_id, key, resources=asked.move_booked and touch_times)
+    with storage.deciding(work):
+        series = storage.load_series(work, key.series_id, key, resources=asked.move_booked and touch_times)
         if work.dry_run and segments:
-            series = replace(series, specs=in_order(segment.spec() for segment in segments))
+            series = replace(series, specs=storage.in_order(TemplateSpec.of(segment) for segment in segments))
         if asked.scope is Scope.THIS:
             plan = plan_this(series, asked)
         else:
             plan = plan_edit(replace(series, pruned=pruned_until(work)) if touch_times else series, asked)
-        refuse_blocked(work, series, plan.changed)
+        storage.refuse_blocked(work, series, plan.changed)
         check(plan)
         if work.dry_run:
             planned = {change.template_id: change.values for change in plan.segments}
             for segment in segments:
                 for name, value in planned.get(segment.id, {}).items():
                     setattr(segment, name, value)
-        write_plan(work, series, plan)
+        storage.write_plan(work, series, plan)
     return plan
-
-
-# -- one slot ----------------------------------------------------------------------------------------------
 
 
 def plan_this(series: StoredSeries, asked: EditPlan) -> EditPlan:
@@ -145,7 +255,7 @@ def plan_this(series: StoredSeries, asked: EditPlan) -> EditPlan:
         fault = f"capacity = {changes.capacity}: slot {key} has {row.live} places booked already"
     if fault is not None:
         raise SlotBooked(fault, key=str(key), booked=row.live)
-    values |= changed_values(row._replace(customised=()), changes)[0]
+    values |= storage.changed_values(row._replace(customised=()), changes.capacity, changes.data)[0]
     names |= {name for name in ("capacity", "data") if getattr(changes, name) is not None}
     if not names <= set(row.customised):
         values["customised"] = sorted({*row.customised, *names})
@@ -176,59 +286,10 @@ def _times_of_one(
         if other is not None:
             expected = f"a time at which no other slot of the series is: {other} is there"
             raise refusal("start", changes.start, expected)
-    return (changed_times(spec, row, starts_at, starts_at + length) if names else {}), names
+    return (storage.changed_times(spec, row, starts_at, starts_at + length) if names else {}), names
 
 
-# -- what becomes of a row ---------------------------------------------------------------------------------
-
-
-def changed_times(
-    spec: TemplateSpec, row: StoredSlot, starts_at: datetime, ends_at: datetime
-) -> dict[str, Any]:
-    """Return what changes of a row's times when it is moved; opening and closing follow unless a person set them."""
-    planned = planning.times_of(spec, row.original_start, starts_at, ZoneInfo(spec.timezone))
-    values: dict[str, Any] = {"starts_at": starts_at, "ends_at": ends_at}
-    for name in ("opens_at", "closes_at"):
-        if name not in row.customised:
-            values[name] = getattr(planned, name)
-    return {name: value for name, value in values.items() if value != getattr(row, name)}
-
-
-def planned_times(
-    spec: TemplateSpec, row: StoredSlot, starts: Mapping[datetime, datetime]
-) -> dict[str, Any] | None:
-    """Return what changes of a row's times when it goes where its rule says; ``None`` if the rule lacks it.
-
-    What is stored belongs to its rule also while that is switched off, and after its end: rows stay then. A start or a
-    length that a person gave to the slot stays.
-
-    :param starts: what the rule alone promises around the row.
-    """
-    starts_at = starts.get(row.original_start)
-    if starts_at is None:
-        return None
-    starts_at = row.starts_at if "starts_at" in row.customised else starts_at
-    length = row.ends_at - row.starts_at if "ends_at" in row.customised else spec.duration
-    return changed_times(spec, row, starts_at, starts_at + length)
-
-
-def changed_values(row: StoredSlot, changes: Changes) -> tuple[dict[str, Any], bool]:
-    """Return what changes of a row's capacity and data, unless a person set them, and whether bookings forbid it."""
-    values: dict[str, Any] = {}
-    forbidden = False
-    capacity = changes.capacity
-    if capacity is not None and "capacity" not in row.customised and capacity != row.capacity:
-        forbidden = row.live > capacity
-        if not forbidden:
-            values["capacity"] = capacity
-    if changes.data is not None and "data" not in row.customised:
-        merged = {**row.data, **changes.data}
-        if merged != row.data:
-            values["data"] = merged
-    return values, forbidden
-
-
-# -- this and future, or all -------------------------------------------------------------------------------
+# -- this and future, or all
 
 
 def plan_edit(series: StoredSeries, asked: EditPlan) -> EditPlan:
@@ -296,13 +357,13 @@ def _edited_segments(series: StoredSeries, place: int, asked: EditPlan) -> list[
     original_start, changes = asked.key.original_start, asked.changes
     spec, is_later = series.specs[place], asked.scope is Scope.THIS_AND_FUTURE
     # If its rule yields nothing before the start, there is nothing to cut off.
-    is_cut = is_later and last_before(replace(spec, cancelled_from=None), original_start) is not None
+    is_cut = is_later and storage.last_before(replace(spec, cancelled_from=None), original_start) is not None
     last = after = None
     if is_later and changes.touch_times:  # also a stored slot may be the last one, which outlived its rule
-        last = last_kept(series.specs, place, original_start if is_cut else None)
+        last = storage.last_kept(series.specs, place, original_start if is_cut else None)
         starts = [row.original_start for row in series.rows if row.original_start < original_start]
         after = max([*starts, *(last[:1] if last is not None else ())], default=None)
-    moved = change_rule(spec, original_start, changes, is_cut=is_later, after=after)
+    moved = change_rule(spec, original_start, changes, is_later, after)
     others = [other for other in series.specs[place if is_later else 0 :] if other is not spec]
     if "rrule" in moved.values and others:
         later = series.specs[-1]
@@ -366,7 +427,7 @@ def _behind_pruned(series: StoredSeries, old: TemplateSpec, new: TemplateSpec) -
     """
     if series.pruned is None:
         return None
-    bound = bound_at(old, series.pruned)
+    bound = storage.bound_at(old, series.pruned)
     shown_until = (bound + new.shift).replace(tzinfo=ZoneInfo(new.timezone)) + new.duration
     begins_earlier = new.active_from is None or new.active_from < bound
     return bound if begins_earlier and shown_until > series.now else None
@@ -377,7 +438,7 @@ def _first_shown(spec: TemplateSpec, moved: RuleChange, changes: Changes, is_cut
     begins = moved.bound if is_cut else min(moved.bound, spec.active_from or moved.bound)
     values = {name: value for name, value in moved.values.items() if value is not None}
     new = replace(spec, **{**values, "active_from": begins})
-    first = first_from(new, moved.bound)
+    first = storage.first_from(new, moved.bound)
     if first is None:
         raise changes.refusal("a change that leaves at least one slot")
     return first + new.shift
@@ -390,7 +451,7 @@ def _reconciled(series: StoredSeries, segments: list[_EditedSegment], asked: Edi
     moves: dict[int, tuple[datetime, datetime]] = {}
     rows = [(row, segment) for segment in segments for row in segment.rows]
     for row, segment in sorted(rows, key=lambda pair: pair[0].original_start):
-        values, is_forbidden = changed_values(row, asked.changes)
+        values, is_forbidden = storage.changed_values(row, asked.changes.capacity, asked.changes.data)
         times, is_kept = _new_times(series, segment, row, asked)
         if times is None:
             removed.append(row)
@@ -424,7 +485,7 @@ def _new_times(
     """Return a row's new times (``None``: the slot goes), and whether it stays although it should not."""
     if not asked.changes.touch_times:
         return {}, False
-    times = planned_times(segment.new, row, segment.starts)
+    times = storage.planned_times(segment.new, row, segment.starts)
     if times is None:
         return (None, False) if row.is_untouched else ({}, row.original_start in segment.starts_before)
     if times and row.live and not asked.move_booked:
@@ -464,3 +525,164 @@ def _created(series: StoredSeries, segments: list[_EditedSegment], plan: EditPla
     for spec, original_start, starts_at in added:
         if original_start not in before:
             yield planning.planned_slot(spec, original_start, starts_at, ZoneInfo(spec.timezone))
+
+
+# -- from a new start to a shift or a new rule: what one moved slot means for all of its segment
+
+
+class RuleChange(NamedTuple):
+    """What becomes of a segment: columns that change, and the first original start (naive) of the changed part."""
+
+    values: dict[str, Any]
+    bound: datetime
+
+
+def change_rule(
+    spec: TemplateSpec, original_start: datetime, changes: Changes, is_cut: bool, after: datetime | None
+) -> RuleChange:
+    """Return what a new start and a new rule mean for the segment that holds a slot.
+
+    A new time of day is a shift, and so is another day where the rule goes by days and weeks: its pattern is the
+    same some days later. Where the rule goes by the calendar, another day is another rule: derived for one day of
+    the month or one numbered weekday, else asked for.
+
+    :param original_start: the slot's, naive.
+    :param is_cut: the part from the slot on becomes a segment of its own.
+    :param after: the last original start (naive) of what stays before it: its key is not given to another slot.
+    :raises InvalidRequest: if the new rule cannot be derived.
+    """
+    shown = original_start + spec.shift
+    start = changes.start_for(shown)
+    if changes.rrule is not None:
+        moved = _given_rule(spec, original_start, changes, is_cut)
+    elif start == shown:
+        return RuleChange({}, original_start)
+    elif start.date() == shown.date() or _goes_by_days(planning.recurrence_of(spec)):
+        return RuleChange({"shift": spec.shift + (start - shown)}, original_start)
+    else:
+        moved = _derived_rule(spec, original_start, start, is_cut)
+    if after is None or moved.bound > after:
+        return moved
+    return _with_keys_behind(spec, moved, start, after, changes)
+
+
+def _with_keys_behind(
+    spec: TemplateSpec, moved: RuleChange, start: datetime, after: datetime, changes: Changes
+) -> RuleChange:
+    """Let a new rule begin behind the slots that stay: their keys remain theirs.
+
+    Where the rule yields nothing up to there a bound is enough; else it counts from the shown start, without a shift.
+    """
+    bound = after + MINUTE
+    recurrence = planning.recurrence_of(replace(spec, **moved.values))
+    if next(recurrence.originals(moved.bound, bound), None) is None:
+        return RuleChange(moved.values, bound)
+    if start <= after or recurrence.grid is not None:
+        expected = f"a time after {after:%Y-%m-%d %H:%M}, on a later day for a day grid"
+        raise refusal("start", changes.start, expected)
+    return RuleChange({**moved.values, "dtstart": start, "shift": timedelta(0)}, start)
+
+
+def _goes_by_days(recurrence: Recurrence) -> bool:
+    rule, by_days = recurrence.rule, ("HOURLY", "DAILY", "WEEKLY")
+    return rule is None or (rule.freq in by_days and not any(getattr(rule, p) for p in _CALENDAR_PARTS))
+
+
+def _first_of_day(recurrence: Recurrence, original_start: datetime) -> datetime:
+    """Return the first start of the grid day that a start belongs to; without a grid, the start itself.
+
+    A slot that its rule no longer yields, as slots have become longer, belongs to the day that it is on.
+    """
+    if recurrence.grid is None:
+        return original_start
+    first = min(original_start, datetime.combine(original_start.date(), recurrence.dtstart.time()))
+    grid = recurrence.grid
+    for candidate in recurrence.rule_starts(original_start - grid.span, original_start + MICROSECOND):
+        if original_start - candidate in grid.offsets:
+            first = candidate
+    return first
+
+
+def _given_rule(spec: TemplateSpec, original_start: datetime, changes: Changes, is_cut: bool) -> RuleChange:
+    """Take a rule as it is; it counts from the cut, or in place from the template's own start."""
+    shown = original_start + spec.shift
+    start = changes.start_for(shown)
+    days = timedelta(days=(start.date() - shown.date()).days)
+    first = _first_of_day(planning.recurrence_of(spec), original_start)
+    anchor = (first if is_cut else spec.dtstart) + days
+    values = {"rrule": changes.rrule, "dtstart": anchor, "shift": spec.shift + (start - shown - days)}
+    if not is_cut and spec.active_from is not None:
+        values["active_from"] = spec.active_from + days  # as the anchor: both say where the rule begins
+    return RuleChange(values, min(original_start, original_start + days))
+
+
+def _derived_rule(spec: TemplateSpec, original_start: datetime, start: datetime, is_cut: bool) -> RuleChange:
+    recurrence = planning.recurrence_of(spec)
+    first = _first_of_day(recurrence, original_start)
+    if is_cut and first != original_start:
+        expected = f"a day's first slot, for the rule is cut between days; or {_GIVE_RULE}"
+        raise refusal("start", start, expected)
+    rule = recurrence.rule
+    if rule is None or next(recurrence.rule_starts(first, first + MICROSECOND), None) is None:
+        raise refusal("start", start, f"a slot of the rule, not an extra date; or {_GIVE_RULE}")
+    start -= original_start - first
+    new_first = datetime.combine(start.date(), first.time())
+    count = rule.count
+    if is_cut and count is not None:
+        count -= recurrence.count_before(first)
+    new_rule = replace(rule, count=count, **_new_parts(rule, start))
+    values = {"rrule": str(new_rule), "dtstart": new_first, "shift": start - new_first}
+    if not is_cut:
+        values |= _begin_in_place(spec, _month(start) - _month(first + spec.shift))
+    return RuleChange(values, min(original_start, new_first))
+
+
+def _begin_in_place(spec: TemplateSpec, months: int) -> dict[str, Any]:
+    """Return anchor and bound of a rule that is some months later on another day: the first month keeps its slot."""
+    recurrence = planning.recurrence_of(spec)
+    anchor = next(recurrence.rule_starts(recurrence.dtstart, datetime.max))
+    values = {"dtstart": _month_start(anchor, months)}
+    first = storage.first_from(spec, datetime.min) if spec.active_from is not None else None
+    if first is not None:
+        values["active_from"] = datetime.combine(_month_start(first, months), time())
+    return values
+
+
+def _month(day: datetime) -> int:
+    return day.year * 12 + day.month
+
+
+def _month_start(moment: datetime, months: int) -> datetime:
+    year, month = divmod(_month(moment) + months - 1, 12)
+    return moment.replace(year=year, month=month + 1, day=1)
+
+
+def _new_parts(rule: Any, start: datetime) -> dict[str, Any]:
+    """Return the BY parts that say the new day, for rules with one day in a month or year."""
+    used = {name for name in _BY if getattr(rule, name)}
+    by_year = rule.freq == "YEARLY"
+    months: dict[str, Any] = {"bymonth": (start.month,)} if by_year else {}
+    lists_one = all(len(getattr(rule, name)) == 1 for name in used)
+    if lists_one and used <= ({"bymonth", "bymonthday"} if by_year else {"bymonthday"}):
+        return {**months, "bymonthday": (_day_of_month(rule, start),)}
+    if lists_one and rule.is_numbered and used == ({"bymonth", "byday"} if by_year else {"byday"}):
+        return {**months, "byday": ((_number(rule.byday[0][0], start), start.weekday()),)}
+    raise refusal("start", start, f"the same day, for what another day means to {rule} is open; {_GIVE_RULE}")
+
+
+def _day_of_month(rule: Any, start: datetime) -> int:
+    if rule.bymonthday and rule.bymonthday[0] < 0:
+        raise refusal("start", start, f"the same day, for the rule counts from the month's end; {_GIVE_RULE}")
+    sure = monthrange(2023, start.month)[1] if rule.freq == "YEARLY" else _LAST_SURE_DAY
+    if start.day > sure:
+        raise refusal("start", start, f"a day that every month (or year) has; {_GIVE_RULE}")
+    return start.day
+
+
+def _number(old: int, start: datetime) -> int:
+    """Return which of its weekday in the month a day is, counted from the same end as before."""
+    days = monthrange(start.year, start.month)[1]
+    number = (start.day - 1) // 7 + 1 if old > 0 else -((days - start.day) // 7 + 1)
+    if abs(number) == 5:
+        raise refusal("start", start, f"a weekday that every month has, first to fourth; {_GIVE_RULE}")
+    return number

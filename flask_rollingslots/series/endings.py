@@ -6,45 +6,82 @@ can be taken back without loss. ``plan_end`` and ``plan_restore`` work out what 
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import select, update
 
-from flask_rollingslots import browsing, planning, signals
-from flask_rollingslots.booking import live_bookings
-from flask_rollingslots.errors import SlotBooked, StaleEdit, StatusConflict, refusal
-from flask_rollingslots.models import expired_places, table_of
-from flask_rollingslots.values import Scope, SlotKey, Status, StoredSlot, TemplateSpec, Window, local_midnight
-
-from .edits import changed_values, planned_times
-from .plans import CancelledKeys, Changes, EndPlan, RowChange, SegmentChange, SeriesReport
-from .segments import StoredSeries, bound_at, just_after, rule_of
-from .storage import (
-    decided_slot,
-    deciding,
-    find_blocked,
-    forget_slots,
-    in_parts,
-    load_series,
-    refuse_blocked,
-    series_of,
-    write_plan,
-)
+from .. import browsing, planning, signals
+from ..booking import live_bookings
+from ..errors import SlotBooked, StaleEdit, StatusConflict, refusal
+from ..models import expired_places, table_of
+from ..values import Scope, SlotKey, Status, StoredSlot, TemplateSpec, Window, local_midnight
+from . import storage
+from .storage import RowChange, SegmentChange, SeriesPlan, StoredSeries
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from flask_rollingslots.context import Work
-    from flask_rollingslots.models import BookingMixin, SlotMixin
+    from ..context import Work
+    from ..models import BookingMixin, SlotMixin
 
 _UNDECIDED = (Status.SCHEDULED, Status.CANCELLED)
 _UNCOMPLETED = (*_UNDECIDED, Status.DELETED)
 
 
-# -- decisions ---------------------------------------------------------------------------------------------
+@dataclass(frozen=True, slots=True)
+class EndPlan(SeriesPlan):
+    """What ending or bringing back a part of a series changes; a report tells the same with keys.
+
+    :param kept_completed: completed slots: they stay.
+    """
+
+    kept_completed: tuple[StoredSlot, ...] = ()
+
+
+@dataclass(slots=True)
+class SeriesReport:
+    """What a decision about many slots did.
+
+    :param scope: which slots it was about.
+    :param changed: keys of the stored slots that were cancelled, deleted or restored.
+    :param booked: those of them that hold bookings: their people want to know.
+    :param kept_booked: keys of slots that were to be deleted or restored and stay: booked, or their time or their
+        exclusive resource is taken; and of those that come back with more places than their series has by now, for
+        these are booked.
+    :param kept_completed: keys of completed slots: they stay.
+    :param segments: template ids of the segments that were changed.
+    """
+
+    scope: Scope
+    changed: list[str] = field(default_factory=list)
+    booked: list[str] = field(default_factory=list)
+    kept_booked: list[str] = field(default_factory=list)
+    kept_completed: list[str] = field(default_factory=list)
+    segments: list[int] = field(default_factory=list)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data for JSON."""
+        names = ("changed", "booked", "kept_booked", "kept_completed")
+        lists = {name: list(getattr(self, name)) for name in names}
+        counts = {name: len(keys) for name, keys in lists.items()}
+        return {"scope": self.scope.value, "counts": counts, **lists, "segments": list(self.segments)}
+
+
+class CancelledKeys(list[str]):
+    """The keys of the slots that were cancelled, in order.
+
+    :ivar bookings: the live bookings in them, by id: whom to tell.
+    """
+
+    def __init__(self, keys: Iterable[str] = (), bookings: Iterable[BookingMixin] = ()) -> None:
+        super().__init__(keys)
+        self.bookings: list[BookingMixin] = sorted(bookings, key=lambda booking: booking.id)
+
+
+# -- decisions
 
 
 def cancel(work: Work, key: SlotKey, scope: Scope, reason: str | None = None) -> SlotMixin | SeriesReport:
@@ -52,7 +89,7 @@ def cancel(work: Work, key: SlotKey, scope: Scope, reason: str | None = None) ->
     _check_reason(reason)
     if scope is not Scope.THIS:
         return _decide(work, key.series_id, Status.CANCELLED, scope, key, reason=reason)
-    with decided_slot(work, key) as slot:
+    with storage.decided_slot(work, key) as slot:
         was = slot.status
         values = {"status": Status.CANCELLED.value, "ended_with_series": None, "cancel_reason": reason}
         _change(work, slot, _UNDECIDED, values)
@@ -66,7 +103,7 @@ def delete(work: Work, key: SlotKey, scope: Scope) -> SlotMixin | SeriesReport:
     """Hide slots, and let no others follow; see ``RollingSlots.delete``."""
     if scope is not Scope.THIS:
         return _decide(work, key.series_id, Status.DELETED, scope, key)
-    with decided_slot(work, key, hidden=True) as slot:
+    with storage.decided_slot(work, key, hidden=True) as slot:
         values = {"status": Status.DELETED.value, "ended_with_series": None}
         _change(work, slot, _UNCOMPLETED, values, must_be_free=True)
     work.outbox.add(signals.slot_deleted, slot=slot)
@@ -75,7 +112,7 @@ def delete(work: Work, key: SlotKey, scope: Scope) -> SlotMixin | SeriesReport:
 
 def complete(work: Work, key: SlotKey) -> SlotMixin:
     """Mark one slot as completed; see ``RollingSlots.complete``."""
-    with decided_slot(work, key) as slot:
+    with storage.decided_slot(work, key) as slot:
         values = {"status": Status.COMPLETED.value}
         _change(work, slot, (Status.SCHEDULED, Status.COMPLETED), values, may_be_over=True)
     work.outbox.add(signals.slot_completed, slot=slot)
@@ -86,12 +123,12 @@ def restore(work: Work, key: SlotKey, scope: Scope) -> SlotMixin | SeriesReport:
     """Bring slots back as their series is by now; see ``RollingSlots.restore``."""
     if scope is not Scope.THIS:
         return _decide(work, key.series_id, Status.SCHEDULED, scope, key)
-    with decided_slot(work, key, hidden=True, ended=True) as slot:
+    with storage.decided_slot(work, key, hidden=True, ended=True) as slot:
         was = slot.status
         if was == Status.SCHEDULED:
             _change(work, slot, _UNCOMPLETED, {})
         else:
-            with deciding(work):
+            with storage.deciding(work):
                 # From now on it is a person's slot: no top-up takes it away because its series ended.
                 _change(work, slot, _UNCOMPLETED, {**_restored_alone(work, key, was), "run_id": None})
     if slot.status != was:
@@ -113,17 +150,17 @@ def cancel_future(
         zone = next(spec.timezone for spec in series.specs if spec.id == template_id)
         return local_midnight(from_date, ZoneInfo(zone))
 
-    return _decide(work, series_of(work, template_id), Status.CANCELLED, since=since, reason=reason)
+    return _decide(work, storage.series_of(work, template_id), Status.CANCELLED, since=since, reason=reason)
 
 
 def delete_series(work: Work, template_id: int) -> SeriesReport:
     """Hide all slots of a template's series that have not started; see ``RollingSlots.delete_series``."""
-    return _decide(work, series_of(work, template_id), Status.DELETED)
+    return _decide(work, storage.series_of(work, template_id), Status.DELETED)
 
 
 def restore_series(work: Work, template_id: int) -> SeriesReport:
     """Take back that a template's series was cancelled or deleted; see ``RollingSlots.restore_series``."""
-    return _decide(work, series_of(work, template_id), Status.SCHEDULED)
+    return _decide(work, storage.series_of(work, template_id), Status.SCHEDULED)
 
 
 def cancel_date(work: Work, group: str, day: date, reason: str | None = None) -> CancelledKeys:
@@ -138,7 +175,7 @@ def cancel_date(work: Work, group: str, day: date, reason: str | None = None) ->
     for zone in sorted({template.timezone for template in templates}):
         window = Window.local_days(day, day + timedelta(days=1), ZoneInfo(zone))
         here = {template.id: template for template in templates if template.timezone == zone}
-        specs = [replace(template.spec(), active=True) for template in here.values()]
+        specs = [replace(TemplateSpec.of(template), active=True) for template in here.values()]
         found = browsing.merged(work, here, specs, window)
         if work.dry_run:
             slots += [s for s in found if s.status == Status.SCHEDULED and s.ends_at > work.now]
@@ -162,7 +199,7 @@ def _check_reason(reason: object) -> None:
         raise refusal("reason", reason, "a text of at most 500 characters")
 
 
-# -- one slot ----------------------------------------------------------------------------------------------
+# -- one slot
 
 
 def _change(
@@ -185,7 +222,7 @@ def _change(
         written = {**values, "changed_at": work.now} if values else {"status": table.c.status}
         done: Any = work.session.execute(update(table).where(*where).values(**written))
         work.session.refresh(slot)
-        forget_slots(work)
+        storage.forget_slots(work)
         if done.rowcount == 1:
             return
     booked, key = slot.booked_at(work.now), slot.key
@@ -202,16 +239,18 @@ def _change(
 
 def _restored_alone(work: Work, key: SlotKey, status: str) -> dict[str, Any]:
     """Return the values of a cancelled or deleted slot that is to come back, its series locked."""
-    series = load_series(work, key.series_id, key, resources=True)
+    series = storage.load_series(work, key.series_id, key, resources=True)
     row = series.row_at(key)
     if row is None:
         raise StatusConflict(f"slot {key} was removed meanwhile", key=str(key), status=status)
     spec = next(spec for spec in series.specs if spec.id == row.template_id)
-    values, _ = restored_values(spec, row, planning.starts_around(rule_of(spec), [row.original_start]))
+    values, _ = restored_values(
+        spec, row, planning.starts_around(storage.rule_of(spec), [row.original_start])
+    )
     if series.standing_at(key, values.get("starts_at", row.starts_at)):
         text = f"slot {key} cannot come back: another slot of its series is at its time"
         raise StatusConflict(text, key=str(key), status=row.status)
-    refuse_blocked(work, series, [RowChange(row, values)])
+    storage.refuse_blocked(work, series, [RowChange(row, values)])
     return values
 
 
@@ -220,13 +259,13 @@ def _cancel_rows(work: Work, slots: Sequence[SlotMixin], reason: str | None) -> 
     cls, table = work.models.Slot, table_of(work.models.Slot)
     values = {"status": Status.CANCELLED.value, "ended_with_series": None, "cancel_reason": reason}
     cancelled: list[list[int]] = []
-    for part in in_parts([slot.id for slot in slots]):
+    for part in storage.in_parts([slot.id for slot in slots]):
         scheduled = (table.c.status == Status.SCHEDULED.value, table.c.ends_at > work.now)
         ids = list(work.session.scalars(select(table.c.id).where(table.c.id.in_(part), *scheduled)))
         statement = update(table).where(table.c.id.in_(ids), *scheduled)
         work.session.execute(statement.values(**values, changed_at=work.now))
         cancelled.append(ids)
-    forget_slots(work)
+    storage.forget_slots(work)
     found: list[SlotMixin] = []
     for ids in cancelled:
         found += work.session.scalars(select(cls).where(cls.id.in_(ids)).order_by(cls.starts_at, cls.id))
@@ -236,10 +275,10 @@ def _cancel_rows(work: Work, slots: Sequence[SlotMixin], reason: str | None) -> 
 def _bookings_in(work: Work, slots: Sequence[SlotMixin]) -> list[BookingMixin]:
     """Return the live bookings in some slots: whom to tell."""
     ids = [slot.id for slot in slots if not slot.is_virtual]
-    return [booking for part in in_parts(ids) for booking in live_bookings(work, part)]
+    return [booking for part in storage.in_parts(ids) for booking in live_bookings(work, part)]
 
 
-# -- a part of a series ------------------------------------------------------------------------------------
+# -- a part of a series
 
 
 def _decide(
@@ -257,8 +296,8 @@ def _decide(
     :param since: returns the moment (aware) at which the part begins; now by default.
     """
     is_back = status is Status.SCHEDULED
-    with deciding(work):
-        series = load_series(work, series_id, key, resources=is_back)
+    with storage.deciding(work):
+        series = storage.load_series(work, series_id, key, resources=is_back)
         place = series.place_of(key, ended=is_back) if key is not None else 0
         if key is not None and scope is Scope.THIS_AND_FUTURE:
             extent = extent_behind(series, place, key.original_start)
@@ -266,13 +305,13 @@ def _decide(
             extent = extent_from(series, since(series) if since is not None else series.now)
         if is_back:
             plan = plan_restore(series, extent, key)
-            blocked = [change for change, _ in find_blocked(work, series, plan.changed)]
+            blocked = [change for change, _ in storage.find_blocked(work, series, plan.changed)]
             kept = [change.row for change in blocked if change.row not in plan.kept_booked]
             changed = tuple(change for change in plan.changed if change not in blocked)
             plan = replace(plan, changed=changed, kept_booked=(*plan.kept_booked, *kept))
         else:
             plan = plan_end(series, extent, status, reason)
-        touched = write_plan(work, series, plan)
+        touched = storage.write_plan(work, series, plan)
     report = SeriesReport(
         scope,
         [str(change.key) for change in plan.changed],
@@ -315,16 +354,16 @@ class Extent(NamedTuple):
 
 def extent_behind(series: StoredSeries, place: int, cut: datetime) -> Extent:
     """Return the part of a series from a slot's segment and original start (naive) on; never what has started."""
-    since = just_after(series.now)
-    bounds = {spec.id: bound_at(spec, since) for spec in series.specs[place:]}
+    since = storage.just_after(series.now)
+    bounds = {spec.id: storage.bound_at(spec, since) for spec in series.specs[place:]}
     first = series.specs[place].id
     return Extent({**bounds, first: max(cut, bounds[first])}, cut, since)
 
 
 def extent_from(series: StoredSeries, moment: datetime) -> Extent:
     """Return the part of a series that starts at a moment (aware) or later, and has not started."""
-    since = max(moment, just_after(series.now))
-    return Extent({spec.id: bound_at(spec, since) for spec in series.specs}, None, since)
+    since = max(moment, storage.just_after(series.now))
+    return Extent({spec.id: storage.bound_at(spec, since) for spec in series.specs}, None, since)
 
 
 def plan_end(series: StoredSeries, extent: Extent, status: Status, reason: str | None) -> EndPlan:
@@ -379,7 +418,7 @@ def plan_restore(series: StoredSeries, extent: Extent, key: SlotKey | None) -> E
     specs, starts = {spec.id: spec for spec in series.specs}, {}
     for spec in series.specs:
         originals = [row.original_start for row in back if row.template_id == spec.id]
-        starts[spec.id] = planning.starts_around(rule_of(spec), originals)
+        starts[spec.id] = planning.starts_around(storage.rule_of(spec), originals)
     changed, kept = [], []
     taken = {row.starts_at for row in series.rows if row.stands}
     for row in sorted(back, key=lambda row: row.original_start):
@@ -403,8 +442,8 @@ def restored_values(
 
     :param starts: what the rule alone promises around the slot.
     """
-    values, is_kept = changed_values(row, Changes(capacity=spec.capacity, data=spec.data))
+    values, is_kept = storage.changed_values(row, spec.capacity, spec.data)
     values |= {"status": Status.SCHEDULED.value, "cancel_reason": None, "ended_with_series": None}
     if not row.live:
-        values |= planned_times(spec, row, starts) or {}
+        values |= storage.planned_times(spec, row, starts) or {}
     return values, is_kept

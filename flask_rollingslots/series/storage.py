@@ -5,37 +5,33 @@ In a dry run nothing is locked and nothing written.
 
 from __future__ import annotations
 
+from collections import deque
 from contextlib import contextmanager
 from copy import deepcopy
-from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, NamedTuple
+from zoneinfo import ZoneInfo
 
 from sqlalchemy import bindparam, delete, inspect, or_, select, update
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm.attributes import set_committed_value
 from sqlalchemy.orm.exc import StaleDataError
 
-from flask_rollingslots import planning
-from flask_rollingslots.booking import Stay, find_clashes, lock_resource, release_expired, slot_row
-from flask_rollingslots.errors import SlotClosed, SlotNotFound, StaleEdit, no_template
-from flask_rollingslots.loading import load_slots, load_specs
-from flask_rollingslots.models import FIELDS, forget_busy, plain, table_of
-from flask_rollingslots.statements import atomic, dialect_of, exclusive, is_lost_race, take_write_lock
-from flask_rollingslots.values import OCCUPYING, State
-
-from .segments import StoredSeries, in_order
+from .. import planning
+from ..booking import Stay, find_clashes, lock_resource, release_expired, slot_row
+from ..context import Work, load_slots, load_specs
+from ..errors import SlotClosed, SlotNotFound, StaleEdit, no_slot, no_template
+from ..models import FIELDS, forget_busy, plain, table_of
+from ..statements import atomic, dialect_of, exclusive, is_lost_race, take_write_lock
+from ..values import MICROSECOND, MINUTE, OCCUPYING, SlotKey, State, Status, StoredSlot, TemplateSpec, Window
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
-    from datetime import datetime
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from sqlalchemy.orm import Session
 
-    from flask_rollingslots.context import Work
-    from flask_rollingslots.models import Models, SlotMixin, TemplateMixin
-    from flask_rollingslots.values import SlotKey
-
-    from .plans import RowChange, SeriesPlan
+    from ..models import Models, SlotMixin, TemplateMixin
 
 #: A slot that has started may still last; nothing older can matter to a change.
 _LOOK_BACK = timedelta(days=2)
@@ -44,7 +40,235 @@ _AT_ONCE = 500
 _SPAN = ("starts_at", "ends_at")
 
 
-# -- reading and locking -----------------------------------------------------------------------------------
+@dataclass(frozen=True, slots=True)
+class StoredSeries:
+    """A series as it is stored.
+
+    :param specs: all segments, as they follow each other.
+    :param rows: the stored slots that are not over, in any status, and the one in question.
+    :param now: aware.
+    :param horizon: until when slots are stored, UTC: created ones are counted up to there.
+    :param templates: the segments' rows by id, if they are locked: for writing, plans do not look at them.
+    :param resources: segment id -> its exclusive resource.
+    :param pruned: the moment (aware) up to which slots were pruned; ``None``: never, or not asked for.
+    """
+
+    specs: tuple[TemplateSpec, ...]
+    rows: tuple[StoredSlot, ...]
+    now: datetime
+    horizon: datetime
+    templates: dict[int, TemplateMixin] = field(default_factory=dict)
+    resources: dict[int, str] = field(default_factory=dict)
+    pruned: datetime | None = None
+
+    def row_at(self, key: SlotKey) -> StoredSlot | None:
+        """Return the stored slot at a key."""
+        return next((row for row in self.rows if row.key == key), None)
+
+    def is_future(self, row: StoredSlot) -> bool:
+        """Whether a stored slot has not started."""
+        return row.starts_at > self.now
+
+    @property
+    def revisions(self) -> tuple[tuple[int, int], ...]:
+        """The revisions of all segments, by id."""
+        return tuple(sorted((spec.id, spec.revision) for spec in self.specs))
+
+    def place_of(self, key: SlotKey, row: StoredSlot | None = None, *, ended: bool = False) -> int:
+        """Return the place of the segment that holds a slot, switched on or off.
+
+        :param row: the slot, if it was looked for before.
+        :param ended: also find a deleted slot, and what was cancelled or deleted with the series.
+        :raises SlotNotFound: if no segment has this start.
+        """
+        row = row or self.row_at(key)
+        for place, spec in enumerate(self.specs):
+            if row is not None:
+                if row.template_id == spec.id and (ended or row.status != Status.DELETED):
+                    return place
+            else:
+                rule = rule_of(spec) if ended else replace(spec, active=True)
+                if planning.planned_at(rule, key.original_start):
+                    return place
+        raise no_slot(key)
+
+    def virtual_at(self, key: SlotKey) -> StoredSlot:
+        """Return the slot at a key that has no row, as it would be stored.
+
+        :raises SlotNotFound: if no active segment has this start, the slot is over, or another one is at its time.
+        """
+        taken = {row.starts_at for row in self.rows if row.stands}
+        for spec in self.specs:
+            slot = planning.planned_at(spec, key.original_start)
+            if slot is not None and slot.ends_at > self.now and slot.starts_at not in taken:
+                plain: Any = (Status.SCHEDULED.value, spec.capacity, 0, None, None, dict(spec.data))
+                return StoredSlot(0, spec.series_id, spec.id, *slot.times, *plain)
+        raise no_slot(key)
+
+    def standing_at(self, key: SlotKey, starts_at: datetime) -> SlotKey | None:
+        """Return which other slot of the series stands at an instant, stored or planned, if any."""
+        for row in self.rows:
+            if row.starts_at == starts_at and row.stands and row.key != key:
+                return row.key
+        stored = {row.key for row in self.rows}
+        window = Window(starts_at, just_after(starts_at))
+        planned = (slot.key for spec in self.specs for slot in planning.planned(spec, window))
+        return next((other for other in planned if other not in stored and other != key), None)
+
+
+def in_order(specs: Iterable[TemplateSpec]) -> tuple[TemplateSpec, ...]:
+    """Return segments as they follow each other."""
+    return tuple(sorted(specs, key=lambda spec: (spec.active_from or datetime.min, spec.id)))
+
+
+def rule_of(spec: TemplateSpec) -> TemplateSpec:
+    """Return a segment as its rule alone has it: switched on, and not ended."""
+    if spec.active and spec.cancelled_from is None:
+        return spec
+    return replace(spec, active=True, cancelled_from=None)
+
+
+def first_from(spec: TemplateSpec, bound: datetime) -> datetime | None:
+    """Return the first original start of a segment that is not before a bound (both naive)."""
+    lower = max(bound, spec.active_from) if spec.active_from is not None else bound
+    upper = spec.ends_before or datetime.max
+    return next(planning.recurrence_of(spec).originals(lower, upper), None) if lower < upper else None
+
+
+def last_before(spec: TemplateSpec, bound: datetime | None) -> datetime | None:
+    """Return the last original start of a segment before a bound (naive), or of all; ``None`` if there is none."""
+    recurrence = planning.recurrence_of(spec)
+    lowest = max(recurrence.earliest, spec.active_from or datetime.min)
+    bounds = [b for b in (bound, spec.ends_before) if b is not None]
+    upper, length = min([*bounds, recurrence.latest]), timedelta(days=2)
+    while upper > lowest:
+        start = upper - length if upper - lowest > length else lowest
+        found = deque(recurrence.originals(start, upper), maxlen=1)
+        if found:
+            return found[0]
+        upper, length = start, length * 4
+    return None
+
+
+def last_kept(
+    specs: Sequence[TemplateSpec], place: int, cut: datetime | None
+) -> tuple[datetime, datetime] | None:
+    """Return the last slot that the rules have before a place, and before a cut in it; ``None`` if there is none.
+
+    :return: its original start, and the wall-clock time at which it is shown (both naive).
+    """
+    earlier = [(spec, None) for spec in reversed(specs[:place])]
+    for spec, bound in [(specs[place], cut), *earlier] if cut is not None else earlier:
+        last = last_before(spec, bound)
+        if last is not None:
+            return last, last + spec.shift
+    return None
+
+
+def bound_at(spec: TemplateSpec, moment: datetime) -> datetime:
+    """Return the first original start (naive, whole minutes) that is shown at a moment (aware) or later."""
+    wall = moment.astimezone(ZoneInfo(spec.timezone)).replace(tzinfo=None) - spec.shift
+    minutes = wall.replace(second=0, microsecond=0)
+    return minutes if minutes == wall else minutes + MINUTE
+
+
+def just_after(now: datetime) -> datetime:
+    """Return the first instant after a moment, UTC: what starts then has not started."""
+    return now.astimezone(UTC) + MICROSECOND
+
+
+# -- what a decision changes: planned from the stored state, nothing written yet
+
+
+class SegmentChange(NamedTuple):
+    """What changes of a segment.
+
+    :param template_id: the segment.
+    :param values: columns that change; of the new segment, if it is cut.
+    :param cut_at: original start (naive) from which on a new segment takes over; ``None``: changed in place.
+    """
+
+    template_id: int
+    values: dict[str, Any]
+    cut_at: datetime | None = None
+
+
+class RowChange(NamedTuple):
+    """What changes of a stored slot: column values by name."""
+
+    row: StoredSlot
+    values: dict[str, Any]
+
+    @property
+    def key(self) -> SlotKey:
+        """The slot's identity."""
+        return self.row.key
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeriesPlan:
+    """What a decision changes: computed from the stored state, and nothing written yet.
+
+    :param changed: stored slots that change; in an edit of one slot also one that is still virtual.
+    :param removed: slots of top-ups that the rule no longer yields, or at whose new time another one stays.
+    :param kept_booked: booked slots that stay as they are although they were meant.
+    """
+
+    segments: tuple[SegmentChange, ...] = ()
+    changed: tuple[RowChange, ...] = ()
+    removed: tuple[StoredSlot, ...] = ()
+    kept_booked: tuple[StoredSlot, ...] = ()
+
+
+def changed_times(
+    spec: TemplateSpec, row: StoredSlot, starts_at: datetime, ends_at: datetime
+) -> dict[str, Any]:
+    """Return what changes of a row's times when it is moved; opening and closing follow unless a person set them."""
+    planned = planning.times_of(spec, row.original_start, starts_at, ZoneInfo(spec.timezone))
+    values: dict[str, Any] = {"starts_at": starts_at, "ends_at": ends_at}
+    for name in ("opens_at", "closes_at"):
+        if name not in row.customised:
+            values[name] = getattr(planned, name)
+    return {name: value for name, value in values.items() if value != getattr(row, name)}
+
+
+def planned_times(
+    spec: TemplateSpec, row: StoredSlot, starts: Mapping[datetime, datetime]
+) -> dict[str, Any] | None:
+    """Return what changes of a row's times when it goes where its rule says; ``None`` if the rule lacks it.
+
+    What is stored belongs to its rule also while that is switched off, and after its end: rows stay then. A start or a
+    length that a person gave to the slot stays.
+
+    :param starts: what the rule alone promises around the row.
+    """
+    starts_at = starts.get(row.original_start)
+    if starts_at is None:
+        return None
+    starts_at = row.starts_at if "starts_at" in row.customised else starts_at
+    length = row.ends_at - row.starts_at if "ends_at" in row.customised else spec.duration
+    return changed_times(spec, row, starts_at, starts_at + length)
+
+
+def changed_values(
+    row: StoredSlot, capacity: int | None, data: dict[str, Any] | None
+) -> tuple[dict[str, Any], bool]:
+    """Return what changes of a row's capacity and data, unless a person set them, and whether bookings forbid it.
+
+    :param capacity: the new one. ``data``: is merged into the row's own. ``None``: stays as it is.
+    """
+    values: dict[str, Any] = {}
+    forbidden = False
+    if capacity is not None and "capacity" not in row.customised and capacity != row.capacity:
+        forbidden = row.live > capacity
+        if not forbidden:
+            values["capacity"] = capacity
+    if data is not None and "data" not in row.customised and row.data | data != row.data:
+        values["data"] = row.data | data
+    return values, forbidden
+
+
+# -- reading and locking
 
 
 @contextmanager
@@ -127,7 +351,7 @@ def load_series(
         specs = load_specs(work, work.models.Template.series_id == series_id)
     else:
         templates = {template.id: template for template in _lock_templates(work, series_id)}
-        specs = [template.spec() for template in templates.values()]
+        specs = [TemplateSpec.of(template) for template in templates.values()]
         claims = {t.id: t.resource for t in templates.values() if t.exclusive and t.resource is not None}
         if resources and not set(claims.values()) <= set(held.values()):
             raise StaleEdit
@@ -191,7 +415,7 @@ def copy_of(instance: Any, **values: Any) -> Any:
     return copied
 
 
-# -- exclusive resources of booked slots that get other times ----------------------------------------------
+# -- exclusive resources of booked slots that get other times
 
 
 def find_blocked(
@@ -228,7 +452,7 @@ def refuse_blocked(work: Work, series: StoredSeries, changes: Iterable[RowChange
     raise SlotClosed(text, key=keys[0], keys=keys, state=State.BLOCKED.value)
 
 
-# -- writing what was planned: segments through the ORM, whose revision counts, rows past it ---------------
+# -- writing what was planned: segments through the ORM, whose revision counts, rows past it
 
 
 def write_plan(work: Work, series: StoredSeries, plan: SeriesPlan) -> list[int]:

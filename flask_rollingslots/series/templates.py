@@ -3,31 +3,55 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import inspect, select
 
-from flask_rollingslots import planning
-from flask_rollingslots.errors import InvalidTemplate, SlotNotFound, nearest, no_group, refusal
-from flask_rollingslots.loading import segments
-from flask_rollingslots.models import FIELDS
-from flask_rollingslots.values import Scope, SlotKey
-
-from .edits import edit
-from .plans import EDITED, SwitchReport, TemplateChange
-from .segments import bound_at
-from .storage import copy_of, deciding, load_series, refuse_stale, series_of
+from .. import planning
+from ..context import Work, segments
+from ..errors import InvalidTemplate, SlotNotFound, nearest, no_group, refusal
+from ..models import FIELDS
+from ..values import Scope, SlotKey
+from .edits import EDITED, EditPlan, edit
+from .storage import bound_at, copy_of, deciding, load_series, refuse_stale, series_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from flask_rollingslots.context import Work
-    from flask_rollingslots.models import TemplateMixin
+    from ..models import TemplateMixin
 
 #: How many starts of a segment are tried to find one that is no exception.
 _TRIED = 50
+
+
+class TemplateChange(NamedTuple):
+    """What became of a series whose fields were changed.
+
+    :param segments: its templates, by id.
+    :param plan: what that changed of its slots; ``None``: nothing was to be changed of them, or there is none.
+    """
+
+    segments: list[TemplateMixin]
+    plan: EditPlan | None
+
+
+@dataclass(frozen=True, slots=True)
+class SwitchReport:
+    """Which templates were switched.
+
+    :param changed: ids of those that were in the other state.
+    :param unchanged: ids of those that were in this state already.
+    """
+
+    active: bool
+    changed: list[int]
+    unchanged: list[int]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data for JSON."""
+        return {"active": self.active, "changed": self.changed, "unchanged": self.unchanged}
 
 
 def create(work: Work, fields: Mapping[str, Any]) -> TemplateMixin:
@@ -163,7 +187,7 @@ def set_active(work: Work, active: bool, template_id: int | None, group: str | N
         found = list(work.session.scalars(select(cls).where(is_meant).order_by(cls.id)))
         if not found:
             raise no_group(str(group))
-        report = SwitchReport(active)
+        report = SwitchReport(active, [], [])
         for template in found:
             (report.unchanged if template.active is active else report.changed).append(template.id)
             if not work.dry_run:

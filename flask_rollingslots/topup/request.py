@@ -11,15 +11,14 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import select
 
 from flask_rollingslots import planning
+from flask_rollingslots.context import Work, load_specs
 from flask_rollingslots.errors import no_group, no_template, refusal
-from flask_rollingslots.loading import load_specs
 from flask_rollingslots.settings import MAX_DAYS
 from flask_rollingslots.values import TemplateSpec, Window
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from flask_rollingslots.context import Work
     from flask_rollingslots.settings import Settings
 
 #: Longest span that is planned at once: bounds the memory of a year of quarter-hours.

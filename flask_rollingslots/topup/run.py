@@ -12,6 +12,7 @@ from sqlalchemy import insert, update
 from sqlalchemy.exc import DBAPIError, OperationalError, StatementError
 
 from flask_rollingslots import planning
+from flask_rollingslots.context import Work, load_slots, load_specs
 from flask_rollingslots.errors import Interrupted, RowsRefused, sentence
 from flask_rollingslots.filling import (
     UNITS_AT_ONCE,
@@ -25,7 +26,6 @@ from flask_rollingslots.filling import (
     screen,
     write_chunk,
 )
-from flask_rollingslots.loading import load_slots, load_specs
 from flask_rollingslots.models import table_of
 from flask_rollingslots.statements import is_lost_race, own_transaction
 from flask_rollingslots.values import COUNTS, TALLIED, Report, RunStatus, Tally, TemplateSpec, Window
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable
     from datetime import datetime
 
-    from flask_rollingslots.context import Work
     from flask_rollingslots.values import Plan, StoredSlot
 
     from .gate import Lease

@@ -19,9 +19,8 @@ from sqlalchemy import func, select
 from sqlalchemy.exc import DBAPIError
 
 from flask_rollingslots import planning, signals
-from flask_rollingslots.context import Work
+from flask_rollingslots.context import Work, fingerprint, pruned_until
 from flask_rollingslots.errors import Interrupted, LeaseLost, TopUpBusy, UncommittedChanges, refusal, sentence
-from flask_rollingslots.loading import fingerprint, pruned_until
 from flask_rollingslots.models import table_of
 from flask_rollingslots.statements import (
     be_patient,

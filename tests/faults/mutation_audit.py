@@ -39,13 +39,13 @@ class Mutant(NamedTuple):
 MUTANTS = (
     Mutant(
         "unique constraint",
-        "models/mixins.py",
-        '            UniqueConstraint("series_id", "original_start", name=f"uq_{table}_series_id_original_start"),\n',
+        "models/tables.py",
+        '            sa.UniqueConstraint("series_id", "original_start", name=f"uq_{table}_series_id_original_start"),\n',
         "",
         (f"{CRASH}::test_two_processes_without_a_lease[sqlite]",),
         (
             (
-                "models/make.py",
+                "models/tables.py",
                 "    if not any({c.name for c in u.columns}",
                 "    if 0 and any({c.name for c in u.columns}",
             ),

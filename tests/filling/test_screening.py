@@ -16,10 +16,9 @@ from sqlalchemy import event
 from sqlalchemy.orm import Mapped, mapped_column
 
 from flask_rollingslots import RollingSlots, SlotMixin, planning
-from flask_rollingslots.context import Work
+from flask_rollingslots.context import Work, load_stored, row_of
 from flask_rollingslots.filling import Expansion, Unit, chunks, expand, pattern_of, screen, screening
 from flask_rollingslots.filling.expansion import stored_part
-from flask_rollingslots.loading import load_stored, row_of
 from flask_rollingslots.topup import run
 from flask_rollingslots.values import PlannedSlot, TemplateSpec, Window
 
@@ -272,7 +271,7 @@ def compare(hall: Site, data: st.DataObject) -> None:
     hall.session.execute(models.Slot.__table__.delete())
     units = []
     for template in hall.session.query(models.Template).order_by(models.Template.id):
-        spec = template.spec()
+        spec = TemplateSpec.of(template)
         window = planning.window_of(spec, now, 5, "day")
         units.append(Unit(spec, window, expand(spec, window)))
         wide = Window(

@@ -10,7 +10,7 @@ import pytest
 from helpers import A_WEEK, MONDAY, Site
 from sqlalchemy import text
 
-from flask_rollingslots.loading import load_stored
+from flask_rollingslots.context import load_stored
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -26,7 +26,7 @@ MAX_FUNCTION = 60
 ROOMS = (
     "errors", "values", "settings", "signals",
     "recurrence", "planning", "models", "statements", "context",
-    "loading", "browsing", "booking", "series", "filling", "topup", "queue",
+    "browsing", "booking", "series", "filling", "topup", "queue",
     "pruning", "statistics", "health", "feeds",
     "extension", "facade",
 )  # fmt: skip

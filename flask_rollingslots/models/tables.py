@@ -1,59 +1,43 @@
-"""The columns of our other tables as mixins, what takes a slot's places, and the classes of one database together.
+"""The tables: mixins for an app's own classes, the classes of one database, and ``make_models``, which makes them.
 
-``booked`` counts holds until somebody who needs their places sorts them out. Whoever reads takes off what has
-expired: in Python by the list of holds on the row, in SQL by a subquery that is only run for rows with such a hold.
+Nothing here creates a table. The classes live in the app's own metadata, so that its migrations see them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, NamedTuple
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakKeyDictionary
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import (
-    CheckConstraint,
-    ColumnElement,
-    Index,
-    Integer,
-    String,
-    Table,
-    Text,
-    UniqueConstraint,
-    bindparam,
-    case,
-    exists,
-    func,
-    literal_column,
-    select,
-    text,
-)
+import sqlalchemy as sa
 from sqlalchemy.ext.hybrid import hybrid_property
 from sqlalchemy.ext.mutable import MutableDict
-from sqlalchemy.orm import Mapped, declared_attr, mapped_column, object_session
+from sqlalchemy.orm import Mapped, declared_attr, foreign, mapped_column, relationship
+from sqlalchemy.orm.attributes import set_committed_value
 from sqlalchemy.types import JSON
 
-from flask_rollingslots.values import OCCUPYING, BookingStatus, SlotKey, State, Status, utc_now
-
-from .columns import Id, UtcDateTime, WallDateTime
+from ..errors import ConfigError
+from ..values import BookingStatus, Hold, SlotKey, State, Status, live_places, utc_now
 from .fields import FIELDS, TO_SLOTS, TemplateMixin, check_template
+from .kinds import Id, UtcDateTime, WallDateTime, plain, table_of
+from .places import BUSY_MARK, blocked_at, expired_places, is_blocked
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterable, Sequence
+    from collections.abc import Callable, Hashable
 
-    from sqlalchemy.orm import Session
+    from sqlalchemy.engine import Connection
+    from sqlalchemy.orm import Mapper, Session
 
 #: Fields of a slot that a person may change; what was changed is remembered in ``customised``.
 DECIDED_FIELDS = ("starts_at", "ends_at", "opens_at", "closes_at", *TO_SLOTS)
-_MARK = "rollingslots_busy"
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-#: Written out, so that SQLite recognises the condition of the index on booked slots.
-_NOTHING: ColumnElement[int] = literal_column("0")
-
-#: Booking id, expiry in microseconds of Unix time, places: one hold, as a slot's row remembers it.
-Hold = list[int]
+#: Fields of a slot that somebody decides about: not the places that bookings take.
+_SHOWN_FIELDS = (*DECIDED_FIELDS, "status", "cancel_reason")
+#: Columns of a template that nobody decides about; an app's own columns are decisions.
+_NOT_DECIDED = frozenset(name for name, entry in FIELDS.items() if not entry.is_decision)
 
 
 class SlotMixin:
@@ -74,14 +58,14 @@ class SlotMixin:
     ends_at: Mapped[datetime] = mapped_column(UtcDateTime)
     opens_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     closes_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
-    status: Mapped[str] = mapped_column(String(16), default=Status.SCHEDULED.value)
-    capacity: Mapped[int] = mapped_column(Integer, default=1)
-    booked: Mapped[int] = mapped_column(Integer, default=0)
+    status: Mapped[str] = mapped_column(sa.String(16), default=Status.SCHEDULED.value)
+    capacity: Mapped[int] = mapped_column(sa.Integer, default=1)
+    booked: Mapped[int] = mapped_column(sa.Integer, default=0)
     holds: Mapped[list[Hold] | None] = mapped_column(JSON(none_as_null=True))
     hold_until: Mapped[datetime | None] = mapped_column(UtcDateTime)
     data: Mapped[dict[str, Any]] = mapped_column(MutableDict.as_mutable(JSON()), default=dict)
     customised: Mapped[list[str]] = mapped_column(JSON, default=list)
-    cancel_reason: Mapped[str | None] = mapped_column(String(500))
+    cancel_reason: Mapped[str | None] = mapped_column(sa.String(500))
     #: Cancelled or deleted by a decision about the series, which takes it back too; not by one about this slot.
     ended_with_series: Mapped[bool | None] = mapped_column()
     run_id: Mapped[int | None] = mapped_column(Id)
@@ -103,17 +87,17 @@ class SlotMixin:
 
     @declared_attr.directive
     def __table_args__(cls) -> tuple[Any, ...]:
-        table, busy, opens = cls.__tablename__, text("booked > 0"), text("opens_at IS NOT NULL")
+        table, busy, opens = cls.__tablename__, sa.text("booked > 0"), sa.text("opens_at IS NOT NULL")
         return (
-            UniqueConstraint("series_id", "original_start", name=f"uq_{table}_series_id_original_start"),
+            sa.UniqueConstraint("series_id", "original_start", name=f"uq_{table}_series_id_original_start"),
             # A template's week out of years that are stored.
-            Index(f"ix_{table}_template_id_starts_at", "template_id", "starts_at"),
+            sa.Index(f"ix_{table}_template_id_starts_at", "template_id", "starts_at"),
             # What opened since the last top-up: few rows, or none where slots open at once.
-            Index(f"ix_{table}_opens_at", "opens_at", sqlite_where=opens, postgresql_where=opens),
+            sa.Index(f"ix_{table}_opens_at", "opens_at", sqlite_where=opens, postgresql_where=opens),
             # What takes an exclusive resource is found among the booked slots alone, where the database can do that.
-            Index(f"ix_{table}_busy", "template_id", "ends_at", sqlite_where=busy, postgresql_where=busy),
-            CheckConstraint("booked >= 0", name=f"ck_{table}_booked"),
-            CheckConstraint(
+            sa.Index(f"ix_{table}_busy", "template_id", "ends_at", sqlite_where=busy, postgresql_where=busy),
+            sa.CheckConstraint("booked >= 0", name=f"ck_{table}_booked"),
+            sa.CheckConstraint(
                 f"status IN ({', '.join(repr(s.value) for s in Status)})", name=f"ck_{table}_status"
             ),
         )
@@ -145,13 +129,13 @@ class SlotMixin:
 
     @left.inplace.expression
     @classmethod
-    def _left_expression(cls) -> ColumnElement[int]:
+    def _left_expression(cls) -> sa.ColumnElement[int]:
         free = cls.capacity - cls.booked + expired_places(cls.rolling_models, cls, cls._now())
-        return case((free > 0, free), else_=0)
+        return sa.case((free > 0, free), else_=0)
 
     @classmethod
     def _now(cls) -> Any:
-        return bindparam("rolling_now", callable_=cls.rolling_clock, type_=UtcDateTime(), unique=False)
+        return sa.bindparam("rolling_now", callable_=cls.rolling_clock, type_=UtcDateTime(), unique=False)
 
     @property
     def reminder_at(self) -> datetime | None:
@@ -191,7 +175,7 @@ class SlotMixin:
 
     @state.inplace.expression
     @classmethod
-    def _state_expression(cls) -> ColumnElement[str]:
+    def _state_expression(cls) -> sa.ColumnElement[str]:
         # The same object each time: the expression is then the same text wherever a statement uses it, as GROUP BY
         # and DISTINCT ask for. An alias of the class is no type, and gets its own.
         if not isinstance(cls, type):
@@ -201,10 +185,10 @@ class SlotMixin:
         return _STATES[cls]
 
     @classmethod
-    def _make_state_expression(cls) -> ColumnElement[str]:
+    def _make_state_expression(cls) -> sa.ColumnElement[str]:
         now, models = cls._now(), cls.rolling_models
-        scheduled: ColumnElement[str] = literal_column(f"'{Status.SCHEDULED.value}'")
-        return case(
+        scheduled: sa.ColumnElement[str] = sa.literal_column(f"'{Status.SCHEDULED.value}'")
+        return sa.case(
             (cls.status != scheduled, cls.status),
             (cls.ends_at <= now, _literal(State.ENDED)),
             (cls.starts_at <= now, _literal(State.RUNNING)),
@@ -220,185 +204,11 @@ class SlotMixin:
 
 
 #: The SQL of ``state`` for each slot class.
-_STATES: WeakKeyDictionary[type[Any], ColumnElement[str]] = WeakKeyDictionary()
+_STATES: WeakKeyDictionary[type[Any], sa.ColumnElement[str]] = WeakKeyDictionary()
 
 
-def _literal(state: State) -> ColumnElement[str]:
-    return literal_column(f"'{state.value}'", String)
-
-
-# -- what takes places: live bookings of the slot itself, and of others on the same exclusive resource
-
-
-def to_us(moment: datetime) -> int:
-    """Return an aware moment as Unix time in whole microseconds."""
-    return (moment - _EPOCH) // timedelta(microseconds=1)
-
-
-def from_us(microseconds: int) -> datetime:
-    """Return the moment of a Unix time in microseconds, aware, UTC."""
-    return _EPOCH + timedelta(microseconds=microseconds)
-
-
-def live_places(booked: int, holds: Iterable[Hold] | None, now: datetime) -> int:
-    """Return how many places are taken at a moment: expired holds are free."""
-    moment = to_us(now)
-    return booked - sum(party for _, until, party in holds or () if until <= moment)
-
-
-def expired_places(models: Models, slot: Any, now: Any) -> ColumnElement[int]:
-    """Return, in SQL, how many of a slot's ``booked`` places belong to holds that have expired.
-
-    :param slot: the slot class, an alias of it, or the columns of either.
-    """
-    bookings = table_of(models.Booking).alias()
-    expired = (
-        select(func.coalesce(func.sum(bookings.c.party), 0))
-        .where(
-            bookings.c.slot_id == slot.id,
-            bookings.c.status == BookingStatus.HELD.value,
-            bookings.c.expires_at <= now,
-        )
-        .scalar_subquery()
-    )
-    return case((slot.hold_until <= now, expired), else_=0)
-
-
-def is_blocked(models: Models, slot: Any, now: Any) -> ColumnElement[bool]:
-    """Return, in SQL, whether a live booking in another slot has a slot's exclusive resource meanwhile."""
-    templates, other = table_of(models.Template), table_of(models.Slot).alias()
-    ours, theirs = templates.alias(), templates.alias()
-    joined = ours.join(theirs, theirs.c.resource == ours.c.resource).join(
-        other, other.c.template_id == theirs.c.id
-    )
-    return exists(
-        select(1)
-        .select_from(joined)
-        .where(
-            ours.c.id == slot.template_id,
-            ours.c.exclusive.is_(True),
-            theirs.c.exclusive.is_(True),
-            other.c.id != slot.id,
-            other.c.status.in_(OCCUPYING),
-            other.c.booked > _NOTHING,
-            other.c.starts_at < slot.ends_at,
-            other.c.ends_at > slot.starts_at,
-            other.c.booked > expired_places(models, other.c, now),
-        )
-    )
-
-
-class Busy(NamedTuple):
-    """A slot with bookings that takes a resource for a while."""
-
-    resource: str
-    slot_id: int
-    starts_at: datetime
-    ends_at: datetime
-    booked: int
-    holds: list[Hold] | None
-    series_id: int
-    original_start: datetime
-
-    def takes(self, slot: SlotMixin, now: datetime) -> bool:
-        """Whether this keeps others out of a slot at a moment."""
-        # By key, for this may be the row of a slot that was virtual when it was read.
-        return (
-            (self.series_id, self.original_start) != (slot.series_id, slot.original_start)
-            and self.starts_at < slot.ends_at
-            and self.ends_at > slot.starts_at
-            and live_places(self.booked, self.holds, now) > 0
-        )
-
-
-def load_busy(
-    session: Session,
-    models: Models,
-    resources: Iterable[str],
-    start: datetime,
-    end: datetime,
-    lock: bool = False,
-) -> list[Busy]:
-    """Return what takes some exclusive resources at any time in a span.
-
-    :param lock: see what others committed meanwhile, where a transaction would else read an older state.
-    """
-    slot, template = models.Slot, models.Template
-    query = (
-        select(
-            template.resource,
-            slot.id,
-            slot.starts_at,
-            slot.ends_at,
-            slot.booked,
-            slot.holds,
-            slot.series_id,
-            slot.original_start,
-        )
-        .join(template, template.id == slot.template_id)
-        .where(
-            template.resource.in_(sorted(resources)),
-            template.exclusive.is_(True),
-            slot.status.in_(OCCUPYING),
-            slot.booked > _NOTHING,
-            slot.starts_at < end,
-            slot.ends_at > start,
-        )
-    )
-    return [Busy._make(row) for row in session.execute(query.with_for_update(read=True) if lock else query)]
-
-
-class Seen(list[Busy]):
-    """What was found on a resource, as it was until the session changed anything about bookings.
-
-    :ivar mark: the session's mark by then; see ``forget_busy``.
-    """
-
-    def __init__(self, session: Session, found: Iterable[Busy]) -> None:
-        super().__init__(found)
-        self.mark = session.info.get(_MARK)
-
-
-def forget_busy(session: Session) -> None:
-    """Let all slots that this session gave out ask again what takes their resources: it wrote something about that."""
-    session.info[_MARK] = object()
-
-
-def mark_busy(session: Session, models: Models, slots: Sequence[SlotMixin]) -> None:
-    """Let some slots know what takes their exclusive resources, with one query; none if there are no such slots."""
-    exclusive = [slot for slot in slots if slot.template.exclusive]
-    if not exclusive:
-        return
-    found = load_busy(
-        session,
-        models,
-        {slot.template.resource for slot in exclusive},
-        min(slot.starts_at for slot in exclusive),
-        max(slot.ends_at for slot in exclusive),
-    )
-    by_resource = {slot.template.resource: Seen(session, ()) for slot in exclusive}
-    for busy in found:
-        by_resource.setdefault(busy.resource, Seen(session, ())).append(busy)
-    for slot in exclusive:
-        slot.rolling_busy = by_resource[slot.template.resource]
-
-
-def blocked_at(slot: SlotMixin, now: datetime) -> bool:
-    """Whether another slot has the exclusive resource of this one; asks the database unless it was told.
-
-    What it was told holds until its session books, releases or ends something: virtual slots are not expired, and
-    others only by a commit.
-    """
-    template, busy = slot.template, slot.rolling_busy
-    if not template.exclusive:
-        return False
-    session = object_session(slot) or object_session(template)
-    is_old = session is not None and isinstance(busy, Seen) and busy.mark is not session.info.get(_MARK)
-    if busy is None or is_old:
-        if session is None:
-            return False
-        busy = load_busy(session, slot.rolling_models, [template.resource], slot.starts_at, slot.ends_at)
-    return any(other.takes(slot, now) for other in busy)
+def _literal(state: State) -> sa.ColumnElement[str]:
+    return sa.literal_column(f"'{state.value}'", sa.String)
 
 
 # -- the other tables
@@ -416,12 +226,12 @@ class BookingMixin:
 
     id: Mapped[int] = mapped_column(Id, primary_key=True)
     slot_id: Mapped[int] = mapped_column(Id, index=True)
-    party: Mapped[int] = mapped_column(Integer, default=1)
-    who: Mapped[str | None] = mapped_column(String(200), index=True)
-    status: Mapped[str] = mapped_column(String(16))
-    idempotency_key: Mapped[str | None] = mapped_column(String(200))
-    request_key: Mapped[str | None] = mapped_column(String(64))
-    active_key: Mapped[str | None] = mapped_column(String(40))
+    party: Mapped[int] = mapped_column(sa.Integer, default=1)
+    who: Mapped[str | None] = mapped_column(sa.String(200), index=True)
+    status: Mapped[str] = mapped_column(sa.String(16))
+    idempotency_key: Mapped[str | None] = mapped_column(sa.String(200))
+    request_key: Mapped[str | None] = mapped_column(sa.String(64))
+    active_key: Mapped[str | None] = mapped_column(sa.String(40))
     replaces_id: Mapped[int | None] = mapped_column(Id)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
     expires_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
@@ -446,10 +256,10 @@ class BookingMixin:
         # active_key is NULL once released, and NULLs do not collide: a partial unique index on every database.
         table = cls.__tablename__
         return (
-            UniqueConstraint("slot_id", "active_key", name=f"uq_{table}_slot_id_active_key"),
-            UniqueConstraint("request_key", name=f"uq_{table}_request_key"),
-            UniqueConstraint("replaces_id", name=f"uq_{table}_replaces_id"),
-            CheckConstraint("party > 0", name=f"ck_{table}_party"),
+            sa.UniqueConstraint("slot_id", "active_key", name=f"uq_{table}_slot_id_active_key"),
+            sa.UniqueConstraint("request_key", name=f"uq_{table}_request_key"),
+            sa.UniqueConstraint("replaces_id", name=f"uq_{table}_replaces_id"),
+            sa.CheckConstraint("party > 0", name=f"ck_{table}_party"),
         )
 
 
@@ -459,12 +269,12 @@ class ResourceMixin:
     __tablename__ = "rolling_resource"
 
     id: Mapped[int] = mapped_column(Id, primary_key=True)
-    name: Mapped[str] = mapped_column(String(200))
-    version: Mapped[int] = mapped_column(Integer, default=0)
+    name: Mapped[str] = mapped_column(sa.String(200))
+    version: Mapped[int] = mapped_column(sa.Integer, default=0)
 
     @declared_attr.directive
     def __table_args__(cls) -> tuple[Any, ...]:
-        return (UniqueConstraint("name", name=f"uq_{cls.__tablename__}_name"),)
+        return (sa.UniqueConstraint("name", name=f"uq_{cls.__tablename__}_name"),)
 
 
 class RunMixin:
@@ -474,28 +284,28 @@ class RunMixin:
 
     id: Mapped[int] = mapped_column(Id, primary_key=True)
     template_id: Mapped[int | None] = mapped_column(Id, index=True)
-    trigger: Mapped[str] = mapped_column(String(16))
-    status: Mapped[str] = mapped_column(String(16))
-    owner: Mapped[str | None] = mapped_column(String(100))
+    trigger: Mapped[str] = mapped_column(sa.String(16))
+    status: Mapped[str] = mapped_column(sa.String(16))
+    owner: Mapped[str | None] = mapped_column(sa.String(100))
     token: Mapped[int | None] = mapped_column(Id)
-    lease_name: Mapped[str | None] = mapped_column(String(64))
+    lease_name: Mapped[str | None] = mapped_column(sa.String(64))
     started_at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
     finished_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     window_start: Mapped[datetime | None] = mapped_column(UtcDateTime)
     window_end: Mapped[datetime | None] = mapped_column(UtcDateTime)
-    done: Mapped[int] = mapped_column(Integer, default=0)
-    total: Mapped[int] = mapped_column(Integer, default=0)
-    created: Mapped[int] = mapped_column(Integer, default=0)
-    existing: Mapped[int] = mapped_column(Integer, default=0)
-    updated: Mapped[int] = mapped_column(Integer, default=0)
-    removed: Mapped[int] = mapped_column(Integer, default=0)
-    kept_booked: Mapped[int] = mapped_column(Integer, default=0)
-    expected: Mapped[int] = mapped_column(Integer, default=0)
-    opened: Mapped[int] = mapped_column(Integer, default=0)
-    closed: Mapped[int] = mapped_column(Integer, default=0)
+    done: Mapped[int] = mapped_column(sa.Integer, default=0)
+    total: Mapped[int] = mapped_column(sa.Integer, default=0)
+    created: Mapped[int] = mapped_column(sa.Integer, default=0)
+    existing: Mapped[int] = mapped_column(sa.Integer, default=0)
+    updated: Mapped[int] = mapped_column(sa.Integer, default=0)
+    removed: Mapped[int] = mapped_column(sa.Integer, default=0)
+    kept_booked: Mapped[int] = mapped_column(sa.Integer, default=0)
+    expected: Mapped[int] = mapped_column(sa.Integer, default=0)
+    opened: Mapped[int] = mapped_column(sa.Integer, default=0)
+    closed: Mapped[int] = mapped_column(sa.Integer, default=0)
     skipped: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
     results: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
-    error: Mapped[str | None] = mapped_column(Text)
+    error: Mapped[str | None] = mapped_column(sa.Text)
 
     @property
     def seconds(self) -> float | None:
@@ -508,17 +318,17 @@ class LeaseMixin:
 
     __tablename__ = "rolling_lease"
 
-    name: Mapped[str] = mapped_column(String(64), primary_key=True)
-    owner: Mapped[str | None] = mapped_column(String(100))
+    name: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
+    owner: Mapped[str | None] = mapped_column(sa.String(100))
     token: Mapped[int] = mapped_column(Id, default=0)
     until_ms: Mapped[int] = mapped_column(Id, default=0)
     confirmed_ms: Mapped[int] = mapped_column(Id, default=0)
     complete_until_ms: Mapped[int] = mapped_column(Id, default=0)
-    fingerprint: Mapped[str | None] = mapped_column(String(200))
-    failures: Mapped[int] = mapped_column(Integer, default=0)
+    fingerprint: Mapped[str | None] = mapped_column(sa.String(200))
+    failures: Mapped[int] = mapped_column(sa.Integer, default=0)
     next_try_ms: Mapped[int] = mapped_column(Id, default=0)
     pruned_until_ms: Mapped[int] = mapped_column(Id, default=0)
-    last_error: Mapped[str | None] = mapped_column(Text)
+    last_error: Mapped[str | None] = mapped_column(sa.Text)
 
 
 class ShardMixin:
@@ -537,20 +347,20 @@ class ShardMixin:
     first_id: Mapped[int] = mapped_column(Id)
     last_id: Mapped[int] = mapped_column(Id)
     template_id: Mapped[int | None] = mapped_column(Id)
-    status: Mapped[str] = mapped_column(String(16))
-    priority: Mapped[int] = mapped_column(Integer, default=0)
-    attempts: Mapped[int] = mapped_column(Integer, default=0)
-    claim: Mapped[str | None] = mapped_column(String(40))
+    status: Mapped[str] = mapped_column(sa.String(16))
+    priority: Mapped[int] = mapped_column(sa.Integer, default=0)
+    attempts: Mapped[int] = mapped_column(sa.Integer, default=0)
+    claim: Mapped[str | None] = mapped_column(sa.String(40))
     until_ms: Mapped[int] = mapped_column(Id, default=0)
-    done: Mapped[int] = mapped_column(Integer, default=0)
+    done: Mapped[int] = mapped_column(sa.Integer, default=0)
     results: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
 
     @declared_attr.directive
     def __table_args__(cls) -> tuple[Any, ...]:
         table = cls.__tablename__
         return (
-            UniqueConstraint("run_id", "first_id", "template_id", name=f"uq_{table}_run_id_first_id"),
-            Index(f"ix_{table}_next", "run_id", "status", "priority"),
+            sa.UniqueConstraint("run_id", "first_id", "template_id", name=f"uq_{table}_run_id_first_id"),
+            sa.Index(f"ix_{table}_next", "run_id", "status", "priority"),
         )
 
 
@@ -563,7 +373,7 @@ class FeedAddressMixin:
 
     __tablename__ = "rolling_feed_address"
 
-    group_digest: Mapped[str] = mapped_column(String(64), primary_key=True)
+    group_digest: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
     number: Mapped[int] = mapped_column(Id, default=0)
 
 
@@ -621,7 +431,7 @@ class Models:
             template.__dict__[_CHECKED] = {name: deepcopy(plain(value)) for name, value in values.items()}
 
     @property
-    def tables(self) -> list[Table]:
+    def tables(self) -> list[sa.Table]:
         """Our tables, in an order in which they can be created."""
         return [table_of(cls) for cls in self.classes]
 
@@ -631,12 +441,150 @@ class Models:
         return [getattr(self, name) for name in MIXINS]
 
 
-def table_of(model: type[Any]) -> Table:
-    """Return a model's table."""
-    table: Table = model.__table__
-    return table
+def forget_busy(session: Session) -> None:
+    """Let all slots that this session gave out ask again what takes their resources: it wrote something about that."""
+    session.info[BUSY_MARK] = object()
 
 
-def plain(value: Any) -> Any:
-    """Return a value of a column without its tie to the row that it came from."""
-    return dict(value) if isinstance(value, dict) else list(value) if isinstance(value, list) else value
+# -- making them
+
+
+def make_models(
+    db: Any,
+    given: Mapping[str, type[Any]] | None = None,
+    *,
+    clock: Callable[[], datetime] = utc_now,
+    default_timezone: Callable[[], str] = lambda: "UTC",
+) -> Models:
+    """Make the model classes on an app's own ``db.Model``; the same ones each time for one ``db``.
+
+    :param db: the app's Flask-SQLAlchemy object.
+    :param given: the app's own classes by name (``Template``, ``Slot``, …); made from the mixins.
+    :param clock: returns the current time, aware; ``slot.state`` asks it.
+    :param default_timezone: returns the zone of templates that name none.
+    :raises ConfigError: if a given class is not made from its mixin, or cannot work.
+    """
+    info = db.Model.metadata.info
+    known = info.get("rollingslots")
+    if known is not None and not given:
+        return cast(Models, known)
+    if given is not None and not isinstance(given, Mapping):
+        raise ConfigError(f"models: {given!r}: expected a mapping such as {{'Slot': MySlot}}")
+    for name in given or {}:
+        if name not in MIXINS:
+            raise ConfigError(f"models: unknown class {name!r}; expected {', '.join(MIXINS)}")
+    made = {
+        name: (given or {}).get(name) or type(f"Rolling{name}", (mixin, db.Model), {})
+        for name, mixin in MIXINS.items()
+    }
+    models = Models(**made, default_timezone=default_timezone)
+    _check(models)
+    models.Slot.rolling_clock = models.Booking.rolling_clock = staticmethod(clock)
+    models.Slot.rolling_models = models
+    _relate(models)
+    _listen(models, clock)
+    info["rollingslots"] = models
+    return models
+
+
+def _check(models: Models) -> None:
+    for name, mixin in MIXINS.items():
+        cls = getattr(models, name)
+        if not issubclass(cls, mixin):
+            raise ConfigError(f"models: {cls.__name__} is not made from {mixin.__name__}")
+        own = {column.name for column in table_of(cls).columns} - _column_names(mixin)
+        for column in table_of(cls).columns:
+            if column.name in own and not column.nullable and column.server_default is None:
+                raise ConfigError(
+                    f"models: the column {cls.__name__}.{column.name} is neither nullable nor has a "
+                    "server_default; rows that a top-up writes could not fill it",
+                    column=column.name,
+                )
+    uniques = [c for c in table_of(models.Slot).constraints if isinstance(c, sa.UniqueConstraint)]
+    if not any({c.name for c in u.columns} == {"series_id", "original_start"} for u in uniques):
+        raise ConfigError(
+            f"models: {models.Slot.__name__} lacks the unique constraint on (series_id, original_start); "
+            "add SlotMixin.__table_args__ to its own __table_args__"
+        )
+
+
+def _column_names(mixin: type[Any]) -> set[str]:
+    columns = (getattr(mixin, name) for name in mixin.__annotations__)
+    names = {column.column.name for column in columns if hasattr(column, "column")}
+    return names | set(mixin.__annotations__)
+
+
+def _relate(models: Models) -> None:
+    slot, booking = models.Slot, models.Booking
+    for child, column, parent, attribute in (
+        (slot, slot.template_id, models.Template, "template"),
+        (booking, booking.slot_id, slot, "slot"),
+    ):
+        if attribute in child.__dict__:
+            continue
+        table = table_of(child)
+        name = f"fk_{table.name}_{column.key}"
+        table.append_constraint(
+            sa.ForeignKeyConstraint([column.key], [table_of(parent).c.id], name=name),
+        )
+        join = foreign(column) == parent.id
+        setattr(child, attribute, relationship(parent, primaryjoin=join))
+    if "run" not in slot.__dict__:
+        # Without a foreign key: the log of runs is shorter than the slots live.
+        join = foreign(slot.run_id) == models.Run.id
+        slot.run = relationship(models.Run, primaryjoin=join, viewonly=True)
+
+
+def _listen(models: Models, clock: Callable[[], datetime]) -> None:
+    def complete(mapper: Mapper[Any], connection: Connection, template: TemplateMixin) -> None:
+        models.prepare(template)
+
+    def note_beginning(mapper: Mapper[Any], connection: Connection, template: TemplateMixin) -> None:
+        template.created_at = template.created_at or clock()
+
+    def own_series(mapper: Mapper[Any], connection: Connection, template: TemplateMixin) -> None:
+        # The id is known only now; an uncut template is its own series.
+        if template.series_id is None:
+            table = table_of(mapper.class_)
+            connection.execute(
+                sa.update(table).where(table.c.id == template.id).values(series_id=template.id)
+            )
+            set_committed_value(template, "series_id", template.id)
+
+    def note_when(mapper: Mapper[Any], connection: Connection, changed: SlotMixin | TemplateMixin) -> None:
+        # Also called for what is only marked as touched: writing a time then would be a change of its own.
+        attributes = sa.inspect(changed).attrs
+        is_slot = isinstance(changed, SlotMixin)
+        names = _SHOWN_FIELDS if is_slot else {*mapper.column_attrs.keys()} - _NOT_DECIDED
+        if any(attributes[name].history.has_changes() for name in names):
+            changed.changed_at = clock()
+
+    def forget_what_was_busy(slot: SlotMixin | None, names: Any) -> None:
+        if slot is not None:  # the last reference may just have gone
+            slot.__dict__.pop("rolling_busy", None)
+
+    sa.event.listen(models.Slot, "expire", forget_what_was_busy)
+    sa.event.listen(models.Slot, "before_update", _note_decisions)
+    sa.event.listen(models.Template, "before_insert", complete)
+    sa.event.listen(models.Template, "before_insert", note_beginning)
+    sa.event.listen(models.Template, "before_update", complete)
+    sa.event.listen(models.Slot, "before_update", note_when)
+    sa.event.listen(models.Template, "before_update", note_when)
+    sa.event.listen(models.Template, "after_insert", own_series)
+
+
+def _note_decisions(mapper: Mapper[Any], connection: Connection, slot: SlotMixin) -> None:
+    """Remember what a person changes through the ORM; top-ups write past the ORM."""
+    state = sa.inspect(slot)
+    changed = {name for name in DECIDED_FIELDS if state.attrs[name].history.has_changes()}
+    before = state.attrs["starts_at"].history.deleted
+    if before:  # opening and notice keep their distance from the start
+        for name in {"opens_at", "closes_at"} - changed:
+            if getattr(slot, name) is not None:
+                setattr(slot, name, getattr(slot, name) + (slot.starts_at - before[0]))
+    if changed - set(slot.customised or ()):
+        # Somebody else may have decided about another field of this slot since it was read.
+        table = table_of(mapper.class_)
+        query = sa.select(table.c.customised).where(table.c.id == slot.id).with_for_update(key_share=True)
+        known = connection.execute(query).scalar_one_or_none() or ()
+        slot.customised = sorted(changed | set(slot.customised or ()) | set(known))
