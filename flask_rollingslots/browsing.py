@@ -7,27 +7,30 @@ and reminders, and what is found by its id, are here too.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import islice
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import and_, bindparam, func, or_, select
+from sqlalchemy import Select, and_, bindparam, func, or_, select
 
 from . import planning
 from .context import Work, load_shown, row_of, segments, virtual_slot
 from .errors import RollingSlotsError, no_booking, no_group, no_run, no_slot, no_template, refusal
-from .models import expired_places, mark_busy, table_of
+from .models import (
+    BookingMixin,
+    Models,
+    RunMixin,
+    SlotMixin,
+    TemplateMixin,
+    expired_places,
+    mark_busy,
+    table_of,
+)
 from .statements import insert_or_lock, newest
 from .values import MICROSECOND, OCCUPYING, PlannedSlot, SlotKey, Status, TemplateSpec, Window, key_of
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
-
-    from sqlalchemy import Select
-
-    from .models import BookingMixin, Models, RunMixin, SlotMixin, TemplateMixin
 
 log = logging.getLogger("flask_rollingslots")
 Row = TypeVar("Row")

@@ -7,33 +7,26 @@ as plain values, and planned slots as rows.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from sqlalchemy import String, and_, bindparam, cast, func, inspect, null, or_, select
+import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
 from sqlalchemy.orm.attributes import set_committed_value
 
 from .errors import refusal
-from .models import TemplateMixin
+from .models import Models, SlotMixin, TemplateMixin
 from .models.fields import SPEC_FIELDS, SPEC_LISTS
+from .settings import Settings
 from .signals import Outbox
 from .statements import dialect_of, exclusive, stored_text, use_primary
-from .values import Status, StoredSlot, TemplateSpec, live_places
+from .values import PlannedSlot, SlotKey, Status, StoredSlot, TemplateSpec, Window, live_places
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
-
-    from sqlalchemy import ColumnElement, Dialect, Select
-    from sqlalchemy.orm import Session
-
-    from .models import Models, SlotMixin
-    from .settings import Settings
-    from .values import PlannedSlot, SlotKey, Window
-
-    Unreadable = Callable[[int, str, Exception], None]
+Unreadable = Callable[[int, str, Exception], None]
 
 _SLOT_COLUMNS = StoredSlot._fields[: StoredSlot._fields.index("data")]
 _BOOKED = _SLOT_COLUMNS.index("booked")
@@ -82,7 +75,7 @@ class Work:
 
 
 def load_specs(
-    work: Work, *conditions: ColumnElement[bool], unreadable: Unreadable | None = None
+    work: Work, *conditions: sa.ColumnElement[bool], unreadable: Unreadable | None = None
 ) -> list[TemplateSpec]:
     """Return the templates that meet the conditions, by id, without making model instances.
 
@@ -98,7 +91,7 @@ def load_specs(
         if unreadable is None:
             raise
     found = work.session.execute(
-        select(cls.id, cls.name, cls.active).where(*conditions).order_by(cls.id)
+        sa.select(cls.id, cls.name, cls.active).where(*conditions).order_by(cls.id)
     ).all()
     specs: list[TemplateSpec] = []
     for position in range(0, len(found), _MANY_TEMPLATES):
@@ -121,7 +114,7 @@ def _readable(work: Work, found: Sequence[Any], unreadable: Unreadable) -> list[
     return [spec for part in (found[:half], found[half:]) for spec in _readable(work, part, unreadable)]
 
 
-def _read_specs(work: Work, *conditions: ColumnElement[bool]) -> list[TemplateSpec]:
+def _read_specs(work: Work, *conditions: sa.ColumnElement[bool]) -> list[TemplateSpec]:
     cls = work.models.Template
     columns = {name: getattr(cls, name) for name in SPEC_FIELDS}
     dialect = work.session.connection().dialect
@@ -130,7 +123,7 @@ def _read_specs(work: Work, *conditions: ColumnElement[bool]) -> list[TemplateSp
         # Nearly always empty: read as they are stored, and understood only if there is something in them.
         lists[SPEC_FIELDS.index(name)] = columns[name].type
         columns[name] = stored_text(columns[name], dialect.name)
-    query = select(*columns.values()).where(*conditions).order_by(cls.id)
+    query = sa.select(*columns.values()).where(*conditions).order_by(cls.id)
     result = work.session.execute(query)
     try:
         return [_spec(row, lists, dialect) for row in result]
@@ -138,7 +131,7 @@ def _read_specs(work: Work, *conditions: ColumnElement[bool]) -> list[TemplateSp
         result.close()  # also after an error: an open result would keep SQLite's snapshot
 
 
-def _spec(row: Any, lists: Mapping[int, Any], dialect: Dialect) -> TemplateSpec:
+def _spec(row: Any, lists: Mapping[int, Any], dialect: sa.Dialect) -> TemplateSpec:
     values = list(row)
     for place, kind in lists.items():
         stored = values[place]
@@ -151,7 +144,9 @@ def _spec(row: Any, lists: Mapping[int, Any], dialect: Dialect) -> TemplateSpec:
 def fingerprint(work: Work) -> str:
     """Return a text that changes with every template that is added, changed or deleted."""
     cls = work.models.Template
-    row = work.session.execute(select(func.count(), func.sum(cls.revision), func.max(cls.id))).one()
+    row = work.session.execute(
+        sa.select(sa.func.count(), sa.func.sum(cls.revision), sa.func.max(cls.id))
+    ).one()
     return ":".join(str(value or 0) for value in row)
 
 
@@ -162,7 +157,7 @@ def newest_of(known: str | None) -> int:
 
 
 def load_slots(
-    work: Work, *conditions: ColumnElement[bool], wholly: bool = False, lock: bool = False
+    work: Work, *conditions: sa.ColumnElement[bool], wholly: bool = False, lock: bool = False
 ) -> list[StoredSlot]:
     """Return the stored slots that meet the conditions, by series and original start.
 
@@ -171,13 +166,13 @@ def load_slots(
     """
     cls, bookings = work.models.Slot, work.models.Booking
     columns = [getattr(cls, name) for name in _SLOT_COLUMNS]
-    data = cls.data if wholly else null()  # a top-up has no use for it, and it may be large
-    query: Any = select(*columns, data, cls.customised, cls.ended_with_series, cls.holds)
+    data = cls.data if wholly else sa.null()  # a top-up has no use for it, and it may be large
+    query: Any = sa.select(*columns, data, cls.customised, cls.ended_with_series, cls.holds)
     query = query.where(*conditions).order_by(cls.series_id, cls.original_start)
     found = work.session.execute(exclusive(query, work.dialect) if lock else query).all()
     history: frozenset[int] = frozenset()
     if wholly and found:
-        pointed = select(bookings.slot_id).join(cls, cls.id == bookings.slot_id).where(*conditions)
+        pointed = sa.select(bookings.slot_id).join(cls, cls.id == bookings.slot_id).where(*conditions)
         history = frozenset(work.session.scalars(pointed.distinct()))
     slots = []
     for *plain, own, customised, ended, holds in found:
@@ -199,18 +194,18 @@ def load_stored(work: Work, units: Sequence[tuple[TemplateSpec, Window]]) -> dic
     rows = load_slots(
         work,
         cls.series_id.in_({spec.series_id for spec, _ in units}),
-        or_(
-            and_(cls.original_start >= first, cls.original_start < last),
-            and_(cls.starts_at >= start, cls.starts_at < end),
+        sa.or_(
+            sa.and_(cls.original_start >= first, cls.original_start < last),
+            sa.and_(cls.starts_at >= start, cls.starts_at < end),
         ),
     )
     return {row.key: row for row in rows}
 
 
-def is_decided(models: Models) -> ColumnElement[bool]:
+def is_decided(models: Models) -> sa.ColumnElement[bool]:
     """Return, in SQL, whether somebody decided about a slot: not what a top-up made and nobody touched."""
     cls = models.Slot
-    return or_(cls.status != Status.SCHEDULED.value, cast(cls.customised, String) != "[]")
+    return sa.or_(cls.status != Status.SCHEDULED.value, sa.cast(cls.customised, sa.String) != "[]")
 
 
 def row_of(slot: PlannedSlot, now: datetime, run_id: int | None = None) -> dict[str, Any]:
@@ -244,7 +239,7 @@ def virtual_slot(models: Models, slot: PlannedSlot, template: TemplateMixin, now
     values = row_of(slot, now)
     data = values.pop("data")
     # Made as a loaded row is, without an event for each attribute: a seventh of the time that the constructor takes.
-    virtual: SlotMixin = inspect(models.Slot).class_manager.new_instance()
+    virtual: SlotMixin = sa.inspect(models.Slot).class_manager.new_instance()
     virtual.__dict__.update(values, template=template)
     virtual.data = deepcopy(data) if data else {}
     return virtual
@@ -273,14 +268,16 @@ def load_shown(
     return found
 
 
-def _query_for_shown(models: Models, are_named: bool) -> Select[Any]:
+def _query_for_shown(models: Models, are_named: bool) -> sa.Select[Any]:
     slot = models.Slot
-    here: ColumnElement[bool] = and_(slot.starts_at >= bindparam("start"), slot.starts_at < bindparam("end"))
-    meant: ColumnElement[bool] = slot.original_start.between(bindparam("first"), bindparam("last"))
+    here: sa.ColumnElement[bool] = sa.and_(
+        slot.starts_at >= sa.bindparam("start"), slot.starts_at < sa.bindparam("end")
+    )
+    meant: sa.ColumnElement[bool] = slot.original_start.between(sa.bindparam("first"), sa.bindparam("last"))
     if are_named:  # each half has an index of its own
-        here = and_(slot.template_id.in_(bindparam("templates", expanding=True)), here)
-        meant = and_(slot.series_id.in_(bindparam("series", expanding=True)), meant)
-    return select(slot).where(or_(here, meant))
+        here = sa.and_(slot.template_id.in_(sa.bindparam("templates", expanding=True)), here)
+        meant = sa.and_(slot.series_id.in_(sa.bindparam("series", expanding=True)), meant)
+    return sa.select(slot).where(sa.or_(here, meant))
 
 
 def id_of(template: TemplateMixin | int) -> int:
@@ -289,7 +286,7 @@ def id_of(template: TemplateMixin | int) -> int:
     :raises InvalidRequest: if it is neither a template nor an id.
     """
     if isinstance(template, TemplateMixin):
-        identity = inspect(template).identity
+        identity = sa.inspect(template).identity
         return int(identity[0]) if identity else template.id
     if isinstance(template, bool) or not isinstance(template, int) or not 0 < template < 2**63:
         raise refusal("template", template, "a template or its id, a whole number")
@@ -303,12 +300,12 @@ def id_or_none(template: TemplateMixin | int | None) -> int | None:
 
 def pruned_until(work: Work) -> datetime | None:
     """Return the moment up to which slots were pruned, aware, UTC; ``None``: never."""
-    latest = work.session.scalar(select(func.max(work.models.Lease.pruned_until_ms)))
+    latest = work.session.scalar(sa.select(sa.func.max(work.models.Lease.pruned_until_ms)))
     return datetime.fromtimestamp(latest / 1000, UTC) if latest else None
 
 
 def segments(work: Work, series_ids: Iterable[int]) -> list[TemplateMixin]:
     """Return all segments of some series, by id."""
     cls = work.models.Template
-    query = select(cls).where(cls.series_id.in_(list(series_ids))).order_by(cls.id)
+    query = sa.select(cls).where(cls.series_id.in_(list(series_ids))).order_by(cls.id)
     return list(work.session.scalars(query))

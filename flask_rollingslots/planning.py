@@ -5,20 +5,26 @@ The same plan serves a top-up, a dry run, reading and health, so they cannot dis
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from .recurrence import Recurrence
 from .recurrence.public_holidays import public_holiday
-from .values import Plan, PlannedSlot, Status, Times, Window, local_midnight
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping
-
-    from .values import SlotKey, StoredSlot, TemplateSpec
+from .values import (
+    Plan,
+    PlannedSlot,
+    SlotKey,
+    Status,
+    StoredSlot,
+    TemplateSpec,
+    Times,
+    Window,
+    local_midnight,
+)
 
 IN_THE_PAST = "in_the_past"
 #: Leaves room for the local times of every zone before the calendar ends.

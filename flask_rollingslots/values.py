@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from copy import deepcopy
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 from .errors import InvalidKey, refusal
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 #: Booking id, expiry in microseconds of Unix time, places: one hold, as a slot's row remembers it.
 Hold = list[int]

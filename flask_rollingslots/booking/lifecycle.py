@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from typing import Any
 
 from sqlalchemy import or_, select, update
 
 from ..browsing import find_booking
+from ..context import Work
 from ..errors import BookingNotFound, HoldExpired, SlotClosed, StatusConflict, refusal
-from ..models import table_of
+from ..models import BookingMixin, SlotMixin, table_of
 from ..signals import booking_moved, booking_released, slot_booked
 from ..statements import newest
 from ..values import BookingStatus, State, Status
 from .resources import is_taken, lock_exclusive, look_around, slot_row
 from .taking import BookingRequest, change_slot, end_booking, lock_slots, report, take
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from ..context import Work
-    from ..models import BookingMixin, SlotMixin
 
 LIVE = (BookingStatus.CONFIRMED, BookingStatus.HELD)
 

@@ -7,25 +7,20 @@ ORM, a template's resource or a slot's time, is held to the same while it is flu
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple
+from datetime import datetime
+from typing import Any, NamedTuple
 
 from sqlalchemy import inspect, select, update
+from sqlalchemy.orm import Session
 
 from ..browsing import materialize
+from ..context import Work
 from ..errors import InvalidTemplate, SlotClosed
-from ..models import Seen, load_busy, table_of
+from ..models import BookingMixin, Models, Seen, SlotMixin, TemplateMixin, load_busy, table_of
 from ..statements import MARIADB, atomic, dialect_of, hold_writers, insert_or_lock, newest
 from ..values import OCCUPYING, BookingStatus, SlotKey, State, live_places
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
-    from datetime import datetime
-
-    from sqlalchemy.orm import Session
-
-    from ..context import Work
-    from ..models import BookingMixin, Models, SlotMixin, TemplateMixin
 
 
 @contextmanager

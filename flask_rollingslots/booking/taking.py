@@ -4,31 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import uuid
+from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, timedelta
-from typing import TYPE_CHECKING, Any
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
-from sqlalchemy import bindparam, case, inspect, or_, select, true, update
+from blinker import NamedSignal
+from sqlalchemy import ColumnElement, bindparam, case, inspect, or_, select, true, update
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import make_transient_to_detached
 
-from ..errors import IdempotencyConflict, SlotClosed, SlotFull, StaleEdit, refusal
-from ..models import forget_busy, table_of
+from ..context import Work
+from ..errors import IdempotencyConflict, RollingSlotsError, SlotClosed, SlotFull, StaleEdit, refusal
+from ..models import BookingMixin, Models, SlotMixin, forget_busy, table_of
 from ..signals import slot_booked, slot_held
 from ..statements import insert_if_absent, newest, only_if, tells_what_it_updated, writes_within_a_query
 from ..values import BookingStatus, Hold, SlotKey, State, Status, from_us, key_of, to_us
 from .resources import is_taken, look_around, slot_row
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from datetime import datetime
-
-    from blinker import NamedSignal
-    from sqlalchemy import ColumnElement
-
-    from ..context import Work
-    from ..errors import RollingSlotsError
-    from ..models import BookingMixin, Models, SlotMixin
 
 #: The longest hold: a week.
 MAX_MINUTES = 7 * 24 * 60

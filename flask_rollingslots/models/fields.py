@@ -10,13 +10,14 @@ from dataclasses import dataclass, fields, replace
 from datetime import date, datetime, time, timedelta
 from enum import Enum
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sqlalchemy import Integer
 from sqlalchemy.orm import Mapped, MappedColumn, declared_attr, mapped_column
 
 from .. import planning
 from ..errors import InvalidTemplate, refusal
+from ..recurrence import Recurrence
 from ..recurrence.public_holidays import check_holidays
 from ..settings import MAX_DAYS
 from ..values import TemplateSpec, utc_now
@@ -35,9 +36,6 @@ from .kinds import (
     Text,
     WallClock,
 )
-
-if TYPE_CHECKING:
-    from ..recurrence import Recurrence
 
 
 class Change(Enum):

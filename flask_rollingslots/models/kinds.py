@@ -10,20 +10,18 @@ import math
 import re
 from collections.abc import Iterable
 from datetime import UTC, date, datetime, time, timedelta
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from sqlalchemy import JSON, BigInteger, Boolean, DateTime, Integer, String, Table, Time, TypeDecorator
 from sqlalchemy import Text as LongText
 from sqlalchemy.dialects import mysql
+from sqlalchemy.engine import Dialect
 from sqlalchemy.ext.mutable import MutableDict, MutableList
+from sqlalchemy.types import TypeEngine
 
 from ..errors import InvalidTemplate, refusal
 from ..recurrence.dialects import read_clock, read_date, read_flag, read_moments
 from ..settings import MAX_DAYS
-
-if TYPE_CHECKING:
-    from sqlalchemy.engine import Dialect
-    from sqlalchemy.types import TypeEngine
 
 T = TypeVar("T")
 #: 64-bit ids; SQLite only counts up by itself in a column that is called INTEGER.

@@ -7,21 +7,15 @@ Below the tables, so ``models`` (the app's :class:`~.tables.Models`) and slots h
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, case, exists, func, literal_column, select
-from sqlalchemy.orm import object_session
+from sqlalchemy.orm import Session, object_session
 
-from ..values import OCCUPYING, BookingStatus, live_places
+from ..values import OCCUPYING, BookingStatus, Hold, live_places
 from .kinds import table_of
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from datetime import datetime
-
-    from sqlalchemy.orm import Session
-
-    from ..values import Hold
 
 #: Where a session keeps the mark that changes with everything it writes about bookings.
 BUSY_MARK = "rollingslots_busy"

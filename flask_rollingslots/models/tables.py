@@ -5,7 +5,7 @@ Nothing here creates a table. The classes live in the app's own metadata, so tha
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Hashable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -14,9 +14,10 @@ from weakref import WeakKeyDictionary
 from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
+from sqlalchemy.engine import Connection
 from sqlalchemy.ext.hybrid import hybrid_property
 from sqlalchemy.ext.mutable import MutableDict
-from sqlalchemy.orm import Mapped, declared_attr, foreign, mapped_column, relationship
+from sqlalchemy.orm import Mapped, Mapper, Session, declared_attr, foreign, mapped_column, relationship
 from sqlalchemy.orm.attributes import set_committed_value
 from sqlalchemy.types import JSON
 
@@ -25,12 +26,6 @@ from ..values import BookingStatus, Hold, SlotKey, State, Status, live_places, u
 from .fields import FIELDS, TO_SLOTS, TemplateMixin, check_template
 from .kinds import Id, UtcDateTime, WallDateTime, plain, table_of
 from .places import BUSY_MARK, blocked_at, expired_places, is_blocked
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable
-
-    from sqlalchemy.engine import Connection
-    from sqlalchemy.orm import Mapper, Session
 
 #: Fields of a slot that a person may change; what was changed is remembered in ``customised``.
 DECIDED_FIELDS = ("starts_at", "ends_at", "opens_at", "closes_at", *TO_SLOTS)

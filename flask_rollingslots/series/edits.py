@@ -7,31 +7,33 @@ from __future__ import annotations
 
 import hashlib
 from calendar import monthrange
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime, time, timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 from .. import planning
 from ..context import Work, pruned_until
 from ..errors import InvalidRequest, SlotBooked, StaleEdit, StatusConflict, nearest, refusal
-from ..models import FIELDS
+from ..models import FIELDS, TemplateMixin
+from ..recurrence import Recurrence
 from ..recurrence.zones import instant_of
 from ..signals import series_edited
-from ..values import MICROSECOND, MINUTE, Scope, SlotKey, Status, StoredSlot, TemplateSpec, Window
+from ..values import (
+    MICROSECOND,
+    MINUTE,
+    PlannedSlot,
+    Scope,
+    SlotKey,
+    Status,
+    StoredSlot,
+    TemplateSpec,
+    Window,
+)
 from . import storage
 from .storage import RowChange, SegmentChange, SeriesPlan, StoredSeries, rule_of
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-
-    from ..models import TemplateMixin
-    from ..recurrence import Recurrence
-    from ..values import PlannedSlot
-
-    #: Refuses a plan that is not what the person who edits has seen.
-    Check = Callable[["EditPlan"], None]
 
 _WIDE_ONLY = ("rrule", "name")
 #: Parts that tie a rule to dates of the calendar, so that it is another one some days later.
@@ -159,6 +161,10 @@ class EditPlan(SeriesPlan):
             "counts": {name: len(keys) for name, keys in found.items()},
             **found,
         }
+
+
+#: Refuses a plan that is not what the person who edits has seen.
+Check = Callable[[EditPlan], None]
 
 
 # -- writing

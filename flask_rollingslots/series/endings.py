@@ -6,26 +6,22 @@ can be taken back without loss. ``plan_end`` and ``plan_restore`` work out what 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import select, update
 
 from .. import browsing, planning, signals
 from ..booking import live_bookings
+from ..context import Work
 from ..errors import SlotBooked, StaleEdit, StatusConflict, refusal
-from ..models import expired_places, table_of
+from ..models import BookingMixin, SlotMixin, expired_places, table_of
 from ..values import Scope, SlotKey, Status, StoredSlot, TemplateSpec, Window, local_midnight
 from . import storage
 from .storage import RowChange, SegmentChange, SeriesPlan, StoredSeries
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
-
-    from ..context import Work
-    from ..models import BookingMixin, SlotMixin
 
 _UNDECIDED = (Status.SCHEDULED, Status.CANCELLED)
 _UNCOMPLETED = (*_UNDECIDED, Status.DELETED)

@@ -6,15 +6,17 @@ In a dry run nothing is locked and nothing written.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import bindparam, delete, inspect, or_, select, update
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
 from sqlalchemy.orm.attributes import set_committed_value
 from sqlalchemy.orm.exc import StaleDataError
 
@@ -22,16 +24,9 @@ from .. import planning
 from ..booking import Stay, find_clashes, lock_resource, release_expired, slot_row
 from ..context import Work, load_slots, load_specs
 from ..errors import SlotClosed, SlotNotFound, StaleEdit, no_slot, no_template
-from ..models import FIELDS, forget_busy, plain, table_of
+from ..models import FIELDS, Models, SlotMixin, TemplateMixin, forget_busy, plain, table_of
 from ..statements import atomic, dialect_of, exclusive, is_lost_race, take_write_lock
 from ..values import MICROSECOND, MINUTE, OCCUPYING, SlotKey, State, Status, StoredSlot, TemplateSpec, Window
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
-
-    from sqlalchemy.orm import Session
-
-    from ..models import Models, SlotMixin, TemplateMixin
 
 #: A slot that has started may still last; nothing older can matter to a change.
 _LOOK_BACK = timedelta(days=2)

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from sqlalchemy import inspect, select
 
 from .. import planning
 from ..context import Work, segments
 from ..errors import InvalidTemplate, SlotNotFound, nearest, no_group, refusal
-from ..models import FIELDS
+from ..models import FIELDS, TemplateMixin
 from ..values import Scope, SlotKey
 from .edits import EDITED, EditPlan, edit
 from .storage import bound_at, copy_of, deciding, load_series, refuse_stale, series_of
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from ..models import TemplateMixin
 
 #: How many starts of a segment are tried to find one that is no exception.
 _TRIED = 50
