@@ -18,7 +18,7 @@ from helpers import HALL, Site
 from flask_rollingslots.api.answers import TemplateAnswer
 from flask_rollingslots.api.bodies import SlotChange, TemplateBody, TemplateChange
 from flask_rollingslots.errors import InvalidTemplate
-from flask_rollingslots.models import FIELDS, Change, check_template, mixins
+from flask_rollingslots.models import FIELDS, Change, check_template, tables
 from flask_rollingslots.values import TemplateSpec
 
 if TYPE_CHECKING:
@@ -167,7 +167,7 @@ def checked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         found.append(template.name)
         check_template(template)
 
-    monkeypatch.setattr(mixins, "check_template", count)
+    monkeypatch.setattr(tables, "check_template", count)
     return found
 
 
