@@ -301,7 +301,7 @@ def test_templates_of_one_pattern_offer_the_same(hall: Site, days: int, other: i
     """Templates that began on different days share an expansion only if it is the same."""
     models = hall.app.extensions["rollingslots"].models
     with hall.app.app_context():
-        spec = hall.session.query(models.Template).order_by(models.Template.id)[rule].spec()
+        spec = TemplateSpec.of(hall.session.query(models.Template).order_by(models.Template.id)[rule])
     specs = [
         replace(spec, dtstart=spec.dtstart - timedelta(days=n), rdates=(), exdates=()) for n in (days, other)
     ]
@@ -443,7 +443,7 @@ def test_batches_name_so_many_templates_at_most(
     site = Site(sqlite_url, tmp_path)
     monkeypatch.setattr(screening, "_TEMPLATES_AT_ONCE", 3)
     with site.app.app_context():
-        specs = [site.add(rrule="FREQ=MONTHLY;BYMONTHDAY=20").spec() for _ in range(7)]
+        specs = [TemplateSpec.of(site.add(rrule="FREQ=MONTHLY;BYMONTHDAY=20")) for _ in range(7)]
         groups = {"all": [(spec, Window(MONDAY, MONDAY + timedelta(days=7))) for spec in specs]}
         assert [len(batch) for batch in screening.batches(groups)] == [3, 3, 1]
         assert site.slots.health().status == "ok"
