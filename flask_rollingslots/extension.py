@@ -103,6 +103,29 @@ class AppState:
             )
         return url_for(endpoint, secret=secret, _external=True)
 
+    def create_tables(self, wal: bool = False) -> list[str]:
+        """Create our tables where they are missing, also if several processes do so at once; return all names.
+
+        :param wal: switch a SQLite file to write-ahead logging: only for a file that is our own.
+        """
+        models = self.models
+        with self.app.app_context():
+            session = self.db.session()
+            use_primary(session, models.classes, wholly=True)
+            bind = write_engine(session, models.Slot)
+            if wal and bind.dialect.name == "sqlite":
+                # Readers and the top-up then do not wait for each other; the mode stays with the file.
+                connection = session.connection(bind_arguments={"mapper": models.Slot})
+                connection.exec_driver_sql("PRAGMA journal_mode=WAL")
+                session.rollback()
+            with own_transaction(session):
+                for table in models.tables:
+                    session.execute(CreateTable(table, if_not_exists=True))
+                    for index in sorted(table.indexes, key=lambda index: str(index.name)):
+                        session.execute(CreateIndex(index, if_not_exists=True))
+            bind.dispose()  # a connection that is open now must not be shared by processes that fork later
+        return [table.name for table in models.tables]
+
     def examine(self) -> list[Finding]:
         """Return the doctor's findings; in a session of its own, for the checks end its transaction."""
         with self.app.app_context():
@@ -162,7 +185,9 @@ class Extension:
         :param clock: returns the current time, aware; for tests.
         :raises ConfigError: if the app is set up wrongly; the text says what to change.
         """
-        self._archive, self._authorize = archive, authorize
+        self._archive = archive
+        #: The app's own decision about requests to the HTTP API, if it makes any.
+        self.authorizer = authorize
         self._db, self._cache, self._given, self._clock = db, cache, models, clock
         self._apps: weakref.WeakSet[Flask] = weakref.WeakSet()
         self._models: Models | None = None
@@ -185,13 +210,15 @@ class Extension:
         topup = TopUp(runner, make_executor(settings.executor), find_cache(app, self._cache))
         topup.executor.bind(app)
         connect(topup)
-        app.extensions[EXTENSION] = AppState(app, db, models, settings, topup, self._clock, self)
-        listen_for_changes(db, models, _after_commit)
+        state = AppState(app, db, models, settings, topup, self._clock, self)
+        app.extensions[EXTENSION] = state
+        listen_for_changes(db, models)
         if is_ours:
-            create_tables(app, db, models, wal=True)
+            state.create_tables(wal=True)
         _add_hook(app, topup)
         self._apps.add(app)
-        app.cli.add_command(_door("cli").slots_group)
+        # Doors stand above this room and call it, so they are known by name only.
+        app.cli.add_command(import_module(f"{__package__}.cli").slots_group)
         if settings.api_prefix is not None:
             app.register_blueprint(self.api, url_prefix=settings.api_prefix)
 
@@ -204,14 +231,13 @@ class Extension:
         :raises ConfigError: if pydantic is not installed; names the extra.
         """
         try:
-            door = _door("api")
+            blueprint: Blueprint = import_module(f"{__package__}.api").make_blueprint()
         except ModuleNotFoundError as error:
             if (error.name or "").partition(".")[0] != "pydantic":
                 raise
             raise ConfigError(
                 "the HTTP API needs the pydantic package: pip install 'Flask-RollingSlots[api]'"
             ) from error
-        blueprint: Blueprint = door.make_blueprint()
         return blueprint
 
     def authorize(self, decide: Authorize) -> Authorize:
@@ -222,13 +248,8 @@ class Extension:
             a name: in that person's name alone bookings may then be made and seen. What may not be read is "not
             found" for the sender, and left out of lists.
         """
-        self._authorize = decide
+        self.authorizer = decide
         return decide
-
-    @property
-    def authorizer(self) -> Authorize | None:
-        """The app's own decision about requests to the HTTP API, if it makes any."""
-        return self._authorize
 
     @property
     def models(self) -> Models:
@@ -276,8 +297,7 @@ class Extension:
 
     def create_tables(self) -> list[str]:
         """Create the library's tables where they are missing, and return the names of all."""
-        state = self._state
-        return create_tables(state.app, state.db, state.models)
+        return self._state.create_tables()
 
     @contextmanager
     def transaction(self, dry_run: bool = False) -> Iterator[Self]:
@@ -320,17 +340,7 @@ class Extension:
         return make_models(db, known, clock=self._clock, default_timezone=default_timezone)
 
 
-def _door(name: str) -> Any:
-    """Return the module of a door: doors stand above this room and call it, so they are known by name only."""
-    return import_module(f"{__package__}.{name}")
-
-
 # -- set-up ----------------------------------------------------------------------------------------------------
-
-
-def _after_commit(template_ids: set[int]) -> None:
-    if _is_registered():
-        get_state().topup.changed(template_ids)
 
 
 def _add_hook(app: Flask, topup: TopUp) -> None:
@@ -393,30 +403,6 @@ def find_cache(app: Flask, given: Any) -> Callable[[], Any]:
     return find
 
 
-def create_tables(app: Flask, db: Any, models: Models, wal: bool = False) -> list[str]:
-    """Create our tables where they are missing, also if several processes do so at once; return all names.
-
-    :param wal: switch a SQLite file to write-ahead logging: only for a file that is our own.
-    """
-    with app.app_context():
-        session = db.session()
-        use_primary(session, models.classes, wholly=True)
-        bind = write_engine(session, models.Slot)
-        if wal and bind.dialect.name == "sqlite":
-            # Readers and the top-up then do not wait for each other; the mode stays with the file.
-            session.connection(bind_arguments={"mapper": models.Slot}).exec_driver_sql(
-                "PRAGMA journal_mode=WAL"
-            )
-            session.rollback()
-        with own_transaction(session):
-            for table in models.tables:
-                session.execute(CreateTable(table, if_not_exists=True))
-                for index in sorted(table.indexes, key=lambda index: str(index.name)):
-                    session.execute(CreateIndex(index, if_not_exists=True))
-        bind.dispose()  # a connection that is open now must not be shared by processes that fork later
-    return [table.name for table in models.tables]
-
-
 # -- faults ----------------------------------------------------------------------------------------------------
 
 
@@ -434,17 +420,9 @@ def _naming(method: Callable[..., Any]) -> Callable[..., Any]:
     def wrapper(self: Any, *args: Any, **kwargs: Any) -> Any:
         try:
             return method(self, *args, **kwargs)
-        except DatabaseError as error:
-            missing = _missing_in_database(self._state)
-            if not missing:
-                raise
-            raise ConfigError(
-                f"the database has no table {missing[0]}: migrate it (`flask db migrate`, `flask db upgrade`), "
-                "or create the library's tables with `flask slots init-db` or `db.create_all()`",
-                tables=missing,
-            ) from error
-        except JSONDecodeError as error:
-            found = unreadable_row(self._state.db.session(), self._state.models)
+        except (DatabaseError, JSONDecodeError) as error:
+            look = _missing_table if isinstance(error, DatabaseError) else _unreadable_row
+            found = look(self._state.db.session(), self._state.models)
             if found is None:
                 raise
             raise found from error
@@ -452,42 +430,48 @@ def _naming(method: Callable[..., Any]) -> Callable[..., Any]:
     return wrapper
 
 
-def _missing_in_database(state: Any) -> list[str]:
-    """Return the missing tables, on a connection of its own: the transaction of the app's session is the app's."""
+def _missing_table(session: Any, models: Models) -> ConfigError | None:
+    """Return an error that names a missing table.
+
+    Looked for on a connection of its own: the transaction of the app's session is the app's.
+    """
     try:
-        there = set(inspect(state.db.session().get_bind(mapper=state.models.Slot)).get_table_names())
+        there = set(inspect(session.get_bind(mapper=models.Slot)).get_table_names())
     except SQLAlchemyError:
-        return []
-    return [table.name for table in state.models.tables if table.name not in there]
+        return None
+    missing = [table.name for table in models.tables if table.name not in there]
+    if not missing:
+        return None
+    text = (
+        f"the database has no table {missing[0]}: migrate it (`flask db migrate`, `flask db upgrade`), "
+        "or create the library's tables with `flask slots init-db` or `db.create_all()`"
+    )
+    return ConfigError(text, tables=missing)
 
 
-def unreadable_row(session: Any, models: Models) -> UnreadableRow | None:
+def _unreadable_row(session: Any, models: Models) -> UnreadableRow | None:
     """Return an error that names a row whose JSON cannot be read; such as after an edit by hand, in SQLite."""
     if session.get_bind(mapper=models.Slot).dialect.name == "postgresql":
         return None  # it takes nothing else than JSON
-    for table in models.tables:
-        for column in [
-            each for each in table.columns if isinstance(getattr(each.type, "impl", each.type), JSON)
-        ]:
-            (key,) = table.primary_key
+    columns = [column for table in models.tables for column in table.columns]
+    for column in columns:
+        if isinstance(getattr(column.type, "impl", column.type), JSON):
+            table = column.table.name
+            (key,) = column.table.primary_key
             row = session.scalar(
                 select(key).where(column.is_not(None), func.json_valid(column) == 0).limit(1)
             )
             if row is not None:
-                return UnreadableRow(
-                    f"{table.name}, row {row}: {column.name} holds text that is no JSON; correct it in the database",
-                    table=table.name,
-                    row=row,
-                    column=column.name,
-                )
+                text = f"{table}, row {row}: {column.name} holds text that is no JSON; correct it in the database"
+                return UnreadableRow(text, table=table, row=row, column=column.name)
     return None
 
 
 # -- what an app changes by itself -----------------------------------------------------------------------------
 
 
-def listen_for_changes(db: Any, models: Models, after_commit: Callable[[set[int]], None]) -> None:
-    """Call back with the ids of added or edited templates after the outermost commit of the app's session."""
+def listen_for_changes(db: Any, models: Models) -> None:
+    """Top up templates that an app adds or edits by itself, after the outermost commit of its session."""
     info = db.Model.metadata.info
     if info.get("rollingslots_listening") is models:
         return
@@ -505,7 +489,8 @@ def listen_for_changes(db: Any, models: Models, after_commit: Callable[[set[int]
         changed = session.info.get(_CHANGED)
         if changed and not session.in_nested_transaction():  # a savepoint's release is no commit
             session.info[_CHANGED] = set()
-            after_commit(changed)
+            if _is_registered():
+                get_state().topup.changed(changed)
 
     def rolled_back(session: Any) -> None:
         if not session.in_nested_transaction():
@@ -518,25 +503,19 @@ def listen_for_changes(db: Any, models: Models, after_commit: Callable[[set[int]
 
 def _guard(models: Models) -> None:
     """Let what an app changes through the ORM be refused as a call would be: what is stale, and what would overlap."""
+    template, slot, clock = models.Template, models.Slot, models.Slot.rolling_clock
 
-    def before(session: Any, template: TemplateMixin) -> None:
-        if session.is_modified(template, include_collections=False):
-            check_unchanged(session, models, template)
-            bookings.begin_claim(session, models, template, models.Slot.rolling_clock())
+    def before(session: Any, row: TemplateMixin) -> None:
+        if session.is_modified(row, include_collections=False):
+            check_unchanged(session, models, row)
+            bookings.begin_claim(session, models, row, clock())
 
-    def after(session: Any, template: TemplateMixin) -> None:
-        bookings.check_claim(session, models, template, models.Slot.rolling_clock())
-
-    def before_slot(session: Any, slot: SlotMixin) -> None:
-        bookings.begin_stay(session, models, slot)
-
-    def after_slot(session: Any, slot: SlotMixin) -> None:
-        bookings.check_stay(session, models, slot, models.Slot.rolling_clock())
-
-    _listen(models.Template, "before_update", before)
-    _listen(models.Template, "after_update", after)
-    _listen(models.Slot, "before_update", before_slot)
-    _listen(models.Slot, "after_update", after_slot)
+    _listen(template, "before_update", before)
+    _listen(
+        template, "after_update", lambda session, row: bookings.check_claim(session, models, row, clock())
+    )
+    _listen(slot, "before_update", lambda session, row: bookings.begin_stay(session, models, row))
+    _listen(slot, "after_update", lambda session, row: bookings.check_stay(session, models, row, clock()))
 
 
 def _listen(cls: type[Any], moment: str, act: Callable[[Any, Any], None]) -> None:

@@ -153,7 +153,11 @@ class Guard:
             return Grant()
         if self._writers or (needs is Needs.READ and has_tokens):
             raise unauthorized("a bearer token is missing: send the header Authorization: Bearer <token>")
-        raise _disabled(needs)
+        how = f"set {PREFIX}API_TOKEN, or give RollingSlots an authorize callback"
+        if needs is Needs.WRITE:
+            raise Problem("writes_disabled", f"writing is switched off: {how}")
+        how = f"{how} (or set {PREFIX}API_READ_TOKEN, or {PREFIX}API_PUBLIC_READS)"
+        raise Problem("reads_disabled", f"reading is switched off: {how}")
 
     def _by_token(self, header: str, needs: Needs) -> Grant:
         scheme, _, token = header.partition(" ")
@@ -193,28 +197,16 @@ def _digest(token: str) -> bytes:
     return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
 
 
-def _disabled(needs: Needs) -> Problem:
-    how = f"set {PREFIX}API_TOKEN, or give RollingSlots an authorize callback"
-    if needs is Needs.READ:
-        text = f"reading is switched off: {how} (or set {PREFIX}API_READ_TOKEN, or {PREFIX}API_PUBLIC_READS)"
-        return Problem("reads_disabled", text)
-    return Problem("writes_disabled", f"writing is switched off: {how}")
-
-
 def _check_origin() -> None:
     """Refuse a write that another site lets a browser send: what the callback looks at may be a cookie.
 
     Every browser sends one of these two headers with a write. What sends neither is none, and has no cookies that
     somebody else could use.
     """
-    if request.method in _SAFE:
-        return
     site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
-    if site is not None:
-        allowed = site in ("same-origin", "none")
-    else:
-        allowed = origin is None or _host(origin) == request.host.lower()
-    if not allowed:
+    if request.method in _SAFE or site in ("same-origin", "none"):
+        return
+    if site is not None or (origin is not None and _host(origin) != request.host.lower()):
         raise Problem("cross_origin", "a write from a page of another site: expected the same origin")
 
 

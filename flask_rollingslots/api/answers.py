@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from datetime import date, datetime, timedelta
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
-from pydantic import (
-    AliasPath,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    PlainSerializer,
-    ValidationInfo,
-    WithJsonSchema,
-    create_model,
-    model_validator,
-)
+import pydantic
+from pydantic import BaseModel, BeforeValidator, Field, PlainSerializer, RootModel, WithJsonSchema
 
 from flask_rollingslots.errors import RollingSlotsError
-from flask_rollingslots.models import FIELDS, SlotMixin, TemplateField
-from flask_rollingslots.values import Report, RunStatus, Scope
+from flask_rollingslots.models import FIELDS, TemplateField
+from flask_rollingslots.values import Report, RunStatus
 
 #: The most keys of one list in an answer, and the most results of one kind.
 MANY, _MANY_RESULTS = 200, 1000
@@ -31,10 +21,8 @@ _SEE_LOG = "the server's log has the details"
 # -- how objects and their values are shown --------------------------------------------------------------------
 
 
-class Answered(BaseModel):
+class Answered(BaseModel, extra="forbid", from_attributes=True):
     """An object in an answer: its fields are read from the attributes, at the moment that is the context."""
-
-    model_config = ConfigDict(extra="forbid", from_attributes=True)
 
 
 class Shown:
@@ -49,14 +37,9 @@ class Shown:
         return getattr(self._shown, name)
 
 
-def _left(booked_at: Any, info: ValidationInfo) -> int:
-    free: int = info.data["capacity"] - booked_at(info.context)
-    return max(0, free)
-
-
 def _from(*path: str, about: str | None = None) -> Any:
     """Return a field whose value is an attribute of another name, or of another object."""
-    return Field(validation_alias=AliasPath(*path), description=about)
+    return Field(validation_alias=pydantic.AliasPath(*path), description=about)
 
 
 Instant = Annotated[datetime, PlainSerializer(datetime.isoformat, return_type=str)]
@@ -67,6 +50,7 @@ LocalDay = Annotated[date, PlainSerializer(date.isoformat, return_type=str)]
 Keys = Annotated[list[str], BeforeValidator(lambda keys: keys[:MANY])]
 #: What an object has a method for: what holds at the moment of the answer.
 AtTheMoment = BeforeValidator(lambda method, info: method(info.context))
+Left = BeforeValidator(lambda booked_at, info: max(0, info.data["capacity"] - booked_at(info.context)))
 ListOrNone = BeforeValidator(lambda value: value or [])
 DictOrNone = BeforeValidator(lambda value: value or {})
 
@@ -108,7 +92,7 @@ class _Row(Answered):
 
     belongs_to: ClassVar[str]
 
-    @model_validator(mode="before")
+    @pydantic.model_validator(mode="before")
     @classmethod
     def _load(cls, row: Any) -> Any:
         """Read both before the fields: pydantic would hide what goes wrong with the database."""
@@ -142,7 +126,7 @@ class SlotAnswer(_Row):
     )
     capacity: int
     booked: Annotated[int, AtTheMoment] = _from("booked_at")
-    left: Annotated[int, BeforeValidator(_left)] = _from("booked_at")
+    left: Annotated[int, Left] = _from("booked_at")
     is_virtual: bool = Field(description="Whether there is no row for it yet.")
     customised: Annotated[list[str], ListOrNone]
     data: Annotated[dict[str, Any], DictOrNone]
@@ -178,27 +162,21 @@ class BookingAnswer(_Row):
     released_at: Instant | None
 
 
-if TYPE_CHECKING:
-    _TemplateFields = Answered
-else:
-    _TemplateFields = create_model(
-        "_TemplateFields",
-        __base__=Answered,
-        **{
-            name: (given(field), Field(serialization_alias=field.key, description=field.sentence))
-            for name, field in FIELDS.items()
-        },
-    )
+_fields: dict[str, Any] = {
+    name: (given(field), Field(serialization_alias=field.key, description=field.sentence))
+    for name, field in FIELDS.items()
+}
+_TemplateFields: Any = pydantic.create_model("_TemplateFields", __base__=Answered, **_fields)
 
 
-class TemplateAnswer(_TemplateFields):
+class TemplateAnswer(_TemplateFields):  # type: ignore[misc]  # mypy cannot know a class that a table makes
     """A recurring offer, or one segment of its series."""
 
     recurrence: dict[str, Any] | None = Field(description="The rule as a JSON object.")
     description: str = Field(description="The rule in English.")
     is_forever: bool
 
-    @model_validator(mode="before")
+    @pydantic.model_validator(mode="before")
     @classmethod
     def _shown(cls, template: Any) -> Shown:
         """Show nothing as empty that has a default, and a rule that this machine cannot read as it is stored."""
@@ -235,13 +213,46 @@ class Draft(Answered):
     starts: list[list[Instant]] = Field(description="The next starts of each template.")
 
 
+class EventDetails(BaseModel):
+    """What the library says beside what every widget knows; a reminder names its slot, a slot its state."""
+
+    type: str = Field(description="slot, or reminder.")
+    is_virtual: bool = Field(description="Whether there is no row for the slot yet.")
+    series_id: int
+    original_start: str = Field(description="Wall-clock time: the identity.")
+    template_id: int
+    group: str | None
+    state: str | None = None
+    left: int | None = None
+    capacity: int | None = None
+    cancel_reason: str | None = None
+    slot: str | None = None
+    slot_start: str | None = None
+
+
+class Event(BaseModel):
+    """An event as FullCalendar and EventCalendar read it."""
+
+    id: str = Field(description="The slot's key; of a reminder: with /reminder behind it.")
+    title: str
+    start: str
+    end: str
+    className: str
+    classNames: list[str]
+    extendedProps: EventDetails
+
+
+class EventList(RootModel[list[Event]]):
+    """All events of a span."""
+
+
 # -- what was decided ------------------------------------------------------------------------------------------
 
 
 class _Decided(Answered):
     """What a decision did, or would do; the object says it with ``to_dict``."""
 
-    @model_validator(mode="before")
+    @pydantic.model_validator(mode="before")
     @classmethod
     def _shown(cls, report: Any) -> Shown:
         return Shown(report, **report.to_dict())
@@ -283,19 +294,6 @@ class EndAnswer(_Decided):
     kept_booked: Keys
     kept_completed: Keys
     slot: SlotAnswer | None = Field(None, description="With scope this: the slot afterwards.")
-
-
-class OneEnded:
-    """What was done to one slot, told as of many."""
-
-    def __init__(self, slot: SlotMixin) -> None:
-        self.slot = slot
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the same as the report about many."""
-        found = {"changed": [self.slot.key], "booked": [self.slot.key] if self.slot.booked else []}
-        found |= {"kept_booked": [], "kept_completed": []}
-        return {**found, "scope": Scope.THIS, "counts": {name: len(keys) for name, keys in found.items()}}
 
 
 # -- top-ups and health ----------------------------------------------------------------------------------------
@@ -358,12 +356,15 @@ class RunAnswer(Answered):
     error: str | None
 
 
-class RunPage(Answered):
-    """Some top-ups, the newest first."""
+class WeekTemplate(Answered):
+    """What one template has in a week."""
 
-    items: list[RunAnswer]
-    next: str | None = Field(description="The address of the next page.")
-    week: WeekAnswer | None = Field(None, description="Only if a week was asked for.")
+    id: int
+    name: str
+    group: str | None
+    slots: int
+    booked: int
+    cancelled: int
 
 
 class WeekAnswer(Answered):
@@ -383,15 +384,25 @@ class WeekAnswer(Answered):
     templates: list[WeekTemplate]
 
 
-class WeekTemplate(Answered):
-    """What one template has in a week."""
+class RunPage(Answered):
+    """Some top-ups, the newest first."""
+
+    items: list[RunAnswer]
+    next: str | None = Field(description="The address of the next page.")
+    week: WeekAnswer | None = Field(None, description="Only if a week was asked for.")
+
+
+class Coverage(Answered):
+    """How much of one template's window is stored."""
 
     id: int
     name: str
     group: str | None
-    slots: int
-    booked: int
-    cancelled: int
+    promised: int
+    stored: int
+    missing: int
+    due: int
+    error: str | None
 
 
 class HealthAnswer(Answered):
@@ -410,23 +421,6 @@ class HealthAnswer(Answered):
     templates: list[Coverage] | None = Field(None, description="Those that lack slots; the first 200.")
 
 
-class Coverage(Answered):
-    """How much of one template's window is stored."""
-
-    id: int
-    name: str
-    group: str | None
-    promised: int
-    stored: int
-    missing: int
-    due: int
-    error: str | None
-
-
-for _answer in (ProblemDocument, RunPage, HealthAnswer, WeekAnswer):
-    _answer.model_rebuild()
-
-
 def shown_run(run: Any, *, details: bool, is_trusted: bool) -> Shown:
     """Return a recorded top-up as an answer reads it.
 
@@ -443,21 +437,16 @@ def shown_run(run: Any, *, details: bool, is_trusted: bool) -> Shown:
         week_start=first if end is not None else None,
         week_end=date.fromisoformat(end) - timedelta(days=1) if end is not None else None,
         templates_processed=results.get("processed", len(templates)),
-        templates=_results(templates, "id", int, is_trusted) if details else None,
-        groups=_results(groups, "name", str, is_trusted) if details else None,
+        templates=_results(templates, "id", is_trusted) if details else None,
+        groups=_results(groups, "name", is_trusted) if details else None,
         **hidden,
     )
 
 
-def _results(
-    tallies: Mapping[str, Any], named: str, order: Callable[[str], Any], is_trusted: bool
-) -> list[Shown]:
-    """Return what each template or group got.
-
-    :param named: what the name of a tally is in an answer.
-    """
+def _results(tallies: Mapping[str, Any], named: str, is_trusted: bool) -> list[Shown]:
+    """Return what each template or group got; in an answer the key of a tally is its ``id`` or its ``name``."""
     found = []
-    for key in sorted(tallies, key=order)[:_MANY_RESULTS]:
+    for key in sorted(tallies, key=int if named == "id" else str)[:_MANY_RESULTS]:
         tally = {**dict.fromkeys(Result.model_fields, 0), **tallies[key], named: key}
         if "error" in tally and not is_trusted:
             tally["error"] = f"it was left out; {_SEE_LOG}"
@@ -466,14 +455,8 @@ def _results(
 
 
 def shown_report(report: Report, monday: date | None) -> Shown:
-    """Return a dry run as an answer reads it.
-
-    :param monday: of the week that was asked for.
-    """
+    """Return a dry run as an answer reads it, of the week that begins on a Monday, if one was asked for."""
     results, window = report.to_dict(), report.window
-    if monday is not None:
-        end_day = monday + timedelta(days=7)
-        results["request"] = {"first_day": monday.isoformat(), "end_day": end_day.isoformat()}
     run = Shown(
         report,
         **dict.fromkeys(("id", "template_id", "started_at", "finished_at", "error")),
@@ -486,7 +469,8 @@ def shown_report(report: Report, monday: date | None) -> Shown:
         window_start=window and window.start,
         window_end=window and window.end,
     )
-    return Shown(shown_run(run, details=True, is_trusted=True), dry_run=True)
+    week = {"week_start": monday, "week_end": monday and monday + timedelta(days=6)}
+    return Shown(shown_run(run, details=True, is_trusted=True), dry_run=True, **week)
 
 
 def shown_week(stats: Any, monday: date) -> Shown:

@@ -17,10 +17,10 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound, defau
 
 from flask_rollingslots.errors import RollingSlotsError
 
-from . import feed_routes, slot_routes, template_routes, topup_routes
 from .access import Needs
 from .answers import Answered, ProblemDocument
 from .problems import CODES, MIME, Problem, on_any_error, on_http_error, on_library_error
+from .routes import calls
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,24 +31,13 @@ if TYPE_CHECKING:
 
 NAME = "rollingslots_api"
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
-#: In the order of the documentation.
-_ALL = (
-    template_routes.operations,
-    slot_routes.operations,
-    slot_routes.bookings,
-    topup_routes.operations,
-    topup_routes.health,
-    feed_routes.operations,
-)
 
 
 def make_blueprint() -> Blueprint:
     """Return the HTTP API, to be registered with one or several apps."""
     blueprint = Blueprint(NAME, __name__)
-    operations = [operation for some in _ALL for operation in some.found]
-    for operation in operations:
-        _add(blueprint, operation)
-    _add_openapi(blueprint, operations)
+    blueprint.record(_add_calls)
+    blueprint.add_url_rule("/openapi.json", "openapi", _openapi)
     blueprint.register_error_handler(Problem, Problem.response)
     blueprint.register_error_handler(RollingSlotsError, on_library_error)
     for status in default_exceptions:
@@ -61,13 +50,11 @@ def make_blueprint() -> Blueprint:
     return blueprint
 
 
-def _add(blueprint: Blueprint, operation: Operation) -> None:
-    def add(state: BlueprintSetupState) -> None:
-        # Below a prefix the rule for all other methods answers OPTIONS: Flask would find no method with it.
-        options = {"methods": [operation.method], "provide_automatic_options": not state.url_prefix}
-        state.add_url_rule(operation.path, operation.name, operation.view, **options)
-
-    blueprint.record(add)
+def _add_calls(state: BlueprintSetupState) -> None:
+    # Below a prefix the rule for all other methods answers OPTIONS: Flask would find no method with it.
+    options = {"provide_automatic_options": not state.url_prefix}
+    for each in calls:
+        state.add_url_rule(each.path, each.name, each.view, methods=[each.method], **options)
 
 
 def _protect(response: Response) -> Response:
@@ -97,17 +84,14 @@ def _catch_the_rest(state: BlueprintSetupState) -> None:
 
 
 def _nowhere(**_: Any) -> Any:
-    adapter = request_ctx.url_adapter
-    if adapter is None:
+    allowed = [method for method in _METHODS if _is_there(request_ctx.url_adapter, method)]
+    if not allowed:
         raise NotFound
-    allowed = [method for method in _METHODS if _is_there(adapter, method)]
-    if allowed and "OPTIONS" not in allowed:
+    if "OPTIONS" not in allowed:
         allowed.append("OPTIONS")
-    if allowed and request.method == "OPTIONS":
+    if request.method == "OPTIONS":
         return current_app.response_class(headers={"Allow": ", ".join(allowed)})
-    if allowed:
-        raise MethodNotAllowed(valid_methods=allowed)
-    raise NotFound
+    raise MethodNotAllowed(valid_methods=allowed)
 
 
 def _is_there(adapter: Any, method: str) -> bool:
@@ -148,34 +132,25 @@ Times with an offset are instants; times without one are wall-clock times in the
 `code` is for machines: """
 
 
-def _add_openapi(blueprint: Blueprint, operations: Sequence[Operation]) -> None:
-    """Serve the description at ``openapi.json``."""
-
-    @cache
-    def document() -> dict[str, Any]:
-        return describe(operations)
-
-    def openapi() -> Response:
-        base = request.path.removesuffix("/openapi.json")
-        found = {**document(), "servers": [{"url": request.script_root + base or "/"}]}
-        return Response(json.dumps(found), mimetype="application/json")
-
-    blueprint.add_url_rule("/openapi.json", "openapi", openapi)
+def _openapi() -> Response:
+    base = request.path.removesuffix("/openapi.json")
+    found = {**describe(), "servers": [{"url": request.script_root + base or "/"}]}
+    return Response(json.dumps(found), mimetype="application/json")
 
 
-def describe(operations: Sequence[Operation]) -> dict[str, Any]:
-    """Return the OpenAPI document of some operations."""
-    bodies = [operation.body for operation in operations if operation.body is not None]
-    answers = [m for operation in operations for each in operation.answers.values() for m in _models(each)]
+@cache
+def describe() -> dict[str, Any]:
+    """Return the OpenAPI document of all calls."""
+    bodies = [each.body for each in calls if each.body is not None]
+    answers = [model for each in calls for answer in each.answers.values() for model in _models(answer)]
     models: list[type[BaseModel]] = list(dict.fromkeys([ProblemDocument, *bodies, *answers]))
     _, schemas = models_json_schema(
         [(each, "serialization" if issubclass(each, Answered) else "validation") for each in models],
         ref_template=_REF,
     )
     paths: dict[str, dict[str, Any]] = {}
-    for operation in operations:
-        path = _VARIABLE.sub(r"{\1}", operation.path)
-        paths.setdefault(path, {})[operation.method.lower()] = _described(operation)
+    for each in calls:
+        paths.setdefault(_VARIABLE.sub(r"{\1}", each.path), {})[each.method.lower()] = _described(each)
     codes = ", ".join(f"`{code}` ({status})" for code, status in sorted(CODES.items()))
     return {
         "openapi": "3.1.0",
@@ -185,7 +160,7 @@ def describe(operations: Sequence[Operation]) -> dict[str, Any]:
             "schemas": schemas.get("$defs", {}),
             "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}},
         },
-        "tags": [{"name": tag} for tag in dict.fromkeys(operation.tag for operation in operations)],
+        "tags": [{"name": tag} for tag in dict.fromkeys(each.tag for each in calls)],
     }
 
 

@@ -6,22 +6,15 @@ import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, date, datetime, time, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Discriminator,
-    Field,
-    Tag,
-    WithJsonSchema,
-    create_model,
-)
+import pydantic
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, Tag, WithJsonSchema
 
 from flask_rollingslots.errors import InvalidRule
 from flask_rollingslots.models import FIELDS, Change, TemplateField
+from flask_rollingslots.settings import MAX_EVENT_DAYS
 from flask_rollingslots.values import SlotKey, Window, local_midnight
 
 from .problems import invalid
@@ -43,56 +36,39 @@ _MOMENT = re.compile(f"{_DAY}[Tt ]{_TIME}:[0-9]{{2}}([.][0-9]{{1,9}})?([Zz]|[+-]
 _NUMBER = re.compile("-?[0-9]{1,18}")
 
 
-class Strict(BaseModel):
+class Strict(BaseModel, extra="forbid", strict=True, arbitrary_types_allowed=True):
     """A body or a query: every field is known, and nothing is converted silently."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, arbitrary_types_allowed=True)
 
 
 # -- single values ---------------------------------------------------------------------------------------------
 
 
-def _reader(pattern: str, read: Callable[[str], Any], expected: str) -> Callable[[Any], Any]:
-    """Return what reads a day or a time that is written in one form."""
-
-    def read_one(value: Any) -> Any:
-        if isinstance(value, str) and re.fullmatch(pattern, value):
-            with suppress(ValueError, OverflowError):
-                found = read(value)
-                if 1900 <= getattr(found, "year", 2000) <= 9990:
-                    return found
-        raise ValueError(expected)
-
-    return read_one
+def _read(pattern: str, read: Callable[[str], Any], expected: str, value: Any) -> Any:
+    """Return a day or a time that is written in one form."""
+    if isinstance(value, str) and re.fullmatch(pattern, value):
+        with suppress(ValueError, OverflowError):
+            found = read(value)
+            if 1900 <= getattr(found, "year", 2000) <= 9990:
+                return found
+    raise ValueError(expected)
 
 
-def _either(
-    pattern: str, first: Callable[[Any], Any], other: Callable[[Any], Any], words: str = ""
-) -> BeforeValidator:
-    """Return what reads one of two forms.
-
-    :param pattern: how the first one looks.
-    :param words: how a refusal names it.
-    """
-
-    def read(value: Any) -> Any:
-        if isinstance(value, str) and re.fullmatch(pattern, value):
-            return first(value)
-        try:
-            return other(value)
-        except ValueError as error:
-            raise ValueError(f"{error}{words}") from None
-
-    return BeforeValidator(read)
+def _read_either(
+    pattern: str, first: Callable[[Any], Any], other: Callable[[Any], Any], words: str, value: Any
+) -> Any:
+    """Return what is written in one of two forms; a refusal names the first one, which has a pattern, in words."""
+    if isinstance(value, str) and re.fullmatch(pattern, value):
+        return first(value)
+    try:
+        return other(value)
+    except ValueError as error:
+        raise ValueError(f"{error}{words}") from None
 
 
-_read_day = _reader(_DAY, date.fromisoformat, "a day as YYYY-MM-DD, years 1900 to 9990")
-_read_clock = _reader(_TIME, time.fromisoformat, "a time of day as HH:MM")
-_read_wall_clock = _reader(
-    _WALL,
-    datetime.fromisoformat,
-    "a wall-clock time in the template's zone, as YYYY-MM-DDTHH:MM, without an offset",
-)
+_WALL_CLOCK = "a wall-clock time in the template's zone, as YYYY-MM-DDTHH:MM, without an offset"
+_read_day = partial(_read, _DAY, date.fromisoformat, "a day as YYYY-MM-DD, years 1900 to 9990")
+_read_clock = partial(_read, _TIME, time.fromisoformat, "a time of day as HH:MM")
+_read_wall_clock = partial(_read, _WALL, datetime.fromisoformat, _WALL_CLOCK)
 
 
 def _read_moment(value: Any) -> datetime:
@@ -130,20 +106,20 @@ Place = tuple[datetime, int, datetime]
 _CURSOR = "the cursor in the address that next names"
 
 
-def _read_id_cursor(value: str) -> int:
-    if not (value.isascii() and value.isdigit() and len(value) <= 18):
+def _read_id_cursor(cursor: str, *, longest: int = 18) -> int:
+    if not (cursor.isascii() and cursor.isdigit() and len(cursor) <= longest):
         raise ValueError(_CURSOR)
-    return int(value)
+    return int(cursor)
 
 
 def _read_place_cursor(cursor: str) -> Place:
-    """Return the place that a cursor holds."""
     seconds, _, text = cursor.partition(".")
     try:
-        if not (seconds.isascii() and seconds.isdigit() and len(seconds) <= 12):
-            raise ValueError
-        key = SlotKey.parse(text)
-        return datetime.fromtimestamp(int(seconds), UTC), key.series_id, key.original_start
+        starts_at, key = (
+            datetime.fromtimestamp(_read_id_cursor(seconds, longest=12), UTC),
+            SlotKey.parse(text),
+        )
+        return starts_at, key.series_id, key.original_start
     except (ValueError, OverflowError, OSError):
         raise ValueError(_CURSOR) from None
 
@@ -161,17 +137,19 @@ WallClock = Annotated[
 ]
 MomentOrDay = Annotated[
     datetime | date,
-    _either(_DAY, _read_day, _read_moment, ", or a day as YYYY-MM-DD"),
+    BeforeValidator(partial(_read_either, _DAY, _read_day, _read_moment, ", or a day as YYYY-MM-DD")),
     _text("An instant with its offset, or a day.", f"({_DAY}|{_DAY}T{_TIME}:[0-9]{{2}}(Z|[+-]{_TIME}))"),
 ]
 Start = Annotated[
     datetime | time,
-    _either(_TIME, _read_clock, _read_wall_clock, ", or a time of day as HH:MM"),
+    BeforeValidator(
+        partial(_read_either, _TIME, _read_clock, _read_wall_clock, ", or a time of day as HH:MM")
+    ),
     _text("New wall-clock start: a time of the same day, or day and time.", f"({_TIME}|{_WALL})"),
 ]
 FirstStart = Annotated[
     datetime | date,
-    _either(_DAY, _read_day, _read_wall_clock),
+    BeforeValidator(partial(_read_either, _DAY, _read_day, _read_wall_clock, "")),
     _text(
         "Wall-clock time of the first start, or its day where the rule has start_time.", f"({_DAY}|{_WALL})"
     ),
@@ -190,6 +168,7 @@ ScopeName = Annotated[
 ]
 QueryNumber = Annotated[int, BeforeValidator(_read_number)]
 QueryId = Annotated[int, BeforeValidator(_read_number), Field(ge=1, le=MAX_ID)]
+OfSeries = Annotated[QueryId | None, Field(description="The whole series of this template.")]
 QueryFlag = Annotated[bool, BeforeValidator(_read_flag)]
 IdCursor = Annotated[str, Field(max_length=100), AfterValidator(_read_id_cursor)]
 PlaceCursor = Annotated[str, Field(max_length=100), AfterValidator(_read_place_cursor)]
@@ -261,7 +240,7 @@ Rule = Annotated[
         Tag(_LIST),
         Field(min_length=1, max_length=50, description="A fixed schedule: one template for each entry."),
     ],
-    Discriminator(lambda value: _LIST if isinstance(value, list) else _OBJECT),
+    pydantic.Discriminator(lambda value: _LIST if isinstance(value, list) else _OBJECT),
 ]
 
 
@@ -269,10 +248,7 @@ Rule = Annotated[
 
 
 def taken(field: TemplateField, empty: bool) -> Any:
-    """Return the type of a template's field in a body, whose value is what the column holds.
-
-    :param empty: whether null is taken.
-    """
+    """Return the type of a template's field in a body, whose value is what the column holds, or perhaps empty."""
 
     def read(value: Any) -> Any:
         try:
@@ -308,29 +284,18 @@ def _with_fields(may_be_empty: Callable[[TemplateField], bool], *changes: Change
             default = None if empty else ... if initial is None else initial
             about = Field(default, alias=field.key, description=field.sentence)
             fields[name] = (taken(field, empty), about)
-    return create_model("_Fields", __base__=Strict, **fields)
+    return pydantic.create_model("_Fields", __base__=Strict, **fields)
 
 
-if TYPE_CHECKING:
-
-    class _NewFields(Strict):
-        timezone: str | None
-        rrule: str | None
-
-    class _ChangedFields(Strict): ...
-
-    class _EditedFields(Strict): ...
-
-else:
-    _NewFields = _with_fields(_empty_when_new, Change.ONCE, Change.SETTING, Change.EDIT)
-    _ChangedFields = _with_fields(_empty_when_changed, Change.SETTING, Change.EDIT)
-    _EditedFields = _with_fields(_empty_when_changed, Change.EDIT)
-
+# Made from a table, so that mypy cannot know them as classes.
+_NewFields: Any = _with_fields(_empty_when_new, Change.ONCE, Change.SETTING, Change.EDIT)
+_ChangedFields: Any = _with_fields(_empty_when_changed, Change.SETTING, Change.EDIT)
+_EditedFields: Any = _with_fields(_empty_when_changed, Change.EDIT)
 #: What the rule of a new template says, whichever way it is said.
 _OF_RULE = ("dtstart", "timezone", "rrule")
 
 
-class TemplateBody(_NewFields):
+class TemplateBody(_NewFields):  # type: ignore[misc]
     """A new template."""
 
     dtstart: FirstStart | None = None
@@ -350,19 +315,16 @@ class TemplateBody(_NewFields):
         return [self._joined(rule, own) for rule in rules]
 
     def _rule(self) -> Any:
-        if self.recurrence is not None and self.rrule is not None:
+        given = self.recurrence
+        if given is not None and self.rrule is not None:
             raise invalid("rrule", self.rrule, "either recurrence or rrule")
-        if self.recurrence is None:
-            value: Any = {"type": "rrule", "rrule": self.rrule}
-        elif isinstance(self.recurrence, list):
-            value = [each.plain() for each in self.recurrence]
+        if given is None:
+            plain: list[dict[str, Any]] = [{"type": "rrule", "rrule": self.rrule}]
         else:
-            value = self.recurrence.plain()
-        if isinstance(self.dtstart, date) and not isinstance(self.dtstart, datetime):
-            for each in value if isinstance(value, list) else [value]:
-                if "start_time" not in each:
-                    raise invalid("dtstart", self.dtstart, "a time too: YYYY-MM-DDTHH:MM")
-        return value
+            plain = [each.plain() for each in (given if isinstance(given, list) else [given])]
+        if type(self.dtstart) is date and not all("start_time" in each for each in plain):
+            raise invalid("dtstart", self.dtstart, "a time too: YYYY-MM-DDTHH:MM")
+        return plain if isinstance(given, list) else plain[0]
 
     def _joined(self, rule: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
         rule = {name: value for name, value in rule.items() if name != "gap"}
@@ -373,7 +335,6 @@ class TemplateBody(_NewFields):
         if self.end is not None:
             if "duration" in found:
                 raise invalid("end", self.end, "either end or a duration")
-            # By the wall clock.
             first = self.dtstart if isinstance(self.dtstart, datetime) else rule["dtstart"]
             if self.end <= first:
                 raise invalid("end", self.end, f"a time after the start, {first.isoformat()}")
@@ -392,8 +353,8 @@ class _Changes(Strict):
     move_booked: bool = False
     dry_run: bool = False
 
-    def _of(self, *changes: Change) -> dict[str, Any]:
-        return {name: getattr(self, name) for name, field in FIELDS.items() if field.change in changes}
+    def _of(self, change: Change) -> dict[str, Any]:
+        return {name: getattr(self, name) for name, field in FIELDS.items() if field.change is change}
 
     def changes(self, slots: RollingSlots, template: TemplateMixin) -> dict[str, Any]:
         """Return what ``edit`` is to change.
@@ -408,7 +369,7 @@ class _Changes(Strict):
             for name, value in self._by_recurrence(self.recurrence.plain(), slots, template).items():
                 if value is not None and found.get(name) is not None:
                     raise invalid(name, None, f"{name} once: in the recurrence, or beside it")
-                found[name] = value if value is not None else found.get(name)
+                found[name] = found.get(name) if value is None else value
         return {name: value for name, value in found.items() if value is not None}
 
     def _by_recurrence(
@@ -424,7 +385,7 @@ class _Changes(Strict):
         return {"rrule": read["rrule"], "duration": read.get("duration"), "start": start}
 
 
-class TemplateChange(_Changes, _ChangedFields):
+class TemplateChange(_Changes, _ChangedFields):  # type: ignore[misc]
     """What is to be changed of a whole series; null clears what can be empty."""
 
     @property
@@ -434,7 +395,7 @@ class TemplateChange(_Changes, _ChangedFields):
         return {n: value if value is not None else FIELDS[n].initial for n, value in given.items()}
 
 
-class SlotChange(_Changes, _EditedFields):
+class SlotChange(_Changes, _EditedFields):  # type: ignore[misc]
     """What is to be changed of one slot, of this and future ones, or of all."""
 
     scope: ScopeName | None = None
@@ -506,13 +467,42 @@ class TopUpBody(Strict):
 
 # -- queries ---------------------------------------------------------------------------------------------------
 
+_TIMES = "With an offset, or without: by the clock of timeZone, or else of each template's own zone."
+
+
+class SeriesQuery(Strict):
+    """Which series."""
+
+    template: OfSeries = None
+
+
+class GroupQuery(SeriesQuery):
+    """Which series, or which group."""
+
+    group: Group | None = None
+
+
+class EventsQuery(Strict):
+    """What a widget shows; its own names."""
+
+    start: str = Field(description=f"Included. {_TIMES}")
+    end: str = Field(description=f"Not included; at most {MAX_EVENT_DAYS} days later.")
+    timeZone: str | None = Field(
+        None, description="Whose clock the answer is written in: an IANA name, UTC or local."
+    )
+    floating: QueryFlag = Field(
+        False, description="Write times without offset, for widgets that show them as they stand."
+    )
+    template: OfSeries = None
+    group: Group | None = None
+
 
 class SlotsQuery(Strict):
     """Which slots."""
 
     start: MomentOrDay = Field(description="Included. A day means its midnight in the template's zone.")
     end: MomentOrDay = Field(description="Not included; at most 92 days later.")
-    template: QueryId | None = Field(None, description="The whole series of this template.")
+    template: OfSeries = None
     group: Group | None = None
     limit: Annotated[QueryNumber, Field(ge=1, le=1000)] = 1000
     cursor: PlaceCursor | None = None

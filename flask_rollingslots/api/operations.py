@@ -1,24 +1,25 @@
-"""The calls of the API: what each needs, takes and answers; routes and OpenAPI follow from it."""
+"""The calls of the API: what each needs, takes and answers, read and checked; routes and OpenAPI follow from it."""
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urlencode
 
 from flask import Response, current_app, request
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
+from flask_rollingslots.errors import nearest
 from flask_rollingslots.facade import current_slots
 from flask_rollingslots.values import Scope
 
 from .access import GUARD, Grant, Guard, Needs
 from .answers import Answered, Shown
 from .bodies import Strict
-from .problems import invalid
-from .request_body import read_body, read_query
+from .problems import Problem, fault, invalid, unprocessable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,10 +30,12 @@ if TYPE_CHECKING:
 
 #: The header that carries the revision which a person saw.
 IF_MATCH = ("If-Match",)
-
-
-class NoQuery(Strict):
-    """No parameters."""
+MAX_BODY = 65_536
+MAX_DEPTH = 32
+MAX_KEY = 200
+MAX_TEXT = 10_000
+_MAX_NUMBER = 2**63
+Handler = Callable[["Call"], Response]
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,13 +112,6 @@ class Call:
         self.grant.require(action, found)
         return found
 
-    def shown(self, found: Any, **said: Any) -> Shown:
-        """Return an object as an answer to this call reads it.
-
-        :param said: what it does not say itself.
-        """
-        return Shown(found, **{"dry_run": self.dry_run, **said})
-
     def answer(
         self,
         model: type[Answered],
@@ -131,7 +127,8 @@ class Call:
         :param revision: what ``If-Match`` may name; the ETag.
         :param said: what the object does not say itself; all, if there is none.
         """
-        body = model.model_validate(self.shown(found, **said), context=self.slots.now())
+        shown = Shown(found, **{"dry_run": self.dry_run, **said})
+        body = model.model_validate(shown, context=self.slots.now())
         text = json.dumps(body.model_dump(by_alias=True, exclude_unset=True))
         response = Response(text, status, mimetype="application/json")
         if revision is not None:
@@ -170,10 +167,10 @@ class Operation:
     method: str
     path: str
     answers: Mapping[int, Any]
-    handler: Callable[[Call], Response]
+    handler: Handler
     tag: str
     needs: Needs
-    query: type[BaseModel] = NoQuery
+    query: type[BaseModel] = Strict
     body: type[BaseModel] | None = None
     refusals: tuple[int, ...] = ()
     headers: tuple[str, ...] = ()
@@ -197,17 +194,13 @@ class Operation:
             return self.handler(Call(slots, grant, path, query, body))
 
 
-class Operations:
-    """Collects the calls of one module."""
+class Operations(list[Operation]):
+    """Calls, in the order of the documentation."""
 
-    def __init__(self, tag: str) -> None:
-        """Begin with none."""
-        self.tag, self.found = tag, list[Operation]()
-
-    def __call__(
+    def add(
         self, method: str, path: str, answers: Any, needs: Needs | None = None, **more: Any
-    ) -> Callable[[Callable[[Call], Response]], Callable[[Call], Response]]:
-        """Add a call.
+    ) -> Callable[[Handler], Handler]:
+        """Return a decorator that adds a call.
 
         :param answers: as of an :class:`Operation`, or the one model of 200.
         :param needs: by default what reads may be read, and everything else needs the right to write.
@@ -216,18 +209,143 @@ class Operations:
         known = answers if isinstance(answers, Mapping) else {200: answers}
         needs = needs or (Needs.READ if method == "GET" else Needs.WRITE)
 
-        def add(handler: Callable[[Call], Response]) -> Callable[[Call], Response]:
-            operation = Operation(
-                method=method, path=path, answers=known, handler=handler, tag=self.tag, needs=needs, **more
-            )
-            self.found.append(operation)
+        def add(handler: Handler) -> Handler:
+            made = Operation(method=method, path=path, answers=known, handler=handler, needs=needs, **more)
+            self.append(made)
             return handler
 
         return add
 
 
-def no_content() -> Response:
-    """Return the answer without a body."""
-    response = Response(status=204)
-    response.headers.pop("Content-Type")
-    return response
+# -- strict JSON of at most 64 KB, and queries -----------------------------------------------------------------
+
+
+def read_body(model: type[BaseModel] | None) -> BaseModel | None:
+    """Return the body as a model; no body is an empty object, and nothing else is right without a model.
+
+    :raises Problem: 400 if it is not JSON, 413 if it is too large, 415 if it is of another type, 422 if not valid.
+    """
+    found = _json(_bytes())
+    if model is None and found:
+        raise invalid("body", None, "no body, or an empty object")
+    return None if model is None else _checked(model, found)
+
+
+def read_query(model: type[BaseModel]) -> BaseModel:
+    """Return the query as a model; each parameter at most once.
+
+    :raises Problem: 422 if it is not valid.
+    """
+    given: dict[str, Any] = {}
+    for name, values in request.args.lists():
+        if len(values) > 1:
+            raise invalid(name[:80], values[1], "each parameter at most once")
+        _check_text(values[0])
+        given[name] = values[0]
+    return _checked(model, given)
+
+
+def _bytes() -> bytes:
+    own = request.max_content_length
+    request.max_content_length = MAX_BODY if own is None else min(own, MAX_BODY)
+    body = request.get_data(cache=True)
+    if body and not request.is_json:
+        held = request.mimetype or None
+        raise Problem("json_expected", f"Content-Type {held!r}: expected application/json")
+    return body
+
+
+def _json(body: bytes) -> Any:
+    if not body:
+        return {}
+    try:
+        found = json.loads(
+            body.decode("utf-8"), object_pairs_hook=_object, parse_constant=_no_constant, parse_int=_integer
+        )
+        _check(found, 0)
+    except RecursionError:
+        raise _bad(f"nested too deep: at most {MAX_DEPTH} levels") from None
+    except UnicodeDecodeError:
+        raise _bad("not UTF-8") from None
+    except json.JSONDecodeError as error:
+        raise _bad(f"{error.msg}, line {error.lineno}, column {error.colno}") from None
+    except ValueError as error:
+        raise _bad(str(error)) from None
+    if not isinstance(found, dict):
+        raise _bad("an object was expected")
+    return found
+
+
+def _bad(why: str) -> Problem:
+    return Problem("invalid_json", f"the body is not the JSON that was expected: {why}")
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        seen: set[str] = set()
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        raise ValueError(f"the key {twice[:80]!a} is there twice")
+    return found
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no number of JSON")
+
+
+def _integer(text: str) -> int:
+    if len(text) > 20 or abs(int(text)) > _MAX_NUMBER:
+        raise ValueError("a whole number is too large")
+    return int(text)
+
+
+def _check(value: Any, depth: int) -> None:
+    """Refuse what databases cannot store, and what has no end."""
+    if depth > MAX_DEPTH:
+        raise ValueError(f"nested too deep: at most {MAX_DEPTH} levels")
+    if isinstance(value, str):
+        _check_text(value)
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("a number is too large")
+    elif isinstance(value, list):
+        for each in value:
+            _check(each, depth + 1)
+    elif isinstance(value, dict):
+        for key, each in value.items():
+            if len(key) > MAX_KEY:
+                raise ValueError(f"a key is longer than {MAX_KEY} characters")
+            _check_text(key)
+            _check(each, depth + 1)
+
+
+def _check_text(text: str) -> None:
+    if len(text) > MAX_TEXT:
+        raise invalid("text", text, f"texts of at most {MAX_TEXT:,} characters")
+    if "\0" in text or any("\ud800" <= sign <= "\udfff" for sign in text):
+        raise invalid("text", None, "no NUL and no halves of surrogate pairs: they cannot be stored")
+
+
+def _checked(model: type[BaseModel], given: dict[str, Any]) -> BaseModel:
+    try:
+        return model.model_validate(given)
+    except ValidationError as error:
+        raise unprocessable([_fault(model, one) for one in error.errors(include_url=False)]) from None
+
+
+def _fault(model: type[BaseModel], error: Any) -> dict[str, Any]:
+    place = ".".join(str(part) for part in error["loc"] if not _is_branch(part))[:80] or "body"
+    if error["type"] == "extra_forbidden":
+        known = [field.alias or name for name, field in model.model_fields.items()]
+        hint = nearest(str(error["loc"][-1]), known) if len(error["loc"]) == 1 else ""
+        return fault(place, None, f"a known field.{hint}")  # what nobody asked for is not repeated
+    if error["type"] == "missing":
+        return fault(place, None, "a value: it is missing")
+    text = str(error["msg"])
+    for prefix in ("Value error, ", "Input should be ", "Assertion failed, "):
+        text = text.removeprefix(prefix)
+    return fault(place, error["input"], text)
+
+
+def _is_branch(part: Any) -> bool:
+    """Whether a part of a place names a branch of a union, which nobody wrote."""
+    return (isinstance(part, str) and any(sign in part for sign in "[(-")) or part in ("str", "int")

@@ -122,9 +122,7 @@ def fault(name: str, value: Any, expected: str) -> dict[str, Any]:
 
 def shown(value: Any) -> Any:
     """Return a value as it may be repeated in an answer: short, and plain."""
-    if value is None or isinstance(value, bool):
-        return value
-    if isinstance(value, int | float) and abs(value) < 2**53:
+    if value is None or (isinstance(value, int | float) and abs(value) < 2**53):
         return value
     text = value if isinstance(value, str) else str(plain(value))
     return text if len(text) <= 80 else f"{text[:79]}…"
@@ -165,9 +163,6 @@ def from_error(error: errors.RollingSlotsError) -> Problem | None:
         code = "slot_blocked"
     headers = {"Retry-After": "5"} if code == "topup_busy" else {}
     return Problem(code, text[:1000], members, headers)
-
-
-# -- handlers of the blueprint
 
 
 def on_library_error(error: errors.RollingSlotsError) -> Response:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import threading
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
 from zoneinfo import ZoneInfo
@@ -16,7 +16,7 @@ from flask_rollingslots.errors import Interrupted, InvalidRequest, TemplateNotFo
 from flask_rollingslots.facade import current_slots
 from flask_rollingslots.settings import MAX_DAYS
 
-from .group import WRONG_INPUT, Failure, json_option, print_json, slots_group
+from .group import WRONG_INPUT, Failure, dry_run_option, json_option, print_json, slots_group
 from .looking import NO_TEMPLATE
 
 if TYPE_CHECKING:
@@ -49,15 +49,15 @@ class Stop:
 def stopping_cleanly(seconds: float | None = None) -> Iterator[Stop]:
     """Let SIGTERM, Ctrl-C and a time limit end a top-up after its chunk; a second signal ends it at once."""
     stop = Stop()
-    timer = threading.Timer(seconds, stop.ask, [TIMED_OUT]) if seconds is not None else None
+    timer = threading.Timer(seconds or 0.0, stop.ask, [TIMED_OUT])
+    timer.daemon = True
     before: dict[int, Any] = {}
 
     def on_signal(number: int, _frame: Any) -> None:
         signal.signal(number, before[number])
         stop.ask(128 + number)
 
-    if timer is not None:
-        timer.daemon = True
+    if seconds is not None:
         timer.start()
     if threading.current_thread() is threading.main_thread():
         before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
@@ -66,25 +66,19 @@ def stopping_cleanly(seconds: float | None = None) -> Iterator[Stop]:
     try:
         yield stop
     finally:
-        if timer is not None:
-            timer.cancel()
+        timer.cancel()
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
-class _Day(click.ParamType):  # type: ignore[type-arg]
-    """A day, or ``today``: which day that is depends on the app's zone."""
-
-    name = "date"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> date | str:
-        """Read ``YYYY-MM-DD``."""
-        if value == _TODAY or isinstance(value, date):
-            return value  # type: ignore[no-any-return]
-        try:
-            return datetime.strptime(value, "%Y-%m-%d").date()  # noqa: DTZ007 (a day has no zone)
-        except ValueError:
-            self.fail(f"{value!r}: expected a day as YYYY-MM-DD", param, ctx)
+def _day(text: str) -> date | str:
+    """Read a day, or ``today``: which day that is depends on the app's zone."""
+    if text == _TODAY:
+        return text
+    try:
+        return datetime.strptime(text, "%Y-%m-%d").date()  # noqa: DTZ007 (a day has no zone)
+    except ValueError:
+        raise click.BadParameter(f"{text!r}: expected a day as YYYY-MM-DD") from None
 
 
 @slots_group.command()
@@ -96,14 +90,14 @@ class _Day(click.ParamType):  # type: ignore[type-arg]
     "--week",
     is_flag=False,
     flag_value=_TODAY,
-    type=_Day(),
+    type=_day,
     metavar="[DATE]",
     help="The week of a day (this week without one): Monday to Sunday, past days too.",
 )
-@click.option("--since", type=_Day(), metavar="DATE", help="From this day to today, past days too.")
+@click.option("--since", type=_day, metavar="DATE", help="From this day to today, past days too.")
 @click.option("--template", type=int, help="Only the series of this template (id).")
 @click.option("--group", help="Only the templates of this group.")
-@click.option("--dry-run", is_flag=True, help="Say what would be done, and write nothing.")
+@dry_run_option
 @click.option(
     "--distributed", is_flag=True, help="Let the workers of the queue do it, and show how far they are."
 )
@@ -185,45 +179,39 @@ def _stopped(stop: Stop, bar: _Bar) -> NoReturn:
     raise Failure(text, stop.code)
 
 
-class _Bar:
+class _Bar(ExitStack):
     """A progress bar on standard error that learns its length with the first step."""
 
     def __init__(self, hidden: bool) -> None:
+        super().__init__()
         self._hidden = hidden
         self._bar: Any = None
         self.done = self.total = 0
 
-    def __enter__(self) -> _Bar:
-        return self
-
     def move(self, done: int, total: int) -> None:
         """Show that ``done`` of ``total`` slots are written."""
         if self._bar is None:
-            self._bar = click.progressbar(
-                length=total, label="Slots", file=sys.stderr, hidden=self._hidden, show_pos=True
+            self._bar = self.enter_context(
+                click.progressbar(
+                    length=total, label="Slots", file=sys.stderr, hidden=self._hidden, show_pos=True
+                )
             )
-            self._bar.__enter__()
         self._bar.length = total
         self._bar.update(done - self.done)
         self.done, self.total = done, total
 
-    def __exit__(self, *exception: object) -> None:
-        if self._bar is not None:
-            self._bar.__exit__(*exception)
-
 
 def _print(report: Report, week: date | None, as_json: bool) -> None:
-    first = week and week - timedelta(days=week.weekday())
-    last = first and first + timedelta(days=6)
+    about: dict[str, Any] = {}
+    if week is not None:
+        monday = week - timedelta(days=week.weekday())
+        about = {"week_start": monday.isoformat(), "week_end": (monday + timedelta(days=6)).isoformat()}
+        about["templates_processed"] = len(report.templates)
     if as_json:
-        found = report.to_dict()
-        if first and last:
-            found |= {"week_start": first.isoformat(), "week_end": last.isoformat()}
-            found["templates_processed"] = len(report.templates)
-        print_json(found)
+        print_json({**report.to_dict(), **about})
         return
-    if first and last:
-        click.echo(f"Week {first.isoformat()} to {last.isoformat()}:")
+    if about:
+        click.echo(f"Week {about['week_start']} to {about['week_end']}:")
     _print_report(report)
 
 

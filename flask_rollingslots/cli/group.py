@@ -17,6 +17,7 @@ from flask_rollingslots.errors import InvalidRequest, RollingSlotsError, Templat
 WRONG_INPUT = 2
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+dry_run_option = click.option("--dry-run", is_flag=True, help="Say what would be done, and write nothing.")
 
 
 class Failure(click.ClickException):

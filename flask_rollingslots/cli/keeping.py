@@ -1,22 +1,22 @@
-"""``flask slots init-db``, ``prune`` and ``stats``: the tables, forgetting what is old, counting what is there."""
+"""``flask slots init-db``, ``prune``, ``import``, ``cancel-future`` …: what changes what is stored; and ``export``."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
-from zoneinfo import ZoneInfo
 
 import click
 
+from flask_rollingslots.errors import InvalidRequest, InvalidRule
 from flask_rollingslots.facade import current_slots
-from flask_rollingslots.settings import MAX_RETENTION_DAYS
-from flask_rollingslots.values import local_midnight
+from flask_rollingslots.settings import MAX_FILE_BYTES, MAX_RETENTION_DAYS
 
-from .group import json_option, print_json, slots_group
+from .group import WRONG_INPUT, Failure, dry_run_option, json_option, print_json, slots_group
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-_WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+    from flask_rollingslots.facade import SeriesReport
 
 
 @slots_group.command("init-db")
@@ -49,36 +49,115 @@ def prune(older_than: int, include_booked: bool, dry_run: bool, as_json: bool) -
     )
 
 
-@slots_group.command()
+# -- series ----------------------------------------------------------------------------------------------------
+
+
+@slots_group.command("cancel-future")
+@click.argument("template", type=int)
+@click.argument("from_date", type=click.DateTime(["%Y-%m-%d"]))
+@click.option("--reason", help="Shown with each cancelled slot.")
+@dry_run_option
+@json_option
+def cancel_future(
+    template: int, from_date: datetime, reason: str | None, dry_run: bool, as_json: bool
+) -> None:
+    """Cancel all slots of TEMPLATE's series from FROM_DATE on, a day of its zone; restore-series takes it back."""
+    with current_slots().transaction(dry_run) as slots:
+        report = slots.cancel_future(template, from_date.date(), reason, dry_run=dry_run)
+    _show(report, "cancelled", dry_run, as_json)
+
+
+@slots_group.command("restore-series")
+@click.argument("template", type=int)
+@dry_run_option
+@json_option
+def restore_series(template: int, dry_run: bool, as_json: bool) -> None:
+    """Take back that TEMPLATE's series was cancelled or deleted."""
+    with current_slots().transaction(dry_run) as slots:
+        report = slots.restore_series(template, dry_run=dry_run)
+    _show(report, "restored", dry_run, as_json)
+
+
+def _show(report: SeriesReport, word: str, dry_run: bool, as_json: bool) -> None:
+    if as_json:
+        print_json({"dry_run": dry_run, **report.to_dict()})
+        return
+    verb = f"would be {word}" if dry_run else word
+    click.echo(f"{len(report.changed)} stored slots {verb}, {len(report.booked)} of them booked.")
+    for key in report.booked:
+        click.echo(f"  booked: {key}")
+    if report.kept_booked:
+        click.echo(f"{len(report.kept_booked)} stay as they are: another slot is at their time.")
+    if report.kept_completed:
+        click.echo(f"{len(report.kept_completed)} completed ones stay.")
+
+
+# -- files -----------------------------------------------------------------------------------------------------
+
+
+@slots_group.command("export")
+@click.option("--format", "form", type=click.Choice(["json", "ics"]), default="json", show_default=True)
 @click.option("--template", type=int, help="Only the series of this template (id).")
 @click.option("--group", help="Only the templates of this group.")
-@click.option("--since", type=click.DateTime(["%Y-%m-%d"]), help="First day, in the zone of the settings.")
-@click.option("--until", type=click.DateTime(["%Y-%m-%d"]), help="Day after the last one.")
+@click.option(
+    "--output", type=click.Path(dir_okay=False), help="Write to this file; else to standard output."
+)
+def export_templates(form: str, template: int | None, group: str | None, output: str | None) -> None:
+    """Write templates, with what people decided about their slots, as JSON or as an .ics file.
+
+    JSON holds everything that import needs to restore them. In an .ics file inactive templates are left out, and
+    public holidays and blackouts are written for the next two years.
+    """
+    found = current_slots().export(template, group, form)
+    if output is None:
+        click.echo(found.content, nl=False)
+    else:
+        try:
+            Path(output).write_bytes(found.content)
+        except OSError as error:
+            raise InvalidRequest(f"output = {output!r}: {error.strerror or error}") from error
+    if found.left_out:
+        click.echo(f"{found.left_out} inactive templates left out.", err=True)
+
+
+@slots_group.command("import")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, allow_dash=True))
+@click.option(
+    "--format", "form", type=click.Choice(["auto", "json", "ics"]), default="auto", show_default=True
+)
+@click.option("--group", help="Put all templates into this group.")
+@click.option("--timezone", help="IANA name of the zone of times without one; else ROLLINGSLOTS_TIMEZONE.")
+@click.option("--dry-run", is_flag=True, help="Check everything, and write nothing.")
 @json_option
-def stats(
-    template: int | None, group: str | None, since: datetime | None, until: datetime | None, as_json: bool
+def import_templates(
+    file: str, form: str, group: str | None, timezone: str | None, dry_run: bool, as_json: bool
 ) -> None:
-    """Count the stored slots: how many, booked, cancelled; by template, weekday and hour."""
-    slots = current_slots()
-    zone = ZoneInfo(slots.settings.timezone)
-    start, end = (day and local_midnight(day.date(), zone) for day in (since, until))
-    found = slots.stats(template, group, start, end)
+    """Add the templates of a JSON or .ics FILE (- for standard input): all of them, or none.
+
+    JSON may come from export, or from another app: an object or a list with a title, a first start and end, and
+    a rule; or a rule alone, which gets the name of the file. Importing a file twice adds its templates twice.
+    """
+    file_name = (Path(file).stem.strip() or None) if file != "-" else None
+    with click.open_file(file, "rb") as stream:
+        content: bytes = stream.read(MAX_FILE_BYTES + 1)  # a little more than allowed, so that it is refused
+    with current_slots().transaction(dry_run) as slots:
+        try:
+            done = slots.import_templates(content, form, group, timezone, file_name, dry_run)
+        except InvalidRule as error:  # what is wrong in the file is told otherwise
+            raise Failure(f"--timezone: {error}", WRONG_INPUT) from error
+        # A dry run gives no ids: they would not be those of the import.
+        found = [
+            (None if dry_run else each.id, each.name, each.recurrence.describe(times=True))
+            for each in done.templates
+        ]
     if as_json:
-        print_json(found.to_dict())
+        templates = [{"id": number, "name": name} for number, name, _ in found]
+        print_json({"templates": templates, "decisions": done.decisions, "dry_run": dry_run})
         return
-    for part in found.templates.values():
-        span = f"{part.earliest:%Y-%m-%d} to {part.latest:%Y-%m-%d}" if part.earliest and part.latest else "-"
-        click.echo(
-            f"{part.id:>5}  {part.slots:>6} slots, {part.booked_share:>4.0%} booked, {part.cancelled} cancelled, "
-            f"{span}  {part.name}"
-        )
-    total = found.total
-    click.echo(
-        f"total  {total.slots:>6} slots, {total.booked_share:>4.0%} booked, {total.cancelled} cancelled"
-    )
-    days = ((_WEEKDAYS[key], total.weekdays[key]) for key in sorted(total.weekdays))
-    hours = ((f"{key:02}:00", total.hours[key]) for key in sorted(total.hours))
-    for title, parts in (("by weekday", days), ("by hour", hours)):
-        words = ", ".join(f"{name} {part.booked_share:.0%}" for name, part in parts)
-        if words:
-            click.echo(f"booked {title}: {words}")
+    verb = "Would import" if dry_run else "Imported"
+    click.echo(f"{verb} templates: {len(found)}, decisions about slots: {done.decisions}.")
+    for number, name, rule in found:
+        printable = "".join(
+            sign if sign.isprintable() else " " for sign in name
+        )  # a terminal could obey the rest
+        click.echo(f"  {number or '':>5}  {printable}  {rule}")

@@ -1,4 +1,4 @@
-"""``flask slots status``, ``templates``, ``preview``, ``explain`` and ``doctor``: what is there, and how it is."""
+"""``flask slots status``, ``templates``, ``preview``, ``explain``, ``doctor``, ``stats``: what is there, how it is."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import click
 
 from flask_rollingslots.errors import refusal
 from flask_rollingslots.facade import current_slots
-from flask_rollingslots.values import Health
+from flask_rollingslots.values import Health, local_midnight
 
 from .group import json_option, print_json, slots_group
 
@@ -17,10 +17,11 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from flask_rollingslots.facade import HealthReport
-    from flask_rollingslots.models import SlotMixin, TemplateMixin
+    from flask_rollingslots.models import TemplateMixin
 
 #: What somebody sees who has not added an offer yet.
 NO_TEMPLATE = "There is no active template: slots.create_template(...) and a commit add one."
+_WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 
 
 @slots_group.command()
@@ -120,22 +121,17 @@ def preview(template: int, count: int, as_json: bool) -> None:
         raise refusal("count", count, f"a whole number from 1 to {most}")
     found = slots.upcoming(template, count)
     if as_json:
-        print_json([_slot_dict(slot, slot.state_at(now)) for slot in found])
+        print_json(
+            [
+                {"key": each.key, "starts_at": each.starts_at.isoformat(), "ends_at": each.ends_at.isoformat(),
+                 "state": str(each.state_at(now)), "left": each.left, "is_virtual": each.is_virtual}
+                for each in found
+            ]
+        )  # fmt: skip
         return
     for slot in found:
         kind = "virtual" if slot.is_virtual else "stored"
         click.echo(f"{slot.local_start:%a %Y-%m-%d %H:%M %Z}  {slot.state_at(now)}  {kind}  {slot.key}")
-
-
-def _slot_dict(slot: SlotMixin, state: str) -> dict[str, Any]:
-    return {
-        "key": slot.key,
-        "starts_at": slot.starts_at.isoformat(),
-        "ends_at": slot.ends_at.isoformat(),
-        "state": str(state),
-        "left": slot.left,
-        "is_virtual": slot.is_virtual,
-    }
 
 
 @slots_group.command()
@@ -169,3 +165,38 @@ def doctor(as_json: bool) -> None:
             click.echo("nothing to complain of")
     if any(finding.level == "error" for finding in found):
         click.get_current_context().exit(1)
+
+
+@slots_group.command()
+@click.option("--template", type=int, help="Only the series of this template (id).")
+@click.option("--group", help="Only the templates of this group.")
+@click.option("--since", type=click.DateTime(["%Y-%m-%d"]), help="First day, in the zone of the settings.")
+@click.option("--until", type=click.DateTime(["%Y-%m-%d"]), help="Day after the last one.")
+@json_option
+def stats(
+    template: int | None, group: str | None, since: datetime | None, until: datetime | None, as_json: bool
+) -> None:
+    """Count the stored slots: how many, booked, cancelled; by template, weekday and hour."""
+    slots = current_slots()
+    zone = ZoneInfo(slots.settings.timezone)
+    start, end = (day and local_midnight(day.date(), zone) for day in (since, until))
+    found = slots.stats(template, group, start, end)
+    if as_json:
+        print_json(found.to_dict())
+        return
+    for part in found.templates.values():
+        span = f"{part.earliest:%Y-%m-%d} to {part.latest:%Y-%m-%d}" if part.earliest and part.latest else "-"
+        click.echo(
+            f"{part.id:>5}  {part.slots:>6} slots, {part.booked_share:>4.0%} booked, {part.cancelled} cancelled, "
+            f"{span}  {part.name}"
+        )
+    total = found.total
+    click.echo(
+        f"total  {total.slots:>6} slots, {total.booked_share:>4.0%} booked, {total.cancelled} cancelled"
+    )
+    days = ((_WEEKDAYS[key], total.weekdays[key]) for key in sorted(total.weekdays))
+    hours = ((f"{key:02}:00", total.hours[key]) for key in sorted(total.hours))
+    for title, parts in (("by weekday", days), ("by hour", hours)):
+        words = ", ".join(f"{name} {part.booked_share:.0%}" for name, part in parts)
+        if words:
+            click.echo(f"booked {title}: {words}")

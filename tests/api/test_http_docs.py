@@ -71,10 +71,10 @@ def test_every_code_is_in_the_table() -> None:
 
 def test_the_limits_are_those_of_the_code() -> None:
     """The numbers of the table are the code's."""
-    from flask_rollingslots.api import bodies, request_body
+    from flask_rollingslots.api import bodies, operations
 
     assert f"{bodies.LONGEST.days} days" in TEXT
-    assert (request_body.MAX_BODY, request_body.MAX_DEPTH, request_body.MAX_TEXT, request_body.MAX_KEY) == (
+    assert (operations.MAX_BODY, operations.MAX_DEPTH, operations.MAX_TEXT, operations.MAX_KEY) == (
         65_536,
         32,
         10_000,
