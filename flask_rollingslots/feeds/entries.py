@@ -98,8 +98,8 @@ def title_of(name: str, offered: Mapping[str, Any], own: Mapping[str, Any]) -> s
     :param own: the slot's ``data``.
     """
     summary = own.get("summary")
-    own_title = isinstance(summary, str) and summary.strip() and summary != offered.get("summary")
-    return str(summary) if own_title else name
+    is_title = isinstance(summary, str) and summary.strip() and summary != offered.get("summary")
+    return str(summary) if is_title else name
 
 
 def clean(value: str) -> str:
@@ -142,7 +142,7 @@ def naming(label: str) -> Iterator[None]:
         yield
     except (InvalidRule, InvalidTemplate) as error:
         details = {**error.details, "field": error.details.get("field") or error.details.get("part")}
-        raise InvalidRequest(f"{label}: {error}", **{**details, "entry": label}) from error
+        raise InvalidRequest(f"{label}: {error}", **details | {"entry": label}) from error
     except OverflowError as error:
         raise InvalidRequest(f"{label}: a time is outside the years 1 to 9999", entry=label) from error
 
@@ -155,8 +155,6 @@ def icalendar_package() -> ModuleType:
     try:
         import icalendar
     except ImportError as error:
-        raise ConfigError(
-            "reading and writing .ics files needs the icalendar package: "
-            "pip install 'Flask-RollingSlots[ics]' (JSON works without it)"
-        ) from error
+        remedy = "pip install 'Flask-RollingSlots[ics]' (JSON works without it)"
+        raise ConfigError(f"reading and writing .ics files needs the icalendar package: {remedy}") from error
     return icalendar

@@ -6,7 +6,9 @@ The lines are read here: icalendar's parser names no line, skips those of an eve
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, time, timedelta
 from functools import lru_cache
@@ -71,7 +73,7 @@ class _Event:
     @property
     def name(self) -> str:
         summary = self.get("SUMMARY")
-        return (summary.text.strip() if summary else "") or "Untitled"
+        return (summary and summary.text.strip()) or "Untitled"
 
     @property
     def data(self) -> dict[str, Any]:
@@ -91,14 +93,14 @@ def ics_entries(text: str, timezone: str) -> list[Entry]:
     """
     icalendar_package()  # refused here, not at the first length or zone that needs it
     masters: dict[str, _Event] = {}
-    overrides: dict[str, list[_Event]] = {}
+    overrides: defaultdict[str, list[_Event]] = defaultdict(list)
     for event in _events(text):
         uid = event.get("UID")
         name = uid.text if uid else f"\0{event.number}"  # without a UID it is by itself
         with naming(event.label):
             _check(event)
             if event.get("RECURRENCE-ID"):
-                overrides.setdefault(name, []).append(event)
+                overrides[name].append(event)
             elif name in masters:
                 refuse("UID", name, "each UID once, except beside RECURRENCE-ID")
             else:
@@ -114,14 +116,12 @@ def _events(text: str) -> list[_Event]:
     events: list[_Event] = []
     stack: list[str] = []
     for number, line in _unfolded(text):
-        word = line[:6].upper()
-        if not line.strip():
-            continue
-        if word == "BEGIN:":
-            stack.append(line[6:].strip().upper())
+        word, _, component = line.upper().partition(":")
+        if word == "BEGIN":
+            stack.append(component.strip())
             _begin(number, stack, events)
-        elif word.startswith("END:"):
-            if not stack or stack.pop() != line[4:].strip().upper():
+        elif word == "END":
+            if not stack or stack.pop() != component.strip():
                 _broken(number, line, "the END of what was begun last")
         elif stack == ["VCALENDAR", "VEVENT"]:
             _add(number, line, events[-1])
@@ -139,14 +139,16 @@ def _unfolded(text: str) -> Iterator[tuple[int, str]]:
     """Yield the content lines (RFC 5545 section 3.1), each with the number of the line of the file it begins on."""
     number = 1
     for found in _FOLDED.finditer(text):
-        yield number, _FOLD.sub("", found[0]).rstrip("\r\n")
+        line = _FOLD.sub("", found[0]).rstrip("\r\n")
+        if line.strip():
+            yield number, line
         number += found[0].count("\n")
 
 
 def _begin(number: int, stack: list[str], events: list[_Event]) -> None:
     if len(stack) > _DEEPEST:
-        text = f"components are nested deeper than {_DEEPEST}; expected a calendar"
-        raise InvalidRequest(f"line {number}: {text}")
+        what = f"components are nested deeper than {_DEEPEST}"
+        raise InvalidRequest(f"line {number}: {what}; expected a calendar")
     if stack[0] != "VCALENDAR":
         _broken(number, f"BEGIN:{stack[0]}", "BEGIN:VCALENDAR")
     if stack == ["VCALENDAR", "VEVENT"]:
@@ -159,7 +161,7 @@ def _add(number: int, line: str, event: _Event) -> None:
     found = _NAME.match(line)
     if found is None:
         _broken(number, line, "NAME:value")
-    name = found.group(1).upper()
+    name = found[1].upper()
     if name not in _READ:
         return
     if len(line) > _LONGEST:
@@ -168,12 +170,12 @@ def _add(number: int, line: str, event: _Event) -> None:
     whole = _LINE.fullmatch(line)
     if whole is None:
         _broken(number, line, "NAME;PARAMETER=value:value")
-    params = {key.upper(): value.strip('"') for key, value in _PARAMETER.findall(whole.group(1))}
+    params = {key.upper(): value.strip('"') for key, value in _PARAMETER.findall(whole[1])}
     values = event.properties.setdefault(name, [])
-    values.append(_Property(params, whole.group(2)))
+    values.append(_Property(params, whole[2]))
     if len(values) > 1 and not _READ[name]:
         with naming(event.label):
-            refuse(name, values[-1].raw, f"{name} once")
+            refuse(name, whole[2], f"{name} once")
 
 
 def _broken(number: int, line: str, expected: str) -> NoReturn:
@@ -196,8 +198,7 @@ def _check(event: _Event) -> None:
 # -- times
 
 
-@dataclass(frozen=True, slots=True)
-class _Moment:
+class _Moment(NamedTuple):
     """A DATE, or a DATE-TIME: naive, with the IANA name of its zone; without one it is in the zone asked for."""
 
     value: date
@@ -268,11 +269,9 @@ def _zone(tzid: str) -> str | None:
     parts = tzid.strip().strip("/").split("/")
     tails = ["/".join(parts[-length:]) for length in (3, 2, 1)]
     for name in (tzid, WINDOWS_TO_OLSON.get(tzid), *tails):
-        try:
+        with suppress(KeyError, ValueError, OSError):
             if name and len(name) <= 64 and ZoneInfo(name):
                 return str(name)
-        except (KeyError, ValueError, OSError):
-            continue
     return None
 
 
@@ -341,8 +340,7 @@ def _entry(event: _Event, overrides: list[_Event], timezone: str) -> Entry:
         }
         if event.is_cancelled:
             fields["active"] = False
-        entry = Entry(event.label, fields)
-        return replace(entry, overrides=_overrides(entry, overrides)) if overrides else entry
+        return Entry(event.label, fields, _overrides(fields, overrides) if overrides else ())
 
 
 def _exdates(event: _Event, zone: str) -> list[date]:
@@ -353,13 +351,12 @@ def _exdates(event: _Event, zone: str) -> list[date]:
     return sorted(found, key=lambda value: value.isoformat())
 
 
-def _overrides(entry: Entry, events: list[_Event]) -> tuple[Override, ...]:
-    fields = entry.fields
+def _overrides(fields: Mapping[str, Any], events: list[_Event]) -> tuple[Override, ...]:
     series = Recurrence(fields["rrule"], fields["dtstart"], fields["timezone"], fields["rdates"])
     found: dict[datetime, Override] = {}
     for event in events:
         with naming(event.label):
-            override = _override(event, entry, series)
+            override = _override(event, fields, series)
             start = override.original_start
             if start in found:
                 refuse("RECURRENCE-ID", start.isoformat(), "one override for each slot")
@@ -367,9 +364,9 @@ def _overrides(entry: Entry, events: list[_Event]) -> tuple[Override, ...]:
     return tuple(found.values())
 
 
-def _override(event: _Event, entry: Entry, series: Recurrence) -> Override:
+def _override(event: _Event, fields: Mapping[str, Any], series: Recurrence) -> Override:
     """Return what an event with RECURRENCE-ID says; without a time of its own the rule's holds."""
-    fields, zone = entry.fields, series.timezone
+    zone = series.timezone
     starts_at = ends_at = None
     if event.get("DTSTART") or not event.is_cancelled:
         start, length = _times(event, zone, fields["duration"])
@@ -378,8 +375,7 @@ def _override(event: _Event, entry: Entry, series: Recurrence) -> Override:
     found = Override(original_start=_original_start(event, series), starts_at=starts_at, ends_at=ends_at)
     if event.is_cancelled:
         comment = event.get("COMMENT")
-        reason = comment.text[:500] if comment else None
-        return replace(found, status=Status.CANCELLED.value, cancel_reason=reason)
+        return replace(found, status=Status.CANCELLED.value, cancel_reason=comment and comment.text[:500])
     changed = {key: value for key, value in event.data.items() if fields["data"].get(key) != value}
     if event.get("SUMMARY") and event.name != fields["name"]:
         changed["summary"] = event.name

@@ -19,8 +19,7 @@ from ..recurrence import Recurrence
 from ..recurrence.zones import instant_of, minus, plus
 from ..values import Status, TemplateSpec, Window
 from .entries import MAX_EVENTS, Override, StoredTemplate, clean, icalendar_package, naming, short, title_of
-from .ics_rules import Component, components
-from .ics_zones import timezone_component
+from .ics_rules import Component, components, timezone_component
 
 _PRODID = "-//Flask-RollingSlots//Flask-RollingSlots//EN"
 _UTC_NAMES = {"UTC", "Etc/UTC", "Etc/UCT", "UCT", "Etc/Zulu", "Zulu", "Etc/Universal", "Universal"}
@@ -29,7 +28,7 @@ HOST = "flask-rollingslots"
 #: How far single dates of a feed go where no rule can be written, or the rule has ended.
 _LISTED = timedelta(days=366)
 #: A zone moves a wall clock time by less than a day, and a gap by at most a day.
-_SLACK = timedelta(days=2)
+SLACK = timedelta(days=2)
 _TICK = timedelta(minutes=1)
 #: How often programs are asked to look again.
 _REFRESH = "PT1H"
@@ -46,17 +45,14 @@ def ics_bytes(templates: Iterable[StoredTemplate], now: datetime) -> bytes:
 
     :param now: aware; excluded days are written for two years from here.
     :raises InvalidRequest: names a template that iCalendar cannot say.
-    :raises ConfigError: if icalendar is not installed.
     """
-    content: bytes = _calendar(_file_events(templates, now)).to_ical()
-    return content
-
-
-def _file_events(templates: Iterable[StoredTemplate], now: datetime) -> Iterator[Any]:
+    events: list[Any] = []
     for template in templates:
         if template.spec.active:
             with naming(f"template {template.spec.id} ({short(template.spec.name)})"):
-                yield from _Writer(template).events(components(template.spec, now, template.shown))
+                events += _Writer(template).events(components(template.spec, now, template.shown))
+    content: bytes = _calendar(events).to_ical()
+    return content
 
 
 # -- a feed
@@ -94,7 +90,6 @@ def feed_bytes(templates: Iterable[StoredTemplate], feed: Feed) -> bytes:
     """Return one VCALENDAR; the same templates give the same bytes within a month.
 
     :raises InvalidRequest: if it has too many events.
-    :raises ConfigError: if icalendar is not installed.
     """
     refresh = icalendar_package().vText(_REFRESH, params={"VALUE": "DURATION"})
     found = (event for template in templates for event in _feed_events(template, feed))
@@ -160,7 +155,7 @@ def _with_ended(template: StoredTemplate) -> StoredTemplate:
     cut = plus(max(shown), _TICK)
     spec = replace(spec, cancelled_from=None, active_until=min(cut, spec.active_until or cut))
     zone = ZoneInfo(spec.timezone)
-    span = Window(instant_of(end + spec.shift, zone) - _SLACK, instant_of(cut + spec.shift, zone) + _SLACK)
+    span = Window(instant_of(end + spec.shift, zone) - SLACK, instant_of(cut + spec.shift, zone) + SLACK)
     absent = {slot.original_start for slot in planning.planned(spec, span) if slot.original_start >= end}
     return replace(template, spec=spec).without(absent)
 
@@ -198,8 +193,7 @@ def _calendar(events: Iterable[Any], **names: str) -> Any:
     for event in events:
         calendar.add_component(event)
         for moment in (event["DTSTART"].dt, *_listed(event, "RDATE"), *_listed(event, "EXDATE")):
-            zone = getattr(moment.tzinfo, "key", None)
-            if zone:
+            if zone := getattr(moment.tzinfo, "key", None):
                 used[zone] = min(used.get(zone, moment.year), moment.year)
     # A year more, for the time that holds when the first begins; nobody keeps a diary of years before 1970.
     zones = [timezone_component(name, max(year - 1, 1970)) for name, year in sorted(used.items())]
@@ -240,7 +234,11 @@ class _Writer:
         self, part: Component, first: datetime, own: Mapping[datetime, Override]
     ) -> Iterator[Any]:
         """Yield the VEVENT of a component, and one with RECURRENCE-ID for each slot that differs from it."""
-        uid, rrule = self._uid(part), part.rrule
+        spec, rrule = self.template.spec, part.rrule
+        # The same for a series whatever else changes; each time of day of a grid is an event.
+        segment = f"-{spec.id}" if spec.id != spec.series_id else ""
+        clock = f"-t{part.days.dtstart + part.offset:%H%M}" if part.is_grid else ""
+        uid = f"series-{spec.series_id}{segment}{clock}@{self.host}"
         event = self._event(uid, self._shown(first + part.shift))
         if rrule is not None:
             event.add("rrule", self.package.vRecur.from_ical(rrule))
@@ -260,13 +258,6 @@ class _Writer:
                 if override.cancel_reason:
                     event.add("comment", clean(override.cancel_reason))
             yield event
-
-    def _uid(self, part: Component) -> str:
-        """Return the UID: the same for a series whatever else changes; each time of day of a grid is an event."""
-        spec = self.template.spec
-        segment = f"-{spec.id}" if spec.id != spec.series_id else ""
-        clock = f"-t{part.days.dtstart + part.offset:%H%M}" if part.is_grid else ""
-        return f"series-{spec.series_id}{segment}{clock}@{self.host}"
 
     def _shown(self, wall: datetime) -> datetime:
         """Return a wall clock time of the template's zone as iCalendar writes it."""
@@ -318,12 +309,9 @@ class _Writer:
     def _texts(self, data: Mapping[str, Any]) -> dict[str, str]:
         """Return what people read of a slot with some data, by property."""
         spec = self.template.spec
-        found = {"summary": clean(title_of(spec.name, spec.data, data))}
-        for name in ("description", "location"):
-            value = data.get(name)
-            if isinstance(value, str) and value:
-                found[name] = clean(value)
-        return found
+        texts = {name: data.get(name) for name in ("description", "location")}
+        texts = {"summary": title_of(spec.name, spec.data, data), **texts}
+        return {name: clean(text) for name, text in texts.items() if isinstance(text, str) and text}
 
 
 def _period(span: timedelta) -> str:

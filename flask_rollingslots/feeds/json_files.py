@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields
-from datetime import date, datetime, time, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any, NoReturn
 from zoneinfo import ZoneInfo
 
@@ -16,7 +15,7 @@ from ..models.fields import FIELDS, SPEC_FIELDS, TO_SLOTS, Change
 from ..models.kinds import WallClock, read_moment, write_moment
 from ..models.mixins import DECIDED_FIELDS
 from ..recurrence import Recurrence, template_fields
-from ..recurrence.dialects import KEYS, TYPES, read_clock, read_date, read_flag
+from ..recurrence.dialects import DATE, KEYS, TYPES, read_clock, read_date, read_flag
 from ..recurrence.zones import find_zone
 from .entries import MAX_ENTRIES, MISSING, Entry, Override, StoredTemplate, naming, refuse, short
 
@@ -44,7 +43,7 @@ _SAME = {key for key, field in FILED.items() if field.change is Change.SETTING a
 }
 #: Keys that mean something here; all others go into ``data``.
 _KNOWN = {*_RULES, *_STARTS, *_ENDS, *_CLOCKS, *_SAME, "timezone", "data", "end_recurrence_date"}
-_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_DAY = timedelta(days=1)
 
 
 # -- writing
@@ -125,8 +124,8 @@ def _parsed(content: str) -> Any:
         place = f"line {error.lineno}, column {error.colno}"
         raise InvalidRequest(f"the file is not JSON: {error.msg} in {place}") from error
     except (RecursionError, ValueError) as error:
-        text = "the file is not JSON that can be read: a number or nesting without end"
-        raise InvalidRequest(text) from error
+        endless = "a number or nesting without end"
+        raise InvalidRequest(f"the file is not JSON that can be read: {endless}") from error
 
 
 def _no_constant(name: str) -> NoReturn:
@@ -135,8 +134,8 @@ def _no_constant(name: str) -> NoReturn:
 
 def _labelled(number: int, value: Any) -> tuple[str, dict[str, Any]]:
     if not isinstance(value, dict):
-        text = f"entry {number}: {short(value)}; expected an object with the fields of a template"
-        raise InvalidRequest(text)
+        expected = "expected an object with the fields of a template"
+        raise InvalidRequest(f"entry {number}: {short(value)}; {expected}")
     name = next((value[key] for key in _NAMES if isinstance(value.get(key), str)), None)
     label = f"entry {number}" + (f" ({short(name[:60])})" if name else "")
     with naming(label):
@@ -160,10 +159,10 @@ def _check_texts(value: Any, depth: int = 0) -> None:
 
 
 def _check_keys(given: Mapping[str, Any]) -> None:
+    known = FILED.keys() | _MORE
     for key in given:
-        if key not in FILED and key not in _MORE:
-            hint = nearest(key, FILED.keys() | _MORE)
-            refuse(key, given[key], f"a known field; the app's own go into data.{hint}")
+        if key not in known:
+            refuse(key, given[key], f"a known field; the app's own go into data.{nearest(key, known)}")
     for key, field in FILED.items():
         if field.needed and given.get(key) is None:
             refuse(key, MISSING, "a value")
@@ -204,12 +203,6 @@ def _fields(given: Mapping[str, Any], keys: Collection[str]) -> dict[str, Any]:
     return found
 
 
-def _moment(key: str, value: Any) -> datetime:
-    """Return a time written as ISO 8601, naive or with an offset; without seconds, as keys of slots have none."""
-    with _refusing(key, value):
-        return read_moment(value)
-
-
 @contextmanager
 def _refusing(key: str, value: Any) -> Iterator[None]:
     """Let what a kind of value refuses name the file's entry; what a rule refuses says it in its own way."""
@@ -248,7 +241,8 @@ def _override(value: Any, zone: str) -> Override:
         given["original_start"] = _WALL_CLOCK.read("original_start", given["original_start"])
     for key in ("starts_at", "ends_at", "opens_at", "closes_at"):
         if key in given:
-            moment = _moment(key, given[key])
+            with _refusing(key, given[key]):
+                moment = read_moment(given[key])
             given[key] = moment if moment.tzinfo else moment.replace(tzinfo=ZoneInfo(zone))
     _check_override(given)
     return Override(**given)
@@ -338,9 +332,10 @@ def _day_or_moment(given: Mapping[str, Any], keys: tuple[str, ...], zone: str) -
     if key is None:
         return None
     value = given[key]
-    if isinstance(value, str) and _DATE.fullmatch(value):
+    if isinstance(value, str) and DATE.fullmatch(value):
         return read_date(key, value)
-    moment = _moment(key, value)
+    with _refusing(key, value):
+        moment = read_moment(value)
     return moment.astimezone(ZoneInfo(zone)).replace(tzinfo=None) if moment.tzinfo else moment
 
 
@@ -364,16 +359,14 @@ def _single(start: datetime | date | None, clocks: Mapping[str, Any], zone: str)
     """Return the fields of a template with one slot."""
     if start is None:
         refuse("start", MISSING, f"the first slot's time under {', '.join(_STARTS)}")
-    if not isinstance(start, datetime):
-        if "start_time" not in clocks:
-            refuse("start_time", MISSING, "a time of day beside a date alone")
-        start = datetime.combine(start, time())
+    if not isinstance(start, datetime) and "start_time" not in clocks:
+        refuse("start_time", MISSING, "a time of day beside a date alone")
     begin, end = (read_clock(key, clocks[key]) if key in clocks else None for key in _CLOCKS)
-    start = start if begin is None else datetime.combine(start.date(), begin)
-    found: dict[str, Any] = {"rrule": None, "dtstart": start, "timezone": zone}
+    first = start if begin is None else datetime.combine(start, begin)
+    found: dict[str, Any] = {"rrule": None, "dtstart": first, "timezone": zone}
     if end is not None:
-        length = datetime.combine(start.date(), end) - start
-        found["duration"] = length if length > timedelta(0) else length + timedelta(days=1)
+        # An end not later than the start is on the next day.
+        found["duration"] = (datetime.combine(start, end) - found["dtstart"]) % _DAY or _DAY
     return found
 
 

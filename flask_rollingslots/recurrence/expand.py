@@ -111,17 +111,6 @@ def periods_of(rule: Rule) -> Periods:
     return Periods(lambda d: d, lambda p: (p, p))
 
 
-def month_pieces(first: int, last: int, months: frozenset[int]) -> Iterator[tuple[int, int]]:
-    """Cut a span of days at the ends of its months; only the wanted months (1 to 12) are given."""
-    first, last = max(first, FIRST_DAY), min(last, LAST_DAY)
-    if first > last:
-        return
-    for index in range(month_index(first), month_index(last) + 1):
-        if index % 12 + 1 in months:
-            start, end = month_bounds(index)
-            yield max(start, first), min(end, last)
-
-
 # -- days: which of them the BY parts allow. python-dateutil finds them, one kind of month at a time.
 #
 # Only day filters, without the phase of INTERVAL and without BYSETPOS. What python-dateutil gets wrong is kept from
@@ -157,13 +146,8 @@ class DaySource:
 
     def __init__(self, rule: Rule) -> None:
         self.months = possible_months(rule)
-        self._options: dict[str, Any] = {}
-        if rule.byday:
-            self._options["byweekday"] = rule.weekdays
-        if rule.bymonthday:
-            self._options["bymonthday"] = rule.bymonthday
-        if rule.byyearday:
-            self._options["byyearday"] = rule.byyearday
+        parts = {"byweekday": rule.weekdays, "bymonthday": rule.bymonthday, "byyearday": rule.byyearday}
+        self._options: dict[str, Any] = {name: values for name, values in parts.items() if values}
         self._checks = _own_checks(rule)
         # Months repeat: which of their days are allowed depends on the month, on the weekday that its year starts
         # with, and on leap years (those beside it matter to week numbers). So dateutil is asked for 336 at most.
@@ -186,8 +170,14 @@ class DaySource:
         return [start + day for day in days if first <= start + day <= last]
 
     def pieces(self, first: int, last: int) -> Iterator[tuple[int, int]]:
-        """Cut a span of days into the pieces that :meth:`within` takes."""
-        return month_pieces(first, last, self.months)
+        """Cut a span of days at the ends of its months, into the pieces that :meth:`within` takes."""
+        first, last = max(first, FIRST_DAY), min(last, LAST_DAY)
+        if first > last:
+            return
+        for index in range(month_index(first), month_index(last) + 1):
+            if index % 12 + 1 in self.months:
+                start, end = month_bounds(index)
+                yield max(start, first), min(end, last)
 
     def _look_up(self, first: int, last: int) -> tuple[int, ...]:
         """Return the allowed days of one whole month, counted from 0."""
@@ -199,16 +189,8 @@ class DaySource:
     def _ask_dateutil(self, first: int, last: int) -> list[int]:
         # dateutil looks at UNTIL only when it found something. The step to a month after the year 9999 ends its
         # search behind this one, which may hold nothing.
-        found = rrule(
-            MONTHLY,
-            dtstart=_midnight(first),
-            interval=_OUT_OF_SIGHT,
-            until=_midnight(last),
-            byhour=0,
-            byminute=0,
-            bysecond=0,
-            **self._options,
-        )
+        options = {"until": _midnight(last), "byhour": 0, "byminute": 0, "bysecond": 0, **self._options}
+        found = rrule(MONTHLY, _midnight(first), _OUT_OF_SIGHT, **options)
         return [moment.toordinal() for moment in found]
 
 
@@ -227,8 +209,7 @@ def _own_checks(rule: Rule) -> list[Callable[[int], bool]]:
     checks: list[Callable[[int], bool]] = []
     if rule.is_numbered:
         in_month = rule.freq == "MONTHLY" or bool(rule.bymonth)
-        position = _place_in_month if in_month else _place_in_year
-        checks.append(_numbered_check(frozenset(rule.byday), position))
+        checks.append(_numbered_check(frozenset(rule.byday), _place_in_month if in_month else _place_in_year))
     if rule.byweekno:
         wanted, wkst = frozenset(rule.byweekno), rule.wkst
         checks.append(lambda day: not wanted.isdisjoint(week_number(day, wkst)))
@@ -268,7 +249,9 @@ def possible_months(rule: Rule) -> frozenset[int]:
         spans = [(day, day) if day > 0 else (day + 366, day + 367) for day in rule.byyearday]
         months &= _months_of_spans(spans)
     if rule.byweekno:
-        months &= _months_of_spans([_week_span(week) for week in rule.byweekno])
+        weeks = [(n, n) if n > 0 else (n + 53, n + 54) for n in rule.byweekno]  # years have 52 or 53
+        # Week 1 starts between 29 December and 4 January.
+        months &= _months_of_spans([(7 * first - 9, 7 * last + 3) for first, last in weeks])
     in_month = rule.freq == "MONTHLY" or bool(rule.bymonth)
     if in_month and rule.byday and all(abs(n) > 5 for n, _ in rule.byday):
         return frozenset()
@@ -278,21 +261,10 @@ def possible_months(rule: Rule) -> frozenset[int]:
     return months
 
 
-def _week_span(week: int) -> tuple[int, int]:
-    """Return the year days that a week may lie on: week 1 starts between 29 December and 4 January."""
-    if week > 0:
-        return 7 * week - 9, 7 * week + 3
-    return 7 * (week + 53) - 9, 7 * (week + 54) + 3  # years have 52 or 53 weeks
-
-
 def _months_of_spans(spans: list[tuple[int, int]]) -> frozenset[int]:
     """Return the months that spans of year days may touch, in common and in leap years, neighbours included."""
-    months: set[int] = set()
-    for first, last in spans:
-        for day in range(first - 1, last + 2):
-            for start in (date(2023, 1, 1), date(2024, 1, 1)):
-                months.add(date.fromordinal(start.toordinal() + day - 1).month)
-    return frozenset(months)
+    numbers = {number for first, last in spans for number in range(first - 1, last + 2)}
+    return frozenset(_fromordinal(new_year(year) + n - 1).month for n in numbers for year in (2023, 2024))
 
 
 def times_of_day(rule: Rule, dtstart: datetime) -> tuple[time, ...]:
@@ -328,13 +300,11 @@ class Expander:
         self.periods = periods_of(rule)
         self.interval = rule.interval
         self.source = source_of(rule)
-        self._anchor_day = dtstart.toordinal()
-        self.anchor = self.periods.number(self._anchor_day)
+        self.is_hourly = rule.freq == "HOURLY"
+        self.anchor = self.period_of(dtstart)
         self.picks = rule.bysetpos if rule.freq in ("YEARLY", "MONTHLY", "WEEKLY") else ()
         self.offsets = self._clock_offsets()
         self._week = self._week_pattern()
-        self.is_hourly = rule.freq == "HOURLY"
-        self._anchor_hour = self._anchor_day * 24 + dtstart.hour
         self.never = self._can_never_match()
 
     def starts(self, lower: datetime, upper: datetime) -> Iterator[datetime]:
@@ -357,17 +327,7 @@ class Expander:
             return []
         if self._week:
             return list(self._weeks(first, first))
-        if self.picks:
-            return self._picked(first, last)
-        return list(
-            self._at_times(
-                day for piece in self.source.pieces(first, last) for day in self.source.within(*piece)
-            )
-        )
-
-    def first_period(self) -> int:
-        """Return the number of the period that holds DTSTART, as :meth:`period` takes it."""
-        return self.period_of(self.dtstart)
+        return self._picked(first, last)
 
     def period_of(self, moment: datetime) -> int:
         """Return the number of the period that holds a naive moment, as :meth:`period` takes it."""
@@ -410,11 +370,12 @@ class Expander:
                 return
 
     def _phased_pieces(self, first: int, last: int) -> Iterator[tuple[int, int]]:
-        if self.interval == 1 or self.rule.freq in ("WEEKLY", "DAILY", "HOURLY"):
-            yield from self.source.pieces(first, last)
-            return
-        for start, end in self._spans(first, last):
-            yield from self.source.pieces(max(start, first), min(end, last))
+        if self.interval == 1 or self.rule.freq in ("WEEKLY", "DAILY"):
+            return self.source.pieces(first, last)
+        spans = self._spans(first, last)
+        return (
+            piece for start, end in spans for piece in self.source.pieces(max(start, first), min(end, last))
+        )
 
     def _in_phase(self, days: list[int]) -> list[int]:
         if self.interval == 1 or self.rule.freq not in ("WEEKLY", "DAILY"):
@@ -467,7 +428,7 @@ class Expander:
                 return
 
     def _hours(self, first: int, last: int) -> Iterator[datetime]:
-        hours = range(first + (self._anchor_hour - first) % self.interval, last + 1, self.interval)
+        hours = range(first + (self.anchor - first) % self.interval, last + 1, self.interval)
         allowed = self.rule.byhour
         for number in hours:
             day, hour = divmod(number, 24)
@@ -488,11 +449,11 @@ class Expander:
                 return
 
     def _picked(self, first: int, last: int) -> list[datetime]:
-        """Apply BYSETPOS to the whole set of one period, candidates before DTSTART included."""
+        """Return the whole set of one period, candidates before DTSTART included, after BYSETPOS."""
         forward = max((p for p in self.picks if p > 0), default=0)
         backward = -min((p for p in self.picks if p < 0), default=0)
         pieces = list(self.source.pieces(first, last))
-        if len(pieces) > 1 and max(forward, backward) <= 100 * len(self.offsets):
+        if self.picks and len(pieces) > 1 and max(forward, backward) <= 100 * len(self.offsets):
             return self._picked_at_ends(pieces, forward, backward)
         found = list(self._at_times(day for piece in pieces for day in self.source.within(*piece)))
         return choose(found, self.picks)
@@ -521,13 +482,11 @@ class Expander:
     def _clock_offsets(self) -> tuple[timedelta, ...]:
         """Return the times within a day (HOURLY: within an hour) as distances from its start."""
         times = times_of_day(self.rule, self.dtstart)
-        if self.rule.freq == "HOURLY":
-            offsets = sorted({timedelta(minutes=at.minute, seconds=at.second) for at in times})
-        else:
-            offsets = [timedelta(hours=at.hour, minutes=at.minute, seconds=at.second) for at in times]
-        if self.rule.freq in ("DAILY", "HOURLY") and self.rule.bysetpos:
-            offsets = choose(offsets, self.rule.bysetpos)
-        return tuple(offsets)
+        clocks = {(0 if self.is_hourly else at.hour, at.minute, at.second) for at in times}
+        offsets = [timedelta(hours=hour, minutes=minute, seconds=sec) for hour, minute, sec in sorted(clocks)]
+        return tuple(
+            choose(offsets, self.rule.bysetpos) if self.rule.freq in ("DAILY", "HOURLY") else offsets
+        )
 
     def _can_never_match(self) -> bool:
         """Find what no search needs to find out: parts that exclude each other for ever."""

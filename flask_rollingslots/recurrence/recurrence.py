@@ -9,11 +9,11 @@ from typing import Any, Self, overload
 
 from ..errors import refusal
 from .describe import describe
-from .dialects import Fields, read_fields, write_object
+from .dialects import Fields, rule_fields, template_fields, write_object
 from .expand import fill_in
 from .recurrence_set import RecurrenceSet, last_of
 from .rule import Rule
-from .zones import instant_of, minus, plus
+from .zones import instant_of, plus
 
 _TICK = timedelta(microseconds=1)
 
@@ -52,10 +52,10 @@ class Recurrence(RecurrenceSet):
         last = last_of(self.rule_starts, self.dtstart, min(original_start, self.latest))
         following = next(self.rule_starts(original_start, datetime.max), None)
         torn = _torn_day(self, last, original_start)
-        if torn:
-            last = last_of(self.rule_starts, self.dtstart, last) if last else None
+        if torn and last:
+            last = last_of(self.rule_starts, self.dtstart, last)
         before, after = _dates(self, original_start, torn)
-        return _side(_before(self, last, before)), _side(_after(self, following, after))
+        return _before(self, last, before), _after(self, following, after)
 
     def describe(self, *, times: bool = False) -> str:
         """Say in English when it happens, as shown; exact for what it covers, else the RRULE text.
@@ -105,7 +105,8 @@ class Recurrence(RecurrenceSet):
         :param options: further arguments of the class, such as ``exdates`` and ``gap``.
         :raises InvalidRule: naming the field, the value and what is expected.
         """
-        found = [cls(**fields, **options) for fields in read_fields(value, dtstart, timezone)]
+        templates = template_fields(value, dtstart=dtstart, timezone=timezone)
+        found = [cls(**rule_fields(fields), **options) for fields in templates]
         return found if isinstance(value, list | tuple) else found[0]
 
 
@@ -131,78 +132,70 @@ def _until_in_utc(rule: Rule, recurrence: RecurrenceSet) -> Rule:
 
 def _torn_day(recurrence: RecurrenceSet, last: datetime | None, cut: datetime) -> list[datetime]:
     """Return all starts of the grid day that the cut goes through: they become single dates."""
-    if last is None or recurrence.grid is None or plus(last, recurrence.grid.span) < cut:
+    if last is None or recurrence.grid is None or plus(last, recurrence.grid[-1]) < cut:
         return []
-    return [plus(last, offset) for offset in recurrence.grid.offsets]
+    return [plus(last, offset) for offset in recurrence.grid]
 
 
 def _dates(recurrence: RecurrenceSet, cut: datetime, torn: list[datetime]) -> tuple[Fields, Fields]:
-    rdates = sorted({*recurrence.rdates, *torn})
+    """Return the single dates of both sides; a day that the cut goes through is excluded on both."""
+    rdates, exdates = sorted({*recurrence.rdates, *torn}), recurrence.exdates
     before = {
         "rdates": tuple(moment for moment in rdates if moment < cut),
-        "exdates": tuple(value for value in recurrence.exdates if _starts_before(value, cut)),
+        "exdates": tuple(value for value in exdates if _at(value, time.min) < cut),
     }
     after = {
         "rdates": tuple(moment for moment in rdates if moment >= cut),
-        "exdates": tuple(value for value in recurrence.exdates if not _ends_before(value, cut)),
+        "exdates": tuple(value for value in exdates if _at(value, time.max) >= cut),
     }
     return before, after
 
 
-def _starts_before(value: datetime | date, cut: datetime) -> bool:
-    return value < cut if isinstance(value, datetime) else value <= minus(cut, _TICK).date()
+def _at(value: datetime | date, clock: time) -> datetime:
+    return value if isinstance(value, datetime) else datetime.combine(value, clock)
 
 
-def _ends_before(value: datetime | date, cut: datetime) -> bool:
-    return value < cut if isinstance(value, datetime) else value < cut.date()
-
-
-def _before(recurrence: RecurrenceSet, last: datetime | None, dates: Fields) -> Fields | None:
+def _before(recurrence: RecurrenceSet, last: datetime | None, dates: Fields) -> Recurrence | None:
+    rule = recurrence.rule
     if last is None:
         return _only_dates(recurrence, dates)
-    fields = _fields(recurrence, dates)
-    if recurrence.rule is None:
-        return fields
-    if recurrence.rule.count is not None:
+    if rule is None:
+        return _side(recurrence, dates)
+    if rule.count is not None:
         count = recurrence.count_before(plus(last, _TICK))
-        return {**fields, "rrule": str(replace(recurrence.rule, count=count))}
+        return _side(recurrence, dates, rrule=str(replace(rule, count=count)))
     try:  # beside a zone RFC 5545 section 3.3.10 wants UNTIL in UTC
         until = instant_of(last, recurrence.zone)
     except OverflowError:
         until = last
-    fields["rrule"] = str(replace(recurrence.rule, until=until))
+    rrule = str(replace(rule, until=until))
     # Around a gap an instant can let one start too many in.
-    spill = RecurrenceSet(**fields).rule_starts(plus(last, _TICK), plus(last, timedelta(days=3)))
-    fields["exdates"] = (*fields["exdates"], *spill)
-    return fields
+    bounded = RecurrenceSet(rrule, recurrence.dtstart, recurrence.zone)
+    spill = bounded.rule_starts(plus(last, _TICK), plus(last, timedelta(days=3)))
+    return _side(recurrence, {**dates, "exdates": (*dates["exdates"], *spill)}, rrule=rrule)
 
 
-def _after(recurrence: RecurrenceSet, following: datetime | None, dates: Fields) -> Fields | None:
+def _after(recurrence: RecurrenceSet, following: datetime | None, dates: Fields) -> Recurrence | None:
+    rule = recurrence.rule
     if following is None:
         return _only_dates(recurrence, dates)
-    fields = {**_fields(recurrence, dates), "dtstart": following}
-    rule = recurrence.rule
     if rule is not None and rule.count is not None:  # what is left of it
         rule = replace(rule, count=rule.count - recurrence.count_before(following))
-    return fields if rule is None else {**fields, "rrule": str(rule)}
+    return _side(recurrence, dates, rrule=rule and str(rule), dtstart=following)
 
 
-def _only_dates(recurrence: RecurrenceSet, dates: Fields) -> Fields | None:
+def _only_dates(recurrence: RecurrenceSet, dates: Fields) -> Recurrence | None:
     """Return a recurrence of single dates: the first is the start, the others are extra."""
     if not dates["rdates"]:
         return None
     first, *others = dates["rdates"]
-    fields = _fields(recurrence, {"rdates": tuple(others), "exdates": dates["exdates"]})
-    return {**fields, "rrule": None, "dtstart": first, "every": None, "until_time": None}
+    dates = {**dates, "rdates": others}
+    return _side(recurrence, dates, rrule=None, dtstart=first, every=None, until_time=None)
 
 
-def _fields(recurrence: RecurrenceSet, dates: Fields) -> Fields:
+def _side(recurrence: RecurrenceSet, dates: Fields, **changes: Any) -> Recurrence | None:
+    """Return a recurrence with other dates and some changes, if it has any starts."""
     names = ("rrule", "dtstart", "gap", "duration", "every", "until_time", "shift")
-    return {**{name: getattr(recurrence, name) for name in names}, "timezone": recurrence.zone, **dates}
-
-
-def _side(fields: Fields | None) -> Recurrence | None:
-    side = None if fields is None else Recurrence(**fields)
-    if side is None or next(side.originals(side.earliest, datetime.max), None) is None:
-        return None
-    return side
+    fields = {name: getattr(recurrence, name) for name in names} | changes
+    side = Recurrence(timezone=recurrence.zone, **fields, **dates)
+    return None if next(side.originals(side.earliest, datetime.max), None) is None else side

@@ -75,9 +75,8 @@ def walls_around(moment: datetime, zone: tzinfo) -> tuple[datetime, datetime]:
 
 def names_of(moment: datetime, zone: tzinfo) -> set[datetime]:
     """Return the wall clock times that are read as this aware moment: what clocks show, and its name in a gap."""
-    shown = wall_of(moment, zone)
     names = {wall for wall in walls_around(moment, zone) if instant_of(wall, zone) == moment}
-    return names | {shown}
+    return names | {wall_of(moment, zone)}
 
 
 def shown(walls: Iterable[datetime], zone: tzinfo, shift: timedelta, gap: str) -> Iterator[Occurrence]:
