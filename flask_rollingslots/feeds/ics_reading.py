@@ -10,14 +10,14 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
 from typing import Any, NamedTuple, NoReturn
 from zoneinfo import ZoneInfo
 
 from ..errors import InvalidRequest
 from ..recurrence import Recurrence
-from ..recurrence.zones import instant_of, names_of
+from ..recurrence.zones import names_of
 from ..values import Status
 from .entries import MAX_ENTRIES, MISSING, Entry, Override, icalendar_package, naming, refuse, short
 
@@ -198,37 +198,20 @@ def _check(event: _Event) -> None:
 # -- times
 
 
-class _Moment(NamedTuple):
-    """A DATE, or a DATE-TIME: naive, with the IANA name of its zone; without one it is in the zone asked for."""
-
-    value: date
-    zone: str | None = None
-
-    @property
-    def is_date(self) -> bool:
-        return not isinstance(self.value, datetime)
-
-    def wall(self, zone: str) -> datetime:
-        """Return the wall clock time in a zone, naive; a DATE is its midnight."""
-        if not isinstance(self.value, datetime):
-            return datetime.combine(self.value, time())
-        if self.zone in (None, zone):
-            return self.value
-        return self.instant(zone).astimezone(ZoneInfo(zone)).replace(tzinfo=None)
-
-    def instant(self, zone: str) -> datetime:
-        """Return the instant, aware, UTC."""
-        wall = self.value if isinstance(self.value, datetime) else self.wall(zone)
-        return instant_of(wall, ZoneInfo(self.zone or zone))
-
-    def names(self, zone: str) -> set[datetime]:
-        """Return the wall clock times of a zone that are this instant: near a gap there are two."""
-        if self.is_date or self.zone in (None, zone):
-            return {self.wall(zone)}
-        return names_of(self.instant(zone), ZoneInfo(zone))
+def _wall(moment: date, zone: str) -> datetime:
+    """Return the wall clock time in a zone, naive; a DATE is its midnight."""
+    if not isinstance(moment, datetime):
+        return datetime.combine(moment, time())
+    return moment.astimezone(ZoneInfo(zone)).replace(tzinfo=None)
 
 
-def _moments(event: _Event, name: str) -> Iterator[_Moment]:
+def _names(moment: datetime, zone: str) -> set[datetime]:
+    """Return the wall clock times of a zone that are an instant: near a gap there are two."""
+    other = str(moment.tzinfo) != zone
+    return names_of(moment.astimezone(UTC), ZoneInfo(zone)) if other else {_wall(moment, zone)}
+
+
+def _moments(event: _Event, name: str, zone: str) -> Iterator[date]:
     """Yield the times of a property that may be a list, and several."""
     for prop in event.properties.get(name, []):
         if prop.params.get("VALUE", "").upper() == "PERIOD":
@@ -237,11 +220,11 @@ def _moments(event: _Event, name: str) -> Iterator[_Moment]:
         if len(values) > MAX_ENTRIES:
             refuse(name, prop.raw, f"at most {MAX_ENTRIES} dates")
         for value in values:
-            yield _moment(name, _Property(prop.params, value))
+            yield _moment(name, _Property(prop.params, value), zone)
 
 
-def _moment(name: str, prop: _Property) -> _Moment:
-    """Return the time of a property that has one."""
+def _moment(name: str, prop: _Property, zone: str) -> date:
+    """Return the time of a property: a DATE, or an aware DATE-TIME, in the zone if it names none."""
     value, tzid = prop.raw.strip(), prop.params.get("TZID")
     found = _MOMENT.fullmatch(value.upper())
     try:
@@ -250,15 +233,13 @@ def _moment(name: str, prop: _Property) -> _Moment:
     except ValueError:
         refuse(name, value, "a date as YYYYMMDD or a time as YYYYMMDDTHHMM00, or so with Z")
     if clock is None:
-        return _Moment(wall.date())
+        return wall.date()
     if wall.second:
         refuse(name, value, "whole minutes: slot keys have no seconds")
-    if utc or tzid is None:
-        return _Moment(wall, "UTC" if utc else None)
-    zone = _zone(tzid)
-    if zone is None:
+    own = "UTC" if utc else zone if tzid is None else _zone(tzid)
+    if own is None:
         refuse(f"{name};TZID", tzid, "an IANA name such as Europe/Madrid, or a Windows name")
-    return _Moment(wall, zone)
+    return wall.replace(tzinfo=ZoneInfo(own))
 
 
 @lru_cache(maxsize=512)
@@ -275,19 +256,19 @@ def _zone(tzid: str) -> str | None:
     return None
 
 
-def _times(event: _Event, timezone: str, length: timedelta | None = None) -> tuple[_Moment, timedelta]:
+def _times(event: _Event, zone: str, length: timedelta | None = None) -> tuple[date, timedelta]:
     """Return start and length; the given length holds if the event has neither DTEND nor DURATION."""
     begin, end, duration = event.get("DTSTART"), event.get("DTEND"), event.get("DURATION")
     if begin is None:
         refuse("DTSTART", MISSING, "the first start")
-    start = _moment("DTSTART", begin)
+    start = _moment("DTSTART", begin, zone)
     if end and duration:
         refuse("DURATION", duration.raw, "either DTEND or DURATION (RFC 5545 section 3.6.1)")
     if duration:
         length = _duration(duration)
     elif end:
-        length = _until(start, _moment("DTEND", end), timezone)
-    elif length is None and start.is_date:
+        length = _until(start, end, zone)
+    elif length is None and not isinstance(start, datetime):
         length = timedelta(days=1)  # RFC 5545 section 3.6.1
     if length is None:
         refuse("DTEND", MISSING, "DTEND or DURATION: a slot needs a length")
@@ -305,14 +286,15 @@ def _duration(prop: _Property) -> timedelta:
     return found
 
 
-def _until(start: _Moment, end: _Moment, timezone: str) -> timedelta:
+def _until(start: date, prop: _Property, zone: str) -> timedelta:
     """Return the length: whole days between dates, else the exact time (RFC 5545 section 3.8.5.3)."""
-    if start.is_date != end.is_date:
-        refuse("DTEND", end.value.isoformat(), "the kind of value that DTSTART has, DATE or DATE-TIME")
-    if start.is_date:
-        return end.value - start.value
-    zone = start.zone or timezone
-    return end.instant(zone) - start.instant(zone)
+    end = _moment("DTEND", prop, str(start.tzinfo) if isinstance(start, datetime) else zone)
+    if isinstance(start, datetime) and isinstance(end, datetime):
+        return end.astimezone(UTC) - start.astimezone(UTC)
+    if isinstance(start, datetime) or isinstance(end, datetime):
+        shown = end.replace(tzinfo=None) if isinstance(end, datetime) else end
+        refuse("DTEND", shown.isoformat(), "the kind of value that DTSTART has, DATE or DATE-TIME")
+    return end - start
 
 
 # -- templates
@@ -321,9 +303,9 @@ def _until(start: _Moment, end: _Moment, timezone: str) -> timedelta:
 def _entry(event: _Event, overrides: list[_Event], timezone: str) -> Entry:
     with naming(event.label):
         start, length = _times(event, timezone)
-        zone = start.zone or timezone
-        dtstart, rrule = start.wall(zone), event.get("RRULE")
-        rdates = {moment.wall(zone) for moment in _moments(event, "RDATE")}
+        zone = str(start.tzinfo) if isinstance(start, datetime) else timezone
+        dtstart, rrule = _wall(start, zone), event.get("RRULE")
+        rdates = {_wall(moment, zone) for moment in _moments(event, "RDATE", zone)}
         # RFC 5545 section 3.8.5.3: DTSTART "defines the first instance in the recurrence set", so programs show it even
         # where the rule does not yield it (whether COUNT includes it is undefined: here it does not). Templates show
         # what the rule yields, hence the extra date.
@@ -346,8 +328,8 @@ def _entry(event: _Event, overrides: list[_Event], timezone: str) -> Entry:
 def _exdates(event: _Event, zone: str) -> list[date]:
     """Return the exclusions: a DATE leaves the whole local day out, a DATE-TIME its instant."""
     found: set[date] = set()
-    for moment in _moments(event, "EXDATE"):
-        found |= {moment.value} if moment.is_date else moment.names(zone)
+    for moment in _moments(event, "EXDATE", zone):
+        found |= _names(moment, zone) if isinstance(moment, datetime) else {moment}
     return sorted(found, key=lambda value: value.isoformat())
 
 
@@ -370,7 +352,8 @@ def _override(event: _Event, fields: Mapping[str, Any], series: Recurrence) -> O
     starts_at = ends_at = None
     if event.get("DTSTART") or not event.is_cancelled:
         start, length = _times(event, zone, fields["duration"])
-        starts_at = start.instant(zone)
+        moment = start if isinstance(start, datetime) else _wall(start, zone).replace(tzinfo=ZoneInfo(zone))
+        starts_at = moment.astimezone(UTC)
         ends_at = starts_at + length
     found = Override(original_start=_original_start(event, series), starts_at=starts_at, ends_at=ends_at)
     if event.is_cancelled:
@@ -387,8 +370,8 @@ def _original_start(event: _Event, series: Recurrence) -> datetime:
 
     RFC 5545 section 3.8.4.4 wants the value type of DTSTART; programs also write UTC, or the date alone.
     """
-    moment = _moment("RECURRENCE-ID", event.properties["RECURRENCE-ID"][0])
-    if moment.is_date:
-        return datetime.combine(moment.value, series.dtstart.time())
-    names = moment.names(series.timezone)
-    return next((name for name in sorted(names) if series.contains(name)), moment.wall(series.timezone))
+    zone = series.timezone
+    moment = _moment("RECURRENCE-ID", event.properties["RECURRENCE-ID"][0], zone)
+    if not isinstance(moment, datetime):
+        return datetime.combine(moment, series.dtstart.time())
+    return next(filter(series.contains, sorted(_names(moment, zone))), _wall(moment, zone))
