@@ -92,11 +92,7 @@ class Entry:
 
 
 def title_of(name: str, offered: Mapping[str, Any], own: Mapping[str, Any]) -> str:
-    """Return a slot's title: its template's name, unless its own ``data`` has a ``summary``.
-
-    :param offered: the template's ``data``: a summary that all slots have is no title.
-    :param own: the slot's ``data``.
-    """
+    """Return a slot's title: its template's name, unless its own ``data`` has a ``summary`` that not all slots have."""
     summary = own.get("summary")
     is_title = isinstance(summary, str) and summary.strip() and summary != offered.get("summary")
     return str(summary) if is_title else name
@@ -113,10 +109,7 @@ def clean(value: str) -> str:
 def refuse(name: str, value: object, expected: str) -> NoReturn:
     """Refuse what a file says; whoever calls this lets :func:`naming` say of which entry.
 
-    :param name: the field.
     :param value: what is there, shown shortened; ``MISSING`` if nothing is.
-    :param expected: what is right, in words.
-    :raises InvalidTemplate: always.
     """
     said = "is missing" if value is MISSING else f"= {short(value)}"
     value = None if value is MISSING else value
@@ -148,10 +141,7 @@ def naming(label: str) -> Iterator[None]:
 
 
 def icalendar_package() -> ModuleType:
-    """Return the optional package icalendar.
-
-    :raises ConfigError: if it is not installed; names the extra.
-    """
+    """Return the optional package icalendar, or raise a ConfigError that names the extra."""
     try:
         import icalendar
     except ImportError as error:

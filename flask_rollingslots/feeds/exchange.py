@@ -42,10 +42,7 @@ _OVERRIDE_FIELDS = tuple(field.name for field in fields(Override))
 
 
 class Exported(NamedTuple):
-    """A file.
-
-    :param left_out: how many templates are not in it: inactive ones, in an .ics file.
-    """
+    """A file, and how many templates are not in it: inactive ones, in an .ics file."""
 
     content: bytes
     left_out: int
@@ -65,8 +62,8 @@ def export_templates(
     templates = templates_where(work, conditions)
     if group is not None and not templates:
         raise no_group(group)
-    conditions.append(is_decided(work.models))
-    found = [_only_decided(each) for each in with_overrides(work, templates, conditions)]
+    decided = with_overrides(work, templates, [*conditions, is_decided(work.models)])
+    found = [_only_decided(each) for each in decided]
     if form == "json":
         return Exported(json_text(found).encode(), 0)
     return Exported(ics_bytes(found, work.now), sum(not each.spec.active for each in found))
@@ -236,10 +233,6 @@ def _row(work: Work, spec: TemplateSpec, override: Override) -> dict[str, Any]:
         customised |= {"starts_at", "ends_at"}
     elif row["ends_at"] == by_rule + spec.duration:
         customised -= {"ends_at"}
-    return row | {
-        "status": override.status,
-        "data": dict(row["data"]),
-        "customised": sorted(customised),
-        "cancel_reason": override.cancel_reason,
-        "ended_with_series": override.ended_with_series or None,
-    }
+    row |= {"status": override.status, "data": dict(row["data"]), "customised": sorted(customised)}
+    ended = override.ended_with_series or None
+    return row | {"cancel_reason": override.cancel_reason, "ended_with_series": ended}

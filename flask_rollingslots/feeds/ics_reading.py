@@ -279,11 +279,10 @@ def _times(event: _Event, zone: str, length: timedelta | None = None) -> tuple[d
 
 def _duration(prop: _Property) -> timedelta:
     """Return the value of a DURATION; a day of it is 24 hours."""
-    try:
+    with suppress(ValueError, OverflowError):
         found: timedelta = icalendar_package().vDuration.from_ical(prop.raw.strip())
-    except (ValueError, OverflowError):
-        refuse("DURATION", prop.raw, "a length of time such as PT1H30M")
-    return found
+        return found
+    refuse("DURATION", prop.raw, "a length of time such as PT1H30M")
 
 
 def _until(start: date, prop: _Property, zone: str) -> timedelta:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields
 from datetime import date, datetime, timedelta
-from typing import Any, NoReturn
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from ..errors import InvalidRequest, InvalidRule, InvalidTemplate, nearest
@@ -20,7 +20,6 @@ from ..recurrence.zones import find_zone
 from .entries import MAX_ENTRIES, MISSING, Entry, Override, StoredTemplate, naming, refuse, short
 
 _DEEPEST = 50
-_WALL_CLOCK = WallClock()
 #: Only the library's own format has these.
 _OWN_MARKS = {"dtstart", "duration_minutes"}
 #: What a file may say of a template beside its fields.
@@ -119,17 +118,13 @@ def json_entries(text: str, timezone: str, name: str | None = None) -> list[Entr
 
 def _parsed(content: str) -> Any:
     try:
-        return json.loads(content, parse_constant=_no_constant)
+        return json.loads(content, parse_constant=int)  # it refuses NaN and Infinity
     except json.JSONDecodeError as error:
         place = f"line {error.lineno}, column {error.colno}"
         raise InvalidRequest(f"the file is not JSON: {error.msg} in {place}") from error
     except (RecursionError, ValueError) as error:
         endless = "a number or nesting without end"
         raise InvalidRequest(f"the file is not JSON that can be read: {endless}") from error
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(name)
 
 
 def _labelled(number: int, value: Any) -> tuple[str, dict[str, Any]]:
@@ -238,7 +233,7 @@ def _override(value: Any, zone: str) -> Override:
         if key not in given:
             refuse(key, MISSING, "a value")
     with _refusing("original_start", given["original_start"]):
-        given["original_start"] = _WALL_CLOCK.read("original_start", given["original_start"])
+        given["original_start"] = WallClock().read("original_start", given["original_start"])
     for key in ("starts_at", "ends_at", "opens_at", "closes_at"):
         if key in given:
             with _refusing(key, given[key]):
@@ -312,11 +307,12 @@ def _named(given: Mapping[str, Any]) -> tuple[dict[str, Any], set[str]]:
     name = next((key for key in _NAMES if key in given), None)
     if name is None:
         refuse("name", MISSING, f"a text under {', '.join(_NAMES[:-1])} or {_NAMES[-1]}")
-    group = next((key for key in _GROUPS if key in given), None)
-    if group is None:
+    key = next((key for key in _GROUPS if key in given), None)
+    if key is None:
         return {"name": given[name]}, {name}
-    is_number = isinstance(given[group], int) and not isinstance(given[group], bool)
-    return {"name": given[name], "group": str(given[group]) if is_number else given[group]}, {name, group}
+    group = given[key]
+    is_number = isinstance(group, int) and not isinstance(group, bool)
+    return {"name": given[name], "group": str(group) if is_number else group}, {name, key}
 
 
 def _only(given: Mapping[str, Any], keys: tuple[str, ...]) -> str | None:

@@ -47,9 +47,8 @@ _LONGEST = 4000
 
 
 class Calendar(NamedTuple):
-    """A calendar to subscribe to.
+    """A calendar to subscribe to: the same bytes until something changes or the next month begins.
 
-    :param content: iCalendar, the same bytes until something changes or the next month begins.
     :param changed_at: when it became what it is; aware.
     """
 
@@ -82,9 +81,9 @@ def calendar(
 
 
 def _may_differ(work: Work, since: datetime, latest_shift: timedelta) -> tuple[ColumnElement[bool], ...]:
-    """Return the conditions on stored slots that are not, or may not be, as the rule says.
+    """Return the conditions on stored slots that may not be as the rule says, and begin after a naive midnight.
 
-    :param since: naive midnight; slots before it, in their template's zone, are left out, some more rather than less.
+    Some more rather than less, for it is the midnight of each template's zone.
     """
     slot, first = work.models.Slot, since - SLACK
     is_late = slot.starts_at >= first.replace(tzinfo=UTC)

@@ -43,10 +43,10 @@ def describe(recurrence: RecurrenceSet, with_times: bool) -> str:
     if recurrence.rule is None:
         return _once(recurrence)
     view = _view(recurrence, recurrence.rule)
-    sentence = _when(view) if view else None
-    if view is None or sentence is None:
+    days = view and _when(view)
+    if not view or not days:
         return _as_text(recurrence)
-    return sentence + _times(view, with_times) + _end(view) + _changes(recurrence)
+    return days + _times(view, with_times) + _end(view) + _changes(recurrence)
 
 
 def _view(recurrence: RecurrenceSet, rule: Rule) -> _View | None:
@@ -91,6 +91,8 @@ def _when(view: _View) -> str | None:
         return None
     if view.moved and (rule.bymonth or rule.freq not in ("DAILY", "WEEKLY")):
         return None
+    if rule.bymonth and rule.interval > 1 and rule.freq != "YEARLY":
+        return None
     phrase = {"HOURLY": _hourly, "DAILY": _daily, "WEEKLY": _weekly, "MONTHLY": _monthly, "YEARLY": _yearly}
     return phrase[rule.freq](view)
 
@@ -115,15 +117,13 @@ def _hourly(view: _View) -> str | None:
 
 def _daily(view: _View) -> str | None:
     rule = view.rule
-    if rule.byday or rule.bymonthday or (rule.bymonth and rule.interval > 1):
-        return None
-    return _every(rule, "day") + _in_months(rule)
+    return None if rule.byday or rule.bymonthday else _every(rule, "day") + _in_months(rule)
 
 
 def _weekly(view: _View) -> str | None:
     rule = view.rule
     days = sorted((day + view.moved) % 7 for day in rule.weekdays)
-    if rule.interval > 1 and (rule.bymonth or (len(days) > 1 and (rule.wkst or view.moved))):
+    if rule.interval > 1 and len(days) > 1 and (rule.wkst or view.moved):
         return None
     if len(days) == 7 and rule.interval == 1:
         return "every day" + _in_months(rule)
@@ -131,11 +131,8 @@ def _weekly(view: _View) -> str | None:
 
 
 def _monthly(view: _View) -> str | None:
-    rule = view.rule
-    days = _days_of_month(rule)
-    if days is None or (rule.bymonth and rule.interval > 1):
-        return None
-    return f"{_every(rule, 'month')} on {days}{_in_months(rule)}"
+    days = _days_of_month(view.rule)
+    return days and f"{_every(view.rule, 'month')} on {days}{_in_months(view.rule)}"
 
 
 def _yearly(view: _View) -> str | None:
@@ -165,9 +162,7 @@ def _days_of_month(rule: Rule) -> str | None:
     if not rule.is_numbered:
         return f"each {listed([DAYS[day] for day in rule.weekdays])}"
     named = [(NTH.get(n), DAYS[day]) for n, day in sorted(rule.byday, key=lambda pair: (pair[0] < 0, pair))]
-    if not all(nth for nth, _ in named):
-        return None
-    return listed([f"the {nth} {day}" for nth, day in named])
+    return listed([f"the {nth} {day}" for nth, day in named]) if all(nth for nth, _ in named) else None
 
 
 def _month_days(rule: Rule) -> str | None:
@@ -214,7 +209,8 @@ def _grid(recurrence: RecurrenceSet, start: time) -> str:
 def _end(view: _View) -> str:
     rule, recurrence = view.rule, view.recurrence
     if rule.count is not None:
-        return f", on {_number(rule.count, 'day')}" if recurrence.grid else f", {times(rule.count)}"
+        times = {1: "once", 2: "twice"}.get(rule.count, f"{rule.count} times")
+        return f", on {_number(rule.count, 'day')}" if recurrence.grid else f", {times}"
     until = rule.until
     if until is None:
         return ""
@@ -254,11 +250,6 @@ def clock(at: time) -> str:
 def day_text(day: date) -> str:
     """Return ``5 January 2026``."""
     return f"{day.day} {MONTHS[day.month]} {day.year}"
-
-
-def times(count: int) -> str:
-    """Return ``once``, ``twice``, ``5 times``."""
-    return {1: "once", 2: "twice"}.get(count, f"{count} times")
 
 
 def span(length: timedelta, *, bare: bool = False) -> str:

@@ -82,7 +82,11 @@ def _template(value: Mapping[str, Any], dtstart: datetime | date | None, timezon
     given = {name: item for name, item in value.items() if item is not None}
     if "type" not in given and ("weekday" in given or "weekdays" in given):
         given["type"] = "weekly"  # an entry of a fixed schedule on its own
-    kind = _kind(given)
+    kind = given.get("type")
+    if not isinstance(kind, str) or kind not in _OWN:
+        hint = nearest(kind, _OWN) if isinstance(kind, str) else ""
+        why = MISSING if kind is None else f"is not a type.{hint}"
+        raise refuse("type", kind, f"one of {', '.join(_OWN)}", why)
     _check_names(kind, given)
     _check_flags(given)
     start = _start(given, dtstart)
@@ -92,15 +96,6 @@ def _template(value: Mapping[str, Any], dtstart: datetime | date | None, timezon
         fields["gap"] = given["gap"]
     RecurrenceSet(**rule_fields(fields))  # refuses what does not fit together
     return fields
-
-
-def _kind(given: Fields) -> str:
-    kind = given.get("type")
-    if not isinstance(kind, str) or kind not in _OWN:
-        hint = nearest(kind, _OWN) if isinstance(kind, str) else ""
-        why = MISSING if kind is None else f"is not a type.{hint}"
-        raise refuse("type", kind, f"one of {', '.join(_OWN)}", why)
-    return kind
 
 
 def _check_names(kind: str, given: Fields) -> None:
@@ -130,9 +125,7 @@ def _rrule(kind: str, given: Fields) -> str | None:
         return _plain_rrule(given)
     freq, step = _FREQ.get(kind, (kind.upper(), 1))
     interval = read_number("interval", given.get("interval", 1), 1, 10**9)
-    if step > 1 and interval == step:
-        interval = 1  # the same said twice
-    if step > 1 and interval > 1:
+    if step > 1 and interval not in (1, step):  # the step is the same said twice
         raise refuse("interval", interval, f"no interval: {kind} says it already", f"contradicts type {kind}")
     days = _DAYS[freq](given) if freq in _DAYS else {}
     until = read_date("until_date", given["until_date"]) if "until_date" in given else None
@@ -141,7 +134,7 @@ def _rrule(kind: str, given: Fields) -> str | None:
         raise refuse("count", count, "either count or until_date", "contradicts until_date")
     if count is not None:
         read_number("count", count, 1, 10**9)
-    return str(Rule(freq, interval * step, count, until, **days))
+    return str(Rule(freq, step if step > 1 else interval, count, until, **days))
 
 
 def _plain_rrule(given: Fields) -> str | None:
@@ -162,9 +155,9 @@ def _weekly_days(given: Fields) -> Fields:
         raise refuse("weekday", given["weekday"], "either weekday or weekdays", "contradicts weekdays")
     if "weekday" in given:
         return {"byday": ((0, _read_weekday("weekday", given["weekday"])),)}
-    if "weekdays" not in given:
+    days = given.get("weekdays")
+    if days is None:
         return {}
-    days = given["weekdays"]
     if not isinstance(days, (list, tuple)) or not days:
         raise refuse("weekdays", days, "a list of numbers from 0 (Monday) to 6 (Sunday)")
     return {"byday": tuple(sorted({(0, _read_weekday("weekdays", day)) for day in days}))}
@@ -177,10 +170,7 @@ def _monthly_days(given: Fields) -> Fields:
         if "month_day" not in given:
             return {}
         expected = "a whole number from 1 to 31, or from -31 to -1 counted from the end"
-        day = read_number("month_day", given["month_day"], -31, 31, expected)
-        if day == 0:
-            raise refuse("month_day", day, expected)
-        return {"bymonthday": (day,)}
+        return {"bymonthday": (read_number("month_day", given["month_day"], -31, 31, expected),)}
     weekday = _read_weekday("weekday", given["weekday"])
     if "month_day" in given:
         if "week" in given:
@@ -189,11 +179,7 @@ def _monthly_days(given: Fields) -> Fields:
         return {"bymonthday": tuple(range(first, min(first + 7, 32))), "byday": ((0, weekday),)}
     if "week" not in given:
         raise refuse("week", None, "1, 2, 3, 4 or -1 (which weekday of the month), or a month_day", MISSING)
-    expected = "1, 2, 3, 4 or -1 (the last)"
-    week = read_number("week", given["week"], -1, 4, expected)
-    if week == 0:
-        raise refuse("week", week, expected)
-    return {"byday": ((week, weekday),)}
+    return {"byday": ((read_number("week", given["week"], -1, 4, "1, 2, 3, 4 or -1 (the last)"), weekday),)}
 
 
 _DAYS: dict[str, Callable[[Fields], Fields]] = {"WEEKLY": _weekly_days, "MONTHLY": _monthly_days}
@@ -215,12 +201,8 @@ def _start(given: Fields, dtstart: datetime | date | None) -> datetime:
 
 
 def _lengths(given: Fields, start: datetime) -> Fields:
-    fields: Fields = {}
-    if "every" in given:
-        fields["duration"] = read_length("every", given["every"])
-    for name, read in _READERS.items():
-        if name in given:
-            fields[name] = read(name, given[name])
+    fields: Fields = {"duration": read_length("every", given["every"])} if "every" in given else {}
+    fields |= {name: read(name, given[name]) for name, read in _READERS.items() if name in given}
     if "end_time" in given:
         if "duration" in given:
             raise refuse("end_time", given["end_time"], "either end_time or duration", "contradicts duration")
@@ -239,10 +221,11 @@ _MOMENT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}(:[0-9]{2}
 
 
 def read_number(name: str, value: Any, lowest: int, highest: int, expected: str | None = None) -> int:
-    """Return a whole number within bounds."""
-    if isinstance(value, bool) or not isinstance(value, int) or not lowest <= value <= highest:
+    """Return a whole number within bounds; where it may count from the end, zero is none."""
+    is_number = isinstance(value, int) and not isinstance(value, bool)
+    if not is_number or not lowest <= value <= highest or (lowest < 0 and value == 0):
         raise refuse(name, value, expected or f"a whole number from {lowest} to {highest}")
-    return value
+    return int(value)
 
 
 def _read_weekday(name: str, value: Any) -> int:
@@ -369,12 +352,10 @@ def _dialect(rule: Rule, zone: tzinfo) -> dict[str, Any] | None:
 
 
 def _weekly(rule: Rule) -> dict[str, Any] | None:
+    days = [day for _, day in rule.byday]
     if rule.wkst and rule.interval > 1:
         return None
-    days = [day for _, day in rule.byday]
-    if len(days) > 1:
-        return {"weekdays": days}
-    return {"weekday": days[0]} if days else {}
+    return {"weekdays": days} if len(days) > 1 else {"weekday": days[0]} if days else {}
 
 
 def _monthly(rule: Rule) -> dict[str, Any] | None:

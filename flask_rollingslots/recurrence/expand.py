@@ -41,11 +41,7 @@ T = TypeVar("T")
 
 
 class Periods(NamedTuple):
-    """How one frequency divides the calendar.
-
-    :param number: day -> number of the period that holds it.
-    :param bounds: number of a period -> its first and last day; they may lie outside the years 1 to 9999.
-    """
+    """How one frequency divides the calendar; first and last day may lie outside the years 1 to 9999."""
 
     number: Callable[[int], int]
     bounds: Callable[[int], tuple[int, int]]
@@ -139,10 +135,7 @@ def fill_in(rule: Rule, dtstart: datetime) -> Rule:
 
 
 class DaySource:
-    """The days that the BY parts of a filled-in rule allow.
-
-    :param rule: a rule that :func:`fill_in` has completed.
-    """
+    """The days that the BY parts of a rule allow, once :func:`fill_in` has completed it."""
 
     def __init__(self, rule: Rule) -> None:
         self.months = possible_months(rule)
@@ -181,16 +174,15 @@ class DaySource:
 
     def _look_up(self, first: int, last: int) -> tuple[int, ...]:
         """Return the allowed days of one whole month, counted from 0."""
-        days = self._ask_dateutil(first, last) if self._options else list(range(first, last + 1))
-        for check in self._checks:
-            days = [day for day in days if check(day)]
-        return tuple(day - first for day in days)
+        days = self._ask_dateutil(first, last) if self._options else range(first, last + 1)
+        return tuple(day - first for day in days if all(check(day) for check in self._checks))
 
-    def _ask_dateutil(self, first: int, last: int) -> list[int]:
+    def _ask_dateutil(self, first: int, last: int) -> Iterable[int]:
         # dateutil looks at UNTIL only when it found something. The step to a month after the year 9999 ends its
         # search behind this one, which may hold nothing.
-        options = {"until": _midnight(last), "byhour": 0, "byminute": 0, "bysecond": 0, **self._options}
-        found = rrule(MONTHLY, _midnight(first), _OUT_OF_SIGHT, **options)
+        options = {"byhour": 0, "byminute": 0, "bysecond": 0, **self._options}
+        start, until = _midnight(first), _midnight(last)
+        found = rrule(MONTHLY, dtstart=start, interval=_OUT_OF_SIGHT, until=until, **options)
         return [moment.toordinal() for moment in found]
 
 

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from datetime import date, datetime, time, timedelta
 from typing import Any, Self, overload
 
 from ..errors import refusal
+from ..values import MICROSECOND
 from .describe import describe
 from .dialects import Fields, rule_fields, template_fields, write_object
 from .expand import fill_in
 from .recurrence_set import RecurrenceSet, last_of
-from .rule import Rule
 from .zones import instant_of, plus
-
-_TICK = timedelta(microseconds=1)
 
 
 class Recurrence(RecurrenceSet):
@@ -49,12 +48,23 @@ class Recurrence(RecurrenceSet):
         """
         if not isinstance(original_start, datetime) or original_start.tzinfo is not None:
             raise refusal("original_start", original_start, "a naive datetime: the wall clock of the zone")
-        last = last_of(self.rule_starts, self.dtstart, min(original_start, self.latest))
-        following = next(self.rule_starts(original_start, datetime.max), None)
-        torn = _torn_day(self, last, original_start)
-        if torn and last:
-            last = last_of(self.rule_starts, self.dtstart, last)
-        before, after = _dates(self, original_start, torn)
+        cut, rule_starts = original_start, self.rule_starts
+        last = last_of(rule_starts, self.dtstart, min(cut, self.latest))
+        following = next(rule_starts(cut, datetime.max), None)
+        torn: list[datetime] = []
+        if last is not None and self.grid is not None and plus(last, self.grid[-1]) >= cut:
+            # The cut goes through a grid day: all its starts become single dates.
+            torn = [plus(last, offset) for offset in self.grid]
+            last = last_of(rule_starts, self.dtstart, last)
+        rdates = sorted({*self.rdates, *torn})
+        before = {
+            "rdates": tuple(moment for moment in rdates if moment < cut),
+            "exdates": tuple(value for value in self.exdates if _at(value, time.min) < cut),
+        }
+        after = {
+            "rdates": tuple(moment for moment in rdates if moment >= cut),
+            "exdates": tuple(value for value in self.exdates if _at(value, time.max) >= cut),
+        }
         return _before(self, last, before), _after(self, following, after)
 
     def describe(self, *, times: bool = False) -> str:
@@ -77,7 +87,14 @@ class Recurrence(RecurrenceSet):
         # Beside written-out months a numbered weekday would be that of a month, not of the year (RFC 5545 3.3.10).
         if rule.freq == "YEARLY" and rule.bymonthday and not (other_days or rule.is_numbered):
             rule = replace(rule, bymonth=tuple(range(1, 13)))
-        return str(_until_in_utc(rule, self))
+        until = rule.until
+        if until is None:
+            return str(rule)
+        if not isinstance(until, datetime):
+            until = datetime.combine(until, time(23, 59, 59))
+        with suppress(OverflowError):  # RFC 5545 section 3.3.10 wants an instant beside a DTSTART with a zone
+            rule = replace(rule, until=until if until.tzinfo else instant_of(until, self.zone))
+        return str(rule)
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON dialect object for :meth:`from_json`; ``{"type": "rrule", ...}`` if no other can say it."""
@@ -110,45 +127,9 @@ class Recurrence(RecurrenceSet):
         return found if isinstance(value, list | tuple) else found[0]
 
 
-def _until_in_utc(rule: Rule, recurrence: RecurrenceSet) -> Rule:
-    """Return the rule with UNTIL as an instant, as RFC 5545 section 3.3.10 wants it beside a DTSTART with a zone."""
-    until = rule.until
-    if until is None:
-        return rule
-    if not isinstance(until, datetime):
-        until = datetime.combine(until, time(23, 59, 59))
-    if until.tzinfo is None:
-        try:
-            until = instant_of(until, recurrence.zone)
-        except OverflowError:
-            return rule
-    return replace(rule, until=until)
-
-
 # -- cutting in two: the new COUNT is the old one less what the rule yields before the cut, excluded starts included
 # (COUNT counts before EXDATE, RFC 5545 section 3.8.5.1); the second DTSTART is a start of the rule, so that INTERVAL
 # keeps step
-
-
-def _torn_day(recurrence: RecurrenceSet, last: datetime | None, cut: datetime) -> list[datetime]:
-    """Return all starts of the grid day that the cut goes through: they become single dates."""
-    if last is None or recurrence.grid is None or plus(last, recurrence.grid[-1]) < cut:
-        return []
-    return [plus(last, offset) for offset in recurrence.grid]
-
-
-def _dates(recurrence: RecurrenceSet, cut: datetime, torn: list[datetime]) -> tuple[Fields, Fields]:
-    """Return the single dates of both sides; a day that the cut goes through is excluded on both."""
-    rdates, exdates = sorted({*recurrence.rdates, *torn}), recurrence.exdates
-    before = {
-        "rdates": tuple(moment for moment in rdates if moment < cut),
-        "exdates": tuple(value for value in exdates if _at(value, time.min) < cut),
-    }
-    after = {
-        "rdates": tuple(moment for moment in rdates if moment >= cut),
-        "exdates": tuple(value for value in exdates if _at(value, time.max) >= cut),
-    }
-    return before, after
 
 
 def _at(value: datetime | date, clock: time) -> datetime:
@@ -162,16 +143,15 @@ def _before(recurrence: RecurrenceSet, last: datetime | None, dates: Fields) -> 
     if rule is None:
         return _side(recurrence, dates)
     if rule.count is not None:
-        count = recurrence.count_before(plus(last, _TICK))
+        count = recurrence.count_before(plus(last, MICROSECOND))
         return _side(recurrence, dates, rrule=str(replace(rule, count=count)))
-    try:  # beside a zone RFC 5545 section 3.3.10 wants UNTIL in UTC
+    until = last
+    with suppress(OverflowError):  # beside a zone RFC 5545 section 3.3.10 wants UNTIL in UTC
         until = instant_of(last, recurrence.zone)
-    except OverflowError:
-        until = last
     rrule = str(replace(rule, until=until))
     # Around a gap an instant can let one start too many in.
     bounded = RecurrenceSet(rrule, recurrence.dtstart, recurrence.zone)
-    spill = bounded.rule_starts(plus(last, _TICK), plus(last, timedelta(days=3)))
+    spill = bounded.rule_starts(plus(last, MICROSECOND), plus(last, timedelta(days=3)))
     return _side(recurrence, {**dates, "exdates": (*dates["exdates"], *spill)}, rrule=rrule)
 
 

@@ -11,15 +11,14 @@ from itertools import islice
 from typing import TypeVar
 
 from ..errors import refusal
-from ..values import Occurrence
+from ..values import MICROSECOND, MINUTE, Occurrence
 from .expand import Expander
 from .rule import MISSING, Rule, parse_rrule, refuse
 from .zones import find_zone, instant_of, minus, names_of, plus, shown, wall_of, walls_around
 
 T = TypeVar("T")
 _NONE = timedelta(0)
-_TICK = timedelta(microseconds=1)
-_MINUTE, _DAY = timedelta(minutes=1), timedelta(days=1)
+_DAY = timedelta(days=1)
 _HOURS_OF_ALL_YEARS = 24 * 366 * 10_000
 _SHORTEST = (0, 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 
@@ -148,7 +147,7 @@ class RecurrenceSet:
         """Whether the rule promises this nominal start (naive wall clock), exclusions taken off."""
         if original_start.microsecond or original_start == datetime.max:
             return False
-        return next(self.originals(original_start, original_start + _TICK), None) is not None
+        return next(self.originals(original_start, original_start + MICROSECOND), None) is not None
 
     def rule_starts(self, start: datetime, end: datetime) -> Iterator[datetime]:
         """Yield what the rule alone yields in ``[start, end)``: with a grid, the first start of each day."""
@@ -165,7 +164,7 @@ class RecurrenceSet:
         if start >= end:
             return
         low, high, until = self._bound
-        starts = expander.starts(start, min(end, plus(high, _TICK)))
+        starts = expander.starts(start, min(end, plus(high, MICROSECOND)))
         if until is None or low == high:
             yield from starts
         else:
@@ -181,13 +180,13 @@ class RecurrenceSet:
         """A nominal time (naive) that all starts come before; ``datetime.max`` without an end."""
         last = self._bound[1] if self._expander else self.dtstart
         span = self.grid[-1] if self.grid else _NONE
-        return plus(max([plus(last, span), *self.rdates[-1:]]), _TICK)
+        return plus(max([plus(last, span), *self.rdates[-1:]]), MICROSECOND)
 
     def count_before(self, moment: datetime) -> int:
         """Return how many starts the rule yields before a naive moment: what COUNT has used up by then."""
         if self._expander is None:
             return int(self.dtstart < moment)
-        return counted_before(self._expander, min(moment, plus(self._bound[1], _TICK)))
+        return counted_before(self._expander, min(moment, plus(self._bound[1], MICROSECOND)))
 
     @property
     def bound_wall(self) -> datetime:
@@ -304,11 +303,9 @@ def make_grid(
     every: timedelta | None,
     until_time: time | None,
 ) -> Grid | None:
-    """Check the grid's parameters; ``None`` if there is no grid.
+    """Check the grid's parameters; ``None`` if there is no grid. The duration is counted nominally here.
 
-    :param duration: elapsed time of one slot; counted nominally here.
     :param until_time: wall clock by which the last slot ends; not later than the start means the next day.
-    :raises InvalidRule: if they do not fit each other.
     """
     _check_types(duration, every, until_time)
     if every is None and until_time is None:
@@ -336,7 +333,7 @@ def _check_types(duration: timedelta | None, every: timedelta | None, until_time
             raise refuse(name, value, "a timedelta")
     if duration is not None and duration <= timedelta(0):
         raise refuse("duration", duration, "more than nothing")
-    if every is not None and every < _MINUTE:
+    if every is not None and every < MINUTE:
         raise refuse("every", every, "at least one minute")
     if until_time is not None and (not isinstance(until_time, time) or until_time.tzinfo is not None):
         raise refuse("until_time", until_time, "a naive time of day")

@@ -182,17 +182,13 @@ def _read_positive(name: str, value: str) -> int:
 
 def _read_until(name: str, value: str) -> date | datetime:
     found = _UNTIL.fullmatch(value)
+    day, clock, utc = found.groups() if found else ("", None, None)
     try:
-        if not found:
-            raise ValueError(value)
-        day, clock, utc = found.groups()
-        if clock is None:
-            return date.fromisoformat(day)
-        moment = datetime.fromisoformat(f"{day}T{clock}")
+        moment = datetime.fromisoformat(f"{day}T{clock or '000000'}")
     except ValueError:
         expected = "a date as YYYYMMDD, a local time as YYYYMMDDTHHMMSS, or a UTC time with a final Z"
         raise refuse(name, value, expected) from None
-    return moment.replace(tzinfo=UTC) if utc else moment
+    return moment.replace(tzinfo=UTC if utc else None) if clock else moment.date()
 
 
 def _read_wkst(name: str, value: str) -> int:
@@ -220,10 +216,10 @@ def _read_byday(name: str, value: str) -> tuple[tuple[int, int], ...]:
     days = set()
     for item in value.split(","):
         found = _BYDAY.fullmatch(item)
-        number = int(found.group(1)) if found and found.group(1) else None
+        number = int(found[1]) if found and found[1] else None
         if not found or (number is not None and not 1 <= abs(number) <= 53):
             raise refuse(name, item, expected)
-        days.add((number or 0, WEEKDAYS.index(found.group(2))))
+        days.add((number or 0, WEEKDAYS.index(found[2])))
     return tuple(sorted(days))
 
 
@@ -265,9 +261,7 @@ def refuse(part: str, value: object, expected: str, why: str = "is not valid") -
     """Return (not raise) the error for a part of a rule.
 
     :param part: the RRULE part, the JSON field or the parameter.
-    :param value: what was given; shown shortened.
-    :param expected: what is right, in words.
-    :param why: what is wrong with the value.
+    :param why: what is wrong with the value, which is shown shortened.
     """
     if why == MISSING:
         return InvalidRule(f"{part} {why}; expected {expected}", part=part, value=value, expected=expected)
