@@ -57,7 +57,8 @@ def export_templates(
     :raises TemplateNotFound: if there is no such template, or none in the group.
     :raises InvalidRequest: for another form; names a template that iCalendar cannot say.
     """
-    _check_form(form, FORMATS[1:])
+    if form not in FORMATS[1:]:
+        raise refusal("form", form, f"one of {', '.join(FORMATS[1:])}")
     conditions = meant(work, template_id, group)
     templates = templates_where(work, conditions)
     if group is not None and not templates:
@@ -67,11 +68,6 @@ def export_templates(
     if form == "json":
         return Exported(json_text(found).encode(), 0)
     return Exported(ics_bytes(found, work.now), sum(not each.spec.active for each in found))
-
-
-def _check_form(form: str, known: Sequence[str]) -> None:
-    if form not in known:
-        raise refusal("form", form, f"one of {', '.join(known)}")
 
 
 def meant(work: Work, template_id: int | None, group: str | None) -> list[ColumnElement[bool]]:
@@ -156,7 +152,8 @@ def import_templates(
     :raises InvalidRequest: one sentence that names entry, field, value and what is expected. Nothing was flushed then.
     :raises InvalidRule: if there is no such zone.
     """
-    _check_form(form, FORMATS)
+    if form not in FORMATS:
+        raise refusal("form", form, f"one of {', '.join(FORMATS)}")
     zone = work.settings.timezone if timezone is None else find_zone(timezone)[0]
     entries = read_file(content, zone, form, name)
     pairs = [(entry, _template(work.models, entry, group)) for entry in entries]

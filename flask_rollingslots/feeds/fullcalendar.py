@@ -34,8 +34,6 @@ _TIME = re.compile(
     r"(Z|(?P<sign>[-+ ])[0-9]{2}:?[0-9]{2})?)?"
 )
 _OFFSET = re.compile(r"[-+ ][0-9]{2}:[0-9]{2}")
-#: Widgets say so where they mean the viewer's own zone.
-_VIEWERS_ZONE = ("", "local")
 #: Clocks that are as far ahead of UTC, and behind it, as any on earth.
 _AHEAD, _BEHIND = timezone(timedelta(hours=14)), timezone(timedelta(hours=-12))
 
@@ -74,9 +72,7 @@ class Span:
         return (local.replace(tzinfo=None) if self.floating else local).isoformat()
 
 
-def read_span(
-    start: str | None, end: str | None, zone_name: str | None = None, floating: bool = False
-) -> Span:
+def read_span(start: str | None, end: str | None, zone_name: str | None, floating: bool) -> Span:
     """Return what the query arguments ``start``, ``end`` and ``timeZone`` of a widget ask for.
 
     Times without an offset are clock times of ``timeZone``. Without that they are the viewer's, whose zone is not
@@ -104,7 +100,7 @@ def read_span(
 
 
 def _zone(name: str) -> tzinfo | None:
-    if name in _VIEWERS_ZONE:
+    if name in ("", "local"):  # the viewer's own
         return None
     try:
         if _OFFSET.fullmatch(name):
@@ -143,11 +139,7 @@ def _utc(moment: datetime) -> datetime:
 
 
 def slots_in(
-    work: Work,
-    span: Span,
-    template_id: int | None = None,
-    group: str | None = None,
-    sees: Callable[[TemplateMixin], bool] = lambda template: True,
+    work: Work, span: Span, template_id: int | None, group: str | None, sees: Callable[[TemplateMixin], bool]
 ) -> list[SlotMixin]:
     """Return the slots whose start or reminder may lie in a span, stored and virtual ones.
 

@@ -10,7 +10,7 @@ from calendar import monthrange
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, datetime, time, timedelta
 from functools import cached_property, lru_cache
 from itertools import islice, pairwise
 from typing import Any, NamedTuple, NoReturn
@@ -74,7 +74,6 @@ class Feed:
 
     :param now: aware.
     :param host: what makes UIDs unique on earth.
-    :param name: how calendar programs call it.
     :param complain: called with each template that cannot be written, and why.
     :param most: how many events it may have.
     """
@@ -309,8 +308,8 @@ class _Writer:
         """Return what people read of a slot with some data, by property."""
         spec = self.template.spec
         texts = {name: data.get(name) for name in ("description", "location")}
-        texts = {"summary": title_of(spec.name, spec.data, data), **texts}
-        return {name: clean(text) for name, text in texts.items() if isinstance(text, str) and text}
+        found = {name: clean(text) for name, text in texts.items() if isinstance(text, str) and text}
+        return {"summary": clean(title_of(spec.name, spec.data, data)), **found}
 
 
 def _period(span: timedelta) -> str:
@@ -358,10 +357,7 @@ class Component:
 
     @property
     def rrule(self) -> str | None:
-        """The RRULE for the shown times.
-
-        :raises InvalidRule: if iCalendar has none, with a sentence.
-        """
+        """The RRULE for the shown times; InvalidRule says it where iCalendar has none."""
         return _moved(self.days, self.offset + self.shift) if self._begin else None
 
     @cached_property
@@ -409,7 +405,9 @@ def _closed_days(spec: TemplateSpec, whole: Recurrence, now: datetime) -> Iterat
     first = now.astimezone(zone).date()
     # Where the clocks go forward two starts of a day can fall on one instant; only one of them is offered.
     crowded = whole.grid is not None or (rule and (rule.freq == "HOURLY" or rule.byhour or rule.byminute))
-    gaps = _gap_days(spec.timezone, first.year - 1) if crowded else set()
+    changes = offset_changes(spec.timezone, first.year - 1) if crowded else ()
+    forward = (each.onset.date() for each in changes if each.after > each.before)
+    gaps = {day + timedelta(days=around) for day in forward for around in (-1, 0, 1)}
     if not (spec.holidays or spec.blackouts or gaps):
         return
     for number in range(_HORIZON_DAYS):
@@ -420,12 +418,6 @@ def _closed_days(spec: TemplateSpec, whole: Recurrence, now: datetime) -> Iterat
             # A day more on both sides: near a change of offset a wall clock time may be shown on the next day.
             around = Window(instant_of(midnight - _DAY, zone), instant_of(midnight + 2 * _DAY, zone))
             yield midnight, frozenset(slot.original_start for slot in planning.planned(spec, around))
-
-
-def _gap_days(timezone: str, year: int) -> set[date]:
-    """Return the days around those on which the clocks go forward."""
-    gaps = (each.onset.date() for each in offset_changes(timezone, year) if each.after > each.before)
-    return {gap + timedelta(days=around) for gap in gaps for around in (-1, 0, 1)}
 
 
 # -- a rule at another time of day
@@ -483,10 +475,7 @@ def _cannot(rule: Rule, what: str) -> NoReturn:
 
 
 class Change(NamedTuple):
-    """A change of a zone's offset.
-
-    :param onset: wall clock before the change, naive, as RFC 5545 wants it.
-    """
+    """A change of a zone's offset; its onset is the wall clock before it, naive, as RFC 5545 wants it."""
 
     onset: datetime
     before: timedelta
@@ -504,10 +493,9 @@ def timezone_component(name: str, first_year: int) -> Any:
     for changes, rule in _observances(name, first_year):
         first, *others = changes
         part = package.TimezoneDaylight() if first.is_summer else package.TimezoneStandard()
-        part.add("dtstart", first.onset)
-        part.add("tzoffsetfrom", first.before)
-        part.add("tzoffsetto", first.after)
-        part.add("tzname", first.name)
+        offsets = {"tzoffsetfrom": first.before, "tzoffsetto": first.after}
+        for key, value in {"dtstart": first.onset, **offsets, "tzname": first.name}.items():
+            part.add(key, value)
         if rule:
             part.add("rrule", package.vRecur.from_ical(rule))
         elif others:

@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 
 from itsdangerous import BadData, URLSafeSerializer
 from itsdangerous.encoding import want_bytes
-from sqlalchemy import ColumnElement, func, or_, select, update
+from sqlalchemy import func, or_, select, update
 
 from .. import planning
 from ..browsing import complain
@@ -57,11 +57,7 @@ class Calendar(NamedTuple):
 
 
 def calendar(
-    work: Work,
-    template_id: int | None = None,
-    group: str | None = None,
-    sees: Callable[[TemplateMixin], bool] = lambda template: True,
-    host: str = "",
+    work: Work, template_id: int | None, group: str | None, sees: Callable[[TemplateMixin], bool], host: str
 ) -> Calendar:
     """Return the active templates as a calendar, from last month on; one that cannot be written is left out.
 
@@ -74,23 +70,16 @@ def calendar(
     feed = Feed(work.now, _NO_HOST.sub("-", host) or HOST, group or "Slots", complain)
     conditions = [*meant(work, template_id, group), work.models.Template.active.is_(True)]
     templates = [each for each in templates_where(work, conditions) if sees(each)]
-    latest_shift = max((each.shift for each in templates), default=timedelta(0))
-    conditions += _may_differ(work, feed.since, latest_shift)
-    found = _without_crowded(work, with_overrides(work, templates, conditions, _SHOWN))
-    return Calendar(feed_bytes(found, feed), last_change(found, feed))
-
-
-def _may_differ(work: Work, since: datetime, latest_shift: timedelta) -> tuple[ColumnElement[bool], ...]:
-    """Return the conditions on stored slots that may not be as the rule says, and begin after a naive midnight.
-
-    Some more rather than less, for it is the midnight of each template's zone.
-    """
-    slot, first = work.models.Slot, since - SLACK
+    # Of slots only those that may not be as the rule says; some more rather than less, for zones differ.
+    slot, first = work.models.Slot, feed.since - SLACK
+    shift = max((each.shift for each in templates), default=timedelta(0))
     is_late = slot.starts_at >= first.replace(tzinfo=UTC)
-    is_meant_late = slot.original_start >= min(first, first - latest_shift)
+    is_meant_late = slot.original_start >= min(first, first - shift)
     # What a top-up made and nobody touched is where the rule says.
     is_touched = or_(is_decided(work.models), slot.booked > 0, slot.run_id.is_(None))
-    return or_(is_late, is_meant_late), is_touched
+    conditions += or_(is_late, is_meant_late), is_touched
+    found = _without_crowded(work, with_overrides(work, templates, conditions, _SHOWN))
+    return Calendar(feed_bytes(found, feed), last_change(found, feed))
 
 
 def _without_crowded(work: Work, templates: list[StoredTemplate]) -> list[StoredTemplate]:

@@ -19,7 +19,6 @@ NTH = {
     1: "first", 2: "second", 3: "third", 4: "fourth", 5: "fifth",
     -1: "last", -2: "second to last", -3: "third to last",
 }  # fmt: skip
-_NONE = timedelta(0)
 _WORKDAYS = tuple((0, day) for day in range(5))
 _SURE_WEEK = 22  # seven days from the 22nd are within every month
 _EVERY_MONTH_HAS = 28
@@ -73,7 +72,7 @@ def _once(recurrence: RecurrenceSet) -> str:
 
 def _as_text(recurrence: RecurrenceSet) -> str:
     shift = recurrence.shift
-    moved = f", shown {span(abs(shift))} {'later' if shift > _NONE else 'earlier'}" if shift else ""
+    moved = f", shown {span(abs(shift))} {'later' if shift > timedelta(0) else 'earlier'}" if shift else ""
     grid = _grid(recurrence, recurrence.dtstart.time()) if recurrence.grid else ""
     return f"{recurrence.rrule}{grid}{moved}{_changes(recurrence)}"
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from datetime import date, datetime, time, timedelta
 from functools import lru_cache
+from itertools import chain, count, starmap
 from math import gcd
 from typing import Any, NamedTuple, TypeVar
 
@@ -353,21 +354,17 @@ class Expander:
         return self._looked_up(first, last)
 
     def _looked_up(self, first: int, last: int) -> Iterator[int]:
+        pieces = self.source.pieces(first, last)
+        if self.interval > 1 and self.rule.freq not in ("WEEKLY", "DAILY"):
+            spans = ((max(start, first), min(end, last)) for start, end in self._spans(first, last))
+            pieces = chain.from_iterable(starmap(self.source.pieces, spans))
         barren = 0
-        for start, end in self._phased_pieces(first, last):
+        for start, end in pieces:
             days = self._in_phase(self.source.within(start, end))
             yield from days
             barren = 0 if days else barren + 1
             if barren >= BARREN:
                 return
-
-    def _phased_pieces(self, first: int, last: int) -> Iterator[tuple[int, int]]:
-        if self.interval == 1 or self.rule.freq in ("WEEKLY", "DAILY"):
-            return self.source.pieces(first, last)
-        spans = self._spans(first, last)
-        return (
-            piece for start, end in spans for piece in self.source.pieces(max(start, first), min(end, last))
-        )
 
     def _in_phase(self, days: list[int]) -> list[int]:
         if self.interval == 1 or self.rule.freq not in ("WEEKLY", "DAILY"):
@@ -378,13 +375,11 @@ class Expander:
     def _spans(self, first: int, last: int) -> Iterator[tuple[int, int]]:
         """Yield first and last day of the periods in phase that touch the days ``first`` to ``last``."""
         number = self.periods.number(first)
-        number += (self.anchor - number) % self.interval
-        while True:
-            start, end = self.periods.bounds(number)
+        for each in count(number + (self.anchor - number) % self.interval, self.interval):
+            start, end = self.periods.bounds(each)
             if start > last:
                 return
             yield start, end
-            number += self.interval
 
     # -- WEEKLY by arithmetic
 
@@ -452,22 +447,19 @@ class Expander:
 
     def _picked_at_ends(self, pieces: list[tuple[int, int]], forward: int, backward: int) -> list[datetime]:
         # A year has 366 days to look at; its first Monday needs one month.
-        head = self._collect(pieces, forward)
-        tail = self._collect(pieces[::-1], backward)[::-1]
+        head, tail = self._collect(pieces, forward, 1), self._collect(pieces, backward, -1)
         found = {head[p - 1] for p in self.picks if 0 < p <= len(head)}
         found |= {tail[p] for p in self.picks if p < 0 and -p <= len(tail)}
         return sorted(found)
 
-    def _collect(self, pieces: list[tuple[int, int]], wanted: int) -> list[datetime]:
-        """Return at least ``wanted`` candidates, in the order of the pieces, or all there are."""
+    def _collect(self, pieces: list[tuple[int, int]], wanted: int, step: int) -> list[datetime]:
+        """Return at least ``wanted`` candidates from the front (1) or from the back (-1), or all there are."""
         found: list[datetime] = []
-        descending = len(pieces) > 1 and pieces[0] > pieces[-1]
-        for piece in pieces:
+        for piece in pieces[::step]:
             if len(found) >= wanted:
                 break
-            moments = list(self._at_times(self.source.within(*piece)))
-            found += reversed(moments) if descending else moments
-        return found
+            found += list(self._at_times(self.source.within(*piece)))[::step]
+        return found[::step]
 
     # -- made once
 

@@ -414,8 +414,7 @@ def starts_per_period(expander: Expander) -> int | None:
 def _days_per_period(rule: Rule) -> tuple[int, bool]:
     """Return the least number of days that a period holds, and whether it always holds as many."""
     if rule.freq == "DAILY":
-        plain = not (rule.bymonth or rule.bymonthday or rule.byday)
-        return int(plain), plain
+        return (0, False) if rule.bymonth or rule.bymonthday or rule.byday else (1, True)
     if rule.freq == "WEEKLY":
         return (0, False) if rule.bymonth else (len(rule.weekdays), True)
     if rule.freq == "MONTHLY":
@@ -429,16 +428,14 @@ def _days_per_period(rule: Rule) -> tuple[int, bool]:
 
 
 def _days_per_month(rule: Rule, months: tuple[int, ...], times: int) -> tuple[int, bool]:
-    if rule.byday and rule.bymonthday:
+    if not _one_sided(rule.bymonthday) or (rule.byday and rule.bymonthday):
         return 0, False
     if rule.byday:
         least, is_constant = _weekdays(rule, 4)
         return least * times, is_constant
     shortest = min(_SHORTEST[month] for month in months)
-    sure = [day for day in rule.bymonthday if abs(day) <= shortest]
-    if not _one_sided(rule.bymonthday):
-        return 0, False
-    return len(sure) * times, len(sure) == len(rule.bymonthday)
+    sure = sum(abs(day) <= shortest for day in rule.bymonthday)
+    return sure * times, sure == len(rule.bymonthday)
 
 
 def _days_per_year(rule: Rule) -> tuple[int, bool]:
