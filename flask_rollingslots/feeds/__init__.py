@@ -3,7 +3,7 @@
 Opens no session and reads no clock.
 """
 
-from .entries import icalendar_package, naming
+from .entries import icalendar_package
 from .exchange import Exported, Imported, export_templates, import_templates
 from .fullcalendar import Span, events, read_span, slots_in
 from .subscriptions import Calendar, SecretFeed, calendar, feed_of, feed_secret, revoke_feed_secret
@@ -21,7 +21,6 @@ __all__ = [
     "feed_secret",
     "icalendar_package",
     "import_templates",
-    "naming",
     "read_span",
     "revoke_feed_secret",
     "slots_in",

@@ -92,14 +92,10 @@ class Entry:
 
 
 def title_of(name: str, offered: Mapping[str, Any], own: Mapping[str, Any]) -> str:
-    """Return a slot's title: its template's name, unless its own ``data`` has a ``summary``.
-
-    :param offered: the template's ``data``: a summary that all slots have is no title.
-    :param own: the slot's ``data``.
-    """
+    """Return a slot's title: its template's name, unless its own ``data`` has a ``summary`` that not all slots have."""
     summary = own.get("summary")
-    own_title = isinstance(summary, str) and summary.strip() and summary != offered.get("summary")
-    return str(summary) if own_title else name
+    is_title = isinstance(summary, str) and summary.strip() and summary != offered.get("summary")
+    return str(summary) if is_title else name
 
 
 def clean(value: str) -> str:
@@ -113,10 +109,7 @@ def clean(value: str) -> str:
 def refuse(name: str, value: object, expected: str) -> NoReturn:
     """Refuse what a file says; whoever calls this lets :func:`naming` say of which entry.
 
-    :param name: the field.
     :param value: what is there, shown shortened; ``MISSING`` if nothing is.
-    :param expected: what is right, in words.
-    :raises InvalidTemplate: always.
     """
     said = "is missing" if value is MISSING else f"= {short(value)}"
     value = None if value is MISSING else value
@@ -142,21 +135,16 @@ def naming(label: str) -> Iterator[None]:
         yield
     except (InvalidRule, InvalidTemplate) as error:
         details = {**error.details, "field": error.details.get("field") or error.details.get("part")}
-        raise InvalidRequest(f"{label}: {error}", **{**details, "entry": label}) from error
+        raise InvalidRequest(f"{label}: {error}", **details | {"entry": label}) from error
     except OverflowError as error:
         raise InvalidRequest(f"{label}: a time is outside the years 1 to 9999", entry=label) from error
 
 
 def icalendar_package() -> ModuleType:
-    """Return the optional package icalendar.
-
-    :raises ConfigError: if it is not installed; names the extra.
-    """
+    """Return the optional package icalendar, or raise a ConfigError that names the extra."""
     try:
         import icalendar
     except ImportError as error:
-        raise ConfigError(
-            "reading and writing .ics files needs the icalendar package: "
-            "pip install 'Flask-RollingSlots[ics]' (JSON works without it)"
-        ) from error
+        remedy = "pip install 'Flask-RollingSlots[ics]' (JSON works without it)"
+        raise ConfigError(f"reading and writing .ics files needs the icalendar package: {remedy}") from error
     return icalendar

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -40,10 +41,7 @@ _OVERRIDE_FIELDS = tuple(field.name for field in fields(Override))
 
 
 class Exported(NamedTuple):
-    """A file.
-
-    :param left_out: how many templates are not in it: inactive ones, in an .ics file.
-    """
+    """A file, and how many templates are not in it: inactive ones, in an .ics file."""
 
     content: bytes
     left_out: int
@@ -54,28 +52,21 @@ def export_templates(
 ) -> Exported:
     """Return templates, by id, with what people decided about their slots, as a file in UTF-8.
 
-    :param template_id: only the series of this template.
-    :param group: only the templates of this group.
     :param form: ``json`` or ``ics``.
     :raises TemplateNotFound: if there is no such template, or none in the group.
     :raises InvalidRequest: for another form; names a template that iCalendar cannot say.
-    :raises ConfigError: for ``ics``, if icalendar is not installed.
     """
-    _check_form(form, FORMATS[1:])
+    if form not in FORMATS[1:]:
+        raise refusal("form", form, f"one of {', '.join(FORMATS[1:])}")
     conditions = meant(work, template_id, group)
     templates = templates_where(work, conditions)
     if group is not None and not templates:
         raise no_group(group)
-    conditions.append(is_decided(work.models))
-    found = [_only_decided(each) for each in with_overrides(work, templates, conditions)]
-    content = ics_bytes(found, work.now) if form == "ics" else json_text(found).encode()
-    left_out = sum(not each.spec.active for each in found) if form == "ics" else 0
-    return Exported(content, left_out)
-
-
-def _check_form(form: str, known: Sequence[str]) -> None:
-    if form not in known:
-        raise refusal("form", form, f"one of {', '.join(known)}")
+    decided = with_overrides(work, templates, [*conditions, is_decided(work.models)])
+    found = [_only_decided(each) for each in decided]
+    if form == "json":
+        return Exported(json_text(found).encode(), 0)
+    return Exported(ics_bytes(found, work.now), sum(not each.spec.active for each in found))
 
 
 def meant(work: Work, template_id: int | None, group: str | None) -> list[ColumnElement[bool]]:
@@ -105,26 +96,21 @@ def with_overrides(
     conditions: Iterable[ColumnElement[bool]],
     names: Sequence[str] = _OVERRIDE_FIELDS,
 ) -> list[StoredTemplate]:
-    """Return templates as plain values, with their stored slots that meet the conditions; by one query.
-
-    :param conditions: on the slots, and on the templates that are joined with them.
-    :param names: which fields of the slots are read.
-    """
+    """Return templates as plain values, with their stored slots that meet the conditions; by one query."""
     cls, slot = work.models.Template, work.models.Slot
     query = select(slot.template_id, *(getattr(slot, name) for name in names))
     query = query.join(cls, cls.id == slot.template_id).where(*conditions)
-    found: dict[int, list[Override]] = {}
+    found: defaultdict[int, list[Override]] = defaultdict(list)
     for template_id, *values in work.session.execute(query.order_by(slot.series_id, slot.original_start)):
-        found.setdefault(template_id, []).append(Override(**dict(zip(names, values, strict=True))))
-    return [
-        StoredTemplate(
-            spec=TemplateSpec.of(each),
-            stamp=each.changed_at or each.created_at,
-            fields={name: getattr(each, name) for name in _MORE},
-            overrides=tuple(found.get(each.id, ())),
+        found[template_id].append(Override(**dict(zip(names, values, strict=True))))
+
+    def stored(each: TemplateMixin) -> StoredTemplate:
+        more = {name: getattr(each, name) for name in _MORE}
+        return StoredTemplate(
+            TemplateSpec.of(each), each.changed_at or each.created_at, more, tuple(found[each.id])
         )
-        for each in templates
-    ]
+
+    return [stored(each) for each in templates]
 
 
 def _only_decided(template: StoredTemplate) -> StoredTemplate:
@@ -162,15 +148,13 @@ def import_templates(
     A dry run checks all the same, and its templates are in no session.
 
     :param content: JSON or iCalendar in UTF-8, at most 10 MB.
-    :param form: ``json``, ``ics``, or ``auto`` to tell by the content.
-    :param group: put all templates into this group.
     :param timezone: IANA name of the zone of times without one; ``None``: the app's.
     :param name: of a rule without anything around it, such as the file's; ``None``: it has to have one.
     :raises InvalidRequest: one sentence that names entry, field, value and what is expected. Nothing was flushed then.
     :raises InvalidRule: if there is no such zone.
-    :raises ConfigError: if it is iCalendar and icalendar is not installed.
     """
-    _check_form(form, FORMATS)
+    if form not in FORMATS:
+        raise refusal("form", form, f"one of {', '.join(FORMATS)}")
     zone = work.settings.timezone if timezone is None else find_zone(timezone)[0]
     entries = read_file(content, zone, form, name)
     pairs = [(entry, _template(work.models, entry, group)) for entry in entries]
@@ -186,10 +170,7 @@ def import_templates(
 
 
 def read_file(content: bytes, timezone: str, form: str = "auto", name: str | None = None) -> list[Entry]:
-    """Return the templates that a file describes, checked one by one but not yet against each other.
-
-    See :func:`import_templates` for arguments and errors.
-    """
+    """Return the templates that a file describes, checked one by one but not yet against each other."""
     text = _decode(content)
     if form == "ics" or (form == "auto" and _ICS.match(text)):
         return ics_entries(text, timezone)
@@ -202,13 +183,11 @@ def _decode(content: bytes) -> str:
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        text = f"{content[error.start]:#04x} is not UTF-8; expected UTF-8 text"
-        raise InvalidRequest(f"line {line}: {text}") from error
+        line, sign = content.count(b"\n", 0, error.start) + 1, f"{content[error.start]:#04x}"
+        raise InvalidRequest(f"line {line}: {sign} is not UTF-8; expected UTF-8 text") from error
     if not text.strip():
         raise InvalidRequest("the file is empty; expected JSON or BEGIN:VCALENDAR")
-    found = _CONTROL.search(text)
-    if found:
+    if found := _CONTROL.search(text):
         line, sign = text.count("\n", 0, found.start()) + 1, found.group()
         raise InvalidRequest(f"line {line}: the control character {sign!r} is no text; expected UTF-8 text")
     return text
@@ -224,15 +203,14 @@ def _template(models: Models, entry: Entry, group: str | None) -> TemplateMixin:
 
 def _add(work: Work, pairs: Sequence[tuple[Entry, TemplateMixin]]) -> None:
     """Store templates at once, and the later segments of series one by one, each behind the one before."""
-    last: dict[str, TemplateMixin] = {}
+    last: dict[str | None, TemplateMixin] = {}
     later: list[tuple[str, TemplateMixin]] = []
     for entry, template in pairs:
-        if entry.series in last:
+        if entry.series is not None and entry.series in last:
             later.append((entry.series, template))
-            continue
-        if entry.series is not None:
+        else:
             last[entry.series] = template
-        work.session.add(template)
+            work.session.add(template)
     work.session.flush()
     for series, template in later:
         template.series_id, template.continues_id = last[series].series_id, last[series].id
@@ -255,10 +233,6 @@ def _row(work: Work, spec: TemplateSpec, override: Override) -> dict[str, Any]:
         customised |= {"starts_at", "ends_at"}
     elif row["ends_at"] == by_rule + spec.duration:
         customised -= {"ends_at"}
-    return row | {
-        "status": override.status,
-        "data": dict(row["data"]),
-        "customised": sorted(customised),
-        "cancel_reason": override.cancel_reason,
-        "ended_with_series": override.ended_with_series or None,
-    }
+    row |= {"status": override.status, "data": dict(row["data"]), "customised": sorted(customised)}
+    ended = override.ended_with_series or None
+    return row | {"cancel_reason": override.cancel_reason, "ended_with_series": ended}

@@ -19,7 +19,7 @@ from zoneinfo import ZoneInfo
 from .. import browsing
 from ..errors import InvalidRequest, InvalidRule, RollingSlotsError, refusal
 from ..planning import promised_starts
-from ..recurrence.zones import find_zone, instant_of
+from ..recurrence.zones import find_zone, instant_of, wall_of
 from ..settings import MAX_EVENT_DAYS
 from ..values import OCCUPYING, State, TemplateSpec, Window
 from .entries import MAX_EVENTS, title_of
@@ -34,8 +34,6 @@ _TIME = re.compile(
     r"(Z|(?P<sign>[-+ ])[0-9]{2}:?[0-9]{2})?)?"
 )
 _OFFSET = re.compile(r"[-+ ][0-9]{2}:[0-9]{2}")
-#: Widgets say so where they mean the viewer's own zone.
-_VIEWERS_ZONE = ("", "local")
 #: Clocks that are as far ahead of UTC, and behind it, as any on earth.
 _AHEAD, _BEHIND = timezone(timedelta(hours=14)), timezone(timedelta(hours=-12))
 
@@ -74,9 +72,7 @@ class Span:
         return (local.replace(tzinfo=None) if self.floating else local).isoformat()
 
 
-def read_span(
-    start: str | None, end: str | None, zone_name: str | None = None, floating: bool = False
-) -> Span:
+def read_span(start: str | None, end: str | None, zone_name: str | None, floating: bool) -> Span:
     """Return what the query arguments ``start``, ``end`` and ``timeZone`` of a widget ask for.
 
     Times without an offset are clock times of ``timeZone``. Without that they are the viewer's, whose zone is not
@@ -104,7 +100,7 @@ def read_span(
 
 
 def _zone(name: str) -> tzinfo | None:
-    if name in _VIEWERS_ZONE:
+    if name in ("", "local"):  # the viewer's own
         return None
     try:
         if _OFFSET.fullmatch(name):
@@ -136,28 +132,18 @@ def _read(field: str, value: str | None, zone: tzinfo | None) -> datetime:
 
 
 def _utc(moment: datetime) -> datetime:
-    try:
-        return moment.astimezone(UTC)
-    except OverflowError:
-        edge = datetime.min if moment.year < 5000 else datetime.max
-        return edge.replace(tzinfo=UTC)
+    return wall_of(moment, UTC).replace(tzinfo=UTC)
 
 
 # -- slots
 
 
 def slots_in(
-    work: Work,
-    span: Span,
-    template_id: int | None = None,
-    group: str | None = None,
-    sees: Callable[[TemplateMixin], bool] = lambda template: True,
+    work: Work, span: Span, template_id: int | None, group: str | None, sees: Callable[[TemplateMixin], bool]
 ) -> list[SlotMixin]:
     """Return the slots whose start or reminder may lie in a span, stored and virtual ones.
 
-    :param template_id: only the series of this template.
     :param group: only the templates of this group; none is no error.
-    :param sees: says of a template whether it may be shown.
     :raises TemplateNotFound: if there is no such template.
     :raises InvalidRequest: if the rules promise too many slots; nothing was read of them then.
     """
@@ -184,14 +170,12 @@ def _windows(span: Span, reminders: Iterable[Any]) -> list[Window]:
     """Return where the slots start whose start or reminder is in a span: apart, in order."""
     start, end = span.instants
     found: list[Window] = []
-    for before in sorted({timedelta(0), *reminders}):
-        try:
+    with suppress(OverflowError):
+        for before in sorted({timedelta(0), *reminders}):
             window = Window(start + before, end + before)
-        except OverflowError:
-            break
-        if found and window.start <= found[-1].end:
-            window = Window(found.pop().start, window.end)
-        found.append(window)
+            if found and window.start <= found[-1].end:
+                window = Window(found.pop().start, window.end)
+            found.append(window)
     return found
 
 
@@ -199,45 +183,37 @@ def _windows(span: Span, reminders: Iterable[Any]) -> list[Window]:
 
 
 def events(slots: Iterable[SlotMixin], span: Span, now: datetime) -> Iterator[dict[str, Any]]:
-    """Yield an event for each slot and each reminder whose time lies in the span.
-
-    :param slots: by start.
-    :param now: aware; the moment of ``state`` and ``left``.
-    """
+    """Yield an event for each slot and each reminder whose time lies in the span; state and places are those of now."""
     for slot in slots:
         zone = span.zone or ZoneInfo(slot.template.timezone)
         start = slot.starts_at.astimezone(zone)
         if span.holds(start):
             state = slot.state_at(now).value
-            details = {
-                "state": state,
-                "left": max(0, slot.capacity - slot.booked_at(now)),
-                "capacity": slot.capacity,
-                "cancel_reason": slot.cancel_reason if state == State.CANCELLED else None,
-            }
-            times = span.written(start), span.written(slot.ends_at.astimezone(zone))
-            yield _event("slot", slot, times, [f"rollingslots-{state}"], details)
+            left, reason = max(0, slot.capacity - slot.booked_at(now)), slot.cancel_reason
+            details = {"state": state, "left": left, "capacity": slot.capacity}
+            details["cancel_reason"] = reason if state == State.CANCELLED else None
+            end = span.written(slot.ends_at.astimezone(zone))
+            yield _event("slot", slot, span.written(start), end, details)
         reminder = slot.reminder_at if slot.status in OCCUPYING else None
         if reminder is not None and span.holds(reminder.astimezone(zone)):
             # It has no length, and names the slot that it is about.
             moment = span.written(reminder.astimezone(zone))
             details = {"slot": slot.key, "slot_start": span.written(start)}
-            yield _event("reminder", slot, (moment, moment), [], details)
+            yield _event("reminder", slot, moment, moment, details)
 
 
-def _event(
-    kind: str, slot: SlotMixin, times: tuple[str, str], classes: list[str], details: dict[str, Any]
-) -> dict[str, Any]:
-    is_slot, template, names = kind == "slot", slot.template, [f"rollingslots-{kind}", *classes]
+def _event(kind: str, slot: SlotMixin, start: str, end: str, details: dict[str, Any]) -> dict[str, Any]:
+    is_slot, template = kind == "slot", slot.template
     title = title_of(template.name, template.data, slot.data)
+    classes = [f"rollingslots-{name}" for name in (kind, details.get("state")) if name]
     return {
         "id": slot.key if is_slot else f"{slot.key}/{kind}",
         "title": title if is_slot else f"Reminder: {title}",
-        "start": times[0],
-        "end": times[1],
+        "start": start,
+        "end": end,
         # FullCalendar 7 knows the one name, EventCalendar the other.
-        "className": " ".join(names),
-        "classNames": names,
+        "className": " ".join(classes),
+        "classNames": classes,
         "extendedProps": {
             "type": kind,
             "is_virtual": slot.is_virtual,

@@ -6,16 +6,18 @@ The lines are read here: icalendar's parser names no line, skips those of an eve
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
 from typing import Any, NamedTuple, NoReturn
 from zoneinfo import ZoneInfo
 
 from ..errors import InvalidRequest
 from ..recurrence import Recurrence
-from ..recurrence.zones import instant_of, names_of
+from ..recurrence.zones import names_of
 from ..values import Status
 from .entries import MAX_ENTRIES, MISSING, Entry, Override, icalendar_package, naming, refuse, short
 
@@ -71,7 +73,7 @@ class _Event:
     @property
     def name(self) -> str:
         summary = self.get("SUMMARY")
-        return (summary.text.strip() if summary else "") or "Untitled"
+        return (summary and summary.text.strip()) or "Untitled"
 
     @property
     def data(self) -> dict[str, Any]:
@@ -91,14 +93,14 @@ def ics_entries(text: str, timezone: str) -> list[Entry]:
     """
     icalendar_package()  # refused here, not at the first length or zone that needs it
     masters: dict[str, _Event] = {}
-    overrides: dict[str, list[_Event]] = {}
+    overrides: defaultdict[str, list[_Event]] = defaultdict(list)
     for event in _events(text):
         uid = event.get("UID")
         name = uid.text if uid else f"\0{event.number}"  # without a UID it is by itself
         with naming(event.label):
             _check(event)
             if event.get("RECURRENCE-ID"):
-                overrides.setdefault(name, []).append(event)
+                overrides[name].append(event)
             elif name in masters:
                 refuse("UID", name, "each UID once, except beside RECURRENCE-ID")
             else:
@@ -114,14 +116,12 @@ def _events(text: str) -> list[_Event]:
     events: list[_Event] = []
     stack: list[str] = []
     for number, line in _unfolded(text):
-        word = line[:6].upper()
-        if not line.strip():
-            continue
-        if word == "BEGIN:":
-            stack.append(line[6:].strip().upper())
+        word, _, component = line.upper().partition(":")
+        if word == "BEGIN":
+            stack.append(component.strip())
             _begin(number, stack, events)
-        elif word.startswith("END:"):
-            if not stack or stack.pop() != line[4:].strip().upper():
+        elif word == "END":
+            if not stack or stack.pop() != component.strip():
                 _broken(number, line, "the END of what was begun last")
         elif stack == ["VCALENDAR", "VEVENT"]:
             _add(number, line, events[-1])
@@ -139,14 +139,16 @@ def _unfolded(text: str) -> Iterator[tuple[int, str]]:
     """Yield the content lines (RFC 5545 section 3.1), each with the number of the line of the file it begins on."""
     number = 1
     for found in _FOLDED.finditer(text):
-        yield number, _FOLD.sub("", found[0]).rstrip("\r\n")
+        line = _FOLD.sub("", found[0]).rstrip("\r\n")
+        if line.strip():
+            yield number, line
         number += found[0].count("\n")
 
 
 def _begin(number: int, stack: list[str], events: list[_Event]) -> None:
     if len(stack) > _DEEPEST:
-        text = f"components are nested deeper than {_DEEPEST}; expected a calendar"
-        raise InvalidRequest(f"line {number}: {text}")
+        what = f"components are nested deeper than {_DEEPEST}"
+        raise InvalidRequest(f"line {number}: {what}; expected a calendar")
     if stack[0] != "VCALENDAR":
         _broken(number, f"BEGIN:{stack[0]}", "BEGIN:VCALENDAR")
     if stack == ["VCALENDAR", "VEVENT"]:
@@ -159,7 +161,7 @@ def _add(number: int, line: str, event: _Event) -> None:
     found = _NAME.match(line)
     if found is None:
         _broken(number, line, "NAME:value")
-    name = found.group(1).upper()
+    name = found[1].upper()
     if name not in _READ:
         return
     if len(line) > _LONGEST:
@@ -168,12 +170,12 @@ def _add(number: int, line: str, event: _Event) -> None:
     whole = _LINE.fullmatch(line)
     if whole is None:
         _broken(number, line, "NAME;PARAMETER=value:value")
-    params = {key.upper(): value.strip('"') for key, value in _PARAMETER.findall(whole.group(1))}
+    params = {key.upper(): value.strip('"') for key, value in _PARAMETER.findall(whole[1])}
     values = event.properties.setdefault(name, [])
-    values.append(_Property(params, whole.group(2)))
+    values.append(_Property(params, whole[2]))
     if len(values) > 1 and not _READ[name]:
         with naming(event.label):
-            refuse(name, values[-1].raw, f"{name} once")
+            refuse(name, whole[2], f"{name} once")
 
 
 def _broken(number: int, line: str, expected: str) -> NoReturn:
@@ -196,38 +198,20 @@ def _check(event: _Event) -> None:
 # -- times
 
 
-@dataclass(frozen=True, slots=True)
-class _Moment:
-    """A DATE, or a DATE-TIME: naive, with the IANA name of its zone; without one it is in the zone asked for."""
-
-    value: date
-    zone: str | None = None
-
-    @property
-    def is_date(self) -> bool:
-        return not isinstance(self.value, datetime)
-
-    def wall(self, zone: str) -> datetime:
-        """Return the wall clock time in a zone, naive; a DATE is its midnight."""
-        if not isinstance(self.value, datetime):
-            return datetime.combine(self.value, time())
-        if self.zone in (None, zone):
-            return self.value
-        return self.instant(zone).astimezone(ZoneInfo(zone)).replace(tzinfo=None)
-
-    def instant(self, zone: str) -> datetime:
-        """Return the instant, aware, UTC."""
-        wall = self.value if isinstance(self.value, datetime) else self.wall(zone)
-        return instant_of(wall, ZoneInfo(self.zone or zone))
-
-    def names(self, zone: str) -> set[datetime]:
-        """Return the wall clock times of a zone that are this instant: near a gap there are two."""
-        if self.is_date or self.zone in (None, zone):
-            return {self.wall(zone)}
-        return names_of(self.instant(zone), ZoneInfo(zone))
+def _wall(moment: date, zone: str) -> datetime:
+    """Return the wall clock time in a zone, naive; a DATE is its midnight."""
+    if not isinstance(moment, datetime):
+        return datetime.combine(moment, time())
+    return moment.astimezone(ZoneInfo(zone)).replace(tzinfo=None)
 
 
-def _moments(event: _Event, name: str) -> Iterator[_Moment]:
+def _names(moment: datetime, zone: str) -> set[datetime]:
+    """Return the wall clock times of a zone that are an instant: near a gap there are two."""
+    other = str(moment.tzinfo) != zone
+    return names_of(moment.astimezone(UTC), ZoneInfo(zone)) if other else {_wall(moment, zone)}
+
+
+def _moments(event: _Event, name: str, zone: str) -> Iterator[date]:
     """Yield the times of a property that may be a list, and several."""
     for prop in event.properties.get(name, []):
         if prop.params.get("VALUE", "").upper() == "PERIOD":
@@ -236,11 +220,11 @@ def _moments(event: _Event, name: str) -> Iterator[_Moment]:
         if len(values) > MAX_ENTRIES:
             refuse(name, prop.raw, f"at most {MAX_ENTRIES} dates")
         for value in values:
-            yield _moment(name, _Property(prop.params, value))
+            yield _moment(name, _Property(prop.params, value), zone)
 
 
-def _moment(name: str, prop: _Property) -> _Moment:
-    """Return the time of a property that has one."""
+def _moment(name: str, prop: _Property, zone: str) -> date:
+    """Return the time of a property: a DATE, or an aware DATE-TIME, in the zone if it names none."""
     value, tzid = prop.raw.strip(), prop.params.get("TZID")
     found = _MOMENT.fullmatch(value.upper())
     try:
@@ -249,15 +233,13 @@ def _moment(name: str, prop: _Property) -> _Moment:
     except ValueError:
         refuse(name, value, "a date as YYYYMMDD or a time as YYYYMMDDTHHMM00, or so with Z")
     if clock is None:
-        return _Moment(wall.date())
+        return wall.date()
     if wall.second:
         refuse(name, value, "whole minutes: slot keys have no seconds")
-    if utc or tzid is None:
-        return _Moment(wall, "UTC" if utc else None)
-    zone = _zone(tzid)
-    if zone is None:
+    own = "UTC" if utc else zone if tzid is None else _zone(tzid)
+    if own is None:
         refuse(f"{name};TZID", tzid, "an IANA name such as Europe/Madrid, or a Windows name")
-    return _Moment(wall, zone)
+    return wall.replace(tzinfo=ZoneInfo(own))
 
 
 @lru_cache(maxsize=512)
@@ -268,27 +250,25 @@ def _zone(tzid: str) -> str | None:
     parts = tzid.strip().strip("/").split("/")
     tails = ["/".join(parts[-length:]) for length in (3, 2, 1)]
     for name in (tzid, WINDOWS_TO_OLSON.get(tzid), *tails):
-        try:
+        with suppress(KeyError, ValueError, OSError):
             if name and len(name) <= 64 and ZoneInfo(name):
                 return str(name)
-        except (KeyError, ValueError, OSError):
-            continue
     return None
 
 
-def _times(event: _Event, timezone: str, length: timedelta | None = None) -> tuple[_Moment, timedelta]:
+def _times(event: _Event, zone: str, length: timedelta | None = None) -> tuple[date, timedelta]:
     """Return start and length; the given length holds if the event has neither DTEND nor DURATION."""
     begin, end, duration = event.get("DTSTART"), event.get("DTEND"), event.get("DURATION")
     if begin is None:
         refuse("DTSTART", MISSING, "the first start")
-    start = _moment("DTSTART", begin)
+    start = _moment("DTSTART", begin, zone)
     if end and duration:
         refuse("DURATION", duration.raw, "either DTEND or DURATION (RFC 5545 section 3.6.1)")
     if duration:
         length = _duration(duration)
     elif end:
-        length = _until(start, _moment("DTEND", end), timezone)
-    elif length is None and start.is_date:
+        length = _until(start, end, zone)
+    elif length is None and not isinstance(start, datetime):
         length = timedelta(days=1)  # RFC 5545 section 3.6.1
     if length is None:
         refuse("DTEND", MISSING, "DTEND or DURATION: a slot needs a length")
@@ -299,21 +279,21 @@ def _times(event: _Event, timezone: str, length: timedelta | None = None) -> tup
 
 def _duration(prop: _Property) -> timedelta:
     """Return the value of a DURATION; a day of it is 24 hours."""
-    try:
+    with suppress(ValueError, OverflowError):
         found: timedelta = icalendar_package().vDuration.from_ical(prop.raw.strip())
-    except (ValueError, OverflowError):
-        refuse("DURATION", prop.raw, "a length of time such as PT1H30M")
-    return found
+        return found
+    refuse("DURATION", prop.raw, "a length of time such as PT1H30M")
 
 
-def _until(start: _Moment, end: _Moment, timezone: str) -> timedelta:
+def _until(start: date, prop: _Property, zone: str) -> timedelta:
     """Return the length: whole days between dates, else the exact time (RFC 5545 section 3.8.5.3)."""
-    if start.is_date != end.is_date:
-        refuse("DTEND", end.value.isoformat(), "the kind of value that DTSTART has, DATE or DATE-TIME")
-    if start.is_date:
-        return end.value - start.value
-    zone = start.zone or timezone
-    return end.instant(zone) - start.instant(zone)
+    end = _moment("DTEND", prop, str(start.tzinfo) if isinstance(start, datetime) else zone)
+    if isinstance(start, datetime) and isinstance(end, datetime):
+        return end.astimezone(UTC) - start.astimezone(UTC)
+    if isinstance(start, datetime) or isinstance(end, datetime):
+        shown = end.replace(tzinfo=None) if isinstance(end, datetime) else end
+        refuse("DTEND", shown.isoformat(), "the kind of value that DTSTART has, DATE or DATE-TIME")
+    return end - start
 
 
 # -- templates
@@ -322,9 +302,9 @@ def _until(start: _Moment, end: _Moment, timezone: str) -> timedelta:
 def _entry(event: _Event, overrides: list[_Event], timezone: str) -> Entry:
     with naming(event.label):
         start, length = _times(event, timezone)
-        zone = start.zone or timezone
-        dtstart, rrule = start.wall(zone), event.get("RRULE")
-        rdates = {moment.wall(zone) for moment in _moments(event, "RDATE")}
+        zone = str(start.tzinfo) if isinstance(start, datetime) else timezone
+        dtstart, rrule = _wall(start, zone), event.get("RRULE")
+        rdates = {_wall(moment, zone) for moment in _moments(event, "RDATE", zone)}
         # RFC 5545 section 3.8.5.3: DTSTART "defines the first instance in the recurrence set", so programs show it even
         # where the rule does not yield it (whether COUNT includes it is undefined: here it does not). Templates show
         # what the rule yields, hence the extra date.
@@ -341,25 +321,23 @@ def _entry(event: _Event, overrides: list[_Event], timezone: str) -> Entry:
         }
         if event.is_cancelled:
             fields["active"] = False
-        entry = Entry(event.label, fields)
-        return replace(entry, overrides=_overrides(entry, overrides)) if overrides else entry
+        return Entry(event.label, fields, _overrides(fields, overrides) if overrides else ())
 
 
 def _exdates(event: _Event, zone: str) -> list[date]:
     """Return the exclusions: a DATE leaves the whole local day out, a DATE-TIME its instant."""
     found: set[date] = set()
-    for moment in _moments(event, "EXDATE"):
-        found |= {moment.value} if moment.is_date else moment.names(zone)
+    for moment in _moments(event, "EXDATE", zone):
+        found |= _names(moment, zone) if isinstance(moment, datetime) else {moment}
     return sorted(found, key=lambda value: value.isoformat())
 
 
-def _overrides(entry: Entry, events: list[_Event]) -> tuple[Override, ...]:
-    fields = entry.fields
+def _overrides(fields: Mapping[str, Any], events: list[_Event]) -> tuple[Override, ...]:
     series = Recurrence(fields["rrule"], fields["dtstart"], fields["timezone"], fields["rdates"])
     found: dict[datetime, Override] = {}
     for event in events:
         with naming(event.label):
-            override = _override(event, entry, series)
+            override = _override(event, fields, series)
             start = override.original_start
             if start in found:
                 refuse("RECURRENCE-ID", start.isoformat(), "one override for each slot")
@@ -367,19 +345,19 @@ def _overrides(entry: Entry, events: list[_Event]) -> tuple[Override, ...]:
     return tuple(found.values())
 
 
-def _override(event: _Event, entry: Entry, series: Recurrence) -> Override:
+def _override(event: _Event, fields: Mapping[str, Any], series: Recurrence) -> Override:
     """Return what an event with RECURRENCE-ID says; without a time of its own the rule's holds."""
-    fields, zone = entry.fields, series.timezone
+    zone = series.timezone
     starts_at = ends_at = None
     if event.get("DTSTART") or not event.is_cancelled:
         start, length = _times(event, zone, fields["duration"])
-        starts_at = start.instant(zone)
+        moment = start if isinstance(start, datetime) else _wall(start, zone).replace(tzinfo=ZoneInfo(zone))
+        starts_at = moment.astimezone(UTC)
         ends_at = starts_at + length
     found = Override(original_start=_original_start(event, series), starts_at=starts_at, ends_at=ends_at)
     if event.is_cancelled:
         comment = event.get("COMMENT")
-        reason = comment.text[:500] if comment else None
-        return replace(found, status=Status.CANCELLED.value, cancel_reason=reason)
+        return replace(found, status=Status.CANCELLED.value, cancel_reason=comment and comment.text[:500])
     changed = {key: value for key, value in event.data.items() if fields["data"].get(key) != value}
     if event.get("SUMMARY") and event.name != fields["name"]:
         changed["summary"] = event.name
@@ -391,8 +369,8 @@ def _original_start(event: _Event, series: Recurrence) -> datetime:
 
     RFC 5545 section 3.8.4.4 wants the value type of DTSTART; programs also write UTC, or the date alone.
     """
-    moment = _moment("RECURRENCE-ID", event.properties["RECURRENCE-ID"][0])
-    if moment.is_date:
-        return datetime.combine(moment.value, series.dtstart.time())
-    names = moment.names(series.timezone)
-    return next((name for name in sorted(names) if series.contains(name)), moment.wall(series.timezone))
+    zone = series.timezone
+    moment = _moment("RECURRENCE-ID", event.properties["RECURRENCE-ID"][0], zone)
+    if not isinstance(moment, datetime):
+        return datetime.combine(moment, series.dtstart.time())
+    return next(filter(series.contains, sorted(_names(moment, zone))), _wall(moment, zone))

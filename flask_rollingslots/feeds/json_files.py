@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields
-from datetime import date, datetime, time, timedelta
-from typing import Any, NoReturn
+from datetime import date, datetime, timedelta
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from ..errors import InvalidRequest, InvalidRule, InvalidTemplate, nearest
@@ -16,12 +15,11 @@ from ..models import DECIDED_FIELDS
 from ..models.fields import FIELDS, SPEC_FIELDS, TO_SLOTS, Change
 from ..models.kinds import WallClock, read_moment, write_moment
 from ..recurrence import Recurrence, template_fields
-from ..recurrence.dialects import KEYS, TYPES, read_clock, read_date, read_flag
+from ..recurrence.dialects import DATE, KEYS, TYPES, read_clock, read_date, read_flag
 from ..recurrence.zones import find_zone
 from .entries import MAX_ENTRIES, MISSING, Entry, Override, StoredTemplate, naming, refuse, short
 
 _DEEPEST = 50
-_WALL_CLOCK = WallClock()
 #: Only the library's own format has these.
 _OWN_MARKS = {"dtstart", "duration_minutes"}
 #: What a file may say of a template beside its fields.
@@ -44,7 +42,7 @@ _SAME = {key for key, field in FILED.items() if field.change is Change.SETTING a
 }
 #: Keys that mean something here; all others go into ``data``.
 _KNOWN = {*_RULES, *_STARTS, *_ENDS, *_CLOCKS, *_SAME, "timezone", "data", "end_recurrence_date"}
-_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_DAY = timedelta(days=1)
 
 
 # -- writing
@@ -120,23 +118,19 @@ def json_entries(text: str, timezone: str, name: str | None = None) -> list[Entr
 
 def _parsed(content: str) -> Any:
     try:
-        return json.loads(content, parse_constant=_no_constant)
+        return json.loads(content, parse_constant=int)  # it refuses NaN and Infinity
     except json.JSONDecodeError as error:
         place = f"line {error.lineno}, column {error.colno}"
         raise InvalidRequest(f"the file is not JSON: {error.msg} in {place}") from error
     except (RecursionError, ValueError) as error:
-        text = "the file is not JSON that can be read: a number or nesting without end"
-        raise InvalidRequest(text) from error
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(name)
+        endless = "a number or nesting without end"
+        raise InvalidRequest(f"the file is not JSON that can be read: {endless}") from error
 
 
 def _labelled(number: int, value: Any) -> tuple[str, dict[str, Any]]:
     if not isinstance(value, dict):
-        text = f"entry {number}: {short(value)}; expected an object with the fields of a template"
-        raise InvalidRequest(text)
+        expected = "expected an object with the fields of a template"
+        raise InvalidRequest(f"entry {number}: {short(value)}; {expected}")
     name = next((value[key] for key in _NAMES if isinstance(value.get(key), str)), None)
     label = f"entry {number}" + (f" ({short(name[:60])})" if name else "")
     with naming(label):
@@ -160,10 +154,10 @@ def _check_texts(value: Any, depth: int = 0) -> None:
 
 
 def _check_keys(given: Mapping[str, Any]) -> None:
+    known = FILED.keys() | _MORE
     for key in given:
-        if key not in FILED and key not in _MORE:
-            hint = nearest(key, FILED.keys() | _MORE)
-            refuse(key, given[key], f"a known field; the app's own go into data.{hint}")
+        if key not in known:
+            refuse(key, given[key], f"a known field; the app's own go into data.{nearest(key, known)}")
     for key, field in FILED.items():
         if field.needed and given.get(key) is None:
             refuse(key, MISSING, "a value")
@@ -204,12 +198,6 @@ def _fields(given: Mapping[str, Any], keys: Collection[str]) -> dict[str, Any]:
     return found
 
 
-def _moment(key: str, value: Any) -> datetime:
-    """Return a time written as ISO 8601, naive or with an offset; without seconds, as keys of slots have none."""
-    with _refusing(key, value):
-        return read_moment(value)
-
-
 @contextmanager
 def _refusing(key: str, value: Any) -> Iterator[None]:
     """Let what a kind of value refuses name the file's entry; what a rule refuses says it in its own way."""
@@ -245,10 +233,11 @@ def _override(value: Any, zone: str) -> Override:
         if key not in given:
             refuse(key, MISSING, "a value")
     with _refusing("original_start", given["original_start"]):
-        given["original_start"] = _WALL_CLOCK.read("original_start", given["original_start"])
+        given["original_start"] = WallClock().read("original_start", given["original_start"])
     for key in ("starts_at", "ends_at", "opens_at", "closes_at"):
         if key in given:
-            moment = _moment(key, given[key])
+            with _refusing(key, given[key]):
+                moment = read_moment(given[key])
             given[key] = moment if moment.tzinfo else moment.replace(tzinfo=ZoneInfo(zone))
     _check_override(given)
     return Override(**given)
@@ -318,11 +307,12 @@ def _named(given: Mapping[str, Any]) -> tuple[dict[str, Any], set[str]]:
     name = next((key for key in _NAMES if key in given), None)
     if name is None:
         refuse("name", MISSING, f"a text under {', '.join(_NAMES[:-1])} or {_NAMES[-1]}")
-    group = next((key for key in _GROUPS if key in given), None)
-    if group is None:
+    key = next((key for key in _GROUPS if key in given), None)
+    if key is None:
         return {"name": given[name]}, {name}
-    is_number = isinstance(given[group], int) and not isinstance(given[group], bool)
-    return {"name": given[name], "group": str(given[group]) if is_number else given[group]}, {name, group}
+    group = given[key]
+    is_number = isinstance(group, int) and not isinstance(group, bool)
+    return {"name": given[name], "group": str(group) if is_number else group}, {name, key}
 
 
 def _only(given: Mapping[str, Any], keys: tuple[str, ...]) -> str | None:
@@ -338,9 +328,10 @@ def _day_or_moment(given: Mapping[str, Any], keys: tuple[str, ...], zone: str) -
     if key is None:
         return None
     value = given[key]
-    if isinstance(value, str) and _DATE.fullmatch(value):
+    if isinstance(value, str) and DATE.fullmatch(value):
         return read_date(key, value)
-    moment = _moment(key, value)
+    with _refusing(key, value):
+        moment = read_moment(value)
     return moment.astimezone(ZoneInfo(zone)).replace(tzinfo=None) if moment.tzinfo else moment
 
 
@@ -364,16 +355,14 @@ def _single(start: datetime | date | None, clocks: Mapping[str, Any], zone: str)
     """Return the fields of a template with one slot."""
     if start is None:
         refuse("start", MISSING, f"the first slot's time under {', '.join(_STARTS)}")
-    if not isinstance(start, datetime):
-        if "start_time" not in clocks:
-            refuse("start_time", MISSING, "a time of day beside a date alone")
-        start = datetime.combine(start, time())
+    if not isinstance(start, datetime) and "start_time" not in clocks:
+        refuse("start_time", MISSING, "a time of day beside a date alone")
     begin, end = (read_clock(key, clocks[key]) if key in clocks else None for key in _CLOCKS)
-    start = start if begin is None else datetime.combine(start.date(), begin)
-    found: dict[str, Any] = {"rrule": None, "dtstart": start, "timezone": zone}
+    first = start if begin is None else datetime.combine(start, begin)
+    found: dict[str, Any] = {"rrule": None, "dtstart": first, "timezone": zone}
     if end is not None:
-        length = datetime.combine(start.date(), end) - start
-        found["duration"] = length if length > timedelta(0) else length + timedelta(days=1)
+        # An end not later than the start is on the next day.
+        found["duration"] = (datetime.combine(start, end) - found["dtstart"]) % _DAY or _DAY
     return found
 
 

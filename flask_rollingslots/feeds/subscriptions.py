@@ -7,6 +7,7 @@ grows when the address is withdrawn. A new key withdraws all addresses, unless t
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
@@ -15,7 +16,7 @@ from zoneinfo import ZoneInfo
 
 from itsdangerous import BadData, URLSafeSerializer
 from itsdangerous.encoding import want_bytes
-from sqlalchemy import ColumnElement, func, or_, select, update
+from sqlalchemy import func, or_, select, update
 
 from .. import planning
 from ..browsing import complain
@@ -27,7 +28,7 @@ from ..statements import insert_if_absent
 from ..values import MICROSECOND, OCCUPYING, SlotKey, Window
 from .entries import StoredTemplate
 from .exchange import meant, templates_where, with_overrides
-from .ics_writing import HOST, Feed, feed_bytes, last_change
+from .ics_writing import HOST, SLACK, Feed, feed_bytes, last_change
 
 if TYPE_CHECKING:
     from ..models import TemplateMixin
@@ -36,8 +37,6 @@ if TYPE_CHECKING:
 _CHUNK = 500
 #: What a feed reads of a slot.
 _SHOWN = ("original_start", "starts_at", "ends_at", "status", "data", "cancel_reason", "changed_at")
-#: A zone moves a wall clock time by less than a day, and a gap by at most a day.
-_SLACK = timedelta(days=2)
 _NO_HOST = re.compile(r"[^a-z0-9.-]+")
 #: Longer than any secret: a group has at most 200 characters, and each at most 16 in base64 of JSON.
 _LONGEST = 4000
@@ -47,9 +46,8 @@ _LONGEST = 4000
 
 
 class Calendar(NamedTuple):
-    """A calendar to subscribe to.
+    """A calendar to subscribe to: the same bytes until something changes or the next month begins.
 
-    :param content: iCalendar, the same bytes until something changes or the next month begins.
     :param changed_at: when it became what it is; aware.
     """
 
@@ -58,57 +56,43 @@ class Calendar(NamedTuple):
 
 
 def calendar(
-    work: Work,
-    template_id: int | None = None,
-    group: str | None = None,
-    sees: Callable[[TemplateMixin], bool] = lambda template: True,
-    host: str = "",
+    work: Work, template_id: int | None, group: str | None, sees: Callable[[TemplateMixin], bool], host: str
 ) -> Calendar:
     """Return the active templates as a calendar, from last month on; one that cannot be written is left out.
 
-    :param template_id: only the series of this template.
     :param group: only the templates of this group; none is no error.
-    :param sees: says of a template whether it may be shown.
     :param host: what makes UIDs unique where ``ROLLINGSLOTS_FEED_HOST`` is not set: a host, perhaps with its port.
     :raises TemplateNotFound: if there is no such template, or it is not in the group.
     :raises InvalidRequest: if it has too many events.
-    :raises ConfigError: if icalendar is not installed.
     """
     host = (work.settings.feed_host or host).rpartition("@")[2].lower().partition(":")[0]
     feed = Feed(work.now, _NO_HOST.sub("-", host) or HOST, group or "Slots", complain)
     conditions = [*meant(work, template_id, group), work.models.Template.active.is_(True)]
     templates = [each for each in templates_where(work, conditions) if sees(each)]
-    latest_shift = max((each.shift for each in templates), default=timedelta(0))
-    conditions += _may_differ(work, feed.since, latest_shift)
+    # Of slots only those that may not be as the rule says; some more rather than less, for zones differ.
+    slot, first = work.models.Slot, feed.since - SLACK
+    shift = max((each.shift for each in templates), default=timedelta(0))
+    is_late = slot.starts_at >= first.replace(tzinfo=UTC)
+    is_meant_late = slot.original_start >= min(first, first - shift)
+    # What a top-up made and nobody touched is where the rule says.
+    is_touched = or_(is_decided(work.models), slot.booked > 0, slot.run_id.is_(None))
+    conditions += or_(is_late, is_meant_late), is_touched
     found = _without_crowded(work, with_overrides(work, templates, conditions, _SHOWN))
     return Calendar(feed_bytes(found, feed), last_change(found, feed))
 
 
-def _may_differ(work: Work, since: datetime, latest_shift: timedelta) -> tuple[ColumnElement[bool], ...]:
-    """Return the conditions on stored slots that are not, or may not be, as the rule says.
-
-    :param since: naive midnight; slots before it, in their template's zone, are left out, some more rather than less.
-    """
-    slot, first = work.models.Slot, since - _SLACK
-    is_late = slot.starts_at >= first.replace(tzinfo=UTC)
-    is_meant_late = slot.original_start >= min(first, first - latest_shift)
-    # What a top-up made and nobody touched is where the rule says.
-    is_touched = or_(is_decided(work.models), slot.booked > 0, slot.run_id.is_(None))
-    return or_(is_late, is_meant_late), is_touched
-
-
 def _without_crowded(work: Work, templates: list[StoredTemplate]) -> list[StoredTemplate]:
     """Leave out what a rule says at an instant where a slot of the series stayed, as reading does."""
-    segments: dict[int, list[TemplateSpec]] = {}
+    segments: defaultdict[int, list[TemplateSpec]] = defaultdict(list)
     for each in templates:
-        segments.setdefault(each.spec.series_id, []).append(each.spec)
+        segments[each.spec.series_id].append(each.spec)
     rivals = {slot.key: slot for each in templates for slot in _rivals(segments[each.spec.series_id], each)}
     for key in _stored_among(work, rivals):
         rivals.pop(key, None)
-    gone: dict[int, list[datetime]] = {}
+    gone: defaultdict[int, list[datetime]] = defaultdict(list)
     for slot in rivals.values():
-        gone.setdefault(slot.spec.id, []).append(slot.original_start)
-    return [each.without(gone.get(each.spec.id, ())) for each in templates]
+        gone[slot.spec.id].append(slot.original_start)
+    return [each.without(gone[each.spec.id]) for each in templates]
 
 
 def _rivals(segments: list[TemplateSpec], template: StoredTemplate) -> Iterator[PlannedSlot]:
@@ -118,21 +102,20 @@ def _rivals(segments: list[TemplateSpec], template: StoredTemplate) -> Iterator[
         at = each.starts_at
         if at is None or each.status not in OCCUPYING:
             continue
-        if at == instant_of(each.original_start + template.spec.shift, zone):
-            continue
-        for spec in segments:
-            yield from planning.planned(spec, Window(at, at + MICROSECOND))
+        if at != instant_of(each.original_start + template.spec.shift, zone):
+            for spec in segments:
+                yield from planning.planned(spec, Window(at, at + MICROSECOND))
 
 
 def _stored_among(work: Work, keys: Collection[SlotKey]) -> Iterator[SlotKey]:
     """Yield the keys with a row, and others of the same series and original starts."""
     cls, starts = work.models.Slot, sorted({key.original_start for key in keys})
+    query = select(cls.series_id, cls.original_start).where(
+        cls.series_id.in_({key.series_id for key in keys})
+    )
     for first in range(0, len(starts), _CHUNK):
-        query = select(cls.series_id, cls.original_start).where(
-            cls.series_id.in_({key.series_id for key in keys}),
-            cls.original_start.in_(starts[first : first + _CHUNK]),
-        )
-        yield from (SlotKey(*row) for row in work.session.execute(query).all())
+        some = query.where(cls.original_start.in_(starts[first : first + _CHUNK]))
+        yield from (SlotKey(*row) for row in work.session.execute(some).all())
 
 
 # -- secret addresses
@@ -147,7 +130,6 @@ class SecretFeed(NamedTuple):
 def feed_secret(work: Work, group: str | None, keys: Sequence[str | bytes]) -> str:
     """Return the secret in the address of a group's calendar, the same one until it is withdrawn.
 
-    :param group: whose slots; ``None``: those of all templates.
     :param keys: the app's secret keys, the one that signs last; none: the app has no ``SECRET_KEY``.
     :raises ConfigError: if there is no key.
     """
@@ -158,10 +140,7 @@ def feed_secret(work: Work, group: str | None, keys: Sequence[str | bytes]) -> s
 
 
 def feed_of(work: Work, secret: str, keys: Sequence[str | bytes]) -> SecretFeed | None:
-    """Return what a secret stands for; ``None`` if it is none of ours, or was withdrawn.
-
-    :param keys: as for :func:`feed_secret`.
-    """
+    """Return what a secret stands for; ``None`` if it is none of ours, or was withdrawn."""
     if not keys or len(secret) > _LONGEST:
         return None
     try:
@@ -178,9 +157,8 @@ def revoke_feed_secret(work: Work, group: str | None) -> None:
     table, digest = table_of(work.models.FeedAddress), _digest(group)
     first = {"group_digest": digest, "number": _number(work, group)}
     work.session.execute(insert_if_absent(table, work.dialect), [first])
-    work.session.execute(
-        update(table).where(table.c.group_digest == digest).values(number=table.c.number + 1)
-    )
+    raised = update(table).where(table.c.group_digest == digest).values(number=table.c.number + 1)
+    work.session.execute(raised)
 
 
 def _number(work: Work, group: str | None) -> int:
@@ -198,6 +176,4 @@ def _digest(group: str | None) -> str:
 
 def _signer(keys: Sequence[str | bytes]) -> URLSafeSerializer:
     options = {"key_derivation": "hmac", "digest_method": sha256}
-    return URLSafeSerializer(
-        [want_bytes(key) for key in keys], salt="rollingslots feed", signer_kwargs=options
-    )
+    return URLSafeSerializer([*map(want_bytes, keys)], salt="rollingslots feed", signer_kwargs=options)

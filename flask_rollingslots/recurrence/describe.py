@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
+from typing import NamedTuple
 
 from .expand import fill_in, possible_months, times_of_day
 from .recurrence_set import RecurrenceSet
@@ -19,21 +19,14 @@ NTH = {
     1: "first", 2: "second", 3: "third", 4: "fourth", 5: "fifth",
     -1: "last", -2: "second to last", -3: "third to last",
 }  # fmt: skip
-_NONE = timedelta(0)
 _WORKDAYS = tuple((0, day) for day in range(5))
-_FULL_WEEK = 7
 _SURE_WEEK = 22  # seven days from the 22nd are within every month
 _EVERY_MONTH_HAS = 28
 _READABLE = 12
 
 
-@dataclass(frozen=True, slots=True)
-class _View:
-    """What the phrases look at.
-
-    :param rule: with the day parts that DTSTART implies.
-    :param moved: whole days between an original start and its shown time.
-    """
+class _View(NamedTuple):
+    """What the phrases look at: the rule filled in, its shown times, and how many days those are moved."""
 
     recurrence: RecurrenceSet
     rule: Rule
@@ -49,25 +42,25 @@ def describe(recurrence: RecurrenceSet, with_times: bool) -> str:
     if recurrence.rule is None:
         return _once(recurrence)
     view = _view(recurrence, recurrence.rule)
-    sentence = _when(view) if view else None
-    if view is None or sentence is None:
+    days = view and _when(view)
+    if not view or not days:
         return _as_text(recurrence)
-    return sentence + _times(view, with_times) + _end(view) + _changes(recurrence)
+    return days + _times(view, with_times) + _end(view) + _changes(recurrence)
 
 
 def _view(recurrence: RecurrenceSet, rule: Rule) -> _View | None:
     """Return the view, ``None`` if the shift moves some starts of a day to another day than others."""
     full = fill_in(rule, recurrence.dtstart)
     day = recurrence.dtstart.date()
-    originals = [datetime.combine(day, at) for at in times_of_day(full, recurrence.dtstart)]
+    originals = times_of_day(full, recurrence.dtstart)
     try:
-        moved = {(at + recurrence.shift).date().toordinal() - at.date().toordinal() for at in originals}
+        shown = [datetime.combine(day, at) + recurrence.shift for at in originals]
     except OverflowError:
         return None
+    moved = {(at.date() - day).days for at in shown}
     if len(moved) > 1 or len(originals) > _READABLE:
         return None
-    shown = tuple((at + recurrence.shift).time() for at in originals)
-    return _View(recurrence, full, shown, moved.pop())
+    return _View(recurrence, full, tuple(at.time() for at in shown), moved.pop())
 
 
 def _once(recurrence: RecurrenceSet) -> str:
@@ -79,7 +72,7 @@ def _once(recurrence: RecurrenceSet) -> str:
 
 def _as_text(recurrence: RecurrenceSet) -> str:
     shift = recurrence.shift
-    moved = f", shown {span(abs(shift))} {'later' if shift > _NONE else 'earlier'}" if shift else ""
+    moved = f", shown {span(abs(shift))} {'later' if shift > timedelta(0) else 'earlier'}" if shift else ""
     grid = _grid(recurrence, recurrence.dtstart.time()) if recurrence.grid else ""
     return f"{recurrence.rrule}{grid}{moved}{_changes(recurrence)}"
 
@@ -89,16 +82,15 @@ def _as_text(recurrence: RecurrenceSet) -> str:
 
 def _when(view: _View) -> str | None:
     rule = view.rule
-    if (
-        rule.byyearday
-        or rule.byweekno
-        or (rule.freq == "HOURLY" and rule.byhour)
-        or not possible_months(rule)
-    ):
+    if rule.byyearday or rule.byweekno or not possible_months(rule):
+        return None
+    if rule.freq == "HOURLY" and rule.byhour:
         return None
     if rule.bysetpos and (rule.freq != "MONTHLY" or rule.byday != _WORKDAYS):
         return None
     if view.moved and (rule.bymonth or rule.freq not in ("DAILY", "WEEKLY")):
+        return None
+    if rule.bymonth and rule.interval > 1 and rule.freq != "YEARLY":
         return None
     phrase = {"HOURLY": _hourly, "DAILY": _daily, "WEEKLY": _weekly, "MONTHLY": _monthly, "YEARLY": _yearly}
     return phrase[rule.freq](view)
@@ -109,16 +101,12 @@ def _every(rule: Rule, unit: str) -> str:
 
 
 def _hourly(view: _View) -> str | None:
-    rule, minutes = view.rule, view.times
-    if rule.byday or rule.bymonthday or rule.bymonth or rule.bysetpos or len(minutes) > 1:
+    rule, start, at = view.rule, view.recurrence.dtstart, view.times[0]
+    if rule.byday or rule.bymonthday or rule.bymonth or rule.bysetpos:
         return None
-    if view.recurrence.shift:
-        return None
-    at = minutes[0]
-    if at.second:
+    if len(view.times) > 1 or at.second or view.recurrence.shift:
         return None
     if 24 % rule.interval:
-        start = view.recurrence.dtstart
         return f"every {rule.interval} hours, from {day_text(start)} {clock(start.time())} on"
     if rule.interval == 1:
         return f"every hour at {at.minute} minutes past" if at.minute else "every hour on the hour"
@@ -128,27 +116,22 @@ def _hourly(view: _View) -> str | None:
 
 def _daily(view: _View) -> str | None:
     rule = view.rule
-    if rule.byday or rule.bymonthday or (rule.bymonth and rule.interval > 1):
-        return None
-    return _every(rule, "day") + _in_months(rule)
+    return None if rule.byday or rule.bymonthday else _every(rule, "day") + _in_months(rule)
 
 
 def _weekly(view: _View) -> str | None:
     rule = view.rule
     days = sorted((day + view.moved) % 7 for day in rule.weekdays)
-    if rule.interval > 1 and (rule.bymonth or (len(days) > 1 and (rule.wkst or view.moved))):
+    if rule.interval > 1 and len(days) > 1 and (rule.wkst or view.moved):
         return None
-    if len(days) == _FULL_WEEK and rule.interval == 1:
+    if len(days) == 7 and rule.interval == 1:
         return "every day" + _in_months(rule)
     return f"{_every(rule, 'week')} on {listed([DAYS[day] for day in days])}{_in_months(rule)}"
 
 
 def _monthly(view: _View) -> str | None:
-    rule = view.rule
-    days = _days_of_month(rule)
-    if days is None or (rule.bymonth and rule.interval > 1):
-        return None
-    return f"{_every(rule, 'month')} on {days}{_in_months(rule)}"
+    days = _days_of_month(view.rule)
+    return days and f"{_every(view.rule, 'month')} on {days}{_in_months(view.rule)}"
 
 
 def _yearly(view: _View) -> str | None:
@@ -178,9 +161,7 @@ def _days_of_month(rule: Rule) -> str | None:
     if not rule.is_numbered:
         return f"each {listed([DAYS[day] for day in rule.weekdays])}"
     named = [(NTH.get(n), DAYS[day]) for n, day in sorted(rule.byday, key=lambda pair: (pair[0] < 0, pair))]
-    if not all(nth for nth, _ in named):
-        return None
-    return listed([f"the {nth} {day}" for nth, day in named])
+    return listed([f"the {nth} {day}" for nth, day in named]) if all(nth for nth, _ in named) else None
 
 
 def _month_days(rule: Rule) -> str | None:
@@ -193,12 +174,13 @@ def _month_days(rule: Rule) -> str | None:
 
 def _on_or_after(rule: Rule) -> str | None:
     first = rule.bymonthday[0]
-    full = rule.bymonthday == tuple(range(first, min(first + _FULL_WEEK, 32))) and first > 0
-    if not full or rule.is_numbered or len(rule.byday) > 1:
+    is_week = rule.bymonthday == tuple(range(first, min(first + 7, 32))) and first > 0
+    if not is_week or rule.is_numbered or len(rule.byday) > 1:
         return None
+    weekday = DAYS[rule.byday[0][1]]
     if first in (1, 8, 15, 22):  # whole weeks of a month: the same days as the nth weekday
-        return f"the {NTH[first // _FULL_WEEK + 1]} {DAYS[rule.byday[0][1]]}"
-    text = f"the first {DAYS[rule.byday[0][1]]} on or after the {ordinal(first)}"
+        return f"the {NTH[first // 7 + 1]} {weekday}"
+    text = f"the first {weekday} on or after the {ordinal(first)}"
     return text if first <= _SURE_WEEK else f"{text} (where the month has one)"
 
 
@@ -215,7 +197,7 @@ def _times(view: _View, with_times: bool) -> str:
 
 
 def _grid(recurrence: RecurrenceSet, start: time) -> str:
-    if not recurrence.every or not recurrence.until_time or not recurrence.duration:
+    if not (recurrence.every and recurrence.until_time and recurrence.duration):
         return ""
     some_day = datetime.combine(date(2000, 1, 5), recurrence.until_time)
     end = (some_day + recurrence.shift % timedelta(days=1)).time()
@@ -226,8 +208,8 @@ def _grid(recurrence: RecurrenceSet, start: time) -> str:
 def _end(view: _View) -> str:
     rule, recurrence = view.rule, view.recurrence
     if rule.count is not None:
-        days = f"on {rule.count} day{'s' * (rule.count > 1)}"
-        return f", {days if recurrence.grid else times(rule.count)}"
+        times = {1: "once", 2: "twice"}.get(rule.count, f"{rule.count} times")
+        return f", on {_number(rule.count, 'day')}" if recurrence.grid else f", {times}"
     until = rule.until
     if until is None:
         return ""
@@ -240,8 +222,8 @@ def _end(view: _View) -> str:
 
 def _changes(recurrence: RecurrenceSet) -> str:
     added, excluded = len(recurrence.rdates), len(recurrence.exdates)
-    text = f", plus {added} extra date{'s' * (added > 1)}" if added else ""
-    return text + (f", except {excluded} date{'s' * (excluded > 1)}" if excluded else "")
+    text = f", plus {_number(added, 'extra date')}" if added else ""
+    return text + (f", except {_number(excluded, 'date')}" if excluded else "")
 
 
 # -- English for days, times and lengths
@@ -269,11 +251,6 @@ def day_text(day: date) -> str:
     return f"{day.day} {MONTHS[day.month]} {day.year}"
 
 
-def times(count: int) -> str:
-    """Return ``once``, ``twice``, ``5 times``."""
-    return {1: "once", 2: "twice"}.get(count, f"{count} times")
-
-
 def span(length: timedelta, *, bare: bool = False) -> str:
     """Return ``2 hours`` or ``90 minutes``; the largest unit that is whole.
 
@@ -282,6 +259,8 @@ def span(length: timedelta, *, bare: bool = False) -> str:
     seconds = round(length.total_seconds())
     units = (("day", 86400), ("hour", 3600), ("minute", 60), ("second", 1))
     number, unit = next((seconds // size, unit) for unit, size in units if seconds % size == 0)
-    if number == 1:
-        return unit if bare else f"1 {unit}"
-    return f"{number} {unit}s"
+    return unit if bare and number == 1 else _number(number, unit)
+
+
+def _number(count: int, what: str) -> str:
+    return f"{count} {what}{'s' * (count != 1)}"

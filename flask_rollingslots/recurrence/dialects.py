@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import date, datetime, time, timedelta, tzinfo
 from functools import partial
 from typing import Any
 
 from ..errors import nearest
+from .describe import clock
 from .recurrence_set import RecurrenceSet
 from .rule import LISTS, MISSING, Rule, parse_rrule, refuse
 from .zones import walls_around
@@ -59,20 +61,15 @@ def template_fields(value: Any, *, dtstart: datetime | date | None, timezone: st
     return [_template(_schedule_entry(entry), dtstart, timezone) for entry in value]
 
 
-def read_fields(value: Any, dtstart: datetime, timezone: str) -> list[Fields]:
-    """Return the same without what only a template has: the parameters of each Recurrence."""
-    return [_without_active(fields) for fields in template_fields(value, dtstart=dtstart, timezone=timezone)]
-
-
-def _without_active(fields: Fields) -> Fields:
+def rule_fields(fields: Fields) -> Fields:
+    """Return the parameters of a Recurrence: template fields without what only a template has."""
     return {name: item for name, item in fields.items() if name != "active"}
 
 
 def _schedule_entry(entry: Any) -> Mapping[str, Any]:
     if not isinstance(entry, Mapping):
-        raise refuse(
-            "recurrence", entry, 'entries such as {"weekday": 0, "start_time": "16:00", "end_time": "17:00"}'
-        )
+        example = '{"weekday": 0, "start_time": "16:00", "end_time": "17:00"}'
+        raise refuse("recurrence", entry, f"entries such as {example}")
     if entry.get("type", "weekly") != "weekly":
         raise refuse("type", entry["type"], "weekly, or no type, in a fixed schedule")
     for name in ("weekday", "start_time"):
@@ -85,7 +82,11 @@ def _template(value: Mapping[str, Any], dtstart: datetime | date | None, timezon
     given = {name: item for name, item in value.items() if item is not None}
     if "type" not in given and ("weekday" in given or "weekdays" in given):
         given["type"] = "weekly"  # an entry of a fixed schedule on its own
-    kind = _kind(given)
+    kind = given.get("type")
+    if not isinstance(kind, str) or kind not in _OWN:
+        hint = nearest(kind, _OWN) if isinstance(kind, str) else ""
+        why = MISSING if kind is None else f"is not a type.{hint}"
+        raise refuse("type", kind, f"one of {', '.join(_OWN)}", why)
     _check_names(kind, given)
     _check_flags(given)
     start = _start(given, dtstart)
@@ -93,28 +94,18 @@ def _template(value: Mapping[str, Any], dtstart: datetime | date | None, timezon
     fields |= _lengths(given, start)
     if "gap" in given:
         fields["gap"] = given["gap"]
-    RecurrenceSet(**_without_active(fields))  # refuses what does not fit together
+    RecurrenceSet(**rule_fields(fields))  # refuses what does not fit together
     return fields
-
-
-def _kind(given: Fields) -> str:
-    kind = given.get("type")
-    if not isinstance(kind, str) or kind not in _OWN:
-        hint = nearest(kind, _OWN) if isinstance(kind, str) else ""
-        why = MISSING if kind is None else f"is not a type.{hint}"
-        raise refuse("type", kind, f"one of {', '.join(_OWN)}", why)
-    return kind
 
 
 def _check_names(kind: str, given: Fields) -> None:
     known = _COMMON | _OWN[kind]
     for name in given:
-        if name in known:
-            continue
-        if any(name in own for own in _OWN.values()):
+        if name in KEYS - known:
             raise refuse(name, given[name], f"no {name} with type {kind}", f"does not go with type {kind}")
-        hint = nearest(str(name), known)
-        raise refuse(str(name)[:40], given[name], "a known field", f"is in an unknown field.{hint}")
+        if name not in known:
+            hint = nearest(str(name), known)
+            raise refuse(str(name)[:40], given[name], "a known field", f"is in an unknown field.{hint}")
 
 
 def _check_flags(given: Fields) -> None:
@@ -134,13 +125,16 @@ def _rrule(kind: str, given: Fields) -> str | None:
         return _plain_rrule(given)
     freq, step = _FREQ.get(kind, (kind.upper(), 1))
     interval = read_number("interval", given.get("interval", 1), 1, 10**9)
-    if step > 1 and interval == step:
-        interval = 1  # the same said twice
-    if step > 1 and interval > 1:
+    if step > 1 and interval not in (1, step):  # the step is the same said twice
         raise refuse("interval", interval, f"no interval: {kind} says it already", f"contradicts type {kind}")
     days = _DAYS[freq](given) if freq in _DAYS else {}
     until = read_date("until_date", given["until_date"]) if "until_date" in given else None
-    return str(Rule(freq, interval * step, _count(given), until, **days))
+    count = given.get("count")
+    if count is not None and until is not None:
+        raise refuse("count", count, "either count or until_date", "contradicts until_date")
+    if count is not None:
+        read_number("count", count, 1, 10**9)
+    return str(Rule(freq, step if step > 1 else interval, count, until, **days))
 
 
 def _plain_rrule(given: Fields) -> str | None:
@@ -156,22 +150,14 @@ def _plain_rrule(given: Fields) -> str | None:
     return str(text)
 
 
-def _count(given: Fields) -> int | None:
-    if "count" not in given:
-        return None
-    if "until_date" in given:
-        raise refuse("count", given["count"], "either count or until_date", "contradicts until_date")
-    return read_number("count", given["count"], 1, 10**9)
-
-
 def _weekly_days(given: Fields) -> Fields:
     if "weekday" in given and "weekdays" in given:
         raise refuse("weekday", given["weekday"], "either weekday or weekdays", "contradicts weekdays")
     if "weekday" in given:
         return {"byday": ((0, _read_weekday("weekday", given["weekday"])),)}
-    if "weekdays" not in given:
+    days = given.get("weekdays")
+    if days is None:
         return {}
-    days = given["weekdays"]
     if not isinstance(days, (list, tuple)) or not days:
         raise refuse("weekdays", days, "a list of numbers from 0 (Monday) to 6 (Sunday)")
     return {"byday": tuple(sorted({(0, _read_weekday("weekdays", day)) for day in days}))}
@@ -184,10 +170,7 @@ def _monthly_days(given: Fields) -> Fields:
         if "month_day" not in given:
             return {}
         expected = "a whole number from 1 to 31, or from -31 to -1 counted from the end"
-        day = read_number("month_day", given["month_day"], -31, 31, expected)
-        if day == 0:
-            raise refuse("month_day", day, expected)
-        return {"bymonthday": (day,)}
+        return {"bymonthday": (read_number("month_day", given["month_day"], -31, 31, expected),)}
     weekday = _read_weekday("weekday", given["weekday"])
     if "month_day" in given:
         if "week" in given:
@@ -196,11 +179,7 @@ def _monthly_days(given: Fields) -> Fields:
         return {"bymonthday": tuple(range(first, min(first + 7, 32))), "byday": ((0, weekday),)}
     if "week" not in given:
         raise refuse("week", None, "1, 2, 3, 4 or -1 (which weekday of the month), or a month_day", MISSING)
-    expected = "1, 2, 3, 4 or -1 (the last)"
-    week = read_number("week", given["week"], -1, 4, expected)
-    if week == 0:
-        raise refuse("week", week, expected)
-    return {"byday": ((week, weekday),)}
+    return {"byday": ((read_number("week", given["week"], -1, 4, "1, 2, 3, 4 or -1 (the last)"), weekday),)}
 
 
 _DAYS: dict[str, Callable[[Fields], Fields]] = {"WEEKLY": _weekly_days, "MONTHLY": _monthly_days}
@@ -216,25 +195,20 @@ def _start(given: Fields, dtstart: datetime | date | None) -> datetime:
         raise refuse("dtstart", None, "the day or time of the first start, or a start_date", MISSING)
     if not isinstance(day, date):
         raise refuse("dtstart", day, "a naive datetime or a date")
-    start = day if isinstance(day, datetime) else datetime.combine(day, time())
-    if "start_time" not in given:
-        return start
-    return datetime.combine(start.date(), read_clock("start_time", given["start_time"]))
+    if "start_time" in given:
+        return datetime.combine(day, read_clock("start_time", given["start_time"]))
+    return day if isinstance(day, datetime) else datetime.combine(day, time())
 
 
 def _lengths(given: Fields, start: datetime) -> Fields:
-    fields: Fields = {}
-    if "every" in given:
-        fields["duration"] = read_length("every", given["every"])
-    for name, read in _READERS.items():
-        if name in given:
-            fields[name] = read(name, given[name])
+    fields: Fields = {"duration": read_length("every", given["every"])} if "every" in given else {}
+    fields |= {name: read(name, given[name]) for name, read in _READERS.items() if name in given}
     if "end_time" in given:
         if "duration" in given:
             raise refuse("end_time", given["end_time"], "either end_time or duration", "contradicts duration")
         end = datetime.combine(start.date(), read_clock("end_time", given["end_time"]))
         # An end not later than the start is on the next day.
-        fields["duration"] = end - start if end > start else end + _DAY - start
+        fields["duration"] = (end - start) % _DAY or _DAY
     return fields
 
 
@@ -242,15 +216,16 @@ def _lengths(given: Fields, start: datetime) -> Fields:
 
 _CLOCK = re.compile(r"([0-9]{1,2}):([0-9]{2})(?::([0-9]{2}))?")
 _LENGTH = re.compile(r"(-?)([0-9]{1,5}):([0-5][0-9])(?::([0-5][0-9]))?")
-_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _MOMENT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}(:[0-9]{2})?")
 
 
 def read_number(name: str, value: Any, lowest: int, highest: int, expected: str | None = None) -> int:
-    """Return a whole number within bounds."""
-    if isinstance(value, bool) or not isinstance(value, int) or not lowest <= value <= highest:
+    """Return a whole number within bounds; where it may count from the end, zero is none."""
+    is_number = isinstance(value, int) and not isinstance(value, bool)
+    if not is_number or not lowest <= value <= highest or (lowest < 0 and value == 0):
         raise refuse(name, value, expected or f"a whole number from {lowest} to {highest}")
-    return value
+    return int(value)
 
 
 def _read_weekday(name: str, value: Any) -> int:
@@ -269,13 +244,10 @@ def read_clock(name: str, value: Any) -> time:
     """Return a time of day written as HH:MM or HH:MM:SS."""
     if isinstance(value, time) and value.tzinfo is None:
         return value
-    found = _CLOCK.fullmatch(value) if isinstance(value, str) else None
-    try:
-        if found:
-            hour, minute, second = (int(part or 0) for part in found.groups())
+    if found := _CLOCK.fullmatch(value) if isinstance(value, str) else None:
+        with suppress(ValueError):
+            hour, minute, second = map(int, found.groups(default="0"))
             return time(hour, minute, second)
-    except ValueError:
-        pass
     raise refuse(name, value, "a time of day from 00:00 to 23:59, as HH:MM")
 
 
@@ -283,11 +255,9 @@ def read_date(name: str, value: Any) -> date:
     """Return a date written as YYYY-MM-DD."""
     if isinstance(value, date) and not isinstance(value, datetime):
         return value
-    if isinstance(value, str) and _DATE.fullmatch(value):
-        try:
+    if isinstance(value, str) and DATE.fullmatch(value):
+        with suppress(ValueError):
             return date.fromisoformat(value)
-        except ValueError:
-            pass
     raise refuse(name, value, "a date as YYYY-MM-DD")
 
 
@@ -314,23 +284,16 @@ def read_length(name: str, value: Any, *, signed: bool = False) -> timedelta:
 
     :param signed: whether it may be zero or negative.
     """
-    length = _length(value)
+    length = value if isinstance(value, timedelta) else None
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) <= 10**7:
+        length = timedelta(minutes=value)
+    elif found := _LENGTH.fullmatch(value) if isinstance(value, str) else None:
+        sign, hours, minutes, seconds = found.groups(default="0")
+        length = timedelta(hours=int(hours), minutes=int(minutes), seconds=int(seconds))
+        length = -length if sign else length
     if length is None or (length <= timedelta(0) and not signed):
         raise refuse(name, value, "a length of time: whole minutes as a number, or a text as H:MM")
     return length
-
-
-def _length(value: Any) -> timedelta | None:
-    if isinstance(value, timedelta):
-        return value
-    if isinstance(value, int) and not isinstance(value, bool) and abs(value) <= 10**7:
-        return timedelta(minutes=value)
-    found = _LENGTH.fullmatch(value) if isinstance(value, str) else None
-    if not found:
-        return None
-    sign, hours, minutes, seconds = found.groups()
-    length = timedelta(hours=int(hours), minutes=int(minutes), seconds=int(seconds or 0))
-    return -length if sign else length
 
 
 _READERS: dict[str, Callable[[str, Any], Any]] = {
@@ -356,12 +319,7 @@ def write_length(length: timedelta) -> int | str:
 # -- writing: the richest object that says exactly the same, or the RRULE text
 
 #: The parts of a rule that an object of its type can say.
-_DAY_PARTS = {
-    "DAILY": set[str](),
-    "WEEKLY": {"byday"},
-    "MONTHLY": {"byday", "bymonthday"},
-    "YEARLY": set[str](),
-}
+_DAY_PARTS = {"DAILY": (), "WEEKLY": ("byday",), "MONTHLY": ("byday", "bymonthday"), "YEARLY": ()}
 
 
 def write_object(recurrence: RecurrenceSet) -> dict[str, Any]:
@@ -373,8 +331,7 @@ def write_object(recurrence: RecurrenceSet) -> dict[str, Any]:
         if value := getattr(recurrence, name):
             found[name] = write_length(value)
     if recurrence.until_time is not None:
-        precise = "seconds" if recurrence.until_time.second else "minutes"
-        found["until_time"] = recurrence.until_time.isoformat(precise)
+        found["until_time"] = clock(recurrence.until_time)
     for name in ("rdates", "exdates"):
         if values := getattr(recurrence, name):
             found[name] = [value.isoformat() for value in values]
@@ -386,26 +343,19 @@ def write_object(recurrence: RecurrenceSet) -> dict[str, Any]:
 def _dialect(rule: Rule, zone: tzinfo) -> dict[str, Any] | None:
     """Return the object for the rule itself, ``None`` if the dialects cannot say it."""
     used = {name for name in map(str.lower, LISTS) if getattr(rule, name)}
-    if rule.freq not in _DAY_PARTS or used - _DAY_PARTS[rule.freq]:
+    if rule.freq not in _DAY_PARTS or used.difference(_DAY_PARTS[rule.freq]):
         return None
-    days: dict[str, Any] | None = {}
-    if rule.freq == "WEEKLY":
-        days = _weekly(rule)
-    elif rule.freq == "MONTHLY":
-        days = _monthly(rule)
-    end = _end(rule, zone)
+    days, end = _weekly(rule) if rule.freq == "WEEKLY" else _monthly(rule), _end(rule, zone)
     if days is None or end is None:
         return None
     return {"type": rule.freq.lower(), "interval": rule.interval, **days, **end}
 
 
 def _weekly(rule: Rule) -> dict[str, Any] | None:
+    days = [day for _, day in rule.byday]
     if rule.wkst and rule.interval > 1:
         return None
-    days = [day for _, day in rule.byday]
-    if len(days) > 1:
-        return {"weekdays": days}
-    return {"weekday": days[0]} if days else {}
+    return {"weekdays": days} if len(days) > 1 else {"weekday": days[0]} if days else {}
 
 
 def _monthly(rule: Rule) -> dict[str, Any] | None:
@@ -424,17 +374,14 @@ def _monthly(rule: Rule) -> dict[str, Any] | None:
 
 
 def _end(rule: Rule, zone: tzinfo) -> dict[str, Any] | None:
+    until = rule.until
     if rule.count is not None:
         return {"count": rule.count}
-    if rule.until is None:
+    if until is None:
         return {"end": "never"}
-    day = _until_day(rule.until, zone)
-    return {"until_date": day.isoformat()} if day else None
-
-
-def _until_day(until: date | datetime, zone: tzinfo) -> date | None:
-    """Return the day that UNTIL holds to its very end, if it does."""
-    if not isinstance(until, datetime):
-        return until
-    low, high = (until, until) if until.tzinfo is None else walls_around(until, zone)
-    return high.date() if low == high and high.time() == time(23, 59, 59) else None
+    if isinstance(until, datetime):
+        low, high = (until, until) if until.tzinfo is None else walls_around(until, zone)
+        if low != high or high.time() != time(23, 59, 59):
+            return None  # a day is held to its very end
+        until = high.date()
+    return {"until_date": until.isoformat()}

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from datetime import date, datetime, time, timedelta
 from functools import lru_cache
+from itertools import chain, count, starmap
 from math import gcd
 from typing import Any, NamedTuple, TypeVar
 
@@ -41,11 +42,7 @@ T = TypeVar("T")
 
 
 class Periods(NamedTuple):
-    """How one frequency divides the calendar.
-
-    :param number: day -> number of the period that holds it.
-    :param bounds: number of a period -> its first and last day; they may lie outside the years 1 to 9999.
-    """
+    """How one frequency divides the calendar; first and last day may lie outside the years 1 to 9999."""
 
     number: Callable[[int], int]
     bounds: Callable[[int], tuple[int, int]]
@@ -111,17 +108,6 @@ def periods_of(rule: Rule) -> Periods:
     return Periods(lambda d: d, lambda p: (p, p))
 
 
-def month_pieces(first: int, last: int, months: frozenset[int]) -> Iterator[tuple[int, int]]:
-    """Cut a span of days at the ends of its months; only the wanted months (1 to 12) are given."""
-    first, last = max(first, FIRST_DAY), min(last, LAST_DAY)
-    if first > last:
-        return
-    for index in range(month_index(first), month_index(last) + 1):
-        if index % 12 + 1 in months:
-            start, end = month_bounds(index)
-            yield max(start, first), min(end, last)
-
-
 # -- days: which of them the BY parts allow. python-dateutil finds them, one kind of month at a time.
 #
 # Only day filters, without the phase of INTERVAL and without BYSETPOS. What python-dateutil gets wrong is kept from
@@ -150,20 +136,12 @@ def fill_in(rule: Rule, dtstart: datetime) -> Rule:
 
 
 class DaySource:
-    """The days that the BY parts of a filled-in rule allow.
-
-    :param rule: a rule that :func:`fill_in` has completed.
-    """
+    """The days that the BY parts of a rule allow, once :func:`fill_in` has completed it."""
 
     def __init__(self, rule: Rule) -> None:
         self.months = possible_months(rule)
-        self._options: dict[str, Any] = {}
-        if rule.byday:
-            self._options["byweekday"] = rule.weekdays
-        if rule.bymonthday:
-            self._options["bymonthday"] = rule.bymonthday
-        if rule.byyearday:
-            self._options["byyearday"] = rule.byyearday
+        parts = {"byweekday": rule.weekdays, "bymonthday": rule.bymonthday, "byyearday": rule.byyearday}
+        self._options: dict[str, Any] = {name: values for name, values in parts.items() if values}
         self._checks = _own_checks(rule)
         # Months repeat: which of their days are allowed depends on the month, on the weekday that its year starts
         # with, and on leap years (those beside it matter to week numbers). So dateutil is asked for 336 at most.
@@ -186,29 +164,26 @@ class DaySource:
         return [start + day for day in days if first <= start + day <= last]
 
     def pieces(self, first: int, last: int) -> Iterator[tuple[int, int]]:
-        """Cut a span of days into the pieces that :meth:`within` takes."""
-        return month_pieces(first, last, self.months)
+        """Cut a span of days at the ends of its months, into the pieces that :meth:`within` takes."""
+        first, last = max(first, FIRST_DAY), min(last, LAST_DAY)
+        if first > last:
+            return
+        for index in range(month_index(first), month_index(last) + 1):
+            if index % 12 + 1 in self.months:
+                start, end = month_bounds(index)
+                yield max(start, first), min(end, last)
 
     def _look_up(self, first: int, last: int) -> tuple[int, ...]:
         """Return the allowed days of one whole month, counted from 0."""
-        days = self._ask_dateutil(first, last) if self._options else list(range(first, last + 1))
-        for check in self._checks:
-            days = [day for day in days if check(day)]
-        return tuple(day - first for day in days)
+        days = self._ask_dateutil(first, last) if self._options else range(first, last + 1)
+        return tuple(day - first for day in days if all(check(day) for check in self._checks))
 
-    def _ask_dateutil(self, first: int, last: int) -> list[int]:
+    def _ask_dateutil(self, first: int, last: int) -> Iterable[int]:
         # dateutil looks at UNTIL only when it found something. The step to a month after the year 9999 ends its
         # search behind this one, which may hold nothing.
-        found = rrule(
-            MONTHLY,
-            dtstart=_midnight(first),
-            interval=_OUT_OF_SIGHT,
-            until=_midnight(last),
-            byhour=0,
-            byminute=0,
-            bysecond=0,
-            **self._options,
-        )
+        options = {"byhour": 0, "byminute": 0, "bysecond": 0, **self._options}
+        start, until = _midnight(first), _midnight(last)
+        found = rrule(MONTHLY, dtstart=start, interval=_OUT_OF_SIGHT, until=until, **options)
         return [moment.toordinal() for moment in found]
 
 
@@ -227,8 +202,7 @@ def _own_checks(rule: Rule) -> list[Callable[[int], bool]]:
     checks: list[Callable[[int], bool]] = []
     if rule.is_numbered:
         in_month = rule.freq == "MONTHLY" or bool(rule.bymonth)
-        position = _place_in_month if in_month else _place_in_year
-        checks.append(_numbered_check(frozenset(rule.byday), position))
+        checks.append(_numbered_check(frozenset(rule.byday), _place_in_month if in_month else _place_in_year))
     if rule.byweekno:
         wanted, wkst = frozenset(rule.byweekno), rule.wkst
         checks.append(lambda day: not wanted.isdisjoint(week_number(day, wkst)))
@@ -268,7 +242,9 @@ def possible_months(rule: Rule) -> frozenset[int]:
         spans = [(day, day) if day > 0 else (day + 366, day + 367) for day in rule.byyearday]
         months &= _months_of_spans(spans)
     if rule.byweekno:
-        months &= _months_of_spans([_week_span(week) for week in rule.byweekno])
+        weeks = [(n, n) if n > 0 else (n + 53, n + 54) for n in rule.byweekno]  # years have 52 or 53
+        # Week 1 starts between 29 December and 4 January.
+        months &= _months_of_spans([(7 * first - 9, 7 * last + 3) for first, last in weeks])
     in_month = rule.freq == "MONTHLY" or bool(rule.bymonth)
     if in_month and rule.byday and all(abs(n) > 5 for n, _ in rule.byday):
         return frozenset()
@@ -278,21 +254,10 @@ def possible_months(rule: Rule) -> frozenset[int]:
     return months
 
 
-def _week_span(week: int) -> tuple[int, int]:
-    """Return the year days that a week may lie on: week 1 starts between 29 December and 4 January."""
-    if week > 0:
-        return 7 * week - 9, 7 * week + 3
-    return 7 * (week + 53) - 9, 7 * (week + 54) + 3  # years have 52 or 53 weeks
-
-
 def _months_of_spans(spans: list[tuple[int, int]]) -> frozenset[int]:
     """Return the months that spans of year days may touch, in common and in leap years, neighbours included."""
-    months: set[int] = set()
-    for first, last in spans:
-        for day in range(first - 1, last + 2):
-            for start in (date(2023, 1, 1), date(2024, 1, 1)):
-                months.add(date.fromordinal(start.toordinal() + day - 1).month)
-    return frozenset(months)
+    numbers = {number for first, last in spans for number in range(first - 1, last + 2)}
+    return frozenset(_fromordinal(new_year(year) + n - 1).month for n in numbers for year in (2023, 2024))
 
 
 def times_of_day(rule: Rule, dtstart: datetime) -> tuple[time, ...]:
@@ -328,13 +293,11 @@ class Expander:
         self.periods = periods_of(rule)
         self.interval = rule.interval
         self.source = source_of(rule)
-        self._anchor_day = dtstart.toordinal()
-        self.anchor = self.periods.number(self._anchor_day)
+        self.is_hourly = rule.freq == "HOURLY"
+        self.anchor = self.period_of(dtstart)
         self.picks = rule.bysetpos if rule.freq in ("YEARLY", "MONTHLY", "WEEKLY") else ()
         self.offsets = self._clock_offsets()
         self._week = self._week_pattern()
-        self.is_hourly = rule.freq == "HOURLY"
-        self._anchor_hour = self._anchor_day * 24 + dtstart.hour
         self.never = self._can_never_match()
 
     def starts(self, lower: datetime, upper: datetime) -> Iterator[datetime]:
@@ -357,17 +320,7 @@ class Expander:
             return []
         if self._week:
             return list(self._weeks(first, first))
-        if self.picks:
-            return self._picked(first, last)
-        return list(
-            self._at_times(
-                day for piece in self.source.pieces(first, last) for day in self.source.within(*piece)
-            )
-        )
-
-    def first_period(self) -> int:
-        """Return the number of the period that holds DTSTART, as :meth:`period` takes it."""
-        return self.period_of(self.dtstart)
+        return self._picked(first, last)
 
     def period_of(self, moment: datetime) -> int:
         """Return the number of the period that holds a naive moment, as :meth:`period` takes it."""
@@ -401,20 +354,17 @@ class Expander:
         return self._looked_up(first, last)
 
     def _looked_up(self, first: int, last: int) -> Iterator[int]:
+        pieces = self.source.pieces(first, last)
+        if self.interval > 1 and self.rule.freq not in ("WEEKLY", "DAILY"):
+            spans = ((max(start, first), min(end, last)) for start, end in self._spans(first, last))
+            pieces = chain.from_iterable(starmap(self.source.pieces, spans))
         barren = 0
-        for start, end in self._phased_pieces(first, last):
+        for start, end in pieces:
             days = self._in_phase(self.source.within(start, end))
             yield from days
             barren = 0 if days else barren + 1
             if barren >= BARREN:
                 return
-
-    def _phased_pieces(self, first: int, last: int) -> Iterator[tuple[int, int]]:
-        if self.interval == 1 or self.rule.freq in ("WEEKLY", "DAILY", "HOURLY"):
-            yield from self.source.pieces(first, last)
-            return
-        for start, end in self._spans(first, last):
-            yield from self.source.pieces(max(start, first), min(end, last))
 
     def _in_phase(self, days: list[int]) -> list[int]:
         if self.interval == 1 or self.rule.freq not in ("WEEKLY", "DAILY"):
@@ -425,13 +375,11 @@ class Expander:
     def _spans(self, first: int, last: int) -> Iterator[tuple[int, int]]:
         """Yield first and last day of the periods in phase that touch the days ``first`` to ``last``."""
         number = self.periods.number(first)
-        number += (self.anchor - number) % self.interval
-        while True:
-            start, end = self.periods.bounds(number)
+        for each in count(number + (self.anchor - number) % self.interval, self.interval):
+            start, end = self.periods.bounds(each)
             if start > last:
                 return
             yield start, end
-            number += self.interval
 
     # -- WEEKLY by arithmetic
 
@@ -467,7 +415,7 @@ class Expander:
                 return
 
     def _hours(self, first: int, last: int) -> Iterator[datetime]:
-        hours = range(first + (self._anchor_hour - first) % self.interval, last + 1, self.interval)
+        hours = range(first + (self.anchor - first) % self.interval, last + 1, self.interval)
         allowed = self.rule.byhour
         for number in hours:
             day, hour = divmod(number, 24)
@@ -488,46 +436,41 @@ class Expander:
                 return
 
     def _picked(self, first: int, last: int) -> list[datetime]:
-        """Apply BYSETPOS to the whole set of one period, candidates before DTSTART included."""
+        """Return the whole set of one period, candidates before DTSTART included, after BYSETPOS."""
         forward = max((p for p in self.picks if p > 0), default=0)
         backward = -min((p for p in self.picks if p < 0), default=0)
         pieces = list(self.source.pieces(first, last))
-        if len(pieces) > 1 and max(forward, backward) <= 100 * len(self.offsets):
+        if self.picks and len(pieces) > 1 and max(forward, backward) <= 100 * len(self.offsets):
             return self._picked_at_ends(pieces, forward, backward)
         found = list(self._at_times(day for piece in pieces for day in self.source.within(*piece)))
         return choose(found, self.picks)
 
     def _picked_at_ends(self, pieces: list[tuple[int, int]], forward: int, backward: int) -> list[datetime]:
         # A year has 366 days to look at; its first Monday needs one month.
-        head = self._collect(pieces, forward)
-        tail = self._collect(pieces[::-1], backward)[::-1]
+        head, tail = self._collect(pieces, forward, 1), self._collect(pieces, backward, -1)
         found = {head[p - 1] for p in self.picks if 0 < p <= len(head)}
         found |= {tail[p] for p in self.picks if p < 0 and -p <= len(tail)}
         return sorted(found)
 
-    def _collect(self, pieces: list[tuple[int, int]], wanted: int) -> list[datetime]:
-        """Return at least ``wanted`` candidates, in the order of the pieces, or all there are."""
+    def _collect(self, pieces: list[tuple[int, int]], wanted: int, step: int) -> list[datetime]:
+        """Return at least ``wanted`` candidates from the front (1) or from the back (-1), or all there are."""
         found: list[datetime] = []
-        descending = len(pieces) > 1 and pieces[0] > pieces[-1]
-        for piece in pieces:
+        for piece in pieces[::step]:
             if len(found) >= wanted:
                 break
-            moments = list(self._at_times(self.source.within(*piece)))
-            found += reversed(moments) if descending else moments
-        return found
+            found += list(self._at_times(self.source.within(*piece)))[::step]
+        return found[::step]
 
     # -- made once
 
     def _clock_offsets(self) -> tuple[timedelta, ...]:
         """Return the times within a day (HOURLY: within an hour) as distances from its start."""
         times = times_of_day(self.rule, self.dtstart)
-        if self.rule.freq == "HOURLY":
-            offsets = sorted({timedelta(minutes=at.minute, seconds=at.second) for at in times})
-        else:
-            offsets = [timedelta(hours=at.hour, minutes=at.minute, seconds=at.second) for at in times]
-        if self.rule.freq in ("DAILY", "HOURLY") and self.rule.bysetpos:
-            offsets = choose(offsets, self.rule.bysetpos)
-        return tuple(offsets)
+        clocks = {(0 if self.is_hourly else at.hour, at.minute, at.second) for at in times}
+        offsets = [timedelta(hours=hour, minutes=minute, seconds=sec) for hour, minute, sec in sorted(clocks)]
+        return tuple(
+            choose(offsets, self.rule.bysetpos) if self.rule.freq in ("DAILY", "HOURLY") else offsets
+        )
 
     def _can_never_match(self) -> bool:
         """Find what no search needs to find out: parts that exclude each other for ever."""

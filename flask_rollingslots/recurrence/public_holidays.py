@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from datetime import date
+from functools import lru_cache, partial
+from types import ModuleType
+from typing import Any
 
 from ..errors import ConfigError, InvalidRule, nearest, refusal
-
-if TYPE_CHECKING:
-    from datetime import date
-    from types import ModuleType
-
-    from ..errors import RollingSlotsError
 
 
 def public_holiday(code: str, day: date) -> str | None:
@@ -30,12 +26,9 @@ def check_holidays(code: str) -> None:
     :raises InvalidRule: if the code is unknown; names the nearest one.
     :raises ConfigError: if the ``holidays`` package is not installed.
     """
-
-    def refuse(expected: str) -> RollingSlotsError:
-        return refusal("holidays", code, expected, InvalidRule, part="holidays")
-
-    package, (country, subdivision) = _package(), _parts(code)
-    known = package.list_supported_countries()
+    refuse = partial(refusal, "holidays", code, kind=InvalidRule, part="holidays")
+    known = _package().list_supported_countries()
+    country, _, subdivision = code.partition("-")
     if country not in known:
         hint = "" if len(country) == 2 and country.isupper() else nearest(country, known)
         hint = hint if "Did you mean" in hint else ""  # all countries of the world would hide the sentence
@@ -50,14 +43,9 @@ def check_holidays(code: str) -> None:
 def _year(code: str, year: int) -> dict[date, str]:
     # A year is computed at once; a new version of the package comes with a new process.
     check_holidays(code)
-    country, subdivision = _parts(code)
-    found: Any = _package().country_holidays(country, subdiv=subdivision, years=year)
-    return dict(found)
-
-
-def _parts(code: str) -> tuple[str, str | None]:
     country, _, subdivision = code.partition("-")
-    return country, subdivision or None
+    found: Any = _package().country_holidays(country, subdiv=subdivision or None, years=year)
+    return dict(found)
 
 
 def _package() -> ModuleType:

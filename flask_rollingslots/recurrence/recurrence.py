@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from datetime import date, datetime, time, timedelta
 from typing import Any, Self, overload
 
 from ..errors import refusal
+from ..values import MICROSECOND
 from .describe import describe
-from .dialects import Fields, read_fields, write_object
+from .dialects import Fields, rule_fields, template_fields, write_object
 from .expand import fill_in
 from .recurrence_set import RecurrenceSet, last_of
-from .rule import Rule
-from .zones import instant_of, minus, plus
-
-_TICK = timedelta(microseconds=1)
+from .zones import instant_of, plus
 
 
 class Recurrence(RecurrenceSet):
@@ -49,13 +48,24 @@ class Recurrence(RecurrenceSet):
         """
         if not isinstance(original_start, datetime) or original_start.tzinfo is not None:
             raise refusal("original_start", original_start, "a naive datetime: the wall clock of the zone")
-        last = last_of(self.rule_starts, self.dtstart, min(original_start, self.latest))
-        following = next(self.rule_starts(original_start, datetime.max), None)
-        torn = _torn_day(self, last, original_start)
-        if torn:
-            last = last_of(self.rule_starts, self.dtstart, last) if last else None
-        before, after = _dates(self, original_start, torn)
-        return _side(_before(self, last, before)), _side(_after(self, following, after))
+        cut, rule_starts = original_start, self.rule_starts
+        last = last_of(rule_starts, self.dtstart, min(cut, self.latest))
+        following = next(rule_starts(cut, datetime.max), None)
+        torn: list[datetime] = []
+        if last is not None and self.grid is not None and plus(last, self.grid[-1]) >= cut:
+            # The cut goes through a grid day: all its starts become single dates.
+            torn = [plus(last, offset) for offset in self.grid]
+            last = last_of(rule_starts, self.dtstart, last)
+        rdates = sorted({*self.rdates, *torn})
+        before = {
+            "rdates": tuple(moment for moment in rdates if moment < cut),
+            "exdates": tuple(value for value in self.exdates if _at(value, time.min) < cut),
+        }
+        after = {
+            "rdates": tuple(moment for moment in rdates if moment >= cut),
+            "exdates": tuple(value for value in self.exdates if _at(value, time.max) >= cut),
+        }
+        return _before(self, last, before), _after(self, following, after)
 
     def describe(self, *, times: bool = False) -> str:
         """Say in English when it happens, as shown; exact for what it covers, else the RRULE text.
@@ -77,7 +87,14 @@ class Recurrence(RecurrenceSet):
         # Beside written-out months a numbered weekday would be that of a month, not of the year (RFC 5545 3.3.10).
         if rule.freq == "YEARLY" and rule.bymonthday and not (other_days or rule.is_numbered):
             rule = replace(rule, bymonth=tuple(range(1, 13)))
-        return str(_until_in_utc(rule, self))
+        until = rule.until
+        if until is None:
+            return str(rule)
+        if not isinstance(until, datetime):
+            until = datetime.combine(until, time(23, 59, 59))
+        with suppress(OverflowError):  # RFC 5545 section 3.3.10 wants an instant beside a DTSTART with a zone
+            rule = replace(rule, until=until if until.tzinfo else instant_of(until, self.zone))
+        return str(rule)
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON dialect object for :meth:`from_json`; ``{"type": "rrule", ...}`` if no other can say it."""
@@ -105,23 +122,9 @@ class Recurrence(RecurrenceSet):
         :param options: further arguments of the class, such as ``exdates`` and ``gap``.
         :raises InvalidRule: naming the field, the value and what is expected.
         """
-        found = [cls(**fields, **options) for fields in read_fields(value, dtstart, timezone)]
+        templates = template_fields(value, dtstart=dtstart, timezone=timezone)
+        found = [cls(**rule_fields(fields), **options) for fields in templates]
         return found if isinstance(value, list | tuple) else found[0]
-
-
-def _until_in_utc(rule: Rule, recurrence: RecurrenceSet) -> Rule:
-    """Return the rule with UNTIL as an instant, as RFC 5545 section 3.3.10 wants it beside a DTSTART with a zone."""
-    until = rule.until
-    if until is None:
-        return rule
-    if not isinstance(until, datetime):
-        until = datetime.combine(until, time(23, 59, 59))
-    if until.tzinfo is None:
-        try:
-            until = instant_of(until, recurrence.zone)
-        except OverflowError:
-            return rule
-    return replace(rule, until=until)
 
 
 # -- cutting in two: the new COUNT is the old one less what the rule yields before the cut, excluded starts included
@@ -129,80 +132,50 @@ def _until_in_utc(rule: Rule, recurrence: RecurrenceSet) -> Rule:
 # keeps step
 
 
-def _torn_day(recurrence: RecurrenceSet, last: datetime | None, cut: datetime) -> list[datetime]:
-    """Return all starts of the grid day that the cut goes through: they become single dates."""
-    if last is None or recurrence.grid is None or plus(last, recurrence.grid.span) < cut:
-        return []
-    return [plus(last, offset) for offset in recurrence.grid.offsets]
+def _at(value: datetime | date, clock: time) -> datetime:
+    return value if isinstance(value, datetime) else datetime.combine(value, clock)
 
 
-def _dates(recurrence: RecurrenceSet, cut: datetime, torn: list[datetime]) -> tuple[Fields, Fields]:
-    rdates = sorted({*recurrence.rdates, *torn})
-    before = {
-        "rdates": tuple(moment for moment in rdates if moment < cut),
-        "exdates": tuple(value for value in recurrence.exdates if _starts_before(value, cut)),
-    }
-    after = {
-        "rdates": tuple(moment for moment in rdates if moment >= cut),
-        "exdates": tuple(value for value in recurrence.exdates if not _ends_before(value, cut)),
-    }
-    return before, after
-
-
-def _starts_before(value: datetime | date, cut: datetime) -> bool:
-    return value < cut if isinstance(value, datetime) else value <= minus(cut, _TICK).date()
-
-
-def _ends_before(value: datetime | date, cut: datetime) -> bool:
-    return value < cut if isinstance(value, datetime) else value < cut.date()
-
-
-def _before(recurrence: RecurrenceSet, last: datetime | None, dates: Fields) -> Fields | None:
+def _before(recurrence: RecurrenceSet, last: datetime | None, dates: Fields) -> Recurrence | None:
+    rule = recurrence.rule
     if last is None:
         return _only_dates(recurrence, dates)
-    fields = _fields(recurrence, dates)
-    if recurrence.rule is None:
-        return fields
-    if recurrence.rule.count is not None:
-        count = recurrence.count_before(plus(last, _TICK))
-        return {**fields, "rrule": str(replace(recurrence.rule, count=count))}
-    try:  # beside a zone RFC 5545 section 3.3.10 wants UNTIL in UTC
+    if rule is None:
+        return _side(recurrence, dates)
+    if rule.count is not None:
+        count = recurrence.count_before(plus(last, MICROSECOND))
+        return _side(recurrence, dates, rrule=str(replace(rule, count=count)))
+    until = last
+    with suppress(OverflowError):  # beside a zone RFC 5545 section 3.3.10 wants UNTIL in UTC
         until = instant_of(last, recurrence.zone)
-    except OverflowError:
-        until = last
-    fields["rrule"] = str(replace(recurrence.rule, until=until))
+    rrule = str(replace(rule, until=until))
     # Around a gap an instant can let one start too many in.
-    spill = RecurrenceSet(**fields).rule_starts(plus(last, _TICK), plus(last, timedelta(days=3)))
-    fields["exdates"] = (*fields["exdates"], *spill)
-    return fields
+    bounded = RecurrenceSet(rrule, recurrence.dtstart, recurrence.zone)
+    spill = bounded.rule_starts(plus(last, MICROSECOND), plus(last, timedelta(days=3)))
+    return _side(recurrence, {**dates, "exdates": (*dates["exdates"], *spill)}, rrule=rrule)
 
 
-def _after(recurrence: RecurrenceSet, following: datetime | None, dates: Fields) -> Fields | None:
+def _after(recurrence: RecurrenceSet, following: datetime | None, dates: Fields) -> Recurrence | None:
+    rule = recurrence.rule
     if following is None:
         return _only_dates(recurrence, dates)
-    fields = {**_fields(recurrence, dates), "dtstart": following}
-    rule = recurrence.rule
     if rule is not None and rule.count is not None:  # what is left of it
         rule = replace(rule, count=rule.count - recurrence.count_before(following))
-    return fields if rule is None else {**fields, "rrule": str(rule)}
+    return _side(recurrence, dates, rrule=rule and str(rule), dtstart=following)
 
 
-def _only_dates(recurrence: RecurrenceSet, dates: Fields) -> Fields | None:
+def _only_dates(recurrence: RecurrenceSet, dates: Fields) -> Recurrence | None:
     """Return a recurrence of single dates: the first is the start, the others are extra."""
     if not dates["rdates"]:
         return None
     first, *others = dates["rdates"]
-    fields = _fields(recurrence, {"rdates": tuple(others), "exdates": dates["exdates"]})
-    return {**fields, "rrule": None, "dtstart": first, "every": None, "until_time": None}
+    dates = {**dates, "rdates": others}
+    return _side(recurrence, dates, rrule=None, dtstart=first, every=None, until_time=None)
 
 
-def _fields(recurrence: RecurrenceSet, dates: Fields) -> Fields:
+def _side(recurrence: RecurrenceSet, dates: Fields, **changes: Any) -> Recurrence | None:
+    """Return a recurrence with other dates and some changes, if it has any starts."""
     names = ("rrule", "dtstart", "gap", "duration", "every", "until_time", "shift")
-    return {**{name: getattr(recurrence, name) for name in names}, "timezone": recurrence.zone, **dates}
-
-
-def _side(fields: Fields | None) -> Recurrence | None:
-    side = None if fields is None else Recurrence(**fields)
-    if side is None or next(side.originals(side.earliest, datetime.max), None) is None:
-        return None
-    return side
+    fields = {name: getattr(recurrence, name) for name in names} | changes
+    side = Recurrence(timezone=recurrence.zone, **fields, **dates)
+    return None if next(side.originals(side.earliest, datetime.max), None) is None else side

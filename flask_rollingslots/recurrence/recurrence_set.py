@@ -11,32 +11,20 @@ from itertools import islice
 from typing import TypeVar
 
 from ..errors import refusal
-from ..values import Occurrence
+from ..values import MICROSECOND, MINUTE, Occurrence
 from .expand import Expander
 from .rule import MISSING, Rule, parse_rrule, refuse
 from .zones import find_zone, instant_of, minus, names_of, plus, shown, wall_of, walls_around
 
 T = TypeVar("T")
 _NONE = timedelta(0)
-_TICK = timedelta(microseconds=1)
-_MINUTE, _DAY = timedelta(minutes=1), timedelta(days=1)
+_DAY = timedelta(days=1)
 _HOURS_OF_ALL_YEARS = 24 * 366 * 10_000
 _SHORTEST = (0, 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 
 
-@dataclass(frozen=True, slots=True)
-class Grid:
-    """A checked day grid.
-
-    :param offsets: distances of the day's starts from its first one, nominal; the first is zero.
-    """
-
-    offsets: tuple[timedelta, ...]
-
-    @property
-    def span(self) -> timedelta:
-        """Return the distance from the first to the last start of a day."""
-        return self.offsets[-1]
+#: A checked day grid: distances of the day's starts from its first one, nominal; the first is zero.
+Grid = tuple[timedelta, ...]
 
 
 @dataclass(frozen=True, init=False)
@@ -79,21 +67,12 @@ class RecurrenceSet:
             raise refuse("gap", gap, "shift or skip")
         if not isinstance(shift, timedelta):
             raise refuse("shift", shift, "a timedelta")
-        self.__dict__.update(
-            rrule=rrule,
-            dtstart=start,
-            timezone=name,
-            rdates=tuple(sorted({_read_rdate(value, start, zone) for value in _listed("rdates", rdates)})),
-            exdates=_read_exdates(exdates, zone),
-            gap=gap,
-            duration=duration,
-            every=every,
-            until_time=until_time,
-            shift=shift,
-            zone=zone,
-            rule=rule,
-            grid=make_grid(rule, start, duration, every, until_time),
-        )
+        extra = tuple(sorted({_read_rdate(value, start, zone) for value in _listed("rdates", rdates)}))
+        excluded = _read_exdates(exdates, zone)
+        grid = make_grid(rule, start, duration, every, until_time)
+        self.__dict__.update(rrule=rrule, rule=rule, dtstart=start, timezone=name, zone=zone, gap=gap)
+        self.__dict__.update(rdates=extra, exdates=excluded, shift=shift, grid=grid)
+        self.__dict__.update(duration=duration, every=every, until_time=until_time)
 
     def __getstate__(self) -> dict[str, object]:
         """Leave out what was computed on the way, so that every copy and pickle is small and works."""
@@ -168,13 +147,28 @@ class RecurrenceSet:
         """Whether the rule promises this nominal start (naive wall clock), exclusions taken off."""
         if original_start.microsecond or original_start == datetime.max:
             return False
-        return next(self.originals(original_start, original_start + _TICK), None) is not None
+        return next(self.originals(original_start, original_start + MICROSECOND), None) is not None
 
     def rule_starts(self, start: datetime, end: datetime) -> Iterator[datetime]:
         """Yield what the rule alone yields in ``[start, end)``: with a grid, the first start of each day."""
-        if self._expander is None:
-            return iter([self.dtstart] if start <= self.dtstart < end else [])
-        return self._bounded(self._expander, start, end)
+        expander = self._expander
+        if expander is None:
+            if start <= self.dtstart < end:
+                yield self.dtstart
+            return
+        count = expander.rule.count
+        if count is not None and start < (sure := sure_until(expander, count)):
+            # So near, COUNT cannot be used up: where its end would have to be searched, it need not be known.
+            yield from expander.starts(start, min(end, sure))
+            start = sure
+        if start >= end:
+            return
+        low, high, until = self._bound
+        starts = expander.starts(start, min(end, plus(high, MICROSECOND)))
+        if until is None or low == high:
+            yield from starts
+        else:
+            yield from (wall for wall in starts if wall <= low or instant_of(wall, self.zone) <= until)
 
     @property
     def earliest(self) -> datetime:
@@ -185,14 +179,14 @@ class RecurrenceSet:
     def latest(self) -> datetime:
         """A nominal time (naive) that all starts come before; ``datetime.max`` without an end."""
         last = self._bound[1] if self._expander else self.dtstart
-        span = self.grid.span if self.grid else _NONE
-        return plus(max([plus(last, span), *self.rdates[-1:]]), _TICK)
+        span = self.grid[-1] if self.grid else _NONE
+        return plus(max([plus(last, span), *self.rdates[-1:]]), MICROSECOND)
 
     def count_before(self, moment: datetime) -> int:
         """Return how many starts the rule yields before a naive moment: what COUNT has used up by then."""
         if self._expander is None:
             return int(self.dtstart < moment)
-        return counted_before(self._expander, min(moment, plus(self._bound[1], _TICK)))
+        return counted_before(self._expander, min(moment, plus(self._bound[1], MICROSECOND)))
 
     @property
     def bound_wall(self) -> datetime:
@@ -204,25 +198,6 @@ class RecurrenceSet:
     def _shown(self, lower: datetime, upper: datetime) -> Iterator[Occurrence]:
         return shown(self.originals(lower, upper), self.zone, self.shift, self.gap)
 
-    def _bounded(self, expander: Expander, start: datetime, end: datetime) -> Iterator[datetime]:
-        """Yield what the rule yields in ``[start, end)``, COUNT and UNTIL applied."""
-        if (
-            self.rule
-            and self.rule.count is not None
-            and start < (sure := sure_until(expander, self.rule.count))
-        ):
-            # So near, COUNT cannot be used up: where its end would have to be searched, it need not be known.
-            yield from expander.starts(start, min(end, sure))
-            start = sure
-        if start >= end:
-            return
-        low, high, until = self._bound
-        starts = expander.starts(start, min(end, plus(high, _TICK)))
-        if until is None or low == high:
-            yield from starts
-        else:
-            yield from (wall for wall in starts if wall <= low or instant_of(wall, self.zone) <= until)
-
     @cached_property
     def _expander(self) -> Expander | None:
         return None if self.rule is None else Expander(self.rule, self.dtstart)
@@ -230,37 +205,35 @@ class RecurrenceSet:
     @cached_property
     def _bound(self) -> tuple[datetime, datetime, datetime | None]:
         """Return the last wall clock time surely and possibly within the rule, and the instant that decides."""
-        until = self.rule.until if self.rule else None
-        if self._expander and self.rule and self.rule.count is not None:
-            last = last_counted(self._expander, self.rule.count) or datetime.max
-            return last, last, None
+        expander = self._expander
+        until = expander.rule.until if expander else None
+        if expander and expander.rule.count is not None:
+            until = last_counted(expander, expander.rule.count)
         if until is None:
             return datetime.max, datetime.max, None
         if not isinstance(until, datetime):
-            return (last := datetime.combine(until, time.max)), last, None
+            until = datetime.combine(until, time.max)
         if until.tzinfo is None:
             return until, until, None
         low, high = walls_around(until, self.zone)
         return low, high, until
 
     def _on_grid(self, grid: Grid, start: datetime, end: datetime) -> Iterator[datetime]:
-        for first in self.rule_starts(minus(start, grid.span), end):
-            for offset in grid.offsets:
+        for first in self.rule_starts(minus(start, grid[-1]), end):
+            for offset in grid:
                 if start <= (moment := plus(first, offset)) < end:
                     yield moment
 
     def _without_exdates(self, starts: Iterable[datetime]) -> Iterator[datetime]:
-        moments, days = self._excluded
-        previous = None
+        excluded, previous = self._excluded, None
         for moment in starts:
-            if moment != previous and moment not in moments and moment.date() not in days:
+            if moment != previous and moment not in excluded and moment.date() not in excluded:
                 yield moment
             previous = moment
 
     @cached_property
-    def _excluded(self) -> tuple[frozenset[datetime], frozenset[date]]:
-        moments = frozenset(moment for moment in self.exdates if isinstance(moment, datetime))
-        return moments, frozenset(day for day in self.exdates if not isinstance(day, datetime))
+    def _excluded(self) -> frozenset[date]:
+        return frozenset(self.exdates)
 
 
 def last_of(
@@ -283,11 +256,7 @@ def last_of(
 def _aware(name: str, moment: datetime) -> datetime:
     if not isinstance(moment, datetime) or moment.tzinfo is None:
         raise refusal(name, moment, "an aware datetime")
-    try:
-        return moment.astimezone(UTC)
-    except OverflowError:
-        edge = datetime.min if moment.year < 5000 else datetime.max
-        return edge.replace(tzinfo=UTC)
+    return wall_of(moment, UTC).replace(tzinfo=UTC)
 
 
 def _whole_second(value: object, part: str = "dtstart") -> datetime:
@@ -334,32 +303,28 @@ def make_grid(
     every: timedelta | None,
     until_time: time | None,
 ) -> Grid | None:
-    """Check the grid's parameters; ``None`` if there is no grid.
+    """Check the grid's parameters; ``None`` if there is no grid. The duration is counted nominally here.
 
-    :param duration: elapsed time of one slot; counted nominally here.
     :param until_time: wall clock by which the last slot ends; not later than the start means the next day.
-    :raises InvalidRule: if they do not fit each other.
     """
     _check_types(duration, every, until_time)
     if every is None and until_time is None:
         return None
     if every is None:
-        raise refuse("every", every, "the distance between two starts, because until_time is given", MISSING)
+        raise refuse("every", None, "the distance between two starts, because until_time is given", MISSING)
     if until_time is None:
-        raise refuse(
-            "until_time", until_time, "the time by which the last slot ends, because every is given", MISSING
-        )
+        expected = "the time by which the last slot ends, because every is given"
+        raise refuse("until_time", None, expected, MISSING)
     if duration is None:
-        raise refuse("duration", duration, "the length of a slot, because every is given", MISSING)
-    _check_rule(rule)
-    start = timedelta(hours=dtstart.hour, minutes=dtstart.minute, seconds=dtstart.second)
-    end = timedelta(hours=until_time.hour, minutes=until_time.minute, seconds=until_time.second)
-    length = end - start if end > start else end + _DAY - start
+        raise refuse("duration", None, "the length of a slot, because every is given", MISSING)
+    if rule is not None:
+        _check_rule(rule)
+    end = datetime.combine(dtstart.date(), until_time.replace(microsecond=0))
+    length = (end - dtstart) % _DAY or _DAY
     if duration > length:
-        raise refuse(
-            "duration", duration, f"at most the {length} from the start to until_time", "does not fit"
-        )
-    return Grid(tuple(every * step for step in range((length - duration) // every + 1)))
+        expected = f"at most the {length} from the start to until_time"
+        raise refuse("duration", duration, expected, "does not fit")
+    return tuple(every * step for step in range((length - duration) // every + 1))
 
 
 def _check_types(duration: timedelta | None, every: timedelta | None, until_time: time | None) -> None:
@@ -368,22 +333,19 @@ def _check_types(duration: timedelta | None, every: timedelta | None, until_time
             raise refuse(name, value, "a timedelta")
     if duration is not None and duration <= timedelta(0):
         raise refuse("duration", duration, "more than nothing")
-    if every is not None and every < _MINUTE:
+    if every is not None and every < MINUTE:
         raise refuse("every", every, "at least one minute")
     if until_time is not None and (not isinstance(until_time, time) or until_time.tzinfo is not None):
         raise refuse("until_time", until_time, "a naive time of day")
 
 
-def _check_rule(rule: Rule | None) -> None:
-    if rule is None:
-        return
+def _check_rule(rule: Rule) -> None:
     if rule.freq == "HOURLY":
         raise refuse("FREQ", rule.freq, "DAILY or coarser beside a day grid")
     for name in ("BYHOUR", "BYMINUTE", "BYSECOND"):
         if values := getattr(rule, name.lower()):
-            raise refuse(
-                name, ",".join(map(str, values)), f"no {name} beside a day grid: the grid gives the times"
-            )
+            text = ",".join(map(str, values))
+            raise refuse(name, text, f"no {name} beside a day grid: the grid gives the times")
 
 
 # -- COUNT as a last start: once it is known, a counted rule is as quick as one with UNTIL
@@ -405,12 +367,11 @@ def last_counted(expander: Expander, count: int) -> datetime | None:
     size = starts_per_period(expander)
     if size is None:
         return next(islice(expander.starts(expander.dtstart, datetime.max), count - 1, count), None)
-    first = [start for start in expander.period(expander.first_period()) if start >= expander.dtstart]
+    first = [start for start in expander.period(expander.anchor) if start >= expander.dtstart]
     if count <= len(first):
         return first[count - 1]
     periods, place = divmod(count - len(first) - 1, size)
-    number = expander.first_period() + (periods + 1) * expander.interval
-    found = expander.period(number)
+    found = expander.period(expander.anchor + (periods + 1) * expander.interval)
     return found[place] if found else None
 
 
@@ -427,14 +388,12 @@ def sure_until(expander: Expander, count: int) -> datetime:
 def counted_before(expander: Expander, moment: datetime) -> int:
     """Return how many starts the rule yields before a naive moment, COUNT and UNTIL aside."""
     size = None if expander.never else starts_per_period(expander)
-    first, latest = expander.first_period(), expander.period_of(moment)
+    first, latest = expander.anchor, expander.period_of(moment)
     if size is None or latest <= first:
         return sum(1 for _ in expander.starts(expander.dtstart, moment))
     periods, rest = divmod(latest - first, expander.interval)
-    count = sum(start >= expander.dtstart for start in expander.period(first))
-    if rest:
-        return count + periods * size
-    return count + (periods - 1) * size + sum(start < moment for start in expander.period(latest))
+    count = sum(start >= expander.dtstart for start in expander.period(first)) + periods * size
+    return count if rest else count - size + sum(start < moment for start in expander.period(latest))
 
 
 def starts_per_period(expander: Expander) -> int | None:
@@ -455,8 +414,7 @@ def starts_per_period(expander: Expander) -> int | None:
 def _days_per_period(rule: Rule) -> tuple[int, bool]:
     """Return the least number of days that a period holds, and whether it always holds as many."""
     if rule.freq == "DAILY":
-        plain = not (rule.bymonth or rule.bymonthday or rule.byday)
-        return int(plain), plain
+        return (0, False) if rule.bymonth or rule.bymonthday or rule.byday else (1, True)
     if rule.freq == "WEEKLY":
         return (0, False) if rule.bymonth else (len(rule.weekdays), True)
     if rule.freq == "MONTHLY":
@@ -464,23 +422,20 @@ def _days_per_period(rule: Rule) -> tuple[int, bool]:
     if rule.byyearday or rule.byweekno:
         return _days_per_year(rule)
     if rule.byday and not rule.bymonth:
-        alone = not rule.bymonthday
-        return _weekdays(rule, 52) if alone else (0, False)
+        return (0, False) if rule.bymonthday else _weekdays(rule, 52)
     months = rule.bymonth or tuple(range(1, 13))
     return _days_per_month(rule, months, len(months))
 
 
 def _days_per_month(rule: Rule, months: tuple[int, ...], times: int) -> tuple[int, bool]:
-    if rule.byday and rule.bymonthday:
+    if not _one_sided(rule.bymonthday) or (rule.byday and rule.bymonthday):
         return 0, False
     if rule.byday:
         least, is_constant = _weekdays(rule, 4)
         return least * times, is_constant
     shortest = min(_SHORTEST[month] for month in months)
-    sure = [day for day in rule.bymonthday if abs(day) <= shortest]
-    if not _one_sided(rule.bymonthday):
-        return 0, False
-    return len(sure) * times, len(sure) == len(rule.bymonthday)
+    sure = sum(abs(day) <= shortest for day in rule.bymonthday)
+    return sure * times, sure == len(rule.bymonthday)
 
 
 def _days_per_year(rule: Rule) -> tuple[int, bool]:

@@ -71,20 +71,16 @@ LISTS = (
 
 
 def _item_text(value: int | tuple[int, int]) -> str:
-    if isinstance(value, tuple):
-        return f"{value[0] or ''}{WEEKDAYS[value[1]]}"
-    return str(value)
+    return str(value) if isinstance(value, int) else f"{value[0] or ''}{WEEKDAYS[value[1]]}"
 
 
 def until_text(until: date | datetime) -> str:
     """Return an UNTIL value as RFC 5545 writes it: DATE, local time, or UTC time with a final Z."""
-    day = f"{until.year:04d}{until.month:02d}{until.day:02d}"
     if not isinstance(until, datetime):
-        return day
+        return until.isoformat().replace("-", "")
     if until.tzinfo is not None:
-        until = until.astimezone(UTC)
-        return f"{until.year:04d}{until:%m%dT%H%M%S}Z"
-    return f"{day}T{until:%H%M%S}"
+        return f"{until_text(until.astimezone(UTC).replace(tzinfo=None))}Z"
+    return f"{until.year:04d}{until:%m%dT%H%M%S}"
 
 
 # -- reading
@@ -108,7 +104,7 @@ _RANGES = {
     "BYSETPOS": (1, 366, True),
 }
 _ALIASES = {"BYWEEKDAY": "BYDAY"}  # as python-dateutil calls it
-_OTHER_SPECS = {"EXDATE", "RDATE", "EXRULE", "DTSTART", "DTEND", "DURATION"}
+_OTHER_LINES = re.compile(r"(EXDATE|RDATE|EXRULE|DTSTART|DTEND|DURATION)(?![A-Z])|.*[\r\n]", re.DOTALL)
 
 
 def parse_rrule(text: str) -> Rule:
@@ -129,8 +125,7 @@ def _parse(text: str) -> Rule:
     parts = _split(text)
     if "FREQ" not in parts:
         raise refuse("FREQ", None, f"one of {', '.join(FREQUENCIES)}", MISSING)
-    values = {name.lower(): _READERS[name](name, value) for name, value in parts.items()}
-    rule = Rule(**values)
+    rule = Rule(**{name.lower(): _READERS[name](name, value) for name, value in parts.items()})
     _check(rule, parts)
     return rule
 
@@ -142,14 +137,15 @@ def _split(text: str) -> dict[str, str]:
     if not body.isascii():
         raise refuse("rrule", text, "plain ASCII characters")
     body = body.upper().removeprefix("RRULE:").removesuffix(";")
-    _refuse_lines(text, body)
+    if _OTHER_LINES.match(body):
+        elsewhere = "extra and excluded dates go into rdates and exdates, the start into dtstart"
+        raise refuse("rrule", text, f"one RRULE alone: {elsewhere}")
     parts: dict[str, str] = {}
     for piece in body.split(";"):
         name, equals, value = piece.partition("=")
         if not equals or not name:
-            raise refuse(
-                "rrule", piece, "NAME=VALUE parts joined by semicolons, such as FREQ=WEEKLY;BYDAY=FR"
-            )
+            expected = "NAME=VALUE parts joined by semicolons, such as FREQ=WEEKLY;BYDAY=FR"
+            raise refuse("rrule", piece, expected)
         if " " in piece:
             raise refuse(name.strip()[:40], value, "no spaces, such as FREQ=WEEKLY;BYDAY=MO,WE", "has spaces")
         name = _ALIASES.get(name, name)
@@ -160,33 +156,21 @@ def _split(text: str) -> dict[str, str]:
     return parts
 
 
-def _refuse_lines(text: str, body: str) -> None:
-    spec = re.match(r"[A-Z]+", body)
-    if (spec and spec.group() in _OTHER_SPECS) or re.search(r"[\r\n]", body):
-        raise refuse(
-            "rrule",
-            text,
-            "one RRULE alone: extra and excluded dates go into rdates and exdates, the start into dtstart",
-        )
-
-
 def _check_name(name: str, value: str) -> None:
     if name in ("RSCALE", "SKIP"):
         raise refuse(name, value, "a Gregorian rule without RSCALE and SKIP (RFC 7529)", "is not supported")
     if name not in _READERS:
-        known = sorted(_READERS)
-        hint = nearest(name[:40], known)
+        hint = nearest(name[:40], _READERS)
         why = "is in an unknown part" + (f".{hint}" if "Did you mean" in hint else "")
-        raise refuse(name[:40], value, f"one of {', '.join(known)}", why)
+        raise refuse(name[:40], value, f"one of {', '.join(sorted(_READERS))}", why)
 
 
 def _read_freq(name: str, value: str) -> str:
+    expected = f"one of {', '.join(FREQUENCIES)}"
     if value in ("SECONDLY", "MINUTELY"):
-        raise refuse(
-            name, value, f"one of {', '.join(FREQUENCIES)}; for minutes use a day grid", "is too fine"
-        )
+        raise refuse(name, value, f"{expected}; for minutes use a day grid", "is too fine")
     if value not in FREQUENCIES:
-        raise refuse(name, value, f"one of {', '.join(FREQUENCIES)}")
+        raise refuse(name, value, expected)
     return value
 
 
@@ -198,17 +182,13 @@ def _read_positive(name: str, value: str) -> int:
 
 def _read_until(name: str, value: str) -> date | datetime:
     found = _UNTIL.fullmatch(value)
+    day, clock, utc = found.groups() if found else ("", None, None)
     try:
-        if not found:
-            raise ValueError(value)
-        day, clock, utc = found.groups()
-        if clock is None:
-            return date.fromisoformat(day)
-        moment = datetime.fromisoformat(f"{day}T{clock}")
+        moment = datetime.fromisoformat(f"{day}T{clock or '000000'}")
     except ValueError:
         expected = "a date as YYYYMMDD, a local time as YYYYMMDDTHHMMSS, or a UTC time with a final Z"
         raise refuse(name, value, expected) from None
-    return moment.replace(tzinfo=UTC) if utc else moment
+    return moment.replace(tzinfo=UTC if utc else None) if clock else moment.date()
 
 
 def _read_wkst(name: str, value: str) -> int:
@@ -236,10 +216,10 @@ def _read_byday(name: str, value: str) -> tuple[tuple[int, int], ...]:
     days = set()
     for item in value.split(","):
         found = _BYDAY.fullmatch(item)
-        number = int(found.group(1)) if found and found.group(1) else None
+        number = int(found[1]) if found and found[1] else None
         if not found or (number is not None and not 1 <= abs(number) <= 53):
             raise refuse(name, item, expected)
-        days.add((number or 0, WEEKDAYS.index(found.group(2))))
+        days.add((number or 0, WEEKDAYS.index(found[2])))
     return tuple(sorted(days))
 
 
@@ -281,9 +261,7 @@ def refuse(part: str, value: object, expected: str, why: str = "is not valid") -
     """Return (not raise) the error for a part of a rule.
 
     :param part: the RRULE part, the JSON field or the parameter.
-    :param value: what was given; shown shortened.
-    :param expected: what is right, in words.
-    :param why: what is wrong with the value.
+    :param why: what is wrong with the value, which is shown shortened.
     """
     if why == MISSING:
         return InvalidRule(f"{part} {why}; expected {expected}", part=part, value=value, expected=expected)

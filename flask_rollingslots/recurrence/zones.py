@@ -58,11 +58,6 @@ def wall_of(moment: datetime, zone: tzinfo) -> datetime:
         return datetime.min if moment.year < 5000 else datetime.max
 
 
-def is_gap(wall: datetime, zone: tzinfo) -> bool:
-    """Whether a naive wall clock time does not exist in a zone."""
-    return offset_at(wall, zone) < (zone.utcoffset(wall.replace(fold=1)) or _NONE)
-
-
 def walls_around(moment: datetime, zone: tzinfo) -> tuple[datetime, datetime]:
     """Return the earliest and latest wall clock time that may name an aware moment: two near a change of offset."""
     now = wall_of(moment, zone)
@@ -75,9 +70,8 @@ def walls_around(moment: datetime, zone: tzinfo) -> tuple[datetime, datetime]:
 
 def names_of(moment: datetime, zone: tzinfo) -> set[datetime]:
     """Return the wall clock times that are read as this aware moment: what clocks show, and its name in a gap."""
-    shown = wall_of(moment, zone)
     names = {wall for wall in walls_around(moment, zone) if instant_of(wall, zone) == moment}
-    return names | {shown}
+    return names | {wall_of(moment, zone)}
 
 
 def shown(walls: Iterable[datetime], zone: tzinfo, shift: timedelta, gap: str) -> Iterator[Occurrence]:
@@ -116,7 +110,7 @@ def _look(clock: datetime, zone: tzinfo) -> tuple[timedelta, datetime, bool]:
     offset = offset_at(clock, zone)
     if clock < _LATEST and offset_at(clock + _STEADY, zone) == offset:
         return offset, clock + _STEADY, False
-    return offset, clock, is_gap(clock, zone)
+    return offset, clock, offset < (zone.utcoffset(clock.replace(fold=1)) or _NONE)
 
 
 def plus(moment: datetime, length: timedelta) -> datetime:
@@ -124,7 +118,7 @@ def plus(moment: datetime, length: timedelta) -> datetime:
     try:
         return moment + length
     except OverflowError:
-        return datetime.max if length > timedelta(0) else datetime.min
+        return datetime.max if length > _NONE else datetime.min
 
 
 def minus(moment: datetime, length: timedelta) -> datetime:

@@ -603,8 +603,8 @@ def _first_of_day(recurrence: Recurrence, original_start: datetime) -> datetime:
         return original_start
     first = min(original_start, datetime.combine(original_start.date(), recurrence.dtstart.time()))
     grid = recurrence.grid
-    for candidate in recurrence.rule_starts(original_start - grid.span, original_start + MICROSECOND):
-        if original_start - candidate in grid.offsets:
+    for candidate in recurrence.rule_starts(original_start - grid[-1], original_start + MICROSECOND):
+        if original_start - candidate in grid:
             first = candidate
     return first
 

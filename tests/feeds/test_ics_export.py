@@ -16,8 +16,7 @@ from recurrence.strategies import difficult_rules, rules, starts
 
 from flask_rollingslots.errors import InvalidRequest
 from flask_rollingslots.feeds.entries import Override, StoredTemplate
-from flask_rollingslots.feeds.ics_writing import ics_bytes
-from flask_rollingslots.feeds.ics_zones import timezone_component
+from flask_rollingslots.feeds.ics_writing import ics_bytes, timezone_component
 from flask_rollingslots.values import Window
 
 GRID: dict[str, Any] = {
