@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import defaultdict
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
@@ -39,6 +40,8 @@ log = logging.getLogger("flask_rollingslots")
 
 #: Gets each batch before it is deleted: a dict for each slot, its bookings in the list ``bookings``.
 Archive = Callable[[list[dict[str, Any]]], object]
+#: Start and id of a slot: where it comes in the order of pruning.
+Position = tuple[datetime, int]
 
 MAX_BATCH = 10_000
 #: The log of runs is kept so long where nothing else is said.
@@ -57,7 +60,6 @@ class PruneRequest:
 
     :param before: aware; slots that ended before, and runs that began before.
     :param include_booked: booked and completed slots too, with their bookings.
-    :param batch: how many slots at a time.
     :param since: aware; leave alone what started before, for it was looked through already.
     """
 
@@ -70,18 +72,11 @@ class PruneRequest:
 
     @classmethod
     def make(
-        cls,
-        older_than: timedelta | int | datetime,
-        now: datetime,
-        archive: Archive | None = None,
-        include_booked: bool = False,
-        batch: int = 1000,
-        dry_run: bool = False,
+        cls, older_than: Any, now: datetime, archive: Any, include_booked: bool, batch: int, dry_run: bool
     ) -> PruneRequest:
-        """Check what somebody asks for.
+        """Check what somebody asks for; refuse nonsense with an ``InvalidRequest``.
 
         :param older_than: a span before now, whole days before now, or an aware moment that has passed.
-        :raises InvalidRequest: names field, value and expectation.
         """
         if archive is not None and not callable(archive):
             raise refusal("archive", archive, "a function that takes a list of dicts, or None")
@@ -118,15 +113,10 @@ def _may_go(work: Work, request: PruneRequest) -> ColumnElement[bool]:
     if request.include_booked:
         return over
     cls, bookings = models.Slot, table_of(models.Booking).alias()
-    confirmed = select(bookings.c.id).where(
-        bookings.c.slot_id == cls.id, bookings.c.status == BookingStatus.CONFIRMED.value
-    )
-    return and_(
-        over,
-        cls.status != Status.COMPLETED.value,
-        cls.booked <= expired_places(models, cls, work.now),
-        ~confirmed.exists(),
-    )
+    confirmed = (bookings.c.slot_id == cls.id, bookings.c.status == BookingStatus.CONFIRMED.value)
+    unbooked = cls.booked <= expired_places(models, cls, work.now)
+    history = select(bookings.c.id).where(*confirmed).exists()
+    return and_(over, cls.status != Status.COMPLETED.value, unbooked, ~history)
 
 
 def _own_time_is_over(work: Work) -> ColumnElement[bool]:
@@ -141,22 +131,22 @@ def _own_time_is_over(work: Work) -> ColumnElement[bool]:
     latest = {tuple(row): _latest_over(*row, work.now) for row in kinds}
     if not latest:
         return true()
-    lowest = min(latest.values())
-    cases: list[tuple[ColumnElement[bool], Any]] = [
+    lowest, start = min(latest.values()), slots.c.original_start
+    cases = [
         (
-            and_(templates.c.timezone == zone, templates.c.shift == shift, templates.c.duration == duration),
-            literal(moment, slots.c.original_start.type),
+            and_(*(column == value for column, value in zip(kind, row, strict=True))),
+            literal(moment, start.type),
         )
-        for (zone, shift, duration), moment in islice(latest.items(), _KINDS)
+        for row, moment in islice(latest.items(), _KINDS)
     ]
     to_come = select(templates.c.id).where(
         templates.c.series_id == slots.c.series_id,
-        or_(templates.c.active_from.is_(None), templates.c.active_from <= slots.c.original_start),
-        or_(templates.c.active_until.is_(None), templates.c.active_until > slots.c.original_start),
-        slots.c.original_start > case(*cases, else_=literal(lowest, slots.c.original_start.type)),
+        or_(templates.c.active_from.is_(None), templates.c.active_from <= start),
+        or_(templates.c.active_until.is_(None), templates.c.active_until > start),
+        start > case(*cases, else_=literal(lowest, start.type)),
     )
     # The first comparison is enough for nearly all rows.
-    return or_(slots.c.original_start <= lowest, ~to_come.exists())
+    return or_(start <= lowest, ~to_come.exists())
 
 
 def _latest_over(zone: str, shift: timedelta, duration: timedelta, now: datetime) -> datetime:
@@ -171,13 +161,8 @@ def _latest_over(zone: str, shift: timedelta, duration: timedelta, now: datetime
         return datetime.min
 
 
-def _find_batch(
-    work: Work, request: PruneRequest, after: tuple[datetime, int] | None
-) -> list[tuple[datetime, int]]:
-    """Return start and id of the next slots that may go, in this order.
-
-    :param after: the last one of the batch before.
-    """
+def _find_batch(work: Work, request: PruneRequest, after: Position | None) -> list[Position]:
+    """Return the next slots that may go, in order, after the last one of the batch before."""
     cls = work.models.Slot
     query = select(cls.starts_at, cls.id).where(_may_go(work, request))
     if after is not None:
@@ -192,14 +177,12 @@ def _count(work: Work, request: PruneRequest) -> tuple[int, int, int, int]:
     cls, bookings, runs = work.models.Slot, work.models.Booking, work.models.Run
     may_go = _may_go(work, request)
 
-    def number(query: Any) -> int:
-        return work.session.scalar(query) or 0
-
-    slots = number(select(func.count()).select_from(cls).where(may_go))
+    slots = select(func.count(cls.id)).where(may_go)
     inside = select(func.count(bookings.id)).join(cls, cls.id == bookings.slot_id).where(may_go)
-    past = select(func.count()).select_from(cls).where(_is_past(work.models, request))
-    old = select(func.count()).select_from(runs).where(_old_runs(work.models, request.before))
-    return slots, number(inside), number(past) - slots, number(old)
+    past = select(func.count(cls.id)).where(_is_past(work.models, request))
+    old = select(func.count(runs.id)).where(_old_runs(work.models, request.before))
+    gone, booked, over, forgotten = (work.session.scalar(query) or 0 for query in (slots, inside, past, old))
+    return gone, booked, over - gone, forgotten
 
 
 def _copies(work: Work, slot_ids: Sequence[int], lock: bool = False) -> list[dict[str, Any]]:
@@ -212,13 +195,12 @@ def _copies(work: Work, slot_ids: Sequence[int], lock: bool = False) -> list[dic
     ours: Any = select(bookings).where(bookings.c.slot_id.in_(slot_ids)).order_by(bookings.c.id)
     if lock:
         query, ours = query.with_for_update(), ours.with_for_update()
-    copies = [dict(row) for row in session.execute(query).mappings()]
-    inside: dict[int, list[dict[str, Any]]] = {}
+    copies, inside = [dict(row) for row in session.execute(query).mappings()], defaultdict(list)
     for row in session.execute(ours).mappings():
-        inside.setdefault(row["slot_id"], []).append(dict(row))
+        inside[row["slot_id"]].append(dict(row))
     for slot in copies:
-        slot["key"] = str(SlotKey(slot["series_id"], slot["original_start"]))
-        slot["bookings"] = inside.get(slot["id"], [])
+        key = SlotKey(slot["series_id"], slot["original_start"])
+        slot.update(key=str(key), bookings=inside[slot["id"]])
     return copies
 
 
@@ -236,11 +218,10 @@ def _delete_slots(
 
     Up to where something was deleted is written down in the same transaction: no backfill may begin before.
     """
-    session, cls = work.session, work.models.Slot
+    session, cls, leases = work.session, work.models.Slot, table_of(work.models.Lease)
     slots, bookings = table_of(cls), table_of(work.models.Booking)
-    mine = (cls.id.in_(slot_ids), _may_go(work, request))
-    still = select(cls.id, cls.starts_at).where(*mine).order_by(cls.id)
-    found = session.execute(still.with_for_update()).all()
+    still = select(cls.id, cls.starts_at).where(cls.id.in_(slot_ids), _may_go(work, request))
+    found = session.execute(still.order_by(cls.id).with_for_update()).all()
     if found and archived is not None:
         current = _prints(_copies(work, [row.id for row in found], lock=True))
         found = [row for row in found if current.get(row.id) == archived[row.id]]
@@ -249,7 +230,6 @@ def _delete_slots(
     ids = [row.id for row in found]
     gone = session.execute(delete(bookings).where(bookings.c.slot_id.in_(ids)))
     deleted = session.execute(delete(slots).where(slots.c.id.in_(ids)))
-    leases = table_of(work.models.Lease)
     until = int(max(row.starts_at for row in found).timestamp() * 1000) + 1
     session.execute(update(leases).where(leases.c.pruned_until_ms < until).values(pruned_until_ms=until))
     return deleted.rowcount, gone.rowcount  # type: ignore[attr-defined]
@@ -271,7 +251,7 @@ class Pruner:
     lease: Lease | None
     joins: bool = False
     report: PruneReport = field(init=False)
-    _last: tuple[datetime, int] | None = None
+    _last: Position | None = None
 
     def __post_init__(self) -> None:
         self.report = PruneReport(self.request.before, dry_run=self.request.dry_run)
@@ -306,9 +286,8 @@ class Pruner:
         ids = session.scalars(old.limit(self.request.batch)).all()
         self._end_reading()
         if ids:
-            table = table_of(runs)
             with self._transaction():
-                deleted = session.execute(delete(table).where(table.c.id.in_(ids)))
+                deleted = session.execute(delete(table_of(runs)).where(runs.id.in_(ids)))
             self.report.runs += deleted.rowcount
         return len(ids) == self.request.batch
 
@@ -364,15 +343,16 @@ def prune(runner: Runner, request: PruneRequest) -> PruneReport:
 
 def _forget(pruner: Pruner) -> PruneReport:
     began, report, request = monotonic(), pruner.report, pruner.request
-    if request.dry_run:
-        report.slots, report.bookings, report.kept, report.runs = _count(pruner.runner.work(), request)
-    else:
+    if not request.dry_run:
         while pruner.step():
             pass
         while pruner.forget_runs(request.before):
             pass
-        slots, _, kept, _ = _count(pruner.runner.work(), request)
-        report.kept = slots + kept
+    slots, bookings, report.kept, runs = _count(pruner.runner.work(), request)
+    if request.dry_run:
+        report.slots, report.bookings, report.runs = slots, bookings, runs
+    else:
+        report.kept += slots
     report.seconds = monotonic() - began
     return report
 
@@ -380,10 +360,7 @@ def _forget(pruner: Pruner) -> PruneReport:
 def tidy(runner: Runner, lease: Lease, must_stop: Callable[[], bool]) -> None:
     """Forget a little within a top-up: past slots if RETENTION_DAYS is set, and old runs in any case.
 
-    A failure is logged and cannot turn the top-up into one.
-
-    :param must_stop: asked before each batch.
-    :raises LeaseLost: if another top-up took over.
+    A failure is logged and cannot turn the top-up into one; only ``LeaseLost`` is raised.
     """
     session, days = runner.session(), runner.settings.retention_days
     before = runner.clock() - timedelta(days=days or RUN_DAYS)
@@ -403,7 +380,6 @@ def tidy(runner: Runner, lease: Lease, must_stop: Callable[[], bool]) -> None:
         session.rollback()
         log.warning("nothing more was pruned: %s", sentence(error), extra={"action": "prune_failed"})
         return
-    report = pruner.report
-    if report.slots or report.runs:
-        text = "pruned %d slots and %d runs of more than %d days ago"
-        log.info(text, report.slots, report.runs, days or RUN_DAYS, extra={"action": "pruned"})
+    if pruner.report.slots or pruner.report.runs:
+        text, gone = "pruned %d slots and %d runs of more than %d days ago", pruner.report
+        log.info(text, gone.slots, gone.runs, days or RUN_DAYS, extra={"action": "pruned"})

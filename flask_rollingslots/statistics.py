@@ -91,17 +91,14 @@ class Summary(Figures):
         """Take in the counts of others, with their distribution."""
         Figures.add(self, other)
         for name in ("weekdays", "hours"):
-            mine, theirs = getattr(self, name), getattr(other, name, {})
-            for key, part in theirs.items():
-                mine.setdefault(key, Figures()).add(part)
+            for key, part in getattr(other, name, {}).items():
+                getattr(self, name).setdefault(key, Figures()).add(part)
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain data for JSON."""
-        plain = Figures.to_dict(self)
-        for name in ("weekdays", "hours"):
-            parts = getattr(self, name)
-            plain[name] = {str(key): parts[key].to_dict() for key in sorted(parts)}
-        return plain
+        parts = {"weekdays": sorted(self.weekdays.items()), "hours": sorted(self.hours.items())}
+        by_name = {name: {str(key): part.to_dict() for key, part in some} for name, some in parts.items()}
+        return Figures.to_dict(self) | by_name
 
 
 @dataclass(slots=True)
@@ -186,8 +183,7 @@ def _templates(work: Work, template_id: int | None, group: str | None) -> tuple[
         query = query.where(cls.group == group)
     stats, zones = Stats(), set()
     for row in work.session.execute(query):
-        known = {name: getattr(row, name) for name in _OF_TEMPLATE}
-        stats.templates[row.id] = TemplateSummary(**known)
+        stats.templates[row.id] = TemplateSummary(**{name: getattr(row, name) for name in _OF_TEMPLATE})
         zones.add(row.timezone)
     if not stats.templates and template_id is not None:
         raise no_template(template_id)
@@ -237,26 +233,24 @@ def _count(work: Work, stats: Stats, cut: list[Spell], conditions: list[ColumnEl
         (and_(template.timezone == s.zone, cls.starts_at >= s.start, cls.starts_at < s.end), number)
         for number, s in enumerate(cut)
     ]
-    taken = cls.status != Status.CANCELLED.value
-    each = (
-        select(
-            cls.template_id,
-            cls.starts_at,
-            case(*within, else_=null()).label("spell"),
-            *_minute_of_week(cls.starts_at, work.dialect),
-            case((cls.run_id.is_not(None), 1), else_=0).label("generated"),
-            case((cls.status == Status.CANCELLED.value, 1), else_=0).label("cancelled"),
-            case((cls.status == Status.COMPLETED.value, 1), else_=0).label("completed"),
-            case((taken, cls.capacity), else_=0).label("capacity"),
-            case((taken, cls.booked - expired_places(work.models, cls, work.now)), else_=0).label("booked"),
-        )
-        .join(template, template.id == cls.template_id)
-        .where(*conditions)
-        .subquery()
+    cancelled, live = (
+        cls.status == Status.CANCELLED.value,
+        cls.booked - expired_places(work.models, cls, work.now),
     )
-    keys = [each.c[name] for name in ("template_id", "spell", "weekday", "hour", "minute")]
-    sums = [func.sum(each.c[name]).label(name) for name in _COUNTS[1:]]
-    bounds = (func.min(each.c.starts_at).label("earliest"), func.max(each.c.starts_at).label("latest"))
+    counted = {
+        "generated": case((cls.run_id.is_not(None), 1), else_=0),
+        "cancelled": case((cancelled, 1), else_=0),
+        "completed": case((cls.status == Status.COMPLETED.value, 1), else_=0),
+        "capacity": case((cancelled, 0), else_=cls.capacity),
+        "booked": case((cancelled, 0), else_=live),
+    }
+    each = select(cls.template_id, cls.starts_at, case(*within, else_=null()).label("spell"))
+    each = each.add_columns(*_minute_of_week(cls.starts_at, work.dialect))
+    each = each.add_columns(*(column.label(name) for name, column in counted.items()))
+    rows = each.join(template, template.id == cls.template_id).where(*conditions).subquery().c
+    keys = [rows[name] for name in ("template_id", "spell", "weekday", "hour", "minute")]
+    sums = [func.sum(rows[name]).label(name) for name in _COUNTS[1:]]
+    bounds = (func.min(rows.starts_at).label("earliest"), func.max(rows.starts_at).label("latest"))
     query = select(*keys, func.count().label("slots"), *sums, *bounds).group_by(*keys)
     for row in work.session.execute(query):
         counts = {name: int(getattr(row, name)) for name in _COUNTS}

@@ -94,8 +94,7 @@ def check_health(work: Work) -> HealthReport:
     """Compare every active template's window with what is stored."""
     state = gate.read_state(work)
     report = HealthReport(Health.OK, failures=state.failures, last_error=state.last_error)
-    report.confirmed_at = _moment(state.confirmed_ms)
-    report.next_try = _moment(state.next_try_ms)
+    report.confirmed_at, report.next_try = _moment(state.confirmed_ms), _moment(state.next_try_ms)
     if report.confirmed_at is not None:
         report.confirmed_age = (work.now - report.confirmed_at).total_seconds()
     if state.until_ms > gate.to_ms(work.now):
@@ -116,12 +115,9 @@ def check_health(work: Work) -> HealthReport:
 def _filled_alone(work: Work) -> dict[int, datetime]:
     """Return up to when templates were filled by confirmed runs of their own."""
     run = work.models.Run
-    query = (
-        select(run.template_id, func.max(run.window_end))
-        .where(run.template_id.is_not(None), run.status == RunStatus.CONFIRMED.value)
-        .group_by(run.template_id)
-    )
-    return {template_id: end for template_id, end in work.session.execute(query) if template_id and end}
+    query = select(run.template_id, func.max(run.window_end)).where(run.status == RunStatus.CONFIRMED.value)
+    found = work.session.execute(query.where(run.template_id.is_not(None)).group_by(run.template_id))
+    return {template_id: end for template_id, end in found if template_id and end}
 
 
 def _looked_at(report: HealthReport, now: datetime) -> datetime | None:
@@ -137,8 +133,7 @@ def _coverages(work: Work, looked_at: datetime | None, newest: int) -> Iterator[
 
     :param newest: of the templates that there were then; 0: they all count as looked at.
     """
-    models, days, align = work.models, work.settings.window_days, work.settings.align
-    filled = _filled_alone(work)
+    days, align, filled = work.settings.window_days, work.settings.align, _filled_alone(work)
     covered: dict[int, datetime | None] = {}
     groups: dict[Hashable, list[tuple[TemplateSpec, Window]]] = {}
     errors: list[Coverage] = []
@@ -146,7 +141,7 @@ def _coverages(work: Work, looked_at: datetime | None, newest: int) -> Iterator[
     def poisoned(template_id: int, name: str, error: Exception) -> None:
         errors.append(Coverage(template_id, name, None, error=sentence(error)))
 
-    for spec in load_specs(work, models.Template.active.is_(True), unreadable=poisoned):
+    for spec in load_specs(work, work.models.Template.active.is_(True), unreadable=poisoned):
         try:
             window = planning.window_of(spec, work.now, days, align)
             ends = [filled[spec.id]] if spec.id in filled else []
@@ -163,8 +158,7 @@ def _coverages(work: Work, looked_at: datetime | None, newest: int) -> Iterator[
         for each in known:
             first, end = each.missing(backfill=False)
             lacking = [times.starts_at for times in each.expansion.times[first:end]]
-            plan = each.counts(backfill=False)
-            yield _coverage(each.spec, each.window, plan, lacking, covered[each.spec.id])
+            yield _coverage(each.spec, each.window, each.counts(False), lacking, covered[each.spec.id])
         for (spec, window, _), found in plan_by_rows(work, odd):
             if isinstance(found, Exception):
                 yield Coverage(spec.id, spec.name, spec.group, error=sentence(found))
@@ -176,12 +170,10 @@ def _coverages(work: Work, looked_at: datetime | None, newest: int) -> Iterator[
 def _coverage(
     spec: TemplateSpec, window: Window, plan: Plan, lacking: list[datetime], covered: datetime | None
 ) -> Coverage:
-    result = Coverage(spec.id, spec.name, spec.group, plan.expected, plan.existing)
-    result.missing = sum(1 for starts_at in lacking if covered is not None and starts_at < covered)
-    result.due = len(lacking) - result.missing
-    result.skipped = dict(plan.skipped)
-    result.horizon = min(lacking, default=window.end)
-    return result
+    missing = sum(1 for starts_at in lacking if covered is not None and starts_at < covered)
+    due, skipped, horizon = len(lacking) - missing, dict(plan.skipped), min(lacking, default=window.end)
+    counts = (plan.expected, plan.existing, missing, due)
+    return Coverage(spec.id, spec.name, spec.group, *counts, skipped, horizon)
 
 
 def _moment(milliseconds: int) -> datetime | None:

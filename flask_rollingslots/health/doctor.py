@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from dataclasses import dataclass
 from enum import StrEnum
@@ -181,15 +180,11 @@ def _thread_moves() -> bool:
 
 def _file_system(path: Path) -> str:
     """Return the type of the file system that holds a path; empty where the system does not tell."""
-    mounts = Path("/proc/mounts")
-    if not mounts.exists():
-        return ""
-    place = os.path.realpath(path)
+    mounts, place = Path("/proc/mounts"), path.resolve()
     best, kind = "", ""
-    for line in mounts.read_text().splitlines():
+    for line in mounts.read_text().splitlines() if mounts.exists() else ():
         _, point, name, *_ = line.split()
         point = point.encode().decode("unicode_escape")
-        inside = place == point or place.startswith(point.rstrip("/") + "/")
-        if inside and len(point) >= len(best):
+        if place.is_relative_to(point) and len(point) >= len(best):
             best, kind = point, name
     return kind

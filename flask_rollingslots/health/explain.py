@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
@@ -12,16 +12,11 @@ from sqlalchemy import select
 from flask_rollingslots import planning
 from flask_rollingslots.browsing import check_aware, find_template
 from flask_rollingslots.context import Work, segments, virtual_slot
-from flask_rollingslots.values import OCCUPYING, State, TemplateSpec, Window
+from flask_rollingslots.values import MICROSECOND, OCCUPYING, State, TemplateSpec, Window
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from flask_rollingslots.models import SlotMixin, TemplateMixin
     from flask_rollingslots.values import PlannedSlot, SlotKey
-
-    #: A template, what it promises, and why it is left out, if it is.
-    _Promise = tuple[TemplateMixin, PlannedSlot, str | None]
 
 #: Code of each state, and what it means for somebody who wants to book.
 _STATES = {
@@ -87,15 +82,17 @@ class _Case:
             return self._said("template_inactive", "the template is inactive", row.key if row else None)
         if row is not None and row.status in OCCUPYING:
             return self._of_slot(row)
-        promises = list(self._promises(active))
+        window = Window(self.moment, self.moment + MICROSECOND)
+        # A template, what it promises, and why it is left out, if it is.
+        promises = [(each, *found) for each in active for found in planning.promised(TemplateSpec.of(each), window)]
         # What can be booked comes first: a cancelled slot may have been left behind by a series that moved.
         for template, slot, reason in promises:
             if reason is None and slot.ends_at > self.work.now and self._stored(slot.key) is None:
                 return self._of_slot(virtual_slot(self.work.models, slot, template, self.work.now))
         if row is not None:
             return self._of_slot(row)
-        for _, slot, reason in promises:
-            return self._of_promise(slot, reason)
+        if promises:
+            return self._of_promise(*promises[0][1:])
         return self._of_nothing([TemplateSpec.of(template) for template in active])
 
     def _said(self, code: str, words: str, key: str | None = None) -> Explanation:
@@ -114,12 +111,6 @@ class _Case:
         cls = self.work.models.Slot
         query = select(cls).where(cls.series_id == key.series_id, cls.original_start == key.original_start)
         return self.work.session.scalars(query).one_or_none()
-
-    def _promises(self, templates: list[TemplateMixin]) -> Iterator[_Promise]:
-        window = Window(self.moment, self.moment + timedelta(microseconds=1))
-        for template in templates:
-            for slot, reason in planning.promised(TemplateSpec.of(template), window):
-                yield template, slot, reason
 
     def _of_slot(self, slot: SlotMixin) -> Explanation:
         code, words = _STATES[slot.state_at(self.work.now)]

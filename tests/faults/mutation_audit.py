@@ -40,7 +40,8 @@ MUTANTS = (
     Mutant(
         "unique constraint",
         "models/tables.py",
-        '            sa.UniqueConstraint("series_id", "original_start", name=f"uq_{table}_series_id_original_start"),\n',
+        '            sa.UniqueConstraint("series_id", "original_start",'
+        ' name=f"uq_{table}_series_id_original_start"),\n',
         "",
         (f"{CRASH}::test_two_processes_without_a_lease[sqlite]",),
         (
