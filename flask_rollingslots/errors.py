@@ -6,12 +6,10 @@ The errors know nothing of HTTP: they are raised on the command line and in thre
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import date, time, timedelta
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
+from typing import Any
 
 #: So much of a value is shown in an error.
 _SHOWN = 80

@@ -7,8 +7,10 @@ import inspect as python_inspect
 import logging
 import os
 import weakref
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
 from importlib import import_module
 from json import JSONDecodeError
@@ -26,9 +28,9 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 from . import booking as bookings
 from .context import Work
 from .errors import ConfigError, NotRegistered, UnreadableRow
-from .health import examine
-from .models import Models, make_models
-from .pruning import tidy
+from .health import Finding, examine
+from .models import BookingMixin, Models, RunMixin, SlotMixin, TemplateMixin, make_models
+from .pruning import Archive, tidy
 from .queue import connect
 from .series import check_unchanged
 from .settings import FEED_PATH, Settings
@@ -38,13 +40,6 @@ from .topup.executors import AfterResponseExecutor, make_executor
 from .values import utc_now
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
-    from datetime import datetime
-
-    from .health import Finding
-    from .models import BookingMixin, RunMixin, SlotMixin, TemplateMixin
-    from .pruning import Archive
-
     #: Decides about a request to the HTTP API: an action, a template or ``None`` -> yes, no, or a person's name.
     Authorize = Callable[[str, TemplateMixin | None], bool | str]
 

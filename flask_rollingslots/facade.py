@@ -26,15 +26,15 @@ __all__ = [
     "current_slots",
 ]  # fmt: skip
 
+from collections.abc import Callable, Iterator
+from datetime import date, datetime
+from threading import Event
+
+from .models import BookingMixin, RunMixin, SlotMixin, TemplateMixin
+from .pruning import Archive
+from .values import PruneReport
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from datetime import date, datetime
-    from threading import Event
-
-    from .models import BookingMixin, RunMixin, SlotMixin, TemplateMixin
-    from .pruning import Archive
-    from .values import PruneReport
-
     Key = str | SlotMixin
     Sees = Callable[[TemplateMixin], bool]
     TemplateOrId = TemplateMixin | int

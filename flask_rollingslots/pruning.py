@@ -8,33 +8,25 @@ from __future__ import annotations
 import logging
 import threading
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import and_, case, delete, func, literal, or_, select, true, update
+from sqlalchemy import ColumnElement, and_, case, delete, func, literal, or_, select, true, update
 from sqlalchemy.exc import IntegrityError
 
 from .context import Work, pruned_until
 from .errors import LeaseLost, TopUpBusy, refusal, sentence
-from .models import expired_places, table_of
+from .models import Models, expired_places, table_of
 from .settings import MAX_RETENTION_DAYS
-from .topup.gate import make_row
+from .topup import Runner
+from .topup.gate import Lease, make_row
 from .values import BookingStatus, PruneReport, RunStatus, SlotKey, Status
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-
-    from sqlalchemy import ColumnElement
-
-    from .models import Models
-    from .topup import Runner
-    from .topup.gate import Lease
 
 log = logging.getLogger("flask_rollingslots")
 

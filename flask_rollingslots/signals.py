@@ -7,12 +7,10 @@ caller's transaction, before its commit.
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 from blinker import NamedSignal, Namespace
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 log = logging.getLogger("flask_rollingslots")
 _signals = Namespace()

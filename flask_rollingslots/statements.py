@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    Dialect,
+    Engine,
     Insert,
     LargeBinary,
     Select,
     String,
+    Table,
     Text,
     TextClause,
     and_,
@@ -29,17 +33,12 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
 from sqlalchemy.pool import SingletonThreadPool, StaticPool
 from sqlalchemy.sql import visitors
 from sqlalchemy.types import NullType
 
 from .values import MICROSECOND
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
-
-    from sqlalchemy import Dialect, Engine, Table
-    from sqlalchemy.orm import Session
 
 #: All writers insert in the order of the key, so that they cannot wait for each other in a circle.
 KEY_ORDER = "template.series_id, time.original_start"

@@ -7,24 +7,19 @@ that as many rows come back as a template has different times in a week, twice a
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import Integer, and_, case, cast, extract, func, null, select
+from sqlalchemy import ColumnElement, Integer, and_, case, cast, extract, func, null, select
 
 from .browsing import check_aware, check_group
+from .context import Work
 from .errors import no_group, no_template, refusal
 from .models import expired_places
 from .values import Status
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
-    from sqlalchemy import ColumnElement
-
-    from .context import Work
 
 _DAY, _SECOND = timedelta(days=1), timedelta(seconds=1)
 #: The databases count the days of the week from Sunday.

@@ -5,25 +5,18 @@ from __future__ import annotations
 import hashlib
 import hmac
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from time import monotonic
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from flask import request
 
-from flask_rollingslots.errors import TemplateNotFound, no_booking, no_template
-from flask_rollingslots.settings import PREFIX, tokens_of
-
+from ..errors import RollingSlotsError, TemplateNotFound, no_booking, no_template
+from ..settings import PREFIX, Settings, tokens_of
 from .problems import Problem
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from flask_rollingslots.errors import RollingSlotsError
-    from flask_rollingslots.settings import Settings
 
 #: Called with an action (``read``, ``book``, ``edit``, ``create``, ``top_up``) and a template, or ``None`` where all
 #: templates are meant. ``True``: may; ``False``: may not; a text: may, but book and cancel as this person only.

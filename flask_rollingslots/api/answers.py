@@ -10,9 +10,9 @@ from typing import Annotated, Any, ClassVar
 import pydantic
 from pydantic import BaseModel, BeforeValidator, Field, PlainSerializer, RootModel, WithJsonSchema
 
-from flask_rollingslots.errors import RollingSlotsError
-from flask_rollingslots.models import FIELDS, TemplateField
-from flask_rollingslots.values import Report, RunStatus
+from ..errors import RollingSlotsError
+from ..models import FIELDS, TemplateField
+from ..values import Report, RunStatus
 
 #: The most keys of one list in an answer, and the most results of one kind.
 MANY, _MANY_RESULTS = 200, 1000

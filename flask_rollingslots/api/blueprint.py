@@ -5,29 +5,24 @@ from __future__ import annotations
 import inspect
 import json
 import re
+from collections.abc import Sequence
 from functools import cache
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from flask import Blueprint, Response, current_app, request
+from flask.blueprints import BlueprintSetupState
 from flask.globals import request_ctx
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound, default_exceptions
 
-from flask_rollingslots.errors import RollingSlotsError
-
+from ..errors import RollingSlotsError
 from .access import Needs
 from .answers import Answered, ProblemDocument
+from .operations import Operation
 from .problems import CODES, MIME, Problem, on_any_error, on_http_error, on_library_error
 from .routes import calls
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from flask.blueprints import BlueprintSetupState
-
-    from .operations import Operation
 
 NAME = "rollingslots_api"
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")

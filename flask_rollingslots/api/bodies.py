@@ -7,23 +7,18 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, date, datetime, time, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo
 
 import pydantic
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, Tag, WithJsonSchema
 
-from flask_rollingslots.errors import InvalidRule
-from flask_rollingslots.models import FIELDS, Change, TemplateField
-from flask_rollingslots.settings import MAX_EVENT_DAYS
-from flask_rollingslots.values import SlotKey, Window, local_midnight
-
+from ..errors import InvalidRule
+from ..facade import RollingSlots
+from ..models import FIELDS, Change, TemplateField, TemplateMixin
+from ..settings import MAX_EVENT_DAYS
+from ..values import SlotKey, Window, local_midnight
 from .problems import invalid
-
-if TYPE_CHECKING:
-    from zoneinfo import ZoneInfo
-
-    from flask_rollingslots.facade import RollingSlots
-    from flask_rollingslots.models import TemplateMixin
 
 #: The longest span of one call.
 LONGEST = timedelta(days=92)

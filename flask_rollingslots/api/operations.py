@@ -4,29 +4,22 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 from urllib.parse import urlencode
 
 from flask import Response, current_app, request
 from pydantic import BaseModel, ValidationError
 
-from flask_rollingslots.errors import nearest
-from flask_rollingslots.facade import current_slots
-from flask_rollingslots.values import Scope
-
+from ..errors import RollingSlotsError, nearest
+from ..facade import RollingSlots, current_slots
+from ..models import TemplateMixin
+from ..values import Scope
 from .access import GUARD, Grant, Guard, Needs
 from .answers import Answered, Shown
 from .bodies import Strict
 from .problems import Problem, fault, invalid, unprocessable
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from flask_rollingslots.errors import RollingSlotsError
-    from flask_rollingslots.facade import RollingSlots
-    from flask_rollingslots.models import TemplateMixin
 
 #: The header that carries the revision which a person saw.
 IF_MATCH = ("If-Match",)

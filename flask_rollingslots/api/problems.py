@@ -5,19 +5,17 @@ from __future__ import annotations
 import json
 import logging
 import uuid
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from flask import Response, current_app, got_request_exception
 from werkzeug.exceptions import HTTPException
 
-from flask_rollingslots import errors
-from flask_rollingslots.facade import RollingSlots
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+from .. import errors
+from ..facade import RollingSlots
 
 log = logging.getLogger("flask_rollingslots")
 

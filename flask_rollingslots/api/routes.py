@@ -4,31 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import date, timedelta
 from functools import partial
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
 from flask import Response, request, url_for
 from werkzeug.http import http_date
 
-from flask_rollingslots import errors
-from flask_rollingslots.facade import SeriesReport
-from flask_rollingslots.models import SlotMixin
-from flask_rollingslots.settings import FEED_PATH
-from flask_rollingslots.values import Scope, SlotKey, Window
-
+from .. import errors
+from ..facade import SeriesReport
+from ..models import BookingMixin, RunMixin, SlotMixin, TemplateMixin
+from ..settings import FEED_PATH
+from ..values import Scope, SlotKey, Window
 from . import answers, bodies
 from .access import Needs
 from .operations import IF_MATCH, Call, Operations
 from .problems import Problem, invalid
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from flask_rollingslots.models import BookingMixin, RunMixin, TemplateMixin
 
 _LONGEST_SEARCH = timedelta(days=3660)
 _FIRST_STRETCH, _PER_STRETCH = timedelta(days=1), 5000

@@ -5,24 +5,20 @@ from __future__ import annotations
 import signal
 import sys
 import threading
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import date, datetime, timedelta
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 from zoneinfo import ZoneInfo
 
 import click
 
-from flask_rollingslots.errors import Interrupted, InvalidRequest, TemplateNotFound, refusal, sentence
-from flask_rollingslots.facade import current_slots
-from flask_rollingslots.settings import MAX_DAYS
-
+from ..errors import Interrupted, InvalidRequest, TemplateNotFound, refusal, sentence
+from ..facade import current_slots
+from ..settings import MAX_DAYS
+from ..values import Report
 from .group import WRONG_INPUT, Failure, dry_run_option, json_option, print_json, slots_group
 from .looking import NO_TEMPLATE
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from flask_rollingslots.values import Report
 
 #: The exit code of a command that ran out of time, as of timeout(1).
 TIMED_OUT = 124

@@ -11,7 +11,7 @@ from typing import Any
 import click
 from flask.cli import AppGroup
 
-from flask_rollingslots.errors import InvalidRequest, RollingSlotsError, TemplateNotFound
+from ..errors import InvalidRequest, RollingSlotsError, TemplateNotFound
 
 #: The exit code of wrong input; of everything else that is refused: 1.
 WRONG_INPUT = 2

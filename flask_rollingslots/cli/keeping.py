@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
-from flask_rollingslots.errors import InvalidRequest, InvalidRule
-from flask_rollingslots.facade import current_slots
-from flask_rollingslots.settings import MAX_FILE_BYTES, MAX_RETENTION_DAYS
-
+from ..errors import InvalidRequest, InvalidRule
+from ..facade import SeriesReport, current_slots
+from ..settings import MAX_FILE_BYTES, MAX_RETENTION_DAYS
 from .group import WRONG_INPUT, Failure, dry_run_option, json_option, print_json, slots_group
-
-if TYPE_CHECKING:
-    from datetime import datetime
-
-    from flask_rollingslots.facade import SeriesReport
 
 
 @slots_group.command("init-db")

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from datetime import datetime
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import click
 
-from flask_rollingslots.errors import refusal
-from flask_rollingslots.facade import current_slots
-from flask_rollingslots.values import Health, local_midnight
-
+from ..errors import refusal
+from ..facade import HealthReport, current_slots
+from ..models import TemplateMixin
+from ..values import Health, local_midnight
 from .group import json_option, print_json, slots_group
-
-if TYPE_CHECKING:
-    from datetime import datetime
-
-    from flask_rollingslots.facade import HealthReport
-    from flask_rollingslots.models import TemplateMixin
 
 #: What somebody sees who has not added an offer yet.
 NO_TEMPLATE = "There is no active template: slots.create_template(...) and a commit add one."

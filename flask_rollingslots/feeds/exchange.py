@@ -6,7 +6,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import fields, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import ColumnElement, select
@@ -14,7 +14,7 @@ from sqlalchemy import ColumnElement, select
 from .. import planning
 from ..context import Work, is_decided, row_of
 from ..errors import InvalidRequest, no_group, no_template, refusal
-from ..models import DECIDED_FIELDS
+from ..models import DECIDED_FIELDS, Models, TemplateMixin
 from ..models.fields import FIELDS, SPEC_FIELDS
 from ..recurrence.zones import find_zone, instant_of
 from ..settings import MAX_FILE_BYTES
@@ -23,10 +23,6 @@ from .entries import Entry, Override, StoredTemplate, naming
 from .ics_reading import ics_entries
 from .ics_writing import ics_bytes
 from .json_files import json_entries, json_text
-
-if TYPE_CHECKING:
-    from ..models import Models, TemplateMixin
-    from ..values import TemplateSpec
 
 #: What a file may be; ``auto`` tells by the content.
 FORMATS = ("auto", "json", "ics")

@@ -13,21 +13,18 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from .. import browsing
+from ..context import Work
 from ..errors import InvalidRequest, InvalidRule, RollingSlotsError, refusal
+from ..models import SlotMixin, TemplateMixin
 from ..planning import promised_starts
 from ..recurrence.zones import find_zone, instant_of, wall_of
 from ..settings import MAX_EVENT_DAYS
 from ..values import OCCUPYING, State, TemplateSpec, Window
 from .entries import MAX_EVENTS, title_of
-
-if TYPE_CHECKING:
-    from ..context import Work
-    from ..models import SlotMixin, TemplateMixin
-    from ..values import TemplateSpec
 
 _TIME = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9]{2}:[0-9]{2}(:[0-9]{2}([.][0-9]{1,6})?)?"

@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from itsdangerous import BadData, URLSafeSerializer
@@ -22,17 +22,13 @@ from .. import planning
 from ..browsing import complain
 from ..context import Work, is_decided
 from ..errors import ConfigError
-from ..models import table_of
+from ..models import TemplateMixin, table_of
 from ..recurrence.zones import instant_of
 from ..statements import insert_if_absent
-from ..values import MICROSECOND, OCCUPYING, SlotKey, Window
+from ..values import MICROSECOND, OCCUPYING, PlannedSlot, SlotKey, TemplateSpec, Window
 from .entries import StoredTemplate
 from .exchange import meant, templates_where, with_overrides
 from .ics_writing import HOST, SLACK, Feed, feed_bytes, last_change
-
-if TYPE_CHECKING:
-    from ..models import TemplateMixin
-    from ..values import PlannedSlot, TemplateSpec
 
 _CHUNK = 500
 #: What a feed reads of a slot.

@@ -6,16 +6,18 @@ Nothing here commits: whoever opened the session does, after each chunk.
 from __future__ import annotations
 
 from collections import Counter, deque
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from datetime import datetime
+from typing import Any
 
-from sqlalchemy import bindparam, delete, select, update
+from sqlalchemy import ColumnElement, Connection, Dialect, Table, bindparam, delete, select, update
 
-from flask_rollingslots.booking import release_expired
-from flask_rollingslots.context import Work, row_of
-from flask_rollingslots.errors import RowsRefused
-from flask_rollingslots.models import table_of
-from flask_rollingslots.statements import (
+from ..booking import release_expired
+from ..context import Work, row_of
+from ..errors import RowsRefused
+from ..models import table_of
+from ..statements import (
     as_text,
     bare_insert,
     insert_rows,
@@ -23,17 +25,8 @@ from flask_rollingslots.statements import (
     may_swallow_errors,
     product_insert,
 )
-from flask_rollingslots.values import PlannedSlot, Status, Times
-
+from ..values import Plan, PlannedSlot, Status, StoredSlot, TemplateSpec, Times
 from .expansion import Expansion, Stretch
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
-    from datetime import datetime
-
-    from sqlalchemy import ColumnElement, Connection, Dialect, Table
-
-    from flask_rollingslots.values import Plan, StoredSlot, TemplateSpec
 
 _OF_TEMPLATE = ("series_id", "template_id", "capacity", "data")
 _TIMES = Times._fields

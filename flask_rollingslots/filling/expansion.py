@@ -7,20 +7,17 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import Counter
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import lru_cache
 from operator import attrgetter, eq
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
-from flask_rollingslots import planning
-from flask_rollingslots.recurrence.rule import parse_rrule
-
-if TYPE_CHECKING:
-    from collections.abc import Hashable, Sequence
-
-    from flask_rollingslots.values import TemplateSpec, Times, Window
+from .. import planning
+from ..recurrence.rule import parse_rrule
+from ..values import TemplateSpec, Times, Window
 
 #: More than a zone, a gap, a day grid and the first week of a rule can move anything.
 _FAR = timedelta(days=10)

@@ -7,27 +7,19 @@ simply a missing beginning or end is left to planning, row by row.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from datetime import datetime
+from typing import Any, NamedTuple
 
-from sqlalchemy import Select, bindparam, func, select
+from sqlalchemy import ColumnElement, Select, bindparam, func, select
 
-from flask_rollingslots import planning
-from flask_rollingslots.context import Work, load_stored
-from flask_rollingslots.models import UtcDateTime, table_of
-from flask_rollingslots.statements import among, joined_times, times_form
-from flask_rollingslots.values import Plan, Status
-
+from .. import planning
+from ..context import Work, load_stored
+from ..models import Models, UtcDateTime, table_of
+from ..statements import among, joined_times, times_form
+from ..values import Plan, SlotKey, Status, StoredSlot, TemplateSpec, Window
 from .expansion import Expansion, Part, expand, is_sound, stored_part
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-    from datetime import datetime
-
-    from sqlalchemy import ColumnElement
-
-    from flask_rollingslots.models import Models
-    from flask_rollingslots.values import SlotKey, StoredSlot, TemplateSpec, Window
 
 #: How many slots are compared at once, and how many of them may be of different rules.
 _SLOTS_AT_ONCE, _DIFFERENT_SLOTS_AT_ONCE, _UNKNOWN_SIZE = 50_000, 10_000, 100

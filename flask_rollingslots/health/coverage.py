@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field, fields
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sqlalchemy import func, select
 
-from flask_rollingslots import planning
-from flask_rollingslots.context import Work, load_specs, newest_of
-from flask_rollingslots.errors import sentence
-from flask_rollingslots.filling import batches, pattern_of, plan_by_rows, screen
-from flask_rollingslots.topup import gate
-from flask_rollingslots.values import Health, RunStatus
-
-if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterator
-
-    from flask_rollingslots.values import Plan, TemplateSpec, Window
+from .. import planning
+from ..context import Work, load_specs, newest_of
+from ..errors import sentence
+from ..filling import batches, pattern_of, plan_by_rows, screen
+from ..topup import gate
+from ..values import Health, Plan, RunStatus, TemplateSpec, Window
 
 #: Up to so many, one query for all their rows is quicker than one a window and those for what lacks.
 _FEW = 50

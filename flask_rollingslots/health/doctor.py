@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from sqlalchemy import inspect, text
+from sqlalchemy import Engine, inspect, text
 from sqlalchemy.pool import QueuePool
 
-from flask_rollingslots.models import table_of
-from flask_rollingslots.statements import is_shared, server_time
-from flask_rollingslots.topup import gate
-from flask_rollingslots.topup.executors import SERVERLESS, has_threads
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
-    from sqlalchemy import Engine
-
-    from flask_rollingslots.context import Work
-    from flask_rollingslots.settings import Settings
+from ..context import Work
+from ..models import table_of
+from ..settings import Settings
+from ..statements import is_shared, server_time
+from ..topup import gate
+from ..topup.executors import SERVERLESS, has_threads
 
 _NETWORK = ("nfs", "cifs", "smb", "9p", "fuse.sshfs", "afs", "glusterfs", "ceph")
 _CLOCK_WARNING, _CLOCK_ERROR = 5.0, 60.0

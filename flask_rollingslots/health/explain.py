@@ -4,19 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import select
 
-from flask_rollingslots import planning
-from flask_rollingslots.browsing import check_aware, find_template
-from flask_rollingslots.context import Work, segments, virtual_slot
-from flask_rollingslots.values import MICROSECOND, OCCUPYING, State, TemplateSpec, Window
-
-if TYPE_CHECKING:
-    from flask_rollingslots.models import SlotMixin, TemplateMixin
-    from flask_rollingslots.values import PlannedSlot, SlotKey
+from .. import planning
+from ..browsing import check_aware, find_template
+from ..context import Work, segments, virtual_slot
+from ..models import SlotMixin, TemplateMixin
+from ..values import MICROSECOND, OCCUPYING, PlannedSlot, SlotKey, State, TemplateSpec, Window
 
 #: Code of each state, and what it means for somebody who wants to book.
 _STATES = {
@@ -84,7 +80,9 @@ class _Case:
             return self._of_slot(row)
         window = Window(self.moment, self.moment + MICROSECOND)
         # A template, what it promises, and why it is left out, if it is.
-        promises = [(each, *found) for each in active for found in planning.promised(TemplateSpec.of(each), window)]
+        promises = [
+            (each, *found) for each in active for found in planning.promised(TemplateSpec.of(each), window)
+        ]
         # What can be booked comes first: a cancelled slot may have been left behind by a series that moved.
         for template, slot, reason in promises:
             if reason is None and slot.ends_at > self.work.now and self._stored(slot.key) is None:

@@ -1,7 +1,6 @@
 """The same work on workers elsewhere: messages, shards, and top-ups that somebody orders and does not wait for."""
 
-from flask_rollingslots.topup.executors import QueueExecutor
-
+from ..topup.executors import QueueExecutor
 from .distributor import Distributor, connect
 from .ordering import order
 

@@ -13,9 +13,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary, ref
 
-from flask_rollingslots.errors import ConfigError
-from flask_rollingslots.topup.executors import SEND_SECONDS, QueueExecutor
-
+from ..errors import ConfigError
+from ..topup.executors import SEND_SECONDS, QueueExecutor
 from .distributor import Distributor
 
 try:

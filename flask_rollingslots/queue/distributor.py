@@ -18,35 +18,28 @@ from __future__ import annotations
 
 import logging
 import random
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from threading import Event
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sqlalchemy import select
 
-from flask_rollingslots import planning, signals
-from flask_rollingslots.errors import Interrupted, LeaseLost, QueueUnavailable, TopUpBusy, refusal, sentence
-from flask_rollingslots.statements import is_lost_race
-from flask_rollingslots.topup import TopUpRequest
-from flask_rollingslots.topup.executors import QueueExecutor
-from flask_rollingslots.topup.gate import Lease, read_state, to_ms
-from flask_rollingslots.topup.run import Recorder, Run, results_of
-from flask_rollingslots.topup.runner import abandon, announce_end, count_edges, never, settle
-from flask_rollingslots.values import RunStatus
-
+from .. import planning, signals
+from ..context import Work
+from ..errors import Interrupted, LeaseLost, QueueUnavailable, TopUpBusy, refusal, sentence
+from ..statements import is_lost_race
+from ..topup import TopUp, TopUpRequest
+from ..topup.executors import QueueExecutor
+from ..topup.gate import Lease, Target, read_state, to_ms
+from ..topup.run import Recorder, Run, results_of
+from ..topup.runner import abandon, announce_end, count_edges, never, settle
+from ..values import Report, RunStatus
 from . import sharding
 from .sharding import Claim, Job, ShardRecorder, fill, job_of, look
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from flask_rollingslots.context import Work
-    from flask_rollingslots.topup import TopUp
-    from flask_rollingslots.topup.gate import Target
-    from flask_rollingslots.values import Report
 
 log = logging.getLogger("flask_rollingslots")
 

@@ -4,27 +4,21 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sqlalchemy import insert, select, update
 
-from flask_rollingslots.errors import TopUpBusy, sentence
-from flask_rollingslots.models import table_of
-from flask_rollingslots.statements import exclusive, is_lost_race
-from flask_rollingslots.topup.gate import make_row, read_state, to_ms
-from flask_rollingslots.topup.run import asked
-from flask_rollingslots.values import RunStatus
-
+from ..context import Work
+from ..errors import TopUpBusy, sentence
+from ..models import RunMixin, table_of
+from ..statements import exclusive, is_lost_race
+from ..topup import Runner, TopUp, TopUpRequest
+from ..topup.gate import make_row, read_state, to_ms
+from ..topup.run import asked
+from ..values import RunStatus
 from .distributor import Distributor
-
-if TYPE_CHECKING:
-    from datetime import datetime
-
-    from flask_rollingslots.context import Work
-    from flask_rollingslots.models import RunMixin
-    from flask_rollingslots.topup import Runner, TopUp, TopUpRequest
 
 log = logging.getLogger("flask_rollingslots")
 

@@ -9,30 +9,23 @@ changes no row, and its transaction is rolled back.
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields, replace
 from datetime import date, datetime
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import and_, case, delete, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Table, and_, case, delete, func, insert, or_, select, update
 
-from flask_rollingslots.context import Work, load_specs
-from flask_rollingslots.errors import LeaseLost
-from flask_rollingslots.models import table_of
-from flask_rollingslots.settings import MAX_DAYS
-from flask_rollingslots.topup import TopUpRequest
-from flask_rollingslots.topup.gate import Lease, to_ms
-from flask_rollingslots.topup.run import Outcome, Recorder, results_of
-from flask_rollingslots.values import COUNTS, TALLIED, Report, RunStatus, ShardStatus, Tally, Window
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from sqlalchemy import ColumnElement, Table
-
-    from flask_rollingslots.topup.gate import Target
-    from flask_rollingslots.values import TemplateSpec
+from ..context import Work, load_specs
+from ..errors import LeaseLost
+from ..models import table_of
+from ..settings import MAX_DAYS
+from ..topup import TopUpRequest
+from ..topup.gate import Lease, Target, to_ms
+from ..topup.run import Outcome, Recorder, results_of
+from ..values import COUNTS, TALLIED, Report, RunStatus, ShardStatus, Tally, TemplateSpec, Window
 
 #: A shard that was begun so often and never ended is given up: something in it ends its workers.
 MAX_ATTEMPTS = 5

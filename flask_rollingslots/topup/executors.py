@@ -10,16 +10,13 @@ import sys
 import threading
 import weakref
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from flask_rollingslots.errors import ConfigError, refusal
-
+from ..errors import ConfigError, refusal
 from .gate import Breaker
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
 
 log = logging.getLogger("flask_rollingslots")
 

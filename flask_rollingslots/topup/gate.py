@@ -10,23 +10,18 @@ from __future__ import annotations
 import logging
 import random
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from time import monotonic
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
-from sqlalchemy import or_, select, update
+from sqlalchemy import ColumnElement, or_, select, update
 
-from flask_rollingslots.errors import LeaseLost
-from flask_rollingslots.models import table_of
-from flask_rollingslots.statements import insert_if_absent
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from sqlalchemy import ColumnElement
-
-    from flask_rollingslots.context import Work
+from ..context import Work
+from ..errors import LeaseLost
+from ..models import table_of
+from ..statements import insert_if_absent
 
 log = logging.getLogger(__name__)
 

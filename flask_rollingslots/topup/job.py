@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from datetime import datetime
+from typing import Any, Protocol
 from zoneinfo import ZoneInfo
 
-from flask_rollingslots import signals
-from flask_rollingslots.errors import Interrupted, LeaseLost, QueueUnavailable, TopUpBusy, sentence
-
+from .. import signals
+from ..errors import Interrupted, LeaseLost, QueueUnavailable, TopUpBusy, sentence
 from . import gate
 from .executors import Executor, reset_after_fork
 from .request import TopUpRequest
 from .runner import Runner
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-    from datetime import datetime
 
 log = logging.getLogger("flask_rollingslots")
 

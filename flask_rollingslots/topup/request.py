@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import select
 
-from flask_rollingslots import planning
-from flask_rollingslots.context import Work, load_specs
-from flask_rollingslots.errors import no_group, no_template, refusal
-from flask_rollingslots.settings import MAX_DAYS
-from flask_rollingslots.values import TemplateSpec, Window
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
-    from flask_rollingslots.settings import Settings
+from .. import planning
+from ..context import Work, load_specs
+from ..errors import no_group, no_template, refusal
+from ..settings import MAX_DAYS, Settings
+from ..values import TemplateSpec, Window
 
 #: Longest span that is planned at once: bounds the memory of a year of quarter-hours.
 _SPAN = timedelta(days=31)

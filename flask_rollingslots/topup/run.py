@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Hashable, Iterable
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sqlalchemy import insert, update
 from sqlalchemy.exc import DBAPIError, OperationalError, StatementError
 
-from flask_rollingslots import planning
-from flask_rollingslots.context import Work, load_slots, load_specs
-from flask_rollingslots.errors import Interrupted, RowsRefused, sentence
-from flask_rollingslots.filling import (
+from .. import planning
+from ..context import Work, load_slots, load_specs
+from ..errors import Interrupted, RowsRefused, sentence
+from ..filling import (
     UNITS_AT_ONCE,
     Backlog,
     Chunk,
@@ -26,20 +28,11 @@ from flask_rollingslots.filling import (
     screen,
     write_chunk,
 )
-from flask_rollingslots.models import table_of
-from flask_rollingslots.statements import is_lost_race, own_transaction
-from flask_rollingslots.values import COUNTS, TALLIED, Report, RunStatus, Tally, TemplateSpec, Window
-
-from .request import spans
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterable
-    from datetime import datetime
-
-    from flask_rollingslots.values import Plan, StoredSlot
-
-    from .gate import Lease
-    from .request import TopUpRequest
+from ..models import table_of
+from ..statements import is_lost_race, own_transaction
+from ..values import COUNTS, TALLIED, Plan, Report, RunStatus, StoredSlot, Tally, TemplateSpec, Window
+from .gate import Lease
+from .request import TopUpRequest, spans
 
 log = logging.getLogger(__name__)
 

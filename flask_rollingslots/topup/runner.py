@@ -7,22 +7,24 @@ import logging
 import os
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
 from time import monotonic
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
-from sqlalchemy import func, select
+from sqlalchemy import Engine, func, select
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session, scoped_session
 
-from flask_rollingslots import planning, signals
-from flask_rollingslots.context import Work, fingerprint, pruned_until
-from flask_rollingslots.errors import Interrupted, LeaseLost, TopUpBusy, UncommittedChanges, refusal, sentence
-from flask_rollingslots.models import table_of
-from flask_rollingslots.statements import (
+from .. import planning, signals
+from ..context import Work, fingerprint, pruned_until
+from ..errors import Interrupted, LeaseLost, TopUpBusy, UncommittedChanges, refusal, sentence
+from ..models import Models, table_of
+from ..settings import Settings
+from ..statements import (
     be_patient,
     dialect_of,
     has_uncommitted_writes,
@@ -32,22 +34,11 @@ from flask_rollingslots.statements import (
     use_primary,
     write_engine,
 )
-from flask_rollingslots.values import Report, RunStatus, Status, TemplateSpec
-
+from ..values import Report, RunStatus, Status, TemplateSpec
 from . import gate
 from .executors import reset_after_fork
+from .request import TopUpRequest
 from .run import Outcome, Recorder, Run
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from sqlalchemy import Engine
-    from sqlalchemy.orm import Session, scoped_session
-
-    from flask_rollingslots.models import Models
-    from flask_rollingslots.settings import Settings
-
-    from .request import TopUpRequest
 
 log = logging.getLogger("flask_rollingslots")
 
