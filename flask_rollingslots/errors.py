@@ -157,13 +157,7 @@ class Interrupted(RollingSlotsError):
 def refusal(
     field: str, value: Any, expected: str, kind: type[RollingSlotsError] = InvalidRequest, **more: Any
 ) -> RollingSlotsError:
-    """Return (not raise) the error for an argument: one sentence that names field, value and expectation.
-
-    :param value: shown shortened; dates and times as people write them.
-    :param expected: what is right, in words.
-    :param kind: the class of the error.
-    :param more: further attributes of the error.
-    """
+    """Return (not raise) the error for an argument: one sentence that names field, value (short) and expectation."""
     shown = str(value) if isinstance(value, date | time | timedelta) else repr(value)
     shown = shown if len(shown) <= _SHOWN else f"{shown[: _SHOWN - 3]}..."
     return kind(
@@ -197,13 +191,7 @@ def no_run(run_id: object) -> RunNotFound:
 
 
 def nearest(name: str, known: Iterable[str], prefix: str = "") -> str:
-    """Return a hint that names the nearest known name.
-
-    :param name: the unknown name.
-    :param known: all valid names.
-    :param prefix: written before every name.
-    :return: ``" Did you mean X?"``, or a list of all names when none is near.
-    """
+    """Return a hint that names the nearest known name, ``" Did you mean X?"``, or all of them when none is near."""
     names = sorted(known)
     close = get_close_matches(name, names, n=1, cutoff=0.6)
     if close:

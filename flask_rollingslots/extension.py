@@ -57,10 +57,7 @@ Facade = TypeVar("Facade", bound=type[Any])
 
 @dataclass(frozen=True, eq=False)
 class AppState:
-    """Everything that belongs to one app; kept in ``app.extensions["rollingslots"]``.
-
-    :param facade: the ``RollingSlots`` that set the app up; doors call it.
-    """
+    """Everything that belongs to one app; kept in ``app.extensions["rollingslots"]``. Doors call its facade."""
 
     app: Flask
     db: Any
@@ -85,31 +82,24 @@ class AppState:
         return [*(self.app.config.get("SECRET_KEY_FALLBACKS") or ()), key] if key else []
 
     def secret_address(self, secret: str) -> str:
-        """Return the whole address of a feed; outside of a request the app needs ``SERVER_NAME``.
-
-        :raises ConfigError: if the app has not mounted the HTTP API.
-        """
+        """Return the whole address of a feed, if the HTTP API is mounted; outside of a request by ``SERVER_NAME``."""
         rules = self.app.url_map.iter_rules()
         endpoint = next((rule.endpoint for rule in rules if rule.rule.endswith(FEED_PATH)), None)
         if endpoint is None:
-            raise ConfigError(
-                "there is no address for a feed: the HTTP API is not mounted; set ROLLINGSLOTS_API_PREFIX",
-                key="ROLLINGSLOTS_API_PREFIX",
-            )
+            text = "there is no address for a feed: the HTTP API is not mounted; set ROLLINGSLOTS_API_PREFIX"
+            raise ConfigError(text, key="ROLLINGSLOTS_API_PREFIX")
         return url_for(endpoint, secret=secret, _external=True)
 
     def create_tables(self, wal: bool = False) -> list[str]:
-        """Create our tables where they are missing, also if several processes do so at once; return all names.
-
-        :param wal: switch a SQLite file to write-ahead logging: only for a file that is our own.
-        """
+        """Create our tables where they are missing, also if several processes do so at once; return all names."""
         models = self.models
         with self.app.app_context():
             session = self.db.session()
             use_primary(session, models.classes, wholly=True)
             bind = write_engine(session, models.Slot)
             if wal and bind.dialect.name == "sqlite":
-                # Readers and the top-up then do not wait for each other; the mode stays with the file.
+                # Readers and the top-up then do not wait for each other; the mode stays with the file, so it is
+                # for one of our own only.
                 connection = session.connection(bind_arguments={"mapper": models.Slot})
                 connection.exec_driver_sql("PRAGMA journal_mode=WAL")
                 session.rollback()
@@ -129,14 +119,10 @@ class AppState:
 
 
 def get_state() -> AppState:
-    """Return the state of the current app.
-
-    :raises NotRegistered: outside an app context, or if the app has no RollingSlots.
-    """
+    """Return the state of the current app, if there is an app, and it has a RollingSlots."""
     if not current_app:
-        raise NotRegistered(
-            "no app: use RollingSlots inside a request, a command, or `with app.app_context():`"
-        )
+        text = "no app: use RollingSlots inside a request, a command, or `with app.app_context():`"
+        raise NotRegistered(text)
     state = current_app.extensions.get(EXTENSION)
     if not isinstance(state, AppState):
         raise NotRegistered
@@ -230,9 +216,8 @@ class Extension:
         except ModuleNotFoundError as error:
             if (error.name or "").partition(".")[0] != "pydantic":
                 raise
-            raise ConfigError(
-                "the HTTP API needs the pydantic package: pip install 'Flask-RollingSlots[api]'"
-            ) from error
+            text = "the HTTP API needs the pydantic package: pip install 'Flask-RollingSlots[api]'"
+            raise ConfigError(text) from error
         return blueprint
 
     def authorize(self, decide: Authorize) -> Authorize:
@@ -361,10 +346,7 @@ def _add_hook(app: Flask, topup: TopUp) -> None:
 
 
 def find_db(app: Flask) -> tuple[Any, bool]:
-    """Return the app's SQLAlchemy, or our own on a SQLite file in the instance folder, and whether it is ours.
-
-    :raises ConfigError: if a database is configured but no SQLAlchemy is there yet.
-    """
+    """Return the app's SQLAlchemy, or our own on a SQLite file in the instance folder, and whether it is ours."""
     found = app.extensions.get("sqlalchemy")
     if found is not None:
         return found, False
@@ -403,9 +385,8 @@ def find_cache(app: Flask, given: Any) -> Callable[[], Any]:
 
 def names_what_is_broken(facade: Facade) -> Facade:
     """Let the public methods of a facade name missing tables and unreadable rows, not only what a driver says."""
-    for name in dir(facade):
-        method = python_inspect.getattr_static(facade, name)
-        if not name.startswith("_") and python_inspect.isfunction(method):
+    for name, method in python_inspect.getmembers_static(facade, python_inspect.isfunction):
+        if not name.startswith("_"):
             setattr(facade, name, _naming(method))
     return facade
 

@@ -89,8 +89,7 @@ class RollingSlots(Extension):
         return self._healed(work, browsing.upcoming(work, number, n, after))
 
     def _healed(self, work: Work, slots: list[SlotMixin]) -> list[SlotMixin]:
-        lacking = browsing.holes(work, slots)
-        if lacking:
+        if lacking := browsing.holes(work, slots):
             self._state.topup.hole(lacking)
         return slots
 
@@ -278,8 +277,7 @@ class RollingSlots(Extension):
             a dry run is refused alike.
         """
         with self._deciding(dry_run) as work:
-            found = series.check_scope(scope)
-            return series.edit(work, key_of(key), found, changes, revision, move_booked)
+            return series.edit(work, key_of(key), series.check_scope(scope), changes, revision, move_booked)
 
     def preview_edit(self, key: Key, scope: str, move_booked: bool = False, **changes: Any) -> EditPlan:
         """Return what :meth:`edit` would create, change, remove and keep, with the revision; nothing is written.
@@ -527,11 +525,9 @@ class RollingSlots(Extension):
         :param batch: slots at a time, 1 to 10,000.
         :raises: as :meth:`generate`.
         """
-        state = self._state
-        runner = state.topup.runner
-        archive = archive if archive is not None else runner.archive
-        request = PruneRequest.make(older_than, state.clock(), archive, include_booked, batch, dry_run)
-        return prune(runner, request)
+        runner, now = self._state.topup.runner, self._state.clock()
+        archive = runner.archive if archive is None else archive
+        return prune(runner, PruneRequest.make(older_than, now, archive, include_booked, batch, dry_run))
 
     # -- knowledge -----------------------------------------------------------------------------------------
 

@@ -110,7 +110,6 @@ class Settings:
             if not isinstance(getattr(self, name), bool):
                 self._refuse(name, "True or False")
         self._check_api()
-        self._check_feeds()
         if not (isinstance(self.name, str) and 0 < len(self.name) <= 64):
             self._refuse("name", "a text of 1 to 64 characters")
         if not (isinstance(self.executor, str) and (self.executor in EXECUTORS or ":" in self.executor)):
@@ -130,8 +129,6 @@ class Settings:
                 self._check_token(name, token)
         if set(tokens_of(self.api_token)) & set(tokens_of(self.api_read_token)):
             self._refuse_secret("api_read_token", "other tokens than in API_TOKEN: those may write")
-
-    def _check_feeds(self) -> None:
         host = self.feed_host
         if host is not None and not (isinstance(host, str) and _HOST.fullmatch(host)):
             self._refuse("feed_host", "the name of a host such as slots.example.com, or None")

@@ -39,7 +39,6 @@ booking_moved = _signals.signal("booking-moved")
 slot_cancelled = _signals.signal("slot-cancelled")
 #: A cancelled or deleted slot was restored. Arguments: ``slot``.
 slot_restored = _signals.signal("slot-restored")
-
 #: A slot was deleted. Arguments: ``slot``.
 slot_deleted = _signals.signal("slot-deleted")
 #: A slot was completed. Arguments: ``slot``.

@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 from time import monotonic
@@ -68,10 +69,7 @@ class Grant:
         return bool(self.may("read", template))
 
     def visible(self, found: Sequence[T], template_of: Callable[[T], Any] = lambda each: each) -> Sequence[T]:
-        """Return what belongs to templates that the sender may know of; each template is asked about once.
-
-        :param template_of: returns the template of what was found; by default templates were.
-        """
+        """Return what belongs to templates that the sender may know of; each template is asked about once."""
         if self.decide is None:
             return found
         templates = {template.id: template for template in map(template_of, found)}
@@ -79,11 +77,7 @@ class Grant:
         return [each for each in found if template_of(each).id in seen]
 
     def require(self, action: str, template: Any) -> bool | str:
-        """Return the decision about one template, or about all (``None``).
-
-        :raises TemplateNotFound: if the sender may not know of it.
-        :raises Problem: 403 if the sender may see it and no more; 401 if nobody signed in.
-        """
+        """Return the decision about one template, or all (``None``); no is "not found", 401 or 403, as one may know."""
         found = self.may(action, template)
         if found:
             return found
@@ -94,26 +88,18 @@ class Grant:
         raise Problem("forbidden", f"you may not do this: {action}")
 
     def require_all(self, action: str, templates: Sequence[Any], missing: RollingSlotsError) -> None:
-        """Refuse unless the sender may do this with each of some templates.
-
-        :raises missing: if there is none, or the sender may not know of one of them.
-        """
+        """Refuse unless the sender may do this with each of some templates, and knows of at least one."""
         if not templates or not all(self.sees(template) for template in templates):
             raise missing
         for template in templates:
             self.require(action, template)
 
     def require_booking(self, booking: Any) -> None:
-        """Refuse a booking of somebody else.
-
-        :raises BookingNotFound: if the sender may not know of it.
-        """
-        try:
-            person = self.require("book", booking.slot.template)
-        except TemplateNotFound:
-            person = ""
-        if person is not True and person != booking.who:
-            raise no_booking(booking.id)
+        """Refuse a booking of somebody else: it is not found."""
+        with suppress(TemplateNotFound):
+            if self.require("book", booking.slot.template) in (True, booking.who):
+                return
+        raise no_booking(booking.id)
 
 
 class Guard:
@@ -129,10 +115,7 @@ class Guard:
         self._lock = threading.Lock()
 
     def grant(self, needs: Needs, decide: Authorize | None) -> Grant:
-        """Return what the sender of the current request may do.
-
-        :raises Problem: 401, 403 or 429.
-        """
+        """Return what the sender of the current request may do; 401, 403 or 429 if it is not enough."""
         if needs is Needs.NOTHING:
             return Grant()
         has_tokens = bool(self._writers or self._readers)

@@ -15,7 +15,7 @@ from ..models import FIELDS, TemplateField
 from ..values import Report, RunStatus
 
 #: The most keys of one list in an answer, and the most results of one kind.
-MANY, _MANY_RESULTS = 200, 1000
+MANY, MANY_RESULTS = 200, 1000
 _SEE_LOG = "the server's log has the details"
 
 # -- how objects and their values are shown --------------------------------------------------------------------
@@ -422,11 +422,7 @@ class HealthAnswer(Answered):
 
 
 def shown_run(run: Any, *, details: bool, is_trusted: bool) -> Shown:
-    """Return a recorded top-up as an answer reads it.
-
-    :param details: with the results by template and group.
-    :param is_trusted: with what went wrong: for those who may know how things are on the server.
-    """
+    """Return a recorded top-up as an answer reads it; what went wrong is for those who may know the server."""
     results = run.results or {}
     templates, groups = (results.get(name, {}) for name in ("templates", "groups"))
     first, end = (results.get("request", {}).get(name) for name in ("first_day", "end_day"))
@@ -446,7 +442,7 @@ def shown_run(run: Any, *, details: bool, is_trusted: bool) -> Shown:
 def _results(tallies: Mapping[str, Any], named: str, is_trusted: bool) -> list[Shown]:
     """Return what each template or group got; in an answer the key of a tally is its ``id`` or its ``name``."""
     found = []
-    for key in sorted(tallies, key=int if named == "id" else str)[:_MANY_RESULTS]:
+    for key in sorted(tallies, key=int if named == "id" else str)[:MANY_RESULTS]:
         tally = {**dict.fromkeys(Result.model_fields, 0), **tallies[key], named: key}
         if "error" in tally and not is_trusted:
             tally["error"] = f"it was left out; {_SEE_LOG}"
@@ -471,15 +467,3 @@ def shown_report(report: Report, monday: date | None) -> Shown:
     )
     week = {"week_start": monday, "week_end": monday and monday + timedelta(days=6)}
     return Shown(shown_run(run, details=True, is_trusted=True), dry_run=True, **week)
-
-
-def shown_week(stats: Any, monday: date) -> Shown:
-    """Return what is stored of the week that begins on a Monday, as an answer reads it."""
-    parts = [part for part in stats.templates.values() if part.slots]
-    return Shown(
-        stats.total,
-        week_start=monday,
-        week_end=monday + timedelta(days=6),
-        templates_with_slots=len(parts),
-        templates=parts[:_MANY_RESULTS],
-    )

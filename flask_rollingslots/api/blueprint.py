@@ -109,15 +109,17 @@ _PATHS = {
     "secret": {"type": "string", "pattern": "^[A-Za-z0-9_.-]{1,4000}$"},
     "key": {"type": "string", "pattern": "^[0-9]{1,18}@[0-9]{8}T[0-9]{4}$", "examples": ["7@20260105T1000"]},
 }
-_HEADERS = {
-    "If-Match": (
-        "The revision that the sender has seen, as in the ETag of the slot or template; another one: 409.",
-        {"type": "string", "pattern": '^("[0-9]{1,9}"|[0-9]{1,9}|[*])$'},
-    ),
-    "Idempotency-Key": (
-        "The same key, for the same person and request, returns the same booking.",
-        {"type": "string", "minLength": 1, "maxLength": 64, "pattern": "^[!-~]+$"},
-    ),
+_HEADERS: dict[str, dict[str, Any]] = {
+    "If-Match": {
+        "description": (
+            "The revision that the sender has seen, as in the ETag of the slot or template; another one: 409."
+        ),
+        "schema": {"type": "string", "pattern": '^("[0-9]{1,9}"|[0-9]{1,9}|[*])$'},
+    },
+    "Idempotency-Key": {
+        "description": "The same key, for the same person and request, returns the same booking.",
+        "schema": {"type": "string", "minLength": 1, "maxLength": 64, "pattern": "^[!-~]+$"},
+    },
 }
 _SECURITY: dict[Needs, Any] = {Needs.READ: [{}, {"bearer": []}], Needs.WRITE: [{"bearer": []}]}
 _ABOUT = """Bookable slots that are always there.
@@ -205,10 +207,7 @@ def _parameters(operation: Operation) -> list[dict[str, Any]]:
         about = {"description": schema.pop("description")} if "description" in schema else {}
         required = name in query.get("required", ())
         found.append({"name": name, "in": "query", "required": required, "schema": schema, **about})
-    for name in operation.headers:
-        text, schema = _HEADERS[name]
-        found.append({"name": name, "in": "header", "description": text, "schema": schema})
-    return found
+    return found + [{"name": name, "in": "header", **_HEADERS[name]} for name in operation.headers]
 
 
 def _responses(operation: Operation) -> dict[str, Any]:

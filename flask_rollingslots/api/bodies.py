@@ -81,18 +81,16 @@ def _read_moment(value: Any) -> datetime:
     return found
 
 
-def _read_number(value: Any) -> Any:
-    if not isinstance(value, str):
-        return value
-    if not _NUMBER.fullmatch(value):
+def _read_number(text: str) -> int:
+    if not _NUMBER.fullmatch(text):
         raise ValueError("a whole number in ASCII digits")
-    return int(value)
+    return int(text)
 
 
-def _read_flag(value: Any) -> Any:
-    if isinstance(value, str) and value not in ("true", "false"):
+def _read_flag(text: str) -> bool:
+    if text not in ("true", "false"):
         raise ValueError("true or false")
-    return value == "true" if isinstance(value, str) else value
+    return text == "true"
 
 
 #: Where a slot stands in a list: start, series, original start.
@@ -170,10 +168,7 @@ PlaceCursor = Annotated[str, Field(max_length=100), AfterValidator(_read_place_c
 
 
 def span_of(given: Mapping[str, date | datetime | None], zone: ZoneInfo, longest: timedelta) -> Window:
-    """Return the span that two parameters of a query, by name, mean; a day means its first moment in a zone.
-
-    :raises Problem: 422 for half a span, one that ends before it begins, and one that is too long.
-    """
+    """Return the span that two parameters of a query, by name, mean; a day means its first moment in a zone."""
     (first, last), (start, end) = given, (instant(value, zone) for value in given.values())
     if start is None or end is None:
         raise invalid(first if start is None else last, None, f"{first} and {last} together")
@@ -220,10 +215,6 @@ class Recurrence(Strict):
     rdates: Moments | None = None
     exdates: Moments | None = None
     rrule: Annotated[str, Field(min_length=1, max_length=10_000)] | None = None
-
-    def plain(self) -> dict[str, Any]:
-        """Return what was said."""
-        return self.model_dump(exclude_none=True)
 
 
 #: The names of the branches; in brackets, so that nobody takes them for fields.
@@ -299,11 +290,7 @@ class TemplateBody(_NewFields):  # type: ignore[misc]
     dry_run: bool = False
 
     def templates(self, slots: RollingSlots) -> list[dict[str, Any]]:
-        """Return the fields of the template, or of each template of a fixed schedule.
-
-        :raises Problem: 422 for fields that contradict each other.
-        :raises InvalidRule: if the rule is not valid.
-        """
+        """Return the fields of the template, or of each template of a fixed schedule."""
         said = self.model_fields_set & FIELDS.keys() - set(_OF_RULE)
         own = {name: value for name in said if (value := getattr(self, name)) is not None}
         rules = slots.read_recurrence(self._rule(), self.dtstart, self.timezone)
@@ -316,7 +303,9 @@ class TemplateBody(_NewFields):  # type: ignore[misc]
         if given is None:
             plain: list[dict[str, Any]] = [{"type": "rrule", "rrule": self.rrule}]
         else:
-            plain = [each.plain() for each in (given if isinstance(given, list) else [given])]
+            plain = [
+                each.model_dump(exclude_none=True) for each in (given if isinstance(given, list) else [given])
+            ]
         if type(self.dtstart) is date and not all("start_time" in each for each in plain):
             raise invalid("dtstart", self.dtstart, "a time too: YYYY-MM-DDTHH:MM")
         return plain if isinstance(given, list) else plain[0]
@@ -352,32 +341,30 @@ class _Changes(Strict):
         return {name: getattr(self, name) for name, field in FIELDS.items() if field.change is change}
 
     def changes(self, slots: RollingSlots, template: TemplateMixin) -> dict[str, Any]:
-        """Return what ``edit`` is to change.
-
-        :raises Problem: 422 for fields that contradict each other.
-        :raises InvalidRule: if the rule is not valid.
-        """
+        """Return what ``edit`` is to change."""
         found = {**self._of(Change.EDIT), "start": getattr(self, "start", None)}
         if self.recurrence is not None:
             if found["rrule"] is not None:
                 raise invalid("rrule", found["rrule"], "either recurrence or rrule")
-            for name, value in self._by_recurrence(self.recurrence.plain(), slots, template).items():
-                if value is not None and found.get(name) is not None:
+            rule = _changed_rule(self.recurrence.model_dump(exclude_none=True), slots, template)
+            for name in rule:
+                if found.get(name) is not None:
                     raise invalid(name, None, f"{name} once: in the recurrence, or beside it")
-                found[name] = found.get(name) if value is None else value
+            found |= rule
         return {name: value for name, value in found.items() if value is not None}
 
-    def _by_recurrence(
-        self, rule: dict[str, Any], slots: RollingSlots, template: TemplateMixin
-    ) -> dict[str, Any]:
-        for name in ("rdates", "exdates", "every", "until_time", "start_date", "active"):
-            if name in rule:
-                raise invalid(f"recurrence.{name}", rule[name], f"no {name} in a change of the rule")
-        (read,) = slots.read_recurrence(rule, template.dtstart, template.timezone)
-        if read["rrule"] is None:
-            raise invalid("recurrence", None, "a rule that repeats")
-        start = read["dtstart"].time() if "start_time" in rule else None
-        return {"rrule": read["rrule"], "duration": read.get("duration"), "start": start}
+
+def _changed_rule(rule: dict[str, Any], slots: RollingSlots, template: TemplateMixin) -> dict[str, Any]:
+    """Return what a recurrence means for a series that is there already."""
+    for name in ("rdates", "exdates", "every", "until_time", "start_date", "active"):
+        if name in rule:
+            raise invalid(f"recurrence.{name}", rule[name], f"no {name} in a change of the rule")
+    (read,) = slots.read_recurrence(rule, template.dtstart, template.timezone)
+    if read["rrule"] is None:
+        raise invalid("recurrence", None, "a rule that repeats")
+    start = read["dtstart"].time() if "start_time" in rule else None
+    found = {"rrule": read["rrule"], "duration": read.get("duration"), "start": start}
+    return {name: value for name, value in found.items() if value is not None}
 
 
 class TemplateChange(_Changes, _ChangedFields):  # type: ignore[misc]

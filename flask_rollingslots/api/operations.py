@@ -37,8 +37,7 @@ class Call:
 
     :param slots: what does it. Where something is decided, it looks at the primary.
     :param path: the variable parts of the address.
-    :param query: an instance of the operation's query model.
-    :param body: an instance of the operation's body model; ``None`` without one.
+    :param query: an instance of the operation's model, like ``body``, which is ``None`` without one.
     """
 
     slots: RollingSlots
@@ -53,10 +52,7 @@ class Call:
         return any(getattr(part, "dry_run", False) for part in (self.query, self.body))
 
     def scope(self) -> Scope:
-        """Return the scope, said in the query or in the body; one slot by default.
-
-        :raises Problem: 422 if both say something, and not the same.
-        """
+        """Return the scope, said in the query or in the body (422 if in both, differently); one slot by default."""
         texts = (getattr(part, "scope", None) for part in (self.query, self.body))
         found = [Scope(text) for text in texts if text is not None]
         if len(set(found)) > 1:
@@ -64,20 +60,14 @@ class Call:
         return found[0] if found else Scope.THIS
 
     def header(self, name: str, longest: int = 200) -> str | None:
-        """Return a header of the request.
-
-        :raises Problem: 422 if it is longer than allowed, or empty.
-        """
+        """Return a header of the request; 422 if it is longer than allowed, or empty."""
         value = request.headers.get(name)
         if value is not None and not (0 < len(value) <= longest and value.isascii() and value.isprintable()):
             raise invalid(name, value, f"1 to {longest} printable ASCII characters")
         return value
 
     def revision(self) -> int | None:
-        """Return the revision in ``If-Match``; ``None`` for any.
-
-        :raises Problem: 422 if it is none.
-        """
+        """Return the revision in ``If-Match`` (422 if it is none); ``None`` for any."""
         text = self.header("If-Match")
         if text is None or text == "*":
             return None
@@ -87,20 +77,14 @@ class Call:
         return int(number)
 
     def number(self, name: str, missing: type[RollingSlotsError]) -> int:
-        """Return the id in the address.
-
-        :raises missing: if it is no id: nothing is there.
-        """
+        """Return the id in the address; what is no id is missing, too."""
         text = self.path[name]
         if text.isascii() and text.isdigit() and len(text) <= 18 and int(text):
             return int(text)
         raise missing(f"{text[:40]!r}: there is no such thing")
 
     def template(self, number: int, action: str = "read") -> TemplateMixin:
-        """Return a template, if the sender may do this with it.
-
-        :raises TemplateNotFound: if there is none, or the sender may not know of it.
-        """
+        """Return a template, if the sender may do this with it; not found if the sender may not know of it."""
         found = self.slots.get_template(number)
         self.grant.require(action, found)
         return found
@@ -133,13 +117,9 @@ class Call:
     def page(
         self, model: type[Answered], items: Sequence[Any], cursor: object | None, **said: Any
     ) -> Response:
-        """Return one page of a list.
-
-        :param cursor: where the next page begins; ``None``: this is the last one.
-        """
+        """Return one page of a list; without a cursor, where the next one begins, it is the last."""
         following = None
         if cursor is not None:
-            # The same question, asked from there on.
             parameters = {**request.args.to_dict(), "cursor": cursor}
             following = f"{request.script_root}{request.path}?{urlencode(parameters)}"
         return self.answer(model, items=items, next=following, **said)
@@ -214,10 +194,7 @@ class Operations(list[Operation]):
 
 
 def read_body(model: type[BaseModel] | None) -> BaseModel | None:
-    """Return the body as a model; no body is an empty object, and nothing else is right without a model.
-
-    :raises Problem: 400 if it is not JSON, 413 if it is too large, 415 if it is of another type, 422 if not valid.
-    """
+    """Return the body as a model; no body is an empty object, and nothing else is right without a model."""
     found = _json(_bytes())
     if model is None and found:
         raise invalid("body", None, "no body, or an empty object")
@@ -225,10 +202,7 @@ def read_body(model: type[BaseModel] | None) -> BaseModel | None:
 
 
 def read_query(model: type[BaseModel]) -> BaseModel:
-    """Return the query as a model; each parameter at most once.
-
-    :raises Problem: 422 if it is not valid.
-    """
+    """Return the query as a model; each parameter at most once."""
     given: dict[str, Any] = {}
     for name, values in request.args.lists():
         if len(values) > 1:

@@ -73,7 +73,6 @@ class Problem(Exception):
     :param code: for machines; one of ``CODES``.
     :param detail: one sentence for people.
     :param members: more members of the problem document.
-    :param headers: headers of the response.
     :param status: the HTTP status, if it is not that of the code.
     """
 

@@ -28,6 +28,7 @@ from .problems import Problem, invalid
 _LONGEST_SEARCH = timedelta(days=3660)
 _FIRST_STRETCH, _PER_STRETCH = timedelta(days=1), 5000
 _LONGEST_KEY = 64
+_BY_KEY = ("Idempotency-Key",)
 _CALENDAR = "text/calendar"
 calls = Operations()
 
@@ -35,6 +36,8 @@ calls = Operations()
 
 template_call = partial(calls.add, tag="templates")
 template_decision = partial(template_call, headers=IF_MATCH)
+_MADE = {201: (answers.TemplateAnswer, answers.TemplateList), 200: answers.Draft}
+_ROW = {200: answers.SlotAnswer, 201: answers.SlotAnswer}
 
 
 @template_call("GET", "/templates", answers.TemplatePage, query=bodies.TemplatesQuery)
@@ -77,12 +80,7 @@ def preview_template(call: Call) -> Response:
     return call.answer(answers.SlotList, items=call.slots.upcoming(template, count, after))
 
 
-@template_call(
-    "POST",
-    "/templates",
-    {201: (answers.TemplateAnswer, answers.TemplateList), 200: answers.Draft},
-    body=bodies.TemplateBody,
-)
+@template_call("POST", "/templates", _MADE, body=bodies.TemplateBody)
 def create_template(call: Call) -> Response:
     """Create a template, finite or endless; its slots are created in the background.
 
@@ -152,9 +150,6 @@ def restore_template(call: Call) -> Response:
     return _ended(call, call.slots.restore_series, _template(call, "edit").id)
 
 
-_ROW = {200: answers.SlotAnswer, 201: answers.SlotAnswer}
-
-
 @template_call("POST", "/templates/<template_id>/materialize", _ROW, body=bodies.MaterializeBody)
 def materialize_occurrence(call: Call) -> Response:
     """Make the row of the slot at an original start, if it is still virtual; a second time changes nothing."""
@@ -218,11 +213,7 @@ def get_slot(call: Call) -> Response:
 
 
 def _series_of(call: Call, action: str) -> tuple[str, list[TemplateMixin]]:
-    """Return the key in the address and the segments of its series, if the sender may do this with them.
-
-    :raises InvalidKey: if it is no key.
-    :raises SlotNotFound: if there is no such series, or the sender may not know of it.
-    """
+    """Return the key in the address and the segments of its series, if the sender may do this with them."""
     key = call.path["key"]
     found = call.slots.segments(key)
     call.grant.require_all(action, found, errors.no_slot(key))
@@ -318,15 +309,10 @@ def _materialized(call: Call, key: str) -> Response:
 # -- bookings --------------------------------------------------------------------------------------------------
 
 booking_call = partial(calls.add, tag="bookings")
+_BOOKED = {201: answers.BookingAnswer}
 
 
-@booking_call(
-    "POST",
-    "/slots/<key>/bookings",
-    {201: answers.BookingAnswer},
-    body=bodies.BookingBody,
-    headers=("Idempotency-Key",),
-)
+@booking_call("POST", "/slots/<key>/bookings", _BOOKED, body=bodies.BookingBody, headers=_BY_KEY)
 def create_booking(call: Call) -> Response:
     """Take places in a slot, stored or virtual; never more than it has.
 
@@ -387,15 +373,10 @@ def _booking(call: Call) -> BookingMixin:
 # -- top-ups and health ----------------------------------------------------------------------------------------
 
 topup_call = partial(calls.add, tag="topups")
+_STARTED = {202: answers.RunAnswer, 200: answers.RunAnswer}
 
 
-@topup_call(
-    "POST",
-    "/topups",
-    {202: answers.RunAnswer, 200: answers.RunAnswer},
-    body=bodies.TopUpBody,
-    refusals=(404,),
-)
+@topup_call("POST", "/topups", _STARTED, body=bodies.TopUpBody, refusals=(404,))
 def start_topup(call: Call) -> Response:
     """Start a top-up in the background (202); the address in ``Location`` shows how far it is.
 
@@ -432,10 +413,7 @@ def _busy(error: errors.TopUpBusy) -> Problem:
 
 
 def _asked(call: Call) -> dict[str, Any]:
-    """Return what is to be filled, in the words of the facade.
-
-    :raises Problem: 422 for what contradicts itself, or is too long.
-    """
+    """Return what is to be filled, in the words of the facade; 422 for what contradicts itself, or is too long."""
     body, today = call.body, _today(call)
     spans = {"days": body.days, "week": body.week and _monday(call, body.week), "since": body.since}
     given = [name for name, value in spans.items() if value is not None]
@@ -457,10 +435,7 @@ def _monday(call: Call, week: date | Literal["current"]) -> date:
 
 
 def _require_topup(call: Call) -> None:
-    """Refuse a top-up of what is not the sender's.
-
-    :raises TemplateNotFound: if there is no such template, or the sender may not know of it.
-    """
+    """Refuse a top-up of what is not the sender's, or is not there for the sender."""
     grant, group = call.grant, call.body.group
     if call.body.template is not None:
         call.template(call.body.template, "top_up")
@@ -492,7 +467,9 @@ def _week(call: Call) -> answers.Shown:
     end_day = monday + timedelta(days=7)
     window = Window.local_days(monday, end_day, ZoneInfo(call.slots.settings.timezone))
     stats = call.slots.stats(template=query.template, start=window.start, end=window.end)
-    return answers.shown_week(stats, monday)
+    parts = [part for part in stats.templates.values() if part.slots]
+    shown = {"week_start": monday, "week_end": monday + timedelta(days=6), "templates_with_slots": len(parts)}
+    return answers.Shown(stats.total, **shown, templates=parts[: answers.MANY_RESULTS])
 
 
 @topup_call("GET", "/topups/<run_id>", answers.RunAnswer)

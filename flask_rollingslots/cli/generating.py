@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import date, datetime, timedelta
+from functools import partial
 from typing import Any, NoReturn
 from zoneinfo import ZoneInfo
 
@@ -28,17 +29,15 @@ _TODAY = "today"
 _WRONG = (InvalidRequest, TemplateNotFound, Interrupted)
 
 
-class Stop:
+class Stop(threading.Event):
     """Whether the command is to end, and why: a signal, or no time left."""
 
-    def __init__(self) -> None:
-        """Begin without a reason."""
-        self.event, self.code = threading.Event(), 0
+    code = 0
 
     def ask(self, code: int) -> None:
         """Let the command end after what it writes just now."""
         self.code = self.code or code
-        self.event.set()
+        self.set()
 
 
 @contextmanager
@@ -138,13 +137,10 @@ def generate(
     today = slots.now().astimezone(ZoneInfo(slots.settings.timezone)).date()
     week_of, first = (today if isinstance(day, str) else day for day in (week, since))
     with stopping_cleanly(timeout) as stop, _Bar(hidden=as_json) as bar:
-
-        def fill() -> Report:
-            return slots.generate(
-                days, template=template, group=group, dry_run=dry_run, progress=bar.move,
-                week=week_of, since=first, distributed=distributed, stop=stop.event,
-            )  # fmt: skip
-
+        fill = partial(
+            slots.generate, days, template=template, group=group, dry_run=dry_run, progress=bar.move,
+            week=week_of, since=first, distributed=distributed, stop=stop,
+        )  # fmt: skip
         report = _try(fill, retries, stop, bar)
     _print(report, week_of, as_json)
     if any(tally.error for tally in report.templates.values()):
@@ -164,7 +160,7 @@ def _try(fill: Callable[[], Report], retries: int, stop: Stop, bar: _Bar) -> Rep
             pause = min(_LONGEST_PAUSE, 2.0 ** (retries - left))
             click.echo(f"Failed: {sentence(error)}; next try in {pause:.0f} s, {left} left", err=True)
             current_slots().db.session.rollback()
-            if stop.event.wait(pause):
+            if stop.wait(pause):
                 _stopped(stop, bar)
     raise AssertionError  # the last try returned or raised
 

@@ -33,10 +33,7 @@ class SlotsGroup(AppGroup):
     """Runs a command, and says what the library refuses."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command that was asked for.
-
-        :raises Failure: for every error of the library.
-        """
+        """Run the command that was asked for; every error of the library becomes a ``Failure``."""
         try:
             return super().invoke(ctx)
         except (InvalidRequest, TemplateNotFound) as error:

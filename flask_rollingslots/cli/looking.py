@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -139,7 +140,7 @@ def explain(template: int, moment: datetime, as_json: bool) -> None:
     zone = ZoneInfo(slots.get_template(template).timezone)
     found = slots.explain(template, moment.replace(tzinfo=zone))
     if as_json:
-        print_json({"code": found.code, "sentence": found.sentence, "key": found.key})
+        print_json(asdict(found))
     else:
         click.echo(f"{found.code}: {found.sentence}")
 
@@ -150,9 +151,7 @@ def doctor(as_json: bool) -> None:
     """Look for faults of the deployment; exit code 1 if something must change."""
     found = current_slots().doctor()
     if as_json:
-        print_json(
-            [{"level": f.level, "code": f.code, "sentence": f.sentence, "advice": f.advice} for f in found]
-        )
+        print_json([asdict(finding) for finding in found])
     else:
         for finding in found:
             click.echo(f"{finding.level}: {finding.sentence}. {finding.advice}")
