@@ -25,14 +25,14 @@ from sqlalchemy.exc import DatabaseError, SQLAlchemyError
 from sqlalchemy.orm import object_session
 from sqlalchemy.schema import CreateIndex, CreateTable
 
-from . import booking as bookings
+from .booking import resources
 from .context import Work
 from .errors import ConfigError, NotRegistered, UnreadableRow
 from .health import Finding, examine
 from .models import BookingMixin, Models, RunMixin, SlotMixin, TemplateMixin, make_models
 from .pruning import Archive, tidy
 from .queue import connect
-from .series import check_unchanged
+from .series.storage import check_unchanged
 from .settings import FEED_PATH, Settings
 from .statements import is_lost_race, own_transaction, use_primary, write_engine
 from .topup import Runner, TopUp
@@ -484,14 +484,14 @@ def _guard(models: Models) -> None:
     def before(session: Any, row: TemplateMixin) -> None:
         if session.is_modified(row, include_collections=False):
             check_unchanged(session, models, row)
-            bookings.begin_claim(session, models, row, clock())
+            resources.begin_claim(session, models, row, clock())
 
     _listen(template, "before_update", before)
     _listen(
-        template, "after_update", lambda session, row: bookings.check_claim(session, models, row, clock())
+        template, "after_update", lambda session, row: resources.check_claim(session, models, row, clock())
     )
-    _listen(slot, "before_update", lambda session, row: bookings.begin_stay(session, models, row))
-    _listen(slot, "after_update", lambda session, row: bookings.check_stay(session, models, row, clock()))
+    _listen(slot, "before_update", lambda session, row: resources.begin_stay(session, models, row))
+    _listen(slot, "after_update", lambda session, row: resources.check_stay(session, models, row, clock()))
 
 
 def _listen(cls: type[Any], moment: str, act: Callable[[Any, Any], None]) -> None:

@@ -6,8 +6,8 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, overload
 
-from . import booking as bookings
-from . import browsing, feeds, series
+from . import browsing, feeds
+from .booking import lifecycle, taking
 from .context import Work, id_of, id_or_none
 from .extension import Extension, get_state, names_what_is_broken
 from .feeds import Calendar, Exported, Imported, SecretFeed
@@ -15,10 +15,13 @@ from .health import Explanation, Finding, HealthReport, check_health, explain
 from .pruning import PruneRequest, prune
 from .queue import Distributor, order
 from .recurrence import template_fields
-from .series import CancelledKeys, EditPlan, SeriesReport, SwitchReport, TemplateChange
+from .series import edits, endings, templates
+from .series.edits import EditPlan
+from .series.endings import CancelledKeys, SeriesReport
+from .series.templates import SwitchReport, TemplateChange
 from .statistics import Figures, Stats, gather
 from .topup import TopUpRequest
-from .values import Report, key_of
+from .values import Report, check_scope, key_of
 
 __all__ = [
     "Calendar", "CancelledKeys", "EditPlan", "Explanation", "Exported", "Figures", "Finding", "HealthReport",
@@ -111,7 +114,7 @@ class RollingSlots(Extension):
             virtual and have no ``key`` yet.
         """
         work = self._state.reading()
-        return browsing.preview(work, series.draft(work, fields), n, after)
+        return browsing.preview(work, templates.draft(work, fields), n, after)
 
     def get_template(self, template: TemplateOrId) -> TemplateMixin:
         """Return a template by its id, active or not."""
@@ -169,7 +172,7 @@ class RollingSlots(Extension):
         :raises InvalidRule: if the rule, the zone or the day grid is not valid.
         """
         with self._deciding(dry_run) as work:
-            return series.create(work, fields)
+            return templates.create(work, fields)
 
     def change_template(
         self,
@@ -186,21 +189,21 @@ class RollingSlots(Extension):
         :raises: as :meth:`create_template`.
         """
         with self._deciding(dry_run) as work:
-            return series.change_series(work, id_of(template), fields, revision, move_booked)
+            return templates.change_series(work, id_of(template), fields, revision, move_booked)
 
     def activate(
         self, template: TemplateOrId | None = None, group: str | None = None, dry_run: bool = False
     ) -> SwitchReport:
         """Switch a series, or all templates of a group (one of both), on."""
         with self._deciding(dry_run) as work:
-            return series.set_active(work, True, id_or_none(template), group)
+            return templates.set_active(work, True, id_or_none(template), group)
 
     def deactivate(
         self, template: TemplateOrId | None = None, group: str | None = None, dry_run: bool = False
     ) -> SwitchReport:
         """Switch a series, or all templates of a group (one of both), off: nothing is shown or bookable, rows stay."""
         with self._deciding(dry_run) as work:
-            return series.set_active(work, False, id_or_none(template), group)
+            return templates.set_active(work, False, id_or_none(template), group)
 
     def cancel_future(
         self,
@@ -215,7 +218,7 @@ class RollingSlots(Extension):
         :param from_date: a day of the template's zone, or an aware datetime; what has started stays.
         """
         with self._deciding(dry_run, template=template, revision=revision) as work:
-            return series.cancel_future(work, id_of(template), from_date, reason)
+            return endings.cancel_future(work, id_of(template), from_date, reason)
 
     def delete_series(
         self, template: TemplateOrId, revision: int | None = None, dry_run: bool = False
@@ -225,14 +228,14 @@ class RollingSlots(Extension):
         Booked and completed ones stay and are reported. The template stays too: its keys are for ever.
         """
         with self._deciding(dry_run, template=template, revision=revision) as work:
-            return series.delete_series(work, id_of(template))
+            return endings.delete_series(work, id_of(template))
 
     def restore_series(
         self, template: TemplateOrId, revision: int | None = None, dry_run: bool = False
     ) -> SeriesReport:
         """Take back that a series was cancelled or deleted; single cancelled or deleted slots stay as they are."""
         with self._deciding(dry_run, template=template, revision=revision) as work:
-            return series.restore_series(work, id_of(template))
+            return endings.restore_series(work, id_of(template))
 
     def cancel_date(
         self, group: str, day: date, reason: str | None = None, dry_run: bool = False
@@ -246,7 +249,7 @@ class RollingSlots(Extension):
             sends ``slot_cancelled``, as :meth:`cancel` does.
         """
         with self._deciding(dry_run) as work:
-            return series.cancel_date(work, group, day, reason)
+            return endings.cancel_date(work, group, day, reason)
 
     # -- decisions about slots -----------------------------------------------------------------------------
 
@@ -277,7 +280,7 @@ class RollingSlots(Extension):
             a dry run is refused alike.
         """
         with self._deciding(dry_run) as work:
-            return series.edit(work, key_of(key), series.check_scope(scope), changes, revision, move_booked)
+            return edits.edit(work, key_of(key), check_scope(scope), changes, revision, move_booked)
 
     def preview_edit(self, key: Key, scope: str, move_booked: bool = False, **changes: Any) -> EditPlan:
         """Return what :meth:`edit` would create, change, remove and keep, with the revision; nothing is written.
@@ -292,7 +295,7 @@ class RollingSlots(Extension):
         :raises StaleEdit: if the series, its slots or their bookings changed since, or a slot has started.
         """
         with self._deciding() as work:
-            return series.apply_edit(work, preview)
+            return edits.apply_edit(work, preview)
 
     @overload
     def cancel(
@@ -321,7 +324,7 @@ class RollingSlots(Extension):
         :raises StatusConflict: with ``this``, if it is completed, deleted or over.
         """
         with self._deciding(dry_run, key, revision) as work:
-            return series.cancel(work, key_of(key), series.check_scope(scope), reason)
+            return endings.cancel(work, key_of(key), check_scope(scope), reason)
 
     @overload
     def delete(self, key: Key, scope: This = "this", **how: Unpack[How]) -> SlotMixin: ...
@@ -339,7 +342,7 @@ class RollingSlots(Extension):
         :raises StatusConflict: with ``this``, if it is completed or over.
         """
         with self._deciding(dry_run, key, revision) as work:
-            return series.delete(work, key_of(key), series.check_scope(scope))
+            return endings.delete(work, key_of(key), check_scope(scope))
 
     @overload
     def restore(self, key: Key, scope: This = "this", **how: Unpack[How]) -> SlotMixin: ...
@@ -363,7 +366,7 @@ class RollingSlots(Extension):
         :raises SlotClosed: with ``this``, if it has bookings and another one has its exclusive resource by now.
         """
         with self._deciding(dry_run, key, revision) as work:
-            return series.restore(work, key_of(key), series.check_scope(scope))
+            return endings.restore(work, key_of(key), check_scope(scope))
 
     def complete(self, key: Key, revision: int | None = None, dry_run: bool = False) -> SlotMixin:
         """Mark one slot as completed, whether it is over, running or still to come; no other slot changes.
@@ -373,7 +376,7 @@ class RollingSlots(Extension):
         :raises StatusConflict: if it is cancelled or deleted.
         """
         with self._deciding(dry_run, key, revision) as work:
-            return series.complete(work, key_of(key))
+            return endings.complete(work, key_of(key))
 
     # -- booking -------------------------------------------------------------------------------------------
 
@@ -389,7 +392,7 @@ class RollingSlots(Extension):
         :raises IdempotencyConflict: if the key was used for another booking.
         """
         with self._deciding() as work:
-            return bookings.book(work, key, party, who, idempotency_key)
+            return taking.book(work, key, party, who, idempotency_key)
 
     def hold(
         self,
@@ -407,7 +410,7 @@ class RollingSlots(Extension):
         :raises: as :meth:`book`.
         """
         with self._deciding() as work:
-            return bookings.hold(work, key, party, who, idempotency_key, minutes)
+            return taking.hold(work, key, party, who, idempotency_key, minutes)
 
     def confirm(self, booking: BookingMixin | int) -> BookingMixin:
         """Make a hold a booking, also after booking closed; a second time changes nothing. The app commits.
@@ -417,12 +420,12 @@ class RollingSlots(Extension):
         :raises StatusConflict: if the hold was released.
         """
         with self._deciding() as work:
-            return bookings.confirm(work, booking)
+            return lifecycle.confirm(work, booking)
 
     def release(self, booking: BookingMixin | int) -> BookingMixin:
         """Give the places of a booking or a hold back; a second time changes nothing. The app commits."""
         with self._deciding() as work:
-            return bookings.release(work, booking)
+            return lifecycle.release(work, booking)
 
     def move(self, booking: BookingMixin | int, key: Key) -> BookingMixin:
         """Move a booking or a hold to another slot, and return the booking there; the app commits.
@@ -437,7 +440,7 @@ class RollingSlots(Extension):
         :raises SlotClosed: if the new slot cannot be booked now.
         """
         with self._deciding() as work:
-            return bookings.move(work, booking, key)
+            return lifecycle.move(work, booking, key)
 
     # -- topping up ----------------------------------------------------------------------------------------
 
@@ -678,9 +681,9 @@ class RollingSlots(Extension):
         """Give a work that decides, at the revision of a template or slot that was seen; then tell what was done."""
         work = self._state.writing(dry_run)
         if revision is not None and template is not None:
-            series.change_template(work, id_of(template), {}, revision)
+            templates.change_template(work, id_of(template), {}, revision)
         elif revision is not None and key is not None:
-            series.check_revision(work, key_of(key), revision)
+            templates.check_revision(work, key_of(key), revision)
         yield work
         if not dry_run:
             work.outbox.send(self._state.app)

@@ -13,7 +13,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Dialect, Table, bindparam, delete, select, update
 
-from ..booking import release_expired
+from ..booking.taking import release_expired
 from ..context import Work, row_of
 from ..errors import RowsRefused
 from ..models import table_of

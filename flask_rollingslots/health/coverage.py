@@ -12,7 +12,8 @@ from sqlalchemy import func, select
 from .. import planning
 from ..context import Work, load_specs, newest_of
 from ..errors import sentence
-from ..filling import batches, pattern_of, plan_by_rows, screen
+from ..filling.expansion import pattern_of
+from ..filling.screening import batches, plan_by_rows, screen
 from ..topup import gate
 from ..values import Health, Plan, RunStatus, TemplateSpec, Window
 

@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import select, update
 
 from .. import browsing, planning, signals
-from ..booking import live_bookings
+from ..booking.lifecycle import live_bookings
 from ..context import Work
 from ..errors import SlotBooked, StaleEdit, StatusConflict, refusal
 from ..models import BookingMixin, SlotMixin, expired_places, table_of

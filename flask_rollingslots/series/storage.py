@@ -21,7 +21,8 @@ from sqlalchemy.orm.attributes import set_committed_value
 from sqlalchemy.orm.exc import StaleDataError
 
 from .. import planning
-from ..booking import Stay, find_clashes, lock_resource, release_expired, slot_row
+from ..booking.resources import Stay, find_clashes, lock_resource, slot_row
+from ..booking.taking import release_expired
 from ..context import Work, load_slots, load_specs
 from ..errors import SlotClosed, SlotNotFound, StaleEdit, no_slot, no_template
 from ..models import FIELDS, Models, SlotMixin, TemplateMixin, forget_busy, plain, table_of

@@ -16,18 +16,9 @@ from sqlalchemy.exc import DBAPIError, OperationalError, StatementError
 from .. import planning
 from ..context import Work, load_slots, load_specs
 from ..errors import Interrupted, RowsRefused, sentence
-from ..filling import (
-    UNITS_AT_ONCE,
-    Backlog,
-    Chunk,
-    Unit,
-    Written,
-    batches,
-    pattern_of,
-    plan_by_rows,
-    screen,
-    write_chunk,
-)
+from ..filling.chunks import Backlog, Chunk, Written, write_chunk
+from ..filling.expansion import pattern_of
+from ..filling.screening import UNITS_AT_ONCE, Unit, batches, plan_by_rows, screen
 from ..models import table_of
 from ..statements import is_lost_race, own_transaction
 from ..values import COUNTS, TALLIED, Plan, Report, RunStatus, StoredSlot, Tally, TemplateSpec, Window

@@ -17,8 +17,9 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from flask_rollingslots import RollingSlots, SlotMixin, planning
 from flask_rollingslots.context import Work, load_stored, row_of
-from flask_rollingslots.filling import Expansion, Unit, chunks, expand, pattern_of, screen, screening
-from flask_rollingslots.filling.expansion import stored_part
+from flask_rollingslots.filling import chunks, screening
+from flask_rollingslots.filling.expansion import Expansion, expand, pattern_of, stored_part
+from flask_rollingslots.filling.screening import Unit, screen
 from flask_rollingslots.topup import run
 from flask_rollingslots.values import PlannedSlot, TemplateSpec, Window
 

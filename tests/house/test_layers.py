@@ -278,7 +278,7 @@ def test_no_import_cycles() -> None:
         ("context", "if TYPE_CHECKING:\n    from .booking import book"),
         ("topup.gate", "from click import echo"),
         ("cli.group", "if TYPE_CHECKING:\n    pass\nelse:\n    import dateutil"),
-        ("cli.keeping", "if TYPE_CHECKING:\n    from flask_rollingslots.series import SeriesReport"),
+        ("cli.keeping", "if TYPE_CHECKING:\n    from flask_rollingslots.series.endings import SeriesReport"),
         ("api.blueprint", "from flask_rollingslots.browsing import get"),
         ("api.blueprint", "from flask_rollingslots.cli import group"),
         ("cli.looking", "from sqlalchemy import select"),
