@@ -9,19 +9,7 @@ from .fullcalendar import Span, events, read_span, slots_in
 from .subscriptions import Calendar, SecretFeed, calendar, feed_of, feed_secret, revoke_feed_secret
 
 __all__ = [
-    "Calendar",
-    "Exported",
-    "Imported",
-    "SecretFeed",
-    "Span",
-    "calendar",
-    "events",
-    "export_templates",
-    "feed_of",
-    "feed_secret",
-    "icalendar_package",
-    "import_templates",
-    "read_span",
-    "revoke_feed_secret",
+    "Calendar", "Exported", "Imported", "SecretFeed", "Span", "calendar", "events", "export_templates",
+    "feed_of", "feed_secret", "icalendar_package", "import_templates", "read_span", "revoke_feed_secret",
     "slots_in",
-]
+]  # fmt: skip

@@ -18,27 +18,8 @@ from .tables import (
 )
 
 __all__ = [
-    "DECIDED_FIELDS",
-    "FIELDS",
-    "BookingMixin",
-    "Change",
-    "FeedAddressMixin",
-    "LeaseMixin",
-    "Models",
-    "ResourceMixin",
-    "RunMixin",
-    "Seen",
-    "ShardMixin",
-    "SlotMixin",
-    "TemplateField",
-    "TemplateMixin",
-    "UtcDateTime",
-    "check_template",
-    "expired_places",
-    "forget_busy",
-    "load_busy",
-    "make_models",
-    "mark_busy",
-    "plain",
-    "table_of",
-]
+    "DECIDED_FIELDS", "FIELDS", "BookingMixin", "Change", "FeedAddressMixin", "LeaseMixin", "Models",
+    "ResourceMixin", "RunMixin", "Seen", "ShardMixin", "SlotMixin", "TemplateField", "TemplateMixin",
+    "UtcDateTime", "check_template", "expired_places", "forget_busy", "load_busy", "make_models", "mark_busy",
+    "plain", "table_of",
+]  # fmt: skip
