@@ -152,8 +152,7 @@ def import_templates(
     if form not in FORMATS:
         raise refusal("form", form, f"one of {', '.join(FORMATS)}")
     zone = work.settings.timezone if timezone is None else find_zone(timezone)[0]
-    entries = read_file(content, zone, form, name)
-    pairs = [(entry, _template(work.models, entry, group)) for entry in entries]
+    pairs = [(entry, _template(work.models, entry, group)) for entry in read_file(content, zone, form, name)]
     if not work.dry_run:
         _add(work, pairs)
     rows = [

@@ -116,12 +116,12 @@ def _events(text: str) -> list[_Event]:
     events: list[_Event] = []
     stack: list[str] = []
     for number, line in _unfolded(text):
-        word, _, component = line.upper().partition(":")
-        if word == "BEGIN":
-            stack.append(component.strip())
+        upper = line.upper()
+        if upper.startswith("BEGIN:"):
+            stack.append(upper[6:].strip())
             _begin(number, stack, events)
-        elif word == "END":
-            if not stack or stack.pop() != component.strip():
+        elif upper.startswith("END:"):
+            if not stack or stack.pop() != upper[4:].strip():
                 _broken(number, line, "the END of what was begun last")
         elif stack == ["VCALENDAR", "VEVENT"]:
             _add(number, line, events[-1])
@@ -147,8 +147,8 @@ def _unfolded(text: str) -> Iterator[tuple[int, str]]:
 
 def _begin(number: int, stack: list[str], events: list[_Event]) -> None:
     if len(stack) > _DEEPEST:
-        what = f"components are nested deeper than {_DEEPEST}"
-        raise InvalidRequest(f"line {number}: {what}; expected a calendar")
+        text = f"components are nested deeper than {_DEEPEST}; expected a calendar"
+        raise InvalidRequest(f"line {number}: {text}")
     if stack[0] != "VCALENDAR":
         _broken(number, f"BEGIN:{stack[0]}", "BEGIN:VCALENDAR")
     if stack == ["VCALENDAR", "VEVENT"]:
@@ -365,10 +365,7 @@ def _override(event: _Event, fields: Mapping[str, Any], series: Recurrence) -> O
 
 
 def _original_start(event: _Event, series: Recurrence) -> datetime:
-    """Return the wall clock time that names the slot.
-
-    RFC 5545 section 3.8.4.4 wants the value type of DTSTART; programs also write UTC, or the date alone.
-    """
+    # RFC 5545 section 3.8.4.4 wants the value type of DTSTART; programs also write UTC, or the date alone.
     zone = series.timezone
     moment = _moment("RECURRENCE-ID", event.properties["RECURRENCE-ID"][0], zone)
     if not isinstance(moment, datetime):

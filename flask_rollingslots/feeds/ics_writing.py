@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, time, timedelta
 from functools import cached_property, lru_cache
-from itertools import islice, pairwise
+from itertools import chain, islice, pairwise
 from typing import Any, NamedTuple, NoReturn
 from zoneinfo import ZoneInfo
 
@@ -61,8 +61,7 @@ def ics_bytes(templates: Iterable[StoredTemplate], now: datetime) -> bytes:
         if template.spec.active:
             with naming(f"template {template.spec.id} ({short(template.spec.name)})"):
                 events += _Writer(template).events(components(template.spec, now, template.shown))
-    content: bytes = _calendar(events).to_ical()
-    return content
+    return bytes(_calendar(events).to_ical())
 
 
 # -- a feed
@@ -110,8 +109,7 @@ def feed_bytes(templates: Iterable[StoredTemplate], feed: Feed) -> bytes:
     names = {"x-wr-calname": feed.name, "name": feed.name, "x-published-ttl": _REFRESH}
     calendar = _calendar(events, **names)
     calendar.add("refresh-interval", refresh, encode=0)
-    content: bytes = calendar.to_ical()
-    return content
+    return bytes(calendar.to_ical())
 
 
 def last_change(templates: Iterable[StoredTemplate], feed: Feed) -> datetime:
@@ -198,17 +196,14 @@ def _calendar(events: Iterable[Any], **names: str) -> Any:
     used: dict[str, int] = {}
     for event in events:
         calendar.add_component(event)
-        for moment in (event["DTSTART"].dt, *_listed(event, "RDATE"), *_listed(event, "EXDATE")):
+        lists = (event[name].dts for name in ("RDATE", "EXDATE") if name in event)
+        for moment in (each.dt for each in (event["DTSTART"], *chain.from_iterable(lists))):
             if zone := getattr(moment.tzinfo, "key", None):
                 used[zone] = min(used.get(zone, moment.year), moment.year)
     # A year more, for the time that holds when the first begins; nobody keeps a diary of years before 1970.
     zones = [timezone_component(name, max(year - 1, 1970)) for name, year in sorted(used.items())]
     calendar.subcomponents[:0] = zones  # before the events that name them
     return calendar
-
-
-def _listed(event: Any, name: str) -> list[datetime]:
-    return [each.dt for each in event[name].dts] if name in event else []
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,9 +37,8 @@ _STARTS = ("start", "start_dt", "start_date")
 _ENDS = ("end", "end_dt", "end_date")
 _CLOCKS = ("start_time", "end_time")
 #: Settings of a template have our own names; what is offered, to whom, when and how long may be said in other ways.
-_SAME = {key for key, field in FILED.items() if field.change is Change.SETTING and key != "group"} | {
-    "capacity"
-}
+_SETTINGS = {key for key, field in FILED.items() if field.change is Change.SETTING}
+_SAME = _SETTINGS - {"group"} | {"capacity"}
 #: Keys that mean something here; all others go into ``data``.
 _KNOWN = {*_RULES, *_STARTS, *_ENDS, *_CLOCKS, *_SAME, "timezone", "data", "end_recurrence_date"}
 _DAY = timedelta(days=1)
@@ -123,8 +122,8 @@ def _parsed(content: str) -> Any:
         place = f"line {error.lineno}, column {error.colno}"
         raise InvalidRequest(f"the file is not JSON: {error.msg} in {place}") from error
     except (RecursionError, ValueError) as error:
-        endless = "a number or nesting without end"
-        raise InvalidRequest(f"the file is not JSON that can be read: {endless}") from error
+        text = "the file is not JSON that can be read: a number or nesting without end"
+        raise InvalidRequest(text) from error
 
 
 def _labelled(number: int, value: Any) -> tuple[str, dict[str, Any]]:
@@ -182,8 +181,7 @@ def _rules(value: Any, dtstart: datetime | date | None, zone: str) -> list[dict[
     """Return what the JSON dialects say: ``rrule``, ``dtstart``, ``timezone`` and more for each template."""
     found = template_fields(value, dtstart=dtstart, timezone=zone)
     for each in found:
-        gap = each.pop("gap", "shift")
-        if gap != "shift":
+        if (gap := each.pop("gap", "shift")) != "shift":
             refuse("gap", gap, "shift: templates show a time that a clock change leaves out later")
     return found
 

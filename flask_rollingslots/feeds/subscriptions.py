@@ -42,10 +42,7 @@ _LONGEST = 4000
 
 
 class Calendar(NamedTuple):
-    """A calendar to subscribe to: the same bytes until something changes or the next month begins.
-
-    :param changed_at: when it became what it is; aware.
-    """
+    """A calendar to subscribe to, and when (aware) it became what it is: it changes with slots and with months."""
 
     content: bytes
     changed_at: datetime
@@ -131,8 +128,7 @@ def feed_secret(work: Work, group: str | None, keys: Sequence[str | bytes]) -> s
     """
     if not keys:
         raise ConfigError("secret addresses of feeds are signed: set SECRET_KEY", key="SECRET_KEY")
-    text: str = _signer(keys).dumps([group, _number(work, group)])
-    return text
+    return str(_signer(keys).dumps([group, _number(work, group)]))
 
 
 def feed_of(work: Work, secret: str, keys: Sequence[str | bytes]) -> SecretFeed | None:

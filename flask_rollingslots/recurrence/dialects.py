@@ -229,7 +229,6 @@ def read_number(name: str, value: Any, lowest: int, highest: int, expected: str 
 
 
 def _read_weekday(name: str, value: Any) -> int:
-    """Return a weekday, 0 = Monday."""
     return read_number(name, value, 0, 6, "a whole number from 0 (Monday) to 6 (Sunday)")
 
 

@@ -16,7 +16,7 @@ from datetime import date, datetime, time, timedelta
 from functools import lru_cache
 from itertools import chain, count, starmap
 from math import gcd
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from dateutil.rrule import MONTHLY, rrule
 
@@ -39,13 +39,6 @@ T = TypeVar("T")
 
 
 # -- periods: what a rule steps through
-
-
-class Periods(NamedTuple):
-    """How one frequency divides the calendar; first and last day may lie outside the years 1 to 9999."""
-
-    number: Callable[[int], int]
-    bounds: Callable[[int], tuple[int, int]]
 
 
 def new_year(year: int) -> int:
@@ -92,20 +85,21 @@ def month_bounds(index: int) -> tuple[int, int]:
     return first, first + monthrange(year, month + 1)[1] - 1
 
 
-def periods_of(rule: Rule) -> Periods:
-    """Return the periods of a rule; with BYWEEKNO its years are week-years."""
+def periods_of(rule: Rule) -> tuple[Callable[[int], int], Callable[[int], tuple[int, int]]]:
+    """Return how a rule divides the calendar: day -> number of its period, and number -> first and last day.
+
+    Those may lie outside the years 1 to 9999. With BYWEEKNO the years are week-years.
+    """
     wkst = rule.wkst
     if rule.freq == "MONTHLY":
-        return Periods(month_index, month_bounds)
+        return month_index, month_bounds
     if rule.freq == "WEEKLY":
-        return Periods(lambda d: (d - 1 - wkst) // 7, lambda p: (p * 7 + 1 + wkst, p * 7 + 7 + wkst))
+        return lambda d: (d - 1 - wkst) // 7, lambda p: (p * 7 + 1 + wkst, p * 7 + 7 + wkst)
     if rule.byweekno:
-        return Periods(
-            lambda d: week_year(d, wkst), lambda p: (first_week(p, wkst), first_week(p + 1, wkst) - 1)
-        )
+        return lambda d: week_year(d, wkst), lambda p: (first_week(p, wkst), first_week(p + 1, wkst) - 1)
     if rule.freq == "YEARLY":
-        return Periods(lambda d: _fromordinal(d).year, lambda p: (new_year(p), new_year(p + 1) - 1))
-    return Periods(lambda d: d, lambda p: (p, p))
+        return lambda d: _fromordinal(d).year, lambda p: (new_year(p), new_year(p + 1) - 1)
+    return lambda d: d, lambda p: (p, p)
 
 
 # -- days: which of them the BY parts allow. python-dateutil finds them, one kind of month at a time.
@@ -193,9 +187,8 @@ shared_source = lru_cache(maxsize=128)(DaySource)
 
 def source_of(rule: Rule) -> DaySource:
     """Return the days of a filled-in rule; rules with the same day parts share what is known of months."""
-    return shared_source(
-        replace(rule, interval=1, count=None, until=None, byhour=(), byminute=(), bysetpos=())
-    )
+    days = replace(rule, interval=1, count=None, until=None, byhour=(), byminute=(), bysetpos=())
+    return shared_source(days)
 
 
 def _own_checks(rule: Rule) -> list[Callable[[int], bool]]:
@@ -290,7 +283,7 @@ class Expander:
     def __init__(self, rule: Rule, dtstart: datetime) -> None:
         self.dtstart = dtstart
         self.rule = rule = fill_in(rule, dtstart)
-        self.periods = periods_of(rule)
+        self.number_of, self.bounds_of = periods_of(rule)
         self.interval = rule.interval
         self.source = source_of(rule)
         self.is_hourly = rule.freq == "HOURLY"
@@ -315,7 +308,7 @@ class Expander:
         """Return the whole set of one period (of an HOURLY rule: one hour), also before DTSTART, sorted."""
         if self.is_hourly:
             return list(self._hours(number, number))
-        first, last = self.periods.bounds(number)
+        first, last = self.bounds_of(number)
         if last < FIRST_DAY or first > LAST_DAY:
             return []
         if self._week:
@@ -325,7 +318,7 @@ class Expander:
     def period_of(self, moment: datetime) -> int:
         """Return the number of the period that holds a naive moment, as :meth:`period` takes it."""
         day = moment.toordinal()
-        return day * 24 + moment.hour if self.is_hourly else self.periods.number(day)
+        return day * 24 + moment.hour if self.is_hourly else self.number_of(day)
 
     # -- kinds of rules
 
@@ -369,14 +362,14 @@ class Expander:
     def _in_phase(self, days: list[int]) -> list[int]:
         if self.interval == 1 or self.rule.freq not in ("WEEKLY", "DAILY"):
             return days
-        number, anchor, interval = self.periods.number, self.anchor, self.interval
+        number, anchor, interval = self.number_of, self.anchor, self.interval
         return [day for day in days if (number(day) - anchor) % interval == 0]
 
     def _spans(self, first: int, last: int) -> Iterator[tuple[int, int]]:
         """Yield first and last day of the periods in phase that touch the days ``first`` to ``last``."""
-        number = self.periods.number(first)
+        number = self.number_of(first)
         for each in count(number + (self.anchor - number) % self.interval, self.interval):
-            start, end = self.periods.bounds(each)
+            start, end = self.bounds_of(each)
             if start > last:
                 return
             yield start, end
@@ -480,11 +473,9 @@ class Expander:
         if rule.freq == "WEEKLY" and not rule.bymonth:
             return not self._week
         if rule.freq == "MONTHLY":
-            step = gcd(interval, 12)
-            return not any((month - 1 - self.anchor) % step == 0 for month in self.source.months)
+            return not any((n - 1 - self.anchor) % gcd(interval, 12) == 0 for n in self.source.months)
         if rule.freq == "DAILY" and interval % 7 == 0 and rule.byday:
             return self.dtstart.weekday() not in rule.weekdays
         if rule.freq == "HOURLY" and rule.byhour:
-            step = gcd(interval, 24)
-            return not any((hour - self.dtstart.hour) % step == 0 for hour in rule.byhour)
+            return not any((hour - self.dtstart.hour) % gcd(interval, 24) == 0 for hour in rule.byhour)
         return False

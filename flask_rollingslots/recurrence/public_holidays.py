@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import date
 from functools import lru_cache, partial
 from types import ModuleType
-from typing import Any
 
 from ..errors import ConfigError, InvalidRule, nearest, refusal
 
@@ -44,8 +43,7 @@ def _year(code: str, year: int) -> dict[date, str]:
     # A year is computed at once; a new version of the package comes with a new process.
     check_holidays(code)
     country, _, subdivision = code.partition("-")
-    found: Any = _package().country_holidays(country, subdiv=subdivision or None, years=year)
-    return dict(found)
+    return dict(_package().country_holidays(country, subdiv=subdivision or None, years=year))
 
 
 def _package() -> ModuleType:

@@ -21,8 +21,6 @@ _NONE = timedelta(0)
 _DAY = timedelta(days=1)
 _HOURS_OF_ALL_YEARS = 24 * 366 * 10_000
 _SHORTEST = (0, 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
-
-
 #: A checked day grid: distances of the day's starts from its first one, nominal; the first is zero.
 Grid = tuple[timedelta, ...]
 
@@ -92,8 +90,7 @@ class RecurrenceSet:
             return iter(())
         lower = minus(walls_around(start, self.zone)[0], self.shift)
         upper = minus(walls_around(end, self.zone)[1], self.shift)
-        found = self._shown(lower, upper)
-        return (occurrence for occurrence in found if start <= occurrence.starts_at < end)
+        return (each for each in self._shown(lower, upper) if start <= each.starts_at < end)
 
     def after(self, moment: datetime, limit: int) -> list[Occurrence]:
         """Return the next occurrences with ``starts_at > moment``, at most ``limit``.
@@ -243,8 +240,7 @@ def last_of(
     upper, length = latest, timedelta(days=40)
     while upper > earliest:
         lower = upper - length if upper - earliest > length else earliest
-        found = list(starts(lower, upper))
-        if found:
+        if found := list(starts(lower, upper)):
             return found[-1]
         upper, length = lower, length * 2
     return None

@@ -103,7 +103,6 @@ _RANGES = {
     "BYMONTH": (1, 12, False),
     "BYSETPOS": (1, 366, True),
 }
-_ALIASES = {"BYWEEKDAY": "BYDAY"}  # as python-dateutil calls it
 _OTHER_LINES = re.compile(r"(EXDATE|RDATE|EXRULE|DTSTART|DTEND|DURATION)(?![A-Z])|.*[\r\n]", re.DOTALL)
 
 
@@ -148,7 +147,7 @@ def _split(text: str) -> dict[str, str]:
             raise refuse("rrule", piece, expected)
         if " " in piece:
             raise refuse(name.strip()[:40], value, "no spaces, such as FREQ=WEEKLY;BYDAY=MO,WE", "has spaces")
-        name = _ALIASES.get(name, name)
+        name = "BYDAY" if name == "BYWEEKDAY" else name  # as python-dateutil calls it
         _check_name(name, value)
         if name in parts:
             raise refuse(name, value, f"{name} once", "is given twice")
@@ -205,9 +204,8 @@ def _read_numbers(name: str, value: str) -> tuple[int, ...]:
         number = int(item) if _NUMBER.fullmatch(item) else None
         if number is None or not (lowest <= number <= highest or (negative and -highest <= number <= -1)):
             raise refuse(name, item, expected)
-        numbers.add(number)
-    if name == "BYSECOND" and 60 in numbers:
-        numbers = (numbers - {60}) | {59}  # no leap seconds here: RFC 5545 section 3.3.12 reads 60 as 59
+        # No leap seconds here: RFC 5545 section 3.3.12 reads 60 as 59.
+        numbers.add(59 if name == "BYSECOND" and number == 60 else number)
     return tuple(sorted(numbers))
 
 
