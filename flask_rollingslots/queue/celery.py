@@ -45,10 +45,7 @@ class CeleryExecutor(QueueExecutor):
     celery: Celery
 
     def bind(self, app: Any) -> None:
-        """Find the app's Celery.
-
-        :raises ConfigError: if there is none yet.
-        """
+        """Find the app's Celery; ``ConfigError`` if there is none yet."""
         found = app.extensions.get("celery")
         if found is None:
             raise ConfigError(

@@ -227,7 +227,7 @@ class Distributor:
             job.lease.release(work)
             Recorder(work, job.request, job.lease, job.run_id).end(RunStatus.INTERRUPTED, None, work.now)
 
-    # -- filling -------------------------------------------------------------------------------------------
+    # -- filling, ending, following ------------------------------------------------------------------------
 
     def _fill_shards(self, job: Job) -> None:
         """Fill shards until the turn is over, another worker has to end, or all is done."""

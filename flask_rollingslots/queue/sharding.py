@@ -157,9 +157,6 @@ def _asked_for(work: Work, request: TopUpRequest) -> list[ColumnElement[bool]]:
     return found
 
 
-# -- cutting ---------------------------------------------------------------------------------------------------
-
-
 def cut(work: Work, request: TopUpRequest) -> list[tuple[int, int]]:
     """Return the shards of a request: the first and the last template id of each; one query.
 
@@ -288,9 +285,6 @@ def unclaim(work: Work, claim: Claim, error: str | None = None) -> None:
     elif claim.attempts >= MAX_ATTEMPTS:
         back |= {"status": ShardStatus.FAILED.value, "results": {"errors": [error]}}
     work.session.execute(update(table).where(claim.is_ours(table)).values(**back))
-
-
-# -- filling ---------------------------------------------------------------------------------------------------
 
 
 @dataclass
