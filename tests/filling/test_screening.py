@@ -17,8 +17,9 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from flask_rollingslots import RollingSlots, SlotMixin, planning
 from flask_rollingslots.context import Work
-from flask_rollingslots.filling import Expansion, Unit, chunks, expand, pattern_of, screen, screening
-from flask_rollingslots.filling.expansion import stored_part
+from flask_rollingslots.filling import chunks, pattern_of, screen, screening
+from flask_rollingslots.filling.expansion import Expansion, expand, stored_part
+from flask_rollingslots.filling.screening import Unit
 from flask_rollingslots.loading import load_stored, row_of
 from flask_rollingslots.topup import run
 from flask_rollingslots.values import PlannedSlot, TemplateSpec, Window
