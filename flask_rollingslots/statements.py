@@ -10,15 +10,11 @@ from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
-    Connection,
     Dialect,
     Engine,
     Insert,
-    LargeBinary,
     Select,
-    String,
     Table,
-    Text,
     TextClause,
     and_,
     any_,
@@ -32,11 +28,12 @@ from sqlalchemy import (
     type_coerce,
 )
 from sqlalchemy.dialects import mysql, postgresql, sqlite
+from sqlalchemy.engine import Connection
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import SingletonThreadPool, StaticPool
 from sqlalchemy.sql import visitors
-from sqlalchemy.types import NullType
+from sqlalchemy.types import LargeBinary, NullType, String, Text
 
 from .values import MICROSECOND
 
@@ -79,8 +76,15 @@ def use_primary(session: Session, classes: Sequence[Any], wholly: bool = False) 
     ours, routed = {id(cls.__table__) for cls in classes}, session.get_bind
     engine = write_engine(session, classes[0])
 
+    def concerns_us(mapper: Any, clause: Any) -> bool:
+        if mapper is not None and id(mapper.local_table) in ours:
+            return True
+        if clause is None:  # a bare connection is asked for by us
+            return mapper is None
+        return any(id(part) in ours for part in visitors.iterate(clause))
+
     def get_bind(mapper: Any = None, clause: Any = None, **more: Any) -> Any:
-        if more.get("bind") is None and (wholly or _concerns(mapper, clause, ours)):
+        if more.get("bind") is None and (wholly or concerns_us(mapper, clause)):
             return engine
         return routed(mapper=mapper, clause=clause, **more)
 
@@ -91,15 +95,6 @@ def write_engine(session: Session, cls: type[Any]) -> Any:
     """Return the engine to which a session would send a change of a model."""
     table: Any = cls.__table__
     return session.get_bind(mapper=cls.__mapper__, clause=table.update())
-
-
-def _concerns(mapper: Any, clause: Any, ours: set[int]) -> bool:
-    """Whether a statement has to do with some tables, by their ``id()``; a bare connection is asked for by us."""
-    if mapper is not None and id(mapper.local_table) in ours:
-        return True
-    if clause is None:
-        return mapper is None
-    return any(id(part) in ours for part in visitors.iterate(clause))
 
 
 def is_shared(engine: Engine | Connection) -> bool:
@@ -214,23 +209,20 @@ def _restore_limits(session: Session, dialect: str) -> None:
 def server_time(session: Session) -> datetime | None:
     """Return the clock of a database server, aware, UTC; ``None`` for SQLite, which has none of its own."""
     dialect = dialect_of(session)
-    if dialect == "postgresql":
-        moment: datetime = session.scalar(text("SELECT clock_timestamp()"))
-        return moment.astimezone(UTC)
-    if dialect in MARIADB:
-        moment = session.scalar(text("SELECT UTC_TIMESTAMP(6)"))
-        return moment.replace(tzinfo=UTC)
-    return None
+    if dialect == "sqlite":
+        return None
+    clock = "clock_timestamp()" if dialect == "postgresql" else "UTC_TIMESTAMP(6)"
+    moment: datetime = session.scalar(text(f"SELECT {clock}"))
+    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def has_uncommitted_writes(session: Session) -> bool:
     """Whether the session holds SQLite's write lock, or will with its next flush."""
-    if session.new or session.dirty or session.deleted:
-        return True
-    if not session.in_transaction():
+    connection = session.connection()
+    if connection.dialect.name != "sqlite":
         return False
-    raw: Any = session.connection().connection.dbapi_connection
-    return bool(getattr(raw, "in_transaction", False))
+    raw: Any = connection.connection.dbapi_connection
+    return bool(session.new or session.dirty or session.deleted or raw.in_transaction)
 
 
 def insert_if_absent(table: Table, dialect: str) -> Insert:
@@ -243,11 +235,6 @@ def insert_if_absent(table: Table, dialect: str) -> Insert:
     else:
         statement = insert(table).prefix_with("IGNORE")
     return statement.execution_options(preserve_rowcount=True)
-
-
-def may_swallow_errors(dialect: str) -> bool:
-    """Whether ``insert_if_absent`` also skips rows that the database refuses for another reason."""
-    return dialect in MARIADB
 
 
 def tells_what_it_updated(dialect: Dialect) -> bool:
@@ -344,12 +331,9 @@ def times_form(moments: Iterable[datetime], dialect: str) -> bytes | str:
         pack = struct.Struct(">q").pack
         return b"".join(pack((m.replace(tzinfo=None) - _PG_EPOCH) // MICROSECOND) for m in moments)
     # MariaDB keeps wall-clock times to the second.
-    return "".join(
-        m.replace(tzinfo=None).isoformat(
-            " ", "seconds" if m.tzinfo is None and dialect in MARIADB else "microseconds"
-        )
-        for m in moments
-    )
+    wall = "seconds" if dialect in MARIADB else "microseconds"
+    forms = (m.replace(tzinfo=None).isoformat(" ", "microseconds" if m.tzinfo else wall) for m in moments)
+    return "".join(forms)
 
 
 def insert_rows(connection: Connection, table: Table, rows: list[dict[str, Any]]) -> int:
@@ -366,8 +350,7 @@ def insert_rows(connection: Connection, table: Table, rows: list[dict[str, Any]]
 
 def bare_insert(table: Table, columns: Sequence[str], dialect: Dialect) -> str | None:
     """Return the text of ``insert_if_absent`` for rows as tuples; ``None`` for a driver that takes no tuples."""
-    marks = {"qmark": "?", "format": "%s", "pyformat": "%s"}
-    mark = marks.get(dialect.paramstyle)
+    mark = {"qmark": "?", "format": "%s", "pyformat": "%s"}.get(dialect.paramstyle)
     if mark is None or dialect.name == "postgresql":
         return None
     quote = dialect.identifier_preparer
@@ -402,15 +385,10 @@ def product_insert(
         columns_of = ", ".join(f'"{name}"' for name in columns)
         return f"unnest({casts}, CAST(:{kind}_rule AS INTEGER[])) AS {kind} ({columns_of}, rule)"
 
-    chosen = ", ".join(
-        (
-            *(f'template."{name}"' for name in templates),
-            *(f'time."{name}"' for name in times),
-            *(f"CAST(:constant_{name} AS {types[name]})" for name in constants),
-        )
-    )
+    chosen = [f'template."{name}"' for name in templates] + [f'time."{name}"' for name in times]
+    chosen += [f"CAST(:constant_{name} AS {types[name]})" for name in constants]
     return text(
         f"INSERT INTO {dialect.identifier_preparer.format_table(table)} ({names}) "  # noqa: S608 (names of ours)
-        f"SELECT {chosen} FROM {arrays('template', templates)} JOIN {arrays('time', times)} "
+        f"SELECT {', '.join(chosen)} FROM {arrays('template', templates)} JOIN {arrays('time', times)} "
         f"ON template.rule = time.rule ORDER BY {KEY_ORDER} ON CONFLICT DO NOTHING"
     ).execution_options(preserve_rowcount=True)

@@ -17,14 +17,7 @@ from ..booking.taking import release_expired
 from ..context import Work, row_of
 from ..errors import RowsRefused
 from ..models import table_of
-from ..statements import (
-    as_text,
-    bare_insert,
-    insert_rows,
-    locked,
-    may_swallow_errors,
-    product_insert,
-)
+from ..statements import MARIADB, as_text, bare_insert, insert_rows, locked, product_insert
 from ..values import Plan, PlannedSlot, Status, StoredSlot, TemplateSpec, Times
 from .expansion import Expansion, Stretch
 
@@ -79,7 +72,6 @@ class Backlog:
     """What was planned and is not written yet; handed out in chunks of a size that may change on the way."""
 
     def __init__(self) -> None:
-        """Start empty."""
         self._create: deque[Stretch] = deque()
         self._update: deque[tuple[StoredSlot, PlannedSlot]] = deque()
         self._remove: deque[tuple[TemplateSpec, StoredSlot]] = deque()
@@ -116,8 +108,7 @@ class Backlog:
             self._new -= len(stretch)
         for _ in range(min(room, len(self._update))):
             chunk.update.append(self._update.popleft())
-            room -= 1
-        for _ in range(min(room, len(self._remove))):
+        for _ in range(min(room - len(chunk.update), len(self._remove))):
             spec, row = self._remove.popleft()
             chunk.specs[spec.id] = spec
             chunk.remove.append((spec.id, row))
@@ -134,8 +125,8 @@ def write_chunk(work: Work, chunk: Chunk, run_id: int | None) -> Written:
     """
     written = Written()
     written.stale, written.busy = _edited(work, chunk.specs.values())
-    if written.stale or written.busy:
-        chunk = chunk.without(written.stale | written.busy)
+    if changed := written.stale | written.busy:
+        chunk = chunk.without(changed)
     _create(work, chunk.create, run_id, written)
     _update(work, chunk.update, written)
     _remove(work, chunk.remove, written)
@@ -171,13 +162,11 @@ def _create(work: Work, stretches: list[Stretch], run_id: int | None, written: W
 def _count_new(work: Work, stretch: Stretch, run_id: int | None) -> int:
     """Return how many slots of a stretch this run made; tell rows that were there from rows that were refused."""
     cls, wanted = work.models.Slot, {times.original_start for times in stretch.times}
-    query = select(cls.original_start, cls.run_id).where(
-        cls.series_id == stretch.spec.series_id,
-        cls.original_start >= min(wanted),
-        cls.original_start <= max(wanted),
-    )
+    here = cls.original_start.between(min(wanted), max(wanted))
+    query = select(cls.original_start, cls.run_id).where(cls.series_id == stretch.spec.series_id, here)
     there = [row.run_id for row in work.session.execute(query) if row.original_start in wanted]
-    if len(there) < len(wanted) and may_swallow_errors(work.dialect):
+    # MariaDB's INSERT IGNORE also skips rows that it refuses for another reason.
+    if len(there) < len(wanted) and work.dialect in MARIADB:
         raise RowsRefused(f"the database refused {len(wanted) - len(there)} of {len(wanted)} rows")
     return there.count(run_id)
 
@@ -230,10 +219,7 @@ class Rows:
     def insert(
         self, connection: Connection, stretches: Sequence[Stretch], now: datetime, run_id: int | None
     ) -> int:
-        """Insert what is absent, in the given order; return how many rows are new.
-
-        :param now: aware; becomes ``created_at``.
-        """
+        """Insert what is absent, in the given order; return how many rows are new."""
         moved = connection.get_execution_options().get("schema_translate_map")  # a tenant's own schema
         if moved or (self._product is None and self._bare is None):
             slots = [PlannedSlot(each.spec, *times) for each in stretches for times in each.times]
@@ -243,54 +229,50 @@ class Rows:
             for each in stretches
         ]
         of_chunk = self._formed(samples[0], _OF_CHUNK)
-        of_templates = [self._formed(sample, _OF_TEMPLATE) for sample in samples]
+        filled = list(zip(stretches, (self._formed(sample, _OF_TEMPLATE) for sample in samples), strict=True))
         options, remembered = {"preserve_rowcount": True}, Remembered()
         if self._product is not None:
-            parameters = self._arrays(stretches, of_templates, of_chunk, remembered)
+            parameters = self._arrays(filled, of_chunk, remembered)
             return connection.execute(self._product, parameters, execution_options=options).rowcount
         rows = [
             of_template + times + of_chunk
-            for each, of_template in zip(stretches, of_templates, strict=True)
-            for times in self._times(each.expansion, remembered)[each.first : each.end]
+            for each, of_template in filled
+            for times in self._times(each, remembered)
         ]
         return connection.exec_driver_sql(str(self._bare), rows, execution_options=options).rowcount
 
     def _formed(self, row: dict[str, Any], names: tuple[str, ...]) -> Values:
         return tuple(self._forms[name](row[name]) for name in names)
 
-    def _times(self, expansion: Expansion, remembered: Remembered) -> list[Values]:
-        """Return the times of an expansion as the driver takes them."""
+    def _times(self, stretch: Stretch, remembered: Remembered) -> list[Values]:
+        """Return the times of some new slots as the driver takes them."""
 
         def form(name: str, moment: Any) -> Any:
             if (name, moment) not in remembered:
                 remembered[name, moment] = self._forms[name](moment)
             return remembered[name, moment]
 
+        expansion = stretch.expansion
         found: list[Values] | None = expansion.forms.get("rows")
         if found is None:
             found = expansion.forms["rows"] = [tuple(map(form, _TIMES, times)) for times in expansion.times]
-        return found
+        return found[stretch.first : stretch.end]
 
     def _arrays(
-        self,
-        stretches: Sequence[Stretch],
-        of_templates: list[Values],
-        of_chunk: Values,
-        remembered: Remembered,
+        self, filled: list[tuple[Stretch, Values]], of_chunk: Values, remembered: Remembered
     ) -> dict[str, Any]:
         rules: dict[tuple[int, int, int], int] = {}
         templates, times = [], []
-        for each, of_template in zip(stretches, of_templates, strict=True):
+        for each, of_template in filled:
             part = (id(each.expansion), each.first, each.end)
             if part not in rules:
                 rules[part] = len(rules)
-                rows = self._times(each.expansion, remembered)[each.first : each.end]
-                times += [(*row, rules[part]) for row in rows]
+                times += [(*row, rules[part]) for row in self._times(each, remembered)]
             templates.append((*of_template, rules[part]))
-        return {
-            **_columns("template", (*_OF_TEMPLATE, "rule"), templates),
-            **_columns("time", (*_TIMES, "rule"), times),
-            **{f"constant_{name}": value for name, value in zip(_OF_CHUNK, of_chunk, strict=True)},
+        parameters = _columns("template", (*_OF_TEMPLATE, "rule"), templates)
+        parameters |= _columns("time", (*_TIMES, "rule"), times)
+        return parameters | {
+            f"constant_{name}": value for name, value in zip(_OF_CHUNK, of_chunk, strict=True)
         }
 
 
@@ -298,9 +280,8 @@ def insert_absent(work: Work, stretches: Sequence[Stretch], run_id: int | None) 
     """Insert what is absent, in the given order; return how many rows are new."""
     connection = work.session.connection()
     dialect = connection.dialect
-    rows: Rows = work.models.build_once(
-        ("new rows", dialect.name, dialect.driver), lambda models: Rows(table_of(models.Slot), dialect)
-    )
+    kind = ("new rows", dialect.name, dialect.driver)
+    rows: Rows = work.models.build_once(kind, lambda models: Rows(table_of(models.Slot), dialect))
     return rows.insert(connection, stretches, work.now, run_id)
 
 
@@ -317,14 +298,9 @@ def is_plain(table: Table) -> bool:
 def _form(table: Table, name: str, dialect: Dialect) -> Callable[[Any], Any]:
     """Return what turns a value of a column into what the driver takes."""
     process = table.c[name].type.dialect_impl(dialect).bind_processor(dialect) if name in table.c else None
-
-    def form(value: Any) -> Any:
-        return as_text(process(value) if process is not None else value, dialect)
-
-    return form
+    return lambda value: as_text(process(value) if process is not None else value, dialect)
 
 
-def _columns(kind: str, names: tuple[str, ...], rows: list[Values]) -> dict[str, list[Any]]:
-    return {
-        f"{kind}_{name}": list(column) for name, column in zip(names, zip(*rows, strict=True), strict=True)
-    }
+def _columns(kind: str, names: tuple[str, ...], rows: list[Values]) -> dict[str, Any]:
+    columns = map(list, zip(*rows, strict=True))
+    return {f"{kind}_{name}": column for name, column in zip(names, columns, strict=True)}

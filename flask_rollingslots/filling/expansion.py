@@ -22,6 +22,10 @@ from ..values import TemplateSpec, Times, Window
 #: More than a zone, a gap, a day grid and the first week of a rule can move anything.
 _FAR = timedelta(days=10)
 _STARTS_AT = attrgetter("starts_at")
+_of_pattern = attrgetter(
+    "active", "rrule", "timezone", "duration", "every", "until_time", "shift", "rdates", "exdates", "holidays",
+    "blackouts", "opens_before", "opens_days_before", "closes_before",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,11 +56,7 @@ class Expansion:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Stretch:
-    """New slots of one template: a part of its expansion.
-
-    :param first: position of the first one in ``expansion.times``.
-    :param end: position after the last one.
-    """
+    """New slots of one template: a part of its expansion, as half-open positions."""
 
     spec: TemplateSpec
     expansion: Expansion
@@ -97,32 +97,15 @@ def pattern_of(spec: TemplateSpec, window: Window) -> Hashable:
     earliest = window.start.replace(tzinfo=None) - spec.shift - _FAR
     latest = window.end.replace(tzinfo=None) - spec.shift + _FAR
     first, last = spec.active_from, spec.ends_before
+    step = _phase_days(spec.rrule) if spec.rrule and spec.dtstart < earliest else 0
     return (
-        spec.active,
-        spec.rrule,
-        _anchor(spec, earliest),
-        spec.timezone,
-        spec.duration,
-        spec.every,
-        spec.until_time,
-        spec.shift,
-        spec.rdates,
-        spec.exdates,
-        spec.holidays,
-        spec.blackouts,
+        *_of_pattern(spec),
+        (spec.dtstart.time(), spec.dtstart.toordinal() % step) if step else spec.dtstart,
         None if first is None or first < earliest else first,
         None if last is None or last > latest else last,
-        spec.opens_before,
-        spec.opens_days_before,
-        spec.closes_before,
         window.start,
         window.end,
     )
-
-
-def _anchor(spec: TemplateSpec, earliest: datetime) -> Hashable:
-    step = _phase_days(spec.rrule) if spec.rrule and spec.dtstart < earliest else 0
-    return (spec.dtstart.time(), spec.dtstart.toordinal() % step) if step else spec.dtstart
 
 
 @lru_cache(maxsize=1024)
@@ -142,12 +125,11 @@ class Part(NamedTuple):
 
 
 def stored_part(expected: Sequence[Any], stored: Sequence[Any], count: int) -> Part | None:
-    """Find what is stored among what is expected.
+    """Find what is stored among what is expected; ``None`` if it is not one unbroken part of it.
 
     :param expected: a text, or bytes, for each column: the values of all slots, each as long as the others.
     :param stored: the same for the rows that are there; ``None`` or empty: there are none.
     :param count: how many slots are expected, at least 1.
-    :return: ``None`` if it is not one unbroken part, so that each row has to be looked at.
     """
     if all(map(eq, expected, stored)):
         return Part(0, count)
@@ -155,7 +137,7 @@ def stored_part(expected: Sequence[Any], stored: Sequence[Any], count: int) -> P
         return Part(0, 0)
     widths = [len(column) // count for column in expected]
     rows = {len(column) / width for column, width in zip(stored, widths, strict=True)}
-    if len(rows) != 1 or not rows.copy().pop().is_integer():
+    if len(rows) != 1 or not min(rows).is_integer():
         return None
     return _find(expected, stored, widths) or _find(expected, _sorted(stored, widths), widths)
 
@@ -166,24 +148,15 @@ def _find(expected: Sequence[Any], stored: Sequence[Any], widths: list[int]) -> 
     while position > 0 and position % width:  # bytes may look alike across the border of two slots
         position = expected[0].find(stored[0], position + 1)
     first, size = position // width, len(stored[0]) // width
-    if position < 0 or not all(
-        column.startswith(found, first * width)
-        for column, found, width in zip(expected, stored, widths, strict=True)
-    ):
+    columns = zip(expected, stored, widths, strict=True)
+    if position < 0 or not all(column.startswith(found, first * wide) for column, found, wide in columns):
         return None
     return Part(first, first + size)
 
 
 def _sorted(stored: Sequence[Any], widths: list[int]) -> list[Any]:
     # No database promises the order in which it joins rows; the index nearly always gives the right one.
-    columns = [
-        [column[i : i + width] for i in range(0, len(column), width)]
-        for column, width in zip(stored, widths, strict=True)
-    ]
+    pairs = zip(stored, widths, strict=True)
+    columns = [[column[i : i + width] for i in range(0, len(column), width)] for column, width in pairs]
     ordered = zip(*sorted(zip(*columns, strict=True)), strict=True)
     return [column[:0].join(values) for column, values in zip(stored, ordered, strict=True)]
-
-
-def is_sound(expansion: Expansion, part: Part, now: datetime, backfill: bool) -> bool:
-    """Whether what is missing before the stored part had started anyway, so that nothing lacks in between."""
-    return part.first == 0 or (not backfill and part.first <= expansion.started(now))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -19,7 +20,7 @@ from ..context import Work, load_stored
 from ..models import Models, UtcDateTime, table_of
 from ..statements import among, joined_times, times_form
 from ..values import Plan, SlotKey, Status, StoredSlot, TemplateSpec, Window
-from .expansion import Expansion, Part, expand, is_sound, stored_part
+from .expansion import Expansion, Part, expand, stored_part
 
 #: How many slots are compared at once, and how many of them may be of different rules.
 _SLOTS_AT_ONCE, _DIFFERENT_SLOTS_AT_ONCE, _UNKNOWN_SIZE = 50_000, 10_000, 100
@@ -56,6 +57,10 @@ class Screened:
     away: dict[str, int]
     started: int
 
+    def is_sound(self, backfill: bool) -> bool:
+        """Whether what is missing before the stored part had started anyway, so that nothing lacks in between."""
+        return self.part.first == 0 or (not backfill and self.part.first <= self.started)
+
     def missing(self, backfill: bool) -> tuple[int, int]:
         """Return what a top-up would create, as half-open positions in the expansion."""
         size = len(self.expansion.times)
@@ -72,25 +77,14 @@ class Screened:
         return plan
 
 
-class _Stored(NamedTuple):
-    """The rows of one template in a window: a joined text for each of three times, and how many are special."""
-
-    joined: tuple[Any, ...]
-    away: dict[str, int]
-
-
-_NOTHING = _Stored((None,) * _JOINED, {})
-
-
 def batches(groups: Mapping[Hashable, Sequence[tuple[TemplateSpec, Window]]]) -> Iterator[list[Unit]]:
-    """Cut templates into batches of bounded size: so many slots, different slots, and templates.
-
-    :param groups: templates and windows by ``pattern_of``: each group has one expansion.
-    """
+    """Cut templates, grouped by ``pattern_of``, into batches of so many slots, different slots, and templates."""
     batch: list[Unit] = []
     slots = different = 0
     for members in groups.values():
-        expansion = _expanded(*members[0])
+        expansion: Expansion | None = None
+        with suppress(Exception):  # planning will say what is wrong, with each template of this rule
+            expansion = expand(*members[0])
         size = 1 + len(expansion.times) if expansion is not None else _UNKNOWN_SIZE
         different += size
         for spec, window in members:
@@ -102,13 +96,6 @@ def batches(groups: Mapping[Hashable, Sequence[tuple[TemplateSpec, Window]]]) ->
                 batch, slots, different = [], 0, size
     if batch:
         yield batch
-
-
-def _expanded(spec: TemplateSpec, window: Window) -> Expansion | None:
-    try:
-        return expand(spec, window)
-    except Exception:  # planning will say what is wrong, with each template of this rule
-        return None
 
 
 def screen(work: Work, units: Sequence[Unit], *, backfill: bool = False) -> tuple[list[Screened], list[Unit]]:
@@ -125,9 +112,9 @@ def screen(work: Work, units: Sequence[Unit], *, backfill: bool = False) -> tupl
     for window, group in by_window.items():
         stored = _stored(work, group, window, dialect)
         for unit in group:
-            found = stored.get(unit.spec.id, _NOTHING)
-            screened = _screened(unit, found, work.now, dialect)
-            if screened is None or not is_sound(screened.expansion, screened.part, work.now, backfill):
+            joined, away = stored.get(unit.spec.id, ((None,) * _JOINED, {}))
+            screened = _screened(unit, joined, away, work.now, dialect)
+            if screened is None or not screened.is_sound(backfill):
                 odd.append(unit)
             else:
                 known.append(screened)
@@ -157,28 +144,25 @@ def plan_by_rows(
         end_reading()
         for unit in some:
             stored = by_series.get(unit.spec.series_id, {})
+            found: Plan | Exception
             try:
-                plan = planning.plan(unit.spec, unit.window, stored, work.now, backfill=backfill)
+                found = planning.plan(unit.spec, unit.window, stored, work.now, backfill=backfill)
             except Exception as error:  # one poisoned template must not stop the others
-                yield unit, error
-            else:
-                yield unit, plan
+                found = error
+            yield unit, found
 
 
-def _screened(unit: Unit, stored: _Stored, now: datetime, dialect: str) -> Screened | None:
-    expansion = unit.expansion
-    part = None if expansion is None else _part(expansion, stored.joined, dialect)
-    if expansion is None or part is None:
+def _screened(
+    unit: Unit, joined: tuple[Any, ...], away: dict[str, int], now: datetime, dialect: str
+) -> Screened | None:
+    expansion, part = unit.expansion, Part(0, 0) if joined[0] is None else None
+    if expansion is None:
         return None
-    return Screened(unit.spec, unit.window, expansion, part, stored.away, expansion.started(now))
-
-
-def _part(expansion: Expansion, joined: tuple[Any, ...], dialect: str) -> Part | None:
-    if joined[0] is None:
-        return Part(0, 0)
-    if not expansion.times:
+    if part is None and expansion.times:
+        part = stored_part(_expected(expansion, dialect), joined, len(expansion.times))
+    if part is None:
         return None
-    return stored_part(_expected(expansion, dialect), joined, len(expansion.times))
+    return Screened(unit.spec, unit.window, expansion, part, away, expansion.started(now))
 
 
 def _expected(expansion: Expansion, dialect: str) -> tuple[Any, ...]:
@@ -190,7 +174,10 @@ def _expected(expansion: Expansion, dialect: str) -> tuple[Any, ...]:
     return expected
 
 
-def _stored(work: Work, group: list[Unit], window: Window, dialect: str) -> dict[int, _Stored]:
+def _stored(
+    work: Work, group: list[Unit], window: Window, dialect: str
+) -> dict[int, tuple[tuple[Any, ...], dict[str, int]]]:
+    """Return the rows of each template: a joined text for each of three times, and how many stay away, by status."""
     session, models = work.session, work.models
     template_ids, usual = [unit.spec.id for unit in group], _usual(group, dialect)
     query = models.build_once(("stored times", dialect), lambda m: _stored_query(m, dialect))
@@ -200,13 +187,13 @@ def _stored(work: Work, group: list[Unit], window: Window, dialect: str) -> dict
     for template_id, *joined, unusual in session.execute(query, {**values, **texts_of_most}):
         # NULL: the same as usual, which the database tells without sending it.
         texts = tuple(text if sent is None else sent for sent, text in zip(joined, usual, strict=True))
-        found[template_id] = _Stored(texts, {})
+        found[template_id] = texts, dict[str, int]()
         if unusual:
             special.append(template_id)
     if special:
         query = models.build_once(("rows that stay away", dialect), lambda m: _away_query(m, dialect))
         for template_id, status, number in session.execute(query, {**values, "templates": special}):
-            found[template_id].away[status] = number
+            found[template_id][1][status] = number
     return found
 
 
@@ -214,10 +201,7 @@ def _usual(group: list[Unit], dialect: str) -> tuple[Any, ...]:
     """Return what the database joins for most of the templates, if nothing of them is missing."""
     # By identity: an expansion is not compared.
     counts = Counter(unit.expansion for unit in group if unit.expansion is not None and unit.expansion.times)
-    if not counts:
-        return (None,) * _JOINED
-    ((most, _),) = counts.most_common(1)
-    return _expected(most, dialect)
+    return _expected(max(counts, key=counts.__getitem__), dialect) if counts else (None,) * _JOINED
 
 
 def _stored_query(models: Models, dialect: str) -> Select[Any]:
@@ -227,23 +211,18 @@ def _stored_query(models: Models, dialect: str) -> Select[Any]:
         joined_times(slot.starts_at, slot.starts_at, dialect),
         joined_times(slot.ends_at, slot.starts_at, dialect),
     )
-    query = select(
-        slot.template_id,
-        *(
-            func.nullif(text, bindparam(f"usual_{place}", type_=text.type))
-            for place, text in enumerate(joined)
-        ),
-        func.count(func.nullif(slot.status, Status.SCHEDULED.value)),
-    )
+    usual = (bindparam(f"usual_{place}", type_=text.type) for place, text in enumerate(joined))
+    sent = map(func.nullif, joined, usual)
+    special = func.count(func.nullif(slot.status, Status.SCHEDULED.value))
+    query = select(slot.template_id, *sent, special)
     return query.where(*_in_window(models, dialect)).group_by(slot.template_id)
 
 
 def _away_query(models: Models, dialect: str) -> Select[Any]:
     slot = table_of(models.Slot).c
     query = select(slot.template_id, slot.status, func.count())
-    return query.where(*_in_window(models, dialect), slot.status.in_(_STAY_AWAY)).group_by(
-        slot.template_id, slot.status
-    )
+    query = query.where(*_in_window(models, dialect), slot.status.in_(_STAY_AWAY))
+    return query.group_by(slot.template_id, slot.status)
 
 
 def _in_window(models: Models, dialect: str) -> tuple[ColumnElement[bool], ...]:
@@ -262,28 +241,15 @@ def _elsewhere(work: Work, known: Iterable[Screened]) -> set[int]:
         expansion, (first, end) = one.expansion, one.part
         if end - first < len(expansion.times):
             lacking.setdefault(expansion.bounds(), {})[one.spec.series_id] = end - first
+    slot, cls = work.models.Slot, work.models.Template
     found: set[int] = set()
-    for (first_start, last_start), expected in lacking.items():
-        counts = _counts(work, list(expected), first_start, last_start)
+    for bounds, expected in lacking.items():
+        here = (slot.series_id.in_(list(expected)), slot.original_start.between(*bounds))
+        query = select(slot.series_id, func.count()).where(*here).group_by(slot.series_id)
+        counts = {row[0]: row[1] for row in work.session.execute(query)}
         found |= {series_id for series_id, number in expected.items() if counts.get(series_id, 0) != number}
-    return found | _with_segments(work, [key for expected in lacking.values() for key in expected])
-
-
-def _counts(work: Work, series_ids: list[int], first: datetime, last: datetime) -> dict[int, int]:
-    slot = work.models.Slot
-    query = (
-        select(slot.series_id, func.count())
-        .where(slot.series_id.in_(series_ids), slot.original_start >= first, slot.original_start <= last)
-        .group_by(slot.series_id)
-    )
-    return {row[0]: row[1] for row in work.session.execute(query)}
-
-
-def _with_segments(work: Work, series_ids: list[int]) -> set[int]:
-    if not series_ids:
-        return set()
-    cls = work.models.Template
-    query = select(cls.series_id).where(cls.series_id.in_(series_ids))
-    return {
-        key for key in work.session.scalars(query.group_by(cls.series_id).having(func.count() > 1)) if key
-    }
+    if lacking:
+        series_ids = [series_id for expected in lacking.values() for series_id in expected]
+        several = select(cls.series_id).where(cls.series_id.in_(series_ids)).group_by(cls.series_id)
+        found |= {key for key in work.session.scalars(several.having(func.count() > 1)) if key}
+    return found

@@ -16,6 +16,7 @@ from weakref import WeakKeyDictionary, ref
 from ..errors import ConfigError
 from ..topup.executors import SEND_SECONDS, QueueExecutor
 from .distributor import Distributor
+from .sharding import look
 
 try:
     from celery import Task, shared_task
@@ -43,10 +44,7 @@ class CeleryExecutor(QueueExecutor):
     celery: Celery
 
     def bind(self, app: Any) -> None:
-        """Find the app's Celery.
-
-        :raises ConfigError: if there is none yet.
-        """
+        """Find the app's Celery; ``ConfigError`` if there is none yet."""
         found = app.extensions.get("celery")
         if found is None:
             raise ConfigError(
@@ -60,14 +58,11 @@ class CeleryExecutor(QueueExecutor):
     def send(self, message: dict[str, Any], delay: float) -> None:
         """Publish once; on a connection of its own, so that no pool of a parent process is used after a fork."""
         expires = delay + _EXPIRES_SECONDS if message["do"] == "look" else None
-        url = str(self.celery.conf.broker_write_url or "")
-        limits = _LIMITS if url.startswith(_REDIS) else None
-        with self.celery.connection_for_write(
-            connect_timeout=SEND_SECONDS / 2, transport_options=limits
-        ) as connection:
-            self.celery.tasks[TASK].apply_async(
-                (message,), connection=connection, retry=False, countdown=delay or None, expires=expires
-            )
+        limits = _LIMITS if str(self.celery.conf.broker_write_url or "").startswith(_REDIS) else None
+        options = {"connect_timeout": SEND_SECONDS / 2, "transport_options": limits}
+        with self.celery.connection_for_write(**options) as connection:
+            how = {"connection": connection, "retry": False, "countdown": delay or None, "expires": expires}
+            self.celery.tasks[TASK].apply_async((message,), **how)
 
 
 # A worker that is killed gives its message back at once; a message that comes twice does no harm.
@@ -83,7 +78,7 @@ def work(self: Task[Any, Any], message: dict[str, Any]) -> None:
 @shared_task(name="flask_rollingslots.look", **_OPTIONS)  # type: ignore[untyped-decorator]
 def look_at_all(self: Task[Any, Any]) -> None:
     """Do what a visitor would cause: for beat, in nights without any."""
-    _distributor(self.app).look()
+    _distributor(self.app).work(look(None, "request"))
 
 
 def _distributor(celery_app: Any) -> Distributor:

@@ -35,7 +35,7 @@ from ..statements import is_lost_race
 from ..topup import TopUp, TopUpRequest
 from ..topup.executors import QueueExecutor
 from ..topup.gate import Lease, Target, read_state, to_ms
-from ..topup.run import Recorder, Run, results_of
+from ..topup.run import Recorder, Run
 from ..topup.runner import abandon, announce_end, count_edges, never, settle
 from ..values import Report, RunStatus
 from . import sharding
@@ -84,19 +84,12 @@ class Distributor:
         return self.send(look(target, trigger))
 
     def work(self, message: dict[str, Any]) -> None:
-        """Do what a message asks for, in a session of its own.
-
-        :raises InvalidRequest: if it is no message of ours.
-        """
+        """Do what a message of ours asks for, in a session of its own; refuse any other with ``InvalidRequest``."""
         kind = message.get("do") if isinstance(message, dict) else None
         if kind not in ("look", "fill"):
             raise refusal("message", message, "one that send() was given")
         with self.runner.context():
             self._serve(message)
-
-    def look(self) -> None:
-        """Do what a visitor's message would cause."""
-        self.work(look(None, "request"))
 
     def _serve(self, message: dict[str, Any]) -> None:
         try:
@@ -133,8 +126,7 @@ class Distributor:
             if not any(tally.error for tally in report.templates.values()):
                 self.topup.remember(target)
         elif lease is not None:
-            since = to_ms(self.clock()) - state.confirmed_ms
-            paced = bool(state.confirmed_ms) and since > _LONG_PAUSE.total_seconds() * 1000
+            paced = 0 < state.confirmed_ms < to_ms(self.clock() - _LONG_PAUSE)
             self.share(lease, TopUpRequest("request"), paced)
 
     def join(self, template_id: int, trigger: str) -> bool:
@@ -146,12 +138,12 @@ class Distributor:
             return False
         run_id, token = found
         with suppress(LeaseLost), self.runner.transaction() as work:
-            if trigger != "edit":
+            if trigger == "edit":
+                Lease("", token).renew(work)
+                sharding.check_running(work, run_id)
+                sharding.add(work, run_id, token, template_id)
+            else:
                 sharding.prefer(work, run_id, template_id)
-                return True
-            Lease("", token).renew(work)
-            sharding.check_running(work, run_id)
-            sharding.add(work, run_id, token, template_id)
             return True
         return False
 
@@ -160,20 +152,14 @@ class Distributor:
     def begin(self, request: TopUpRequest) -> int:
         """Start a shared run by hand, and return its id; the workers go on when the caller has left.
 
-        :raises InvalidRequest: if the request makes no sense.
-        :raises TemplateNotFound: if it names no template or group.
-        :raises TopUpBusy: if another top-up holds the lease for more than twice its length.
-        :raises QueueUnavailable: if there is no queue, or it takes no message.
+        :raises QueueUnavailable: if there is no queue, or it takes no message; else what ``Runner.generate`` raises.
         """
         if not self.topup.executor.is_queue:
-            executor = self.settings.executor
-            raise QueueUnavailable(
-                f"ROLLINGSLOTS_EXECUTOR = {executor!r} has no queue: expected 'celery', or a QueueExecutor of your own"
-            )
+            text = "has no queue: expected 'celery', or a QueueExecutor of your own"
+            raise QueueUnavailable(f"ROLLINGSLOTS_EXECUTOR = {self.settings.executor!r} {text}")
         if self.runner.joins:
-            raise QueueUnavailable(
-                "all sessions share one connection here: other processes would see nothing of it"
-            )
+            text = "all sessions share one connection here: other processes would see nothing of it"
+            raise QueueUnavailable(text)
         with self.runner.prepared(request) as lease:
             job = self._prepare(lease, request, self._cut(request))
             if not self._ask_for_workers(job, max(1, job.shards)):
@@ -226,22 +212,18 @@ class Distributor:
 
     def _ask_for_workers(self, job: Job, wanted: int) -> int:
         """Send as many messages as may work at once, a little apart; return how many the queue took."""
-        count = min(wanted, self.settings.shards_at_once)
-        delays = [number * random.uniform(0, _STAGGER_SECONDS) for number in range(count)]  # noqa: S311 (no secret)
-        return sum(self.send(fill(job), delay) for delay in delays)
+        numbers = range(min(wanted, self.settings.shards_at_once))
+        return sum(self.send(fill(job), each * random.uniform(0, _STAGGER_SECONDS)) for each in numbers)  # noqa: S311
 
     def _give_up(self, job: Job) -> None:
         with suppress(LeaseLost), self.runner.transaction(job.lease) as work:
             job.lease.release(work)
             Recorder(work, job.request, job.lease, job.run_id).end(RunStatus.INTERRUPTED, None, work.now)
 
-    # -- filling -------------------------------------------------------------------------------------------
+    # -- filling, ending, following ------------------------------------------------------------------------
 
     def _fill_shards(self, job: Job) -> None:
-        """Fill shards until the turn is over, another worker has to end, or all is done.
-
-        :raises LeaseLost: if the run is over or was taken over.
-        """
+        """Fill shards until the turn is over, another worker has to end, or all is done."""
         turn_ends, longest_rest = monotonic() + _TURN_SECONDS, self.settings.lease_seconds / 3
         while True:
             taken = self._claim(job)
@@ -267,10 +249,7 @@ class Distributor:
 
     @contextmanager
     def _deciding(self, job: Job) -> Iterator[Work]:
-        """Begin a transaction in which nobody else of the run decides; the lease is renewed.
-
-        :raises LeaseLost: if the run is over or was taken over.
-        """
+        """Begin a transaction in which nobody else of the run decides; ``LeaseLost`` if it is over or taken over."""
         with self.runner.transaction(job.lease) as work:
             sharding.check_running(work, job.run_id)
             yield work
@@ -314,36 +293,29 @@ class Distributor:
         with self._deciding(job) as work:
             ours = sharding.end(work, job, claim, run.outcome)
             if ours and job.shards <= _FEW_SHARDS:
-                sharding.show(work, job.run_id, results_of(sharding.gather(work, job.run_id).report))
-
-    # -- ending --------------------------------------------------------------------------------------------
+                sharding.show(work, job.run_id)
 
     def _conclude(self, job: Job) -> bool:
-        """Confirm the run; return whether it is over: ``False`` if something was added meanwhile.
-
-        :raises LeaseLost: if somebody else confirmed it, or took over.
-        """
+        """Confirm the run; return whether it is over: ``False`` if something was added meanwhile."""
         work, request = self.runner.work(), job.request
         cls, runs = work.models.Template, work.models.Run
         own_windows = select(cls.window_days).where(cls.active.is_(True)).distinct()
         covers_all = request.covers_all(work.session.scalars(own_windows).all(), self.settings)
         work.session.rollback()
         if covers_all:
-            self.runner.keep_up(job.lease, never)
+            self.runner.upkeep(self.runner, job.lease, never)
         with self._deciding(job) as work:
             if not sharding.are_done(work, job):
                 return False
-            outcome, edges, complete_until = sharding.gather(work, job.run_id), None, None
-            started, done = work.session.execute(
-                select(runs.started_at, runs.done).where(runs.id == job.run_id)
-            ).one()
-            began = replace(work, now=started)
-            report = outcome.report
+            outcome, edges, until = sharding.gather(work, job.run_id), None, None
+            query = select(runs.started_at, runs.done).where(runs.id == job.run_id)
+            started, done = work.session.execute(query).one()
+            began, report = replace(work, now=started), outcome.report
             report.run_id, report.seconds = job.run_id, (work.now - started).total_seconds()
             if covers_all and not outcome.errors and not outcome.busy:
                 zones = sharding.zones_of(work) | {self.settings.timezone}
-                complete_until, edges = planning.next_midnight(zones, started), count_edges(began)
-            settle(work, job.lease, outcome, started, complete_until, job.fingerprint)
+                until, edges = planning.next_midnight(zones, started), count_edges(began)
+            settle(work, job.lease, outcome, started, until, job.fingerprint)
             if edges is not None:
                 edges.note(report)
             recorder = Recorder(began, request, job.lease, job.run_id, done)
@@ -351,17 +323,12 @@ class Distributor:
         announce_end(self.runner.app, request, outcome, edges)
         return True
 
-    # -- following -----------------------------------------------------------------------------------------
-
     def generate(self, request: TopUpRequest, stopping: Event | None = None) -> Report:
-        """Let the workers of the queue fill, follow them, and return the result.
+        """Let the workers of the queue fill, follow them, and return the result; what is raised is as of ``begin``.
 
-        :param stopping: set when to stop waiting; the workers go on.
-        :raises Interrupted: if it stopped waiting.
-        :raises QueueUnavailable: if there is no queue, it takes nothing, or no worker comes for twice the lease time.
-        :raises TopUpBusy: if another top-up took over.
-
-        The rest is as of ``begin``.
+        :param stopping: set when to stop waiting, with ``Interrupted``; the workers go on.
+        :raises QueueUnavailable: also if no worker comes for twice the lease time.
+        :raises TopUpBusy: also if another top-up took over.
         """
         run_id, runner = self.begin(request), self.runner
         renewed, seen_at, stopping = 0, monotonic(), stopping or Event()
@@ -370,8 +337,9 @@ class Distributor:
                 state, work = runner.read_state(), runner.work()
                 run = work.session.get(runner.models.Run, run_id)
                 if run is None or run.status == RunStatus.INTERRUPTED:
-                    text = f"run {run_id} was interrupted; what is missing comes with the next top-up"
-                    raise TopUpBusy(text)
+                    raise TopUpBusy(
+                        f"run {run_id} was interrupted; what is missing comes with the next top-up"
+                    )
                 if request.progress is not None and run.total:
                     request.progress(run.done, run.total)
                 if run.status != RunStatus.RUNNING:
@@ -382,9 +350,7 @@ class Distributor:
             if state.until_ms != renewed:
                 renewed, seen_at = state.until_ms, monotonic()
             elif monotonic() > seen_at + 2 * self.settings.lease_seconds:
-                raise QueueUnavailable(
-                    f"run {run_id}: no worker was seen for twice the lease time; is one running?",
-                    run_id=run_id,
-                )
+                text = f"run {run_id}: no worker was seen for twice the lease time; is one running?"
+                raise QueueUnavailable(text, run_id=run_id)
             if stopping.wait(_LOOK_SECONDS):
                 raise Interrupted

@@ -6,7 +6,6 @@ import logging
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any
 
 from sqlalchemy import insert, select, update
 
@@ -56,7 +55,7 @@ def order(topup: TopUp, request: TopUpRequest, asked_at: datetime | None = None)
 
 def _enter(runner: Runner, request: TopUpRequest, asked_at: datetime | None) -> int:
     """Write the run row, unless another ordered run is under way."""
-    for tries_left in reversed(range(_RACES)):
+    for _ in range(_RACES):
         try:
             with runner.transaction() as work:
                 make_row(work)
@@ -65,9 +64,8 @@ def _enter(runner: Runner, request: TopUpRequest, asked_at: datetime | None) -> 
         except Exception as error:
             if not is_lost_race(error):
                 raise
-            if not tries_left:
-                raise TopUpBusy from error
-    raise TopUpBusy
+            last = error
+    raise TopUpBusy from last
 
 
 def _enter_locked(work: Work, owner: str, request: TopUpRequest, asked_at: datetime | None) -> int:
@@ -78,22 +76,13 @@ def _enter_locked(work: Work, owner: str, request: TopUpRequest, asked_at: datet
     session.execute(exclusive(state_row, work.dialect))
     last = session.scalars(select(cls).where(cls.trigger == ORDERED).order_by(cls.id.desc()).limit(1)).first()
     if last is not None and _is_in_the_way(work, last, asked_at):
-        raise TopUpBusy(
-            f"run {last.id} is under way: look at it, or try again when it has ended", run=last.id
-        )
+        text = f"run {last.id} is under way: look at it, or try again when it has ended"
+        raise TopUpBusy(text, run=last.id)
     if last is not None and last.status in _OPEN:
-        gone = (table.c.id == last.id, table.c.status.in_(_OPEN))
-        closed = {"status": RunStatus.INTERRUPTED.value, "finished_at": work.now}
-        session.execute(update(table).where(*gone).values(**closed))
-    row: dict[str, Any] = {
-        "template_id": request.template_id,
-        "trigger": ORDERED,
-        "status": RunStatus.QUEUED.value,
-        "owner": owner,
-        "started_at": work.now,
-        "results": asked(request),
-    }
-    return int(session.execute(insert(table).values(**row)).inserted_primary_key[0])  # type: ignore[attr-defined]
+        _close(work, last.id, RunStatus.INTERRUPTED)
+    what = {"template_id": request.template_id, "trigger": ORDERED, "status": RunStatus.QUEUED.value}
+    row = insert(table).values(**what, owner=owner, started_at=work.now, results=asked(request))
+    return int(session.execute(row).inserted_primary_key[0])  # type: ignore[attr-defined]
 
 
 def _is_in_the_way(work: Work, run: RunMixin, asked_at: datetime | None) -> bool:
@@ -118,7 +107,7 @@ def _work(topup: TopUp, request: TopUpRequest) -> None:
         if not shared:
             try:  # if it was not closed on the way, and the database lets us
                 with runner.context():
-                    _end(runner, run_id, RunStatus.INTERRUPTED, None)
+                    _end(runner, run_id, RunStatus.INTERRUPTED)
             except Exception as error:
                 log.debug("run not closed: %s", sentence(error))
 
@@ -136,9 +125,8 @@ def _fill(topup: TopUp, request: TopUpRequest) -> bool:
     table = table_of(runner.models.Run)
     with runner.transaction() as work:
         begun = {"status": RunStatus.RUNNING.value, "token": lease.token, "owner": lease.owner}
-        begun["lease_name"] = runner.settings.name
         mine = (table.c.id == request.run_id, table.c.status == RunStatus.QUEUED.value)
-        work.session.execute(update(table).where(*mine).values(**begun))
+        work.session.execute(update(table).where(*mine).values(**begun, lease_name=runner.settings.name))
     if topup.executor.is_queue:
         Distributor(topup).share(lease, request, helps=False)
         return True
@@ -146,9 +134,12 @@ def _fill(topup: TopUp, request: TopUpRequest) -> bool:
     return False
 
 
-def _end(runner: Runner, run_id: int, status: RunStatus, error: str | None) -> None:
-    table = table_of(runner.models.Run)
-    mine = (table.c.id == run_id, table.c.status.in_(_OPEN))
+def _end(runner: Runner, run_id: int, status: RunStatus, error: str | None = None) -> None:
     with runner.transaction() as work:
-        values = {"status": status.value, "error": error, "finished_at": work.now}
-        work.session.execute(update(table).where(*mine).values(**values))
+        _close(work, run_id, status, error)
+
+
+def _close(work: Work, run_id: int, status: RunStatus, error: str | None = None) -> None:
+    table = table_of(work.models.Run)
+    closed = update(table).where(table.c.id == run_id, table.c.status.in_(_OPEN))
+    work.session.execute(closed.values(status=status.value, error=error, finished_at=work.now))

@@ -10,15 +10,17 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
 from datetime import date, datetime
+from itertools import islice
 from time import monotonic
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import ColumnElement, Table, and_, case, delete, func, insert, or_, select, update
 
-from ..context import Work, load_specs
+from ..context import Unreadable, Work, load_specs
 from ..errors import LeaseLost
 from ..models import table_of
 from ..settings import MAX_DAYS
@@ -43,12 +45,8 @@ _MOST_TEMPLATES = 10_000
 
 #: What workers need to know of a request, and how it is read from JSON.
 _PLAIN = ("trigger", "days", "template_id", "group")
-_READERS = {
-    "start": datetime.fromisoformat,
-    "end": datetime.fromisoformat,
-    "first_day": date.fromisoformat,
-    "end_day": date.fromisoformat,
-}
+_READERS: dict[str, Callable[[str], Any]] = dict.fromkeys(("start", "end"), datetime.fromisoformat)
+_READERS |= dict.fromkeys(("first_day", "end_day"), date.fromisoformat)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,19 +122,15 @@ class Claim:
 
     def request(self, job: Job) -> TopUpRequest:
         """Return what to fill."""
-        if self.template_id is not None:
-            return TopUpRequest("edit", template_id=self.template_id)
-        return job.request
+        edited = self.template_id
+        return job.request if edited is None else TopUpRequest("edit", template_id=edited)
 
-    def specs(
-        self, work: Work, job: Job, unreadable: Callable[[int, str, Exception], None]
-    ) -> list[TemplateSpec]:
+    def specs(self, work: Work, job: Job, unreadable: Unreadable) -> list[TemplateSpec]:
         """Return the active templates of this shard; ``unreadable`` is told of others, as in ``load_specs``."""
         if self.template_id is not None:
             return self.request(job).specs(work, unreadable)
         mine = work.models.Template.id.between(self.first_id, self.last_id)
-        conditions = _asked_for(work, job.request)
-        return load_specs(work, mine, *conditions, unreadable=unreadable)
+        return load_specs(work, mine, *_asked_for(work, job.request), unreadable=unreadable)
 
     def is_ours(self, table: Table) -> ColumnElement[bool]:
         """Return, in SQL, that nobody took the shard over."""
@@ -152,9 +146,6 @@ def _asked_for(work: Work, request: TopUpRequest) -> list[ColumnElement[bool]]:
     if request.group is not None:
         found.append(cls.group == request.group)
     return found
-
-
-# -- cutting ---------------------------------------------------------------------------------------------------
 
 
 def cut(work: Work, request: TopUpRequest) -> list[tuple[int, int]]:
@@ -200,21 +191,18 @@ def rows_of(job: Job, ids: list[tuple[int, int]]) -> Iterator[list[dict[str, Any
     """Return the rows of a run's shards, so many at a time that a transaction stays short."""
     common: dict[str, Any] = {"run_id": job.run_id, "token": job.token, "template_id": None}
     common |= {"status": ShardStatus.QUEUED.value, "results": {}}
-    rows = [{**common, "first_id": first, "last_id": last} for first, last in ids]
-    for position in range(0, len(rows), _ROWS_AT_ONCE):
-        yield rows[position : position + _ROWS_AT_ONCE]
+    rows = ({**common, "first_id": first, "last_id": last} for first, last in ids)
+    while some := list(islice(rows, _ROWS_AT_ONCE)):
+        yield some
 
 
 def current_run(work: Work) -> tuple[int, int] | None:
     """Return run and token of the shared run under way, if there is one."""
     shard, lease, run = work.models.Shard, work.models.Lease, work.models.Run
-    query = (
-        select(shard.run_id, shard.token)
-        .join(lease, and_(lease.name == work.settings.name, lease.token == shard.token))
-        .join(run, and_(run.id == shard.run_id, run.status == RunStatus.RUNNING.value))
-        .limit(1)
-    )
-    row = work.session.execute(query).one_or_none()
+    query = select(shard.run_id, shard.token)
+    query = query.join(lease, and_(lease.name == work.settings.name, lease.token == shard.token))
+    query = query.join(run, and_(run.id == shard.run_id, run.status == RunStatus.RUNNING.value))
+    row = work.session.execute(query.limit(1)).one_or_none()
     return (row[0], row[1]) if row is not None else None
 
 
@@ -232,20 +220,13 @@ def add(work: Work, run_id: int, token: int, template_id: int) -> None:
     table = table_of(work.models.Shard)
     again = {"status": ShardStatus.QUEUED.value, "priority": _EDITED, "claim": None, "until_ms": 0}
     mine = (table.c.run_id == run_id, table.c.template_id == template_id)
-    if work.session.execute(update(table).where(*mine).values(**again)).rowcount:  # type: ignore[attr-defined]
-        return
-    values = {"run_id": run_id, "token": token, "first_id": template_id, "last_id": template_id}
-    work.session.execute(insert(table).values(**values, template_id=template_id, results={}, **again))
-
-
-# -- claiming --------------------------------------------------------------------------------------------------
+    if not work.session.execute(update(table).where(*mine).values(**again)).rowcount:  # type: ignore[attr-defined]
+        values = {"run_id": run_id, "token": token, "first_id": template_id, "last_id": template_id}
+        work.session.execute(insert(table).values(**values, template_id=template_id, results={}, **again))
 
 
 def check_running(work: Work, run_id: int) -> None:
-    """Refuse to go on with a run that is over; its lease may be free, but has its token still.
-
-    :raises RunEnded: if it is.
-    """
+    """Refuse to go on with a run that is over (``RunEnded``); its lease may be free, but has its token still."""
     runs = work.models.Run
     if work.session.scalar(select(runs.status).where(runs.id == run_id)) != RunStatus.RUNNING.value:
         raise RunEnded
@@ -261,19 +242,21 @@ def claim(work: Work, job: Job) -> Claim | float | None:
     running = table.c.status == ShardStatus.RUNNING.value
     # An expiry further ahead than twice the lease was written by a clock that jumped.
     live = and_(running, table.c.until_ms > moment, table.c.until_ms <= moment + 2 * span)
-    _give_up(work, and_(ours, running, ~live))
+    text = f"begun {MAX_ATTEMPTS} times and never ended: does something in it end the workers?"
+    failed = {"status": ShardStatus.FAILED.value, "results": {"errors": [text]}}
+    hopeless = (ours, running, ~live, table.c.attempts >= MAX_ATTEMPTS)
+    session.execute(update(table).where(*hopeless).values(**failed))
     busy = select(func.count(), func.min(table.c.until_ms)).where(ours, live)
     count, first_end = session.execute(busy).one()
-    free = and_(ours, or_(table.c.status == ShardStatus.QUEUED.value, and_(running, ~live)))
-    names = ("id", "first_id", "last_id", "template_id", "attempts", "done")
-    order = (table.c.priority.desc(), table.c.id)
+    free = (ours, or_(table.c.status == ShardStatus.QUEUED.value, and_(running, ~live)))
     row = None
     if count < work.settings.shards_at_once:
-        next_one = select(*(table.c[name] for name in names)).where(free).order_by(*order).limit(1)
-        row = session.execute(next_one).one_or_none()
+        names = ("id", "first_id", "last_id", "template_id", "attempts", "done")
+        next_one = select(*(table.c[name] for name in names)).where(*free)
+        row = session.execute(next_one.order_by(table.c.priority.desc(), table.c.id).limit(1)).one_or_none()
     if row is None:
         return (first_end - moment) / 1000 if count else None
-    ticket, attempts = secrets.token_hex(8), row.attempts + 1
+    ticket, attempts, begun = secrets.token_hex(8), row.attempts + 1, row.attempts > 0 or row.done > 0
     taken = {
         "status": ShardStatus.RUNNING.value,
         "claim": ticket,
@@ -281,16 +264,7 @@ def claim(work: Work, job: Job) -> Claim | float | None:
         "until_ms": moment + span,
     }
     session.execute(update(table).where(table.c.id == row.id).values(**taken))
-    begun = row.attempts > 0 or row.done > 0
     return Claim(row.id, ticket, row.first_id, row.last_id, row.template_id, attempts, begun)
-
-
-def _give_up(work: Work, abandoned: ColumnElement[bool]) -> None:
-    table = table_of(work.models.Shard)
-    hopeless = and_(abandoned, table.c.attempts >= MAX_ATTEMPTS)
-    text = f"begun {MAX_ATTEMPTS} times and never ended: does something in it end the workers?"
-    failed = {"status": ShardStatus.FAILED.value, "results": {"errors": [text]}}
-    work.session.execute(update(table).where(hopeless).values(**failed))
 
 
 def unclaim(work: Work, claim: Claim, error: str | None = None) -> None:
@@ -304,9 +278,6 @@ def unclaim(work: Work, claim: Claim, error: str | None = None) -> None:
     work.session.execute(update(table).where(claim.is_ours(table)).values(**back))
 
 
-# -- filling ---------------------------------------------------------------------------------------------------
-
-
 @dataclass
 class ShardRecorder(Recorder):
     """Moves shard and run on with each chunk, and is the fence: chunk, progress and lease are one transaction."""
@@ -316,14 +287,10 @@ class ShardRecorder(Recorder):
     clock: Callable[[], datetime] = field(kw_only=True)
 
     def start(self) -> None:
-        """The row is there."""
-        self.run_id = self.job.run_id
+        self.run_id = self.job.run_id  # the row is there
 
     def advance(self, rows: int, created: int) -> None:
-        """Renew lease and claim, and move the progress on.
-
-        :raises LeaseLost: if one of them was taken over.
-        """
+        """Renew lease and claim, and move the progress on; ``LeaseLost`` if one of them was taken over."""
         work = replace(self.work, now=self.clock())
         self.job.lease.renew(work)
         table, run = table_of(work.models.Shard), table_of(work.models.Run)
@@ -333,8 +300,8 @@ class ShardRecorder(Recorder):
         if work.session.execute(moved).rowcount != 1:  # type: ignore[attr-defined]
             raise LeaseLost(token=self.job.token)
         added = run.c.done + rows
-        progress = {"done": added, "created": run.c.created + created}
-        progress["total"] = case((run.c.total < added, added), else_=run.c.total)
+        total = case((run.c.total < added, added), else_=run.c.total)
+        progress = {"done": added, "created": run.c.created + created, "total": total}
         work.session.execute(update(run).where(run.c.id == self.job.run_id).values(**progress))
         self.done += rows
 
@@ -352,14 +319,8 @@ def created_before(work: Work, job: Job, specs: list[TemplateSpec]) -> dict[int,
     return {row[0]: row[1] for row in work.session.execute(query)}
 
 
-# -- ending ----------------------------------------------------------------------------------------------------
-
-
 def end(work: Work, job: Job, claim: Claim, outcome: Outcome) -> bool:
-    """Write down what came of a shard, once; return whether it was still ours.
-
-    The caller has renewed the lease in this transaction.
-    """
+    """Write down what came of a shard, once, under the renewed lease; return whether it was still ours."""
     table, run, report = table_of(work.models.Shard), table_of(work.models.Run), outcome.report
     counts = {name: getattr(report, name) for name in COUNTS}
     window = report.window and [report.window.start.isoformat(), report.window.end.isoformat()]
@@ -387,17 +348,14 @@ def _estimate(work: Work, job: Job, claim: Claim) -> dict[str, Any]:
     return {"total": case((run.c.done > expected, run.c.done), else_=expected)}
 
 
-def show(work: Work, run_id: int, results: dict[str, Any]) -> None:
+def show(work: Work, run_id: int) -> None:
     """Let the run row tell what came of it so far."""
-    run = table_of(work.models.Run)
+    run, results = table_of(work.models.Run), results_of(gather(work, run_id).report)
     work.session.execute(update(run).where(run.c.id == run_id).values(results=results))
 
 
 def are_done(work: Work, job: Job) -> bool:
-    """Return whether all shards of a run are ended.
-
-    :raises RunEnded: if some are gone: then nobody can say so.
-    """
+    """Return whether all shards of a run are ended; ``RunEnded`` if some are gone, for then nobody can say so."""
     cls = work.models.Shard
     still_open = func.sum(case((cls.status.in_(_OPEN), 1), else_=0))
     query = select(func.count(), still_open).where(cls.run_id == job.run_id)
@@ -448,13 +406,8 @@ def _add(tally: Tally, counts: dict[str, Any]) -> None:
 def zones_of(work: Work) -> set[str]:
     """Return the zones of all active templates that this machine knows; a template of another one has failed."""
     cls = work.models.Template
-    names = work.session.scalars(select(cls.timezone).where(cls.active.is_(True)).distinct())
-    return {name for name in names if _is_zone(name)}
-
-
-def _is_zone(name: str) -> bool:
-    try:
-        ZoneInfo(name)
-    except (ValueError, OSError, LookupError):
-        return False
-    return True
+    found = set()
+    for name in work.session.scalars(select(cls.timezone).where(cls.active.is_(True)).distinct()):
+        with suppress(ValueError, OSError, LookupError):
+            found.add(ZoneInfo(name).key)
+    return found

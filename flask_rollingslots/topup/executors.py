@@ -12,6 +12,8 @@ import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import count
+from math import inf
 from time import monotonic
 from typing import Any
 
@@ -31,26 +33,16 @@ SERVERLESS = ("AWS_LAMBDA_FUNCTION_NAME", "VERCEL", "FUNCTIONS_WORKER_RUNTIME", 
 
 @dataclass(slots=True)
 class Budget:
-    """How much a job may do before it has to stop; without limits by default.
-
-    :param chunks: the most chunks that may be written.
-    :param seconds: how long it may take.
-    """
+    """How many chunks a job may write, and for how long, before it has to stop; without limits by default."""
 
     chunks: int | None = None
     seconds: float | None = None
 
     def spender(self) -> Callable[[], bool]:
         """Return a function to call after each chunk: whether the job must stop now."""
-        left, end = self.chunks, None if self.seconds is None else monotonic() + self.seconds
-
-        def spent() -> bool:
-            nonlocal left
-            if left is not None:
-                left -= 1
-            return (left is not None and left <= 0) or (end is not None and monotonic() >= end)
-
-        return spent
+        written, most = count(1), inf if self.chunks is None else self.chunks
+        end = inf if self.seconds is None else monotonic() + self.seconds
+        return lambda: next(written) >= most or monotonic() >= end
 
 
 class Executor(ABC):
@@ -64,15 +56,12 @@ class Executor(ABC):
     budget = Budget()
     #: Whether jobs look only, and hand the filling to workers elsewhere.
     is_queue = False
+    #: Set when the job should stop at the next opportunity.
+    stopping = threading.Event()
 
     @abstractmethod
     def submit(self, job: Callable[[], None]) -> bool:
         """Run a job now or soon; return whether it will run. Never raises, never waits in the background."""
-
-    @property
-    def stopping(self) -> threading.Event:
-        """Set when the job should stop at the next opportunity."""
-        return _NEVER
 
     def shutdown(self, seconds: float = DRAIN_SECONDS) -> None:  # noqa: B027 (optional)
         """Stop and wait for the job for at most so long."""
@@ -82,9 +71,6 @@ class Executor(ABC):
 
         :raises ConfigError: if the app lacks something.
         """
-
-
-_NEVER = threading.Event()
 
 
 class ThreadExecutor(Executor):
@@ -97,7 +83,6 @@ class ThreadExecutor(Executor):
     head_start = 0.05
 
     def __init__(self) -> None:
-        """Start nothing yet."""
         self.reset()
         self._registered = False
         reset_after_fork(self)
@@ -106,16 +91,10 @@ class ThreadExecutor(Executor):
         """Forget the threads; in the child after a fork, where the parent's do not run."""
         self._thread: threading.Thread | None = None
         self._earlier: list[threading.Thread] = []
-        self._stop = threading.Event()
-
-    @property
-    def stopping(self) -> threading.Event:
-        """Set when the job should stop at the next opportunity."""
-        return self._stop
+        self.stopping = threading.Event()
 
     def submit(self, job: Callable[[], None]) -> bool:
-        """Run the job on a daemon thread."""
-        if self._stop.is_set():
+        if self.stopping.is_set():
             return False
         if not self._registered:
             atexit.register(_shutdown, weakref.ref(self))
@@ -126,25 +105,25 @@ class ThreadExecutor(Executor):
         except RuntimeError as error:  # the interpreter shuts down, or the machine has no thread left
             log.debug("no thread for a top-up: %s", error)
             return False
-        known = [*self._earlier, self._thread]
-        self._earlier = [each for each in known if each is not None and each.is_alive()]
-        self._thread = thread
+        self._earlier, self._thread = self._alive(), thread
         return True
 
+    def _alive(self) -> list[threading.Thread]:
+        return [each for each in (*self._earlier, self._thread) if each is not None and each.is_alive()]
+
     def _work(self, job: Callable[[], None]) -> None:
-        self._stop.wait(self.head_start)  # a process that ends meanwhile still does its share
+        self.stopping.wait(self.head_start)  # a process that ends meanwhile still does its share
         job()
 
     def shutdown(self, seconds: float = DRAIN_SECONDS) -> None:
         """Ask the thread to stop and wait for it."""
-        self._stop.set()
+        self.stopping.set()
         self.join(seconds)
 
     def join(self, seconds: float) -> bool:
         """Wait until no job is under way; return whether that came true."""
         end, here = monotonic() + seconds, threading.current_thread()
-        known = [*self._earlier, self._thread]
-        others = [thread for thread in known if thread is not None and thread is not here]
+        others = [thread for thread in self._alive() if thread is not here]
         for thread in others:
             thread.join(max(0.0, end - monotonic()))
         return not any(thread.is_alive() for thread in others)
@@ -164,14 +143,10 @@ class QueueExecutor(Breaker, ThreadExecutor):
         """Put a message in the queue, to be worked on after so many seconds; raise if that fails."""
 
     def hand_over(self, message: dict[str, Any], delay: float = 0.0) -> bool:
-        """Send a message within two seconds; after a failure the queue is left alone for ten.
-
-        :return: whether the queue took it.
-        """
+        """Send a message within two seconds, and return whether the queue took it; if not, leave it alone for ten."""
         return bool(self._ask("queue", lambda: self.send(message, delay), SEND_SECONDS, BREAKER_SECONDS))
 
     def reset(self) -> None:
-        """Forget the threads, and think that the queue works."""
         super().reset()
         self._caller, self._broken_until = None, 0.0
 
@@ -184,7 +159,6 @@ class InlineExecutor(Executor):
     budget = Budget(chunks=1, seconds=0.15)
 
     def submit(self, job: Callable[[], None]) -> bool:
-        """Run the job now."""
         job()
         return True
 
@@ -196,7 +170,6 @@ class AfterResponseExecutor(Executor):
     budget = Budget(chunks=1, seconds=0.15)
 
     def __init__(self) -> None:
-        """Start with nothing waiting."""
         self._waiting = threading.local()
 
     def submit(self, job: Callable[[], None]) -> bool:
@@ -207,14 +180,12 @@ class AfterResponseExecutor(Executor):
     def take(self) -> Callable[[], None] | None:
         """Return what waits in this thread, if anything, as one job, and forget it."""
         jobs: list[Callable[[], None]] = self._waiting.__dict__.pop("jobs", [])
-        if not jobs:
-            return None
 
         def run() -> None:
             for job in jobs:
                 job()
 
-        return run
+        return run if jobs else None
 
 
 _fork_hooks: weakref.WeakSet[Any] = weakref.WeakSet()
@@ -255,11 +226,7 @@ _OWN: dict[str, type[Executor]] = {
 
 
 def make_executor(name: str, environ: Mapping[str, str] = os.environ) -> Executor:
-    """Return the executor of a setting.
-
-    :param name: ``auto``, ``thread``, ``inline``, ``after_response``, ``celery`` or ``module:attribute``.
-    :raises ConfigError: if the import string leads nowhere.
-    """
+    """Return the executor of a setting; ``ConfigError`` if an import string (``module:attribute``) leads nowhere."""
     if name == "auto":
         name = "inline" if any(key in environ for key in SERVERLESS) or not has_threads() else "thread"
     if name in _OWN:

@@ -34,7 +34,6 @@ _REMEMBERED_LOOKS = 10_000
 _LOST_SECONDS = 30.0
 #: Who may ask, the most urgent last.
 _TRIGGERS = ("request", "view", "hole", "edit")
-
 #: What a job may be asked for: one template by id, or everything.
 Target = int | None
 
@@ -63,12 +62,11 @@ class Memory:
     """What one process remembers: when to look next, what was asked for, and whether a job is under way."""
 
     def __init__(self) -> None:
-        """Start due: the first request looks."""
         self.reset()
 
     def reset(self) -> None:
         """Forget everything; in the child after a fork, where a lock of the parent may never be opened."""
-        self.next_check = 0.0
+        self.next_check = 0.0  # due: the first request looks
         self._lock = threading.Lock()
         self._wanted: dict[Target, str] = {}
         self._active = self._begun = False
@@ -77,10 +75,7 @@ class Memory:
         self._next_look: dict[tuple[Target, str], float] = {}
 
     def claim(self, interval: float) -> bool:
-        """Ask for a look at everything; put off the next one first. Never waits.
-
-        :return: whether the caller has to start the job.
-        """
+        """Ask for a look at everything; return whether the caller has to start the job. Never waits."""
         if not self._lock.acquire(blocking=False):
             return False
         try:
@@ -117,21 +112,21 @@ class Memory:
         self._wanted[target] = max(known, trigger, key=_TRIGGERS.index)
         self._covers_all |= target is None
         # A job that was handed over and never began, for its response was never closed, must not block the next.
-        lost = self._active and not self._begun and monotonic() > self._handed_over + _LOST_SECONDS
-        starts = not self._active or lost
-        if starts:
-            self._active, self._begun, self._handed_over = True, False, monotonic()
-        return starts
+        lost = not self._begun and monotonic() > self._handed_over + _LOST_SECONDS
+        if self._active and not lost:
+            return False
+        self._active, self._begun, self._handed_over = True, False, monotonic()
+        return True
 
     def take(self) -> tuple[Target, str] | None:
         """Return the next target and its trigger; ``None`` ends the job."""
         with self._lock:
             self._begun = True
+            self._covers_all = None in self._wanted
             if not self._wanted:
-                self._active = self._covers_all = False
+                self._active = False
                 return None
             target = next(iter(self._wanted))
-            self._covers_all = target is None or None in self._wanted
             return target, self._wanted.pop(target)
 
     def take_holes(self) -> bool:
@@ -150,7 +145,7 @@ class Memory:
         with self._lock:
             self._wanted[target] = trigger
             self._active = self._covers_all = False
-            self.next_check = min(self.next_check, monotonic() + seconds)
+            self.look_again_by(seconds)
 
     def look_again_by(self, seconds: float) -> None:
         """Look again after so many seconds at the latest."""
@@ -171,17 +166,17 @@ class Breaker:
         """Return a list of what a call returns; an empty one if it fails, is silent, or is left alone.
 
         :param patience: in seconds, on a thread of its own: not every client has a time-out. ``None``: call it here.
-        :param pause: the seconds for which it is left alone after a failure.
         """
         if monotonic() < self._broken_until or (self._caller is not None and self._caller.is_alive()):
             return []
-        outcome, failures = list[Any](), list[str]()
+        outcome, reason = list[Any](), f"no answer within {patience} s"
 
         def work() -> None:
+            nonlocal reason
             try:
                 outcome.append(call())
             except Exception as error:  # a client may raise anything
-                failures.append(f"{type(error).__name__}: {error}"[:300])
+                reason = f"{type(error).__name__}: {error}"[:300]
 
         if patience is None:
             work()
@@ -195,7 +190,6 @@ class Breaker:
             self._caller.join(patience)
         if not outcome:
             self._broken_until = monotonic() + pause
-            reason = failures[0] if failures else f"no answer within {patience} s"
             log.warning("%s left alone for %.0f s: %s", what, pause, reason)
         return outcome
 
@@ -208,19 +202,13 @@ class CacheHint(Breaker):
     """
 
     def __init__(self, find: Callable[[], Any], longest: int) -> None:
-        """Store how to find the cache.
-
-        :param find: returns an object with ``get`` and ``set``, or ``None``.
-        :param longest: the most seconds that a hint may hold; what lasts longer is not ours.
-        """
+        """Store what finds the cache (or ``None``), and the most seconds that a hint of ours may hold."""
         self._find, self._longest = find, longest
 
     def closed_for(self, key: str, now: datetime) -> float:
         """Return for how many seconds the hint says that nothing is due; 0 in doubt."""
         value = self._call("get", key)
-        if isinstance(value, bool) or not isinstance(value, int):
-            return 0.0
-        rest = value - int(now.timestamp())
+        rest = value - int(now.timestamp()) if type(value) is int else 0
         return float(rest) if 0 < rest <= self._longest else 0.0
 
     def close(self, key: str, now: datetime, seconds: float) -> None:
@@ -274,7 +262,8 @@ def make_row(work: Work) -> bool:
 class Lease:
     """A lease that was won: that of the settings' name. What it does is committed by whoever opened the session.
 
-    :param token: the fencing token; it grows with every owner.
+    Its fencing token grows with every owner. Somebody else may have taken it over: then all but ``release`` raise
+    ``LeaseLost``.
     """
 
     owner: str
@@ -296,27 +285,14 @@ class Lease:
         return cls(owner, int(work.session.scalar(select(table.c.token).where(named)) or 0))
 
     def renew(self, work: Work) -> None:
-        """Prolong the lease in the caller's transaction: the fence against a holder that slept.
-
-        :raises LeaseLost: if somebody else took it over.
-        """
+        """Prolong the lease in the caller's transaction: the fence against a holder that slept."""
         self._set(work, until_ms=to_ms(work.now) + work.settings.lease_seconds * 1000)
 
     def confirm(self, work: Work, complete_until: datetime, fingerprint: str) -> None:
-        """Store that everything was complete at the work's time, and give the lease back.
-
-        :raises LeaseLost: if somebody else took it over.
-        """
-        self._set(
-            work,
-            until_ms=0,
-            confirmed_ms=to_ms(work.now),
-            complete_until_ms=to_ms(complete_until),
-            fingerprint=fingerprint,
-            failures=0,
-            next_try_ms=0,
-            last_error=None,
-        )
+        """Store that everything was complete at the work's time, and give the lease back."""
+        good = {"failures": 0, "next_try_ms": 0, "last_error": None, "fingerprint": fingerprint}
+        confirmed, complete = to_ms(work.now), to_ms(complete_until)
+        self._set(work, until_ms=0, confirmed_ms=confirmed, complete_until_ms=complete, **good)
 
     def release(self, work: Work) -> None:
         """Give the lease back, if it is still ours."""
@@ -324,10 +300,7 @@ class Lease:
         work.session.execute(update(table).where(*self._mine(work)).values(until_ms=0))
 
     def fail(self, work: Work, error: str) -> None:
-        """Record a failure, put off the next try, and give the lease back.
-
-        :raises LeaseLost: if somebody else took it over.
-        """
+        """Record a failure, put off the next try, and give the lease back."""
         failures = read_state(work).failures + 1
         next_try = to_ms(work.now) + int(backoff(failures) * 1000)
         self._set(work, until_ms=0, failures=failures, next_try_ms=next_try, last_error=error[:2000])

@@ -6,6 +6,8 @@ import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
+from math import inf
 from typing import Any, Protocol
 from zoneinfo import ZoneInfo
 
@@ -48,9 +50,8 @@ class TopUp:
     find_cache: Callable[[], Any]
     workers: Workers | None = None
     memory: gate.Memory = field(default_factory=gate.Memory)
-    _automatic: bool | None = None
     _failures: int = 0
-    _day_ends: float = float("inf")
+    _day_ends: float = inf
     #: How often a worker was asked for since the lease last changed hands.
     _unanswered: int = 0
     _token: int = -1
@@ -62,14 +63,13 @@ class TopUp:
 
     # -- triggers: on the request, never waiting -----------------------------------------------------------
 
-    @property
+    @cached_property
     def is_automatic(self) -> bool:
         """Whether top-ups start by themselves: not when switched off, nor on a single shared connection."""
-        if self._automatic is None:
-            self._automatic = self.settings.enabled and not self.runner.joins
-            if not self._automatic:
-                self.memory.next_check = float("inf")
-        return self._automatic
+        automatic = self.settings.enabled and not self.runner.joins
+        if not automatic:
+            self.memory.next_check = inf
+        return automatic
 
     def notice(self) -> None:
         """Start a look at everything, if it is time."""
@@ -82,29 +82,28 @@ class TopUp:
             return
         if self.clock().timestamp() >= self._day_ends:
             # The monotonic clock does not see a day that begins while the machine sleeps.
-            self._day_ends = float("inf")
+            self._day_ends = inf
             if self.memory.want(None, "request"):
                 self._submit_outside_the_view()
-        for template_id in template_ids:
-            if self.memory.claim_template(template_id, "view", self.settings.check_interval):
-                self._submit_outside_the_view()
+        self._claim(template_ids, "view", self.settings.check_interval)
 
     def hole(self, template_ids: Iterable[int]) -> None:
         """Start a top-up of templates that were just seen to lack slots in their window."""
-        if not self.is_automatic:
-            return
-        lacking = list(template_ids)
-        for target in lacking if len(lacking) <= _MANY_HOLES else [None]:
-            if self.memory.claim_template(target, "hole", _HOLE_SECONDS):
-                self._submit_outside_the_view()
+        if self.is_automatic:
+            lacking = list(template_ids)
+            self._claim(lacking if len(lacking) <= _MANY_HOLES else [None], "hole", _HOLE_SECONDS)
 
     def changed(self, template_ids: Iterable[int]) -> None:
         """Start a top-up of templates that were added or edited, after their commit."""
-        if not self.is_automatic:
-            return
-        starts = [self.memory.want(template_id, "edit") for template_id in sorted(template_ids)]
-        if any(starts):
-            self._submit_outside_the_view()
+        if self.is_automatic:
+            starts = [self.memory.want(template_id, "edit") for template_id in sorted(template_ids)]
+            if any(starts):
+                self._submit_outside_the_view()
+
+    def _claim(self, targets: Iterable[gate.Target], trigger: str, interval: float) -> None:
+        for target in targets:
+            if self.memory.claim_template(target, trigger, interval):
+                self._submit_outside_the_view()
 
     def _submit_outside_the_view(self) -> None:
         """Start the job, or leave it to the next request where it would run in the middle of this one.
@@ -147,15 +146,13 @@ class TopUp:
         except Interrupted:
             self.memory.postpone(target, trigger, 0.0)
             return False
-        except TopUpBusy:
+        except (TopUpBusy, QueueUnavailable) as error:
+            if isinstance(error, QueueUnavailable):
+                self._back_off(error)
             self.memory.postpone(target, trigger, self.settings.lease_seconds)
             return False
         except LeaseLost:
             self.memory.look_again_by(self.settings.lease_seconds)
-        except QueueUnavailable as error:
-            self._back_off(error)
-            self.memory.postpone(target, trigger, self.settings.lease_seconds)
-            return False
         except Exception as error:
             self._back_off(error)
         if self.executor.stopping.is_set():
@@ -168,13 +165,9 @@ class TopUp:
         self._failures += 1
         wait = gate.backoff(self._failures)
         self.memory.look_again_in(wait)
-        log.log(
-            logging.ERROR if self._failures == 1 else logging.DEBUG,
-            "top-up failed, next try in %.0f s: %s",
-            wait,
-            sentence(error),
-            extra={"action": "topup_failed", "failures": self._failures},
-        )
+        level = logging.ERROR if self._failures == 1 else logging.DEBUG
+        extra = {"action": "topup_failed", "failures": self._failures}
+        log.log(level, "top-up failed, next try in %.0f s: %s", wait, sentence(error), extra=extra)
         signals.announce(signals.topup_failed, self.runner.app, error=error)
 
     def _attempt(self, target: gate.Target, trigger: str, must_stop: Callable[[], bool]) -> bool:
@@ -199,15 +192,13 @@ class TopUp:
     def _hint_key(self, target: gate.Target, now: datetime) -> str:
         # The time in the key bounds how long a value that never expires could do harm.
         local = now.astimezone(ZoneInfo(self.settings.timezone))
-        prefix = f"rollingslots:{self.settings.name}-{self.runner.database_id}"
-        if target is None:
-            return f"{prefix}:day:{local:%Y-%m-%d}"
-        return f"{prefix}:template:{target}:{local:%Y-%m-%dT%H}"
+        what = f"day:{local:%Y-%m-%d}" if target is None else f"template:{target}:{local:%Y-%m-%dT%H}"
+        return f"rollingslots:{self.settings.name}-{self.runner.database_id}:{what}"
 
     def remember(self, target: gate.Target) -> None:
         """Let other processes know that a template was filled."""
         now = self.clock()
-        self.hint.close(self._hint_key(target, now), now, float(self.settings.check_interval))
+        self.hint.close(self._hint_key(target, now), now, self.settings.check_interval)
 
     def _everything(self, must_stop: Callable[[], bool], knows_better: bool) -> tuple[float, bool]:
         """Fill all windows if that is due; return for how many seconds nothing is due, and if all is complete.
@@ -218,11 +209,11 @@ class TopUp:
         state = runner.read_state()
         waiting = runner.put_off_for(state)
         rest = 0.0 if knows_better else runner.complete_for(state)
-        if rest <= 0 < waiting:
-            return waiting, False
-        if rest <= 0 and self._hand_over(None, "hole" if knows_better else "request", state):
-            return float(self.settings.lease_seconds), False
         if rest <= 0:
+            if waiting > 0:
+                return waiting, False
+            if self._hand_over(None, "hole" if knows_better else "request", state):
+                return self.settings.lease_seconds, False
             lease = runner.acquire()
             if lease is None:
                 return runner.holder_rest(), False
@@ -233,10 +224,7 @@ class TopUp:
         return max(rest, 1.0), rest > 0
 
     def _hand_over(self, target: gate.Target, trigger: str, state: gate.LeaseState) -> bool:
-        """Leave the filling to a worker elsewhere; return whether one has it, or will have.
-
-        :raises QueueUnavailable: if the queue takes nothing, and this process may not fill by itself.
-        """
+        """Leave the filling to a worker elsewhere, if there may be one; return whether one has it, or will have."""
         if self.workers is None:
             return False
         if 0 < state.until_ms - gate.to_ms(self.clock()) <= 2000 * self.settings.lease_seconds:
@@ -247,19 +235,17 @@ class TopUp:
         waits = self.settings.queue_fallback == "none"
         if state.token != self._token:
             self._token, self._unanswered = state.token, 0
-        if (waits or self._unanswered < _PATIENCE) and self.workers.ask(target, trigger):
-            self._unanswered += target is None
-            return True
-        if waits:
+        taken = (waits or self._unanswered < _PATIENCE) and self.workers.ask(target, trigger)
+        if waits and not taken:
             raise QueueUnavailable
-        return False
+        self._unanswered += taken and target is None
+        return taken
 
     def _one(self, template_id: int, trigger: str, must_stop: Callable[[], bool]) -> tuple[float, bool]:
         runner, insists, budget = self.runner, trigger == "edit", self.executor.budget
         state = runner.read_state()
-        if not insists and runner.put_off_for(state) > 0:
-            return 0.0, False
-        if self._hand_over(template_id, trigger, state):
+        put_off = not insists and runner.put_off_for(state) > 0
+        if put_off or self._hand_over(template_id, trigger, state):
             return 0.0, False
         # Who has a budget works while somebody waits for a page: it waits for nobody.
         waits = insists and budget.seconds is None

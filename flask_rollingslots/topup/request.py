@@ -11,15 +11,13 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import select
 
 from .. import planning
-from ..context import Work, load_specs
+from ..context import Unreadable, Work, load_specs
 from ..errors import no_group, no_template, refusal
 from ..settings import MAX_DAYS, Settings
 from ..values import TemplateSpec, Window
 
 #: Longest span that is planned at once: bounds the memory of a year of quarter-hours.
 _SPAN = timedelta(days=31)
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +29,6 @@ class TopUpRequest:
     :param start: aware; instead of now. In the past: past slots are created too.
     :param end: aware; instead of the window's end.
     :param template_id: only the series of this template.
-    :param group: only the templates of this group.
-    :param dry_run: count, but write nothing.
     :param progress: called with (done, total) slots after each chunk.
     :param first_day: a local day of each template's zone; past slots are created too.
     :param end_day: the local day at which it ends (excluded); ``None``: after today.
@@ -47,7 +43,7 @@ class TopUpRequest:
     template_id: int | None = None
     group: str | None = None
     dry_run: bool = False
-    progress: Progress | None = None
+    progress: Callable[[int, int], None] | None = None
     watched: bool = False
     first_day: date | None = None
     end_day: date | None = None
@@ -55,12 +51,7 @@ class TopUpRequest:
 
     @classmethod
     def manual(cls, week: date | None = None, since: date | None = None, **options: Any) -> TopUpRequest:
-        """Return what a person asks for.
-
-        :param week: a day of the week that is meant, Monday to Sunday, past days included.
-        :param since: the first of the days up to today.
-        :raises InvalidRequest: for both.
-        """
+        """Return what a person asks for: perhaps the week of a day, past days included, or all days since one."""
         if week is None:
             return cls("manual", first_day=since, **options)
         if since is not None:
@@ -69,10 +60,7 @@ class TopUpRequest:
         return cls("manual", first_day=monday, end_day=monday + timedelta(days=7), **options)
 
     def check(self, now: datetime) -> None:
-        """Refuse what makes no sense.
-
-        :raises InvalidRequest: names field, value and expectation.
-        """
+        """Refuse what makes no sense, with an ``InvalidRequest``."""
         days: Any = self.days
         if days is not None and (
             isinstance(days, bool) or not isinstance(days, int) or not 1 <= days <= MAX_DAYS
@@ -107,10 +95,7 @@ class TopUpRequest:
             raise refusal("first_day", self.first_day, f"at most {MAX_DAYS:,} days")
 
     def covers_all(self, own_windows: Iterable[int | None], settings: Settings) -> bool:
-        """Whether this fills every template's window at least: what may be confirmed as complete.
-
-        :param own_windows: the ``window_days`` of all active templates, in any order; ``None``: that of the settings.
-        """
+        """Whether this fills every template's window at least, given the ``window_days`` of all that are active."""
         if (self.start, self.end, self.template_id, self.group, self.first_day) != (None,) * 5:
             return False
         return self.days is None or all(self.days >= (own or settings.window_days) for own in own_windows)
@@ -140,12 +125,9 @@ class TopUpRequest:
             rolling = planning.rolling_window(spec, now, self.days, settings.align)
         return Window(start or rolling.start, end or rolling.end)
 
-    def specs(
-        self, work: Work, unreadable: Callable[[int, str, Exception], None] | None = None
-    ) -> list[TemplateSpec]:
-        """Return the active templates that are asked for.
+    def specs(self, work: Work, unreadable: Unreadable | None = None) -> list[TemplateSpec]:
+        """Return the active templates that are asked for; ``unreadable`` is told of others, as in ``load_specs``.
 
-        :param unreadable: told which templates are left out as they cannot be read, as in ``load_specs``.
         :raises TemplateNotFound: if a person asks for a template or group that does not exist. One that was deleted
             before its top-up began is nothing to do.
         """
@@ -153,10 +135,10 @@ class TopUpRequest:
         conditions = []
         if self.template_id is not None:
             series = work.session.scalar(select(cls.series_id).where(cls.id == self.template_id))
-            if series is None and self.trigger != "manual":
-                return []
             if series is None:
-                raise no_template(self.template_id)
+                if self.trigger == "manual":
+                    raise no_template(self.template_id)
+                return []
             conditions.append(cls.series_id == series)
         if self.group is not None:
             conditions.append(cls.group == self.group)

@@ -28,25 +28,18 @@ from .request import TopUpRequest, spans
 log = logging.getLogger(__name__)
 
 _SMALLEST_CHUNK, _FIRST_CHUNK, _LARGEST_CHUNK = 20, 500, 20_000
-_VISIBLE_STEPS = 5
-_CHUNK_SECONDS = 0.1
-_REPLANS = 5
-_RACES = 3
+_VISIBLE_STEPS, _CHUNK_SECONDS = 5, 0.1
+_REPLANS, _RACES = 5, 3
 #: What a database may say to a chunk.
 _REFUSALS = (DBAPIError, StatementError, RowsRefused)
-#: Up to so many templates a run row keeps the result of each.
-_FEW = 100
-#: And never more than so many.
-_MOST = 10_000
-
-Template = tuple[TemplateSpec, Window]
+#: Up to so many templates a run row keeps the result of each, and never of more than so many.
+_FEW, _MOST = 100, 10_000
 
 
 @dataclass
 class Outcome:
     """What a run came to: one of this process, or one that several workers shared.
 
-    :param errors: one sentence for each failed template.
     :param busy: templates were left out, for somebody was editing them all the time.
     """
 
@@ -69,10 +62,7 @@ class Outcome:
 
 @dataclass
 class Recorder:
-    """Keeps one run row. Nothing here commits.
-
-    :param work: at the moment when the run began.
-    """
+    """Keeps one run row, with a work of the moment when the run began. Nothing here commits."""
 
     work: Work
     request: TopUpRequest
@@ -92,18 +82,13 @@ class Recorder:
         """Write the row, once."""
         if self.run_id is not None:
             return
-        row = insert(table_of(self.work.models.Run)).values(
-            template_id=self.request.template_id,
-            trigger=self.request.trigger,
-            status=RunStatus.RUNNING.value,
-            owner=self.lease.owner if self.lease else None,
-            token=self.lease.token if self.lease else None,
-            lease_name=self.work.settings.name if self.lease else None,
-            started_at=self.work.now,
-            done=0,
-            total=self.total,
-        )
-        self.run_id = self.work.session.execute(row).inserted_primary_key[0]  # type: ignore[attr-defined]
+        work, request, lease = self.work, self.request, self.lease
+        values: dict[str, Any] = {"template_id": request.template_id, "trigger": request.trigger}
+        values |= {"status": RunStatus.RUNNING.value, "started_at": work.now, "done": 0, "total": self.total}
+        if lease is not None:
+            values |= {"owner": lease.owner, "token": lease.token, "lease_name": work.settings.name}
+        row = insert(table_of(work.models.Run)).values(**values)
+        self.run_id = work.session.execute(row).inserted_primary_key[0]  # type: ignore[attr-defined]
 
     def close_dead_runs(self) -> None:
         """Close the runs of holders that never came back."""
@@ -114,14 +99,6 @@ class Recorder:
             running = table.c.status == RunStatus.RUNNING.value
             closed = update(table).where(running, *dead).values(status=RunStatus.INTERRUPTED.value)
             self.work.session.execute(closed)
-
-    def snapshot(self) -> tuple[int | None, int, int]:
-        """Return what ``restore`` needs if the transaction does not commit."""
-        return self.run_id, self.done, self.created
-
-    def restore(self, snapshot: tuple[int | None, int, int]) -> None:
-        """Forget what a transaction wrote that was rolled back."""
-        self.run_id, self.done, self.created = snapshot
 
     def advance(self, rows: int, created: int) -> None:
         """Move the progress on by so many planned rows, of which so many were not there yet."""
@@ -160,7 +137,7 @@ def results_of(report: Report) -> dict[str, Any]:
     Of a great many the first, those with an error before all others: no database takes a row of any size.
     """
     plain = report.to_dict()
-    kept: dict[str, Any] = {kind: _kept(plain[kind]) for kind in ("templates", "groups")}
+    kept = {kind: _kept(plain[kind]) for kind in ("templates", "groups")}
     return {**kept, "processed": len(report.templates)}
 
 
@@ -177,8 +154,8 @@ class Run:
     """The working state of one top-up.
 
     :param recorder: keeps the run row; knows what is asked for, and the lease that each chunk renews.
-    :param must_stop: asked after each chunk.
     :param joins: all is written into the session's own transaction.
+    :param busy: templates that somebody was editing all the time: left out, to be looked at again soon.
     """
 
     recorder: Recorder
@@ -186,17 +163,15 @@ class Run:
     must_stop: Callable[[], bool]
     joins: bool = False
     report: Report = field(init=False)
+    busy: set[int] = field(default_factory=set)
     _chunk_size: int = 0
     _stale: set[int] = field(default_factory=set)
     _windows: dict[tuple[str, int | None], Window] = field(default_factory=dict)
     _wrote: bool = False
-    #: Templates that somebody was editing all the time: left out, to be looked at again soon.
-    busy: set[int] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.work, self.request, self._began = self.recorder.work, self.recorder.request, monotonic()
         self.now = self.work.now
-        self._backfills = self.request.backfills(self.now)
         self.report = Report(dry_run=self.request.dry_run)
 
     @property
@@ -211,11 +186,7 @@ class Run:
         return began and self.must_stop()
 
     def fill(self, specs: list[TemplateSpec]) -> None:
-        """Fill the windows of some templates; those edited meanwhile are read and planned again.
-
-        :raises Interrupted: if it must stop; what was written is committed.
-        :raises LeaseLost: if another top-up took over.
-        """
+        """Fill the windows of some templates; those edited meanwhile are read and planned again."""
         for _ in range(_REPLANS):
             self._fill_once(specs)
             if not self._stale:
@@ -225,22 +196,22 @@ class Run:
             specs = [spec for spec in found if spec.active]
 
     def _fill_once(self, specs: list[TemplateSpec]) -> None:
-        groups = self._by_rule(specs)
-        total = sum(map(len, groups.values()))
-        done = 0
+        # What has the same expansion is put together, in the order in which it comes first.
+        groups: dict[Hashable, list[tuple[TemplateSpec, Window]]] = {}
+        for spec in specs:
+            try:
+                mine = [(pattern_of(spec, span), span) for span in spans(self._window(spec))]
+            except Exception as error:  # such as a zone that this machine does not know
+                self.leave_out(spec.id, spec.name, error)
+                continue
+            for pattern, span in mine:
+                groups.setdefault(pattern, []).append((spec, span))
+        total, done = sum(map(len, groups.values())), 0
         for batch in batches(groups):
             backlog = self._plan_batch(batch)
             done += len(batch)
             self.recorder.expect(len(backlog), done / total)
             self._write_all(backlog)
-
-    def _by_rule(self, specs: list[TemplateSpec]) -> dict[Hashable, list[Template]]:
-        """Put together what has the same expansion, in the order in which it comes first."""
-        groups: dict[Hashable, list[Template]] = {}
-        for spec in specs:
-            for pattern, span in self._spans(spec):
-                groups.setdefault(pattern, []).append((spec, span))
-        return groups
 
     def _write_all(self, backlog: Backlog) -> None:
         if not self._chunk_size:
@@ -268,23 +239,13 @@ class Run:
                 try:
                     self._take_in(backlog, spec, planning.revise(spec, rows, self.now))
                 except Exception as error:
-                    self._leave_out(spec, error)
+                    self.leave_out(spec.id, spec.name, error)
             self._write_all(backlog)
 
     def _end_reading(self) -> None:
         """End a transaction in which nothing was written."""
         if not self.joins:
             self.work.session.rollback()
-
-    def _spans(self, spec: TemplateSpec) -> list[tuple[Hashable, Window]]:
-        try:
-            return [(pattern_of(spec, span), span) for span in spans(self._window(spec))]
-        except Exception as error:  # such as a zone that this machine does not know
-            self._leave_out(spec, error)
-            return []
-
-    def _leave_out(self, spec: TemplateSpec, error: Exception) -> None:
-        self.leave_out(spec.id, spec.name, error)
 
     def leave_out(self, template_id: int, name: str, error: Exception) -> None:
         """Report a template as failed; the others go on."""
@@ -297,15 +258,13 @@ class Run:
         window = self._windows.get(key)
         if window is None:
             window = self._windows[key] = self.request.window(spec, self.now, self.work.settings)
-            seen = self.report.window
-            if seen is not None:
-                seen = Window(min(seen.start, window.start), max(seen.end, window.end))
-            self.report.window = seen or window
+            seen = self.report.window or window
+            self.report.window = Window(min(seen.start, window.start), max(seen.end, window.end))
         return window
 
     def _plan_batch(self, batch: list[Unit]) -> Backlog:
         """Plan what is not simply there, or simply missing, row by row; the rest without reading it."""
-        backlog, backfill = Backlog(), self._backfills
+        backlog, backfill = Backlog(), self.request.backfills(self.now)
         known, odd = screen(self.work, batch, backfill=backfill)
         self._end_reading()
         for screened in known:
@@ -321,7 +280,7 @@ class Run:
 
     def _take_in(self, backlog: Backlog, spec: TemplateSpec, plan: Plan | Exception) -> None:
         if isinstance(plan, Exception):
-            self._leave_out(spec, plan)
+            self.leave_out(spec.id, spec.name, plan)
             return
         self._count(self._tally(spec), plan)
         if not self.request.dry_run:
@@ -350,7 +309,7 @@ class Run:
                 raise
             if len(chunk.specs) == 1:
                 (spec,) = chunk.specs.values()
-                self._leave_out(spec, error)
+                self.leave_out(spec.id, spec.name, error)
                 return
             for spec_id in chunk.specs:
                 self._write_isolated(chunk.without(set(chunk.specs) - {spec_id}))
@@ -358,11 +317,11 @@ class Run:
     def _write_patiently(self, chunk: Chunk) -> None:
         """Write a chunk; a race that the database ended is run again, a few times."""
         for tries_left in reversed(range(_RACES)):
-            before = self.recorder.snapshot()
+            before = vars(self.recorder).copy()
             try:
                 return self._write(chunk)
             except _REFUSALS as error:
-                self.recorder.restore(before)
+                vars(self.recorder).update(before)  # what it noted was rolled back
                 if not (tries_left and not self.joins and is_lost_race(error)):
                     raise
                 log.debug("chunk written again after a lost race: %s", sentence(error))
@@ -399,17 +358,14 @@ class Run:
 
     def finish(self, specs: Iterable[TemplateSpec]) -> Report:
         """Sum up what was done so far; may be called again."""
-        report = self.report
-        groups = {spec.id: spec.group for spec in specs}
+        report, groups = self.report, {spec.id: spec.group for spec in specs}
         report.groups = {}
         for name in TALLIED:
-            setattr(report, name, 0)
+            setattr(report, name, sum(getattr(tally, name) for tally in report.templates.values()))
         for template_id, tally in report.templates.items():
             group = groups.get(template_id)
-            sums: list[Report | Tally] = [report]
             if group is not None:
-                sums.append(report.groups.setdefault(group, Tally(group)))
-            for total in sums:
+                total = report.groups.setdefault(group, Tally(group))
                 for name in TALLIED:
                     setattr(total, name, getattr(total, name) + getattr(tally, name))
         report.run_id = self.recorder.run_id

@@ -6,12 +6,12 @@ import hashlib
 import logging
 import os
 import socket
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
+from threading import Event
 from time import monotonic
 from typing import Any, NamedTuple
 
@@ -19,21 +19,11 @@ from sqlalchemy import Engine, func, select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, scoped_session
 
-from .. import planning, signals
+from .. import planning, signals, statements
 from ..context import Work, fingerprint, pruned_until
 from ..errors import Interrupted, LeaseLost, TopUpBusy, UncommittedChanges, refusal, sentence
 from ..models import Models, table_of
 from ..settings import Settings
-from ..statements import (
-    be_patient,
-    dialect_of,
-    has_uncommitted_writes,
-    is_lost_race,
-    is_shared,
-    own_transaction,
-    use_primary,
-    write_engine,
-)
 from ..values import Report, RunStatus, Status, TemplateSpec
 from . import gate
 from .executors import reset_after_fork
@@ -44,8 +34,6 @@ log = logging.getLogger("flask_rollingslots")
 
 #: Ways to stop that are no failure.
 _CALM = (Interrupted, LeaseLost)
-#: What a complete run does beside: called with the runner, the lease, and what says when to stop.
-Upkeep = Callable[["Runner", gate.Lease, Callable[[], bool]], None]
 
 
 def never() -> bool:
@@ -59,7 +47,7 @@ class Runner:
 
     :param app: has ``app_context()``; a top-up works in a context, so in a session, of its own.
     :param db: the app's Flask-SQLAlchemy object; the transaction of its own session is never committed.
-    :param upkeep: follows each run that covers everything, under its lease.
+    :param upkeep: follows each run that covers everything, under its lease, in transactions of its own.
     :param archive: gets past slots before a top-up deletes them; for ``upkeep``.
     """
 
@@ -68,7 +56,7 @@ class Runner:
     models: Models
     settings: Settings
     clock: Callable[[], datetime]
-    upkeep: Upkeep | None = None
+    upkeep: Callable[[Runner, gate.Lease, Callable[[], bool]], None]
     archive: Callable[..., object] | None = None
     _engine: Engine | None = None
 
@@ -93,9 +81,9 @@ class Runner:
     @property
     def joins(self) -> bool:
         """Whether all sessions share one connection, so that a top-up cannot have a transaction of its own."""
-        bind = write_engine(self.session(), self.models.Slot)
+        bind = statements.write_engine(self.session(), self.models.Slot)
         self._engine = bind.engine
-        return is_shared(bind)
+        return statements.is_shared(bind)
 
     def reset(self) -> None:
         """In a child process: leave the parent's connections to the parent, without closing them."""
@@ -105,7 +93,7 @@ class Runner:
     @cached_property
     def database_id(self) -> str:
         """A short text that differs from database to database: apps may share a cache."""
-        bind = write_engine(self.session(), self.models.Slot)
+        bind = statements.write_engine(self.session(), self.models.Slot)
         place = f"{bind.engine.url.render_as_string()} {table_of(self.models.Slot).fullname}"
         return hashlib.sha256(place.encode()).hexdigest()[:12]
 
@@ -116,18 +104,14 @@ class Runner:
         :param patience: for how many seconds a transaction of ours may wait for a lock; ``None``: as usual.
         """
         with self.app.app_context():
-            use_primary(self.session(), self.models.classes, wholly=True)
-            be_patient(self.session(), patience)
+            statements.use_primary(self.session(), self.models.classes, wholly=True)
+            statements.be_patient(self.session(), patience)
             yield
 
     @contextmanager
     def transaction(self, lease: gate.Lease | None = None) -> Iterator[Work]:
-        """Begin a short transaction of our own, and hand out a work in it; it is committed at the end.
-
-        :param lease: renewed first: the fence.
-        :raises LeaseLost: if another top-up took it over.
-        """
-        with own_transaction(self.session()):
+        """Begin a short transaction of our own, to be committed at the end; the lease, renewed first, is the fence."""
+        with statements.own_transaction(self.session()):
             work = self.work()
             if lease is not None:
                 lease.renew(work)
@@ -148,10 +132,7 @@ class Runner:
         return f"{templates}:{self.settings.window_days}:{self.settings.align}"
 
     def complete_for(self, state: gate.LeaseState) -> float:
-        """Return for how many seconds the state row says that everything is complete; 0 or less: it is not.
-
-        Ends the session's transaction.
-        """
+        """Return for how many seconds all is complete, says the state row, or 0 or less; ends the transaction."""
         current = self.fingerprint()
         self.session.rollback()
         now = gate.to_ms(self.clock())
@@ -177,7 +158,7 @@ class Runner:
                     is_new = gate.make_row(work)
                 lease = self._acquire() if is_new else None
         except DBAPIError as error:
-            if not is_lost_race(error):
+            if not statements.is_lost_race(error):
                 raise
             lease = None
         if lease is None:
@@ -193,7 +174,7 @@ class Runner:
         rest = (self.read_state().until_ms - gate.to_ms(self.clock())) / 1000
         return max(0.1, min(rest, 2.0 * self.settings.lease_seconds))
 
-    def wait_for_lease(self, stopping: threading.Event) -> gate.Lease | None:
+    def wait_for_lease(self, stopping: Event) -> gate.Lease | None:
         """Wait for the lease up to twice its length; ``None`` if it stayed taken."""
         end = monotonic() + 2 * self.settings.lease_seconds
         while (lease := self.acquire()) is None:
@@ -221,17 +202,16 @@ class Runner:
 
     # -- a person's request --------------------------------------------------------------------------------
 
-    def generate(self, request: TopUpRequest, stopping: threading.Event | None = None) -> Report:
+    def generate(self, request: TopUpRequest, stopping: Event | None = None) -> Report:
         """Fill now, in the caller's thread.
 
-        :param stopping: set when it should stop after its chunk.
-        :raises Interrupted: if it stopped; what was written is committed.
+        :param stopping: set when it should stop after its chunk, with ``Interrupted``; what was written is committed.
         :raises InvalidRequest: if the request makes no sense.
         :raises TemplateNotFound: if it names no template.
         :raises TopUpBusy: if another top-up holds the lease for more than twice its length.
         :raises UncommittedChanges: on SQLite, if the app's session holds the write lock itself.
         """
-        stopping = stopping or threading.Event()
+        stopping = stopping or Event()
         if self.joins:
             self.check(request)
             return self._fill(None, request, never, joins=True)
@@ -243,11 +223,9 @@ class Runner:
             return self.run(lease, request, stopping.is_set)
 
     @contextmanager
-    def prepared(
-        self, request: TopUpRequest, stopping: threading.Event | None = None
-    ) -> Iterator[gate.Lease]:
+    def prepared(self, request: TopUpRequest, stopping: Event | None = None) -> Iterator[gate.Lease]:
         """Check a person's request and wait for the lease; raises what ``generate`` raises."""
-        stopping = stopping or threading.Event()
+        stopping = stopping or Event()
         request.check(self.clock())
         self.refuse_uncommitted()
         with self.context():
@@ -258,25 +236,16 @@ class Runner:
             yield lease
 
     def refuse_uncommitted(self) -> None:
-        """Refuse to wait for a lock that the app's own session holds.
-
-        :raises UncommittedChanges: on SQLite, if it does.
-        """
-        session = self.session()
-        if dialect_of(session) == "sqlite" and has_uncommitted_writes(session):
+        """Refuse to wait for a lock that the app's own session holds on SQLite, with ``UncommittedChanges``."""
+        if statements.has_uncommitted_writes(self.session()):
             raise UncommittedChanges
 
     def check(self, request: TopUpRequest) -> None:
-        """Refuse a person's request that makes no sense, before anything is written.
-
-        :raises InvalidRequest: names field, value and expectation; no backfill may bring back what was pruned.
-        :raises TemplateNotFound: if it names no template.
-        """
+        """Refuse a person's request that makes no sense, or would bring back what was pruned."""
         work = self.work()
         request.check(work.now)
-        specs: list[TemplateSpec] = []
-        if (request.template_id, request.group, request.first_day) != (None,) * 3:
-            specs = request.specs(work)
+        names = (request.template_id, request.group, request.first_day) != (None,) * 3
+        specs = request.specs(work) if names else []
         horizon = pruned_until(work) if request.backfills(work.now) else None
         start = request.earliest(specs, work.now, self.settings) if horizon is not None else None
         if not self.joins:
@@ -317,9 +286,9 @@ class Runner:
             edges = count_edges(work) if covers_all and (lease or request.dry_run) else None
             if lease is not None and covers_all:
                 work.session.rollback()
-                self.keep_up(lease, run.stops)
+                self.upkeep(self, lease, run.stops)
             if not request.dry_run:
-                edges = self._confirm(lease, run, specs if covers_all else None, current, edges)
+                edges = self._confirm(run, specs if covers_all else None, current, edges)
             elif edges is not None:
                 edges.note(report)
         except BaseException as error:
@@ -330,27 +299,15 @@ class Runner:
             announce_end(self.app, request, run.outcome, edges)
         return report
 
-    def keep_up(self, lease: gate.Lease, must_stop: Callable[[], bool]) -> None:
-        """Do what a complete run does beside, in transactions of its own.
-
-        :raises LeaseLost: if another top-up took over.
-        """
-        if self.upkeep is not None:
-            self.upkeep(self, lease, must_stop)
-
     def _confirm(
-        self,
-        lease: gate.Lease | None,
-        run: Run,
-        all_specs: list[TemplateSpec] | None,
-        current: str,
-        edges: Edges | None,
+        self, run: Run, all_specs: list[TemplateSpec] | None, current: str, edges: Edges | None
     ) -> Edges | None:
         """Write down that it is done: the run row and the state, in one transaction after all others.
 
         :param all_specs: what was covered; ``None``: not everything.
         :return: what opened and ended, if that is told now; else the next run tells it.
         """
+        lease = run.recorder.lease
         if lease is None:  # the app's own transaction
             self._close_row(run)
             return None
@@ -360,12 +317,12 @@ class Runner:
             complete_until = planning.next_midnight(zones, run.now)
         with self.transaction() as work:
             run.recorder.close_dead_runs()
-            confirmed = settle(work, lease, run.outcome, run.now, complete_until, current)
-            told = edges if confirmed else None
-            if told is not None:
-                told.note(run.report)
+            if not settle(work, lease, run.outcome, run.now, complete_until, current):
+                edges = None
+            if edges is not None:
+                edges.note(run.report)
             self._close_row(run)
-        return told
+        return edges
 
     def _close_row(self, run: Run) -> None:
         recorder, outcome = run.recorder, run.outcome
@@ -399,23 +356,17 @@ def abandon(session: Session, error: BaseException) -> None:
 
 
 def settle(
-    work: Work,
-    lease: gate.Lease,
-    outcome: Outcome,
-    began: datetime,
-    complete_until: datetime | None,
-    fingerprint: str,
+    work: Work, lease: gate.Lease, outcome: Outcome, began: datetime, until: datetime | None, fingerprint: str
 ) -> bool:
     """Write into the state row how a run ends, and give the lease back; return whether all is confirmed.
 
-    :param began: aware; what was complete then is confirmed.
-    :param complete_until: aware; ``None`` if the run did not cover everything.
-    :raises LeaseLost: if another top-up took over.
+    :param began: what was complete then is confirmed.
+    :param until: when it ceases to be complete; ``None`` if the run did not cover everything.
     """
     if outcome.error:
         lease.fail(work, outcome.error)
-    elif complete_until is not None and not outcome.busy:
-        lease.confirm(replace(work, now=began), complete_until, fingerprint)
+    elif until is not None and not outcome.busy:
+        lease.confirm(replace(work, now=began), until, fingerprint)
         return True
     else:
         lease.renew(work)  # the fence holds for the run row too
@@ -447,38 +398,25 @@ def count_edges(work: Work) -> Edges | None:
     since = gate.from_ms(since_ms) if since_ms else session.scalar(select(func.min(runs.started_at)))
     if since is None or since > until:
         return None
-    scheduled = cls.status == Status.SCHEDULED.value
-    opened = select(func.count()).where(
-        scheduled, cls.starts_at > until, cls.opens_at > since, cls.opens_at <= until
-    )
+    count = select(func.count()).where(cls.status == Status.SCHEDULED.value)
+    opened = count.where(cls.starts_at > until, cls.opens_at > since, cls.opens_at <= until)
     # The index is on starts_at: a slot that ended since then started at most the longest duration before.
     longest = session.scalar(select(func.max(work.models.Template.duration)))
     first = since - longest if longest is not None else since
-    closed = select(func.count()).where(
-        scheduled, cls.starts_at > first, cls.starts_at <= until, cls.ends_at > since, cls.ends_at <= until
+    closed = count.where(
+        cls.starts_at > first, cls.starts_at <= until, cls.ends_at > since, cls.ends_at <= until
     )
     return Edges(session.scalar(opened) or 0, session.scalar(closed) or 0, since, until)
 
 
 def announce_end(app: Any, request: TopUpRequest, outcome: Outcome, edges: Edges | None) -> None:
-    """Log a run that ended, and send its signals.
-
-    :param edges: what to tell of slots that opened and ended.
-    """
-    report = outcome.report
+    """Log a run that ended, and send its signals: also of slots that opened and ended."""
+    report, kind = outcome.report, "incomplete" if outcome.errors else "confirmed"
     counts = {name: getattr(report, name) for name in ("created", "updated", "removed", "existing")}
-    log.info(
-        "top-up %s: %d created, %d updated, %d removed, %d there already, %.2f s",
-        "incomplete" if outcome.errors else "confirmed",
-        *counts.values(),
-        report.seconds,
-        extra={
-            "action": "topup",
-            "trigger": request.trigger,
-            "run_id": report.run_id,
-            **{f"slots_{name}": number for name, number in counts.items()},
-        },
-    )
+    text = "top-up %s: %d created, %d updated, %d removed, %d there already, %.2f s"
+    extra = {"action": "topup", "trigger": request.trigger, "run_id": report.run_id}
+    extra |= {f"slots_{name}": number for name, number in counts.items()}
+    log.info(text, kind, *counts.values(), report.seconds, extra=extra)
     signals.announce(signals.topup_finished, app, report=report)
     if edges is not None:
         for signal, count in ((signals.slots_opened, edges.opened), (signals.slots_closed, edges.closed)):

@@ -64,7 +64,7 @@ MUTANTS = (
         "topup/runner.py",
         "            run.fill(specs)\n",
         "            if lease is not None:\n"
-        "                with own_transaction(work.session):\n"
+        "                with statements.own_transaction(work.session):\n"
         "                    end = planning.next_midnight({self.settings.timezone}, run.now)\n"
         "                    lease.confirm(self.work(), end, current)\n"
         "            run.fill(specs)\n",
