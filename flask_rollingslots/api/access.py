@@ -26,8 +26,7 @@ if TYPE_CHECKING:
     from flask_rollingslots.errors import RollingSlotsError
     from flask_rollingslots.settings import Settings
 
-#: Called with an action (``read``, ``book``, ``edit``, ``create``, ``top_up``) and a template, or ``None`` where all
-#: templates are meant. ``True``: may; ``False``: may not; a text: may, but book and cancel as this person only.
+#: What ``RollingSlots.authorize`` was given; a text: may, but book and cancel as this person only.
 Authorize = Callable[[str, Any], "bool | str"]
 
 #: Where ``app.extensions`` keeps the guard.
