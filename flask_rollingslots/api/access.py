@@ -19,8 +19,7 @@ from ..errors import RollingSlotsError, TemplateNotFound, no_booking, no_templat
 from ..settings import PREFIX, Settings, tokens_of
 from .problems import Problem
 
-#: Called with an action (``read``, ``book``, ``edit``, ``create``, ``top_up``) and a template, or ``None`` where all
-#: templates are meant. ``True``: may; ``False``: may not; a text: may, but book and cancel as this person only.
+#: What ``RollingSlots.authorize`` was given; a text: may, but book and cancel as this person only.
 Authorize = Callable[[str, Any], "bool | str"]
 
 #: Where ``app.extensions`` keeps the guard.

@@ -319,14 +319,15 @@ class TemplateBody(_NewFields):  # type: ignore[misc]
         if self.end is not None:
             if "duration" in found:
                 raise invalid("end", self.end, "either end or a duration")
+            # By the wall clock.
             first = self.dtstart if isinstance(self.dtstart, datetime) else rule["dtstart"]
             if self.end <= first:
                 raise invalid("end", self.end, f"a time after the start, {first.isoformat()}")
             found["duration"] = self.end - first
-        if "duration" not in found and "every" in found:
-            found["duration"] = found["every"]
         if "duration" not in found:
-            raise invalid("duration_minutes", None, "duration_minutes, end, every_minutes or end_time")
+            if "every" not in found:
+                raise invalid("duration_minutes", None, "duration_minutes, end, every_minutes or end_time")
+            found["duration"] = found["every"]
         return found
 
 

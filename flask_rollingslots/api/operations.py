@@ -120,8 +120,8 @@ class Call:
         """Return one page of a list; without a cursor, where the next one begins, it is the last."""
         following = None
         if cursor is not None:
-            parameters = {**request.args.to_dict(), "cursor": cursor}
-            following = f"{request.script_root}{request.path}?{urlencode(parameters)}"
+            question = urlencode({**request.args.to_dict(), "cursor": cursor})
+            following = f"{request.script_root}{request.path}?{question}"
         return self.answer(model, items=items, next=following, **said)
 
 

@@ -68,13 +68,7 @@ CODES = {
 
 @dataclass(eq=False)
 class Problem(Exception):
-    """A request that is refused by the API itself.
-
-    :param code: for machines; one of ``CODES``.
-    :param detail: one sentence for people.
-    :param members: more members of the problem document.
-    :param status: the HTTP status, if it is not that of the code.
-    """
+    """A request that is refused by the API itself; without a status, by that of its code in ``CODES``."""
 
     code: str
     detail: str

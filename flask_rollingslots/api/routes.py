@@ -161,6 +161,7 @@ def materialize_occurrence(call: Call) -> Response:
 
 slot_call = partial(calls.add, tag="slots")
 slot_decision = partial(slot_call, headers=IF_MATCH)
+_place = attrgetter("starts_at", "series_id", "original_start")
 
 
 @slot_call("GET", "/slots", answers.SlotPage, query=bodies.SlotsQuery, refusals=(404,))
@@ -198,10 +199,6 @@ def _first_slots(call: Call, window: Window) -> list[SlotMixin]:
         step = max(_FIRST_STRETCH, timedelta(days=min(bodies.LONGEST.days, _PER_STRETCH / max(per_day, 1.0))))
         start = until
     return found
-
-
-def _place(slot: SlotMixin) -> bodies.Place:
-    return slot.starts_at, slot.series_id, slot.original_start
 
 
 @slot_call("GET", "/slots/<key>", answers.SlotAnswer)

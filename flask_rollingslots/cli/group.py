@@ -6,6 +6,7 @@ Results go to standard output, progress and errors to standard error.
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from typing import Any
 
 import click
@@ -24,7 +25,6 @@ class Failure(click.ClickException):
     """Ends a command with one line and an exit code."""
 
     def __init__(self, text: str, code: int) -> None:
-        """Keep both."""
         super().__init__(text)
         self.exit_code = code  # type: ignore[misc]  # click documents it as a value of each error
 
@@ -46,5 +46,5 @@ slots_group = SlotsGroup("slots", help="Keep bookable slots filled, and look at 
 
 
 def print_json(value: Any) -> None:
-    """Print plain data."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    """Print plain data, and moments."""
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False, default=datetime.isoformat))

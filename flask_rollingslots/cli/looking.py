@@ -17,6 +17,8 @@ from .group import json_option, print_json, slots_group
 
 #: What somebody sees who has not added an offer yet.
 NO_TEMPLATE = "There is no active template: slots.create_template(...) and a commit add one."
+_OF_RUN = ("id", "trigger", "status", "created", "error", "started_at")
+_OF_SLOT = ("key", "starts_at", "ends_at", "state", "left", "is_virtual")
 _WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 
 
@@ -28,11 +30,7 @@ def status(as_json: bool) -> None:
     slots.read_primary()  # a replica that lags would tell of runs that are long over
     report, runs = slots.health(), slots.runs(limit=5)
     if as_json:
-        last = [
-            {"id": r.id, "trigger": r.trigger, "status": r.status, "created": r.created, "error": r.error,
-             "started_at": r.started_at.isoformat(), "template": r.template_id}
-            for r in runs
-        ]  # fmt: skip
+        last = [{name: getattr(r, name) for name in _OF_RUN} | {"template": r.template_id} for r in runs]
         print_json({**report.to_dict(), "runs": last})
     else:
         confirmed = f"{report.confirmed_at:%Y-%m-%d %H:%M} UTC" if report.confirmed_at else "never"
@@ -117,13 +115,7 @@ def preview(template: int, count: int, as_json: bool) -> None:
         raise refusal("count", count, f"a whole number from 1 to {most}")
     found = slots.upcoming(template, count)
     if as_json:
-        print_json(
-            [
-                {"key": each.key, "starts_at": each.starts_at.isoformat(), "ends_at": each.ends_at.isoformat(),
-                 "state": str(each.state_at(now)), "left": each.left, "is_virtual": each.is_virtual}
-                for each in found
-            ]
-        )  # fmt: skip
+        print_json([{name: getattr(slot, name) for name in _OF_SLOT} for slot in found])
         return
     for slot in found:
         kind = "virtual" if slot.is_virtual else "stored"
