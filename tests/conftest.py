@@ -14,6 +14,7 @@ import flask
 import hypothesis
 import pytest
 from helpers import Site, share_statements
+from marks import FIXTURES
 from servers import (
     Gunicorn,
     MariaDB,
@@ -158,8 +159,7 @@ def mariadb_url(mariadb: MariaDB) -> Iterator[str]:
 
 def database_named(request: pytest.FixtureRequest, name: str) -> str:
     """Return the URL of a new, empty database of that kind."""
-    fixtures = {"sqlite": "sqlite_url", "postgresql": "postgres_url", "mariadb": "mariadb_url"}
-    url: str = request.getfixturevalue(fixtures[name])
+    url: str = request.getfixturevalue(FIXTURES[name])
     return url
 
 

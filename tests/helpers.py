@@ -50,8 +50,9 @@ class Clock:
 class SharedModels:
     """Model classes for many apps, as in a project with an app factory: making them takes longer than most tests."""
 
-    def __init__(self) -> None:
-        self.db = SQLAlchemy()
+    def __init__(self, **options: Any) -> None:
+        """Make them; ``options`` are those of SQLAlchemy."""
+        self.db = SQLAlchemy(**options)
         self._newest: Callable[[], datetime] = Clock()
         RollingSlots(db=self.db, clock=self._now)
 

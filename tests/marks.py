@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-DATABASES = ("sqlite", "postgresql", "mariadb")
+#: The fixture that makes a new, empty one of each.
+FIXTURES = {"sqlite": "sqlite_url", "postgresql": "postgres_url", "mariadb": "mariadb_url"}
+DATABASES = tuple(FIXTURES)
+
+
+def _values(quick: tuple[str, ...]) -> list[Any]:
+    return [pytest.param(name, marks=[] if name in quick else pytest.mark.slow) for name in DATABASES]
 
 
 def quick_on(*quick: str) -> pytest.MarkDecorator:
@@ -12,5 +20,18 @@ def quick_on(*quick: str) -> pytest.MarkDecorator:
 
     For what costs much and is proven there in another way, too; a comment beside the mark says how.
     """
-    values = [pytest.param(name, marks=[] if name in quick else pytest.mark.slow) for name in DATABASES]
-    return pytest.mark.parametrize("database_url", values, indirect=True)
+    return pytest.mark.parametrize("database_url", _values(quick), indirect=True)
+
+
+def quick_databases(*quick: str) -> Any:
+    """Return the fixture ``database_url`` for a whole file whose tests are quick on these databases alone.
+
+    A test of the file that needs another choice says so with `quick_on`.
+    """
+
+    @pytest.fixture(name="database_url", params=_values(quick))
+    def database_url(request: pytest.FixtureRequest) -> Any:
+        """The URL of a new, empty database."""
+        return request.getfixturevalue(FIXTURES[request.param])
+
+    return database_url

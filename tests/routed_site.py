@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from flask import Flask
-from flask_sqlalchemy import SQLAlchemy
+from flask import Flask, current_app
 from flask_sqlalchemy.session import Session as FlaskSession
-from helpers import Clock
+from helpers import Clock, SharedModels
 from sqlalchemy import Delete, Insert, Integer, Update, create_engine, func, select
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -15,6 +14,27 @@ from flask_rollingslots import RollingSlots
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+
+class RoutingSession(FlaskSession):
+    """Reads go to the replica of the current app's site, as in the recipe of SQLAlchemy's documentation."""
+
+    def get_bind(self, mapper: Any = None, clause: Any = None, bind: Any = None, **more: Any) -> Any:
+        if bind is not None:
+            return bind
+        site = current_app.extensions["routed_site"]
+        if self._flushing or isinstance(clause, Insert | Update | Delete):
+            return site.writer
+        return site.replica
+
+
+SHARED = SharedModels(session_options={"class_": RoutingSession})
+
+
+class Note(SHARED.db.Model):  # type: ignore[name-defined, misc]
+    """A table of the app's own."""
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True)
 
 
 class RoutedSite:
@@ -25,28 +45,11 @@ class RoutedSite:
         self.clock = Clock()
         self.replica = create_engine(replica)
         self.writer: Any = None
-        outer = self
-
-        class RoutingSession(FlaskSession):
-            """Reads go to the replica, as in the recipe of SQLAlchemy's documentation."""
-
-            def get_bind(self, mapper: Any = None, clause: Any = None, bind: Any = None, **more: Any) -> Any:
-                if bind is not None:
-                    return bind
-                if self._flushing or isinstance(clause, Insert | Update | Delete):
-                    return outer.writer
-                return outer.replica
-
         self.app = Flask("routed", instance_path=str(folder))
         self.app.config.update(SQLALCHEMY_DATABASE_URI=primary, **config)
-        self.db = SQLAlchemy(self.app, session_options={"class_": RoutingSession})
+        self.app.extensions["routed_site"] = self
+        self.db = SHARED.join(self.app, self.clock)
         self.slots = RollingSlots(self.app, clock=self.clock)
-
-        class Note(self.db.Model):  # type: ignore[name-defined, misc]
-            """A table of the app's own."""
-
-            id: Mapped[int] = mapped_column(Integer, primary_key=True)
-
         self.note = Note
         with self.app.app_context():
             self.writer = self.db.engine

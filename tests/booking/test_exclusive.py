@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from helpers import MONDAY, Site
+from marks import DATABASES, quick_databases, quick_on
 from sqlalchemy import event
 
 from flask_rollingslots.errors import InvalidTemplate, SlotClosed, SlotFull
@@ -16,6 +17,9 @@ FOOTBALL = "1@20260105T{}"
 PARTY = "2@20260105T{}"
 TRAINING = "3@20260105T{}"
 DAY = (MONDAY.replace(hour=0), MONDAY.replace(day=6, hour=0))
+
+# On PostgreSQL a court is raced for in test_races.py.
+database_url = quick_databases("sqlite", "mariadb")
 
 
 @pytest.fixture
@@ -120,6 +124,7 @@ def test_only_exclusive_templates_keep_each_other_out(court: Site, stored: bool)
     court.slots.book(FOOTBALL.format("1100"))
 
 
+@quick_on(*DATABASES)
 def test_two_parties_in_one_slot_are_no_overlap(court: Site) -> None:
     """Capacity is the slot's own affair: its second place can be booked while the slot has the court."""
     for _ in range(2):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from helpers import Site, meanwhile
+from marks import DATABASES, quick_databases, quick_on
 
 from flask_rollingslots.errors import HoldExpired
 
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 KEY = "1@20260107T1000"
+
+# What is only counted is the same on the third; what two do at once is tried there, too.
+database_url = quick_databases("sqlite", "postgresql")
 
 
 @pytest.fixture
@@ -100,6 +104,7 @@ def test_an_edit_releases_what_has_expired(held: tuple[Site, int], act: str) -> 
         site.slots.confirm(hold)
 
 
+@quick_on(*DATABASES)
 def test_a_confirmation_at_the_same_moment(held: tuple[Site, int]) -> None:
     """A slow clock confirms while the top-up waits: the slot stays. If it comes second the hold has expired."""
     site, hold = held

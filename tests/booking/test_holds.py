@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from helpers import MONDAY, Site
+from marks import DATABASES, quick_databases, quick_on
 
 from flask_rollingslots import signals
 from flask_rollingslots.errors import (
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 A_SECOND = timedelta(seconds=1)
+
+# That a booking is stored and counted right on the third is shown by test_booking.py and test_races.py.
+database_url = quick_databases("sqlite", "postgresql")
 
 
 def in_sql(site: Site, key: str) -> tuple[str, int]:
@@ -43,6 +47,7 @@ def seen(site: Site, key: str) -> tuple[str, int]:
     return state
 
 
+@quick_on(*DATABASES)
 def test_a_hold_takes_places_until_its_last_second(site: Site) -> None:
     """Held places are taken one second before the hold expires and free from that moment on, with no job."""
     site.add(capacity=3)
@@ -243,6 +248,7 @@ def test_signals_tell_of_holds_and_moves_once(sqlite_site: Site) -> None:
 # --- moving ---------------------------------------------------------------------------------------------------
 
 
+@quick_on(*DATABASES)
 def test_a_booking_moves(site: Site) -> None:
     """The booking in the new slot has the same party and person; the old places are free; a repeat is the same."""
     site.add(capacity=3)

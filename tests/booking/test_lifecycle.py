@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from helpers import MONDAY, Clock, Site
+from marks import DATABASES, quick_databases, quick_on
 from sqlalchemy.orm import aliased
 
 from flask_rollingslots import signals
@@ -26,6 +27,9 @@ EDGES = [
     (START, "closed", "running"),
     (START + timedelta(hours=1), "running", "ended"),
 ]
+
+# PostgreSQL sorts and compares the same columns in test_booking.py.
+database_url = quick_databases("sqlite", "mariadb")
 
 
 def both(site: Site, key: str = KEY) -> str:
@@ -87,6 +91,7 @@ def test_opening_at_midnight_across_a_change_of_clocks(site: Site) -> None:
     assert both(site, key) == "open"
 
 
+@quick_on(*DATABASES)
 def test_the_database_sorts_by_state_and_places(site: Site) -> None:
     """State and free places order rows in SQL, with the time of the moment of execution."""
     site.add(capacity=3)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from helpers import Site, meanwhile
+from marks import DATABASES, quick_databases, quick_on
 
 from flask_rollingslots.booking import taking
 from flask_rollingslots.errors import (
@@ -26,6 +27,9 @@ FOOTBALL, PARTY = "1@20260106T{}", "2@20260106T{}"
 #: How long somebody who need not wait gets to be first: what comes out is the same if they do not make it.
 A_MOMENT = 0.5
 TEN, ELEVEN = FOOTBALL.format("1000"), PARTY.format("1100")
+
+# What is only counted is the same on the third; what two do at once is tried there, too.
+database_url = quick_databases("sqlite", "mariadb")
 
 
 @pytest.fixture
@@ -56,6 +60,7 @@ def stored(site: Site) -> list[Any]:
 
 
 @pytest.mark.parametrize("scope", ["this", "this_and_future", "all"])
+@quick_on(*DATABASES)
 def test_an_edit_moves_no_booking_onto_another(court: Site, scope: str) -> None:
     """Onto a taken court: refused with the slot's key, in the preview too, and not a row is changed."""
     before = stored(court)
@@ -133,6 +138,7 @@ def test_an_expired_hold_is_in_nobodys_way(court: Site) -> None:
     court.slots.delete(key)
 
 
+@quick_on(*DATABASES)
 def test_an_edit_and_a_booking_wait_for_each_other(court: Site) -> None:
     """Who comes second finds the court taken, whether it is the booking or the edit."""
     football, party = FOOTBALL.format("1300"), PARTY.format("1700")
@@ -312,6 +318,7 @@ def test_another_court_with_overlapping_bookings(court: Site) -> None:
     court.session.commit()
 
 
+@quick_on(*DATABASES)
 def test_a_claim_waits_for_a_booking_under_way(clash: Site) -> None:
     """A booking that is not committed yet counts, and one that begins during the claim sees it."""
     clash.slots.release(2)

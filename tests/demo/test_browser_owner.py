@@ -87,6 +87,7 @@ def test_the_first_week_is_filled_while_a_bar_shows_how_far_it_is(
     follow(page, "text=Switch off")
 
 
+@pytest.mark.slow
 def test_upcoming_dates_come_five_at_a_time_up_to_two_hundred(visit: Visits) -> None:
     """Each press shows five more, where the eye is; at two hundred the button is gone."""
     page = visit("/owner/templates/2")
@@ -134,6 +135,7 @@ def test_a_date_of_the_calendar_is_changed_after_its_consequences_were_shown(vis
     assert text_of(page).count("15:30 Darts") == 7
 
 
+@pytest.mark.slow
 def test_a_booked_date_is_kept_unless_that_is_ticked(visit: Visits) -> None:
     """The answer "only this date" cannot be chosen, with the reason; ticked, it can."""
     day = far(60)
@@ -178,6 +180,7 @@ def test_a_template_is_changed_from_its_next_date_on_or_as_a_whole(visit: Visits
     assert "Chess evening Every week on Monday at 20:00" in text_of(page)
 
 
+@pytest.mark.slow
 def test_a_day_is_cancelled_for_all_and_brought_back(visit: Visits) -> None:
     """Choose venue and day, see what lies on it, give a reason; visitors read it, and it can be taken back."""
     day = far(70)
@@ -203,6 +206,7 @@ def _with_lessons(day: date) -> date:
     return day.fromordinal(day.toordinal() + (7 - day.weekday()) % 7)
 
 
+@pytest.mark.slow
 def test_public_holidays_close_an_offer(visit: Visits) -> None:
     """A country's code leaves its holidays out: no choir on Christmas Day; without the code it sings."""
     christmas = far(0).replace(month=12, day=25)
@@ -216,6 +220,7 @@ def test_public_holidays_close_an_offer(visit: Visits) -> None:
         page.goto("/owner/templates/11/limits")
 
 
+@pytest.mark.slow
 def test_one_date_and_a_whole_series_are_cancelled_and_restored(visit: Visits) -> None:
     """Wide cancellations are asked for once more; both are taken back by a button."""
     page = make(visit, "Billiards", "16:00")

@@ -143,7 +143,13 @@ def test_the_first_start_tells_a_story_around_today(clock: object, make_site: Ca
         assert db.session.query(BookingName).count() == named
 
 
-@pytest.mark.parametrize("moment", ["2026-03-29T00:30", "2026-07-01T12:00", "2026-12-31T23:30"])
+@pytest.mark.parametrize(
+    "moment",
+    [
+        "2026-03-29T00:30",
+        *(pytest.param(m, marks=pytest.mark.slow) for m in ("2026-07-01T12:00", "2026-12-31T23:30")),
+    ],
+)
 def test_the_story_can_be_told_at_any_time(
     clock: time_machine.Traveller, make_site: Callable[..., Flask], moment: str
 ) -> None:
@@ -154,6 +160,7 @@ def test_the_story_can_be_told_at_any_time(
         assert db.session.query(slots.Slot).filter_by(status="cancelled").count() == 1
 
 
+@pytest.mark.slow
 def test_the_first_page_needs_no_second_start(tmp_path: Path) -> None:
     """From nothing to the list of venues in one new process; the deadline is for a machine that stands still."""
     env = {**os.environ, "DEMO_INSTANCE_PATH": str(tmp_path), "PYTHONPATH": str(ROOT)}

@@ -114,7 +114,7 @@ def test_the_factory(tmp_path: Path, flask: Callable[..., str], gunicorn: Callab
     assert {"rolling_template", "class_slot", "user"} <= set(
         re.findall(r"create_table\('(\w+)'", script.read_text())
     )
-    visitor = Visitor(gunicorn("studio:create_app()", workers=2))
+    visitor = Visitor(gunicorn("studio:create_app()"))
     page = visitor.get("/")
     assert page.count("Yoga (all levels)") in (5, 6, 7)
     assert "Book," not in page

@@ -107,9 +107,8 @@ class Client(threading.Thread):
         return 0, {}
 
 
-# One place and three are different statements; without web processes the same race is run on each database:
-# bookings/test_races.py.
-QUICK = (("postgresql", 1), ("sqlite", 3))
+# One place and three are different statements; three, without web processes: bookings/test_races.py.
+QUICK = (("postgresql", 1),)
 ON_EACH = [
     pytest.param(name, capacity, marks=[] if (name, capacity) in QUICK else pytest.mark.slow)
     for name in DATABASES

@@ -40,7 +40,7 @@ def figures_of(before: Any, during: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("server", ["postgres_url", "mariadb_url"])
+@pytest.mark.parametrize("server", ["postgres_url", pytest.param("mariadb_url", marks=pytest.mark.slow)])
 def test_database_that_hangs(
     fleet: Callable[..., Fleet],
     proxied: Callable[[str], tuple[Proxy, str]],

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import pytest
     from harness import Fleet
 
-VISITORS = 200
+VISITORS = 200 if SCALE else 80
 ROUNDS = 50
 
 
@@ -55,7 +55,7 @@ def storm(fleet: Fleet, traffic: Traffic) -> tuple[int, set[int]]:
 
 @quick_on("postgresql")  # elsewhere two processes meet in one top-up: test_loop_crash.py
 def test_cold_storm(fleet: Callable[..., Fleet], database_url: str, request: pytest.FixtureRequest) -> None:
-    """200 first visitors on new workers and empty tables: whole pages, exact rows, one top-up a round."""
+    """Very many first visitors on new workers and empty tables: whole pages, exact rows, one top-up a round."""
     # Nobody dies in here: a lease that lasts through a busy moment, as the default does, so that one top-up is enough.
     patient = {"lease_seconds": 60, "check_interval": 60}
     ours = fleet(database_url, workers=4 if SCALE else 2, settings=patient)

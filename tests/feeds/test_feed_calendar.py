@@ -47,14 +47,17 @@ def out(*decisions: Override, **fields: Any) -> StoredTemplate:
     return StoredTemplate(spec(**fields), CREATED, more, decisions)
 
 
-@given(
+any_rule = given(
     st.one_of(rules("YEARLY MONTHLY WEEKLY DAILY HOURLY"), difficult_rules()),
     starts(2010, 2026),
     ENDS,
     st.sampled_from([0, 0, 1, -90, 40 * 60]),
     st.sampled_from(["Europe/Madrid", "America/New_York", "UTC"]),
 )
-@settings(max_examples=100)
+
+
+@any_rule
+@settings(max_examples=40)
 def test_any_rule_from_last_month_on(rrule: str, dtstart: datetime, end: str, shift: int, zone: str) -> None:
     """A rule of long ago gives what it offers in the year to come: as a rule, or as single dates where none fits."""
     template = spec(
@@ -68,6 +71,16 @@ def test_any_rule_from_last_month_on(rrule: str, dtstart: datetime, end: str, sh
     found = text(StoredTemplate(template, CREATED))
     assert instants(read(found) if "VEVENT" in found else [], YEAR) == offered(template, YEAR)
     assert "RRULE" in found or "RDATE" in found or len(offered(template, YEAR)) <= 1
+
+
+@pytest.mark.slow
+@any_rule
+@settings(max_examples=4000)
+def test_very_many_rules_from_last_month_on(
+    rrule: str, dtstart: datetime, end: str, shift: int, zone: str
+) -> None:
+    """The same with very many rules."""
+    test_any_rule_from_last_month_on.hypothesis.inner_test(rrule, dtstart, end, shift, zone)
 
 
 HOSTILE = [

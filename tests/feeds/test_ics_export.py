@@ -228,14 +228,17 @@ def test_the_zones_of_a_file_come_first_and_once() -> None:
     assert text.index("BEGIN:VEVENT") > text.rindex("END:VTIMEZONE")
 
 
-@given(
+any_rule = given(
     st.one_of(rules("YEARLY MONTHLY WEEKLY DAILY"), difficult_rules()),
     starts(2025, 2026),
     ENDS,
     st.sampled_from([0, 1, 30, 200]),
     st.sampled_from(["Europe/Madrid", "America/New_York", "UTC"]),
 )
-@settings(max_examples=150)
+
+
+@any_rule
+@settings(max_examples=60)
 def test_rule_to_ics_and_back(rrule: str, dtstart: datetime, end: str, days: int, zone: str) -> None:
     """Any rule with any end, extra and excluded dates comes back with the same occurrences."""
     extra = (dtstart + timedelta(days=days), dtstart + timedelta(days=45, hours=1))
@@ -251,7 +254,17 @@ def test_rule_to_ics_and_back(rrule: str, dtstart: datetime, end: str, days: int
     assert instants(entries) == offered(template)
 
 
-@given(
+@pytest.mark.slow
+@any_rule
+@settings(max_examples=4000)
+def test_very_many_rules_to_ics_and_back(
+    rrule: str, dtstart: datetime, end: str, days: int, zone: str
+) -> None:
+    """The same with very many rules."""
+    test_rule_to_ics_and_back.hypothesis.inner_test(rrule, dtstart, end, days, zone)
+
+
+any_grid = given(
     rules("WEEKLY DAILY", setpos=False).filter(lambda rule: "BYM" not in rule and "BYH" not in rule),
     starts(2025, 2026),
     ENDS,
@@ -260,7 +273,10 @@ def test_rule_to_ics_and_back(rrule: str, dtstart: datetime, end: str, days: int
     st.booleans(),
     st.integers(0, 400),
 )
-@settings(max_examples=120)
+
+
+@any_grid
+@settings(max_examples=50)
 def test_grid_shift_and_segment_to_ics_and_back(
     rrule: str, dtstart: datetime, end: str, halves: int, shift: int, is_grid: bool, days: int
 ) -> None:
@@ -281,3 +297,15 @@ def test_grid_shift_and_segment_to_ics_and_back(
     text = ics(template, now=WINDOW.start)
     entries = read(text) if "VEVENT" in text else []
     assert instants(entries) == offered(template)
+
+
+@pytest.mark.slow
+@any_grid
+@settings(max_examples=4000)
+def test_very_many_grids_to_ics_and_back(
+    rrule: str, dtstart: datetime, end: str, halves: int, shift: int, is_grid: bool, days: int
+) -> None:
+    """The same with very many grids and segments."""
+    test_grid_shift_and_segment_to_ics_and_back.hypothesis.inner_test(
+        rrule, dtstart, end, halves, shift, is_grid, days
+    )

@@ -255,10 +255,19 @@ def part_of(times: list[Any], now: datetime, data: st.DataObject) -> list[Any]:
     return times if kept == "all" else []
 
 
-@settings(max_examples=80, suppress_health_check=list(HealthCheck))
+@settings(max_examples=40, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_screening_equals_planning(hall: Site, data: st.DataObject) -> None:
     """Whatever part of a week is stored, and however rows were changed, both ways come to the same plan."""
+    with hall.app.app_context():
+        compare(hall, data)
+
+
+@pytest.mark.slow
+@settings(max_examples=1000, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_screening_equals_planning_in_very_many_weeks(hall: Site, data: st.DataObject) -> None:
+    """The same with very many weeks."""
     with hall.app.app_context():
         compare(hall, data)
 

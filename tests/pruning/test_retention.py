@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from helpers import A_WEEK, MONDAY, Clock, Site
+from marks import quick_on
 from sqlalchemy import ForeignKey, event
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FOUR_WEEKS = 4 * A_WEEK
+#: What goes, what an archive must have before, and what becomes of runs is proven on each database.
+ONE_SERVER = quick_on("sqlite", "postgresql")
 
 
 @pytest.fixture
@@ -66,6 +69,7 @@ def test_unbooked_past_slots_go(old: Site) -> None:
     assert (again.slots, again.kept) == (0, 2)
 
 
+@ONE_SERVER
 def test_the_edge_is_the_end_of_the_slot(site: Site) -> None:
     """A slot goes in the moment after it is older than asked for, not before."""
     site.add()
@@ -78,6 +82,7 @@ def test_the_edge_is_the_end_of_the_slot(site: Site) -> None:
     assert site.slots.prune(3).slots == 1
 
 
+@ONE_SERVER
 def test_booked_slots_go_when_asked(old: Site) -> None:
     """With ``include_booked`` nothing older is left, no booking either."""
     report = old.slots.prune(14, include_booked=True)
@@ -85,6 +90,7 @@ def test_booked_slots_go_when_asked(old: Site) -> None:
     assert count(old, "Booking") == 0
 
 
+@ONE_SERVER
 def test_the_archive_gets_every_batch_first(old: Site) -> None:
     """Each batch is handed over before it is deleted, as plain dicts by start, with its bookings."""
     batches: list[list[dict[str, Any]]] = []
@@ -106,6 +112,7 @@ def test_the_archive_gets_every_batch_first(old: Site) -> None:
     json.dumps(everything, default=str)
 
 
+@ONE_SERVER
 def test_an_archive_that_fails_keeps_its_batch(old: Site) -> None:
     """What was archived is gone, what was not is there, and the error reaches the caller."""
     calls: list[int] = []
@@ -121,6 +128,7 @@ def test_an_archive_that_fails_keeps_its_batch(old: Site) -> None:
     assert old.slots.prune(14).slots == A_WEEK - 2 - 20  # the lease was given back
 
 
+@ONE_SERVER
 def test_a_slot_changed_since_the_archive_saw_it_stays(old: Site) -> None:
     """Completed while the archive works: the row is not deleted."""
 
@@ -183,6 +191,7 @@ def archives_what_it_deletes(site: Site, change: str) -> None:
         }[change]
 
 
+@ONE_SERVER
 def test_pruned_slots_do_not_come_back(old: Site) -> None:
     """Neither as virtual slots, nor by a top-up; a backfill that would bring them back is refused."""
     report = old.slots.prune(14)
@@ -217,6 +226,7 @@ def states(site: Site, key: str) -> list[tuple[datetime, str]]:
     return [(slot.starts_at, slot.state) for slot in slots if slot.key == key]
 
 
+@ONE_SERVER
 def test_a_slot_that_was_moved_to_an_earlier_day_stays_until_its_own_day_is_over(site: Site) -> None:
     """Nothing else says that its own time is not for sale; once that is over too, it goes and stays away."""
     stays_until_its_own_day_is_over(site, "edit")
@@ -300,6 +310,7 @@ def test_a_moved_slot_in_the_hour_that_the_clocks_leave_out_is_not_over_too_earl
     assert [slot.starts_at.day for slot in site.rows() if slot.key == key] == [3]
 
 
+@ONE_SERVER
 def test_a_slot_that_stayed_behind_its_series_stays_until_the_time_of_its_series(site: Site) -> None:
     """Kept for a booking where it was while its series went on to a later time: once it is free it may not double."""
     site.add(**WEEKLY)
@@ -408,6 +419,7 @@ def test_an_edit_of_the_series_does_not_bring_pruned_slots_back(
     assert gone.isdisjoint(slot.key for slot in site.slots.upcoming(1, n=9))
 
 
+@ONE_SERVER
 def test_backfill_is_free_where_nothing_was_pruned(site: Site) -> None:
     """As long as nothing was deleted, the past may be filled; a dry run deletes nothing."""
     site.add()
@@ -466,6 +478,7 @@ def test_a_shared_connection_is_joined(tmp_path: Path) -> None:
         assert site.session.query(site.slots.Slot).count() == FOUR_WEEKS
 
 
+@ONE_SERVER
 def test_rows_that_the_app_points_to_stay(database_url: str, tmp_path: Path) -> None:
     """A slot with an invoice of the app's own cannot go; all the others of its batch do."""
     site = Site(database_url, tmp_path, own_models=True)

@@ -1,4 +1,4 @@
-"""Real Celery workers on Valkey and PostgreSQL. The long forms: `pytest -m slow tests/distributed -s`."""
+"""Real Celery workers on Valkey and PostgreSQL. The long forms: `pytest -m slow tests/queue -s`."""
 
 from __future__ import annotations
 
@@ -37,7 +37,8 @@ def through(proxy: Proxy) -> str:
     return f"redis://127.0.0.1:{proxy.port}/0"
 
 
-@pytest.mark.parametrize("templates", [45, pytest.param(300, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("templates", [45, 300])
 def test_two_workers_share_what_one_visit_asked_for(make_crew: Callable[..., Crew], templates: int) -> None:
     """Fifteen shards of templates with 168 slots: two workers fill all of it exactly, and the run says so."""
     crew = make_crew(shard_size=templates // 15)
@@ -122,14 +123,17 @@ def storm(server: Gunicorn, seconds: float, threads: int, pause: float = 0.0) ->
     return took
 
 
+@pytest.mark.parametrize("processes", [3, pytest.param(8, marks=pytest.mark.slow)])
 def test_many_web_processes_make_one_run(
-    make_crew: Callable[..., Crew], gunicorn: Callable[..., Gunicorn]
+    make_crew: Callable[..., Crew], gunicorn: Callable[..., Gunicorn], processes: int
 ) -> None:
-    """Eight web processes notice at once and ask two workers: one of them becomes the coordinator, there is one run."""
+    """Web processes notice at once and ask two workers: one of them becomes the coordinator, there is one run."""
     crew = make_crew(shard_size=5, queue_fallback="none")
     promised = crew.add(40)
     crew.hire(2)
-    server = gunicorn("celery_site:app", workers=8, env=crew.env, options=("--preload", "--threads", "2"))
+    server = gunicorn(
+        "celery_site:app", workers=processes, env=crew.env, options=("--preload", "--threads", "2")
+    )
     storm(server, 0.3, 16)
     crew.wait_until(crew.is_confirmed)
     storm(server, 0.3, 16)

@@ -234,17 +234,35 @@ def test_rules_become_the_richest_object(rrule: str | None, value: dict[str, Any
     assert Recurrence(rrule, START, MADRID).to_json() == value
 
 
-@given(
+anything = given(
     rules(),
     starts(2020, 2030),
     st.sampled_from(["", ";COUNT=7", ";UNTIL=20320301", ";UNTIL=20320301T225959Z", ";UNTIL=20320301T101500"]),
     st.integers(-3 * 86400, 3 * 86400).map(lambda seconds: timedelta(seconds=seconds)),
 )  # fmt: skip
-@settings(max_examples=200)
+
+
+@anything
+@settings(max_examples=60)
 def test_every_rule_survives_the_round_trip(
     rrule: str, dtstart: datetime, end: str, shift: timedelta
 ) -> None:
     """Any rule with dates, shift and gap, written as JSON and read again, is the same set."""
+    check_round_trip(rrule, dtstart, end, shift)
+
+
+@pytest.mark.slow
+@anything
+@settings(max_examples=4000)
+def test_very_many_rules_survive_the_round_trip(
+    rrule: str, dtstart: datetime, end: str, shift: timedelta
+) -> None:
+    """The same with very many rules."""
+    check_round_trip(rrule, dtstart, end, shift)
+
+
+def check_round_trip(rrule: str, dtstart: datetime, end: str, shift: timedelta) -> None:
+    """Write a rule as JSON, read it again, and compare."""
     one = Recurrence(
         rrule + end,
         dtstart,

@@ -56,7 +56,7 @@ def check_windows(anchored: tuple[str, datetime], data: st.DataObject) -> None:
 
 
 @given(anchored_rules(), st.data())
-@settings(max_examples=150)
+@settings(max_examples=60)
 def test_windows_equal_the_slow_path(anchored: tuple[str, datetime], data: st.DataObject) -> None:
     """Any window, COUNT, membership, first and last agree with python-dateutil walking from DTSTART."""
     check_windows(anchored, data)
@@ -98,7 +98,7 @@ def check_oracle(rrule: str, dtstart: datetime, distance: timedelta, length: tim
 
 
 @given(difficult_rules(), starts(1990, 2024), lengths(1200), lengths(60))
-@settings(max_examples=80)
+@settings(max_examples=40)
 def test_what_dateutil_gets_wrong_equals_the_oracle(
     rrule: str, dtstart: datetime, distance: timedelta, length: timedelta
 ) -> None:
@@ -132,7 +132,7 @@ def check_cycle(rrule: str, dtstart: datetime, distance: timedelta, length: time
 
 
 @given(st.one_of(rules(), difficult_rules()), starts(1990, 1999), lengths(4000), lengths(60))
-@settings(max_examples=150)
+@settings(max_examples=60)
 def test_four_hundred_years_later_it_is_the_same(
     rrule: str, dtstart: datetime, distance: timedelta, length: timedelta
 ) -> None:

@@ -246,7 +246,7 @@ class Month(RuleBasedStateMachine):
 
 CALM = [HealthCheck.too_slow, HealthCheck.filter_too_much]
 TestMonth = Month.TestCase
-TestMonth.settings = settings(max_examples=15, stateful_step_count=25, suppress_health_check=CALM)
+TestMonth.settings = settings(max_examples=8, stateful_step_count=25, suppress_health_check=CALM)
 
 
 class LongMonth(Month):

@@ -68,6 +68,7 @@ def same(figures: Any, slots: list[Any]) -> bool:
     return {name: getattr(figures, name) for name in by_hand(slots)} == by_hand(slots)
 
 
+@quick_on("sqlite", "mariadb")  # on PostgreSQL the parts of them that are asked for
 def test_figures_are_what_counting_gives(busy: Site) -> None:
     """Totals, templates, groups, weekdays and hours, in each template's own zone, on both sides of the change."""
     stats, rows = busy.slots.stats(), busy.rows()
@@ -89,6 +90,7 @@ def test_figures_are_what_counting_gives(busy: Site) -> None:
     assert 0 < stats.total.booked_share == stats.total.booked / stats.total.capacity < 1
 
 
+@quick_on("postgresql")  # the same figures of a part, elsewhere of the whole
 def test_filters(busy: Site) -> None:
     """By template (its series), group and span; a span is half-open."""
     rows = busy.rows()

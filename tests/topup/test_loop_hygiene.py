@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-@pytest.mark.parametrize("rounds", [200, pytest.param(1000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("rounds", [60, pytest.param(1000, marks=pytest.mark.slow)])
 def test_many_top_ups_leave_nothing(
     make: Callable[..., Site], sqlite_url: str, clock: Clock, monkeypatch: pytest.MonkeyPatch, rounds: int
 ) -> None:

@@ -7,10 +7,12 @@ import re
 import sqlite3
 import sys
 from contextlib import closing
+from datetime import UTC, datetime, time
 from http.client import HTTPException
 from typing import TYPE_CHECKING
 from urllib.request import urlopen
 
+from helpers import Clock, Site
 from servers.process import Process
 
 if TYPE_CHECKING:
@@ -18,15 +20,12 @@ if TYPE_CHECKING:
 
 APP = """
 import os
-import sys
-from datetime import datetime, timedelta, time
 from flask import Flask
 from flask_sqlalchemy import SQLAlchemy
 from flask_rollingslots import RollingSlots
 
 app = Flask(__name__)
 app.config["SQLALCHEMY_DATABASE_URI"] = "sqlite:///" + os.environ["SLOTS_FILE"]
-app.config["ROLLINGSLOTS_ENABLED"] = "seed" not in sys.argv  # the commands leave the filling to the server
 db = SQLAlchemy(app)
 slots = RollingSlots(app)
 
@@ -34,16 +33,6 @@ slots = RollingSlots(app)
 @app.get("/")
 def pid():
     return str(os.getpid())
-
-
-@app.cli.command()
-def seed():
-    db.create_all()
-    slots.create_template(
-        name="Hall", rrule="FREQ=DAILY", dtstart=datetime(2026, 1, 1, 10), timezone="UTC",
-        duration=timedelta(hours=1), every=timedelta(hours=1), until_time=time(22), window_days=3,
-    )
-    db.session.commit()
 """
 
 
@@ -53,12 +42,11 @@ def test_the_reloader_leaves_one_process_that_fills(tmp_path: Path) -> None:
     source.write_text(APP)
     env = {**os.environ, "SLOTS_FILE": str(database), "PYTHONUNBUFFERED": "1"}
 
-    def flask(*arguments: str, name: str) -> Process:
-        command = (sys.executable, "-m", "flask", "--app", source, *arguments)
-        return Process(command, tmp_path / f"{name}.log", cwd=tmp_path, env=env)
-
-    def seed(name: str) -> None:
-        assert flask("seed", name=name).popen.wait(60) == 0
+    def seed() -> None:
+        """Add a template as another process does, which fills nothing."""
+        site = Site(f"sqlite:///{database}", tmp_path, Clock(datetime.now(UTC)))
+        with site.app.app_context():
+            site.add(window_days=3, until_time=time(22))
 
     def one(statement: str) -> int:
         with closing(sqlite3.connect(database)) as connection:
@@ -73,8 +61,9 @@ def test_the_reloader_leaves_one_process_that_fills(tmp_path: Path) -> None:
         with urlopen(address) as answer:  # noqa: S310 (the server above)
             return int(answer.read())
 
-    seed("first")
-    server = flask("run", "--debug", "--port", "0", name="server")
+    seed()
+    command = (sys.executable, "-m", "flask", "--app", source, "run", "--debug", "--port", "0")
+    server = Process(command, tmp_path / "server.log", cwd=tmp_path, env=env)
     try:
         server.wait_until(lambda: "Running on http" in server.output())
         found = re.search(r"Running on (http://[0-9.:]+)", server.output())
@@ -84,7 +73,7 @@ def test_the_reloader_leaves_one_process_that_fills(tmp_path: Path) -> None:
         first = answering()
         assert first != server.pid
         server.wait_until(lambda: filled(1))
-        seed("second")
+        seed()
         source.write_text(APP + "\n# changed\n")
 
         def is_new() -> bool:
