@@ -1,7 +1,7 @@
 """Bookable slots that are always there: a rolling window, filled by your own visitors, with no cron."""
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .errors import (
     ConfigError,
@@ -13,10 +13,12 @@ from .errors import (
     StaleEdit,
     TopUpBusy,
 )
-from .facade import RollingSlots
-from .models import BookingMixin, SlotMixin, TemplateMixin, make_models
 from .recurrence import Recurrence
 from .values import Occurrence, Report, Scope, State, Window
+
+if TYPE_CHECKING:
+    from .facade import RollingSlots
+    from .models import BookingMixin, SlotMixin, TemplateMixin, make_models
 
 __all__ = [
     "BookingMixin",
