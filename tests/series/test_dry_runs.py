@@ -9,8 +9,9 @@ import pytest
 from helpers import Site
 from sqlalchemy import event
 
-from flask_rollingslots import planning, series
+from flask_rollingslots import planning
 from flask_rollingslots.errors import RollingSlotsError
+from flask_rollingslots.series import edits, endings, templates
 from flask_rollingslots.values import Scope, SlotKey
 
 if TYPE_CHECKING:
@@ -25,28 +26,28 @@ TEN, ELEVEN, NOON, FAR, NONE = map(
 THIS, LATER, ALL = Scope.THIS, Scope.THIS_AND_FUTURE, Scope.ALL
 #: Each decision, by name; `1` is the template, TEN is booked, NOON cancelled.
 DECISIONS: dict[str, Callable[[Work], Any]] = {
-    "cancel": lambda work: series.cancel(work, TEN, THIS, "rain"),
-    "cancel what is virtual": lambda work: series.cancel(work, FAR, THIS),
-    "cancel this and future": lambda work: series.cancel(work, TEN, LATER, "rain"),
-    "delete": lambda work: series.delete(work, ELEVEN, THIS),
-    "delete what is booked": lambda work: series.delete(work, TEN, THIS),
-    "delete all": lambda work: series.delete(work, TEN, ALL),
-    "restore": lambda work: series.restore(work, NOON, THIS),
-    "restore all": lambda work: series.restore(work, NOON, ALL),
-    "complete": lambda work: series.complete(work, TEN),
-    "complete what is cancelled": lambda work: series.complete(work, NOON),
-    "cancel the future": lambda work: series.cancel_future(work, 1, date(2026, 1, 7)),
-    "delete the series": lambda work: series.delete_series(work, 1),
-    "restore the series": lambda work: series.restore_series(work, 1),
-    "switch off": lambda work: series.set_active(work, False, 1, None),
-    "close a day": lambda work: series.cancel_date(work, "hall", date(2026, 1, 6), "rain"),
-    "create": lambda work: series.create(
+    "cancel": lambda work: endings.cancel(work, TEN, THIS, "rain"),
+    "cancel what is virtual": lambda work: endings.cancel(work, FAR, THIS),
+    "cancel this and future": lambda work: endings.cancel(work, TEN, LATER, "rain"),
+    "delete": lambda work: endings.delete(work, ELEVEN, THIS),
+    "delete what is booked": lambda work: endings.delete(work, TEN, THIS),
+    "delete all": lambda work: endings.delete(work, TEN, ALL),
+    "restore": lambda work: endings.restore(work, NOON, THIS),
+    "restore all": lambda work: endings.restore(work, NOON, ALL),
+    "complete": lambda work: endings.complete(work, TEN),
+    "complete what is cancelled": lambda work: endings.complete(work, NOON),
+    "cancel the future": lambda work: endings.cancel_future(work, 1, date(2026, 1, 7)),
+    "delete the series": lambda work: endings.delete_series(work, 1),
+    "restore the series": lambda work: endings.restore_series(work, 1),
+    "switch off": lambda work: templates.set_active(work, False, 1, None),
+    "close a day": lambda work: endings.cancel_date(work, "hall", date(2026, 1, 6), "rain"),
+    "create": lambda work: templates.create(
         work, {"name": "More", "dtstart": datetime(2026, 1, 5, 9), "duration": timedelta(hours=1)}
     ),
-    "change": lambda work: series.change_template(work, 1, {"holidays": "ES", "capacity": 7}),
-    "edit": lambda work: series.edit(work, TEN, THIS, {"capacity": 5}),
-    "edit this and future": lambda work: series.edit(work, TEN, LATER, {"start": time(10, 30)}),
-    "edit what is not there": lambda work: series.edit(work, NONE, ALL, {"capacity": 5}),
+    "change": lambda work: templates.change_template(work, 1, {"holidays": "ES", "capacity": 7}),
+    "edit": lambda work: edits.edit(work, TEN, THIS, {"capacity": 5}),
+    "edit this and future": lambda work: edits.edit(work, TEN, LATER, {"start": time(10, 30)}),
+    "edit what is not there": lambda work: edits.edit(work, NONE, ALL, {"capacity": 5}),
 }
 
 
@@ -54,7 +55,7 @@ def shown(result: Any) -> Any:
     """Return what a person sees of a result."""
     if isinstance(result, (list, tuple)) and result and not isinstance(result[0], str):
         return [shown(each) for each in result]
-    if isinstance(result, series.SeriesReport):
+    if isinstance(result, endings.SeriesReport):
         return {name: value for name, value in result.to_dict().items() if name != "segments"}
     if hasattr(result, "to_dict"):
         return result.to_dict()
