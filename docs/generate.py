@@ -130,15 +130,17 @@ def notices() -> str:
 
 
 def rooms() -> str:
-    """Return a table of the house: the doors first, each with the first line of its docstring."""
+    """Return a table of the house, the doors first: each room and file with the first line of its docstring."""
     plan = _load(ROOT / "tests" / "house" / "test_layers.py")
     rows = []
     for name in reversed((*plan.ROOMS, *plan.DOORS)):
-        paths = [plan.ROOT / f"{name}.py", plan.ROOT / name / "__init__.py"]
-        docs = [ast.get_docstring(ast.parse(path.read_text("utf-8"))) for path in paths if path.exists()]
-        if docs:
-            rows.append(f"| `{name}` | {_cell(_markdown((docs[0] or '').split(chr(10) * 2)[0]))} |")
-    return "\n".join(["| room | what it does |", "|---|---|", *rows]) + "\n"
+        folder = plan.ROOT / name
+        for path in sorted(folder.glob("*.py")) or [folder.with_suffix(".py")]:
+            if path.exists():
+                place = f"{name}/" if path.stem == "__init__" else path.relative_to(plan.ROOT).as_posix()
+                first = (ast.get_docstring(ast.parse(path.read_text("utf-8"))) or "").split("\n\n")[0]
+                rows.append(f"| `{place}` | {_cell(_markdown(first))} |")
+    return "\n".join(["| room, file | what it does |", "|---|---|", *rows]) + "\n"
 
 
 def _load(path: Path) -> Any:
@@ -161,21 +163,15 @@ PARTS: dict[str, Callable[[], str]] = {
 }
 
 
-#: Parts that stand in a page itself, so that whoever reads the file sees them; the others are included by Sphinx.
+#: The page in which each part stands.
 PAGES = {
     "settings": "configuration.md",
     "fields": "templates.md",
     "commands": "commands.md",
     "errors": "bookings.md",
     "signals": "bookings.md",
+    "rooms": "architecture.md",
 }
-
-
-def write_all(folder: Path) -> None:
-    """Write each part that is included to its own file; one that has not changed keeps its time stamp."""
-    folder.mkdir(exist_ok=True)
-    for name in PARTS.keys() - PAGES.keys():
-        _write(folder / f"{name}.md", PARTS[name]())
 
 
 def filled(page: str) -> str:

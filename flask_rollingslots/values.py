@@ -1,4 +1,4 @@
-"""Frozen values that all rooms share: what a rule promises, what is stored, and what was done."""
+"""Frozen values that all rooms share: keys, windows of local days, what is promised, what is stored, what was done."""
 
 from __future__ import annotations
 

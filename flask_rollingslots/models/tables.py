@@ -1,4 +1,4 @@
-"""The tables: mixins for an app's own classes, the classes of one database, and ``make_models``, which makes them.
+"""The tables: mixins for an app's own classes, a slot's ``state`` among them; ``make_models`` makes the classes.
 
 Nothing here creates a table. The classes live in the app's own metadata, so that its migrations see them.
 """

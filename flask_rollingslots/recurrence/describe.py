@@ -1,4 +1,4 @@
-"""Say a recurrence in English: exact for what it covers, else the RRULE text, never half a truth."""
+"""Say a recurrence in English ("every 2 weeks on Friday"): exact, else the RRULE text, never half a truth."""
 
 from __future__ import annotations
 

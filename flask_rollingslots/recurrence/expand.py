@@ -1,4 +1,4 @@
-"""From a rule and DTSTART to nominal starts, in any window, at the same cost at any distance.
+"""From a rule (BYDAY, BYSETPOS, …) and DTSTART to nominal starts, in any window, at the same cost at any distance.
 
 The window's first period is found by arithmetic (with the phase of INTERVAL), never by walking there: DAILY, WEEKLY
 and HOURLY rules without further filters are arithmetic altogether, the others ask python-dateutil for the days of

@@ -1,4 +1,4 @@
-"""Edits by scope: the plan that a preview shows is the plan that is written.
+"""Edits by scope, from a new start to a shift or a new rule: the plan that a preview shows is what is written.
 
 ``plan_this`` and ``plan_edit`` work out what changes, from plain values. ``edit`` and ``apply_edit`` write it.
 """

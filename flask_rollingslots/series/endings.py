@@ -1,4 +1,4 @@
-"""Cancelling, deleting, restoring and completing slots: one, or a part of a series.
+"""Cancelling, deleting, restoring and completing slots, one or a part of a series; and who is booked in them.
 
 A rule that ends stays as it is: the end is a bound of its own on each segment, and stored slots get the status. So it
 can be taken back without loss. ``plan_end`` and ``plan_restore`` work out what changes, from plain values.

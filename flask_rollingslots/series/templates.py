@@ -1,4 +1,4 @@
-"""Templates: make them, set what is no change of their slots, switch them on and off."""
+"""Templates: make them, refuse unknown fields, set what is no change of their slots, switch them on and off."""
 
 from __future__ import annotations
 
