@@ -51,15 +51,16 @@ def hold(key: str) -> ResponseReturnValue:
     who = visitor_id()
     token = request.form.get("token", "")[:_TOKEN_LENGTH] or secrets.token_urlsafe(16)
     try:
-        held = slots.hold(key, who=who, idempotency_key=f"{token} {key}"[:200], minutes=HOLD_MINUTES)
-        if not held.is_live:  # an old page: its hold is over, so this is a new wish
+        try:
+            held = slots.hold(key, who=who, idempotency_key=f"{token} {key}"[:200], minutes=HOLD_MINUTES)
+        except IdempotencyConflict:  # an old page: its hold is over, so this is a new wish
             held = slots.hold(key, who=who, minutes=HOLD_MINUTES)
         _let_go(who, besides=held)
         db.session.commit()
     except (SlotFull, SlotClosed) as error:
         db.session.rollback()
         return slot_page(slots.get(key), _refusal(slots.get(key), error, 1)), 409
-    except (IdempotencyConflict, InvalidRequest):
+    except InvalidRequest:
         db.session.rollback()
         abort(400)
     return redirect(url_for(".held", booking_id=held.id), 303)

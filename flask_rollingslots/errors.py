@@ -116,7 +116,7 @@ class HoldExpired(RollingSlotsError):
 
 
 class IdempotencyConflict(RollingSlotsError):
-    """The idempotency key was used for a different booking before."""
+    """The idempotency key was used for another booking before, or for one that was released or has expired."""
 
 
 class StaleEdit(RollingSlotsError):

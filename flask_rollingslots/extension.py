@@ -32,6 +32,7 @@ from .health import Finding, examine
 from .models import BookingMixin, Models, RunMixin, SlotMixin, TemplateMixin, make_models
 from .pruning import Archive, tidy
 from .queue import connect
+from .series import guards
 from .series.storage import check_unchanged
 from .settings import FEED_PATH, Settings
 from .statements import is_lost_race, own_transaction, use_primary, write_engine
@@ -478,8 +479,8 @@ def listen_for_changes(db: Any, models: Models) -> None:
 
 
 def _guard(models: Models) -> None:
-    """Let what an app changes through the ORM be refused as a call would be: what is stale, and what would overlap."""
-    template, slot, clock = models.Template, models.Slot, models.Slot.rolling_clock
+    """Let what an app changes through the ORM be refused as a call would be: what is stale, overlaps, or is counted."""
+    template, slot, booking, clock = models.Template, models.Slot, models.Booking, models.Slot.rolling_clock
 
     def before(session: Any, row: TemplateMixin) -> None:
         if session.is_modified(row, include_collections=False):
@@ -490,8 +491,13 @@ def _guard(models: Models) -> None:
     _listen(
         template, "after_update", lambda session, row: resources.check_claim(session, models, row, clock())
     )
+    _listen(slot, "before_update", lambda session, row: guards.check_slot(row))
     _listen(slot, "before_update", lambda session, row: resources.begin_stay(session, models, row))
     _listen(slot, "after_update", lambda session, row: resources.check_stay(session, models, row, clock()))
+    _listen(booking, "before_update", lambda session, row: guards.check_booking(row))
+    _listen(template, "before_delete", lambda session, row: guards.check_template_gone(session, models, row))
+    _listen(slot, "before_delete", lambda session, row: guards.check_slot_gone(session, models, row))
+    _listen(booking, "before_delete", lambda session, row: guards.check_booking_gone(session, models, row))
 
 
 def _listen(cls: type[Any], moment: str, act: Callable[[Any, Any], None]) -> None:

@@ -12,6 +12,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
 from flask_rollingslots import SlotClosed, SlotFull, SlotNotFound
+from flask_rollingslots.errors import IdempotencyConflict
 
 from .credits import NoCredits
 from .models import User, db, slots
@@ -41,7 +42,7 @@ def book(key: str) -> ResponseReturnValue:
         slots.book(key, who=current_user.get_id(), idempotency_key=request.form["token"])
         db.session.commit()
         flash("Booked. One credit is taken.")
-    except (SlotFull, SlotClosed, SlotNotFound) as error:
+    except (SlotFull, SlotClosed, SlotNotFound, IdempotencyConflict) as error:
         db.session.rollback()
         flash(f"Sorry: {error}")
     except NoCredits:

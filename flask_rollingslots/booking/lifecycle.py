@@ -15,9 +15,7 @@ from ..signals import booking_moved, booking_released, slot_booked
 from ..statements import newest
 from ..values import BookingStatus, State, Status
 from .resources import is_taken, lock_exclusive, look_around, slot_row
-from .taking import BookingRequest, change_slot, end_booking, lock_slots, report, take
-
-LIVE = (BookingStatus.CONFIRMED, BookingStatus.HELD)
+from .taking import LIVE, BookingRequest, change_slot, end_booking, lock_slots, report, take
 
 
 def confirm(work: Work, booking: BookingMixin | int) -> BookingMixin:
@@ -75,7 +73,11 @@ def move(work: Work, booking: BookingMixin | int, key: str | SlotMixin) -> Booki
             cls = work.models.Booking
             query: Any = select(cls).where(cls.replaces_id == found.id)
             follower: BookingMixin | None = work.session.scalars(newest(query, work.dialect)).one_or_none()
-            if follower is not None and follower.slot_id == target.id:
+            if (
+                follower is not None
+                and follower.slot_id == target.id
+                and follower.status_at(work.now) in LIVE
+            ):
                 return follower
             raise _conflict(found, old, status, "moved")
         if old is target:

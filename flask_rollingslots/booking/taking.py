@@ -31,6 +31,7 @@ _ONLY = "only"
 _COUNTED = ["booked", "holds", "hold_until"]
 #: The ids of the slot in which places were taken, and of the booking; without the second a unique key forbids it.
 _Written = tuple[int | None, int | None]
+LIVE = (BookingStatus.CONFIRMED, BookingStatus.HELD)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,21 +154,38 @@ def report(work: Work, signal: NamedSignal, booking: BookingMixin, **facts: Any)
 def _find_known(
     work: Work, request: BookingRequest, slot: SlotMixin, fresh: bool = False
 ) -> BookingMixin | None:
-    """Return the booking of an earlier request with the same key, if there is one.
+    """Return the booking of an earlier request with the same key, or where that was moved to, if there is one.
 
     :param fresh: see what others committed since this transaction began. Only for what ends in a refusal or has met
         the row already: on MariaDB such a look at a key that is not there would keep others from inserting theirs.
-    :raises IdempotencyConflict: if the key was used for something else.
+    :raises IdempotencyConflict: if the key was used for something else, or its booking was released or has expired.
     """
     if request.request_key is None:
         return None
     cls = work.models.Booking
-    query: Any = select(cls).where(cls.request_key == request.request_key)
-    known = work.session.scalars(newest(query, work.dialect) if fresh else query).one_or_none()
-    if known is not None and not request.is_answered_by(known, slot):
-        raise IdempotencyConflict(
-            f"idempotency_key = {known.idempotency_key!r} was used for another booking", booking_id=known.id
-        )
+
+    def find(condition: ColumnElement[bool]) -> BookingMixin | None:
+        query: Any = select(cls).where(condition)
+        found: BookingMixin | None = work.session.scalars(
+            newest(query, work.dialect) if fresh else query
+        ).one_or_none()
+        return found
+
+    known = find(cls.request_key == request.request_key)
+    if known is None:
+        return None
+    fault = None if request.is_answered_by(known, slot) else "was used for another booking"
+    while fault is None and known.status == BookingStatus.RELEASED:
+        follower = find(cls.replaces_id == known.id)
+        if follower is None:
+            break
+        known = follower
+    status = known.status_at(work.now)
+    if fault is None and status not in LIVE:
+        fault = f"belongs to booking {known.id}, which is {status.value}: book again with another key"
+    if fault is not None:
+        text = f"idempotency_key = {request.idempotency_key!r} {fault}"
+        raise IdempotencyConflict(text, booking_id=known.id)
     return known
 
 

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, inspect, text
+from sqlalchemy import Engine, func, inspect, select, text
 from sqlalchemy.pool import QueuePool
 
 from ..context import Work
@@ -61,7 +61,7 @@ def examine(work: Work, cache: Any, caches: int, debug: bool, environ: Mapping[s
     found += [*_tables(work, engine), *_pool(engine), *_sqlite(work, engine), *_cache(cache, caches)]
     found += _process(work.settings, debug, environ)
     if not any(finding.code == "tables" for finding in found):
-        found += _failures(work)
+        found += [*_failures(work), *_orphans(work)]
     return sorted(found, key=lambda finding: -list(Level).index(finding.level))
 
 
@@ -162,6 +162,20 @@ def _failures(work: Work) -> Iterator[Finding]:
     if state.failures:
         text = f"the last {state.failures} top-ups failed: {state.last_error}"
         yield _error("failures", text, "Mend the cause; the next try comes by itself.")
+
+
+def _orphans(work: Work) -> Iterator[Finding]:
+    template, slot, booking = map(table_of, (work.models.Template, work.models.Slot, work.models.Booking))
+    for column, parent in ((slot.c.template_id, template), (booking.c.slot_id, slot)):
+        missing = ~select(parent.c.id).where(parent.c.id == column).exists()
+        number = work.session.scalar(select(func.count()).select_from(column.table).where(missing))
+        if number:
+            text = f"{number} rows of {column.table.name} belong to no row of {parent.name}"
+            advice = (
+                "Somebody deleted it past the library. Bring it back from a backup, or delete those rows too."
+            )
+            yield _error("orphans", text, advice)
+    work.session.rollback()
 
 
 def _thread_moves() -> bool:

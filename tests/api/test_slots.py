@@ -233,6 +233,10 @@ def test_bookings(hall: ApiSite) -> None:
     assert hall.call("DELETE", "/bookings/1").status_code == 204
     assert hall.get("/bookings/1")["status"] == "released"
     assert hall.get(f"/slots/{KEY}")["left"] == 2
+    again = hall.call("POST", path, {"party": 2, "who": "ada"}, headers={"Idempotency-Key": "1"})
+    assert (again.status_code, again.json["code"]) == (422, "idempotency_conflict")
+    assert "released" in again.json["detail"]
+    assert hall.get(f"/slots/{KEY}")["left"] == 2
     hall.call("POST", f"/slots/{KEY}/cancel")
     closed = hall.call("POST", path, {})
     assert (closed.status_code, closed.json["code"], closed.json["state"]) == (

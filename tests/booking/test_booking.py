@@ -19,6 +19,7 @@ from flask_rollingslots.errors import (
     SlotClosed,
     SlotFull,
     SlotNotFound,
+    StatusConflict,
 )
 
 if TYPE_CHECKING:
@@ -160,6 +161,44 @@ def test_the_same_request_again_is_the_same_booking(site: Site) -> None:
     assert site.slots.book(key, who="bob", idempotency_key="k1").id != first.id
     with pytest.raises(IdempotencyConflict):
         site.slots.book(key, party=2, who="ada", idempotency_key="k1")
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_a_dead_booking_is_no_answer(site: Site, full: bool) -> None:
+    """Who gives a booking back and sends the old form again is told so, not given the dead booking as a new one."""
+    site.add(capacity=1 if full else 3)
+    key = site.week()[0].key
+    site.slots.release(site.slots.book(key, who="ada", idempotency_key="form"))
+    hold = site.slots.hold(key, who="ada", idempotency_key="hold", minutes=5)
+    site.clock.turn(minutes=5)
+    site.session.commit()
+    if full:
+        site.slots.book(key, who="bob")
+    with pytest.raises(
+        IdempotencyConflict, match="'form' belongs to booking 1, which is released: book again"
+    ):
+        site.slots.book(key, who="ada", idempotency_key="form")
+    with pytest.raises(IdempotencyConflict, match=f"'hold' belongs to booking {hold.id}, which is expired"):
+        site.slots.hold(key, who="ada", idempotency_key="hold", minutes=5)
+    assert site.slots.get(key).left == (0 if full else 3)
+
+
+def test_a_request_finds_where_its_booking_was_moved_to(site: Site) -> None:
+    """A key answers with the booking that goes on, however often it was moved, and not once that was given back."""
+    site.add(capacity=2)
+    first, second, third = (slot.key for slot in site.week()[:3])
+    request = {"who": "ada", "idempotency_key": "k"}
+    moved = site.slots.book(first, **request)
+    for key in (second, third):
+        before, moved = moved, site.slots.move(moved, key)
+        assert site.slots.book(first, **request) is moved
+        assert site.slots.move(before, key) is moved
+    site.slots.release(moved)
+    with pytest.raises(IdempotencyConflict, match=f"booking {moved.id}, which is released"):
+        site.slots.book(first, **request)
+    with pytest.raises(StatusConflict, match="released"):
+        site.slots.move(before, third)
+    assert [slot.left for slot in site.week()[:3]] == [2, 2, 2]
 
 
 def test_state_filters_and_sorts_in_the_database(site: Site) -> None:

@@ -1,0 +1,101 @@
+"""What an app may not do through the ORM by itself: refused as it is flushed, with the call that does it right."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import inspect, select
+from sqlalchemy.orm import Session
+
+from ..errors import SlotBooked, StatusConflict, refusal
+from ..models import BookingMixin, Models, SlotMixin, TemplateMixin, table_of
+from ..statements import dialect_of, newest, take_write_lock
+from ..values import BookingStatus, Status
+
+#: What a slot counts of its bookings, or knows of their holds: the column, and the calls that write both sides.
+_OF_BOOKINGS = {
+    "party": "slots.release(booking), then slots.book(key, party)",
+    "slot_id": "slots.move(booking, key)",
+    "status": "slots.confirm(booking) or slots.release(booking)",
+    "expires_at": "slots.release(booking), then slots.hold(key, minutes=…)",
+}
+_OF_SLOTS = dict.fromkeys(("booked", "holds", "hold_until"), "slots.book, slots.hold and slots.release")
+
+
+def check_booking(booking: BookingMixin) -> None:
+    """Before a booking is written: refuse a change that its slot would not know of.
+
+    :raises InvalidRequest: names the field, its value, and the call that is right.
+    """
+    _refuse_changes(booking, _OF_BOOKINGS)
+
+
+def check_slot(slot: SlotMixin) -> None:
+    """Before a slot is written: refuse a change of what it counts, which no booking would know of.
+
+    :raises InvalidRequest: names the field, its value, and the calls that are right.
+    """
+    _refuse_changes(slot, _OF_SLOTS)
+
+
+def check_booking_gone(session: Session, models: Models, booking: BookingMixin) -> None:
+    """Before a booking is deleted: refuse it while its slot counts it.
+
+    :raises StatusConflict: names the call that gives its places back.
+    """
+    table = table_of(models.Booking)
+    take_write_lock(session)
+    query = select(table.c.status).where(table.c.id == booking.id)
+    status = session.scalar(newest(query, dialect_of(session)))
+    if status in (BookingStatus.HELD, BookingStatus.CONFIRMED):
+        text = f"booking {booking.id} is {status}: give its places back by slots.release(booking), then delete it"
+        raise StatusConflict(text, status=status)
+
+
+def check_slot_gone(session: Session, models: Models, slot: SlotMixin) -> None:
+    """Before a slot is deleted: refuse it if there are bookings of it, or somebody decided about it.
+
+    One that only a top-up made may go; it heals.
+
+    :raises SlotBooked: if there are bookings, released ones too.
+    :raises StatusConflict: if it was cancelled, completed, deleted or changed.
+    """
+    table = table_of(models.Slot)
+    take_write_lock(session)
+    if _is_pointed_to(session, table_of(models.Booking).c.slot_id, slot.id):
+        text = f"slot {slot.key} has bookings: hide it by slots.delete(key), or once it is over by slots.prune(…)"
+        raise SlotBooked(text, key=slot.key, booked=slot.booked)
+    query = select(table.c.status, table.c.customised).where(table.c.id == slot.id)
+    row = session.execute(newest(query, dialect_of(session))).one_or_none()
+    if row is not None and (row.status != Status.SCHEDULED or row.customised):
+        word = row.status if row.status != Status.SCHEDULED else "changed by a person"
+        text = (
+            f"slot {slot.key} is {word}, and would come back as its rule says: hide it by slots.delete(key)"
+        )
+        raise StatusConflict(text, key=slot.key, status=row.status)
+
+
+def check_template_gone(session: Session, models: Models, template: TemplateMixin) -> None:
+    """Before a template is deleted: refuse it while there are slots of it.
+
+    :raises StatusConflict: names the calls that end a series.
+    """
+    take_write_lock(session)
+    if _is_pointed_to(session, table_of(models.Slot).c.template_id, template.id):
+        raise StatusConflict(
+            f"template {template.id} has slots: end it by slots.delete_series(template), or switch it off by "
+            "slots.deactivate(template); both keep the bookings",
+            template_id=template.id,
+        )
+
+
+def _refuse_changes(row: Any, calls: dict[str, str]) -> None:
+    attributes = inspect(row).attrs
+    for name, call in calls.items():
+        if attributes[name].history.has_changes():
+            raise refusal(name, getattr(row, name), f"no change through the ORM, but by {call}")
+
+
+def _is_pointed_to(session: Session, column: Any, number: int) -> bool:
+    query = select(column).where(column == number).limit(1)
+    return session.scalar(newest(query, dialect_of(session))) is not None
