@@ -266,7 +266,7 @@ class RollingSlots(Extension):
 
         ``this`` changes the slot, and its changed fields are remembered: wider edits leave them alone. Wider scopes
         change the series: a constant difference in time keeps all keys. Completed, cancelled and past slots stay as
-        they are; booked ones keep their times and are told in ``kept_booked``.
+        they are; booked ones keep their times and are told in ``kept_booked``. ``this`` changes ``data`` of past ones.
 
         :param scope: ``this`` (or ``this_only``), ``this_and_future`` or ``all``.
         :param move_booked: give booked slots their new times too.
@@ -275,7 +275,7 @@ class RollingSlots(Extension):
             COUNT and UNTIL it has no end) and ``name``.
         :raises InvalidRule: if the new rule is not valid.
         :raises SlotBooked: with ``this``, if the slot is booked and would be moved or have too few places.
-        :raises StatusConflict: with ``this``, if the slot is cancelled, completed or over.
+        :raises StatusConflict: with ``this``, if it is cancelled or completed; if it is over, for all but ``data``.
         :raises SlotClosed: with ``move_booked``, if its bookings would overlap with others on an exclusive resource;
             a dry run is refused alike.
         """
@@ -321,7 +321,7 @@ class RollingSlots(Extension):
 
         :param scope: ``this`` returns the slot, whose ``affected_bookings`` lists the live ones;
             ``this_and_future`` and ``all`` return a report. What has started stays.
-        :raises StatusConflict: with ``this``, if it is completed, deleted or over.
+        :raises StatusConflict: with ``this``, if it is completed or deleted.
         """
         with self._deciding(dry_run, key, revision) as work:
             return endings.cancel(work, key_of(key), check_scope(scope), reason)
@@ -339,7 +339,7 @@ class RollingSlots(Extension):
 
         :param scope: ``this`` returns the (hidden) slot; ``this_and_future`` and ``all`` a report.
         :raises SlotBooked: with ``this``, if it is booked.
-        :raises StatusConflict: with ``this``, if it is completed or over.
+        :raises StatusConflict: with ``this``, if it is completed.
         """
         with self._deciding(dry_run, key, revision) as work:
             return endings.delete(work, key_of(key), check_scope(scope))
@@ -362,21 +362,22 @@ class RollingSlots(Extension):
         now stays as it is, and is told in ``kept_booked``.
 
         :param scope: ``this`` returns the slot; ``this_and_future`` and ``all`` a report.
-        :raises StatusConflict: with ``this``, if it is completed or over, or its time is taken.
+        :raises StatusConflict: with ``this``, if it is completed, or its time is taken.
         :raises SlotClosed: with ``this``, if it has bookings and another one has its exclusive resource by now.
         """
         with self._deciding(dry_run, key, revision) as work:
             return endings.restore(work, key_of(key), check_scope(scope))
 
-    def complete(self, key: Key, revision: int | None = None, dry_run: bool = False) -> SlotMixin:
-        """Mark one slot as completed, whether it is over, running or still to come; no other slot changes.
+    def complete(
+        self, key: Key, undo: bool = False, revision: int | None = None, dry_run: bool = False
+    ) -> SlotMixin:
+        """Mark one slot as completed, over or still to come: no edit or cancellation changes it until that is undone.
 
-        A completed slot is never changed again by any edit or cancellation.
-
+        :param undo: take it back.
         :raises StatusConflict: if it is cancelled or deleted.
         """
         with self._deciding(dry_run, key, revision) as work:
-            return endings.complete(work, key_of(key))
+            return endings.complete(work, key_of(key), undo)
 
     # -- booking -------------------------------------------------------------------------------------------
 

@@ -41,7 +41,7 @@ slot_cancelled = _signals.signal("slot-cancelled")
 slot_restored = _signals.signal("slot-restored")
 #: A slot was deleted. Arguments: ``slot``.
 slot_deleted = _signals.signal("slot-deleted")
-#: A slot was completed. Arguments: ``slot``.
+#: A slot was completed, or that was taken back (``undo``). Arguments: ``slot``, ``undo``.
 slot_completed = _signals.signal("slot-completed")
 #: A slot or a series was edited. Arguments: ``plan`` (what was changed and kept).
 series_edited = _signals.signal("series-edited")

@@ -413,6 +413,12 @@ class CancelFutureBody(DryRunBody):
     reason: Reason | None = None
 
 
+class CompleteBody(Strict):
+    """Whether it was so."""
+
+    undo: bool = Field(False, description="Take it back: the slot is scheduled again.")
+
+
 class MaterializeBody(Strict):
     """Which occurrence."""
 

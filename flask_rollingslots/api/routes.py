@@ -280,13 +280,13 @@ def _ended(call: Call, act: Callable[..., Any], *args: Any, **more: Any) -> Resp
         return call.answer(answers.EndAnswer, found, slot=slot)
 
 
-@slot_decision("POST", "/slots/<key>/complete", answers.SlotAnswer)
+@slot_decision("POST", "/slots/<key>/complete", answers.SlotAnswer, body=bodies.CompleteBody)
 def complete_slot(call: Call) -> Response:
-    """Mark a slot as completed; nothing changes it any more."""
+    """Mark a slot as completed, so that nothing changes it any more, or take that back (``undo``)."""
     key, _ = _series_of(call, "edit")
     revision = call.revision()
     with call.slots.transaction() as slots:
-        return call.answer(answers.SlotAnswer, slots.complete(key, revision))
+        return call.answer(answers.SlotAnswer, slots.complete(key, call.body.undo, revision))
 
 
 @slot_call("POST", "/slots/<key>/materialize", _ROW)

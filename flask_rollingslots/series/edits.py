@@ -243,16 +243,17 @@ def plan_this(series: StoredSeries, asked: EditPlan) -> EditPlan:
     """Return what an edit of one slot changes: its values, whose names are remembered.
 
     :raises SlotNotFound: if there is no such slot.
-    :raises StatusConflict: if it is cancelled, completed or over.
+    :raises StatusConflict: if it is cancelled or completed; if it is over and more than its data is to change.
     :raises SlotBooked: if it is booked and would be moved, or would have fewer places than are taken.
     :raises InvalidRequest: if the new start is in the past, or another slot of the series is there.
     """
     key, changes = asked.key, asked.changes
     row = series.row_at(key) or series.virtual_at(key)
     spec = series.specs[series.place_of(key, row)]
-    if row.status != Status.SCHEDULED or row.ends_at <= series.now:
-        word = row.status if row.status != Status.SCHEDULED else "over"
-        raise StatusConflict(f"slot {key} is {word}: it cannot be changed", key=str(key), status=row.status)
+    is_over = row.ends_at <= series.now  # what it was like may still be corrected, whatever became of it
+    if (is_over and changes != Changes(data=changes.data)) or not (is_over or row.status == Status.SCHEDULED):
+        word = "over: only its data can be changed" if is_over else f"{row.status}: it cannot be changed"
+        raise StatusConflict(f"slot {key} is {word}", key=str(key), status=row.status)
     values, names = _times_of_one(series, spec, row, changes)
     fault = None
     if values and row.live and not asked.move_booked:

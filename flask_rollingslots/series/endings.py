@@ -19,7 +19,7 @@ from ..booking.lifecycle import live_bookings
 from ..context import Work
 from ..errors import SlotBooked, StaleEdit, StatusConflict, refusal
 from ..models import BookingMixin, SlotMixin, expired_places, table_of
-from ..values import Scope, SlotKey, Status, StoredSlot, TemplateSpec, Window, local_midnight
+from ..values import OCCUPYING, Scope, SlotKey, Status, StoredSlot, TemplateSpec, Window, local_midnight
 from . import storage
 from .storage import RowChange, SegmentChange, SeriesPlan, StoredSeries
 
@@ -106,12 +106,12 @@ def delete(work: Work, key: SlotKey, scope: Scope) -> SlotMixin | SeriesReport:
     return slot
 
 
-def complete(work: Work, key: SlotKey) -> SlotMixin:
-    """Mark one slot as completed; see ``RollingSlots.complete``."""
+def complete(work: Work, key: SlotKey, undo: bool = False) -> SlotMixin:
+    """Mark one slot as completed, or take that back; see ``RollingSlots.complete``."""
     with storage.decided_slot(work, key) as slot:
-        values = {"status": Status.COMPLETED.value}
-        _change(work, slot, (Status.SCHEDULED, Status.COMPLETED), values, may_be_over=True)
-    work.outbox.add(signals.slot_completed, slot=slot)
+        status = Status.SCHEDULED if undo else Status.COMPLETED
+        _change(work, slot, (Status.SCHEDULED, Status.COMPLETED), {"status": status.value})
+    work.outbox.add(signals.slot_completed, slot=slot, undo=undo)
     return slot
 
 
@@ -203,18 +203,14 @@ def _change(
     slot: SlotMixin,
     allowed: tuple[Status, ...],
     values: dict[str, Any],
-    *,
     must_be_free: bool = False,
-    may_be_over: bool = False,
 ) -> None:
-    """Change one slot if its status allows it; the condition is part of the statement that writes."""
+    """Change one slot, past or not, if its status allows it; the condition is part of the statement that writes."""
     if not work.dry_run:
         table = table_of(work.models.Slot)
         where = [table.c.id == slot.id, table.c.status.in_([status.value for status in allowed])]
         if must_be_free:
             where.append(table.c.booked <= expired_places(work.models, table.c, work.now))
-        if not may_be_over:
-            where.append(table.c.ends_at > work.now)
         written = {**values, "changed_at": work.now} if values else {"status": table.c.status}
         done: Any = work.session.execute(update(table).where(*where).values(**written))
         work.session.refresh(slot)
@@ -225,9 +221,10 @@ def _change(
     if slot.status in allowed and must_be_free and booked:
         text = f"slot {key} is booked ({booked} places): cancel it, or release its bookings first"
         raise SlotBooked(text, key=key, booked=booked)
-    if slot.status not in allowed or not (may_be_over or slot.ends_at > work.now):
-        word = "over" if slot.status in allowed else slot.status
-        raise StatusConflict(f"slot {key} is {word}: it cannot be changed", key=key, status=slot.status)
+    if slot.status not in allowed:
+        raise StatusConflict(
+            f"slot {key} is {slot.status}: it cannot be changed", key=key, status=slot.status
+        )
     if not work.dry_run:
         raise StaleEdit
     slot.__dict__.update(values)  # a copy, in no session
@@ -239,15 +236,30 @@ def _restored_alone(work: Work, key: SlotKey, status: str) -> dict[str, Any]:
     row = series.row_at(key)
     if row is None:
         raise StatusConflict(f"slot {key} was removed meanwhile", key=str(key), status=status)
-    spec = next(spec for spec in series.specs if spec.id == row.template_id)
-    values, _ = restored_values(
-        spec, row, planning.starts_around(storage.rule_of(spec), [row.original_start])
-    )
-    if series.standing_at(key, values.get("starts_at", row.starts_at)):
+    values: dict[str, Any] = {
+        "status": Status.SCHEDULED.value,
+        "cancel_reason": None,
+        "ended_with_series": None,
+    }
+    if row.ends_at > series.now:  # history comes back as it was
+        spec = next(spec for spec in series.specs if spec.id == row.template_id)
+        starts = planning.starts_around(storage.rule_of(spec), [row.original_start])
+        values, _ = restored_values(spec, row, starts)
+    if _is_taken(work, series, row, values.get("starts_at", row.starts_at)):
         text = f"slot {key} cannot come back: another slot of its series is at its time"
         raise StatusConflict(text, key=str(key), status=row.status)
     storage.refuse_blocked(work, series, [RowChange(row, values)])
     return values
+
+
+def _is_taken(work: Work, series: StoredSeries, row: StoredSlot, starts_at: datetime) -> bool:
+    """Whether another slot of the series stands at an instant; what is over stands only if it is stored."""
+    if starts_at > series.now:
+        return series.standing_at(row.key, starts_at) is not None
+    cls = work.models.Slot
+    others = (cls.series_id == row.series_id, cls.id != row.id, cls.starts_at == starts_at)
+    query = select(cls.id).where(*others, cls.status.in_(OCCUPYING))
+    return work.session.scalars(query.limit(1)).first() is not None
 
 
 def _cancel_rows(work: Work, slots: Sequence[SlotMixin], reason: str | None) -> list[SlotMixin]:

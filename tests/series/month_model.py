@@ -152,7 +152,7 @@ class Model:
 
     def set_status(self, key: datetime, status: str) -> None:
         row = self.reachable().get(key)
-        if row is None or (row.end <= self.now and status != "completed"):
+        if row is None:
             raise Refused
         allowed = {"cancelled": ("scheduled", "cancelled"), "deleted": ("scheduled", "cancelled"),
                    "completed": ("scheduled", "completed")}[status]  # fmt: skip
@@ -165,9 +165,14 @@ class Model:
 
     def restore_this(self, key: datetime) -> None:
         row = self.rows[key]
-        if row.status == "completed" or row.end <= self.now:
+        if row.status == "completed":
             raise Refused
         if row.status == "scheduled":
+            return
+        if row.end <= self.now:  # history comes back as it was
+            if row.start in self.standing():
+                raise Refused
+            row.status, row.with_series, row.by_run = "scheduled", False, False
             return
         start, end = self.rule_times(key, row) if not row.booked else (row.start, row.end)
         if start in self.standing() or any(v.start == start for v in self.virtual().values()):
@@ -193,7 +198,10 @@ class Model:
 
     def edit_this(self, key: datetime, change: Change, move_booked: bool) -> None:
         row = self.reachable().get(key)
-        if row is None or row.status != "scheduled" or row.end <= self.now:
+        if row is None:
+            raise Refused
+        is_over = row.end <= self.now
+        if (is_over and change.keys() != {"data"}) or not (is_over or row.status == "scheduled"):
             raise Refused
         start, length, custom = row.start, row.end - row.start, set(row.custom)
         if "start" in change:

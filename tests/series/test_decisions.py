@@ -364,6 +364,51 @@ def test_complete_any_slot_that_is_not_cancelled(hall: Site) -> None:
         hall.slots.complete(TEN)
     with pytest.raises(StatusConflict, match="completed"):
         hall.slots.restore(NOON)
+    assert hall.slots.complete(NOON, undo=True).state == "open"
+    assert hall.slots.complete(NOON, undo=True).state == "open"
+
+
+def test_the_past_is_corrected_one_slot_at_a_time(hall: Site) -> None:
+    """What became of a slot that is over, and its data, may be put right; its time and its places may not."""
+    slots, past = hall.slots, "1@20260105T1000"
+    slots.generate()
+    slots.book(past, who="ada")
+    hall.session.commit()
+    hall.clock.turn(days=1)
+    before = {slot.key: (slot.starts_at, slot.capacity) for slot in hall.rows()}
+    assert slots.cancel(past, reason="no teacher").affected_bookings[0].who == "ada"
+    assert slots.edit(past, "this", data={"note": "sick"}).changed
+    assert (slots.get(past).state, slots.get(past).data["note"]) == ("cancelled", "sick")
+    assert slots.restore(past).state == "ended"
+    assert slots.complete(past).state == "completed"
+    assert slots.edit(past, "this", data={"note": "took place"}).changed
+    with pytest.raises(StatusConflict, match="completed"):
+        slots.cancel(past)
+    assert slots.complete(past, undo=True).state == "ended"
+    with pytest.raises(SlotBooked):
+        slots.delete(past)
+    slots.release(1)
+    slots.delete(past)
+    with pytest.raises(SlotNotFound):
+        slots.get(past)
+    assert slots.restore(past).state == "ended"
+    for change in ({"start": time(12)}, {"duration": timedelta(hours=2)}, {"capacity": 9}):
+        with pytest.raises(StatusConflict, match="over: only its data can be changed"):
+            slots.edit(past, "this", **change, data={"note": "no"})
+    hall.session.commit()
+    assert {slot.key: (slot.starts_at, slot.capacity) for slot in hall.rows()} == before
+    assert slots.get(past).data["note"] == "took place"
+
+
+def test_a_slot_of_the_past_stays_away_where_another_one_stood(hall: Site) -> None:
+    """A cancelled slot does not come back to a time at which another slot of the series took place."""
+    slots, past = hall.slots, "1@20260106T1000"
+    slots.cancel(past)
+    slots.edit("1@20260106T1100", "this", start=time(10))
+    hall.session.commit()
+    hall.clock.turn(days=3)
+    with pytest.raises(StatusConflict, match="another slot of its series is at its time"):
+        slots.restore(past)
 
 
 @pytest.mark.parametrize("moment", [date(2026, 1, 8), datetime(2026, 1, 7, 23, 30, tzinfo=UTC)])
