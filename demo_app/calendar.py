@@ -174,7 +174,7 @@ def cancel(key: str) -> ResponseReturnValue:
         flash("Choose which dates, and write a reason of at most 500 letters.")
     except StatusConflict:
         db.session.rollback()
-        flash("It is over, so it cannot be cancelled.")
+        flash("It is completed, so it cannot be cancelled.")
     if scope in changing.WIDE:
         series = int(key.partition("@")[0])
         return redirect(url_for("owner.template", template_id=series), 303)
@@ -217,7 +217,7 @@ def _restore(key: str) -> str:
         db.session.commit()
     except StatusConflict:
         db.session.rollback()
-        return "It is over or its time is taken, so it cannot be restored."
+        return "Its time is taken, so it cannot be restored."
     except SlotClosed:
         db.session.rollback()
         return "Its room is taken by another booking now, so it cannot be restored."

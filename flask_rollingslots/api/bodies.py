@@ -413,7 +413,7 @@ class CancelFutureBody(DryRunBody):
     reason: Reason | None = None
 
 
-class CompleteBody(Strict):
+class CompleteBody(DryRunBody):
     """Whether it was so."""
 
     undo: bool = Field(False, description="Take it back: the slot is scheduled again.")

@@ -284,9 +284,9 @@ def _ended(call: Call, act: Callable[..., Any], *args: Any, **more: Any) -> Resp
 def complete_slot(call: Call) -> Response:
     """Mark a slot as completed, so that nothing changes it any more, or take that back (``undo``)."""
     key, _ = _series_of(call, "edit")
-    revision = call.revision()
-    with call.slots.transaction() as slots:
-        return call.answer(answers.SlotAnswer, slots.complete(key, call.body.undo, revision))
+    dry_run, revision = call.dry_run, call.revision()
+    with call.slots.transaction(dry_run) as slots:
+        return call.answer(answers.SlotAnswer, slots.complete(key, call.body.undo, revision, dry_run))
 
 
 @slot_call("POST", "/slots/<key>/materialize", _ROW)

@@ -192,7 +192,7 @@ def test_what_cannot_be_changed_so(hall: ApiSite) -> None:
 
 
 def test_cancel_delete_restore_complete(hall: ApiSite) -> None:
-    """Cancelled is shown, deleted is hidden, both come back; completed is for good."""
+    """Cancelled is shown, deleted is hidden, both come back; completed is for good, until that is taken back."""
     cancelled = hall.call("POST", f"/slots/{KEY}/cancel", {"reason": "wet"})
     assert (cancelled.json["slot"]["state"], cancelled.json["slot"]["cancel_reason"]) == ("cancelled", "wet")
     assert KEY in keys(hall, WEEK)
@@ -201,7 +201,12 @@ def test_cancel_delete_restore_complete(hall: ApiSite) -> None:
     assert KEY not in keys(hall, WEEK)
     assert hall.call("GET", f"/slots/{KEY}").status_code == 404
     assert hall.call("POST", f"/slots/{KEY}/restore", {"scope": "this_only"}).status_code == 200
-    assert hall.call("POST", f"/slots/{KEY}/complete").json["state"] == "completed"
+    path = f"/slots/{KEY}/complete"
+    assert hall.call("POST", path).json["state"] == "completed"
+    assert hall.call("POST", path, {"undo": True, "dry_run": True}).json["state"] == "open"
+    assert hall.get(f"/slots/{KEY}")["state"] == "completed"
+    assert hall.call("POST", path, {"undo": True}).json["state"] == "open"
+    assert hall.call("POST", path).json["state"] == "completed"
     assert hall.call("POST", f"/slots/{KEY}/cancel").json["code"] == "status_conflict"
     wide = hall.call("POST", f"/slots/{NEXT}/cancel", {"scope": "this_and_future", "reason": "closed"})
     assert wide.json["counts"]["changed"] == 47

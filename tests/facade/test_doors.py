@@ -131,6 +131,9 @@ DECISIONS: dict[str, Decision] = {
     "restore a deleted one": ending("restore", DELETED, "this"),
     "restore with its series": ending("restore", "2@20260107T0900", "all"),
     "complete": Decision(ask("complete", BOOKED), ("POST", f"/slots/{BOOKED}/complete", None)),
+    "take a completion back": Decision(
+        ask("complete", BOOKED, undo=True), ("POST", f"/slots/{BOOKED}/complete", {"undo": True})
+    ),
     "complete, cancelled": Decision(
         ask("complete", CANCELLED), ("POST", f"/slots/{CANCELLED}/complete", None)
     ),
@@ -396,11 +399,11 @@ def test_a_dry_run_says_it_and_does_nothing(doors: Any, name: str) -> None:
     tried = site.facade(decision, dry_run=True)
     assert (tried.replica, tried.writes, tried.told) == ([], [], [])
     assert tried.rows == before
-    if decision.http is not None and "complete" not in name:
+    if decision.http is not None:
         found = site.http(decision, dry_run=True)
         assert (found.replica, found.writes, found.told, found.rows) == ([], [], [], before)
         assert found.error == tried.error
-        if tried.error is None:
+        if tried.error is None and "complet" not in name:  # which answers with the slot as it would be
             assert found.answer["dry_run"] is True
     if decision.command is not None:
         found = site.command(decision, dry_run=True)
