@@ -206,7 +206,7 @@ def _cancel_page(shown: SlotMixin, scope: Scope, reason: str | None) -> str:
 @pages.post("/slots/<key>/restore")
 def restore(key: str) -> ResponseReturnValue:
     """Bring a cancelled date back."""
-    flash(_restore(key) or "Restored. It can be booked again.")
+    flash(_restore(key) or "Restored.")
     return redirect(url_for(".slot", key=key), 303)
 
 
