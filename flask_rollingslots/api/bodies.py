@@ -159,8 +159,9 @@ ScopeName = Annotated[
         description="Which slots: this (or this_only), this_and_future, all.",
     ),
 ]
-QueryNumber = Annotated[int, BeforeValidator(_read_number)]
-QueryId = Annotated[int, BeforeValidator(_read_number), Field(ge=1, le=MAX_ID)]
+# Last, or JSON Schema would not know the bounds.
+_Number = BeforeValidator(_read_number)
+QueryId = Annotated[int, Field(ge=1, le=MAX_ID), _Number]
 OfSeries = Annotated[QueryId | None, Field(description="The whole series of this template.")]
 QueryFlag = Annotated[bool, BeforeValidator(_read_flag)]
 IdCursor = Annotated[str, Field(max_length=100), AfterValidator(_read_id_cursor)]
@@ -493,7 +494,7 @@ class SlotsQuery(Strict):
     end: MomentOrDay = Field(description="Not included; at most 92 days later.")
     template: OfSeries = None
     group: Group | None = None
-    limit: Annotated[QueryNumber, Field(ge=1, le=1000)] = 1000
+    limit: Annotated[int, Field(ge=1, le=1000), _Number] = 1000
     cursor: PlaceCursor | None = None
 
 
@@ -520,7 +521,7 @@ class TemplatesQuery(Strict):
         None, alias="from", description="With to: only series with a slot in this span."
     )
     to: MomentOrDay | None = None
-    limit: Annotated[QueryNumber, Field(ge=1, le=500)] = 100
+    limit: Annotated[int, Field(ge=1, le=500), _Number] = 100
     cursor: IdCursor | None = None
 
 
@@ -528,7 +529,7 @@ class PreviewQuery(Strict):
     """How many slots, and from when on."""
 
     count: Annotated[
-        QueryNumber, Field(ge=1, le=10_000, description="At most ROLLINGSLOTS_PREVIEW_MAX, 200 by default.")
+        int, Field(ge=1, le=10_000, description="At most ROLLINGSLOTS_PREVIEW_MAX, 200 by default."), _Number
     ] = 5
     after: MomentOrDay | None = Field(None, description="Only slots that start after it; now by default.")
 
@@ -538,5 +539,5 @@ class TopUpsQuery(Strict):
 
     template: QueryId | None = Field(None, description="Those that touched this template.")
     week: Literal["current"] | Day | None = Field(None, description="Also say what is stored of this week.")
-    limit: Annotated[QueryNumber, Field(ge=1, le=200)] = 50
+    limit: Annotated[int, Field(ge=1, le=200), _Number] = 50
     cursor: IdCursor | None = None

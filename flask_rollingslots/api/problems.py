@@ -147,6 +147,8 @@ def from_error(error: errors.RollingSlotsError) -> Problem | None:
     _, status, code, names = row
     details, text = error.details, str(error)
     members = {name: value for name in names if (value := getattr(error, name, None)) is not None}
+    if "status" in members:  # of the slot or booking: in a problem document that name is the answer's own
+        members["current"] = members.pop("status")
     if status == 422:
         name, expected = details.get("field") or details.get("part") or "", details.get("expected") or text
         members["errors"] = [fault(str(name), details.get("value"), str(expected)[:300])]

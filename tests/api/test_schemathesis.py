@@ -129,6 +129,26 @@ def _attack(
     send()
 
 
+def test_bounds_are_said_in_the_words_of_json_schema() -> None:
+    """Every number of a query has its bounds as `minimum` and `maximum`, which programs know."""
+    names: set[str] = set()
+
+    def look(part: Any) -> None:
+        for name, value in part.items() if isinstance(part, dict) else enumerate(part):
+            names.add(str(name))
+            if isinstance(value, dict | list):
+                look(value)
+
+    look(DOCUMENT)
+    assert not names & {"ge", "gt", "le", "lt"}
+    queries = [
+        each for path in DOCUMENT["paths"].values() for call in path.values() for each in call["parameters"]
+    ]
+    limits = [each["schema"] for each in queries if each["name"] in ("limit", "count")]
+    assert len(limits) > 3
+    assert all(schema["minimum"] == 1 and schema["maximum"] > 1 for schema in limits)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_made_up_requests(ready: ApiSite, name: str) -> None:
     """No made-up request gives a server error, or an answer that the document does not describe."""

@@ -207,7 +207,9 @@ def test_cancel_delete_restore_complete(hall: ApiSite) -> None:
     assert hall.get(f"/slots/{KEY}")["state"] == "completed"
     assert hall.call("POST", path, {"undo": True}).json["state"] == "open"
     assert hall.call("POST", path).json["state"] == "completed"
-    assert hall.call("POST", f"/slots/{KEY}/cancel").json["code"] == "status_conflict"
+    refused = hall.call("POST", f"/slots/{KEY}/cancel")
+    told = {name: refused.json[name] for name in ("code", "status", "current", "key")}
+    assert told == {"code": "status_conflict", "status": 409, "current": "completed", "key": KEY}
     wide = hall.call("POST", f"/slots/{NEXT}/cancel", {"scope": "this_and_future", "reason": "closed"})
     assert wide.json["counts"]["changed"] == 47
     assert hall.call("POST", f"/slots/{NEXT}/restore?scope=this_and_future").json["counts"]["changed"] == 47
