@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import date, datetime, timedelta
+from threading import Event
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, overload
 
 from . import browsing, feeds
@@ -12,7 +14,8 @@ from .context import Work, id_of, id_or_none
 from .extension import Extension, get_state, names_what_is_broken
 from .feeds import Calendar, Exported, Imported, SecretFeed
 from .health import Explanation, Finding, HealthReport, check_health, explain
-from .pruning import PruneRequest, prune
+from .models import BookingMixin, RunMixin, SlotMixin, TemplateMixin
+from .pruning import Archive, PruneRequest, prune
 from .queue import Distributor, order
 from .recurrence import template_fields
 from .series import edits, endings, templates
@@ -21,21 +24,13 @@ from .series.endings import CancelledKeys, SeriesReport
 from .series.templates import SwitchReport, TemplateChange
 from .statistics import Figures, Stats, gather
 from .topup import TopUpRequest
-from .values import Report, check_scope, key_of
+from .values import PruneReport, Report, check_scope, key_of
 
 __all__ = [
     "Calendar", "CancelledKeys", "EditPlan", "Explanation", "Exported", "Figures", "Finding", "HealthReport",
     "Imported", "RollingSlots", "SecretFeed", "SeriesReport", "Stats", "SwitchReport", "TemplateChange",
     "current_slots",
 ]  # fmt: skip
-
-from collections.abc import Callable, Iterator
-from datetime import date, datetime
-from threading import Event
-
-from .models import BookingMixin, RunMixin, SlotMixin, TemplateMixin
-from .pruning import Archive
-from .values import PruneReport
 
 if TYPE_CHECKING:
     Key = str | SlotMixin
