@@ -203,10 +203,16 @@ def runs(
 
 
 def between(
-    work: Work, start: datetime, end: datetime, template_id: int | None = None, group: str | None = None
+    work: Work,
+    start: datetime,
+    end: datetime,
+    template_id: int | None = None,
+    group: str | None = None,
+    overlapping: bool = False,
 ) -> list[SlotMixin]:
     """Return the slots with ``start <= starts_at < end``, by start: stored and virtual, never deleted ones.
 
+    :param overlapping: also those that began before and are not over at ``start``.
     :raises InvalidRequest: if a bound is naive, or the end is before the start.
     """
     check_aware(start=start, end=end)
@@ -214,11 +220,15 @@ def between(
         raise refusal("end", end, f"a moment not before start = {start}")
     found = templates(work, template_id, group)
     window = Window(_utc(start), _utc(end))
-    return merged(work, {t.id: t for t in found}, [TemplateSpec.of(t) for t in found], window)
+    return merged(work, {t.id: t for t in found}, [TemplateSpec.of(t) for t in found], window, overlapping)
 
 
 def merged(
-    work: Work, templates: dict[int, TemplateMixin], specs: Iterable[TemplateSpec], window: Window
+    work: Work,
+    templates: dict[int, TemplateMixin],
+    specs: Iterable[TemplateSpec],
+    window: Window,
+    overlapping: bool = False,
 ) -> list[SlotMixin]:
     """Return the slots of some templates, by start: stored and virtual, never deleted ones.
 
@@ -226,8 +236,9 @@ def merged(
     """
     if not templates:
         return []
-    promises = {(p[0].series_id, p[1]): p for spec in specs for p in _promised(work, spec, window)}
-    found = _stored(work, templates, window, promises)
+    reach = {spec.id: reaching(window, spec) if overlapping else window for spec in specs}
+    promises = {(p[0].series_id, p[1]): p for spec in specs for p in _promised(work, spec, reach[spec.id])}
+    found = _stored(work, templates, window, promises, overlapping)
     for spec, original_start, starts_at in promises.values():
         planned = planning.planned_slot(spec, original_start, starts_at, ZoneInfo(spec.timezone))
         found.append(virtual_slot(work.models, planned, templates[spec.id], work.now))
@@ -235,6 +246,11 @@ def merged(
     if any(template.exclusive for template in templates.values()):
         mark_busy(work.session, work.models, found)
     return found
+
+
+def reaching(window: Window, spec: TemplateSpec) -> Window:
+    """Return when the slots of a template start that are not over when a window begins, or start in it."""
+    return Window(_add(_add(window.start, -spec.duration), MICROSECOND), window.end)
 
 
 def _promised(work: Work, spec: TemplateSpec, window: Window) -> list[_Promise]:
@@ -256,19 +272,26 @@ def _stored(
     templates: dict[int, TemplateMixin],
     window: Window,
     promises: dict[tuple[int, datetime], _Promise],
+    overlapping: bool,
 ) -> list[SlotMixin]:
     """Return the stored slots of the window, and drop the promises that any row stands for."""
     # A row stands for its original start even if it was moved out of the window, or deleted.
     starts = [original_start for _, original_start in promises]
     span = (min(starts), max(starts)) if starts else _NEVER
-    rows = load_shown(work, templates, window, span)
+    rows = load_shown(work, templates, window, span, overlapping)
     for row in rows:
         promises.pop((row.series_id, row.original_start), None)
     if promises:
         taken = {(r.series_id, r.starts_at) for r in rows if r.status in OCCUPYING}
         for key in [key for key, promise in promises.items() if (key[0], promise[2]) in taken]:
             del promises[key]
-    return [r for r in rows if r.status != Status.DELETED and window.start <= r.starts_at < window.end]
+    return [
+        row
+        for row in rows
+        if row.status != Status.DELETED
+        and row.starts_at < window.end
+        and (row.starts_at >= window.start or (overlapping and row.ends_at > window.start))
+    ]
 
 
 def upcoming(work: Work, template_id: int, n: int, after: datetime | None = None) -> list[SlotMixin]:

@@ -246,12 +246,17 @@ def virtual_slot(models: Models, slot: PlannedSlot, template: TemplateMixin, now
 
 
 def load_shown(
-    work: Work, templates: Mapping[int, TemplateMixin], window: Window, originals: tuple[datetime, datetime]
+    work: Work,
+    templates: Mapping[int, TemplateMixin],
+    window: Window,
+    originals: tuple[datetime, datetime],
+    overlapping: bool = False,
 ) -> list[SlotMixin]:
     """Return the rows of some templates that start in a window or have an original start in a span.
 
     :param templates: by id, all that may have rows here.
     :param originals: first and last original start (naive), both included.
+    :param overlapping: also rows that began before the window and are not over when it begins.
     """
     first, last = originals
     values: dict[str, Any] = {"start": window.start, "end": window.end, "first": first, "last": last}
@@ -260,7 +265,7 @@ def load_shown(
         values["templates"] = list(templates)
         values["series"] = list({template.series_id for template in templates.values()})
     statement = work.models.build_once(
-        ("shown", are_named), lambda models: _query_for_shown(models, are_named)
+        ("shown", are_named, overlapping), lambda models: _query_for_shown(models, are_named, overlapping)
     )
     found = [row for row in work.session.scalars(statement, values) if row.template_id in templates]
     for row in found:
@@ -268,11 +273,10 @@ def load_shown(
     return found
 
 
-def _query_for_shown(models: Models, are_named: bool) -> sa.Select[Any]:
+def _query_for_shown(models: Models, are_named: bool, overlapping: bool) -> sa.Select[Any]:
     slot = models.Slot
-    here: sa.ColumnElement[bool] = sa.and_(
-        slot.starts_at >= sa.bindparam("start"), slot.starts_at < sa.bindparam("end")
-    )
+    edge = slot.ends_at > sa.bindparam("start") if overlapping else slot.starts_at >= sa.bindparam("start")
+    here: sa.ColumnElement[bool] = sa.and_(edge, slot.starts_at < sa.bindparam("end"))
     meant: sa.ColumnElement[bool] = slot.original_start.between(sa.bindparam("first"), sa.bindparam("last"))
     if are_named:  # each half has an index of its own
         here = sa.and_(slot.template_id.in_(sa.bindparam("templates", expanding=True)), here)

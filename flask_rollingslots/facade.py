@@ -66,16 +66,22 @@ class RollingSlots(Extension):
     # -- reading -------------------------------------------------------------------------------------------
 
     def between(
-        self, start: datetime, end: datetime, template: TemplateOrId | None = None, group: str | None = None
+        self,
+        start: datetime,
+        end: datetime,
+        template: TemplateOrId | None = None,
+        group: Text = None,
+        overlapping: bool = False,
     ) -> list[SlotMixin]:
         """Return the slots with ``start <= starts_at < end``, sorted, stored and virtual ones merged.
 
         :param start: aware, like ``end``.
         :param template: its whole series.
+        :param overlapping: also what began before ``start`` and is not over by then.
         """
         work, number = self._state.reading(), id_or_none(template)
         self.ensure(number)
-        return self._healed(work, browsing.between(work, start, end, number, group))
+        return self._healed(work, browsing.between(work, start, end, number, group, overlapping))
 
     def upcoming(self, template: TemplateOrId, n: int = 5, after: datetime | None = None) -> list[SlotMixin]:
         """Return the next ``n`` slots that start after an aware moment (now by default).

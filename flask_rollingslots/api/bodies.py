@@ -494,6 +494,9 @@ class SlotsQuery(Strict):
     end: MomentOrDay = Field(description="Not included; at most 92 days later.")
     template: OfSeries = None
     group: Group | None = None
+    overlapping: QueryFlag = Field(
+        False, description="Also what began before `start` and is not over by then."
+    )
     limit: Annotated[int, Field(ge=1, le=1000), _Number] = 1000
     cursor: PlaceCursor | None = None
 

@@ -192,7 +192,8 @@ def _first_slots(call: Call, window: Window) -> list[SlotMixin]:
     found: list[SlotMixin] = []
     while start < window.end and len(found) <= query.limit:
         until = min(window.end, start + step)
-        read = call.slots.between(start, until, template=query.template, group=query.group)
+        before = query.overlapping and start == window.start  # what began before it comes first
+        read = call.slots.between(start, until, query.template, query.group, before)
         visible = call.grant.visible(read, attrgetter("template"))
         found += [slot for slot in visible if position is None or _place(slot) > position]
         per_day = len(read) / ((until - start) / timedelta(days=1))

@@ -64,6 +64,12 @@ class Span:
         shown = local if self.start.tzinfo is not None else local.replace(tzinfo=None)
         return self.start <= shown < self.end
 
+    def meets(self, start: datetime, end: datetime) -> bool:
+        """Whether something that lasts from one such moment to another is seen in the span."""
+        if self.start.tzinfo is None:
+            start, end = start.replace(tzinfo=None), end.replace(tzinfo=None)
+        return start < self.end and self.start < end
+
     def written(self, local: datetime) -> str:
         """Return how a moment is written."""
         return (local.replace(tzinfo=None) if self.floating else local).isoformat()
@@ -138,7 +144,7 @@ def _utc(moment: datetime) -> datetime:
 def slots_in(
     work: Work, span: Span, template_id: int | None, group: str | None, sees: Callable[[TemplateMixin], bool]
 ) -> list[SlotMixin]:
-    """Return the slots whose start or reminder may lie in a span, stored and virtual ones.
+    """Return the slots that may be seen in a span, or of which the reminder lies in it, stored and virtual ones.
 
     :param group: only the templates of this group; none is no error.
     :raises TemplateNotFound: if there is no such template.
@@ -151,7 +157,7 @@ def slots_in(
     if next(islice(_promises(specs, windows), MAX_EVENTS, None), None) is not None:
         expected = f"at most {MAX_EVENTS:,} events: ask for a shorter span, a template or a group"
         raise InvalidRequest(f"end: expected {expected}", field="end", expected=expected)
-    slots = (each for window in windows for each in browsing.merged(work, templates, specs, window))
+    slots = (each for window in windows for each in browsing.merged(work, templates, specs, window, True))
     return list({slot.key: slot for slot in slots if slot.template_id in seen}.values())
 
 
@@ -160,7 +166,7 @@ def _promises(specs: Iterable[TemplateSpec], windows: Iterable[Window]) -> Itera
         # Of a template that cannot be read only what is stored is shown; reading says so.
         with suppress(RollingSlotsError, ValueError, LookupError, OSError, ArithmeticError):
             for window in windows:
-                yield from promised_starts(spec, window)
+                yield from promised_starts(spec, browsing.reaching(window, spec))
 
 
 def _windows(span: Span, reminders: Iterable[Any]) -> list[Window]:
@@ -180,17 +186,16 @@ def _windows(span: Span, reminders: Iterable[Any]) -> list[Window]:
 
 
 def events(slots: Iterable[SlotMixin], span: Span, now: datetime) -> Iterator[dict[str, Any]]:
-    """Yield an event for each slot and each reminder whose time lies in the span; state and places are those of now."""
+    """Yield an event for each slot that is seen in the span, and each reminder in it; state and places are of now."""
     for slot in slots:
         zone = span.zone or ZoneInfo(slot.template.timezone)
-        start = slot.starts_at.astimezone(zone)
-        if span.holds(start):
+        start, end = slot.starts_at.astimezone(zone), slot.ends_at.astimezone(zone)
+        if span.meets(start, end):
             state = slot.state_at(now).value
             left, reason = max(0, slot.capacity - slot.booked_at(now)), slot.cancel_reason
             details = {"state": state, "left": left, "capacity": slot.capacity}
             details["cancel_reason"] = reason if state == State.CANCELLED else None
-            end = span.written(slot.ends_at.astimezone(zone))
-            yield _event("slot", slot, span.written(start), end, details)
+            yield _event("slot", slot, span.written(start), span.written(end), details)
         reminder = slot.reminder_at if slot.status in OCCUPYING else None
         if reminder is not None and span.holds(reminder.astimezone(zone)):
             # It has no length, and names the slot that it is about.

@@ -55,6 +55,35 @@ def test_slots_of_one_template_or_group(site: ApiSite) -> None:
     assert site.call("GET", f"{WEEK}&template=9").json["code"] == "template_not_found"
 
 
+def test_what_began_before_is_listed_on_request(site: ApiSite) -> None:
+    """With `overlapping` a span begins with what is not over by then, and pages go on behind it."""
+    week = timedelta(days=7)
+    site.fill(
+        "Boat",
+        "Tent",
+        rrule="FREQ=DAILY",
+        dtstart=datetime(2026, 1, 5, 10),
+        every=None,
+        until_time=None,
+        duration=week,
+    )
+    span = "/slots?start=2026-01-10T10:00:00Z&end=2026-01-11T11:00:00Z"
+    began = [f"{number}@202601{day:02}T1000" for day in range(5, 10) for number in (1, 2)]
+    inside = [f"{number}@202601{day}T1000" for day in (10, 11) for number in (1, 2)]
+    assert keys(site, span) == inside
+    assert keys(site, f"{span}&overlapping=true") == began + inside
+    assert (
+        keys(site, "/slots?start=2026-01-12T10:00:00Z&end=2026-01-12T10:01:00Z&overlapping=true")[0]
+        == "1@20260106T1000"
+    )
+    path, found = f"{span}&overlapping=true&limit=3", []
+    while path:
+        answer = site.get(path)
+        found += [slot["key"] for slot in answer["items"]]
+        path = (answer["next"] or "").removeprefix("/api")
+    assert found == began + inside
+
+
 def test_slots_come_in_pages(site: ApiSite) -> None:
     """Following next shows each slot once and in order, also where several start at once."""
     site.fill("Hall", "Court", "Pool")

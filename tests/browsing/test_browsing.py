@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, time, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -27,6 +27,40 @@ def test_a_fresh_database_shows_the_full_week(site: Site) -> None:
     assert len(week) == A_WEEK
     assert all(slot.is_virtual for slot in week)
     assert site.rows() == []
+
+
+def test_what_began_before_is_shown_on_request(database_url: str, tmp_path: Path) -> None:
+    """With `overlapping` a rental that goes on is found on its last day, stored, moved and lengthened ones too."""
+    site = Site(database_url, tmp_path)
+    with site.app.app_context():
+        rental = {
+            "rrule": "FREQ=WEEKLY;BYDAY=SA",
+            "dtstart": datetime(2026, 1, 3, 10),
+            "duration": timedelta(days=7),
+        }
+        site.add(**rental, every=None, until_time=None)
+
+        def seen(day: int, hour: int = 0, **more: Any) -> list[str]:
+            start = datetime(2026, 1, day, hour, tzinfo=UTC)
+            return keys(site.slots.between(start, start + timedelta(hours=1), **more, overlapping=True))  # type: ignore[arg-type]
+
+        one, two, three = "1@20260103T1000", "1@20260110T1000", "1@20260117T1000"
+        for making in (None, one, two):
+            if making is not None:
+                site.slots.materialize(making)
+            assert (seen(6), seen(10, 9), seen(10, 10), seen(12)) == ([one], [one], [two], [two])
+            assert site.slots.between(MONDAY, MONDAY + timedelta(days=4)) == []
+        site.slots.edit(two, "this", duration=timedelta(days=10))
+        site.slots.edit(three, "this", start=datetime(2026, 1, 19, 10))
+        site.slots.cancel(one)
+        assert (seen(6), seen(19, 9), seen(20, 9), seen(26, 9)) == (
+            [one],
+            [two],
+            [two, three],
+            [three, "1@20260124T1000"],
+        )
+        site.slots.delete(one)
+        assert seen(6) == seen(6, template=1) == []
 
 
 def test_after_forty_days_of_silence_the_week_is_full(site: Site) -> None:
