@@ -17,7 +17,7 @@ from flask_rollingslots.errors import (
     InvalidTemplate,
     StaleEdit,
 )
-from flask_rollingslots.values import RunStatus, TemplateSpec, Window
+from flask_rollingslots.values import RunStatus, Window
 
 from . import changing, forms, words
 from .models import db, segments_of, slots
@@ -234,7 +234,7 @@ def change(template_id: int) -> ResponseReturnValue:
 
 def _first_date(template: TemplateMixin) -> SlotMixin | None:
     """Return the next date of a template: of this very part, if its series was split."""
-    spec, after = TemplateSpec.of(template), None
+    spec, after = template.spec(), None
     if spec.active_from is not None:
         begin = (spec.active_from + spec.shift).replace(tzinfo=ZoneInfo(template.timezone))
         after = max(begin - timedelta(minutes=1), datetime.now(UTC))
@@ -278,7 +278,7 @@ def _changed_fields(form: forms.TemplateForm, template: TemplateMixin) -> dict[s
     changes = form.changes(template)
     if changes is None:
         return None
-    spec = TemplateSpec.of(template)
+    spec = template.spec()
     names = (
         "name",
         "group",

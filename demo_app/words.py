@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 from flask_rollingslots.errors import InvalidRule
-from flask_rollingslots.values import State, TemplateSpec
+from flask_rollingslots.values import State
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -175,7 +175,7 @@ def one_line(text: str) -> str:
 def rule_words(template: TemplateMixin) -> str:
     """Return when a template happens, in words, with the bounds that a split of its series gave it."""
     try:
-        words, spec = template.recurrence.describe(times=True), TemplateSpec.of(template)
+        words, spec = template.recurrence.describe(times=True), template.spec()
     except InvalidRule:
         return "Its rule cannot be read"
     if spec.active_from is not None:
@@ -200,7 +200,7 @@ def _day_of(wall: datetime) -> str:
 
 def is_endless(template: TemplateMixin) -> bool:
     """Return whether a template goes on for ever: its rule has no end, and nobody ended it."""
-    if TemplateSpec.of(template).ends_before is not None:
+    if template.spec().ends_before is not None:
         return False
     with suppress(InvalidRule):
         return template.recurrence.is_forever
@@ -209,13 +209,13 @@ def is_endless(template: TemplateMixin) -> bool:
 
 def is_current(template: TemplateMixin) -> bool:
     """Return whether a template still has something to offer: an earlier part of a split series has not."""
-    end = TemplateSpec.of(template).ends_before
+    end = template.spec().ends_before
     return end is None or end.replace(tzinfo=ZoneInfo(template.timezone)) > datetime.now(UTC)
 
 
 def next_start(template: TemplateMixin, moment: datetime) -> datetime | None:
     """Return the first start after a moment (aware) by the rule alone, within the bounds of its part of the series."""
-    spec, zone = TemplateSpec.of(template), ZoneInfo(template.timezone)
+    spec, zone = template.spec(), ZoneInfo(template.timezone)
     if spec.active_from is not None:
         moment = max(moment, (spec.active_from + spec.shift).replace(tzinfo=zone) - timedelta(minutes=1))
     with suppress(InvalidRule):

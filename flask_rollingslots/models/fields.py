@@ -255,10 +255,14 @@ class TemplateMixin:
         # Ids are part of slot keys, so SQLite must not hand out a deleted row's id again.
         return ({"sqlite_autoincrement": True},)
 
+    def spec(self) -> TemplateSpec:
+        """Return the template as plain data, independent of any session."""
+        return TemplateSpec.of(self)
+
     @property
     def recurrence(self) -> Recurrence:
         """The template's rule."""
-        return planning.recurrence_of(TemplateSpec.of(self))
+        return planning.recurrence_of(self.spec())
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.id} {self.name!r}>"

@@ -487,7 +487,7 @@ def test_feeds_speak_of_shown_times(site: Site) -> None:
     template = add(site, "FREQ=WEEKLY")
     edit(site, "1@20260105T1000", "all", start=datetime(2026, 1, 7, 18))
     assert template.recurrence.describe() == "every week on Wednesday at 18:00"
-    assert template.shift == 2 * DAY + 8 * HOUR
+    assert template.spec().shift == 2 * DAY + 8 * HOUR
 
 
 def test_times_are_wall_clock_times_of_the_template(site: Site) -> None:
