@@ -161,6 +161,7 @@ def test_a_booked_date_is_kept_unless_that_is_ticked(visit: Visits) -> None:
     assert "10:20" in text_of(page)
 
 
+@pytest.mark.slow
 def test_a_template_is_changed_from_its_next_date_on_or_as_a_whole(visit: Visits) -> None:
     """The form knows the rule, shows the next dates as they will be, and asks before it changes any."""
     page = make(visit, "Chess evening", "20:00")

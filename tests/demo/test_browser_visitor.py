@@ -28,6 +28,7 @@ def test_the_first_page_leads_to_the_week_of_each_of_five_venues(visit: Visits) 
     assert page.inner_text("h1") == "Casa do Bairro"
 
 
+@pytest.mark.slow
 def test_a_desk_shows_seven_days_as_columns_and_a_phone_one_at_a_time(visit: Visits) -> None:
     """On the phone a row of days chooses; the page never has to be scrolled sideways."""
     address = f"/venues/game-hall?week={far(0)}"

@@ -123,7 +123,8 @@ def storm(server: Gunicorn, seconds: float, threads: int, pause: float = 0.0) ->
     return took
 
 
-@pytest.mark.parametrize("processes", [3, pytest.param(8, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [3, 8])
 def test_many_web_processes_make_one_run(
     make_crew: Callable[..., Crew], gunicorn: Callable[..., Gunicorn], processes: int
 ) -> None:
