@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
 from typing import Any, NamedTuple
@@ -265,9 +265,10 @@ class TemplateSpec:
     @classmethod
     def of(cls, template: Any) -> TemplateSpec:
         """Return a template's row as plain data, independent of any session."""
-        values = {name: getattr(template, name) for name in cls.__match_args__}
-        for name in ("rdates", "exdates", "blackouts"):
-            values[name] = tuple(values[name] or ())
+        values = {each.name: getattr(template, each.name) for each in fields(cls)}
+        for each in fields(cls):
+            if each.default == ():  # a list in the row, or nothing yet
+                values[each.name] = tuple(values[each.name] or ())
         values["series_id"] = values["series_id"] or values["id"]
         values["data"] = deepcopy(dict(values["data"] or {}))
         return cls(**values)
