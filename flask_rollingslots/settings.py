@@ -42,6 +42,8 @@ class Settings:
     :param align: ``day``, or ``week``: the window ends with the Sunday of its last day.
     :param retention_days: unbooked slots are deleted so many days after their end; 1 to 36,600; ``None``: never.
     :param preview_max: the most slots that ``upcoming`` gives at once; 1 to 10,000.
+    :param hold_minutes_max: the longest hold of a person, in minutes; 1 to 10,080.
+    :param holds_per_person: how many holds a person may have at once; 1 to 10,000.
     :param enabled: ``False`` stops automatic top-ups; ``generate`` and reading go on.
     :param queue_fallback: with a queue that takes nothing, or whose workers do not come: ``thread`` fills in the web
         process, ``none`` waits for the queue.
@@ -66,6 +68,8 @@ class Settings:
     align: str = "day"
     retention_days: int | None = None
     preview_max: int = 200
+    hold_minutes_max: int = 30
+    holds_per_person: int = 3
     enabled: bool = True
     queue_fallback: str = "thread"
     shard_size: int = 500
@@ -100,6 +104,8 @@ class Settings:
         self._check_int("check_interval", 1, 86_400)
         self._check_int("lease_seconds", 1, 3_600)
         self._check_int("preview_max", 1, 10_000)
+        self._check_int("hold_minutes_max", 1, 10_080)
+        self._check_int("holds_per_person", 1, 10_000)
         if self.retention_days is not None:
             self._check_int("retention_days", 1, MAX_RETENTION_DAYS, " or None")
         self._check_int("shard_size", 1, 10_000)

@@ -255,7 +255,15 @@ class TemplateSpec:
     window_days: int | None = None
     opens_before: timedelta | None = None
     opens_days_before: int | None = None
+    opens_time: time | None = None
     closes_before: timedelta | None = None
+    closes_days_before: int | None = None
+    closes_time: time | None = None
+    ends_by: str = "wall_clock"
+    overlapping: bool = False
+    keep_history: bool = False
+    settled_revision: int | None = None
+    history_until: datetime | None = None
     active_from: datetime | None = None
     active_until: datetime | None = None
     cancelled_from: datetime | None = None
@@ -272,6 +280,11 @@ class TemplateSpec:
         values["series_id"] = values["series_id"] or values["id"]
         values["data"] = deepcopy(dict(values["data"] or {}))
         return cls(**values)
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the stored slots are as this template says, and their marks are true."""
+        return self.settled_revision == self.revision
 
     @property
     def ends_before(self) -> datetime | None:

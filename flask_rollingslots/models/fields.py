@@ -12,7 +12,7 @@ from enum import Enum
 from functools import partial
 from typing import Any
 
-from sqlalchemy import Integer
+from sqlalchemy import Integer, false, text, true
 from sqlalchemy.orm import Mapped, MappedColumn, declared_attr, mapped_column
 
 from .. import planning
@@ -22,6 +22,7 @@ from ..recurrence.public_holidays import check_holidays
 from ..settings import MAX_DAYS
 from ..values import TemplateSpec, utc_now
 from .kinds import (
+    Choice,
     Clock,
     Counted,
     Data,
@@ -120,13 +121,15 @@ def _field(
     column: str | None = None,
     primary_key: bool = False,
     index: bool | None = None,
+    before: Any = None,
     **more: bool,
 ) -> Any:
     """Return a column with its entry for the table; see :class:`TemplateField`.
 
     :param column: its name in the database, if that is another one.
+    :param before: in SQL, the value of rows that were there before the column was.
     """
-    given: dict[str, Any] = {"primary_key": primary_key, "index": index}
+    given: dict[str, Any] = {"primary_key": primary_key, "index": index, "server_default": before}
     if default is not None:
         given["default"] = default
     names = () if column is None else (column,)
@@ -184,7 +187,14 @@ class TemplateMixin:
         _ONCE,
     )
     duration: Mapped[timedelta] = _field(
-        Length(1, whole=True), "how long a slot is: elapsed time, whole minutes", _EDIT, needed=True
+        Length(1, whole=True), "how long a slot is, whole minutes", _EDIT, needed=True
+    )
+    ends_by: Mapped[str] = _field(
+        Choice("wall_clock", "elapsed"),
+        "`wall_clock`: the end is that much later on the wall, whatever the clock did between; `elapsed`: the length "
+        "is exact",
+        default="wall_clock",
+        before=text("'wall_clock'"),
     )
     every: Mapped[timedelta | None] = _field(
         Length(1, whole=True),
@@ -210,15 +220,38 @@ class TemplateMixin:
         Length(), "bookable from so long before the start; empty: at once"
     )
     opens_days_before: Mapped[int | None] = _field(
-        Number(0, MAX_DAYS), "or from local midnight so many days before"
+        Number(0, MAX_DAYS), "or from a time of the day so many days before the grid day on"
     )
-    closes_before: Mapped[timedelta | None] = _field(Length(), "the latest moment to book, before the start")
+    opens_time: Mapped[time | None] = _field(Clock(), "that time of the day; midnight by default")
+    closes_before: Mapped[timedelta | None] = _field(
+        Length(None),
+        "the latest moment to book, before the start; negative: while it runs, at most to its end",
+    )
+    closes_days_before: Mapped[int | None] = _field(
+        Number(0, MAX_DAYS), "or until a time of the day so many days before the grid day"
+    )
+    closes_time: Mapped[time | None] = _field(Clock(), "that time of the day; midnight by default")
+    cancel_before: Mapped[timedelta | None] = _field(
+        Length(), "until so long before the start places may be given back or moved; empty: until the start"
+    )
     reminder_before: Mapped[timedelta | None] = _field(Length(), "when `slots.reminders()` tells of it")
     resource: Mapped[str | None] = _field(
         Text(200), "a court, a room, a teacher that several templates share", index=True
     )
     exclusive: Mapped[bool] = _field(
         Flag(), "two bookings on the resource cannot overlap in time", default=False
+    )
+    overlapping: Mapped[bool] = _field(
+        Flag(),
+        "its slots may overlap each other; needed, or `exclusive`, where the rule makes them overlap within a year",
+        default=False,
+        before=true(),
+    )
+    keep_history: Mapped[bool] = _field(
+        Flag(),
+        "past slots that were promised while nobody came are made too",
+        default=False,
+        before=false(),
     )
     data: Mapped[dict[str, Any]] = _field(
         Data(),
@@ -242,6 +275,12 @@ class TemplateMixin:
         "how far the shown times are from the original ones",
         _KEPT,
         default=timedelta(0),
+    )
+    settled_revision: Mapped[int | None] = _noted(
+        Counted(Integer()), "the revision with which all stored slots were last brought in line"
+    )
+    history_until: Mapped[datetime | None] = _noted(
+        Instant(), "with `keep_history`: up to where the past is complete"
     )
     created_at: Mapped[datetime] = _noted(Instant(), "when the row was made", default=utc_now)
     changed_at: Mapped[datetime | None] = _noted(Instant(), "when it was last changed; empty: never")
@@ -297,6 +336,14 @@ def check_template(template: TemplateMixin) -> None:
     if template.opens_before is not None and template.opens_days_before is not None:
         expected = "either opens_before or opens_days_before, not both"
         raise refusal("opens_before", template.opens_before, expected, InvalidTemplate)
+    if template.closes_before is not None and template.closes_days_before is not None:
+        expected = "either closes_before or closes_days_before, not both"
+        raise refusal("closes_before", template.closes_before, expected, InvalidTemplate)
+    for name in ("opens", "closes"):
+        clock = getattr(template, f"{name}_time")
+        if clock is not None and getattr(template, f"{name}_days_before") is None:
+            expected = f"{name}_days_before too: the number of days before"
+            raise refusal(f"{name}_time", clock, expected, InvalidTemplate)
     if template.exclusive and template.resource is None:
         expected = "a resource too: the name of what only one may have at a time"
         raise refusal("exclusive", template.exclusive, expected, InvalidTemplate)

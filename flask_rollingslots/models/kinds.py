@@ -236,6 +236,20 @@ class Text(Kind):
         return fits and (self._blank or bool(value.strip()))
 
 
+class Choice(Kind):
+    """One of a few words."""
+
+    python, column = "text", String(16)
+
+    def __init__(self, *words: str) -> None:
+        self.form = _schema(type="string", enum=list(words))
+        self.expected = self.in_json = " or ".join(map(repr, words))
+        self._words = words
+
+    def takes(self, value: Any) -> bool:
+        return isinstance(value, str) and value in self._words
+
+
 class Number(Kind):
     """A whole number within bounds, both included."""
 

@@ -61,6 +61,12 @@ class SlotMixin:
     data: Mapped[dict[str, Any]] = mapped_column(MutableDict.as_mutable(JSON()), default=dict)
     customised: Mapped[list[str]] = mapped_column(JSON, default=list)
     cancel_reason: Mapped[str | None] = mapped_column(sa.String(500))
+    #: What it is called, where that is not the name of its template: renamed by a person, or the name that it had.
+    own_name: Mapped[str | None] = mapped_column(sa.String(200))
+    #: Its rule does not yield it any more: it stays for the bookings in it, and takes nobody new.
+    withdrawn: Mapped[bool | None] = mapped_column()
+    #: It is not where its rule has it: booked and kept at its old time, or moved by a person.
+    displaced: Mapped[bool | None] = mapped_column()
     #: Cancelled or deleted by a decision about the series, which takes it back too; not by one about this slot.
     ended_with_series: Mapped[bool | None] = mapped_column()
     run_id: Mapped[int | None] = mapped_column(Id)
@@ -83,12 +89,21 @@ class SlotMixin:
     @declared_attr.directive
     def __table_args__(cls) -> tuple[Any, ...]:
         table, busy, opens = cls.__tablename__, sa.text("booked > 0"), sa.text("opens_at IS NOT NULL")
+        displaced = sa.text("displaced IS NOT NULL")
         return (
             sa.UniqueConstraint("series_id", "original_start", name=f"uq_{table}_series_id_original_start"),
             # A template's week out of years that are stored.
             sa.Index(f"ix_{table}_template_id_starts_at", "template_id", "starts_at"),
             # What opened since the last top-up: few rows, or none where slots open at once.
             sa.Index(f"ix_{table}_opens_at", "opens_at", sqlite_where=opens, postgresql_where=opens),
+            # The few that may stand in the way of others of their series.
+            sa.Index(
+                f"ix_{table}_displaced",
+                "series_id",
+                "ends_at",
+                sqlite_where=displaced,
+                postgresql_where=displaced,
+            ),
             # What takes an exclusive resource is found among the booked slots alone, where the database can do that.
             sa.Index(f"ix_{table}_busy", "template_id", "ends_at", sqlite_where=busy, postgresql_where=busy),
             sa.CheckConstraint("booked >= 0", name=f"ck_{table}_booked"),

@@ -1,0 +1,15 @@
+"""RollingSlots: one class, the only door to decisions; what its calls return is here too."""
+
+from ..feeds import Calendar, Exported, Imported, SecretFeed
+from ..health import Explanation, Finding, HealthReport
+from ..series.edits import EditPlan
+from ..series.endings import CancelledKeys, SeriesReport
+from ..series.templates import SwitchReport, TemplateChange
+from ..statistics import Figures, Stats
+from .rolling_slots import RollingSlots, current_slots
+
+__all__ = [
+    "Calendar", "CancelledKeys", "EditPlan", "Explanation", "Exported", "Figures", "Finding", "HealthReport",
+    "Imported", "RollingSlots", "SecretFeed", "SeriesReport", "Stats", "SwitchReport", "TemplateChange",
+    "current_slots",
+]  # fmt: skip

@@ -1,0 +1,73 @@
+"""Booking: places are taken, held, given back and moved."""
+
+from __future__ import annotations
+
+from ..booking import lifecycle, taking
+from ..models import BookingMixin
+from .calls import Calls, Key
+
+
+class Reservations(Calls):
+    """The calls about bookings."""
+
+    def book(
+        self, key: Key, party: int = 1, who: str | None = None, idempotency_key: str | None = None
+    ) -> BookingMixin:
+        """Take places in a slot, stored or virtual, in the app's session; the app commits.
+
+        :param party: how many places.
+        :param idempotency_key: unique per ``who``: the same request again returns the same booking.
+        :raises SlotFull: if too few places are left.
+        :raises SlotClosed: if it cannot be booked now: too early, too late, cancelled, or its resource is taken.
+        :raises IdempotencyConflict: if the key was used for another booking.
+        """
+        with self._deciding() as work:
+            return taking.book(work, key, party, who, idempotency_key)
+
+    def hold(
+        self,
+        key: Key,
+        party: int = 1,
+        who: str | None = None,
+        idempotency_key: str | None = None,
+        minutes: float = 10,
+    ) -> BookingMixin:
+        """Take places for some minutes, such as while somebody pays; then ``confirm`` or ``release`` them.
+
+        From ``booking.expires_at`` on the places are free again, with no job behind it.
+
+        :param minutes: above 0, at most a week.
+        :raises: as :meth:`book`.
+        """
+        with self._deciding() as work:
+            return taking.hold(work, key, party, who, idempotency_key, minutes)
+
+    def confirm(self, booking: BookingMixin | int) -> BookingMixin:
+        """Make a hold a booking, also after booking closed; a second time changes nothing. The app commits.
+
+        :raises HoldExpired: from ``expires_at`` on.
+        :raises SlotClosed: if the slot was cancelled, deleted or completed meanwhile.
+        :raises StatusConflict: if the hold was released.
+        """
+        with self._deciding() as work:
+            return lifecycle.confirm(work, booking)
+
+    def release(self, booking: BookingMixin | int) -> BookingMixin:
+        """Give the places of a booking or a hold back; a second time changes nothing. The app commits."""
+        with self._deciding() as work:
+            return lifecycle.release(work, booking)
+
+    def move(self, booking: BookingMixin | int, key: Key) -> BookingMixin:
+        """Move a booking or a hold to another slot, and return the booking there; the app commits.
+
+        The new places are taken before the old ones are given back: if it is refused, the booking stays where it is.
+        The old booking is kept as ``released``; ``replaces_id`` of the new one names it. Repeating the call returns
+        the same booking.
+
+        :param key: the slot to move to, stored or virtual.
+        :raises StatusConflict: if it is released or expired.
+        :raises SlotFull: if too few places are left there.
+        :raises SlotClosed: if the new slot cannot be booked now.
+        """
+        with self._deciding() as work:
+            return lifecycle.move(work, booking, key)
