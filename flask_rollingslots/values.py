@@ -334,6 +334,9 @@ class StoredSlot(NamedTuple):
     :param customised: names of the fields that a person changed on this slot.
     :param live: places that are taken now: holds that have expired are free.
     :param has_history: bookings point to it, released ones too; known only if it was asked for.
+    :param withdrawn: the mark that its rule does not yield it any more.
+    :param displaced: the mark that its times are not those of its rule.
+    :param changed_at: when somebody last decided about it, aware, UTC.
     """
 
     id: int
@@ -354,6 +357,9 @@ class StoredSlot(NamedTuple):
     ended_with_series: bool = False
     live: int = 0
     has_history: bool = False
+    withdrawn: bool | None = None
+    displaced: bool | None = None
+    changed_at: datetime | None = None
 
     @property
     def key(self) -> SlotKey:
@@ -377,12 +383,20 @@ class StoredSlot(NamedTuple):
         return self.status == Status.SCHEDULED and not touched
 
 
+class Healing(NamedTuple):
+    """A stored slot that is to become what its template says: column values by name."""
+
+    row: StoredSlot
+    spec: TemplateSpec
+    values: dict[str, Any]
+
+
 @dataclass(slots=True)
 class Plan:
     """The difference between what the rules promise and what is stored.
 
     :param create: promised, not stored, not started.
-    :param update: stored rows whose times a new zone table moved, with the right times.
+    :param update: stored rows that are not as the template says, with what changes of them.
     :param remove: rows of a top-up that the rule no longer yields and nobody touched.
     :param kept_booked: such rows that stay because they are booked or changed.
     :param existing: promised and stored (in any status).
@@ -391,7 +405,7 @@ class Plan:
     """
 
     create: list[PlannedSlot] = field(default_factory=list)
-    update: list[tuple[StoredSlot, PlannedSlot]] = field(default_factory=list)
+    update: list[Healing] = field(default_factory=list)
     remove: list[StoredSlot] = field(default_factory=list)
     kept_booked: list[StoredSlot] = field(default_factory=list)
     existing: int = 0

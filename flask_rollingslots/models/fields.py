@@ -277,7 +277,7 @@ class TemplateMixin:
         default=timedelta(0),
     )
     settled_revision: Mapped[int | None] = _noted(
-        Counted(Integer()), "the revision with which all stored slots were last brought in line"
+        Counted(Integer()), "the revision with which all stored slots were last brought in line", default=1
     )
     history_until: Mapped[datetime | None] = _noted(
         Instant(), "with `keep_history`: up to where the past is complete"

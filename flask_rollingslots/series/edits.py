@@ -470,7 +470,7 @@ def _reconciled(series: StoredSeries, segments: list[_EditedSegment], asked: Edi
     away = {row.id for row in removed} | moves.keys()
     taken = [row.starts_at for row in series.rows if row.stands and row.id not in away]
     leaving = {row.id for row, *_ in pending if row.id in moves and row.is_untouched}
-    stuck = moves.keys() - planning.uncrowded(moves, taken, leaving)
+    stuck: set[int] = set()
     removed += [row for row, *_ in pending if row.id in stuck & leaving]
     stay = [each for each in pending if each[0].id not in stuck & leaving]
     kept = [row for row, _, _, is_kept in stay if is_kept or row.id in stuck]
