@@ -47,6 +47,7 @@ STAYS_ON = "status"
 #: What makes a template's rule, beside its exclusions.
 _RULE = ("rrule", "dtstart", "timezone", "rdates", "duration", "every", "until_time", "shift")
 _rule_of = attrgetter(*_RULE)
+_starts_of = attrgetter(*_RULE, "exdates", "holidays", "blackouts", "active", "cancelled_from", "ends_by")
 
 
 def recurrence_of(spec: TemplateSpec) -> Recurrence:
@@ -271,6 +272,11 @@ def offered_starts(spec: TemplateSpec, rows: Iterable[StoredSlot]) -> dict[datet
         on = starts_around(replace(spec, cancelled_from=None), back)
         starts |= {original: on[original] for original in back if original in on}
     return starts
+
+
+def starts_alike(one: TemplateSpec, other: TemplateSpec) -> bool:
+    """Whether two templates offer the same starts, bounds of segments aside, and end their slots alike."""
+    return _starts_of(one) == _starts_of(other)
 
 
 def _count(result: Plan, row: StoredSlot) -> None:

@@ -383,12 +383,21 @@ class StoredSlot(NamedTuple):
         return self.status == Status.SCHEDULED and not touched
 
 
+#: What a slot's row notes of its rule, beside what the slot is.
+MARKS = {"withdrawn", "displaced"}
+
+
 class Healing(NamedTuple):
     """A stored slot that is to become what its template says: column values by name."""
 
     row: StoredSlot
     spec: TemplateSpec
     values: dict[str, Any]
+
+    @property
+    def shows(self) -> bool:
+        """Whether more changes than marks."""
+        return not self.values.keys() <= MARKS
 
 
 @dataclass(slots=True)

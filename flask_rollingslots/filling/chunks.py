@@ -175,7 +175,8 @@ def _count_new(work: Work, stretch: Stretch, run_id: int | None) -> int:
 
 def _update(work: Work, healings: list[Healing], written: Written) -> None:
     table = table_of(work.models.Slot)
-    for row, spec, values in sorted(healings, key=lambda each: each.row.key):
+    for each in sorted(healings, key=lambda each: each.row.key):
+        row, values = each.row, each.values
         if row.lapsed and "starts_at" in values:
             release_expired(work, [row.id])
             row = row._replace(booked=row.live)
@@ -183,9 +184,9 @@ def _update(work: Work, healings: list[Healing], written: Written) -> None:
         as_planned = [table.c.booked == row.booked] if not _TIMES_OF_ROW.isdisjoint(values) else []
         healed = update(table).where(*_undecided(table, row), *as_planned).values(values)
         if work.session.execute(healed).rowcount == 1:  # type: ignore[attr-defined]
-            written.updated[spec.id] += 1
+            written.updated[each.spec.id] += each.shows
         else:
-            written.stale.add(spec.id)
+            written.stale.add(each.spec.id)
 
 
 def _remove(work: Work, pairs: list[tuple[int, StoredSlot]], written: Written) -> None:
@@ -197,8 +198,7 @@ def _remove(work: Work, pairs: list[tuple[int, StoredSlot]], written: Written) -
         removed = work.session.execute(gone).rowcount  # type: ignore[attr-defined]
         written.removed[template_id] += removed
         if not removed and not row.withdrawn:
-            mark = update(table).where(*_undecided(table, row)).values(withdrawn=True)
-            written.updated[template_id] += work.session.execute(mark).rowcount  # type: ignore[attr-defined]
+            work.session.execute(update(table).where(*_undecided(table, row)).values(withdrawn=True))
 
 
 def _undecided(table: Table, row: StoredSlot) -> tuple[ColumnElement[bool], ...]:

@@ -33,7 +33,7 @@ from ..values import (
     Window,
 )
 from . import storage
-from .storage import RowChange, SegmentChange, SeriesPlan, StoredSeries, rule_of
+from .storage import Expanded, RowChange, SegmentChange, SeriesPlan, StoredSeries, rule_of
 
 _WIDE_ONLY = ("rrule", "name")
 #: Parts that tie a rule to dates of the calendar, so that it is another one some days later.
@@ -316,7 +316,12 @@ def plan_edit(series: StoredSeries, asked: EditPlan) -> EditPlan:
     )
     if not asked.changes.touch_times:
         return plan
-    return replace(plan, created=tuple(_created(series, segments, plan)))
+    expanded = [
+        Expanded(each.old.id, frozenset(row.original_start for row in each.rows), each.starts)
+        for each in segments
+        if each.rows
+    ]
+    return replace(plan, created=tuple(_created(series, segments, plan)), expanded=tuple(expanded))
 
 
 @dataclass(eq=False)
@@ -467,8 +472,6 @@ def _reconciled(series: StoredSeries, segments: list[_EditedSegment], asked: Edi
             moves[row.id] = (row.starts_at, times["starts_at"])
         pending.append((row, times, values, is_forbidden or is_kept))
     # Who would move onto the instant of a slot that stays: an untouched one goes, others stay where they are.
-    away = {row.id for row in removed} | moves.keys()
-    taken = [row.starts_at for row in series.rows if row.stands and row.id not in away]
     leaving = {row.id for row, *_ in pending if row.id in moves and row.is_untouched}
     stuck: set[int] = set()
     removed += [row for row, *_ in pending if row.id in stuck & leaving]

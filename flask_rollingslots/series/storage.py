@@ -201,6 +201,19 @@ class RowChange(NamedTuple):
         return self.row.key
 
 
+class Expanded(NamedTuple):
+    """What the new rule of a segment alone promises around some of its rows.
+
+    :param template_id: the segment, as it was before a cut.
+    :param asked: the original starts (naive) that were asked for.
+    :param starts: original start (naive) -> start (UTC).
+    """
+
+    template_id: int
+    asked: frozenset[datetime]
+    starts: Mapping[datetime, datetime]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeriesPlan:
     """What a decision changes: computed from the stored state, and nothing written yet.
@@ -208,12 +221,14 @@ class SeriesPlan:
     :param changed: stored slots that change; in an edit of one slot also one that is still virtual.
     :param removed: slots of top-ups that the rule no longer yields, or at whose new time another one stays.
     :param kept_booked: booked slots that stay as they are although they were meant.
+    :param expanded: what was expanded on the way, so that it is not done again.
     """
 
     segments: tuple[SegmentChange, ...] = ()
     changed: tuple[RowChange, ...] = ()
     removed: tuple[StoredSlot, ...] = ()
     kept_booked: tuple[StoredSlot, ...] = ()
+    expanded: tuple[Expanded, ...] = field(default=(), compare=False, repr=False)
 
 
 def changed_times(
@@ -354,7 +369,7 @@ def load_series(
         held = claims
     if not specs:
         raise SlotNotFound(f"series {series_id}: there is no such series", key=str(key or series_id))
-    place = slot.starts_at > work.now - _LOOK_BACK
+    place = slot.starts_at > work.now - max(_LOOK_BACK, *(spec.duration for spec in specs))
     if key is not None:
         place = or_(place, slot.original_start == key.original_start)
     mine = (slot.series_id == series_id, place)
@@ -458,19 +473,107 @@ def write_plan(work: Work, series: StoredSeries, plan: SeriesPlan) -> list[int]:
     """
     if work.dry_run:
         return [change.template_id for change in plan.segments]
-    touched = []
+    touched, cuts = [], dict[int, tuple[datetime, int]]()
     for change in plan.segments:
         template = series.templates[change.template_id]
         if change.cut_at is not None:
             touched.append(template.id)
             template = _cut(work, template, change.cut_at, change.values)
+            cuts[change.template_id] = change.cut_at, template.id
+            series.templates[template.id] = template
         else:
             for name, value in change.values.items():
                 setattr(template, name, value)
         work.session.flush()
         touched.append(template.id)
-    _write_rows(work, plan.changed, [row.id for row in plan.removed])
+    _settle(work, series, plan, cuts)
     return touched
+
+
+def settle(work: Work, series: StoredSeries) -> None:
+    """Bring the stored slots of a series in line with its templates, which were changed and flushed."""
+    if not work.dry_run:
+        _settle(work, series, SeriesPlan(), {})
+
+
+def _settle(
+    work: Work, series: StoredSeries, plan: SeriesPlan, cuts: Mapping[int, tuple[datetime, int]]
+) -> None:
+    """Write what was planned of stored slots, and what else they lack to be as their templates say.
+
+    :param cuts: segment -> the original start (naive) of what was handed to a later segment, and that.
+    """
+    changed = {change.row.id: change for change in plan.changed}
+    removed = [row.id for row in plan.removed]
+    gone = {*removed, *(row.id for row in series.rows if not _follows(series, row, changed))}
+    unsettled = {t.id: t for t in series.templates.values() if t.settled_revision != t.revision}
+    for before in series.specs:
+        cut_at, later = cuts.get(before.id, (datetime.max, before.id))
+        rows = [row for row in series.rows if row.template_id == before.id and row.id not in gone]
+        for template_id, theirs in (
+            (before.id, [row for row in rows if row.original_start < cut_at]),
+            (later, [row for row in rows if row.original_start >= cut_at]),
+        ):
+            if theirs and template_id in unsettled:
+                spec = TemplateSpec.of(unsettled[template_id])
+                for change in _settled(series, before, spec, theirs, changed, plan.expanded):
+                    changed[change.row.id] = change
+    _write_rows(work, list(changed.values()), removed)
+    _note_settled(work, unsettled.values())
+
+
+def _follows(series: StoredSeries, row: StoredSlot, changed: Mapping[int, RowChange]) -> bool:
+    """Whether a stored slot is one that follows its template: scheduled, or about to be, and not over."""
+    status = changed[row.id].values.get("status", row.status) if row.id in changed else row.status
+    return status == Status.SCHEDULED and row.ends_at > series.now
+
+
+def _settled(
+    series: StoredSeries,
+    before: TemplateSpec,
+    spec: TemplateSpec,
+    rows: Sequence[StoredSlot],
+    changed: Mapping[int, RowChange],
+    expanded: Iterable[Expanded],
+) -> Iterator[RowChange]:
+    """Yield what changes of a segment's stored slots, with what was planned of them."""
+    zone, starts = ZoneInfo(spec.timezone), _starts_by_now(before, spec, rows, expanded)
+    for row in rows:
+        planned = changed[row.id].values if row.id in changed else {}
+        known = {name: value for name, value in planned.items() if name in row._fields}
+        at = starts.get(row.original_start)
+        values = planned | planning.settled(spec, row._replace(**known), at, series.now, zone)
+        if values:
+            yield RowChange(row, values)
+
+
+def _starts_by_now(
+    before: TemplateSpec, spec: TemplateSpec, rows: Sequence[StoredSlot], expanded: Iterable[Expanded]
+) -> dict[datetime, datetime]:
+    """Return when a segment has its rows by now; its rule is expanded only for what is not known yet.
+
+    What was settled tells by itself: a row without a mark is where its rule has it.
+    """
+    starts: dict[datetime, datetime] = {}
+    unknown = list(rows)
+    if before.is_settled and planning.starts_alike(before, spec):
+        starts = {row.original_start: row.starts_at for row in rows if not (row.withdrawn or row.displaced)}
+        unknown = [row for row in rows if row.displaced and not row.withdrawn]
+    for template_id, asked, found in expanded:
+        if template_id == before.id and spec.active and spec.cancelled_from is None:
+            mine = [row.original_start for row in unknown if row.original_start in asked]
+            starts |= {original: found[original] for original in mine if original in found}
+            unknown = [row for row in unknown if row.original_start not in asked]
+    return starts | planning.offered_starts(spec, unknown)
+
+
+def _note_settled(work: Work, templates: Iterable[TemplateMixin]) -> None:
+    # Past the ORM: this is nobody's decision, and must not raise the revision.
+    table = table_of(work.models.Template)
+    for template in templates:
+        mine = update(table).where(table.c.id == template.id)
+        work.session.execute(mine.values(settled_revision=template.revision))
+        set_committed_value(template, "settled_revision", template.revision)
 
 
 def _cut(work: Work, template: TemplateMixin, cut: datetime, values: dict[str, Any]) -> TemplateMixin:

@@ -242,7 +242,11 @@ class Run:
             for template_id, theirs in rows.items():
                 spec = some[template_id]
                 try:
-                    self._take_in(backlog, spec, planning.settle(spec, theirs, self.now))
+                    plan = planning.settle(spec, theirs, self.now)
+                    if spec.active:  # those in the window are counted there
+                        end = self._window(spec).end
+                        plan.kept_booked = [row for row in plan.kept_booked if row.starts_at >= end]
+                    self._take_in(backlog, spec, plan)
                     sound.append(spec)
                 except Exception as error:
                     self.leave_out(spec.id, spec.name, error)
@@ -316,7 +320,7 @@ class Run:
             self.report.skipped[reason] = self.report.skipped.get(reason, 0) + number
         if self.request.dry_run:
             tally.created += len(plan.create)
-            tally.updated += len(plan.update)
+            tally.updated += sum(each.shows for each in plan.update)
             tally.removed += len(plan.remove)
 
     def _write_isolated(self, chunk: Chunk) -> None:
