@@ -261,6 +261,7 @@ class TemplateSpec:
     closes_time: time | None = None
     ends_by: str = "wall_clock"
     overlapping: bool = False
+    exclusive: bool = False
     keep_history: bool = False
     settled_revision: int | None = None
     history_until: datetime | None = None
@@ -280,6 +281,11 @@ class TemplateSpec:
         values["series_id"] = values["series_id"] or values["id"]
         values["data"] = deepcopy(dict(values["data"] or {}))
         return cls(**values)
+
+    @property
+    def may_overlap(self) -> bool:
+        """Whether its slots may overlap each other: it says so, or its resource keeps their bookings apart."""
+        return self.overlapping or self.exclusive
 
     @property
     def is_settled(self) -> bool:
@@ -334,6 +340,8 @@ class StoredSlot(NamedTuple):
     :param customised: names of the fields that a person changed on this slot.
     :param live: places that are taken now: holds that have expired are free.
     :param has_history: bookings point to it, released ones too; known only if it was asked for.
+    :param withdrawn: its rule does not yield it any more.
+    :param displaced: it is not where its rule has it.
     """
 
     id: int
@@ -354,6 +362,8 @@ class StoredSlot(NamedTuple):
     ended_with_series: bool = False
     live: int = 0
     has_history: bool = False
+    withdrawn: bool = False
+    displaced: bool = False
 
     @property
     def key(self) -> SlotKey:
@@ -369,6 +379,11 @@ class StoredSlot(NamedTuple):
     def stands(self) -> bool:
         """Whether no other slot of the series may be at its instant."""
         return self.status in OCCUPYING
+
+    @property
+    def has_precedence(self) -> bool:
+        """Whether it takes its time from others of its series: booked, or moved by a person, and standing there."""
+        return self.stands and bool(self.live or self.displaced or "starts_at" in self.customised)
 
     @property
     def is_untouched(self) -> bool:
