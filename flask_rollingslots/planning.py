@@ -14,6 +14,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from .recurrence import Recurrence
+from .recurrence.overlaps import Overlap, find_overlaps
 from .recurrence.public_holidays import public_holiday
 from .values import (
     Healing,
@@ -35,6 +36,8 @@ _LAST = datetime.max.replace(tzinfo=UTC) - timedelta(days=2)
 _ZONE_SLACK = timedelta(days=2)
 #: Starts that are no further apart are looked for in one expansion: a row a month is one, a row in ten years another.
 _NEAR = timedelta(days=35)
+#: How many neighbours that overlap are named.
+_SHOWN_OVERLAPS = 3
 EXCLUDED = "excluded"
 HOLIDAY = "holiday"
 BLACKOUT = "blackout"
@@ -48,6 +51,8 @@ STAYS_ON = "status"
 _RULE = ("rrule", "dtstart", "timezone", "rdates", "duration", "every", "until_time", "shift")
 _rule_of = attrgetter(*_RULE)
 _starts_of = attrgetter(*_RULE, "exdates", "holidays", "blackouts", "active", "cancelled_from", "ends_by")
+#: What the times of slots follow from, and whether they may overlap.
+OF_TIMES = (*_RULE, "exdates", "overlapping", "exclusive")
 
 
 def recurrence_of(spec: TemplateSpec) -> Recurrence:
@@ -64,6 +69,27 @@ def _recurrence(exdates: tuple[datetime | date, ...], *rule: Any) -> Recurrence:
     given = dict(zip(_RULE, rule, strict=True))
     given["shift"] = given["shift"] or timedelta(0)
     return Recurrence(exdates=exdates, **given)
+
+
+def overlaps(spec: TemplateSpec) -> tuple[Overlap, ...]:
+    """Return neighbours that the rule lets overlap each other, the first few; none, if it does not within a year.
+
+    By original starts and the wall clock: changes of the clock aside.
+
+    :return: pairs of original starts (naive).
+    :raises InvalidRule: if the rule, the zone or the day grid is not valid.
+    """
+    found: tuple[Overlap, ...] = _overlaps(spec.exdates, _rule_of(spec), spec.active_from, spec.active_until)
+    return found
+
+
+@lru_cache(maxsize=4096)
+def _overlaps(exdates: Any, rule: Any, active_from: datetime | None, end: datetime | None) -> Any:
+    recurrence = _recurrence(exdates, *rule)
+    length = rule[_RULE.index("duration")]
+    return find_overlaps(
+        recurrence, length, active_from or datetime.min, end or datetime.max, _SHOWN_OVERLAPS
+    )
 
 
 def window_of(spec: TemplateSpec, now: datetime, days: int, align: str) -> Window:

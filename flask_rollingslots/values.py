@@ -261,6 +261,7 @@ class TemplateSpec:
     closes_time: time | None = None
     ends_by: str = "wall_clock"
     overlapping: bool = False
+    exclusive: bool = False
     keep_history: bool = False
     settled_revision: int | None = None
     history_until: datetime | None = None
@@ -280,6 +281,11 @@ class TemplateSpec:
         values["series_id"] = values["series_id"] or values["id"]
         values["data"] = deepcopy(dict(values["data"] or {}))
         return cls(**values)
+
+    @property
+    def may_overlap(self) -> bool:
+        """Whether its slots may overlap each other: it says so, or its resource keeps their bookings apart."""
+        return self.overlapping or self.exclusive
 
     @property
     def is_settled(self) -> bool:
@@ -375,6 +381,11 @@ class StoredSlot(NamedTuple):
     def stands(self) -> bool:
         """Whether no other slot of the series may be at its instant."""
         return self.status in OCCUPYING
+
+    @property
+    def has_precedence(self) -> bool:
+        """Whether it takes its time from others of its series: booked, or moved by a person, and standing there."""
+        return self.stands and bool(self.live or self.displaced or "starts_at" in self.customised)
 
     @property
     def is_untouched(self) -> bool:
