@@ -167,7 +167,8 @@ def load_slots(
     cls, bookings = work.models.Slot, work.models.Booking
     columns = [getattr(cls, name) for name in _SLOT_COLUMNS]
     data = cls.data if wholly else sa.null()  # a top-up has no use for it, and it may be large
-    query: Any = sa.select(*columns, data, cls.customised, cls.ended_with_series, cls.holds)
+    own_name = cls.own_name if wholly else sa.null()
+    query: Any = sa.select(*columns, data, cls.customised, cls.ended_with_series, cls.holds, own_name)
     query = query.where(*conditions).order_by(cls.series_id, cls.original_start)
     found = work.session.execute(exclusive(query, work.dialect) if lock else query).all()
     history: frozenset[int] = frozenset()
@@ -175,9 +176,9 @@ def load_slots(
         pointed = sa.select(bookings.slot_id).join(cls, cls.id == bookings.slot_id).where(*conditions)
         history = frozenset(work.session.scalars(pointed.distinct()))
     slots = []
-    for *plain, own, customised, ended, holds in found:
+    for *plain, own, customised, ended, holds, name in found:
         live, is_pointed_to = live_places(plain[_BOOKED], holds, work.now), plain[0] in history
-        slots.append((*plain, own or {}, tuple(customised or ()), bool(ended), live, is_pointed_to))
+        slots.append((*plain, own or {}, tuple(customised or ()), bool(ended), live, is_pointed_to, name))
     return list(map(StoredSlot._make, slots))
 
 

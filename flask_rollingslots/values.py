@@ -334,6 +334,7 @@ class StoredSlot(NamedTuple):
     :param customised: names of the fields that a person changed on this slot.
     :param live: places that are taken now: holds that have expired are free.
     :param has_history: bookings point to it, released ones too; known only if it was asked for.
+    :param own_name: what it is called if that is not its template's name; known only if it was asked for.
     """
 
     id: int
@@ -354,6 +355,7 @@ class StoredSlot(NamedTuple):
     ended_with_series: bool = False
     live: int = 0
     has_history: bool = False
+    own_name: str | None = None
 
     @property
     def key(self) -> SlotKey:

@@ -35,7 +35,7 @@ from ..values import (
 from . import storage
 from .storage import RowChange, SegmentChange, SeriesPlan, StoredSeries, rule_of
 
-_WIDE_ONLY = ("rrule", "name")
+_WIDE_ONLY = ("rrule",)
 #: Parts that tie a rule to dates of the calendar, so that it is another one some days later.
 _CALENDAR_PARTS = ("bymonth", "bymonthday", "byyearday", "byweekno")
 _BY = (*_CALENDAR_PARTS, "byday", "byhour", "byminute", "bysecond", "bysetpos")
@@ -55,7 +55,7 @@ class Changes:
     :param capacity: new number of places.
     :param data: merged into the app's own fields, name by name.
     :param rrule: new rule; taken literally: without COUNT and UNTIL it has no end. Wide scopes only.
-    :param name: new name of the template. Wide scopes only.
+    :param name: new name; with ``this`` of the one slot.
     """
 
     start: datetime | time | None = None
@@ -243,17 +243,20 @@ def plan_this(series: StoredSeries, asked: EditPlan) -> EditPlan:
     """Return what an edit of one slot changes: its values, whose names are remembered.
 
     :raises SlotNotFound: if there is no such slot.
-    :raises StatusConflict: if it is cancelled or completed; if it is over and more than its data is to change.
+    :raises StatusConflict: if it is cancelled; if it is over or completed and more is to change than data and name.
     :raises SlotBooked: if it is booked and would be moved, or would have fewer places than are taken.
     :raises InvalidRequest: if the new start is in the past, or another slot of the series is there.
     """
     key, changes = asked.key, asked.changes
     row = series.row_at(key) or series.virtual_at(key)
     spec = series.specs[series.place_of(key, row)]
-    is_over = row.ends_at <= series.now  # what it was like may still be corrected, whatever became of it
-    if (is_over and changes != Changes(data=changes.data)) or not (is_over or row.status == Status.SCHEDULED):
-        word = "over: only its data can be changed" if is_over else f"{row.status}: it cannot be changed"
-        raise StatusConflict(f"slot {key} is {word}", key=str(key), status=row.status)
+    # What it was like may still be corrected, whatever became of it.
+    is_over = row.ends_at <= series.now or row.status == Status.COMPLETED
+    is_correction = changes == Changes(data=changes.data, name=changes.name)
+    if (is_over and not is_correction) or not (is_over or row.status == Status.SCHEDULED):
+        state = row.status if row.ends_at > series.now else "over"
+        word = "only its data and its name can be changed" if is_over else "it cannot be changed"
+        raise StatusConflict(f"slot {key} is {state}: {word}", key=str(key), status=row.status)
     values, names = _times_of_one(series, spec, row, changes)
     fault = None
     if values and row.live and not asked.move_booked:
@@ -263,7 +266,9 @@ def plan_this(series: StoredSeries, asked: EditPlan) -> EditPlan:
     if fault is not None:
         raise SlotBooked(fault, key=str(key), booked=row.live)
     values |= storage.changed_values(row._replace(customised=()), changes.capacity, changes.data)[0]
-    names |= {name for name in ("capacity", "data") if getattr(changes, name) is not None}
+    names |= {name for name in ("capacity", "data", "name") if getattr(changes, name) is not None}
+    if changes.name is not None and changes.name != row.own_name:
+        values["own_name"] = changes.name
     if not names <= set(row.customised):
         values["customised"] = sorted({*row.customised, *names})
     changed = (RowChange(row, values),) if values else ()

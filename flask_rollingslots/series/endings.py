@@ -109,8 +109,10 @@ def delete(work: Work, key: SlotKey, scope: Scope) -> SlotMixin | SeriesReport:
 def complete(work: Work, key: SlotKey, undo: bool = False) -> SlotMixin:
     """Mark one slot as completed, or take that back; see ``RollingSlots.complete``."""
     with storage.decided_slot(work, key) as slot:
-        status = Status.SCHEDULED if undo else Status.COMPLETED
-        _change(work, slot, (Status.SCHEDULED, Status.COMPLETED), {"status": status.value})
+        values: dict[str, Any] = {"status": (Status.SCHEDULED if undo else Status.COMPLETED).value}
+        if undo and slot.starts_at > work.now and "name" not in (slot.customised or ()):
+            values["own_name"] = None  # no history any more
+        _change(work, slot, (Status.SCHEDULED, Status.COMPLETED), values)
     work.outbox.add(signals.slot_completed, slot=slot, undo=undo)
     return slot
 
@@ -245,6 +247,8 @@ def _restored_alone(work: Work, key: SlotKey, status: str) -> dict[str, Any]:
         spec = next(spec for spec in series.specs if spec.id == row.template_id)
         starts = planning.starts_around(storage.rule_of(spec), [row.original_start])
         values, _ = restored_values(spec, row, starts)
+        if not series.is_future(row):
+            values.pop("own_name", None)
     if _is_taken(work, series, row, values.get("starts_at", row.starts_at)):
         text = f"slot {key} cannot come back: another slot of its series is at its time"
         raise StatusConflict(text, key=str(key), status=row.status)
@@ -454,4 +458,6 @@ def restored_values(
     values |= {"status": Status.SCHEDULED.value, "cancel_reason": None, "ended_with_series": None}
     if not row.live:
         values |= storage.planned_times(spec, row, starts) or {}
+    if row.own_name is not None and "name" not in row.customised:
+        values["own_name"] = None  # no history any more
     return values, is_kept
