@@ -263,7 +263,7 @@ def cancel_booking(booking_id: int) -> ResponseReturnValue:
     if booking.slot.starts_at <= datetime.now(UTC):
         flash("It has started, so it can no longer be cancelled.")
     else:
-        what = f"{booking.slot.template.name}, {words.moment_words(booking.slot.local_start)}"
+        what = f"{booking.slot.name}, {words.moment_words(booking.slot.local_start)}"
         was_off = booking.slot.status == Status.CANCELLED
         slots.release(booking)
         db.session.commit()

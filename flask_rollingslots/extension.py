@@ -486,6 +486,7 @@ def _guard(models: Models) -> None:
         if session.is_modified(row, include_collections=False):
             check_unchanged(session, models, row)
             resources.begin_claim(session, models, row, clock())
+            guards.keep_names(session, models, row, clock())
 
     _listen(template, "before_update", before)
     _listen(

@@ -108,7 +108,7 @@ class SlotAnswer(_Row):
     key: str
     series_id: int
     template_id: int
-    name: str = _from("template", "name")
+    name: str
     group: str | None = _from("template", "group")
     original_start: WallTime = Field(
         description="Wall-clock time: the identity, whatever happens to the slot."

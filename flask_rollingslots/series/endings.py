@@ -110,8 +110,10 @@ def delete(work: Work, key: SlotKey, scope: Scope) -> SlotMixin | SeriesReport:
 def complete(work: Work, key: SlotKey, undo: bool = False) -> SlotMixin:
     """Mark one slot as completed, or take that back; see ``RollingSlots.complete``."""
     with storage.decided_slot(work, key) as slot:
-        status = Status.SCHEDULED if undo else Status.COMPLETED
-        _change(work, slot, (Status.SCHEDULED, Status.COMPLETED), {"status": status.value})
+        values: dict[str, Any] = {"status": (Status.SCHEDULED if undo else Status.COMPLETED).value}
+        if undo and slot.starts_at > work.now and "name" not in (slot.customised or ()):
+            values["own_name"] = None  # no history any more
+        _change(work, slot, (Status.SCHEDULED, Status.COMPLETED), values)
     work.outbox.add(signals.slot_completed, slot=slot, undo=undo)
     return slot
 
@@ -246,6 +248,8 @@ def _restored_alone(work: Work, key: SlotKey, status: str) -> dict[str, Any]:
         spec = next(spec for spec in series.specs if spec.id == row.template_id)
         starts = planning.starts_around(storage.rule_of(spec), [row.original_start])
         values = restored_values(spec, row, starts)
+        if not series.is_future(row):
+            values.pop("own_name", None)
         if spec.cancelled_from is not None and row.original_start >= spec.cancelled_from:
             row = row._replace(customised=tuple(sorted({*row.customised, planning.STAYS_ON})))
             values["customised"] = list(row.customised)
@@ -462,7 +466,9 @@ def restored_values(
     :param starts: what the rule alone promises around the slot.
     """
     times = {} if row.live else storage.planned_times(spec, row, starts) or {}
+    is_history_named = row.own_name is not None and "name" not in row.customised
     return {
+        **({"own_name": None} if is_history_named else {}),
         **storage.changed_values(row, spec.capacity, spec.data),
         **times,
         "status": Status.SCHEDULED.value,
