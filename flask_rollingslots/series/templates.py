@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -16,10 +16,12 @@ from ..errors import InvalidTemplate, SlotNotFound, nearest, no_group, refusal
 from ..models import FIELDS, TemplateMixin
 from ..values import Scope, SlotKey
 from .edits import EDITED, EditPlan, edit
-from .storage import bound_at, copy_of, deciding, load_series, refuse_stale, series_of
+from .storage import bound_at, copy_of, deciding, load_series, lock_templates, refuse_stale, series_of
 
 #: How many starts of a segment are tried to find one that is no exception.
 _TRIED = 50
+#: From templates to what is to be set of them, by id.
+Decide = Callable[[list[TemplateMixin]], Mapping[int, Mapping[str, Any]]]
 
 
 class TemplateChange(NamedTuple):
@@ -99,19 +101,36 @@ def change_template(
     :raises StaleEdit: if somebody else changed the series since.
     """
     check_names(work, values)
-    series_id = series_of(work, template_id)
-    with deciding(work):
-        if work.dry_run:
-            templates = [copy_of(template) for template in segments(work, [series_id])]
-        else:
-            templates = list(load_series(work, series_id).templates.values())
+
+    def decide(templates: list[TemplateMixin]) -> dict[int, Mapping[str, Any]]:
         for template in templates:
             if template.id == template_id:
                 refuse_stale(template.revision, revision)
+        return {template.id: values for template in templates}
+
+    return set_fields(work, [series_of(work, template_id)], decide)
+
+
+def set_fields(work: Work, series_ids: Sequence[int], decide: Decide) -> list[TemplateMixin]:
+    """Set fields of the segments of some series, and return all of them by id; copies in a dry run.
+
+    :param decide: is given all segments by id, locked and as they are now; returns values by template id.
+    """
+    with deciding(work):
+        if work.dry_run:
+            templates = [copy_of(template) for template in segments(work, series_ids)]
+        else:
+            if len(series_ids) > 1:
+                lock_templates(work, series_ids)
+            loaded = [load_series(work, series_id) for series_id in sorted(series_ids)]
+            found = [template for series in loaded for template in series.templates.values()]
+            templates = sorted(found, key=lambda template: template.id)
+        wanted = decide(templates)
         for template in templates:
-            for name, value in values.items():
-                setattr(template, name, value)
-            work.models.prepare(template)
+            if template.id in wanted:
+                for name, value in wanted[template.id].items():
+                    setattr(template, name, value)
+                work.models.prepare(template)
         if not work.dry_run:
             work.session.flush()
     return templates
