@@ -131,7 +131,7 @@ def _show_closing(report: ClosingReport, dry_run: bool) -> None:
     click.echo(f"{span}: {len(report.templates)} templates {verb}{before}.")
     click.echo(f"{len(report.slots)} stored slots, {len(report.booked)} of them booked.")
     for key in report.moved:
-        click.echo(f"  was moved to these days, and still takes place: {key}")
+        click.echo(f"  moved to these days, still takes place: {key}")
     if report.bookings:
         click.echo("Call:")
     for booking in report.bookings:

@@ -43,8 +43,8 @@ class ClosingReport:
     :param unchanged: ids of those that were meant, and closed or open on all these days before.
     :param slots: keys of the stored slots on these days that are not over: closed now, or offered again.
     :param booked: those of them that hold live bookings.
-    :param moved: of closed days, keys of stored slots that a person moved to these days from another one: they still
-        take place.
+    :param moved: of closed days, keys of stored slots that take place on them although their rule has them on another
+        day: a person moved them there, or they kept their time for a booking. They are not closed.
     :param bookings: the live bookings in all of these, by id: whom to call.
     :param reason: as it was given.
     """
