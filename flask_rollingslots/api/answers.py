@@ -312,7 +312,9 @@ class ClosingAnswer(_Decided):
     )
     slots: Keys = Field(description="Stored slots on these days that are not over.")
     booked: Keys = Field(description="Those of them with bookings.")
-    moved: Keys = Field(description="Slots that take place on these days, though their rule has them on others.")
+    moved: Keys = Field(
+        description="Slots that take place on these days, though their rule has them on others."
+    )
     bookings: list[BookingAnswer] = Field(description="The live bookings in all of these: whom to call.")
 
     @pydantic.model_validator(mode="before")

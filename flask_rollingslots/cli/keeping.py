@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sized
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -127,9 +128,13 @@ def close(
 def _show_closing(report: ClosingReport, dry_run: bool) -> None:
     span = f"{report.first}" if report.first == report.last else f"{report.first} to {report.last}"
     verb = ("would be " if dry_run else "") + ("reopened" if report.reopened else "closed")
-    before = f", {len(report.unchanged)} were before" if report.unchanged else ""
-    click.echo(f"{span}: {len(report.templates)} templates {verb}{before}.")
-    click.echo(f"{len(report.slots)} stored slots, {len(report.booked)} of them booked.")
+    before = (
+        f", {len(report.unchanged)} already {'open' if report.reopened else 'closed'}"
+        if report.unchanged
+        else ""
+    )
+    click.echo(f"{span}: {_count(report.templates, 'template')} {verb}{before}.")
+    click.echo(f"{_count(report.slots, 'stored slot')}, {len(report.booked)} of them booked.")
     for key in report.moved:
         click.echo(f"  moved to these days, still takes place: {key}")
     if report.bookings:
@@ -137,8 +142,12 @@ def _show_closing(report: ClosingReport, dry_run: bool) -> None:
     for booking in report.bookings:
         slot = booking.slot
         who = printable(f"{slot.template.name}  {booking.who or 'nobody in particular'}")
-        places = f"{booking.party} place{'s' if booking.party > 1 else ''}"
+        places = _count(range(booking.party), "place")
         click.echo(f"  {slot.local_start:%a %Y-%m-%d %H:%M %Z}  {who}  {places}  booking {booking.id}")
+
+
+def _count(things: Sized, word: str) -> str:
+    return f"{len(things)} {word}{'' if len(things) == 1 else 's'}"
 
 
 # -- files -----------------------------------------------------------------------------------------------------
