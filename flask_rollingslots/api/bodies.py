@@ -414,6 +414,17 @@ class CancelFutureBody(DryRunBody):
     reason: Reason | None = None
 
 
+class ClosingBody(DryRunBody):
+    """Which days, and whose."""
+
+    first: Day
+    last: Day | None = Field(None, description="Included; by default the first one.")
+    group: Group | None = Field(None, description="Only the templates of this group.")
+    template: Id | None = Field(None, description="Only the series of this template.")
+    reason: Reason | None = Field(None, description="Why they are closed, for whoever hears of it.")
+    reopen: bool = Field(False, description="Take it back.")
+
+
 class CompleteBody(DryRunBody):
     """Whether it was so."""
 

@@ -150,6 +150,45 @@ def restore_template(call: Call) -> Response:
     return _ended(call, call.slots.restore_series, _template(call, "edit").id)
 
 
+@template_call("POST", "/closings", answers.ClosingAnswer, body=bodies.ClosingBody, refusals=(404,))
+def close_days(call: Call) -> Response:
+    """Close days for one series, a group, or all templates there are; or open them again with ``reopen``.
+
+    The days become ``blackouts``: nothing is offered on them. Who has booked keeps the place and is in the answer, to
+    be called. Of a day grid the day on which it begins is meant, with what it has after midnight.
+    """
+    body, dry_run = call.body, call.dry_run
+    allowed = _editable(call)
+    days = {name: getattr(body, name) for name in ("first", "last", "group", "template")}
+    if body.reopen and body.reason is not None:
+        raise invalid("reason", body.reason, "none: days are opened again without")
+    with call.slots.transaction(dry_run) as slots:
+        if body.reopen:
+            report = slots.reopen(**days, dry_run=dry_run)
+        else:
+            report = slots.close(**days, reason=body.reason, dry_run=dry_run)
+        if not call.grant.sees_all and not allowed.issuperset(report.templates):
+            raise errors.StaleEdit  # one that came in meanwhile, and that nobody was asked about
+        return call.answer(answers.ClosingAnswer, report)
+
+
+def _editable(call: Call) -> set[int]:
+    """Return the ids of the templates of a series, of a group, or of all, if the sender may change each of them."""
+    slots, grant, body = call.slots, call.grant, call.body
+    if body.template is not None:
+        template = call.template(body.template, "edit")
+        key = str(SlotKey(template.series_id or template.id, template.dtstart))
+        found = slots.segments(key)
+        grant.require_all("edit", found, errors.no_template(body.template))
+    else:
+        found = slots.templates(group=body.group)
+        if body.group is not None:
+            grant.require_all("edit", found, errors.no_group(body.group))
+        elif not all(grant.may("edit", each) for each in found):
+            raise Problem("forbidden", "you may not do this: edit all templates")
+    return {each.id for each in found}
+
+
 @template_call("POST", "/templates/<template_id>/materialize", _ROW, body=bodies.MaterializeBody)
 def materialize_occurrence(call: Call) -> Response:
     """Make the row of the slot at an original start, if it is still virtual; a second time changes nothing."""

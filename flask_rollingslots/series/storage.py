@@ -451,6 +451,15 @@ def _lock_templates(work: Work, series_id: int) -> list[TemplateMixin]:
     return templates
 
 
+def lock_templates(work: Work, series_ids: Iterable[int]) -> None:
+    """Keep others from changing several series: all who want more than one template take them by id."""
+    cls = work.models.Template
+    ids = list(work.session.scalars(select(cls.id).where(cls.series_id.in_(list(series_ids)))))
+    for part in in_parts(sorted(ids)):
+        query = select(cls.id).where(cls.id.in_(part)).order_by(cls.id)
+        work.session.execute(exclusive(query, work.dialect))
+
+
 @contextmanager
 def decided_slot(
     work: Work, key: SlotKey, *, hidden: bool = False, ended: bool = False
