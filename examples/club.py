@@ -117,9 +117,13 @@ def book(key: str) -> Response:
 def release(number: int) -> Response:
     """Give a place of this visitor back."""
     if any(booking.id == number for booking in _bookings()):
-        slots.release(number)
-        slots.db.session.commit()
-        flash("Given back.")
+        try:
+            slots.release(number)
+            slots.db.session.commit()
+            flash("Given back.")
+        except SlotClosed as error:
+            slots.db.session.rollback()
+            flash(f"Sorry: {error}")
     return redirect(url_for("week"))
 
 

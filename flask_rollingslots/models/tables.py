@@ -169,6 +169,11 @@ class SlotMixin:
         before: timedelta | None = self.template.reminder_before
         return self.starts_at - before if before is not None else None
 
+    @property
+    def cancel_until(self) -> datetime:
+        """Until when a person may give places back or move, UTC: ``cancel_before`` ahead of the start."""
+        return self.starts_at - (self.template.cancel_before or timedelta(0))
+
     def booked_at(self, now: datetime) -> int:
         """Return how many places are taken at a moment (aware): holds that have expired are free."""
         return live_places(self.booked, self.holds, now)
