@@ -274,9 +274,8 @@ def _times_of_one(
     series: StoredSeries, spec: TemplateSpec, row: StoredSlot, changes: Changes
 ) -> tuple[dict[str, Any], set[str]]:
     """Return what changes of the times of one slot, and the names of the fields that a person gave."""
-    starts_at, length, names = row.starts_at, row.ends_at - row.starts_at, set[str]()
+    starts_at, zone, names = row.starts_at, ZoneInfo(spec.timezone), set[str]()
     if changes.start is not None:
-        zone = ZoneInfo(spec.timezone)
         shown = row.starts_at.astimezone(zone).replace(tzinfo=None)
         try:
             starts_at = instant_of(changes.start_for(shown), zone)
@@ -284,7 +283,6 @@ def _times_of_one(
             raise refusal("start", changes.start, "a time within the calendar") from None
         names.add("starts_at")
     if changes.duration is not None:
-        length = changes.duration
         names.add("ends_at")
     if starts_at != row.starts_at:
         if starts_at <= series.now or row.starts_at <= series.now:
@@ -293,7 +291,12 @@ def _times_of_one(
         if other is not None:
             expected = f"a time at which no other slot of the series is: {other} is there"
             raise refusal("start", changes.start, expected)
-    return (storage.changed_times(spec, row, starts_at, starts_at + length) if names else {}), names
+    if not names:
+        return {}, names
+    ends_at = storage.end_for(spec, row, starts_at)
+    if changes.duration is not None:
+        ends_at = planning.end_of(spec, row.original_start, starts_at, zone, changes.duration)
+    return storage.changed_times(spec, row, starts_at, ends_at), names
 
 
 # -- this and future, or all
@@ -435,7 +438,8 @@ def _behind_pruned(series: StoredSeries, old: TemplateSpec, new: TemplateSpec) -
     if series.pruned is None:
         return None
     bound = storage.bound_at(old, series.pruned)
-    shown_until = (bound + new.shift).replace(tzinfo=ZoneInfo(new.timezone)) + new.duration
+    zone = ZoneInfo(new.timezone)
+    shown_until = planning.end_of(new, bound, instant_of(bound + new.shift, zone), zone)
     begins_earlier = new.active_from is None or new.active_from < bound
     return bound if begins_earlier and shown_until > series.now else None
 

@@ -28,6 +28,7 @@ def test_an_event_becomes_a_template() -> None:
         "dtstart": datetime(2026, 1, 5, 9),
         "timezone": "Europe/Madrid",
         "duration": timedelta(minutes=90),
+        "ends_by": "elapsed",
         "rdates": [],
         "exdates": [],
         "data": {"uid": "a@b", "description": "Bring a mat\nand water", "location": "Room 1"},
