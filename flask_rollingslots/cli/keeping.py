@@ -164,7 +164,7 @@ def export_templates(form: str, template: int | None, group: str | None, output:
     """Write templates, with what people decided about their slots, as JSON or as an .ics file.
 
     JSON holds everything that import needs to restore them. In an .ics file inactive templates are left out, and
-    public holidays and blackouts are written for the next two years.
+    public holidays, blackouts and what changes of the clocks do are written for the next two years.
     """
     found = current_slots().export(template, group, form)
     if output is None:

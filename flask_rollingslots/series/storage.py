@@ -243,12 +243,22 @@ def changed_times(
     spec: TemplateSpec, row: StoredSlot, starts_at: datetime, ends_at: datetime
 ) -> dict[str, Any]:
     """Return what changes of a row's times when it is moved; opening and closing follow unless a person set them."""
-    planned = planning.times_of(spec, row.original_start, starts_at, ZoneInfo(spec.timezone))
+    planned = planning.times_of(spec, row.original_start, starts_at, ZoneInfo(spec.timezone), ends_at)
     values: dict[str, Any] = {"starts_at": starts_at, "ends_at": ends_at}
     for name in ("opens_at", "closes_at"):
         if name not in row.customised:
             values[name] = getattr(planned, name)
     return {name: value for name, value in values.items() if value != getattr(row, name)}
+
+
+def end_for(spec: TemplateSpec, row: StoredSlot, starts_at: datetime) -> datetime:
+    """Return when a stored slot ends if it starts at a time (aware, UTC): a length that a person gave to it stays."""
+    length = None
+    if "ends_at" in row.customised:
+        if starts_at == row.starts_at:
+            return row.ends_at
+        length = planning.length_of(spec, row.starts_at, row.ends_at)
+    return planning.end_of(spec, row.original_start, starts_at, ZoneInfo(spec.timezone), length)
 
 
 def planned_times(
@@ -265,10 +275,7 @@ def planned_times(
     if starts_at is None:
         return None
     starts_at = row.starts_at if "starts_at" in row.customised else starts_at
-    ends_at = planning.times_of(spec, row.original_start, starts_at, ZoneInfo(spec.timezone)).ends_at
-    if "ends_at" in row.customised:
-        ends_at = starts_at + (row.ends_at - row.starts_at)
-    return changed_times(spec, row, starts_at, ends_at)
+    return changed_times(spec, row, starts_at, end_for(spec, row, starts_at))
 
 
 def marks(spec: TemplateSpec, row: StoredSlot, times: Mapping[str, Any]) -> dict[str, Any]:
