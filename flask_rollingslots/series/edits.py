@@ -413,9 +413,12 @@ def _edited_segments(series: StoredSeries, place: int, asked: EditPlan) -> list[
         )
     if is_later and changes.touch_times:
         first = _first_shown(spec, moved, changes, is_cut)
-        if last is not None and (first <= last[1] or (first < last[2] and not spec.may_overlap)):
-            when = f"{last[1]:%Y-%m-%d %H:%M} to {last[2]:%H:%M}"
-            raise refusal("start", first, f"a time after the last slot before the change, {when}")
+        if last is not None and first <= last[1]:
+            expected = f"a time after {last[1]:%Y-%m-%d %H:%M}, the last slot before the change"
+            raise refusal("start", first, expected)
+        if last is not None and first < last[2] and not spec.may_overlap:
+            expected = f"a time from {last[2]:%Y-%m-%d %H:%M} on, where the last slot before the change ends"
+            raise refusal("start", first, expected)
     if not is_later:
         moved = moved._replace(bound=datetime.min)
     elif "rrule" in moved.values:  # a new rule may not bring anything before the slot
@@ -491,17 +494,19 @@ def _reconciled(series: StoredSeries, segments: list[_EditedSegment], asked: Edi
     found = {row.id: _new_times(series, segment, row, asked) for row, segment in rows}
     going = [RowChange(row, found[row.id][0] or {}) for row, segment in rows if not segment.new.may_overlap]
     stuck = storage.stuck(series, going) if asked.move_booked else set()
-    removed, changed, kept, overbooked = [], [], [], []
+    removed, kept, overbooked = list[StoredSlot](), list[StoredSlot](), list[StoredSlot]()
+    changed, marked = list[RowChange](), list[RowChange]()
     for row, segment in rows:
         times, is_kept = ({}, True) if row.id in stuck else found[row.id]
         if times is None:
             removed.append(row)
             continue
         values = times | storage.changed_values(row, changes.capacity, changes.data)
-        if changes.touch_times:
-            values |= storage.marks(segment.new, row, segment.starts, times)
+        marks = storage.marks(segment.new, row, segment.starts, times) if changes.touch_times else {}
         if values:
-            changed.append(RowChange(row, values))
+            changed.append(RowChange(row, values | marks))
+        elif marks:
+            marked.append(RowChange(row, marks))
         if is_kept:
             kept.append(row)
         if changes.capacity is not None and storage.is_overbooked(row, values):
@@ -513,6 +518,7 @@ def _reconciled(series: StoredSeries, segments: list[_EditedSegment], asked: Edi
         kept_booked=tuple(row for row in kept if row.live),
         kept_changed=tuple(row for row in kept if not row.live),
         overbooked=tuple(overbooked),
+        marked=tuple(marked),
     )
 
 

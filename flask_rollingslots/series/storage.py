@@ -215,6 +215,7 @@ class SeriesPlan:
     :param removed: slots of top-ups that the rule no longer yields.
     :param kept_booked: booked slots that stay as they are although they were meant.
     :param overbooked: slots in which more places are taken than they have by now: nothing is left in them.
+    :param marked: stored slots of which only that is noted, whether they are still as their rule says.
     """
 
     segments: tuple[SegmentChange, ...] = ()
@@ -222,6 +223,7 @@ class SeriesPlan:
     removed: tuple[StoredSlot, ...] = ()
     kept_booked: tuple[StoredSlot, ...] = ()
     overbooked: tuple[StoredSlot, ...] = ()
+    marked: tuple[RowChange, ...] = ()
 
 
 def changed_times(
@@ -520,7 +522,7 @@ def write_plan(work: Work, series: StoredSeries, plan: SeriesPlan) -> list[int]:
                 setattr(template, name, value)
         work.session.flush()
         touched.append(template.id)
-    _write_rows(work, plan.changed, [row.id for row in plan.removed])
+    _write_rows(work, plan, [row.id for row in plan.removed])
     return touched
 
 
@@ -547,21 +549,20 @@ def _cut(work: Work, template: TemplateMixin, cut: datetime, values: dict[str, A
     return later
 
 
-def _write_rows(work: Work, changed: Sequence[RowChange], removed: list[int]) -> None:
+def _write_rows(work: Work, plan: SeriesPlan, removed: list[int]) -> None:
     """Change and remove stored slots; what the session knows of slots is read again."""
     session, table = work.session, table_of(work.models.Slot)
-    lapsed = [change.row.id for change in changed if change.row.lapsed]
+    lapsed = [change.row.id for change in plan.changed if change.row.lapsed]
     if lapsed:
         release_expired(work, lapsed)
+    decided = [(change.row.id, {**change.values, "changed_at": work.now}) for change in plan.changed]
     by_columns: dict[tuple[str, ...], list[dict[str, Any]]] = {}
-    for change in changed:
-        names = tuple(sorted(change.values))
-        values = {f"new_{name}": change.values[name] for name in names}
-        by_columns.setdefault(names, []).append({"row_id": change.row.id, **values})
+    for number, values in [*decided, *((change.row.id, change.values) for change in plan.marked)]:
+        given = {f"new_{name}": value for name, value in values.items()}
+        by_columns.setdefault(tuple(sorted(values)), []).append({"row_id": number, **given})
     for names, rows in by_columns.items():
-        values = {name: bindparam(f"new_{name}", type_=table.c[name].type) for name in names}
-        statement = update(table).where(table.c.id == bindparam("row_id"))
-        session.execute(statement.values(**values, changed_at=work.now), rows)
+        columns = {name: bindparam(f"new_{name}", type_=table.c[name].type) for name in names}
+        session.execute(update(table).where(table.c.id == bindparam("row_id")).values(**columns), rows)
     for part in in_parts(removed):
         session.execute(delete(table).where(table.c.id.in_(part)))
     forget_slots(work)
