@@ -63,7 +63,11 @@ def test_this_refuses_what_cannot_be(hall: Site) -> None:
     hall.slots.book(ELEVEN)
     hall.slots.edit("1@20260107T1000", "this", start=time(20))
     hall.session.commit()
-    for key, start in ((TEN, time(10, 30)), (TEN, time(11)), ("1@20290105T1000", datetime(2026, 1, 6, 11, 59))):
+    for key, start in (
+        (TEN, time(10, 30)),
+        (TEN, time(11)),
+        ("1@20290105T1000", datetime(2026, 1, 6, 11, 59)),
+    ):
         with pytest.raises(InvalidRequest, match=f"^start = .*: {ELEVEN} is there"):
             hall.slots.edit(key, "this", start=start)
     with pytest.raises(InvalidRequest, match=f"^duration = .*: {ELEVEN} is there"):
@@ -189,49 +193,49 @@ def test_capacity_below_the_bookings_takes_effect(hall: Site) -> None:
 
 
 @pytest.mark.parametrize("how", ["this", "this_and_future", "all", "template", "slot of the app"])
-def test_nobody_new_until_enough_is_given_back(site: Site, how: str) -> None:
+def test_nobody_new_until_enough_is_given_back(any_site: Site, how: str) -> None:
     """Ten places, five booked, cut to three by whichever way: a place is free when less than three are taken."""
-    template = site.add(capacity=10)
-    made = [site.slots.book(NOON) for _ in range(5)]
-    site.session.commit()
+    template = any_site.add(capacity=10)
+    made = [any_site.slots.book(NOON) for _ in range(5)]
+    any_site.session.commit()
     if how == "template":
-        site.slots.change_template(template, capacity=3)
+        any_site.slots.change_template(template, capacity=3)
     elif how == "slot of the app":
-        site.slots.get(NOON).capacity = 3
+        any_site.slots.get(NOON).capacity = 3
     else:
-        assert site.slots.edit(NOON, how, capacity=3).to_dict()["overbooked"] == [NOON]
-    site.session.commit()
+        assert any_site.slots.edit(NOON, how, capacity=3).to_dict()["overbooked"] == [NOON]
+    any_site.session.commit()
     for booking in made[:3]:
-        assert (site.slots.get(NOON).left, site.slots.get(NOON).capacity) == (0, 3)
+        assert (any_site.slots.get(NOON).left, any_site.slots.get(NOON).capacity) == (0, 3)
         with pytest.raises(SlotFull):
-            site.slots.book(NOON)
-        site.session.rollback()
-        site.slots.release(booking)
-        site.session.commit()
-    assert site.slots.get(NOON).left == 1
-    site.slots.book(NOON)
-    site.session.commit()
+            any_site.slots.book(NOON)
+        any_site.session.rollback()
+        any_site.slots.release(booking)
+        any_site.session.commit()
+    assert any_site.slots.get(NOON).left == 1
+    any_site.slots.book(NOON)
+    any_site.session.commit()
     with pytest.raises(SlotFull):
-        site.slots.book(NOON)
+        any_site.slots.book(NOON)
 
 
-def test_one_place_where_two_were_booked(site: Site) -> None:
+def test_one_place_where_two_were_booked(any_site: Site) -> None:
     """Two bookings of before hold the single place until both are given back; then one more person gets it."""
-    site.add(capacity=2)
-    first, second = site.slots.book(NOON), site.slots.book(NOON)
-    site.session.commit()
-    site.slots.edit(NOON, "all", capacity=1)
-    site.session.commit()
+    any_site.add(capacity=2)
+    first, second = any_site.slots.book(NOON), any_site.slots.book(NOON)
+    any_site.session.commit()
+    any_site.slots.edit(NOON, "all", capacity=1)
+    any_site.session.commit()
     for booking in (first, second):
         with pytest.raises(SlotFull):
-            site.slots.book(NOON)
-        site.session.rollback()
-        site.slots.release(booking)
-        site.session.commit()
-    site.slots.book(NOON)
-    site.session.commit()
+            any_site.slots.book(NOON)
+        any_site.session.rollback()
+        any_site.slots.release(booking)
+        any_site.session.commit()
+    any_site.slots.book(NOON)
+    any_site.session.commit()
     with pytest.raises(SlotFull):
-        site.slots.book(NOON)
+        any_site.slots.book(NOON)
 
 
 def test_swapping_times_do_not_collide(hall: Site) -> None:
