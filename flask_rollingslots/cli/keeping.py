@@ -84,6 +84,8 @@ def _show(report: SeriesReport, word: str, dry_run: bool, as_json: bool) -> None
         click.echo(f"  booked: {key}")
     if report.kept_booked:
         click.echo(f"{len(report.kept_booked)} stay as they are: another slot is at their time.")
+    if report.overbooked:
+        click.echo(f"{len(report.overbooked)} have fewer places by now than are booked in them.")
     if report.kept_completed:
         click.echo(f"{len(report.kept_completed)} completed ones stay.")
 

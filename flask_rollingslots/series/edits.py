@@ -425,9 +425,12 @@ def _edited_segments(series: StoredSeries, place: int, asked: EditPlan) -> list[
         )
     if is_later and changes.touch_times:
         first = _first_shown(spec, moved, changes, is_cut)
-        if last is not None and (first <= last[1] or (first < last[2] and not spec.may_overlap)):
-            when = f"{last[1]:%Y-%m-%d %H:%M} to {last[2]:%H:%M}"
-            raise refusal("start", first, f"a time after the last slot before the change, {when}")
+        if last is not None and first <= last[1]:
+            expected = f"a time after {last[1]:%Y-%m-%d %H:%M}, the last slot before the change"
+            raise refusal("start", first, expected)
+        if last is not None and first < last[2] and not spec.may_overlap:
+            expected = f"a time from {last[2]:%Y-%m-%d %H:%M} on, where the last slot before the change ends"
+            raise refusal("start", first, expected)
     if not is_later:
         moved = moved._replace(bound=datetime.min)
     elif "rrule" in moved.values:  # a new rule may not bring anything before the slot
@@ -551,7 +554,7 @@ def _overlaps(segments: list[_EditedSegment]) -> Iterator[tuple[SlotKey, SlotKey
         for one, other in planning.overlaps(segment.new):
             yield SlotKey(segment.new.series_id, one), SlotKey(segment.new.series_id, other)
     for earlier, later in pairwise(storage.in_order(segment.new for segment in segments) if changed else ()):
-        last = storage.last_kept((earlier, later), 1, later.active_from)
+        last = storage.last_kept((earlier, later), 1, None)
         first = storage.first_from(later, datetime.min)
         if last is not None and first is not None and first + later.shift < last[2]:
             yield SlotKey(earlier.series_id, last[0]), SlotKey(later.series_id, first)

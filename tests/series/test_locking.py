@@ -117,7 +117,7 @@ def test_an_edit_waits_for_a_booking_under_way(shared: Site) -> None:
     thread.join(60)
     assert [str(row.key) for row in outcome[0].kept_booked] == [KEY]
     slot = shared.slots.get(KEY)
-    assert (slot.local_start.hour, slot.booked, slot.capacity) == (10, 2, 2)
+    assert (slot.local_start.hour, slot.booked, slot.capacity) == (10, 2, 1)
 
 
 def test_a_stale_preview_is_refused(shared: Site) -> None:
