@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 
 from .recurrence import Recurrence
 from .recurrence.public_holidays import public_holiday
+from .recurrence.zones import instant_of, wall_of
 from .values import (
     Plan,
     PlannedSlot,
@@ -194,17 +195,22 @@ def _opens_at(spec: TemplateSpec, starts_at: datetime, zone: ZoneInfo) -> dateti
     return None
 
 
-def grid_day(spec: TemplateSpec, original_start: datetime) -> date:
-    """Return the local day that an occurrence belongs to: on which its day grid begins, or without one the start.
+def grid_day(spec: TemplateSpec, original_start: datetime, starts_at: datetime | None = None) -> date:
+    """Return the local day that a slot belongs to, as shown: the one on which its day grid begins.
 
-    Days off and days that are cancelled mean this day: what a grid has after midnight belongs to the evening before.
+    What a day grid has after midnight belongs to the day before. Without a grid it is the day on which the slot begins.
+
+    :param original_start: naive. ``starts_at``: aware, where it is shown if a person may have moved it.
     """
-    if spec.every is None:
-        return (original_start + spec.shift).date()
-    opening = spec.dtstart.time()
+    zone = ZoneInfo(spec.timezone)
+    ruled, opening = original_start + spec.shift, spec.dtstart.time()
+    if spec.until_time is None:
+        return wall_of(starts_at or instant_of(ruled, zone), zone).date()
     since = timedelta(hours=opening.hour, minutes=opening.minute)
-    begun = datetime.combine((original_start - since).date(), opening)
-    return (begun + spec.shift).date()
+    begun = datetime.combine((original_start - since).date(), opening) + spec.shift
+    if starts_at is not None and starts_at != instant_of(ruled, zone):
+        begun += wall_of(starts_at, zone) - ruled
+    return begun.date()
 
 
 def _left_out(spec: TemplateSpec, starts_at: datetime, zone: ZoneInfo) -> str | None:
