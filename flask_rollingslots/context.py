@@ -23,7 +23,7 @@ from .models import Models, SlotMixin, TemplateMixin
 from .models.fields import SPEC_FIELDS, SPEC_LISTS
 from .settings import Settings
 from .signals import Outbox
-from .statements import dialect_of, exclusive, stored_text, use_primary
+from .statements import MARIADB, dialect_of, exclusive, stored_text, use_primary
 from .values import PlannedSlot, SlotKey, Status, StoredSlot, TemplateSpec, Window, live_places
 
 Unreadable = Callable[[int, str, Exception], None]
@@ -75,16 +75,21 @@ class Work:
 
 
 def load_specs(
-    work: Work, *conditions: sa.ColumnElement[bool], unreadable: Unreadable | None = None
+    work: Work,
+    *conditions: sa.ColumnElement[bool],
+    unreadable: Unreadable | None = None,
+    newest: bool = False,
 ) -> list[TemplateSpec]:
     """Return the templates that meet the conditions, by id, without making model instances.
+
+    :param newest: see what others committed since this transaction began; the templates are locked already.
 
     :param unreadable: told id, name and reason of each active template that cannot be read, which is then left out;
         without it one such template is an error.
     """
     cls = work.models.Template
     try:
-        return _read_specs(work, *conditions)
+        return _read_specs(work, *conditions, newest=newest)
     except DBAPIError:
         raise
     except Exception:  # a value that somebody wrote by hand: only reading it shows that
@@ -114,7 +119,7 @@ def _readable(work: Work, found: Sequence[Any], unreadable: Unreadable) -> list[
     return [spec for part in (found[:half], found[half:]) for spec in _readable(work, part, unreadable)]
 
 
-def _read_specs(work: Work, *conditions: sa.ColumnElement[bool]) -> list[TemplateSpec]:
+def _read_specs(work: Work, *conditions: sa.ColumnElement[bool], newest: bool = False) -> list[TemplateSpec]:
     cls = work.models.Template
     columns = {name: getattr(cls, name) for name in SPEC_FIELDS}
     dialect = work.session.connection().dialect
@@ -123,7 +128,9 @@ def _read_specs(work: Work, *conditions: sa.ColumnElement[bool]) -> list[Templat
         # Nearly always empty: read as they are stored, and understood only if there is something in them.
         lists[SPEC_FIELDS.index(name)] = columns[name].type
         columns[name] = stored_text(columns[name], dialect.name)
-    query = sa.select(*columns.values()).where(*conditions).order_by(cls.id)
+    query: Any = sa.select(*columns.values()).where(*conditions).order_by(cls.id)
+    if newest and dialect.name in MARIADB:
+        query = query.with_for_update(read=True)
     result = work.session.execute(query)
     try:
         return [_spec(row, lists, dialect) for row in result]
@@ -167,7 +174,9 @@ def load_slots(
     cls, bookings = work.models.Slot, work.models.Booking
     columns = [getattr(cls, name) for name in _SLOT_COLUMNS]
     data = cls.data if wholly else sa.null()  # a top-up has no use for it, and it may be large
-    query: Any = sa.select(*columns, data, cls.customised, cls.ended_with_series, cls.holds)
+    own_name = cls.own_name if wholly else sa.null()
+    more = (cls.customised, cls.ended_with_series, cls.holds, cls.withdrawn, cls.displaced, cls.changed_at)
+    query: Any = sa.select(*columns, data, own_name, *more)
     query = query.where(*conditions).order_by(cls.series_id, cls.original_start)
     found = work.session.execute(exclusive(query, work.dialect) if lock else query).all()
     history: frozenset[int] = frozenset()
@@ -175,9 +184,10 @@ def load_slots(
         pointed = sa.select(bookings.slot_id).join(cls, cls.id == bookings.slot_id).where(*conditions)
         history = frozenset(work.session.scalars(pointed.distinct()))
     slots = []
-    for *plain, own, customised, ended, holds in found:
+    for *plain, own, name, customised, ended, holds, withdrawn, displaced, changed_at in found:
         live, is_pointed_to = live_places(plain[_BOOKED], holds, work.now), plain[0] in history
-        slots.append((*plain, own or {}, tuple(customised or ()), bool(ended), live, is_pointed_to))
+        known = (own or {}, tuple(customised or ()), bool(ended), live, is_pointed_to)
+        slots.append((*plain, *known, withdrawn or None, displaced or None, changed_at, name))
     return list(map(StoredSlot._make, slots))
 
 
@@ -229,6 +239,9 @@ def row_of(slot: PlannedSlot, now: datetime, run_id: int | None = None) -> dict[
         "data": spec.data,
         "customised": [],
         "cancel_reason": None,
+        "own_name": None,
+        "withdrawn": None,
+        "displaced": None,
         "run_id": run_id,
         "created_at": now,
     }

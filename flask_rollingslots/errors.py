@@ -6,8 +6,8 @@ The errors know nothing of HTTP: they are raised on the command line and in thre
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from datetime import date, time, timedelta
+from collections.abc import Iterable, Sequence
+from datetime import date, datetime, time, timedelta
 from difflib import get_close_matches
 from typing import Any
 
@@ -88,9 +88,10 @@ class SlotFull(RollingSlotsError):
 
 
 class SlotClosed(RollingSlotsError):
-    """The slot cannot be booked.
+    """The slot cannot be booked, or its places cannot be given back or moved any more.
 
-    Attributes: ``key``, ``state``.
+    Attributes: ``key``, ``state`` (what the slot is; ``too_late``: it has not begun, but the time to cancel is over);
+    of places that cannot be given back also ``until`` (aware, UTC): when that was over.
     """
 
 
@@ -112,6 +113,13 @@ class HoldExpired(RollingSlotsError):
     """The hold has expired, so it cannot be confirmed: book again.
 
     Attributes: ``booking_id``, ``expired_at``.
+    """
+
+
+class TooManyHolds(RollingSlotsError):
+    """This person holds as many places for a while as one may: confirm or release one first.
+
+    Attributes: ``held`` (how many live holds), ``limit``.
     """
 
 
@@ -163,6 +171,21 @@ def refusal(
     return kind(
         f"{field} = {shown}: expected {expected}", field=field, value=value, expected=expected, **more
     )
+
+
+def overlap_refusal(
+    field: str, value: Any, pairs: Sequence[tuple[datetime, datetime]], kind: type[RollingSlotsError]
+) -> RollingSlotsError:
+    """Return (not raise) the error for a rule that lets slots overlap, though its template does not say they may.
+
+    :param pairs: wall-clock starts of slots that overlap; not empty.
+    """
+    told = [[start.isoformat(" ", "minutes") for start in pair] for pair in pairs]
+    expected = (
+        "overlapping=True, or exclusive=True with a resource, because slots of the rule overlap, such as "
+        f"{' and '.join(told[0])}"
+    )
+    return refusal(field, value, expected, kind, overlaps=told)
 
 
 def no_template(template_id: object) -> TemplateNotFound:

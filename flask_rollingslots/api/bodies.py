@@ -451,7 +451,11 @@ class BookingBody(Strict):
     party: int = Field(1, ge=1, le=1_000_000)
     who: Annotated[str, Field(min_length=1, max_length=200)] | None = None
     hold_minutes: int | None = Field(
-        None, ge=1, le=7 * 24 * 60, description="Hold the places so long, until they are confirmed."
+        None,
+        ge=1,
+        le=7 * 24 * 60,
+        description="Hold the places so long, until they are confirmed; "
+        "a person at most ROLLINGSLOTS_HOLD_MINUTES_MAX, 30 by default.",
     )
 
 
@@ -524,6 +528,12 @@ class DryRunQuery(Strict):
     """Whether it is only tried."""
 
     dry_run: QueryFlag = False
+
+
+class ReleaseQuery(Strict):
+    """How a booking is given back."""
+
+    override: QueryFlag = Field(False, description="Also when it is too late for a person.")
 
 
 class ScopeQuery(Strict):

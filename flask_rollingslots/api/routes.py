@@ -371,9 +371,12 @@ def create_booking(call: Call) -> Response:
     """Take places in a slot, stored or virtual; never more than it has.
 
     With ``hold_minutes`` they are free again after that time, unless they are confirmed. With an ``Idempotency-Key``
-    the same request again returns the same booking; the key belongs to ``who``.
+    the same request again returns the same booking; the key belongs to ``who``. Without a token a hold has the limits
+    of a person: ``HOLD_MINUTES_MAX``, and for each ``who`` ``HOLDS_PER_PERSON``.
     """
-    body = call.body
+    body, longest = call.body, call.slots.settings.hold_minutes_max
+    if not call.grant.is_trusted and (body.hold_minutes or 0) > longest:
+        raise invalid("hold_minutes", body.hold_minutes, f"at most {longest:,}")
     key, segments = _series_of(call, "read")
     who = _person(call, segments[-1], body.who)
     once = call.header("Idempotency-Key", _LONGEST_KEY)
@@ -381,7 +384,9 @@ def create_booking(call: Call) -> Response:
         if body.hold_minutes is None:
             made = slots.book(key, body.party, who, once)
         else:
-            made = slots.hold(key, body.party, who, once, body.hold_minutes)
+            made = slots.hold(
+                key, body.party, who, once, body.hold_minutes, is_person=not call.grant.is_trusted
+            )
         return call.answer(answers.BookingAnswer, made, 201, url_for(".get_booking", booking_id=made.id))
 
 
@@ -409,12 +414,19 @@ def confirm_booking(call: Call) -> Response:
         return call.answer(answers.BookingAnswer, slots.confirm(number))
 
 
-@booking_call("DELETE", "/bookings/<booking_id>", {204: None})
+@booking_call("DELETE", "/bookings/<booking_id>", {204: None}, query=bodies.ReleaseQuery)
 def release_booking(call: Call) -> Response:
-    """Give the places of a booking or a hold back; a second time changes nothing."""
-    number = _booking(call).id
+    """Give the places of a booking or a hold back; a second time changes nothing.
+
+    Until ``cancel_before`` ahead of the start, else until the start: then 409 ``slot_closed``. ``override`` is for
+    staff: with the token, or where ``authorize`` says ``True`` to ``override``.
+    """
+    found, override = _booking(call), call.query.override
+    if override:
+        call.grant.require_override(found.slot.template)
+    number = found.id
     with call.slots.transaction() as slots:
-        slots.release(number)
+        slots.release(number, override)
     return _no_content()
 
 

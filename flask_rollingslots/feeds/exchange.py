@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, select
 
 from .. import planning
 from ..context import Work, is_decided, row_of
-from ..errors import InvalidRequest, no_group, no_template, refusal
+from ..errors import InvalidRequest, InvalidTemplate, no_group, no_template, refusal
 from ..models import DECIDED_FIELDS, Models, TemplateMixin
 from ..models.fields import FIELDS, SPEC_FIELDS
 from ..recurrence.zones import find_zone, instant_of
@@ -31,6 +31,8 @@ _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 #: Fields of a template that planning does not need, and so no TemplateSpec has.
 _MORE = [name for name, field in FIELDS.items() if field.in_files and name not in SPEC_FIELDS]
 _OVERRIDE_FIELDS = tuple(field.name for field in fields(Override))
+#: Of an override another name than in a slot.
+_IN_SLOT = {"name": "own_name"}
 
 
 # -- export
@@ -94,7 +96,7 @@ def with_overrides(
 ) -> list[StoredTemplate]:
     """Return templates as plain values, with their stored slots that meet the conditions; by one query."""
     cls, slot = work.models.Template, work.models.Slot
-    query = select(slot.template_id, *(getattr(slot, name) for name in names))
+    query = select(slot.template_id, *(getattr(slot, _IN_SLOT.get(name, name)) for name in names))
     query = query.join(cls, cls.id == slot.template_id).where(*conditions)
     found: defaultdict[int, list[Override]] = defaultdict(list)
     for template_id, *values in work.session.execute(query.order_by(slot.series_id, slot.original_start)):
@@ -192,7 +194,13 @@ def _template(models: Models, entry: Entry, group: str | None) -> TemplateMixin:
     initial = {name: field.initial for name, field in FIELDS.items() if field.in_files}
     template = models.Template(**initial | entry.fields | ({} if group is None else {"group": group}))
     with naming(entry.label):
-        models.prepare(template)
+        try:
+            models.prepare(template)
+        except InvalidTemplate as error:
+            if "overlaps" not in error.details or "overlapping" in entry.fields:
+                raise
+            template.overlapping = True  # where the file comes from, its slots overlap
+            models.prepare(template)
     return template
 
 
@@ -220,7 +228,8 @@ def _row(work: Work, spec: TemplateSpec, override: Override) -> dict[str, Any]:
     by_rule = instant_of(override.original_start + spec.shift, zone)
     planned = planning.planned_slot(spec, override.original_start, override.starts_at or by_rule, zone)
     given = {name for name in DECIDED_FIELDS if getattr(override, name) is not None}
-    row = row_of(planned, work.now) | {name: getattr(override, name) for name in given}
+    row = row_of(planned, work.now)
+    row |= {_IN_SLOT.get(name, name): getattr(override, name) for name in given}
     customised = given - {"starts_at"}
     if override.customised is not None:
         customised = set(override.customised)

@@ -22,6 +22,7 @@ _STATES = {
     State.ENDED: ("in_the_past", "it is over"),
     State.RUNNING: ("running", "it has begun"),
     State.UPCOMING: ("not_open_yet", "booking is not open yet"),
+    State.WITHDRAWN: ("withdrawn", "it is not offered any more, and stays for those who booked before"),
     State.CLOSED: ("too_late", "it is too late to book"),
     State.BLOCKED: ("blocked", "its resource is taken"),
     State.FULL: ("full", "all places are taken"),
@@ -40,7 +41,8 @@ class Explanation:
 
     :param code: ``available``, or the reason: ``not_in_rule``, ``excluded``, ``holiday``, ``blackout``,
         ``cancelled``, ``deleted``, ``completed``, ``moved``, ``template_inactive``, ``before_start``, ``past_end``,
-        ``in_the_past``, ``running``, ``not_open_yet``, ``too_late``, ``blocked``, ``full``.
+        ``in_the_past``, ``running``, ``not_open_yet``, ``withdrawn``, ``too_late``, ``blocked``,
+        ``full``.
     :param sentence: the same for people.
     :param key: the slot's key, if there is a slot or was one.
     """
@@ -93,8 +95,9 @@ class _Case:
             return self._of_promise(*promises[0][1:])
         return self._of_nothing([TemplateSpec.of(template) for template in active])
 
-    def _said(self, code: str, words: str, key: str | None = None) -> Explanation:
-        return Explanation(code, f"{self.segments[0].name}, {self._shown(self.moment)}: {words}", key)
+    def _said(self, code: str, words: str, key: str | None = None, name: str | None = None) -> Explanation:
+        said = f"{name or self.segments[0].name}, {self._shown(self.moment)}: {words}"
+        return Explanation(code, said, key)
 
     def _shown(self, moment: datetime) -> str:
         return f"{moment.astimezone(ZoneInfo(self.segments[0].timezone)):%a %Y-%m-%d %H:%M %Z}"
@@ -116,7 +119,7 @@ class _Case:
             words = f"{words}: {slot.cancel_reason}"
         if code == "available":
             words = f"{words}, {slot.left} of {slot.capacity} places left"
-        return self._said(code, words, slot.key)
+        return self._said(code, words, slot.key, slot.name)
 
     def _of_promise(self, slot: PlannedSlot, reason: str | None) -> Explanation:
         row, key = self._stored(slot.key), str(slot.key)

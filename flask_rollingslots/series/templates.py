@@ -16,7 +16,17 @@ from ..errors import InvalidTemplate, SlotNotFound, nearest, no_group, refusal
 from ..models import FIELDS, TemplateMixin
 from ..values import Scope, SlotKey
 from .edits import EDITED, EditPlan, edit
-from .storage import bound_at, copy_of, deciding, load_series, lock_templates, refuse_stale, series_of
+from .storage import (
+    StoredSeries,
+    bound_at,
+    copy_of,
+    deciding,
+    load_series,
+    lock_templates,
+    refuse_stale,
+    series_of,
+    settle,
+)
 
 #: How many starts of a segment are tried to find one that is no exception.
 _TRIED = 50
@@ -117,6 +127,7 @@ def set_fields(work: Work, series_ids: Sequence[int], decide: Decide) -> list[Te
     :param decide: is given all segments by id, locked and as they are now; returns values by template id.
     """
     with deciding(work):
+        loaded: list[StoredSeries] = []
         if work.dry_run:
             templates = [copy_of(template) for template in segments(work, series_ids)]
         else:
@@ -133,6 +144,8 @@ def set_fields(work: Work, series_ids: Sequence[int], decide: Decide) -> list[Te
                 work.models.prepare(template)
         if not work.dry_run:
             work.session.flush()
+            for series in loaded:
+                settle(work, series)
     return templates
 
 
@@ -202,11 +215,12 @@ def set_active(work: Work, active: bool, template_id: int | None, group: str | N
         found = list(work.session.scalars(select(cls).where(is_meant).order_by(cls.id)))
         if not found:
             raise no_group(str(group))
-        report = SwitchReport(active, [], [])
-        for template in found:
-            (report.unchanged if template.active is active else report.changed).append(template.id)
-            if not work.dry_run:
-                template.active = active
-        if not work.dry_run:
-            work.session.flush()
+        changed = [template.id for template in found if template.active is not active]
+        report = SwitchReport(active, changed, [each.id for each in found if each.id not in changed])
+        series_ids = sorted({each.series_id or each.id for each in found if each.id in changed})
+        set_fields(
+            work,
+            series_ids,
+            lambda templates: {t.id: {"active": active} for t in templates if t.id in changed},
+        )
     return report
