@@ -164,7 +164,7 @@ def test_the_report_tells_whom_to_call(hall: Site) -> None:
 
 
 def test_a_closed_day_sells_nothing(hall: Site) -> None:
-    """From the commit on: who has booked keeps the place, nobody new gets one, stored or not; open again, it goes on."""
+    """From the commit on: who has booked keeps the place, nobody new gets one, stored or not; reopened, it goes on."""
     stored, virtual = "1@20260106T1000", "3@20260106T1000"
     ada = hall.slots.book(stored, who="ada")
     hall.session.commit()
