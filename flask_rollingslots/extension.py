@@ -28,6 +28,7 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 from .booking import resources
 from .context import Work
 from .errors import ConfigError, NotRegistered, UnreadableRow
+from .filling import history
 from .health import Finding, examine
 from .models import BookingMixin, Models, RunMixin, SlotMixin, TemplateMixin, make_models
 from .pruning import Archive, tidy
@@ -485,6 +486,8 @@ def _guard(models: Models) -> None:
     def before(session: Any, row: TemplateMixin) -> None:
         if session.is_modified(row, include_collections=False):
             check_unchanged(session, models, row)
+            settings = get_state().settings if _is_registered() else Settings()
+            history.before_change(Work.writing(session, models, settings, clock()), row)
             resources.begin_claim(session, models, row, clock())
 
     _listen(template, "before_update", before)

@@ -551,6 +551,8 @@ def _listen(models: Models, clock: Callable[[], datetime]) -> None:
 
     def note_beginning(mapper: Mapper[Any], connection: Connection, template: TemplateMixin) -> None:
         template.created_at = template.created_at or clock()
+        if template.keep_history and template.history_until is None:
+            template.history_until = template.created_at
 
     def own_series(mapper: Mapper[Any], connection: Connection, template: TemplateMixin) -> None:
         # The id is known only now; an uncut template is its own series.
@@ -563,10 +565,7 @@ def _listen(models: Models, clock: Callable[[], datetime]) -> None:
 
     def note_when(mapper: Mapper[Any], connection: Connection, changed: SlotMixin | TemplateMixin) -> None:
         # Also called for what is only marked as touched: writing a time then would be a change of its own.
-        attributes = sa.inspect(changed).attrs
-        is_slot = isinstance(changed, SlotMixin)
-        names = _SHOWN_FIELDS if is_slot else {*mapper.column_attrs.keys()} - _NOT_DECIDED
-        if any(attributes[name].history.has_changes() for name in names):
+        if has_decisions(changed):
             changed.changed_at = clock()
 
     def forget_what_was_busy(slot: SlotMixin | None, names: Any) -> None:
@@ -581,6 +580,14 @@ def _listen(models: Models, clock: Callable[[], datetime]) -> None:
     sa.event.listen(models.Slot, "before_update", note_when)
     sa.event.listen(models.Template, "before_update", note_when)
     sa.event.listen(models.Template, "after_insert", own_series)
+
+
+def has_decisions(changed: SlotMixin | TemplateMixin) -> bool:
+    """Whether somebody decided something about a row of the session that is not flushed yet."""
+    state = sa.inspect(changed)
+    is_slot = isinstance(changed, SlotMixin)
+    names = _SHOWN_FIELDS if is_slot else {*state.mapper.column_attrs.keys()} - _NOT_DECIDED
+    return any(state.attrs[name].history.has_changes() for name in names)
 
 
 def _note_decisions(mapper: Mapper[Any], connection: Connection, slot: SlotMixin) -> None:

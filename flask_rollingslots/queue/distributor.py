@@ -284,6 +284,7 @@ class Distributor:
         run.fill(specs)
         if job.revises or claim.template_id is not None:
             run.revise(specs)
+        run.note_history()
         for template_id, number in before.items():
             tally = run.report.templates.get(template_id)
             if tally is not None:

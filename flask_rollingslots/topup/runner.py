@@ -280,6 +280,7 @@ class Runner:
             run.fill(specs)
             if request.trigger == "edit" or joins or current != known:
                 run.revise(specs)
+            run.note_history()
             report = run.finish(specs)
             covers_all = request.covers_all((spec.window_days for spec in specs), self.settings)
             # Before anything is pruned: what ended long ago ended too.
