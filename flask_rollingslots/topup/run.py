@@ -23,6 +23,7 @@ from ..filling.screening import UNITS_AT_ONCE, Unit, batches, plan_by_rows, scre
 from ..models import table_of
 from ..statements import is_lost_race, own_transaction
 from ..values import COUNTS, TALLIED, Plan, Report, RunStatus, StoredSlot, Tally, TemplateSpec, Window
+from . import waiting
 from .gate import Lease
 from .request import TopUpRequest
 
@@ -88,6 +89,10 @@ class Recorder:
         values |= {"status": RunStatus.RUNNING.value, "started_at": work.now, "done": 0, "total": self.total}
         if lease is not None:
             values |= {"owner": lease.owner, "token": lease.token, "lease_name": work.settings.name}
+        if request.template_id is not None:
+            self.run_id = waiting.adopt(work, request.template_id, values)
+            if self.run_id is not None:
+                return
         row = insert(table_of(work.models.Run)).values(**values)
         self.run_id = work.session.execute(row).inserted_primary_key[0]  # type: ignore[attr-defined]
 

@@ -315,7 +315,11 @@ def test_health_asks_the_rule_of_the_time(site: Site) -> None:
     site.session.commit()
     site.slots.generate()
     assert site.slots.health().status == "ok"
-    assert days(site) == [date(2026, 1, 5), date(2026, 1, 12), *the_days(date(2026, 1, 15), date(2026, 1, 21))]
+    assert days(site) == [
+        date(2026, 1, 5),
+        date(2026, 1, 12),
+        *the_days(date(2026, 1, 15), date(2026, 1, 21)),
+    ]
 
 
 def test_others_cost_one_statement_not_more(site: Site) -> None:
