@@ -397,7 +397,7 @@ def test_an_edit_of_the_series_does_not_bring_pruned_slots_back(
 ) -> None:
     """Slots that took place and were forgotten are not shown again at the later times, nor in the preview."""
     site = sqlite_site
-    site.add(**WEEKLY)
+    site.add(**WEEKLY, overlapping=True)
     site.slots.generate(days=40)
     site.clock.turn(days=16)
     assert site.slots.prune(7).slots == 2
