@@ -25,6 +25,7 @@ from ..errors import ConfigError
 from ..values import BookingStatus, Hold, SlotKey, State, Status, live_places, utc_now
 from .fields import FIELDS, TO_SLOTS, TemplateMixin, check_template
 from .kinds import Id, UtcDateTime, WallDateTime, plain, table_of
+from .own import OwnColumns
 from .places import BUSY_MARK, blocked_at, expired_places, is_blocked
 
 #: Fields of a slot that a person may change; what was changed is remembered in ``customised``.
@@ -444,6 +445,12 @@ class Models:
             self._built[key] = build(self)
         return self._built[key]
 
+    @property
+    def own(self) -> OwnColumns:
+        """The columns that the app's own classes have besides ours."""
+        found: OwnColumns = self.build_once("own", lambda m: OwnColumns.of(m.Template, m.Slot, SlotMixin))
+        return found
+
     def prepare(self, template: TemplateMixin) -> None:
         """Complete and check a template; one that is as it was when it was last checked is not checked again.
 
@@ -451,9 +458,11 @@ class Models:
         :raises InvalidRule: if the rule, the zone or the day grid is not valid.
         """
         template.timezone = template.timezone or self.default_timezone()
-        values = {name: getattr(template, name) for name in FIELDS}
+        values = {name: getattr(template, name) for name in (*FIELDS, *self.own.template)}
         if template.__dict__.get(_CHECKED) != values:
             check_template(template)
+            for name, field in self.own.template.items():
+                field.check(values[name])
             template.__dict__[_CHECKED] = {name: deepcopy(plain(value)) for name, value in values.items()}
 
     @property
@@ -523,7 +532,7 @@ def make_models(
     models = Models(**made, default_timezone=default_timezone)
     _check(models)
     models.Slot.rolling_clock = models.Booking.rolling_clock = staticmethod(clock)
-    models.Slot.rolling_models = models
+    models.Slot.rolling_models = models.Template.rolling_models = models
     _relate(models)
     _listen(models, clock)
     info["rollingslots"] = models
@@ -543,12 +552,26 @@ def _check(models: Models) -> None:
                     "server_default; rows that a top-up writes could not fill it",
                     column=column.name,
                 )
+    _check_shared(models)
     uniques = [c for c in table_of(models.Slot).constraints if isinstance(c, sa.UniqueConstraint)]
     if not any({c.name for c in u.columns} == {"series_id", "original_start"} for u in uniques):
         raise ConfigError(
             f"models: {models.Slot.__name__} lacks the unique constraint on (series_id, original_start); "
             "add SlotMixin.__table_args__ to its own __table_args__"
         )
+
+
+def _check_shared(models: Models) -> None:
+    """Refuse a pair of own columns where a slot could not hold what its template may: nothing."""
+    template, slot = table_of(models.Template).columns, table_of(models.Slot).columns
+    shared = {c.name for c in template} & {c.name for c in slot} - _column_names(SlotMixin)
+    for name in sorted(shared - _column_names(TemplateMixin)):
+        if template[name].nullable and not slot[name].nullable:
+            raise ConfigError(
+                f"models: the column {models.Slot.__name__}.{name} is not nullable, and is copied from "
+                f"{models.Template.__name__}.{name}, which is; expected both alike",
+                column=name,
+            )
 
 
 def _column_names(mixin: type[Any]) -> set[str]:
@@ -598,7 +621,8 @@ def _listen(models: Models, clock: Callable[[], datetime]) -> None:
         # Also called for what is only marked as touched: writing a time then would be a change of its own.
         attributes = sa.inspect(changed).attrs
         is_slot = isinstance(changed, SlotMixin)
-        names = _SHOWN_FIELDS if is_slot else {*mapper.column_attrs.keys()} - _NOT_DECIDED
+        shown = (*_SHOWN_FIELDS, *models.own.shared)
+        names = shown if is_slot else {*mapper.column_attrs.keys()} - _NOT_DECIDED
         if any(attributes[name].history.has_changes() for name in names):
             changed.changed_at = clock()
 
@@ -619,7 +643,8 @@ def _listen(models: Models, clock: Callable[[], datetime]) -> None:
 def _note_decisions(mapper: Mapper[Any], connection: Connection, slot: SlotMixin) -> None:
     """Remember what a person changes through the ORM; top-ups write past the ORM."""
     state = sa.inspect(slot)
-    changed = {name for name in DECIDED_FIELDS if state.attrs[_HELD_IN.get(name, name)].history.has_changes()}
+    decided = (*DECIDED_FIELDS, *slot.rolling_models.own.shared)
+    changed = {name for name in decided if state.attrs[_HELD_IN.get(name, name)].history.has_changes()}
     before = state.attrs["starts_at"].history.deleted
     if before:  # opening and notice keep their distance from the start
         for name in {"opens_at", "closes_at"} - changed:

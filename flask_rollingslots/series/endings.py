@@ -454,7 +454,7 @@ def restored_values(
 
     :param starts: what the rule alone promises around the slot.
     """
-    values, is_kept = storage.changed_values(row, spec.capacity, spec.data)
+    values, is_kept = storage.changed_values(row, spec.capacity, spec.data, spec.own)
     values |= {"status": Status.SCHEDULED.value, "cancel_reason": None, "ended_with_series": None}
     if not row.live:
         values |= storage.planned_times(spec, row, starts) or {}

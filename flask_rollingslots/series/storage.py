@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -26,6 +27,7 @@ from ..booking.taking import release_expired
 from ..context import Work, load_slots, load_specs
 from ..errors import SlotClosed, SlotNotFound, StaleEdit, no_slot, no_template
 from ..models import FIELDS, Models, SlotMixin, TemplateMixin, forget_busy, keep_name, plain, table_of
+from ..models.fields import SPEC_FIELDS
 from ..statements import atomic, dialect_of, exclusive, is_lost_race, take_write_lock
 from ..values import MICROSECOND, MINUTE, OCCUPYING, SlotKey, State, Status, StoredSlot, TemplateSpec, Window
 
@@ -34,6 +36,7 @@ _LOOK_BACK = timedelta(days=2)
 _NOT_COPIED = {name for name, field in FIELDS.items() if not field.copied}
 _AT_ONCE = 500
 _SPAN = ("starts_at", "ends_at")
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,7 @@ class StoredSeries:
     :param horizon: until when slots are stored, UTC: created ones are counted up to there.
     :param templates: the segments' rows by id, if they are locked: for writing, plans do not look at them.
     :param resources: segment id -> its exclusive resource.
+    :param settings: segment id -> its fields that a spec has not, by name.
     :param pruned: the moment (aware) up to which slots were pruned; ``None``: never, or not asked for.
     """
 
@@ -55,6 +59,7 @@ class StoredSeries:
     horizon: datetime
     templates: dict[int, TemplateMixin] = field(default_factory=dict)
     resources: dict[int, str] = field(default_factory=dict)
+    settings: dict[int, dict[str, Any]] = field(default_factory=dict)
     pruned: datetime | None = None
 
     def row_at(self, key: SlotKey) -> StoredSlot | None:
@@ -98,7 +103,7 @@ class StoredSeries:
             slot = planning.planned_at(spec, key.original_start)
             if slot is not None and slot.ends_at > self.now and slot.starts_at not in taken:
                 plain: Any = (Status.SCHEDULED.value, spec.capacity, 0, None, None, dict(spec.data))
-                return StoredSlot(0, spec.series_id, spec.id, *slot.times, *plain)
+                return StoredSlot(0, spec.series_id, spec.id, *slot.times, *plain)._replace(own=spec.own)
         raise no_slot(key)
 
     def standing_at(self, key: SlotKey, starts_at: datetime) -> SlotKey | None:
@@ -247,11 +252,12 @@ def planned_times(
 
 
 def changed_values(
-    row: StoredSlot, capacity: int | None, data: dict[str, Any] | None
+    row: StoredSlot, capacity: int | None, data: dict[str, Any] | None, own: Mapping[str, Any] = _NOTHING
 ) -> tuple[dict[str, Any], bool]:
     """Return what changes of a row's capacity and data, unless a person set them, and whether bookings forbid it.
 
     :param capacity: the new one. ``data``: is merged into the row's own. ``None``: stays as it is.
+    :param own: new values of the app's own columns; what slots have not is left out.
     """
     values: dict[str, Any] = {}
     forbidden = False
@@ -261,6 +267,9 @@ def changed_values(
             values["capacity"] = capacity
     if data is not None and "data" not in row.customised and row.data | data != row.data:
         values["data"] = row.data | data
+    for name, value in own.items():
+        if name in row.own and name not in row.customised and value != row.own[name]:
+            values[name] = value
     return values, forbidden
 
 
@@ -361,7 +370,21 @@ def load_series(
     rows = load_slots(work, *mine, wholly=True, lock=not work.dry_run)
     days, align = work.settings.window_days, work.settings.align
     horizon = max(planning.window_of(spec, work.now, days, align).end for spec in specs)
-    return StoredSeries(in_order(specs), tuple(rows), work.now, horizon, templates, held)
+    settings = _settings(work, series_id, templates)
+    return StoredSeries(in_order(specs), tuple(rows), work.now, horizon, templates, held, settings)
+
+
+def _settings(
+    work: Work, series_id: int, templates: Mapping[int, TemplateMixin]
+) -> dict[int, dict[str, Any]]:
+    """Return the fields of a series' segments that a spec has not."""
+    cls, own = work.models.Template, work.models.own
+    names = [name for name, field in FIELDS.items() if name not in SPEC_FIELDS and not field.is_kept]
+    names += [name for name in own.template if name not in own.shared]
+    if templates:
+        return {key: {name: getattr(each, name) for name in names} for key, each in templates.items()}
+    query = select(cls.id, *(getattr(cls, name) for name in names)).where(cls.series_id == series_id)
+    return {number: dict(zip(names, values, strict=True)) for number, *values in work.session.execute(query)}
 
 
 def _lock_resources(work: Work, series_id: int) -> dict[int, str]:
@@ -505,15 +528,17 @@ def _write_rows(work: Work, changed: Sequence[RowChange], removed: list[int]) ->
     lapsed = [change.row.id for change in changed if change.row.lapsed]
     if lapsed:
         release_expired(work, lapsed)
+    attributes = inspect(work.models.Slot).column_attrs
     by_columns: dict[tuple[str, ...], list[dict[str, Any]]] = {}
     for change in changed:
         names = tuple(sorted(change.values))
         values = {f"new_{name}": change.values[name] for name in names}
         by_columns.setdefault(names, []).append({"row_id": change.row.id, **values})
     for names, rows in by_columns.items():
-        values = {name: bindparam(f"new_{name}", type_=table.c[name].type) for name in names}
+        columns = {name: attributes[name].columns[0] for name in names}
+        values = {each: bindparam(f"new_{name}", type_=each.type) for name, each in columns.items()}
         statement = update(table).where(table.c.id == bindparam("row_id"))
-        session.execute(statement.values(**values, changed_at=work.now), rows)
+        session.execute(statement.values({**values, table.c.changed_at: work.now}), rows)
     for part in in_parts(removed):
         session.execute(delete(table).where(table.c.id.in_(part)))
     forget_slots(work)

@@ -89,6 +89,8 @@ def test_an_answer_is_said_once(seen: str, model: str) -> None:
 def test_everything_in_a_spec_is_a_field() -> None:
     """What planning knows of a template is read from its fields by name, and both agree on defaults."""
     for each in fields(TemplateSpec):
+        if each.name == "own":  # the app's own columns, which only its classes have
+            continue
         field = FIELDS[each.name]
         if isinstance(each.default, str | int | bool):
             assert each.default == field.initial
