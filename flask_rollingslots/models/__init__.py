@@ -2,7 +2,7 @@
 
 from .fields import FIELDS, Change, TemplateField, TemplateMixin, check_template
 from .kinds import UtcDateTime, plain, table_of
-from .own import OwnColumns, OwnField
+from .own import NO_OWN, OwnColumns, OwnField
 from .places import Seen, expired_places, load_busy, mark_busy
 from .tables import (
     DECIDED_FIELDS,
@@ -20,8 +20,31 @@ from .tables import (
 )
 
 __all__ = [
-    "DECIDED_FIELDS", "FIELDS", "BookingMixin", "Change", "FeedAddressMixin", "LeaseMixin", "Models",
-    "OwnColumns", "OwnField", "ResourceMixin", "RunMixin", "Seen", "ShardMixin", "SlotMixin", "TemplateField",
-    "TemplateMixin", "UtcDateTime", "check_template", "expired_places", "forget_busy", "keep_name", "load_busy",
-    "make_models", "mark_busy", "plain", "table_of",
+    "DECIDED_FIELDS",
+    "FIELDS",
+    "NO_OWN",
+    "BookingMixin",
+    "Change",
+    "FeedAddressMixin",
+    "LeaseMixin",
+    "Models",
+    "OwnColumns",
+    "OwnField",
+    "ResourceMixin",
+    "RunMixin",
+    "Seen",
+    "ShardMixin",
+    "SlotMixin",
+    "TemplateField",
+    "TemplateMixin",
+    "UtcDateTime",
+    "check_template",
+    "expired_places",
+    "forget_busy",
+    "keep_name",
+    "load_busy",
+    "make_models",
+    "mark_busy",
+    "plain",
+    "table_of",
 ]  # fmt: skip

@@ -301,6 +301,12 @@ class TemplateMixin:
         models = self.rolling_models
         return {name: getattr(self, name) for name in models.own.shared} if models is not None else {}
 
+    @property
+    def rolling_shown(self) -> dict[str, Any]:
+        """The values of all of the app's own columns as JSON has them, by the name that they have there."""
+        models = self.rolling_models
+        return models.own.shown(self, models.own.template) if models is not None else {}
+
     def spec(self) -> TemplateSpec:
         """Return the template as plain data, independent of any session."""
         return TemplateSpec.of(self)

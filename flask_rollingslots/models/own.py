@@ -156,3 +156,13 @@ class OwnColumns:
         # Rows are written by column, past the ORM: the slot's column must be called as its attribute.
         shared = (name for name in template if name in slot and columns[name].columns[0].key == name)
         return cls(MappingProxyType(template), MappingProxyType(slot), tuple(shared))
+
+    @staticmethod
+    def shown(row: Any, columns: Mapping[str, OwnField]) -> dict[str, Any]:
+        """Return what a row holds in some of these columns, as JSON has it, by the name that it has there."""
+        values = ((field, getattr(row, name)) for name, field in columns.items())
+        return {field.key: None if value is None else field.kind.write(value) for field, value in values}
+
+
+#: Where classes have no columns but ours.
+NO_OWN = OwnColumns({}, {}, ())

@@ -140,6 +140,12 @@ class SlotMixin:
         return sa.func.coalesce(cls.own_name, of_template)
 
     @property
+    def rolling_shown(self) -> dict[str, Any]:
+        """The values of the app's own columns as JSON has them, by the name that they have there."""
+        own: OwnColumns = self.rolling_models.own
+        return own.shown(self, own.slot)
+
+    @property
     def local_start(self) -> datetime:
         """The start in the template's zone, aware."""
         return self.starts_at.astimezone(ZoneInfo(self.template.timezone))

@@ -1,4 +1,4 @@
-"""An edit in a wide scope takes every field of a template, from a slot on or for all, and stored slots follow at once."""
+"""An edit in a wide scope takes every field of a template, of all or from a slot on; stored slots follow at once."""
 
 from __future__ import annotations
 
@@ -99,7 +99,9 @@ def test_stored_slots_follow_at_once(site: Site) -> None:
     """What the rule does not have any more goes with the edit, not only with the next top-up; the preview says so."""
     site.add()
     site.slots.generate()
-    preview = site.slots.preview_edit(FROM, "this_and_future", blackouts=[(date(2026, 1, 9), date(2026, 1, 9))])
+    preview = site.slots.preview_edit(
+        FROM, "this_and_future", blackouts=[(date(2026, 1, 9), date(2026, 1, 9))]
+    )
     assert preview.to_dict()["counts"]["removed"] == 8
     site.slots.apply_edit(preview)
     site.session.commit()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import date, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -114,6 +115,7 @@ def change_by_http(site: OwnSite) -> None:
 
 WIDE: dict[str, Callable[[OwnSite], Any]] = {
     "edit": lambda site: site.slots.edit(LATER, "all", price=Decimal("12.50")),
+    "HTTP": change_by_http,
     "change_template": lambda site: site.slots.change_template(1, price=Decimal("12.50")),
 }
 
@@ -203,3 +205,82 @@ def test_the_past_may_be_corrected(lite: OwnSite) -> None:
     lite.slots.edit(FIRST, "this", price=Decimal(4))
     lite.slots.edit(LATER, "all", price=Decimal(5), duration=timedelta(minutes=30))
     assert lite.prices(FIRST, LATER) == ["4.00", "5.00"]
+
+
+def test_http_has_them_beside_all_other_fields(lite: OwnSite) -> None:
+    """Answers, bodies, the feed and the OpenAPI document carry them by name and in the form of their Python type."""
+    body = {
+        "name": "Yoga",
+        "dtstart": "2026-01-05T19:00",
+        "duration_minutes": 60,
+        "price": "7.50",
+        "since": "2026-01-01",
+    }
+    made = lite.call("POST", "/templates", body)
+    assert made.status_code == 201, made.text
+    assert {key: made.json[key] for key in ("price", "level", "since")} == {
+        "price": "7.50",
+        "level": "all",
+        "since": "2026-01-01",
+    }
+    key = "1@20260105T1900"
+    slot = lite.call("PATCH", f"/slots/{key}", {"price": 8, "dj": "Ann"}).json["slot"]
+    assert (slot["price"], slot["dj"], slot["customised"]) == ("8.00", "Ann", ["dj", "price"])
+    (event,) = lite.call("GET", "/feed.json?start=2026-01-05T00:00Z&end=2026-01-06T00:00Z").json
+    assert (event["extendedProps"]["price"], event["extendedProps"]["dj"]) == ("8.00", "Ann")
+    schemas = lite.call("GET", "/openapi.json").json["components"]["schemas"]
+    for name in ("TemplateBody", "TemplateChange", "SlotChange", "TemplateAnswer", "SlotAnswer"):
+        assert "price" in schemas[name]["properties"]
+        assert "own" not in schemas[name]["properties"]
+    assert ("dj" in schemas["TemplateAnswer"]["properties"], "dj" in schemas["SlotChange"]["properties"]) == (
+        False,
+        True,
+    )
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"price": "dear"}, "price"),
+        ({"level": 3}, "level"),
+        ({"pirce": 3}, "pirce"),
+        ({"dj": "x" * 21}, "dj"),
+    ],
+)
+def test_http_refuses_what_is_not_right(lite: OwnSite, body: dict[str, Any], field: str) -> None:
+    """A wrong value of an own column is 422 and names it."""
+    lite.add()
+    answer = lite.call("PATCH", f"/slots/{LATER}", body)
+    assert (answer.status_code, answer.json["errors"][0]["field"]) == (422, field), answer.text
+
+
+def test_http_edits_every_field_from_a_slot_on(lite: OwnSite) -> None:
+    """``PATCH /slots/<key>`` takes the settings of a template in wide scopes, and refuses them of one slot."""
+    lite.add()
+    path = f"/slots/{LATER}?scope=this_and_future"
+    answer = lite.call(
+        "PATCH", path, {"holidays": None, "until_time": "12:00", "closes_before_minutes": 30, "price": "3"}
+    )
+    assert (answer.status_code, answer.json["counts"]["removed"]) == (200, 18), answer.text
+    assert lite.call("PATCH", f"/slots/{FIRST}", {"until_time": "12:00"}).status_code == 422
+
+
+def test_files_carry_them(lite: OwnSite) -> None:
+    """An export has them by name, also what a person gave to one slot; an import brings all of it back."""
+    lite.add(since=date(2026, 1, 1))
+    lite.slots.edit(TOUCHED, "this", price=Decimal("1.5"), dj="Ann")
+    lite.slots.cancel(LATER)
+    lite.session.commit()
+    content = lite.slots.export().content
+    (template,) = json.loads(content)["templates"]
+    assert (template["price"], template["level"], template["since"]) == ("10.00", "all", "2026-01-01")
+    assert [(each.get("price"), each.get("dj")) for each in template["overrides"]] == [
+        ("1.50", "Ann"),
+        (None, None),
+    ]
+    lite.slots.import_templates(content)
+    assert lite.prices("2@20260106T1000", "2@20260109T1000", "2@20260301T1000") == ["1.50", "10.00", "10.00"]
+    again = lite.slots.get("2@20260106T1000")
+    assert (again.dj, again.customised, again.template.since) == ("Ann", ["dj", "price"], date(2026, 1, 1))
+    with pytest.raises(InvalidRequest, match="price = 'dear'; expected a decimal number"):
+        lite.slots.import_templates(content.replace(b'"price": "10.00"', b'"price": "dear"'))
