@@ -6,6 +6,7 @@ import inspect
 import json
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cache
 from http import HTTPStatus
 from typing import Any
@@ -17,7 +18,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound, default_exceptions
 
-from ..errors import RollingSlotsError
+from ..errors import NotRegistered, RollingSlotsError
 from ..facade import RollingSlots, current_slots
 from .access import Needs
 from .answers import Answered, ProblemDocument, SlotAnswer, TemplateAnswer
@@ -140,7 +141,8 @@ Times with an offset are instants; times without one are wall-clock times in the
 def _openapi() -> Response:
     base = request.path.removesuffix("/openapi.json")
     found = {**describe(), "servers": [{"url": request.script_root + base or "/"}]}
-    found["components"] = _with_own(found["components"], current_slots())
+    with suppress(NotRegistered):  # the document alone needs no app with slots
+        found["components"] = _with_own(found["components"], current_slots())
     return Response(json.dumps(found), mimetype="application/json")
 
 

@@ -110,9 +110,10 @@ def test_bodies_have_the_fields_that_may_be_said_there() -> None:
         "dry_run",
     }
     changes = {"recurrence", "move_booked", "dry_run"}
-    assert _keys(TemplateChange) == keys[Change.SETTING] | keys[Change.EDIT] | changes
-    assert _keys(SlotChange) == keys[Change.EDIT] | changes | {"scope", "start"}
-    said_of_the_rule = {"recurrence", "description", "is_forever"}
+    every = keys[Change.ONCE] | keys[Change.SETTING] | keys[Change.EDIT]
+    assert _keys(TemplateChange) == every | changes
+    assert _keys(SlotChange) == every | changes | {"scope", "start"}
+    said_of_the_rule = {"recurrence", "description", "is_forever", "own"}
     assert _keys(TemplateAnswer) == {f.key for f in FIELDS.values()} | said_of_the_rule
 
 
