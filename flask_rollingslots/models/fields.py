@@ -44,11 +44,11 @@ class Change(Enum):
 
     #: Never by a person: the library keeps it up.
     KEPT = "kept"
-    #: Said when the template is created; HTTP does not change it later.
+    #: A setting that a new template says with its rule.
     ONCE = "once"
-    #: Set in all segments of a series as it is; slots follow as they heal.
+    #: Set as it is, in all segments of a series or from a slot on; stored slots follow.
     SETTING = "setting"
-    #: By an edit, which compares with the stored slots and keeps what was decided about them.
+    #: With a meaning of its own in an edit: ``None`` changes nothing, ``data`` is merged.
     EDIT = "edit"
 
 
