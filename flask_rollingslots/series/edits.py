@@ -440,10 +440,13 @@ def _hashable(entry: Any) -> Any:
 def _check(spec: TemplateSpec, more: Mapping[str, Any]) -> None:
     """Refuse a segment whose fields do not go together, before anything is written.
 
+    Whether its slots overlap is told by the plan, and refused by whoever writes it.
+
     :param more: its fields that a spec has not.
     """
     values = {name: getattr(spec, name, more.get(name)) for name in FIELDS}
-    check_template(SimpleNamespace(**values, recurrence=planning.recurrence_of(spec)))
+    told = replace(spec, overlapping=True)
+    check_template(SimpleNamespace(**values, recurrence=planning.recurrence_of(spec), spec=lambda: told))
 
 
 def _behind_pruned(series: StoredSeries, old: TemplateSpec, new: TemplateSpec) -> datetime | None:
