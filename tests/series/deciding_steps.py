@@ -285,7 +285,7 @@ def _closing(m: Machine, reopened: bool) -> None:
     last = first + m.rng.randrange(2 if not reopened else 8) * DAY
     which: dict[str, Any] = m.rng.choice([{"group": "club"}, {"group": "bar"}, {}, {"template": m.any_series()}])
     call = "reopen" if reopened else "close"
-    words = [call, str(first), str(last)]
+    words = ["close", str(first), str(last), *(["--reopen"] if reopened else [])]
     for name, value in which.items():
         words += [f"--{name}", str(value)]
     body = {"first": str(first), "last": str(last), "reopen": reopened, **which}
@@ -433,7 +433,7 @@ def dies(m: Machine) -> None:
 
 def wait(m: Machine) -> None:
     """Time passes."""
-    m.doors.clock.turn(hours=m.rng.choice([1, 1, 3, 6]), minutes=m.rng.choice([0, 0, 0, 7]))
+    m.doors.clock.turn(hours=m.rng.choice([1, 3, 6, 12, 24]), minutes=m.rng.choice([0, 0, 0, 7]))
 
 
 ACTS: dict[Callable[[Machine], None], int] = {

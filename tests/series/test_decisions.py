@@ -481,7 +481,7 @@ def test_a_date_is_cancelled_for_a_whole_club(site: Site) -> None:
         is_off = slot.series_id != 3 and slot.original_start.date() == date(2026, 1, 7)
         assert (slot.state == "cancelled") is is_off
     assert site.slots.get("1@20260107T1000").cancel_reason == "Earlier"
-    for wrong in (None, ""):
+    for wrong in (1, ""):
         with pytest.raises(InvalidRequest):
             site.slots.cancel_date(wrong, date(2026, 1, 7))  # type: ignore[arg-type]
     with pytest.raises(TemplateNotFound):

@@ -11,7 +11,7 @@ from sqlalchemy import event
 
 from flask_rollingslots import planning
 from flask_rollingslots.errors import RollingSlotsError
-from flask_rollingslots.series import edits, endings, templates
+from flask_rollingslots.series import closing, edits, endings, templates
 from flask_rollingslots.values import Scope, SlotKey
 
 if TYPE_CHECKING:
@@ -40,7 +40,8 @@ DECISIONS: dict[str, Callable[[Work], Any]] = {
     "delete the series": lambda work: endings.delete_series(work, 1),
     "restore the series": lambda work: endings.restore_series(work, 1),
     "switch off": lambda work: templates.set_active(work, False, 1, None),
-    "close a day": lambda work: endings.cancel_date(work, "hall", date(2026, 1, 6), "rain"),
+    "close a day": lambda work: closing.close(work, date(2026, 1, 6)),
+    "cancel a day": lambda work: closing.cancel_date(work, "hall", date(2026, 1, 6), "rain"),
     "create": lambda work: templates.create(
         work, {"name": "More", "dtstart": datetime(2026, 1, 5, 9), "duration": timedelta(hours=1)}
     ),

@@ -142,7 +142,7 @@ class Month(RuleBasedStateMachine):
     @rule(number=PICK)
     def release(self, number: int) -> None:
         key, booking = self.bookings.pop(number % len(self.bookings))
-        self.both(lambda: self.site.slots.release(booking), lambda: self.model.release(key))
+        self.both(lambda: self.site.slots.release(booking, True), lambda: self.model.release(key))
 
     @rule(number=PICK, status=st.sampled_from(["cancelled", "deleted", "completed"]))
     def decide(self, number: int, status: str) -> None:
