@@ -167,7 +167,8 @@ def load_slots(
     cls, bookings = work.models.Slot, work.models.Booking
     columns = [getattr(cls, name) for name in _SLOT_COLUMNS]
     data = cls.data if wholly else sa.null()  # a top-up has no use for it, and it may be large
-    query: Any = sa.select(*columns, data, cls.customised, cls.ended_with_series, cls.holds)
+    marks = (cls.withdrawn, cls.displaced, cls.changed_at)
+    query: Any = sa.select(*columns, data, cls.customised, cls.ended_with_series, cls.holds, *marks)
     query = query.where(*conditions).order_by(cls.series_id, cls.original_start)
     found = work.session.execute(exclusive(query, work.dialect) if lock else query).all()
     history: frozenset[int] = frozenset()
@@ -175,9 +176,10 @@ def load_slots(
         pointed = sa.select(bookings.slot_id).join(cls, cls.id == bookings.slot_id).where(*conditions)
         history = frozenset(work.session.scalars(pointed.distinct()))
     slots = []
-    for *plain, own, customised, ended, holds in found:
+    for *plain, own, customised, ended, holds, withdrawn, displaced, changed_at in found:
         live, is_pointed_to = live_places(plain[_BOOKED], holds, work.now), plain[0] in history
-        slots.append((*plain, own or {}, tuple(customised or ()), bool(ended), live, is_pointed_to))
+        known = (own or {}, tuple(customised or ()), bool(ended), live, is_pointed_to)
+        slots.append((*plain, *known, withdrawn or None, displaced or None, changed_at))
     return list(map(StoredSlot._make, slots))
 
 
@@ -229,6 +231,9 @@ def row_of(slot: PlannedSlot, now: datetime, run_id: int | None = None) -> dict[
         "data": spec.data,
         "customised": [],
         "cancel_reason": None,
+        "own_name": None,
+        "withdrawn": None,
+        "displaced": None,
         "run_id": run_id,
         "created_at": now,
     }

@@ -6,8 +6,8 @@ The errors know nothing of HTTP: they are raised on the command line and in thre
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from datetime import date, time, timedelta
+from collections.abc import Iterable, Sequence
+from datetime import date, datetime, time, timedelta
 from difflib import get_close_matches
 from typing import Any
 
@@ -163,6 +163,21 @@ def refusal(
     return kind(
         f"{field} = {shown}: expected {expected}", field=field, value=value, expected=expected, **more
     )
+
+
+def overlap_refusal(
+    field: str, value: Any, pairs: Sequence[tuple[datetime, datetime]], kind: type[RollingSlotsError]
+) -> RollingSlotsError:
+    """Return (not raise) the error for a rule that lets slots overlap, though its template does not say they may.
+
+    :param pairs: wall-clock starts of slots that overlap; not empty.
+    """
+    told = [[start.isoformat(" ", "minutes") for start in pair] for pair in pairs]
+    expected = (
+        "overlapping=True, or exclusive=True with a resource, because slots of the rule overlap, such as "
+        f"{' and '.join(told[0])}"
+    )
+    return refusal(field, value, expected, kind, overlaps=told)
 
 
 def no_template(template_id: object) -> TemplateNotFound:

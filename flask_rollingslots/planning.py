@@ -5,7 +5,8 @@ The same plan serves a top-up, a dry run, reading and health, so they cannot dis
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from operator import attrgetter
@@ -13,8 +14,10 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from .recurrence import Recurrence
+from .recurrence.overlaps import Overlap, find_overlaps
 from .recurrence.public_holidays import public_holiday
 from .values import (
+    Healing,
     Plan,
     PlannedSlot,
     SlotKey,
@@ -33,17 +36,23 @@ _LAST = datetime.max.replace(tzinfo=UTC) - timedelta(days=2)
 _ZONE_SLACK = timedelta(days=2)
 #: Starts that are no further apart are looked for in one expansion: a row a month is one, a row in ten years another.
 _NEAR = timedelta(days=35)
+#: How many neighbours that overlap are named.
+_SHOWN_OVERLAPS = 3
 EXCLUDED = "excluded"
 HOLIDAY = "holiday"
 BLACKOUT = "blackout"
-OCCUPIED = "occupied"
 CANCELLED = "cancelled"
 DELETED = "deleted"
+#: Stands in ``customised`` of a slot that a person brought back although its series has ended.
+STAYS_ON = "status"
 
 
 #: What makes a template's rule, beside its exclusions.
 _RULE = ("rrule", "dtstart", "timezone", "rdates", "duration", "every", "until_time", "shift")
 _rule_of = attrgetter(*_RULE)
+_starts_of = attrgetter(*_RULE, "exdates", "holidays", "blackouts", "active", "cancelled_from", "ends_by")
+#: What the times of slots follow from, and whether they may overlap.
+OF_TIMES = (*_RULE, "exdates", "overlapping", "exclusive")
 
 
 def recurrence_of(spec: TemplateSpec) -> Recurrence:
@@ -60,6 +69,27 @@ def _recurrence(exdates: tuple[datetime | date, ...], *rule: Any) -> Recurrence:
     given = dict(zip(_RULE, rule, strict=True))
     given["shift"] = given["shift"] or timedelta(0)
     return Recurrence(exdates=exdates, **given)
+
+
+def overlaps(spec: TemplateSpec) -> tuple[Overlap, ...]:
+    """Return neighbours that the rule lets overlap each other, the first few; none, if it does not within a year.
+
+    By original starts and the wall clock: changes of the clock aside.
+
+    :return: pairs of original starts (naive).
+    :raises InvalidRule: if the rule, the zone or the day grid is not valid.
+    """
+    found: tuple[Overlap, ...] = _overlaps(spec.exdates, _rule_of(spec), spec.active_from, spec.active_until)
+    return found
+
+
+@lru_cache(maxsize=4096)
+def _overlaps(exdates: Any, rule: Any, active_from: datetime | None, end: datetime | None) -> Any:
+    recurrence = _recurrence(exdates, *rule)
+    length = rule[_RULE.index("duration")]
+    return find_overlaps(
+        recurrence, length, active_from or datetime.min, end or datetime.max, _SHOWN_OVERLAPS
+    )
 
 
 def window_of(spec: TemplateSpec, now: datetime, days: int, align: str) -> Window:
@@ -220,112 +250,146 @@ def plan(
     :param backfill: create past slots too.
     """
     result, seen = Plan(), set()
-    absent = []
+    zone = ZoneInfo(spec.timezone)
     for slot, reason in promised(spec, window):
         row = stored.get(slot.key)
         seen.add(slot.key)
         if reason is not None:
             result.skipped[reason] += 1
-            if row is not None:
-                _retire(result, row, now)
-        elif row is not None:
-            _compare(result, slot, row, now)
-        else:
-            absent.append(slot)
-    if spec.active:
-        others = (row for key, row in stored.items() if key not in seen and row.template_id == spec.id)
-        _revise(result, spec, [row for row in others if window.start <= row.starts_at < window.end], now)
-    taken = _settle(result, stored.values()) if result.update or (absent and stored) else set()
-    _add(result, absent, taken, now, backfill)
-    return result
-
-
-def _add(
-    result: Plan, absent: Iterable[PlannedSlot], taken: set[datetime], now: datetime, backfill: bool
-) -> None:
-    """Sort out promised slots without a row: one that is to be made is neither past nor where another row is."""
-    for slot in absent:
-        if slot.starts_at in taken:
-            result.skipped[OCCUPIED] += 1
-        elif slot.starts_at <= now and not backfill:
+        if row is not None:
+            if reason is None:
+                _count(result, row)
+            _heal(result, spec, row, slot.starts_at if reason is None else None, now, zone)
+        elif reason is None and slot.starts_at <= now and not backfill:
             result.skipped[IN_THE_PAST] += 1
-        else:
+        elif reason is None:
             result.create.append(slot)
             result.expected += 1
-
-
-def revise(spec: TemplateSpec, rows: Iterable[StoredSlot], now: datetime) -> Plan:
-    """Return what a changed rule means for stored rows wherever they are; nothing is created."""
-    result, rows = Plan(), list(rows)
-    _revise(result, spec, rows, now)
-    _settle(result, rows)
+    # By their original starts: a slot that was moved, by a person or a new zone table, is still promised elsewhere.
+    others = [row for key, row in stored.items() if key not in seen and row.template_id == spec.id]
+    here = [row for row in others if window.start <= row.starts_at < window.end]
+    starts = offered_starts(spec, here) if here else {}
+    for row in here:
+        _heal(result, spec, row, starts.get(row.original_start), now, zone)
     return result
 
 
-def _settle(result: Plan, rows: Iterable[StoredSlot]) -> set[datetime]:
-    """Drop moves onto a row that stays where it is; return the instants that rows take in the end."""
-    moves = {row.id: (row.starts_at, slot.starts_at) for row, slot in result.update}
-    away = {row.id for row in result.remove}
-    taken = {row.starts_at for row in rows if row.id not in moves and row.id not in away and row.stands}
-    free = uncrowded(moves, taken)
-    result.update = [pair for pair in result.update if pair[0].id in free]
-    return taken | {moves[key][1] if key in free else moves[key][0] for key in moves}
+def settle(spec: TemplateSpec, rows: Iterable[StoredSlot], now: datetime) -> Plan:
+    """Return what a template, as it is by now, means for stored rows wherever they are; nothing is created.
 
-
-def uncrowded(
-    moves: Mapping[int, tuple[datetime, datetime]], taken: Iterable[datetime], leaving: Collection[int] = ()
-) -> set[int]:
-    """Return which rows can move at once so that none ends where another one stays.
-
-    Times may swap: what counts is where everybody is in the end. Who cannot move stays and is in the way in turn.
-
-    :param moves: row -> (where it is, where it goes).
-    :param taken: where rows stay that do not move.
-    :param leaving: rows that vanish if they cannot move, so that they are in nobody's way.
+    :param rows: of this template, read wholly.
     """
-    held, going = set(taken), dict(moves)
-    while stuck := [row for row, (_, target) in going.items() if target in held]:
-        held |= {place for row in stuck if (place := going.pop(row)[0]) and row not in leaving}
-    return set(going)
-
-
-def _revise(result: Plan, spec: TemplateSpec, rows: list[StoredSlot], now: datetime) -> None:
-    # By their original starts: a slot that was moved, by a person or a new zone table, is still promised elsewhere.
-    starts = starts_around(spec, [row.original_start for row in rows]) if rows else {}
-    zone = ZoneInfo(spec.timezone)
+    result, rows = Plan(), list(rows)
+    starts, zone = offered_starts(spec, rows), ZoneInfo(spec.timezone)
     for row in rows:
-        starts_at = starts.get(row.original_start)
-        if starts_at is None:
-            _retire(result, row, now)
-            continue
-        slot = planned_slot(spec, row.original_start, starts_at, zone)
-        if _moved_by_the_zone(slot, row, now):
-            result.update.append((row, slot))
+        _heal(result, spec, row, starts.get(row.original_start), now, zone, wholly=True)
+    return result
 
 
-def _compare(result: Plan, slot: PlannedSlot, row: StoredSlot, now: datetime) -> None:
+def offered_starts(spec: TemplateSpec, rows: Iterable[StoredSlot]) -> dict[datetime, datetime]:
+    """Return original start (naive) -> start (UTC) of what a template offers of some rows.
+
+    A slot that a person brought back although its series has ended is offered beyond that end.
+    """
+    rows = list(rows)
+    starts = starts_around(spec, [row.original_start for row in rows])
+    back = [row.original_start for row in rows if STAYS_ON in row.customised] if spec.cancelled_from else []
+    if back:
+        on = starts_around(replace(spec, cancelled_from=None), back)
+        starts |= {original: on[original] for original in back if original in on}
+    return starts
+
+
+def starts_alike(one: TemplateSpec, other: TemplateSpec) -> bool:
+    """Whether two templates offer the same starts, bounds of segments aside, and end their slots alike."""
+    return _starts_of(one) == _starts_of(other)
+
+
+def _count(result: Plan, row: StoredSlot) -> None:
     result.existing += 1
     result.expected += 1
     if row.status in (Status.CANCELLED, Status.DELETED):
         result.skipped[row.status] += 1
-    elif _moved_by_the_zone(slot, row, now):
-        result.update.append((row, slot))
 
 
-def _moved_by_the_zone(slot: PlannedSlot, row: StoredSlot, now: datetime) -> bool:
-    """Whether an untouched future slot is at another time than its rule says: all that healing rewrites."""
-    touchable = row.status == Status.SCHEDULED and not row.live and not row.customised and row.starts_at > now
-    return touchable and (row.starts_at, row.ends_at) != (slot.starts_at, slot.ends_at)
+def _heal(
+    result: Plan,
+    spec: TemplateSpec,
+    row: StoredSlot,
+    starts_at: datetime | None,
+    now: datetime,
+    zone: ZoneInfo,
+    wholly: bool = False,
+) -> None:
+    """Sort out what becomes of a row; one that its rule lacks may go if only a top-up made it."""
+    values = settled(spec, row, starts_at, now, zone, wholly)
+    is_lost = values.get("withdrawn", row.withdrawn)
+    if is_lost and row.starts_at > now and row.status == Status.SCHEDULED:
+        if not (row.live or row.customised or row.has_history or row.run_id is None):
+            result.remove.append(row)
+            return
+        if row.live or row.customised:
+            result.kept_booked.append(row)
+    if values:
+        result.update.append(Healing(row, spec, values))
 
 
-def _retire(result: Plan, row: StoredSlot, now: datetime) -> None:
-    """Sort out a row that the rule no longer yields: only what a top-up made and nobody touched may go."""
-    if row.status != Status.SCHEDULED or row.starts_at <= now:
-        return
-    if row.live or row.customised:
-        result.kept_booked.append(row)
-    elif row.run_id is not None:
-        result.remove.append(row)
+def settled(
+    spec: TemplateSpec,
+    row: Any,
+    starts_at: datetime | None,
+    now: datetime,
+    zone: ZoneInfo,
+    wholly: bool = True,
+) -> dict[str, Any]:
+    """Return the column values in which a stored slot is not as its template says by now.
+
+    What a person changed on the slot stays, and so do the times of one that is booked: it is ``displaced`` then.
+    Capacity and data follow the template although it is booked. What has started, or was decided, is left alone.
+
+    :param row: a :class:`StoredSlot`, or anything with its fields.
+    :param starts_at: when the rule has it; ``None``: the template does not offer it.
+    :param wholly: compare the app's own fields too.
+    """
+    if row.status != Status.SCHEDULED or row.ends_at <= now:
+        return {}
+    is_ahead = row.starts_at > now
+    if starts_at is not None and is_ahead and starts_at <= now and not (row.live or _is_moved(row)):
+        starts_at = None  # by its rule it has started already, and what has started is not made any more
+    values: dict[str, Any] = {"withdrawn": starts_at is None or None}
+    if starts_at is not None and is_ahead:
+        values |= _times_by_now(spec, row, starts_at, now, zone)
+        values["capacity"] = spec.capacity
+        if wholly:
+            values["data"] = spec.data
+        values = {name: value for name, value in values.items() if name not in row.customised}
+    return {name: value for name, value in values.items() if (value or None) != (getattr(row, name) or None)}
+
+
+def _is_moved(row: Any) -> bool:
+    return "starts_at" in row.customised or "ends_at" in row.customised
+
+
+def _times_by_now(
+    spec: TemplateSpec, row: Any, starts_at: datetime, now: datetime, zone: ZoneInfo
+) -> dict[str, Any]:
+    """Return when a slot that is offered takes place: by its rule, unless it is booked or a person moved it."""
+    rule = times_of(spec, row.original_start, starts_at, zone)
+    if row.live or starts_at <= now:
+        start, end = row.starts_at, row.ends_at
+    else:
+        start = row.starts_at if "starts_at" in row.customised else starts_at
+        end = row.ends_at if "ends_at" in row.customised else rule.ends_at
+        if "starts_at" in row.customised and "ends_at" not in row.customised:
+            end = row.starts_at + spec.duration
+    times = rule if start == starts_at else times_of(spec, row.original_start, start, zone)
+    return {
+        "starts_at": start,
+        "ends_at": end,
+        "opens_at": times.opens_at,
+        "closes_at": times.closes_at,
+        "displaced": (start, end) != (rule.starts_at, rule.ends_at) or None,
+    }
 
 
 def next_midnight(zones: Iterable[str], now: datetime) -> datetime:

@@ -261,6 +261,7 @@ class TemplateSpec:
     closes_time: time | None = None
     ends_by: str = "wall_clock"
     overlapping: bool = False
+    exclusive: bool = False
     keep_history: bool = False
     settled_revision: int | None = None
     history_until: datetime | None = None
@@ -280,6 +281,11 @@ class TemplateSpec:
         values["series_id"] = values["series_id"] or values["id"]
         values["data"] = deepcopy(dict(values["data"] or {}))
         return cls(**values)
+
+    @property
+    def may_overlap(self) -> bool:
+        """Whether its slots may overlap each other: it says so, or its resource keeps their bookings apart."""
+        return self.overlapping or self.exclusive
 
     @property
     def is_settled(self) -> bool:
@@ -334,6 +340,9 @@ class StoredSlot(NamedTuple):
     :param customised: names of the fields that a person changed on this slot.
     :param live: places that are taken now: holds that have expired are free.
     :param has_history: bookings point to it, released ones too; known only if it was asked for.
+    :param withdrawn: the mark that its rule does not yield it any more.
+    :param displaced: the mark that its times are not those of its rule.
+    :param changed_at: when somebody last decided about it, aware, UTC.
     """
 
     id: int
@@ -354,6 +363,9 @@ class StoredSlot(NamedTuple):
     ended_with_series: bool = False
     live: int = 0
     has_history: bool = False
+    withdrawn: bool | None = None
+    displaced: bool | None = None
+    changed_at: datetime | None = None
 
     @property
     def key(self) -> SlotKey:
@@ -371,10 +383,32 @@ class StoredSlot(NamedTuple):
         return self.status in OCCUPYING
 
     @property
+    def has_precedence(self) -> bool:
+        """Whether it takes its time from others of its series: booked, or moved by a person, and standing there."""
+        return self.stands and bool(self.live or self.displaced or "starts_at" in self.customised)
+
+    @property
     def is_untouched(self) -> bool:
         """Whether a top-up made it and nobody decided anything about it since: it may go when its rule does."""
         touched = self.booked or self.customised or self.has_history or self.run_id is None
         return self.status == Status.SCHEDULED and not touched
+
+
+#: What a slot's row notes of its rule, beside what the slot is.
+MARKS = {"withdrawn", "displaced"}
+
+
+class Healing(NamedTuple):
+    """A stored slot that is to become what its template says: column values by name."""
+
+    row: StoredSlot
+    spec: TemplateSpec
+    values: dict[str, Any]
+
+    @property
+    def shows(self) -> bool:
+        """Whether more changes than marks."""
+        return not self.values.keys() <= MARKS
 
 
 @dataclass(slots=True)
@@ -382,7 +416,7 @@ class Plan:
     """The difference between what the rules promise and what is stored.
 
     :param create: promised, not stored, not started.
-    :param update: stored rows whose times a new zone table moved, with the right times.
+    :param update: stored rows that are not as the template says, with what changes of them.
     :param remove: rows of a top-up that the rule no longer yields and nobody touched.
     :param kept_booked: such rows that stay because they are booked or changed.
     :param existing: promised and stored (in any status).
@@ -391,7 +425,7 @@ class Plan:
     """
 
     create: list[PlannedSlot] = field(default_factory=list)
-    update: list[tuple[StoredSlot, PlannedSlot]] = field(default_factory=list)
+    update: list[Healing] = field(default_factory=list)
     remove: list[StoredSlot] = field(default_factory=list)
     kept_booked: list[StoredSlot] = field(default_factory=list)
     existing: int = 0

@@ -272,6 +272,8 @@ class EditAnswer(_Decided):
     removed: Keys
     kept_booked: Keys
     kept_changed: Keys
+    overbooked: Keys = Field(description="More places are booked in them than they have by now.")
+    overlaps: list[list[str]] = Field(description="Neighbours that the new rule lets overlap, the first few.")
     slot: SlotAnswer | None = Field(None, description="The slot afterwards; null in a dry run.")
 
 
@@ -293,6 +295,7 @@ class EndAnswer(_Decided):
     booked: Keys = Field(description="Those of them with bookings: their people want to know.")
     kept_booked: Keys
     kept_completed: Keys
+    overbooked: Keys = Field(description="They come back with fewer places than are booked in them.")
     slot: SlotAnswer | None = Field(None, description="With scope this: the slot afterwards.")
 
 

@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, select
 
 from .. import planning
 from ..context import Work, is_decided, row_of
-from ..errors import InvalidRequest, no_group, no_template, refusal
+from ..errors import InvalidRequest, InvalidTemplate, no_group, no_template, refusal
 from ..models import DECIDED_FIELDS, Models, TemplateMixin
 from ..models.fields import FIELDS, SPEC_FIELDS
 from ..recurrence.zones import find_zone, instant_of
@@ -192,7 +192,13 @@ def _template(models: Models, entry: Entry, group: str | None) -> TemplateMixin:
     initial = {name: field.initial for name, field in FIELDS.items() if field.in_files}
     template = models.Template(**initial | entry.fields | ({} if group is None else {"group": group}))
     with naming(entry.label):
-        models.prepare(template)
+        try:
+            models.prepare(template)
+        except InvalidTemplate as error:
+            if "overlaps" not in error.details or "overlapping" in entry.fields:
+                raise
+            template.overlapping = True  # where the file comes from, its slots overlap
+            models.prepare(template)
     return template
 
 

@@ -18,11 +18,13 @@ from ..context import Work, row_of
 from ..errors import RowsRefused
 from ..models import table_of
 from ..statements import MARIADB, as_text, bare_insert, insert_rows, locked, product_insert
-from ..values import Plan, PlannedSlot, Status, StoredSlot, TemplateSpec, Times
+from ..values import Healing, Plan, PlannedSlot, Status, StoredSlot, TemplateSpec, Times
 from .expansion import Expansion, Stretch
 
 _OF_TEMPLATE = ("series_id", "template_id", "capacity", "data")
 _TIMES = Times._fields
+#: What of a row's values is decided by whether it is booked.
+_TIMES_OF_ROW = {"starts_at", "ends_at", "displaced"}
 _OF_CHUNK = ("status", "booked", "customised", "cancel_reason", "run_id", "created_at")
 _ALL = (*_OF_TEMPLATE, *_TIMES, *_OF_CHUNK)
 
@@ -37,7 +39,7 @@ class Chunk:
 
     specs: dict[int, TemplateSpec] = field(default_factory=dict)
     create: list[Stretch] = field(default_factory=list)
-    update: list[tuple[StoredSlot, PlannedSlot]] = field(default_factory=list)
+    update: list[Healing] = field(default_factory=list)
     remove: list[tuple[int, StoredSlot]] = field(default_factory=list)
 
     def __len__(self) -> int:
@@ -48,7 +50,7 @@ class Chunk:
         return Chunk(
             {key: spec for key, spec in self.specs.items() if key not in templates},
             [stretch for stretch in self.create if stretch.spec.id not in templates],
-            [pair for pair in self.update if pair[1].spec.id not in templates],
+            [each for each in self.update if each.spec.id not in templates],
             [pair for pair in self.remove if pair[0] not in templates],
         )
 
@@ -73,7 +75,7 @@ class Backlog:
 
     def __init__(self) -> None:
         self._create: deque[Stretch] = deque()
-        self._update: deque[tuple[StoredSlot, PlannedSlot]] = deque()
+        self._update: deque[Healing] = deque()
         self._remove: deque[tuple[TemplateSpec, StoredSlot]] = deque()
         self._new = 0
 
@@ -112,7 +114,7 @@ class Backlog:
             spec, row = self._remove.popleft()
             chunk.specs[spec.id] = spec
             chunk.remove.append((spec.id, row))
-        for spec in [*(stretch.spec for stretch in chunk.create), *(slot.spec for _, slot in chunk.update)]:
+        for spec in [*(stretch.spec for stretch in chunk.create), *(each.spec for each in chunk.update)]:
             chunk.specs[spec.id] = spec
         return chunk
 
@@ -171,28 +173,38 @@ def _count_new(work: Work, stretch: Stretch, run_id: int | None) -> int:
     return there.count(run_id)
 
 
-def _update(work: Work, pairs: list[tuple[StoredSlot, PlannedSlot]], written: Written) -> None:
+def _update(work: Work, healings: list[Healing], written: Written) -> None:
     table = table_of(work.models.Slot)
-    for row, slot in sorted(pairs, key=lambda pair: (pair[0].series_id, pair[0].original_start)):
-        if row.lapsed:
+    for each in sorted(healings, key=lambda each: each.row.key):
+        row, values = each.row, each.values
+        if row.lapsed and "starts_at" in values:
             release_expired(work, [row.id])
-        moving = dict(zip(_TIMES[1:], slot.times[1:], strict=True))  # all but the original start
-        moved = update(table).where(*_untouched(table, row)).values(moving)
-        written.updated[slot.spec.id] += work.session.execute(moved).rowcount  # type: ignore[attr-defined]
+            row = row._replace(booked=row.live)
+        # Times go by whether it is booked; what was booked meanwhile is planned again.
+        as_planned = [table.c.booked == row.booked] if not _TIMES_OF_ROW.isdisjoint(values) else []
+        healed = update(table).where(*_undecided(table, row), *as_planned).values(values)
+        if work.session.execute(healed).rowcount == 1:  # type: ignore[attr-defined]
+            written.updated[each.spec.id] += each.shows
+        else:
+            written.stale.add(each.spec.id)
 
 
 def _remove(work: Work, pairs: list[tuple[int, StoredSlot]], written: Written) -> None:
     table, bookings = table_of(work.models.Slot), table_of(work.models.Booking)
     for template_id, row in sorted(pairs, key=lambda pair: (pair[1].series_id, pair[1].original_start)):
-        # A row that was booked once has a history that its bookings point to: it stays.
+        # A row that was booked once has a history that its bookings point to: it stays, and takes nobody new.
         history = select(bookings.c.id).where(bookings.c.slot_id == row.id).exists()
-        gone = delete(table).where(*_untouched(table, row), ~history)
-        written.removed[template_id] += work.session.execute(gone).rowcount  # type: ignore[attr-defined]
+        gone = delete(table).where(*_undecided(table, row), table.c.booked == 0, ~history)
+        removed = work.session.execute(gone).rowcount  # type: ignore[attr-defined]
+        written.removed[template_id] += removed
+        if not removed and not row.withdrawn:
+            work.session.execute(update(table).where(*_undecided(table, row)).values(withdrawn=True))
 
 
-def _untouched(table: Table, row: StoredSlot) -> tuple[ColumnElement[bool], ...]:
-    """Return, in SQL, that a row is there and neither booked nor decided about meanwhile."""
-    return table.c.id == row.id, table.c.booked == 0, table.c.status == Status.SCHEDULED.value
+def _undecided(table: Table, row: StoredSlot) -> tuple[ColumnElement[bool], ...]:
+    """Return, in SQL, that a row is there and nobody decided about it meanwhile."""
+    as_read = table.c.changed_at.is_(None) if row.changed_at is None else table.c.changed_at == row.changed_at
+    return table.c.id == row.id, table.c.status == Status.SCHEDULED.value, as_read
 
 
 # -- new slots as bare rows: what they share with others is turned into the database's form once

@@ -16,7 +16,7 @@ from sqlalchemy import Integer, false, text, true
 from sqlalchemy.orm import Mapped, MappedColumn, declared_attr, mapped_column
 
 from .. import planning
-from ..errors import InvalidTemplate, refusal
+from ..errors import InvalidTemplate, overlap_refusal, refusal
 from ..recurrence import Recurrence
 from ..recurrence.public_holidays import check_holidays
 from ..settings import MAX_DAYS
@@ -277,7 +277,7 @@ class TemplateMixin:
         default=timedelta(0),
     )
     settled_revision: Mapped[int | None] = _noted(
-        Counted(Integer()), "the revision with which all stored slots were last brought in line"
+        Counted(Integer()), "the revision with which all stored slots were last brought in line", default=1
     )
     history_until: Mapped[datetime | None] = _noted(
         Instant(), "with `keep_history`: up to where the past is complete"
@@ -353,3 +353,13 @@ def check_template(template: TemplateMixin) -> None:
     if rule is not None and any(rule.bysecond):
         expected = "a rule without BYSECOND: slot keys have no seconds"
         raise refusal("rrule", template.rrule, expected, InvalidTemplate)
+    _check_overlaps(template)
+
+
+def _check_overlaps(template: TemplateMixin) -> None:
+    """Refuse a rule that lets slots overlap each other, unless somebody says that they may."""
+    spec = template.spec()
+    found = () if spec.may_overlap else planning.overlaps(spec)
+    if found:
+        field = "rdates" if not planning.overlaps(replace(spec, rdates=())) else "duration"
+        raise overlap_refusal(field, getattr(template, field), found, InvalidTemplate)

@@ -34,7 +34,7 @@ from ..errors import Interrupted, LeaseLost, QueueUnavailable, TopUpBusy, refusa
 from ..statements import is_lost_race
 from ..topup import TopUp, TopUpRequest
 from ..topup.executors import QueueExecutor
-from ..topup.gate import Lease, Target, read_state, to_ms
+from ..topup.gate import Lease, Target, to_ms
 from ..topup.run import Recorder, Run
 from ..topup.runner import abandon, announce_end, count_edges, never, settle
 from ..values import Report, RunStatus
@@ -195,7 +195,6 @@ class Distributor:
     ) -> Job:
         """Write the run row and its shards."""
         work, fingerprint = self.runner.work(), self.runner.fingerprint()
-        known = read_state(work).fingerprint
         work.session.rollback()
         recorder = Recorder(work, request, lease, request.run_id)
         with self.runner.transaction(lease):
@@ -203,8 +202,7 @@ class Distributor:
             sharding.clear(work)
             recorder.start()
         signals.announce(signals.topup_started, self.runner.app, trigger=request.trigger)
-        run_id, revises = recorder.run_id or 0, fingerprint != known
-        job = Job(run_id, lease.token, fingerprint, len(ids), revises, paced, request)
+        job = Job(recorder.run_id or 0, lease.token, fingerprint, len(ids), paced, request)
         for rows in sharding.rows_of(job, ids):
             with self.runner.transaction(lease) as work:
                 sharding.write(work, rows)
@@ -281,9 +279,8 @@ class Distributor:
         specs = claim.specs(work, job, run.leave_out)
         before = sharding.created_before(work, job, specs) if claim.begun else {}
         work.session.rollback()
+        run.settle(*claim.asked_for(work, job))
         run.fill(specs)
-        if job.revises or claim.template_id is not None:
-            run.revise(specs)
         for template_id, number in before.items():
             tally = run.report.templates.get(template_id)
             if tally is not None:

@@ -55,7 +55,6 @@ class Job:
 
     :param token: of the lease that all its workers hold together.
     :param fingerprint: of the templates when the run began.
-    :param revises: rules were edited since the last run: look beyond the windows too.
     :param paced: after a long pause: rest as long as was worked.
     """
 
@@ -63,7 +62,6 @@ class Job:
     token: int
     fingerprint: str
     shards: int
-    revises: bool
     paced: bool
     request: TopUpRequest
 
@@ -129,23 +127,19 @@ class Claim:
         """Return the active templates of this shard; ``unreadable`` is told of others, as in ``load_specs``."""
         if self.template_id is not None:
             return self.request(job).specs(work, unreadable)
+        is_active = work.models.Template.active.is_(True)
+        return load_specs(work, is_active, *self.asked_for(work, job), unreadable=unreadable)
+
+    def asked_for(self, work: Work, job: Job) -> list[ColumnElement[bool]]:
+        """Return, in SQL, which templates this shard is about, active or not."""
+        if self.template_id is not None:
+            return self.request(job).asked_for(work)
         mine = work.models.Template.id.between(self.first_id, self.last_id)
-        return load_specs(work, mine, *_asked_for(work, job.request), unreadable=unreadable)
+        return [mine, *job.request.asked_for(work)]
 
     def is_ours(self, table: Table) -> ColumnElement[bool]:
         """Return, in SQL, that nobody took the shard over."""
         return and_(table.c.id == self.id, table.c.claim == self.ticket)
-
-
-def _asked_for(work: Work, request: TopUpRequest) -> list[ColumnElement[bool]]:
-    cls = work.models.Template
-    found: list[ColumnElement[bool]] = [cls.active.is_(True)]
-    if request.template_id is not None:
-        series = select(cls.series_id).where(cls.id == request.template_id).scalar_subquery()
-        found.append(cls.series_id == series)
-    if request.group is not None:
-        found.append(cls.group == request.group)
-    return found
 
 
 def cut(work: Work, request: TopUpRequest) -> list[tuple[int, int]]:
@@ -159,8 +153,9 @@ def cut(work: Work, request: TopUpRequest) -> list[tuple[int, int]]:
         days = max(days, min(abs(span.days) + 1, MAX_DAYS))
     size = max(1, work.settings.shard_size * _WEEK // max(_WEEK, days))
     cls = work.models.Template
+    asked = (cls.active.is_(True), *request.asked_for(work))
     place = func.row_number().over(order_by=cls.id) - 1
-    numbered = select(cls.id, place.label("place")).where(*_asked_for(work, request)).subquery()
+    numbered = select(cls.id, place.label("place")).where(*asked).subquery()
     first_and_last = or_(numbered.c.place % size == 0, numbered.c.place % size == size - 1)
     query = select(numbered.c.id, numbered.c.place).where(first_and_last).order_by(numbered.c.id)
     ids: list[tuple[int, int]] = []
@@ -170,7 +165,7 @@ def cut(work: Work, request: TopUpRequest) -> list[tuple[int, int]]:
         if number % size == size - 1:
             ids[-1] = (ids[-1][0], template_id)
     if ids:  # the last shard may not be full
-        latest = select(func.max(cls.id)).where(*_asked_for(work, request))
+        latest = select(func.max(cls.id)).where(*asked)
         ids[-1] = (ids[-1][0], max(work.session.scalar(latest) or 0, ids[-1][1]))
     return ids
 

@@ -6,24 +6,21 @@
 from __future__ import annotations
 
 import hashlib
-from calendar import monthrange
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime, time, timedelta
 from functools import cached_property
-from typing import Any, NamedTuple
+from itertools import pairwise
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from .. import planning
 from ..context import Work, pruned_until
-from ..errors import InvalidRequest, SlotBooked, StaleEdit, StatusConflict, nearest, refusal
+from ..errors import InvalidRequest, SlotBooked, StaleEdit, StatusConflict, nearest, overlap_refusal, refusal
 from ..models import FIELDS, TemplateMixin
-from ..recurrence import Recurrence
 from ..recurrence.zones import instant_of
 from ..signals import series_edited
 from ..values import (
-    MICROSECOND,
-    MINUTE,
     PlannedSlot,
     Scope,
     SlotKey,
@@ -33,14 +30,12 @@ from ..values import (
     Window,
 )
 from . import storage
-from .storage import RowChange, SegmentChange, SeriesPlan, StoredSeries, rule_of
+from .new_rules import RuleChange, change_rule
+from .storage import Expanded, RowChange, SegmentChange, SeriesPlan, StoredSeries, rule_of
 
+#: Fields of a template, of which one says that slots may overlap.
+_ALLOWING = ("overlapping", "exclusive")
 _WIDE_ONLY = ("rrule", "name")
-#: Parts that tie a rule to dates of the calendar, so that it is another one some days later.
-_CALENDAR_PARTS = ("bymonth", "bymonthday", "byyearday", "byweekno")
-_BY = (*_CALENDAR_PARTS, "byday", "byhour", "byminute", "bysecond", "bysetpos")
-_LAST_SURE_DAY = 28
-_GIVE_RULE = "give the new rule as rrule="
 
 
 # -- what is asked, and what it comes to
@@ -123,6 +118,7 @@ class EditPlan(SeriesPlan):
     :param revisions: of all segments of the series.
     :param created: slots of the window that the new rule adds, without a row yet.
     :param kept_changed: as ``kept_booked``: slots that a person changed or made.
+    :param overlaps: neighbours that the new rule would let overlap, the first few.
     """
 
     key: SlotKey
@@ -133,6 +129,7 @@ class EditPlan(SeriesPlan):
     revisions: tuple[tuple[int, int], ...] = ()
     created: tuple[PlannedSlot, ...] = ()
     kept_changed: tuple[StoredSlot, ...] = ()
+    overlaps: tuple[tuple[SlotKey, SlotKey], ...] = ()
 
     @property
     def token(self) -> str:
@@ -150,7 +147,7 @@ class EditPlan(SeriesPlan):
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON: counts, and keys sorted by start."""
-        names = ("created", "changed", "removed", "kept_booked", "kept_changed")
+        names = ("created", "changed", "removed", "kept_booked", "kept_changed", "overbooked")
         found = {name: sorted(str(item.key) for item in getattr(self, name)) for name in names}
         return {
             "key": str(self.key),
@@ -160,6 +157,7 @@ class EditPlan(SeriesPlan):
             "cuts": any(segment.cut_at is not None for segment in self.segments),
             "counts": {name: len(keys) for name, keys in found.items()},
             **found,
+            "overlaps": [[str(key) for key in pair] for pair in self.overlaps],
         }
 
 
@@ -229,6 +227,8 @@ def _decide(work: Work, asked: EditPlan, check: Check, segments: Sequence[Templa
         else:
             plan = plan_edit(replace(series, pruned=pruned_until(work)) if touch_times else series, asked)
         storage.refuse_blocked(work, series, plan.changed)
+        if not work.dry_run:
+            _refuse_overlaps(series, plan)
         check(plan)
         if work.dry_run:
             planned = {change.template_id: change.values for change in plan.segments}
@@ -239,13 +239,29 @@ def _decide(work: Work, asked: EditPlan, check: Check, segments: Sequence[Templa
     return plan
 
 
+def _refuse_overlaps(series: StoredSeries, plan: EditPlan) -> None:
+    """Refuse a rule that lets slots overlap, unless their template says that they may."""
+    specs = {spec.id: spec for spec in series.specs}
+    may = [
+        any(change.values.get(name, getattr(specs[change.template_id], name)) for name in _ALLOWING)
+        for change in plan.segments
+    ]
+    if plan.overlaps and not all(may):
+        field = next(
+            (name for name in ("rrule", "duration") if getattr(plan.changes, name) is not None), "start"
+        )
+        pairs = [(one.original_start, other.original_start) for one, other in plan.overlaps]
+        raise overlap_refusal(field, getattr(plan.changes, field), pairs, InvalidRequest)
+
+
 def plan_this(series: StoredSeries, asked: EditPlan) -> EditPlan:
     """Return what an edit of one slot changes: its values, whose names are remembered.
 
     :raises SlotNotFound: if there is no such slot.
     :raises StatusConflict: if it is cancelled or completed; if it is over and more than its data is to change.
-    :raises SlotBooked: if it is booked and would be moved, or would have fewer places than are taken.
-    :raises InvalidRequest: if the new start is in the past, or another slot of the series is there.
+    :raises SlotBooked: if it is booked and would be moved.
+    :raises InvalidRequest: if the new start is in the past, or a slot of the series that is booked, or that a person
+        moved there, has this time.
     """
     key, changes = asked.key, asked.changes
     row = series.row_at(key) or series.virtual_at(key)
@@ -255,19 +271,24 @@ def plan_this(series: StoredSeries, asked: EditPlan) -> EditPlan:
         word = "over: only its data can be changed" if is_over else f"{row.status}: it cannot be changed"
         raise StatusConflict(f"slot {key} is {word}", key=str(key), status=row.status)
     values, names = _times_of_one(series, spec, row, changes)
-    fault = None
     if values and row.live and not asked.move_booked:
-        fault = f"slot {key} is booked ({row.live} places): expected move_booked=True to give it other times"
-    elif changes.capacity is not None and row.live > changes.capacity:
-        fault = f"capacity = {changes.capacity}: slot {key} has {row.live} places booked already"
-    if fault is not None:
-        raise SlotBooked(fault, key=str(key), booked=row.live)
-    values |= storage.changed_values(row._replace(customised=()), changes.capacity, changes.data)[0]
+        text = f"slot {key} is booked ({row.live} places): expected move_booked=True to give it other times"
+        raise SlotBooked(text, key=str(key), booked=row.live)
+    if names:
+        values |= storage.marks(spec, row, values)
+    values |= storage.changed_values(row._replace(customised=()), changes.capacity, changes.data)
     names |= {name for name in ("capacity", "data") if getattr(changes, name) is not None}
     if not names <= set(row.customised):
         values["customised"] = sorted({*row.customised, *names})
     changed = (RowChange(row, values),) if values else ()
-    return replace(asked, revision=spec.revision, revisions=series.revisions, changed=changed)
+    is_over_full = changes.capacity is not None and storage.is_overbooked(row, values)
+    return replace(
+        asked,
+        revision=spec.revision,
+        revisions=series.revisions,
+        changed=changed,
+        overbooked=(row,) if is_over_full else (),
+    )
 
 
 def _times_of_one(
@@ -286,13 +307,17 @@ def _times_of_one(
     if changes.duration is not None:
         length = changes.duration
         names.add("ends_at")
-    if starts_at != row.starts_at:
-        if starts_at <= series.now or row.starts_at <= series.now:
-            raise refusal("start", changes.start, "a time in the future, for a slot that has not started")
-        other = series.standing_at(row.key, starts_at)
+    moves = starts_at != row.starts_at
+    if moves and (starts_at <= series.now or row.starts_at <= series.now):
+        raise refusal("start", changes.start, "a time in the future, for a slot that has not started")
+    if moves or starts_at + length != row.ends_at:
+        other = series.in_the_way(spec, row.key, (starts_at, starts_at + length))
         if other is not None:
-            expected = f"a time at which no other slot of the series is: {other} is there"
-            raise refusal("start", changes.start, expected)
+            field = "start" if moves else "duration"
+            expected = (
+                f"a time at which no other slot of the series is booked or was moved to: {other} is there"
+            )
+            raise refusal(field, getattr(changes, field), expected)
     return (storage.changed_times(spec, row, starts_at, starts_at + length) if names else {}), names
 
 
@@ -313,10 +338,16 @@ def plan_edit(series: StoredSeries, asked: EditPlan) -> EditPlan:
         revision=series.specs[place].revision,
         revisions=series.revisions,
         segments=tuple(segment.change for segment in segments if segment.change is not None),
+        overlaps=tuple(_overlaps(segments)),
     )
     if not asked.changes.touch_times:
         return plan
-    return replace(plan, created=tuple(_created(series, segments, plan)))
+    expanded = [
+        Expanded(each.old.id, frozenset(row.original_start for row in each.rows), each.starts)
+        for each in segments
+        if each.rows
+    ]
+    return replace(plan, created=tuple(_created(series, segments, plan)), expanded=tuple(expanded))
 
 
 @dataclass(eq=False)
@@ -336,6 +367,11 @@ class _EditedSegment:
     change: SegmentChange | None
     rows: list[StoredSlot]
     window: Window
+
+    @property
+    def is_other_rule(self) -> bool:
+        """Whether what its slots' times follow from is another now, or whether these may overlap."""
+        return any(getattr(self.old, name) != getattr(self.new, name) for name in planning.OF_TIMES)
 
     @cached_property
     def starts(self) -> dict[datetime, datetime]:
@@ -381,9 +417,9 @@ def _edited_segments(series: StoredSeries, place: int, asked: EditPlan) -> list[
         )
     if is_later and changes.touch_times:
         first = _first_shown(spec, moved, changes, is_cut)
-        if last is not None and first <= last[1]:
-            expected = f"a time after {last[1]:%Y-%m-%d %H:%M}, the last slot before the change"
-            raise refusal("start", first, expected)
+        if last is not None and (first <= last[1] or (first < last[2] and not spec.may_overlap)):
+            when = f"{last[1]:%Y-%m-%d %H:%M} to {last[2]:%H:%M}"
+            raise refusal("start", first, f"a time after the last slot before the change, {when}")
     if not is_later:
         moved = moved._replace(bound=datetime.min)
     elif "rrule" in moved.values:  # a new rule may not bring anything before the slot
@@ -453,36 +489,32 @@ def _first_shown(spec: TemplateSpec, moved: RuleChange, changes: Changes, is_cut
 
 def _reconciled(series: StoredSeries, segments: list[_EditedSegment], asked: EditPlan) -> EditPlan:
     """Return a plan with the stored slots in scope, sorted into changed, removed and kept ones."""
-    removed: list[StoredSlot] = []
-    pending: list[tuple[StoredSlot, dict[str, Any], dict[str, Any], bool]] = []
-    moves: dict[int, tuple[datetime, datetime]] = {}
+    changes = asked.changes
     rows = [(row, segment) for segment in segments for row in segment.rows]
-    for row, segment in sorted(rows, key=lambda pair: pair[0].original_start):
-        values, is_forbidden = storage.changed_values(row, asked.changes.capacity, asked.changes.data)
-        times, is_kept = _new_times(series, segment, row, asked)
+    rows.sort(key=lambda pair: pair[0].original_start)
+    found = {row.id: _new_times(series, segment, row, asked) for row, segment in rows}
+    going = [RowChange(row, found[row.id][0] or {}) for row, segment in rows if not segment.new.may_overlap]
+    stuck = storage.stuck(series, going) if asked.move_booked else set()
+    removed, changed, kept, overbooked = [], [], [], []
+    for row, _ in rows:
+        times, is_kept = ({}, True) if row.id in stuck else found[row.id]
         if times is None:
             removed.append(row)
             continue
-        if "starts_at" in times:
-            moves[row.id] = (row.starts_at, times["starts_at"])
-        pending.append((row, times, values, is_forbidden or is_kept))
-    # Who would move onto the instant of a slot that stays: an untouched one goes, others stay where they are.
-    away = {row.id for row in removed} | moves.keys()
-    taken = [row.starts_at for row in series.rows if row.stands and row.id not in away]
-    leaving = {row.id for row, *_ in pending if row.id in moves and row.is_untouched}
-    stuck = moves.keys() - planning.uncrowded(moves, taken, leaving)
-    removed += [row for row, *_ in pending if row.id in stuck & leaving]
-    stay = [each for each in pending if each[0].id not in stuck & leaving]
-    kept = [row for row, _, _, is_kept in stay if is_kept or row.id in stuck]
-    changed = [
-        RowChange(row, values if row.id in stuck else times | values) for row, times, values, _ in stay
-    ]
+        values = times | storage.changed_values(row, changes.capacity, changes.data)
+        if values:
+            changed.append(RowChange(row, values))
+        if is_kept:
+            kept.append(row)
+        if changes.capacity is not None and storage.is_overbooked(row, values):
+            overbooked.append(row)
     return replace(
         asked,
-        changed=tuple(change for change in changed if change.values),
+        changed=tuple(changed),
         removed=tuple(removed),
         kept_booked=tuple(row for row in kept if row.live),
         kept_changed=tuple(row for row in kept if not row.live),
+        overbooked=tuple(overbooked),
     )
 
 
@@ -503,23 +535,28 @@ def _new_times(
     return times, False
 
 
+def _overlaps(segments: list[_EditedSegment]) -> Iterator[tuple[SlotKey, SlotKey]]:
+    """Yield neighbours that what is new of the rules would let overlap: within a segment, and where two meet."""
+    changed = [segment for segment in segments if segment.is_other_rule]
+    for segment in changed:
+        for one, other in planning.overlaps(segment.new):
+            yield SlotKey(segment.new.series_id, one), SlotKey(segment.new.series_id, other)
+    for earlier, later in pairwise(storage.in_order(segment.new for segment in segments) if changed else ()):
+        last = storage.last_kept((earlier, later), 1, later.active_from)
+        first = storage.first_from(later, datetime.min)
+        if last is not None and first is not None and first + later.shift < last[2]:
+            yield SlotKey(earlier.series_id, last[0]), SlotKey(later.series_id, first)
+
+
 def _created(series: StoredSeries, segments: list[_EditedSegment], plan: EditPlan) -> Iterable[PlannedSlot]:
     """Return what the new rules add within the window: neither stored nor promised before."""
     removed = {row.original_start for row in plan.removed}
     stored = {row.original_start for row in series.rows} - removed
-    moved = {
-        change.row.id: change.values["starts_at"] for change in plan.changed if "starts_at" in change.values
-    }
-    standing = [row for row in series.rows if row.stands and row.original_start not in removed]
-    taken = {moved.get(row.id, row.starts_at) for row in standing}
     added = [
         (segment.new, original_start, starts_at)
         for segment in segments
         for original_start, starts_at in segment.shown(segment.new, segment.starts)
-        if original_start >= segment.first
-        and original_start not in stored
-        and starts_at > series.now
-        and starts_at not in taken
+        if original_start >= segment.first and original_start not in stored and starts_at > series.now
     ]
     if not added:
         return
@@ -532,164 +569,3 @@ def _created(series: StoredSeries, segments: list[_EditedSegment], plan: EditPla
     for spec, original_start, starts_at in added:
         if original_start not in before:
             yield planning.planned_slot(spec, original_start, starts_at, ZoneInfo(spec.timezone))
-
-
-# -- from a new start to a shift or a new rule: what one moved slot means for all of its segment
-
-
-class RuleChange(NamedTuple):
-    """What becomes of a segment: columns that change, and the first original start (naive) of the changed part."""
-
-    values: dict[str, Any]
-    bound: datetime
-
-
-def change_rule(
-    spec: TemplateSpec, original_start: datetime, changes: Changes, is_cut: bool, after: datetime | None
-) -> RuleChange:
-    """Return what a new start and a new rule mean for the segment that holds a slot.
-
-    A new time of day is a shift, and so is another day where the rule goes by days and weeks: its pattern is the
-    same some days later. Where the rule goes by the calendar, another day is another rule: derived for one day of
-    the month or one numbered weekday, else asked for.
-
-    :param original_start: the slot's, naive.
-    :param is_cut: the part from the slot on becomes a segment of its own.
-    :param after: the last original start (naive) of what stays before it: its key is not given to another slot.
-    :raises InvalidRequest: if the new rule cannot be derived.
-    """
-    shown = original_start + spec.shift
-    start = changes.start_for(shown)
-    if changes.rrule is not None:
-        moved = _given_rule(spec, original_start, changes, is_cut)
-    elif start == shown:
-        return RuleChange({}, original_start)
-    elif start.date() == shown.date() or _goes_by_days(planning.recurrence_of(spec)):
-        return RuleChange({"shift": spec.shift + (start - shown)}, original_start)
-    else:
-        moved = _derived_rule(spec, original_start, start, is_cut)
-    if after is None or moved.bound > after:
-        return moved
-    return _with_keys_behind(spec, moved, start, after, changes)
-
-
-def _with_keys_behind(
-    spec: TemplateSpec, moved: RuleChange, start: datetime, after: datetime, changes: Changes
-) -> RuleChange:
-    """Let a new rule begin behind the slots that stay: their keys remain theirs.
-
-    Where the rule yields nothing up to there a bound is enough; else it counts from the shown start, without a shift.
-    """
-    bound = after + MINUTE
-    recurrence = planning.recurrence_of(replace(spec, **moved.values))
-    if next(recurrence.originals(moved.bound, bound), None) is None:
-        return RuleChange(moved.values, bound)
-    if start <= after or recurrence.grid is not None:
-        expected = f"a time after {after:%Y-%m-%d %H:%M}, on a later day for a day grid"
-        raise refusal("start", changes.start, expected)
-    return RuleChange({**moved.values, "dtstart": start, "shift": timedelta(0)}, start)
-
-
-def _goes_by_days(recurrence: Recurrence) -> bool:
-    rule, by_days = recurrence.rule, ("HOURLY", "DAILY", "WEEKLY")
-    return rule is None or (rule.freq in by_days and not any(getattr(rule, p) for p in _CALENDAR_PARTS))
-
-
-def _first_of_day(recurrence: Recurrence, original_start: datetime) -> datetime:
-    """Return the first start of the grid day that a start belongs to; without a grid, the start itself.
-
-    A slot that its rule no longer yields, as slots have become longer, belongs to the day that it is on.
-    """
-    if recurrence.grid is None:
-        return original_start
-    first = min(original_start, datetime.combine(original_start.date(), recurrence.dtstart.time()))
-    grid = recurrence.grid
-    for candidate in recurrence.rule_starts(original_start - grid[-1], original_start + MICROSECOND):
-        if original_start - candidate in grid:
-            first = candidate
-    return first
-
-
-def _given_rule(spec: TemplateSpec, original_start: datetime, changes: Changes, is_cut: bool) -> RuleChange:
-    """Take a rule as it is; it counts from the cut, or in place from the template's own start."""
-    shown = original_start + spec.shift
-    start = changes.start_for(shown)
-    days = timedelta(days=(start.date() - shown.date()).days)
-    first = _first_of_day(planning.recurrence_of(spec), original_start)
-    anchor = (first if is_cut else spec.dtstart) + days
-    values = {"rrule": changes.rrule, "dtstart": anchor, "shift": spec.shift + (start - shown - days)}
-    if not is_cut and spec.active_from is not None:
-        values["active_from"] = spec.active_from + days  # as the anchor: both say where the rule begins
-    return RuleChange(values, min(original_start, original_start + days))
-
-
-def _derived_rule(spec: TemplateSpec, original_start: datetime, start: datetime, is_cut: bool) -> RuleChange:
-    recurrence = planning.recurrence_of(spec)
-    first = _first_of_day(recurrence, original_start)
-    if is_cut and first != original_start:
-        expected = f"a day's first slot, for the rule is cut between days; or {_GIVE_RULE}"
-        raise refusal("start", start, expected)
-    rule = recurrence.rule
-    if rule is None or next(recurrence.rule_starts(first, first + MICROSECOND), None) is None:
-        raise refusal("start", start, f"a slot of the rule, not an extra date; or {_GIVE_RULE}")
-    start -= original_start - first
-    new_first = datetime.combine(start.date(), first.time())
-    count = rule.count
-    if is_cut and count is not None:
-        count -= recurrence.count_before(first)
-    new_rule = replace(rule, count=count, **_new_parts(rule, start))
-    values = {"rrule": str(new_rule), "dtstart": new_first, "shift": start - new_first}
-    if not is_cut:
-        values |= _begin_in_place(spec, _month(start) - _month(first + spec.shift))
-    return RuleChange(values, min(original_start, new_first))
-
-
-def _begin_in_place(spec: TemplateSpec, months: int) -> dict[str, Any]:
-    """Return anchor and bound of a rule that is some months later on another day: the first month keeps its slot."""
-    recurrence = planning.recurrence_of(spec)
-    anchor = next(recurrence.rule_starts(recurrence.dtstart, datetime.max))
-    values = {"dtstart": _month_start(anchor, months)}
-    first = storage.first_from(spec, datetime.min) if spec.active_from is not None else None
-    if first is not None:
-        values["active_from"] = datetime.combine(_month_start(first, months), time())
-    return values
-
-
-def _month(day: datetime) -> int:
-    return day.year * 12 + day.month
-
-
-def _month_start(moment: datetime, months: int) -> datetime:
-    year, month = divmod(_month(moment) + months - 1, 12)
-    return moment.replace(year=year, month=month + 1, day=1)
-
-
-def _new_parts(rule: Any, start: datetime) -> dict[str, Any]:
-    """Return the BY parts that say the new day, for rules with one day in a month or year."""
-    used = {name for name in _BY if getattr(rule, name)}
-    by_year = rule.freq == "YEARLY"
-    months: dict[str, Any] = {"bymonth": (start.month,)} if by_year else {}
-    lists_one = all(len(getattr(rule, name)) == 1 for name in used)
-    if lists_one and used <= ({"bymonth", "bymonthday"} if by_year else {"bymonthday"}):
-        return {**months, "bymonthday": (_day_of_month(rule, start),)}
-    if lists_one and rule.is_numbered and used == ({"bymonth", "byday"} if by_year else {"byday"}):
-        return {**months, "byday": ((_number(rule.byday[0][0], start), start.weekday()),)}
-    raise refusal("start", start, f"the same day, for what another day means to {rule} is open; {_GIVE_RULE}")
-
-
-def _day_of_month(rule: Any, start: datetime) -> int:
-    if rule.bymonthday and rule.bymonthday[0] < 0:
-        raise refusal("start", start, f"the same day, for the rule counts from the month's end; {_GIVE_RULE}")
-    sure = monthrange(2023, start.month)[1] if rule.freq == "YEARLY" else _LAST_SURE_DAY
-    if start.day > sure:
-        raise refusal("start", start, f"a day that every month (or year) has; {_GIVE_RULE}")
-    return start.day
-
-
-def _number(old: int, start: datetime) -> int:
-    """Return which of its weekday in the month a day is, counted from the same end as before."""
-    days = monthrange(start.year, start.month)[1]
-    number = (start.day - 1) // 7 + 1 if old > 0 else -((days - start.day) // 7 + 1)
-    if abs(number) == 5:
-        raise refusal("start", start, f"a weekday that every month has, first to fourth; {_GIVE_RULE}")
-    return number

@@ -45,9 +45,9 @@ class SeriesReport:
     :param changed: keys of the stored slots that were cancelled, deleted or restored.
     :param booked: those of them that hold bookings: their people want to know.
     :param kept_booked: keys of slots that were to be deleted or restored and stay: booked, or their time or their
-        exclusive resource is taken; and of those that come back with more places than their series has by now, for
-        these are booked.
+        exclusive resource is taken.
     :param kept_completed: keys of completed slots: they stay.
+    :param overbooked: keys of slots that come back with fewer places than are booked in them: nothing is left.
     :param segments: template ids of the segments that were changed.
     """
 
@@ -57,10 +57,11 @@ class SeriesReport:
     kept_booked: list[str] = field(default_factory=list)
     kept_completed: list[str] = field(default_factory=list)
     segments: list[int] = field(default_factory=list)
+    overbooked: list[str] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON."""
-        names = ("changed", "booked", "kept_booked", "kept_completed")
+        names = ("changed", "booked", "kept_booked", "kept_completed", "overbooked")
         lists = {name: list(getattr(self, name)) for name in names}
         counts = {name: len(keys) for name, keys in lists.items()}
         return {"scope": self.scope.value, "counts": counts, **lists, "segments": list(self.segments)}
@@ -244,20 +245,26 @@ def _restored_alone(work: Work, key: SlotKey, status: str) -> dict[str, Any]:
     if row.ends_at > series.now:  # history comes back as it was
         spec = next(spec for spec in series.specs if spec.id == row.template_id)
         starts = planning.starts_around(storage.rule_of(spec), [row.original_start])
-        values, _ = restored_values(spec, row, starts)
-    if _is_taken(work, series, row, values.get("starts_at", row.starts_at)):
+        values = restored_values(spec, row, starts)
+        if spec.cancelled_from is not None and row.original_start >= spec.cancelled_from:
+            row = row._replace(customised=tuple(sorted({*row.customised, planning.STAYS_ON})))
+            values["customised"] = list(row.customised)
+        values |= storage.marks(spec, row, values)
+    if _is_taken(work, series, row, values):
         text = f"slot {key} cannot come back: another slot of its series is at its time"
         raise StatusConflict(text, key=str(key), status=row.status)
     storage.refuse_blocked(work, series, [RowChange(row, values)])
     return values
 
 
-def _is_taken(work: Work, series: StoredSeries, row: StoredSlot, starts_at: datetime) -> bool:
-    """Whether another slot of the series stands at an instant; what is over stands only if it is stored."""
-    if starts_at > series.now:
-        return series.standing_at(row.key, starts_at) is not None
+def _is_taken(work: Work, series: StoredSeries, row: StoredSlot, values: Mapping[str, Any]) -> bool:
+    """Whether another slot of the series takes the time of one that is to come back; of what is over: its instant."""
+    span = storage.span_of(row, values)
+    if span[0] > series.now:
+        spec = next(spec for spec in series.specs if spec.id == row.template_id)
+        return series.in_the_way(spec, row.key, span) is not None
     cls = work.models.Slot
-    others = (cls.series_id == row.series_id, cls.id != row.id, cls.starts_at == starts_at)
+    others = (cls.series_id == row.series_id, cls.id != row.id, cls.starts_at == span[0])
     query = select(cls.id).where(*others, cls.status.in_(OCCUPYING))
     return work.session.scalars(query.limit(1)).first() is not None
 
@@ -314,7 +321,7 @@ def _decide(
         if is_back:
             plan = plan_restore(series, extent, key)
             blocked = [change for change, _ in storage.find_blocked(work, series, plan.changed)]
-            kept = [change.row for change in blocked if change.row not in plan.kept_booked]
+            kept = [change.row for change in blocked]
             changed = tuple(change for change in plan.changed if change not in blocked)
             plan = replace(plan, changed=changed, kept_booked=(*plan.kept_booked, *kept))
         else:
@@ -322,11 +329,12 @@ def _decide(
         touched = storage.write_plan(work, series, plan)
     report = SeriesReport(
         scope,
-        [str(change.key) for change in plan.changed],
-        [str(change.key) for change in plan.changed if change.row.live],
+        [str(change.key) for change in plan.changed if "status" in change.values],
+        [str(change.key) for change in plan.changed if "status" in change.values and change.row.live],
         [str(row.key) for row in plan.kept_booked],
         [str(row.key) for row in plan.kept_completed],
         touched,
+        [str(change.key) for change in plan.changed if storage.is_overbooked(*change)] if is_back else [],
     )
     if is_back:
         work.outbox.add(signals.series_restored, report=report)
@@ -394,6 +402,9 @@ def plan_end(series: StoredSeries, extent: Extent, status: Status, reason: str |
             completed.append(row)
         elif row.status == Status.SCHEDULED and row.live and status is Status.DELETED:
             kept.append(row)
+            if planning.STAYS_ON in row.customised:  # the later decision counts
+                names = [name for name in row.customised if name != planning.STAYS_ON]
+                changed.append(RowChange(row, {"customised": names}))
         elif row.status == Status.SCHEDULED:
             changed.append(RowChange(row, values))
     return EndPlan(
@@ -405,8 +416,8 @@ def plan_restore(series: StoredSeries, extent: Extent, key: SlotKey | None) -> E
     """Return what taking back the end of a part of a series changes.
 
     Only slots that ended with the series come back, and the one that is named: others were cancelled for themselves.
-    Where the series was edited meanwhile, they come back as it is by now. Those whose time is taken are kept, and so
-    are told those that come back with more places than their series has by now, for they are booked.
+    Where the series was edited meanwhile, they come back as it is by now. Those whose time is taken by a slot that is
+    booked, or was moved there by a person, are kept.
     """
     segments = []
     for spec in series.specs:
@@ -427,31 +438,34 @@ def plan_restore(series: StoredSeries, extent: Extent, key: SlotKey | None) -> E
     for spec in series.specs:
         originals = [row.original_start for row in back if row.template_id == spec.id]
         starts[spec.id] = planning.starts_around(storage.rule_of(spec), originals)
-    changed, kept = [], []
-    taken = {row.starts_at for row in series.rows if row.stands}
+    changed, kept = list[RowChange](), []
     for row in sorted(back, key=lambda row: row.original_start):
-        values, is_kept = restored_values(specs[row.template_id], row, starts[row.template_id])
-        starts_at = values.get("starts_at", row.starts_at)
-        is_late = starts_at in taken or starts_at <= series.now
-        if is_late or is_kept:
+        spec = specs[row.template_id]
+        values = restored_values(spec, row, starts[row.template_id])
+        span = storage.span_of(row, values)
+        before = [] if spec.may_overlap else [storage.span_of(*each) for each in changed if each.row.live]
+        is_taken = series.in_the_way(spec, row.key, span) or any(storage.overlap(span, b) for b in before)
+        if is_taken or span[0] <= series.now:
             kept.append(row)
-        if not is_late:
-            taken.add(starts_at)
+        else:
             changed.append(RowChange(row, values))
     return EndPlan(segments=tuple(segments), changed=tuple(changed), kept_booked=tuple(kept))
 
 
 def restored_values(
     spec: TemplateSpec, row: StoredSlot, starts: Mapping[datetime, datetime]
-) -> tuple[dict[str, Any], bool]:
-    """Return the values of a slot that comes back, and whether it keeps its places because they are booked.
+) -> dict[str, Any]:
+    """Return the values of a slot that comes back.
 
     It comes back as its series is by now, except for what a person changed on the slot. A booked one keeps its time.
 
     :param starts: what the rule alone promises around the slot.
     """
-    values, is_kept = storage.changed_values(row, spec.capacity, spec.data)
-    values |= {"status": Status.SCHEDULED.value, "cancel_reason": None, "ended_with_series": None}
-    if not row.live:
-        values |= storage.planned_times(spec, row, starts) or {}
-    return values, is_kept
+    times = {} if row.live else storage.planned_times(spec, row, starts) or {}
+    return {
+        **storage.changed_values(row, spec.capacity, spec.data),
+        **times,
+        "status": Status.SCHEDULED.value,
+        "cancel_reason": None,
+        "ended_with_series": None,
+    }

@@ -27,13 +27,15 @@ from ..context import Work, load_slots, load_specs
 from ..errors import SlotClosed, SlotNotFound, StaleEdit, no_slot, no_template
 from ..models import FIELDS, Models, SlotMixin, TemplateMixin, forget_busy, plain, table_of
 from ..statements import atomic, dialect_of, exclusive, is_lost_race, take_write_lock
-from ..values import MICROSECOND, MINUTE, OCCUPYING, SlotKey, State, Status, StoredSlot, TemplateSpec, Window
+from ..values import MICROSECOND, MINUTE, OCCUPYING, SlotKey, State, Status, StoredSlot, TemplateSpec
 
 #: A slot that has started may still last; nothing older can matter to a change.
-_LOOK_BACK = timedelta(days=2)
+_LOOK_BACK, _DAY = timedelta(days=2), timedelta(days=1)
 _NOT_COPIED = {name for name, field in FIELDS.items() if not field.copied}
 _AT_ONCE = 500
 _SPAN = ("starts_at", "ends_at")
+#: Start and end (both aware) of a slot.
+Span = tuple[datetime, datetime]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,25 +93,29 @@ class StoredSeries:
     def virtual_at(self, key: SlotKey) -> StoredSlot:
         """Return the slot at a key that has no row, as it would be stored.
 
-        :raises SlotNotFound: if no active segment has this start, the slot is over, or another one is at its time.
+        :raises SlotNotFound: if no active segment has this start, or the slot is over.
         """
-        taken = {row.starts_at for row in self.rows if row.stands}
         for spec in self.specs:
             slot = planning.planned_at(spec, key.original_start)
-            if slot is not None and slot.ends_at > self.now and slot.starts_at not in taken:
+            if slot is not None and slot.ends_at > self.now:
                 plain: Any = (Status.SCHEDULED.value, spec.capacity, 0, None, None, dict(spec.data))
                 return StoredSlot(0, spec.series_id, spec.id, *slot.times, *plain)
         raise no_slot(key)
 
-    def standing_at(self, key: SlotKey, starts_at: datetime) -> SlotKey | None:
-        """Return which other slot of the series stands at an instant, stored or planned, if any."""
-        for row in self.rows:
-            if row.starts_at == starts_at and row.stands and row.key != key:
-                return row.key
-        stored = {row.key for row in self.rows}
-        window = Window(starts_at, just_after(starts_at))
-        planned = (slot.key for spec in self.specs for slot in planning.planned(spec, window))
-        return next((other for other in planned if other not in stored and other != key), None)
+    def in_the_way(self, spec: TemplateSpec, key: SlotKey, span: Span) -> SlotKey | None:
+        """Return which other slot takes a time from this one: one that is booked, or that a person moved there.
+
+        ``None``: nobody does; slots of a template that lets its slots overlap are in nobody's way.
+        """
+        if spec.may_overlap:
+            return None
+        others = (row for row in self.rows if row.has_precedence and row.key != key)
+        return next((row.key for row in others if overlap(span, span_of(row))), None)
+
+
+def overlap(one: Span, other: Span) -> bool:
+    """Whether two spans have more in common than an edge."""
+    return one[0] < other[1] and other[0] < one[1]
 
 
 def in_order(specs: Iterable[TemplateSpec]) -> tuple[TemplateSpec, ...]:
@@ -148,16 +154,16 @@ def last_before(spec: TemplateSpec, bound: datetime | None) -> datetime | None:
 
 def last_kept(
     specs: Sequence[TemplateSpec], place: int, cut: datetime | None
-) -> tuple[datetime, datetime] | None:
+) -> tuple[datetime, datetime, datetime] | None:
     """Return the last slot that the rules have before a place, and before a cut in it; ``None`` if there is none.
 
-    :return: its original start, and the wall-clock time at which it is shown (both naive).
+    :return: its original start, and the wall-clock times at which it is shown to begin and to end (all naive).
     """
     earlier = [(spec, None) for spec in reversed(specs[:place])]
     for spec, bound in [(specs[place], cut), *earlier] if cut is not None else earlier:
         last = last_before(spec, bound)
         if last is not None:
-            return last, last + spec.shift
+            return last, last + spec.shift, last + spec.shift + spec.duration
     return None
 
 
@@ -201,19 +207,36 @@ class RowChange(NamedTuple):
         return self.row.key
 
 
+class Expanded(NamedTuple):
+    """What the new rule of a segment alone promises around some of its rows.
+
+    :param template_id: the segment, as it was before a cut.
+    :param asked: the original starts (naive) that were asked for.
+    :param starts: original start (naive) -> start (UTC).
+    """
+
+    template_id: int
+    asked: frozenset[datetime]
+    starts: Mapping[datetime, datetime]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeriesPlan:
     """What a decision changes: computed from the stored state, and nothing written yet.
 
     :param changed: stored slots that change; in an edit of one slot also one that is still virtual.
-    :param removed: slots of top-ups that the rule no longer yields, or at whose new time another one stays.
+    :param removed: slots of top-ups that the rule no longer yields.
     :param kept_booked: booked slots that stay as they are although they were meant.
+    :param expanded: what was expanded on the way, so that it is not done again.
+    :param overbooked: slots in which more places are taken than they have by now: nothing is left in them.
     """
 
     segments: tuple[SegmentChange, ...] = ()
     changed: tuple[RowChange, ...] = ()
     removed: tuple[StoredSlot, ...] = ()
     kept_booked: tuple[StoredSlot, ...] = ()
+    expanded: tuple[Expanded, ...] = field(default=(), compare=False, repr=False)
+    overbooked: tuple[StoredSlot, ...] = ()
 
 
 def changed_times(
@@ -242,26 +265,64 @@ def planned_times(
     if starts_at is None:
         return None
     starts_at = row.starts_at if "starts_at" in row.customised else starts_at
-    length = row.ends_at - row.starts_at if "ends_at" in row.customised else spec.duration
-    return changed_times(spec, row, starts_at, starts_at + length)
+    ends_at = planning.times_of(spec, row.original_start, starts_at, ZoneInfo(spec.timezone)).ends_at
+    if "ends_at" in row.customised:
+        ends_at = starts_at + (row.ends_at - row.starts_at)
+    return changed_times(spec, row, starts_at, ends_at)
 
 
-def changed_values(
-    row: StoredSlot, capacity: int | None, data: dict[str, Any] | None
-) -> tuple[dict[str, Any], bool]:
-    """Return what changes of a row's capacity and data, unless a person set them, and whether bookings forbid it.
+def marks(spec: TemplateSpec, row: StoredSlot, times: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what changes of the marks of one slot.
 
-    :param capacity: the new one. ``data``: is merged into the row's own. ``None``: stays as it is.
+    :param times: what changes of its times.
+    """
+    by_rule = planning.offered_starts(spec, [row]).get(row.original_start)
+    found: dict[str, Any] = {"withdrawn": by_rule is None or None}
+    if by_rule is not None:
+        planned = planning.times_of(spec, row.original_start, by_rule, ZoneInfo(spec.timezone))
+        is_there = all(times.get(name, getattr(row, name)) == getattr(planned, name) for name in _SPAN)
+        found["displaced"] = None if is_there else True
+    return {name: value for name, value in found.items() if value != getattr(row, name)}
+
+
+def changed_values(row: StoredSlot, capacity: int | None, data: dict[str, Any] | None) -> dict[str, Any]:
+    """Return what changes of a row's capacity and data, unless a person set them.
+
+    :param capacity: the new one, also below what is booked: then nothing is left until enough is given back.
+    :param data: is merged into the row's own. ``None``: stays as it is.
     """
     values: dict[str, Any] = {}
-    forbidden = False
     if capacity is not None and "capacity" not in row.customised and capacity != row.capacity:
-        forbidden = row.live > capacity
-        if not forbidden:
-            values["capacity"] = capacity
+        values["capacity"] = capacity
     if data is not None and "data" not in row.customised and row.data | data != row.data:
         values["data"] = row.data | data
-    return values, forbidden
+    return values
+
+
+def is_overbooked(row: StoredSlot, values: Mapping[str, Any]) -> bool:
+    """Whether more places are taken than a slot will have."""
+    return row.live > int(values.get("capacity", row.capacity))
+
+
+def stuck(series: StoredSeries, moves: Iterable[RowChange]) -> set[int]:
+    """Return which booked slots stay where they are, for another booked one stays where they would go."""
+    going = {
+        each.row.id: each for each in moves if each.row.live and not each.values.keys().isdisjoint(_SPAN)
+    }
+    held = [span_of(row) for row in series.rows if row.live and row.stands and row.id not in going]
+    found: set[int] = set()
+    while late := [
+        each.row for each in going.values() if any(overlap(span_of(*each), span) for span in held)
+    ]:
+        found |= {row.id for row in late}
+        held = [span_of(going.pop(row.id).row) for row in late]
+    return found
+
+
+def span_of(row: StoredSlot, values: Mapping[str, Any] | None = None) -> Span:
+    """Return when a slot begins and ends, or will once some values change."""
+    values = values or {}
+    return values.get("starts_at", row.starts_at), values.get("ends_at", row.ends_at)
 
 
 # -- reading and locking
@@ -354,7 +415,7 @@ def load_series(
         held = claims
     if not specs:
         raise SlotNotFound(f"series {series_id}: there is no such series", key=str(key or series_id))
-    place = slot.starts_at > work.now - _LOOK_BACK
+    place = slot.starts_at > work.now - max(_LOOK_BACK, *(spec.duration + _DAY for spec in specs))
     if key is not None:
         place = or_(place, slot.original_start == key.original_start)
     mine = (slot.series_id == series_id, place)
@@ -458,19 +519,112 @@ def write_plan(work: Work, series: StoredSeries, plan: SeriesPlan) -> list[int]:
     """
     if work.dry_run:
         return [change.template_id for change in plan.segments]
-    touched = []
+    touched, cuts = [], dict[int, tuple[datetime, int]]()
     for change in plan.segments:
         template = series.templates[change.template_id]
         if change.cut_at is not None:
             touched.append(template.id)
             template = _cut(work, template, change.cut_at, change.values)
+            cuts[change.template_id] = change.cut_at, template.id
+            series.templates[template.id] = template
         else:
             for name, value in change.values.items():
                 setattr(template, name, value)
         work.session.flush()
         touched.append(template.id)
-    _write_rows(work, plan.changed, [row.id for row in plan.removed])
+    _settle(work, series, plan, cuts)
     return touched
+
+
+def settle(work: Work, series: StoredSeries) -> None:
+    """Bring the stored slots of a series in line with its templates, which were changed and flushed."""
+    if not work.dry_run:
+        _settle(work, series, SeriesPlan(), {})
+
+
+def _settle(
+    work: Work, series: StoredSeries, plan: SeriesPlan, cuts: Mapping[int, tuple[datetime, int]]
+) -> None:
+    """Write what was planned of stored slots, and what else they lack to be as their templates say.
+
+    :param cuts: segment -> the original start (naive) of what was handed to a later segment, and that.
+    """
+    changed = {change.row.id: change for change in plan.changed}
+    removed = [row.id for row in plan.removed]
+    gone = {*removed, *(row.id for row in series.rows if not _follows(series, row, changed))}
+    unsettled = {t.id: t for t in series.templates.values() if t.settled_revision != t.revision}
+    for before in series.specs:
+        cut_at, later = cuts.get(before.id, (datetime.max, before.id))
+        rows = [row for row in series.rows if row.template_id == before.id and row.id not in gone]
+        for template_id, theirs in (
+            (before.id, [row for row in rows if row.original_start < cut_at]),
+            (later, [row for row in rows if row.original_start >= cut_at]),
+        ):
+            if (
+                template_id not in unsettled
+            ):  # what was decided alone is not as it was when all were brought in line
+                theirs = [row for row in theirs if row.id in changed and row.status != Status.SCHEDULED]
+            if theirs:
+                spec = TemplateSpec.of(series.templates[template_id])
+                for change in _settled(series, before, spec, theirs, changed, plan.expanded):
+                    changed[change.row.id] = change
+    _write_rows(work, list(changed.values()), removed)
+    _note_settled(work, unsettled.values())
+
+
+def _follows(series: StoredSeries, row: StoredSlot, changed: Mapping[int, RowChange]) -> bool:
+    """Whether a stored slot is one that follows its template: scheduled, or about to be, and not over."""
+    status = changed[row.id].values.get("status", row.status) if row.id in changed else row.status
+    return status == Status.SCHEDULED and row.ends_at > series.now
+
+
+def _settled(
+    series: StoredSeries,
+    before: TemplateSpec,
+    spec: TemplateSpec,
+    rows: Sequence[StoredSlot],
+    changed: Mapping[int, RowChange],
+    expanded: Iterable[Expanded],
+) -> Iterator[RowChange]:
+    """Yield what changes of a segment's stored slots, with what was planned of them."""
+    zone, starts = ZoneInfo(spec.timezone), _starts_by_now(before, spec, rows, expanded)
+    for row in rows:
+        planned = changed[row.id].values if row.id in changed else {}
+        known = {name: value for name, value in planned.items() if name in row._fields}
+        at = starts.get(row.original_start)
+        values = planned | planning.settled(spec, row._replace(**known), at, series.now, zone)
+        if values:
+            yield RowChange(row, values)
+
+
+def _starts_by_now(
+    before: TemplateSpec, spec: TemplateSpec, rows: Sequence[StoredSlot], expanded: Iterable[Expanded]
+) -> dict[datetime, datetime]:
+    """Return when a segment has its rows by now; its rule is expanded only for what is not known yet.
+
+    What was settled tells by itself: a row without a mark is where its rule has it.
+    """
+    starts: dict[datetime, datetime] = {}
+    unknown = list(rows)
+    if before.is_settled and planning.starts_alike(before, spec):
+        told = [row for row in rows if row.status == Status.SCHEDULED and not row.displaced]
+        starts = {row.original_start: row.starts_at for row in told if not row.withdrawn}
+        unknown = [row for row in rows if row.status != Status.SCHEDULED or row.displaced]
+    for template_id, asked, found in expanded:
+        if template_id == before.id and spec.active and spec.cancelled_from is None:
+            mine = [row.original_start for row in unknown if row.original_start in asked]
+            starts |= {original: found[original] for original in mine if original in found}
+            unknown = [row for row in unknown if row.original_start not in asked]
+    return starts | planning.offered_starts(spec, unknown)
+
+
+def _note_settled(work: Work, templates: Iterable[TemplateMixin]) -> None:
+    # Past the ORM: this is nobody's decision, and must not raise the revision.
+    table = table_of(work.models.Template)
+    for template in templates:
+        mine = update(table).where(table.c.id == template.id)
+        work.session.execute(mine.values(settled_revision=template.revision))
+        set_committed_value(template, "settled_revision", template.revision)
 
 
 def _cut(work: Work, template: TemplateMixin, cut: datetime, values: dict[str, Any]) -> TemplateMixin:

@@ -16,7 +16,7 @@ from ..errors import InvalidTemplate, SlotNotFound, nearest, no_group, refusal
 from ..models import FIELDS, TemplateMixin
 from ..values import Scope, SlotKey
 from .edits import EDITED, EditPlan, edit
-from .storage import bound_at, copy_of, deciding, load_series, refuse_stale, series_of
+from .storage import bound_at, copy_of, deciding, load_series, refuse_stale, series_of, settle
 
 #: How many starts of a segment are tried to find one that is no exception.
 _TRIED = 50
@@ -101,10 +101,11 @@ def change_template(
     check_names(work, values)
     series_id = series_of(work, template_id)
     with deciding(work):
+        series = load_series(work, series_id)
         if work.dry_run:
             templates = [copy_of(template) for template in segments(work, [series_id])]
         else:
-            templates = list(load_series(work, series_id).templates.values())
+            templates = list(series.templates.values())
         for template in templates:
             if template.id == template_id:
                 refuse_stale(template.revision, revision)
@@ -114,6 +115,7 @@ def change_template(
             work.models.prepare(template)
         if not work.dry_run:
             work.session.flush()
+            settle(work, series)
     return templates
 
 
@@ -186,8 +188,12 @@ def set_active(work: Work, active: bool, template_id: int | None, group: str | N
         report = SwitchReport(active, [], [])
         for template in found:
             (report.unchanged if template.active is active else report.changed).append(template.id)
+        for series_id in sorted({t.series_id or t.id for t in found if t.id in report.changed}):
+            series = load_series(work, series_id)
+            for template_id, template in series.templates.items():
+                if template_id in report.changed:
+                    template.active = active
             if not work.dry_run:
-                template.active = active
-        if not work.dry_run:
-            work.session.flush()
+                work.session.flush()
+                settle(work, series)
     return report

@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, select
 
 from .. import planning
 from ..context import Unreadable, Work, load_specs
@@ -131,21 +131,22 @@ class TopUpRequest:
         :raises TemplateNotFound: if a person asks for a template or group that does not exist. One that was deleted
             before its top-up began is nothing to do.
         """
-        cls = work.models.Template
-        conditions = []
-        if self.template_id is not None:
-            series = work.session.scalar(select(cls.series_id).where(cls.id == self.template_id))
-            if series is None:
-                if self.trigger == "manual":
-                    raise no_template(self.template_id)
-                return []
-            conditions.append(cls.series_id == series)
-        if self.group is not None:
-            conditions.append(cls.group == self.group)
-        specs = load_specs(work, *conditions, unreadable=unreadable)
-        if self.group is not None and not specs:
+        specs = load_specs(work, *self.asked_for(work), unreadable=unreadable)
+        if not specs and self.template_id is not None and self.trigger == "manual":
+            raise no_template(self.template_id)
+        if not specs and self.group is not None:
             raise no_group(self.group)
         return [spec for spec in specs if spec.active]
+
+    def asked_for(self, work: Work) -> list[ColumnElement[bool]]:
+        """Return, in SQL, which templates are asked for, active or not."""
+        cls, found = work.models.Template, list[ColumnElement[bool]]()
+        if self.template_id is not None:
+            own = select(cls.series_id).where(cls.id == self.template_id).scalar_subquery()
+            found.append(cls.series_id == own)
+        if self.group is not None:
+            found.append(cls.group == self.group)
+        return found
 
 
 def spans(window: Window) -> Iterator[Window]:

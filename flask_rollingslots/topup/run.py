@@ -10,7 +10,7 @@ from datetime import datetime
 from time import monotonic
 from typing import Any
 
-from sqlalchemy import insert, update
+from sqlalchemy import ColumnElement, insert, update
 from sqlalchemy.exc import DBAPIError, OperationalError, StatementError
 
 from .. import planning
@@ -220,27 +220,50 @@ class Run:
         while backlog:
             self._write_isolated(backlog.take(self._chunk_size))
 
-    def revise(self, specs: list[TemplateSpec]) -> None:
-        """Bring rows beyond the windows in line with rules that were edited."""
-        cls, sound = self.work.models.Slot, [spec for spec in specs if not self._tally(spec).error]
-        for position in range(0, len(sound), UNITS_AT_ONCE):
-            some = sound[position : position + UNITS_AT_ONCE]
-            batch = {spec.id: (spec, self._window(spec).end) for spec in some}
-            first = min(end for _, end in batch.values())
-            later: dict[int, list[StoredSlot]] = {}
-            theirs = (cls.template_id.in_(list(batch)), cls.starts_at >= first)
-            for row in load_slots(self.work, *theirs):
-                if row.starts_at >= batch[row.template_id][1]:
-                    later.setdefault(row.template_id, []).append(row)
+    def settle(self, *asked: ColumnElement[bool]) -> None:
+        """Bring the stored slots of templates that were changed through the ORM in line, wherever they are.
+
+        What a facade decided is settled already. Templates that are switched off are settled too.
+
+        :param asked: which templates this run is about.
+        """
+        cls, slot = self.work.models.Template, self.work.models.Slot
+        unsettled = cls.settled_revision.is_distinct_from(cls.revision)
+        specs = load_specs(self.work, unsettled, *asked, unreadable=self.leave_out)
+        for position in range(0, len(specs), UNITS_AT_ONCE):
+            some = {spec.id: spec for spec in specs[position : position + UNITS_AT_ONCE]}
+            rows: dict[int, list[StoredSlot]] = {spec_id: [] for spec_id in some}
+            for row in load_slots(
+                self.work, slot.template_id.in_(list(some)), slot.ends_at > self.now, wholly=True
+            ):
+                rows[row.template_id].append(row)
             self._end_reading()
-            backlog = Backlog()
-            for template_id, rows in later.items():
-                spec, _ = batch[template_id]
+            backlog, sound = Backlog(), []
+            for template_id, theirs in rows.items():
+                spec = some[template_id]
                 try:
-                    self._take_in(backlog, spec, planning.revise(spec, rows, self.now))
+                    plan = planning.settle(spec, theirs, self.now)
+                    if spec.active:  # those in the window are counted there
+                        end = self._window(spec).end
+                        plan.kept_booked = [row for row in plan.kept_booked if row.starts_at >= end]
+                    self._take_in(backlog, spec, plan)
+                    sound.append(spec)
                 except Exception as error:
                     self.leave_out(spec.id, spec.name, error)
             self._write_all(backlog)
+            self._note_settled([spec for spec in sound if spec.id not in self._stale | self.busy])
+
+    def _note_settled(self, specs: list[TemplateSpec]) -> None:
+        """Write down with which revision the stored slots of some templates were brought in line."""
+        if self.request.dry_run or not specs:
+            return
+        table = table_of(self.work.models.Template)
+        with nullcontext() if self.joins else own_transaction(self.work.session):
+            for spec in specs:
+                as_planned = (table.c.id == spec.id, table.c.revision == spec.revision)
+                self.work.session.execute(
+                    update(table).where(*as_planned).values(settled_revision=spec.revision)
+                )
 
     def _end_reading(self) -> None:
         """End a transaction in which nothing was written."""
@@ -297,7 +320,7 @@ class Run:
             self.report.skipped[reason] = self.report.skipped.get(reason, 0) + number
         if self.request.dry_run:
             tally.created += len(plan.create)
-            tally.updated += len(plan.update)
+            tally.updated += sum(each.shows for each in plan.update)
             tally.removed += len(plan.remove)
 
     def _write_isolated(self, chunk: Chunk) -> None:

@@ -272,14 +272,12 @@ class Runner:
         joins: bool = False,
     ) -> Report:
         current, work = self.fingerprint(), self.work()
-        known = gate.read_state(work).fingerprint
         run = Run(Recorder(work, request, lease, request.run_id), self.clock, must_stop, joins)
         specs = request.specs(work, run.leave_out)
         signals.announce(signals.topup_started, self.app, trigger=request.trigger)
         try:
+            run.settle(*request.asked_for(work))
             run.fill(specs)
-            if request.trigger == "edit" or joins or current != known:
-                run.revise(specs)
             report = run.finish(specs)
             covers_all = request.covers_all((spec.window_days for spec in specs), self.settings)
             # Before anything is pruned: what ended long ago ended too.
