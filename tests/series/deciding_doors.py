@@ -15,7 +15,7 @@ from sqlalchemy import Connection, NullPool, create_engine, text
 
 from flask_rollingslots.errors import RollingSlotsError
 
-TOKEN = "a-token-of-the-deciding-machine-itself"
+TOKEN = "-".join(["of-the-deciding-machine"] * 2)
 HEADERS = {"Authorization": f"Bearer {TOKEN}"}
 
 
@@ -39,7 +39,7 @@ def _span(value: int | None) -> timedelta | None:
 
 def _clock(value: Any) -> time | None:
     if isinstance(value, timedelta):
-        return (datetime.min + value).time()
+        return (datetime(2000, 1, 1) + value).time()
     return time.fromisoformat(value) if isinstance(value, str) else value
 
 
@@ -214,7 +214,13 @@ class Doors:
     def _of(slot: Any) -> Shown:
         name = slot.name if hasattr(slot, "name") else slot.template.name
         return Shown(
-            slot.starts_at, slot.ends_at, str(slot.state.value), slot.capacity, slot.left, name, dict(slot.data)
+            slot.starts_at,
+            slot.ends_at,
+            str(slot.state.value),
+            slot.capacity,
+            slot.left,
+            name,
+            dict(slot.data),
         )
 
     def listed(self, first: datetime, end: datetime) -> dict[str, Shown]:
@@ -233,9 +239,7 @@ class Doors:
     @staticmethod
     def _answer(each: dict[str, Any]) -> Shown:
         start, end = (datetime.fromisoformat(each[name]) for name in ("starts_at", "ends_at"))
-        return Shown(
-            start, end, each["state"], each["capacity"], each["left"], each["name"], each["data"]
-        )
+        return Shown(start, end, each["state"], each["capacity"], each["left"], each["name"], each["data"])
 
     def fed(self, first: datetime, end: datetime) -> dict[str, Shown]:
         """Return what ``GET /feed.json`` shows in a span."""

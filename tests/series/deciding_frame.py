@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from zoneinfo import ZoneInfo
@@ -91,7 +92,9 @@ def _check_row(before: Committed, after: Committed, old: Row, new: Row | None, s
         may = in_scope or step.heals or (step.bookings or step.books)
         demand(may, old.key, "moved without a decision")
         is_kept = before.live(old) and old.status == "scheduled" and not (step.move_booked and in_scope)
-        demand(not is_kept, old.key, "is booked and was moved from", old.start, old.end, "to", new.start, new.end)
+        demand(
+            not is_kept, old.key, "is booked and was moved from", old.start, old.end, "to", new.start, new.end
+        )
     if old.customised - new.customised and not restored:
         demand(False, old.key, "forgot what a person changed:", old.customised - new.customised)
     for name, value in (("capacity", "capacity"), ("data", "data"), ("starts_at", "start")):
@@ -155,15 +158,35 @@ def check_settled(state: Committed, expected: dict[Key, Slot]) -> None:
         if not segment.is_settled or row.is_history(state.now):
             continue
         slot = expected.get(row.key) or state.slot_of(row)
-        demand(row.withdrawn == (not slot.offered), row.key, "withdrawn is", row.withdrawn, "offered", slot.offered)
+        demand(
+            row.withdrawn == (not slot.offered),
+            row.key,
+            "withdrawn is",
+            row.withdrawn,
+            "offered",
+            slot.offered,
+        )
         if "capacity" not in row.customised:
-            demand(row.capacity == segment.capacity, row.key, "has", row.capacity, "its template", segment.capacity)
+            demand(
+                row.capacity == segment.capacity,
+                row.key,
+                "has",
+                row.capacity,
+                "its template",
+                segment.capacity,
+            )
         if "data" not in row.customised:
             demand(row.data == segment.data, row.key, "data is", row.data, "its template has", segment.data)
         lies = slot.offered and not row.displaced and (row.start, row.end) != segment.times(row.key[1])
-        demand(not lies, row.key, "is at", row.start, row.end, "unmarked, its rule", segment.times(row.key[1]))
+        demand(
+            not lies, row.key, "is at", row.start, row.end, "unmarked, its rule", segment.times(row.key[1])
+        )
         if row.displaced and slot.offered:
-            demand((row.start, row.end) != segment.times(row.key[1]) or row.moved, row.key, "is marked, and where it is to be")
+            demand(
+                (row.start, row.end) != segment.times(row.key[1]) or row.moved,
+                row.key,
+                "is marked, and where it is to be",
+            )
 
 
 def check_filled(state: Committed, days: int) -> None:
@@ -182,10 +205,17 @@ def check_filled(state: Committed, days: int) -> None:
                 demand(row is not None, segment.series, original, "is missing after a top-up")
                 free = row is not None and row.status == "scheduled" and not state.live(row) and not row.moved
                 if row is not None and free:
-                    demand((row.start, row.end) == (start, end), row.key, "is not where its rule has it", row.start)
+                    demand(
+                        (row.start, row.end) == (start, end),
+                        row.key,
+                        "is not where its rule has it",
+                        row.start,
+                    )
     for row in state.rows.values():
         segment = state.segments[row.template]
-        untouched = row.status == "scheduled" and not row.customised and row.by_run and row.id not in state.of_slot
+        untouched = (
+            row.status == "scheduled" and not row.customised and row.by_run and row.id not in state.of_slot
+        )
         soon = state.now < row.start < state.now + timedelta(days=days - 1)
         if untouched and soon and segment.active:
             demand(segment.offers(row.key[1]), row.key, "is still there after a top-up, and not offered")
@@ -200,9 +230,11 @@ def check_overlaps(expected: dict[Key, Slot], states: dict[str, str]) -> None:
 
     :param states: what a door shows, by key.
     """
-    opened = [slot for slot in expected.values() if states.get(slot.text) == "open" and not slot.segment.overlapping]
+    opened = [
+        slot for slot in expected.values() if states.get(slot.text) == "open" and not slot.segment.overlapping
+    ]
     opened.sort(key=lambda slot: (slot.key[0], slot.start))
-    for first, second in zip(opened, opened[1:], strict=False):
+    for first, second in itertools.pairwise(opened):
         same = first.key[0] == second.key[0]
         demand(not (same and first.meets(second)), first.text, "and", second.text, "are both open")
 

@@ -6,27 +6,23 @@ Each run has a seed, which a failing run prints with its last steps; the same se
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from random import Random
 from typing import Any
 
-from deciding_doors import Ask, Died, Doors, Refusal, Shown, key_text
+from deciding_doors import Ask, Doors, Refusal, Shown, key_text
 from deciding_frame import (
-    Broken,
     Step,
     check_committed,
-    check_filled,
     check_frame,
     check_new_booking,
     check_overlaps,
     check_settled,
     demand,
 )
-from deciding_model import DAY, Committed, Key, Row, Segment, Slot
-from sqlalchemy import event
+from deciding_model import DAY, Committed, Key, Row, Slot
 
 #: On which days runs begin: before the clock is put forward, before it is put back, before Christmas, in summer.
 SEASONS = {
@@ -132,7 +128,12 @@ class Machine:
     # -- deciding
 
     def decide(
-        self, ask: Ask, step: Step, after: After | None = None, must: bool | None = None, door: str | None = None
+        self,
+        ask: Ask,
+        step: Step,
+        after: After | None = None,
+        must: bool | None = None,
+        door: str | None = None,
     ) -> Any:
         """Ask at a random door, and look at what became of it.
 
@@ -160,7 +161,9 @@ class Machine:
         if door not in ("orm",):
             for segment in self.state.segments.values():
                 settles = segment.series in step.series and not (step.touched or step.bookings)
-                demand(segment.is_settled or not settles, "template", segment.id, "is not settled by", step.text)
+                demand(
+                    segment.is_settled or not settles, "template", segment.id, "is not settled by", step.text
+                )
         if after is not None:
             after(before, self.state)
         return found if found is not None else True
@@ -179,7 +182,9 @@ class Machine:
         """Return a stored slot of the last and the coming days that has one of these statuses."""
         now = self.doors.clock.now
         found = [
-            r for r in self.state.rows.values() if r.status in status and now - 3 * DAY < r.start < now + AHEAD
+            r
+            for r in self.state.rows.values()
+            if r.status in status and now - 3 * DAY < r.start < now + AHEAD
         ]
         return self.rng.choice(found) if found else None
 
@@ -219,7 +224,9 @@ class Machine:
         open_now = self.doors.get(key).state == "open" if len(slot.states) > 1 else slot.states == {"open"}
         body: dict[str, Any] = {"party": party, "who": who} | ({} if held is None else {"hold_minutes": held})
         ask = Ask(
-            facade=lambda s: s.book(key, party, who) if held is None else s.hold(key, party, who, minutes=held),
+            facade=lambda s: (
+                s.book(key, party, who) if held is None else s.hold(key, party, who, minutes=held)
+            ),
             http=("POST", f"/slots/{key}/bookings", body),
         )
         step = Step(f"{key} party {party}", touched={slot.key}, books=1)
@@ -277,7 +284,9 @@ class Machine:
         row = self.row_of(booking)
         if row.key == slot.key:
             return
-        open_now = self.doors.get(slot.text).state == "open" if len(slot.states) > 1 else slot.states == {"open"}
+        open_now = (
+            self.doors.get(slot.text).state == "open" if len(slot.states) > 1 else slot.states == {"open"}
+        )
         fits = open_now and slot.left >= booking.party
         shared = slot.segment.exclusive and self.state.segments[row.template].exclusive
         in_doubt = row.status != "scheduled" or row.start <= self.doors.clock.now or row.key[0] == slot.key[0]
@@ -289,7 +298,9 @@ class Machine:
             f"{booking.id} from {key_text(row.key)} to {slot.text}", bookings={booking.id}, books=1,
             touched={slot.key},
         )  # fmt: skip
-        self.decide(ask, step, lambda _, now: check_new_booking(now, slot.key, booking.party), must, self.mover)
+        self.decide(
+            ask, step, lambda _, now: check_new_booking(now, slot.key, booking.party), must, self.mover
+        )
 
     mover = "facade"
 
@@ -309,7 +320,9 @@ class Machine:
         shown = self.doors.between(first, end)
         self.compare("between", shown)
         check_overlaps(self.expected, {key: each.state for key, each in shown.items()})
-        for name in ("GET /slots", "feed.json") if everything else self.rng.sample(["GET /slots", "feed.json"], 1):
+        for name in (
+            ("GET /slots", "feed.json") if everything else self.rng.sample(["GET /slots", "feed.json"], 1)
+        ):
             found = self.doors.fed(first, end) if name == "feed.json" else self.doors.listed(first, end)
             keys = found.keys() ^ shown.keys() if name != "feed.json" else shown.keys() - found.keys()
             demand(not keys, name, "and between differ in", sorted(keys)[:6])
@@ -323,22 +336,45 @@ class Machine:
         """Compare what a door shows with what must be."""
         must = {slot.text: slot for slot in self.expected.values()}
         demand(not must.keys() - shown.keys(), door, "does not show", sorted(must.keys() - shown.keys())[:6])
-        demand(not shown.keys() - must.keys(), door, "shows too much:", sorted(shown.keys() - must.keys())[:6])
+        demand(
+            not shown.keys() - must.keys(), door, "shows too much:", sorted(shown.keys() - must.keys())[:6]
+        )
         for key, slot in must.items():
             said = shown[key]
             times = (said.start, said.end)
-            demand(times == (slot.start, slot.end), key, door, "has it at", *times, "not", slot.start, slot.end)
+            demand(
+                times == (slot.start, slot.end), key, door, "has it at", *times, "not", slot.start, slot.end
+            )
             demand(said.state in slot.states, key, door, "says", said.state, "expected", set(slot.states))
             places = (said.capacity, said.left)
-            demand(places == (slot.capacity, slot.left), key, door, "says", places, "not", slot.capacity, slot.left)
+            demand(
+                places == (slot.capacity, slot.left),
+                key,
+                door,
+                "says",
+                places,
+                "not",
+                slot.capacity,
+                slot.left,
+            )
             demand(said.name == slot.name, key, door, "calls it", said.name, "not", slot.name)
             demand(said.data == slot.data, key, door, "has data", said.data, "not", slot.data)
 
     def sample(self, shown: dict[str, Shown]) -> None:
         """Ask for some slots one by one, and why they are as they are."""
-        for slot in self.rng.sample(sorted(self.expected.values(), key=lambda s: s.text), min(1, len(self.expected))):
+        for slot in self.rng.sample(
+            sorted(self.expected.values(), key=lambda s: s.text), min(1, len(self.expected))
+        ):
             single, asked = self.doors.get(slot.text), self.doors.asked(slot.text)
-            demand(single == shown[slot.text] == asked, slot.text, "get:", single, "GET:", asked, shown[slot.text])
+            demand(
+                single == shown[slot.text] == asked,
+                slot.text,
+                "get:",
+                single,
+                "GET:",
+                asked,
+                shown[slot.text],
+            )
             at_once = [s for s in self.expected.values() if (s.key[0], s.start) == (slot.key[0], slot.start)]
             code = CODES.get(single.state)
             if code is not None and len(at_once) == 1:

@@ -128,18 +128,24 @@ class Segment:
             yield start
             start += self.every
 
-    def offers(self, original: datetime) -> bool:
-        """Whether the committed template has a slot at an original start for new people."""
-        return self.active and self.has(original) and not self.closed_on(self.shown_day(original))
+    def offers(self, original: datetime, beyond_its_end: bool = False) -> bool:
+        """Whether the committed template has a slot at an original start for new people.
 
-    def has(self, original: datetime) -> bool:
+        :param beyond_its_end: for what a person brought back by itself after the series was ended.
+        """
+        is_on = self.active and not self.closed_on(self.shown_day(original))
+        return is_on and self.has(original, beyond_its_end)
+
+    def has(self, original: datetime, beyond_its_end: bool = False) -> bool:
         """Whether rule, bounds and excluded dates have it; switched off or closed aside."""
         day = self.grid_day(original)
         if original not in self.starts_on(day) or original in self.exdates or day in self.exdates:
             return False
         if self.active_from is not None and original < self.active_from:
             return False
-        if any(end is not None and original >= end for end in (self.active_until, self.cancelled_from)):
+        if self.active_until is not None and original >= self.active_until:
+            return False
+        if self.cancelled_from is not None and original >= self.cancelled_from and not beyond_its_end:
             return False
         start, end = self.times(original)
         return end > start
@@ -206,6 +212,11 @@ class Row:
     def moved(self) -> bool:
         """Whether a person chose its times."""
         return bool(self.customised & {"starts_at", "ends_at"})
+
+    @property
+    def brought_back(self) -> bool:
+        """Whether a person brought it back by itself after its series had ended."""
+        return "status" in self.customised
 
     def is_history(self, now: datetime) -> bool:
         """Whether no wide decision may touch it any more."""
@@ -344,13 +355,11 @@ class Committed:
         segment = self.segments[row.template]
         own = row.is_history(self.now) or "capacity" in row.customised
         capacity = row.capacity if own else segment.capacity
-        offered = segment.offers(row.key[1])
+        offered = segment.offers(row.key[1], row.brought_back)
         slot = Slot(row.key, segment, row, row.start, row.end, capacity, self.live(row), offered, row.status)
         return slot
 
-    def _states(
-        self, slot: Slot, others: list[Slot], strays: list[Slot], busy: list[Slot]
-    ) -> frozenset[str]:
+    def _states(self, slot: Slot, others: list[Slot], strays: list[Slot], busy: list[Slot]) -> frozenset[str]:
         fixed = self._timed(slot)
         if fixed is not None:
             return frozenset({fixed})
@@ -390,9 +399,7 @@ class Committed:
         return opens, closes
 
     @staticmethod
-    def _blocked(
-        slot: Slot, others: list[Slot], strays: list[Slot], busy: list[Slot]
-    ) -> tuple[bool, bool]:
+    def _blocked(slot: Slot, others: list[Slot], strays: list[Slot], busy: list[Slot]) -> tuple[bool, bool]:
         """Return whether another slot must, and whether it may keep new people out of a slot."""
         for other in busy if slot.segment.exclusive else ():
             if other.segment.resource == slot.segment.resource and other.meets(slot):
@@ -402,6 +409,7 @@ class Committed:
         candidates = others if slot.strays else [s for s in strays if s.key[0] == slot.key[0]]
         met = [other for other in candidates if other.stands and other.meets(slot)]
         must = any(
-            not slot.live and (other.live or (other.moved and other.offered and not slot.moved)) for other in met
+            not slot.live and (other.live or (other.moved and other.offered and not slot.moved))
+            for other in met
         )
         return must, bool(met)

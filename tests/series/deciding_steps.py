@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import date, datetime, time, timedelta
+from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from deciding_doors import Ask, Died, key_text
-from deciding_frame import Step, check_filled, demand
-from deciding_machine import AHEAD, HOUR, LEASE, MINUTE, WINDOW, Machine, minutes
-from deciding_model import DAY, Committed, Key, Row, Segment
-from sqlalchemy import event, select
+from deciding_frame import Step, check_filled, check_frame, demand
+from deciding_machine import HOUR, LEASE, MINUTE, WINDOW, Machine, minutes
+from deciding_model import DAY, Committed, Key, Segment
+from sqlalchemy import event
 
 WIDE = ("this_and_future", "all")
 
@@ -40,12 +40,15 @@ def edit_this(m: Machine) -> None:
     if kind == "start":
         body["start"] = value.isoformat(timespec="minutes")
     ask = Ask(
-        lambda s: s.edit(slot.text, "this", move_booked=True, **{kind: value}), ("PATCH", f"/slots/{slot.text}", body)
+        lambda s: s.edit(slot.text, "this", move_booked=True, **{kind: value}),
+        ("PATCH", f"/slots/{slot.text}", body),
     )
 
     def after(_: Committed, now: Committed) -> None:
         row = now.rows[slot.key]
-        found = {"capacity": row.capacity, "name": row.own_name, "duration": row.end - row.start}.get(kind, value)
+        found = {"capacity": row.capacity, "name": row.own_name, "duration": row.end - row.start}.get(
+            kind, value
+        )
         if kind == "data":
             found = {name: row.data.get(name) for name in value}
         exact = kind != "duration"  # the clock may change meanwhile
@@ -70,7 +73,9 @@ def decide_one(m: Machine) -> None:
         "cancel": Ask(lambda s: s.cancel(text), ("POST", f"/slots/{text}/cancel", {})),
         "delete": Ask(lambda s: s.delete(text), ("DELETE", f"/slots/{text}", None)),
         "complete": Ask(lambda s: s.complete(text), ("POST", f"/slots/{text}/complete", None)),
-        "undo": Ask(lambda s: s.complete(text, undo=True), ("POST", f"/slots/{text}/complete", {"undo": True})),
+        "undo": Ask(
+            lambda s: s.complete(text, undo=True), ("POST", f"/slots/{text}/complete", {"undo": True})
+        ),
     }[act]
     wanted = {"cancel": "cancelled", "delete": "deleted", "complete": "completed", "undo": "scheduled"}[act]
     now = m.expected[key].status if key in m.expected else m.state.rows[key].status
@@ -78,7 +83,7 @@ def decide_one(m: Machine) -> None:
     booked = row is not None and m.state.live(row) > 0
     must = {"cancel": now in ("scheduled", "cancelled"), "undo": True}.get(act)
     if act == "delete":
-        must = False if booked or now == "completed" else True
+        must = not (booked or now == "completed")
 
     def after(_: Committed, then: Committed) -> None:
         demand(then.rows[key].status == wanted, text, "is", then.rows[key].status, "not", wanted)
@@ -108,7 +113,9 @@ def restore_one(m: Machine) -> None:
 
 def _change(m: Machine, key: Key, segment: Segment) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return a random change of a series as the facade and as the API takes it."""
-    kind = m.rng.choice(["start", "start", "duration", "capacity", "capacity", "data", "rrule", "name", "setting"])
+    kind = m.rng.choice(
+        ["start", "start", "duration", "capacity", "capacity", "data", "rrule", "name", "setting"]
+    )
     if kind == "start":
         shown = key[1] + segment.shift + m.rng.choice([-60, -30, 30, 60, 120, 1440, -1440]) * MINUTE
         return {"start": shown}, {"start": shown.isoformat(timespec="minutes")}
@@ -122,7 +129,12 @@ def _change(m: Machine, key: Key, segment: Segment) -> tuple[dict[str, Any], dic
         data = {m.rng.choice("ab"): m.rng.randrange(9)}
         return {"data": data}, {"data": data}
     if kind == "rrule":
-        rules = ["FREQ=DAILY", "FREQ=DAILY;INTERVAL=2", "FREQ=WEEKLY;BYDAY=MO,WE,FR", "FREQ=WEEKLY;BYDAY=TH,FR,SA,SU"]
+        rules = [
+            "FREQ=DAILY",
+            "FREQ=DAILY;INTERVAL=2",
+            "FREQ=WEEKLY;BYDAY=MO,WE,FR",
+            "FREQ=WEEKLY;BYDAY=TH,FR,SA,SU",
+        ]
         rule = m.rng.choice(rules)
         return {"rrule": rule}, {"rrule": rule}
     if kind == "name":
@@ -132,10 +144,18 @@ def _change(m: Machine, key: Key, segment: Segment) -> tuple[dict[str, Any], dic
     return {"closes_before": notice}, {"closes_before_minutes": minutes(notice)}
 
 
-FIELDS = {"duration": "duration", "capacity": "capacity", "name": "name", "rrule": "rrule", "closes_before": "closes_before"}
+FIELDS = {
+    "duration": "duration",
+    "capacity": "capacity",
+    "name": "name",
+    "rrule": "rrule",
+    "closes_before": "closes_before",
+}
 
 
-def _check_change(change: dict[str, Any], series: int, first: datetime | None) -> Callable[[Committed, Committed], None]:
+def _check_change(
+    change: dict[str, Any], series: int, first: datetime | None
+) -> Callable[[Committed, Committed], None]:
     """Return a check that what was decided is committed, from an original start on."""
 
     def after(_: Committed, now: Committed) -> None:
@@ -162,7 +182,9 @@ def edit_wide(m: Machine) -> None:
         lambda s: s.edit(slot.text, scope, move_booked=move_booked, **change),
         ("PATCH", f"/slots/{slot.text}", {**body, "scope": scope, "move_booked": move_booked}),
     )
-    step = Step(f"{slot.text} {scope} {change} move_booked={move_booked}", {slot.key[0]}, move_booked=move_booked)
+    step = Step(
+        f"{slot.text} {scope} {change} move_booked={move_booked}", {slot.key[0]}, move_booked=move_booked
+    )
     first = slot.key[1] if scope != "all" else None
     m.decide(ask, step, _check_change(change, slot.key[0], first))
 
@@ -184,13 +206,20 @@ def end_wide(m: Machine) -> None:
     def after(_: Committed, now: Committed) -> None:
         _check_ended(now, slot.key[0], first, "cancelled" if cancels else "deleted")
 
-    m.decide(ask, Step(f"{'cancel' if cancels else 'delete'} {text} {scope}", {slot.key[0]}, ends=True), after, True)
+    m.decide(
+        ask,
+        Step(f"{'cancel' if cancels else 'delete'} {text} {scope}", {slot.key[0]}, ends=True),
+        after,
+        True,
+    )
 
 
 def _check_ended(now: Committed, series: int, first: datetime | None, status: str) -> None:
     """From an original start on nothing of a series is offered, and nothing that can be sold is left."""
     for row in now.rows.values():
         if row.key[0] != series or row.is_history(now.now) or (first is not None and row.key[1] < first):
+            continue
+        if row.brought_back:
             continue
         demand(not now.segments[row.template].offers(row.key[1]), row.key, "is still offered")
         demand(now.live(row) and status == "deleted", row.key, "is still scheduled and was to be", status)
@@ -220,7 +249,9 @@ def restore_series(m: Machine) -> None:
     if ended and m.rng.random() < 0.8:
         series = m.rng.choice(ended)
     ask = Ask(
-        lambda s: s.restore_series(series), ("POST", f"/templates/{series}/restore", {}), ["restore-series", str(series)]
+        lambda s: s.restore_series(series),
+        ("POST", f"/templates/{series}/restore", {}),
+        ["restore-series", str(series)],
     )
 
     def after(_: Committed, now: Committed) -> None:
@@ -251,12 +282,15 @@ def change_template(m: Machine) -> None:
 
 
 def _setting(m: Machine, segment: Segment) -> tuple[dict[str, Any], dict[str, Any]]:
-    kind, day = m.rng.choice(["blackouts", "blackouts", "exdates", "exdates", "holidays", "active", "capacity"]), m.any_day()
+    kind, day = (
+        m.rng.choice(["blackouts", "blackouts", "exdates", "exdates", "holidays", "active", "capacity"]),
+        m.any_day(),
+    )
     if kind == "blackouts":
         off = [] if m.rng.random() < 0.4 else [*segment.blackouts, (day, day + m.rng.randrange(2) * DAY)]
         return {"blackouts": off}, {"blackouts": [[str(first), str(last)] for first, last in off]}
     if kind == "exdates":
-        starts = [s for s in segment.starts_on(day)]
+        starts = list(segment.starts_on(day))
         out: list[Any] = [] if m.rng.random() < 0.4 else [day, *(m.rng.sample(starts, 1) if starts else ())]
         written = [e.isoformat(timespec="minutes") if isinstance(e, datetime) else str(e) for e in out]
         return {"exdates": out}, {"exdates": written}
@@ -283,7 +317,9 @@ def reopen(m: Machine) -> None:
 def _closing(m: Machine, reopened: bool) -> None:
     first = m.any_day()
     last = first + m.rng.randrange(2 if not reopened else 8) * DAY
-    which: dict[str, Any] = m.rng.choice([{"group": "club"}, {"group": "bar"}, {}, {"template": m.any_series()}])
+    which: dict[str, Any] = m.rng.choice(
+        [{"group": "club"}, {"group": "bar"}, {}, {"template": m.any_series()}]
+    )
     call = "reopen" if reopened else "close"
     words = ["close", str(first), str(last), *(["--reopen"] if reopened else [])]
     for name, value in which.items():
@@ -352,7 +388,10 @@ def switch(m: Machine) -> None:
 def by_orm(m: Machine) -> None:
     """Change a template as an admin panel does."""
     segment = m.rng.choice(list(m.state.segments.values()))
-    day, kind = m.any_day(), m.rng.choice(["capacity", "blackouts", "exdates", "duration", "rrule", "active", "data"])
+    day, kind = (
+        m.any_day(),
+        m.rng.choice(["capacity", "blackouts", "exdates", "duration", "rrule", "active", "data"]),
+    )
     value: Any = {
         "capacity": m.rng.choice([1, 2, 3, 12]),
         "blackouts": [] if m.rng.random() < 0.4 else [(day, day)],
@@ -396,16 +435,10 @@ def top_up(m: Machine) -> None:
     m.doors.site.session.remove()
     m.state = m.doors.committed()
     step = Step("top-up", heals=True)
-    _check_healed(m, before, step)
+    check_frame(before, m.state, step)
     check_filled(m.state, WINDOW)
     unsettled = [s.id for s in m.state.segments.values() if s.active and not s.is_settled]
     demand(not unsettled, "the templates", unsettled, "are not settled by a top-up")
-
-
-def _check_healed(m: Machine, before: Committed, step: Step) -> None:
-    from deciding_frame import check_frame
-
-    check_frame(before, m.state, step)
 
 
 def dies(m: Machine) -> None:
@@ -427,7 +460,7 @@ def dies(m: Machine) -> None:
     event.remove(engine, "before_cursor_execute", count)
     m.doors.site.session.remove()
     m.state = m.doors.committed()
-    _check_healed(m, before, Step("died", heals=True))
+    check_frame(before, m.state, Step("died", heals=True))
     m.doors.clock.now += LEASE
 
 
