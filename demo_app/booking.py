@@ -20,6 +20,7 @@ from flask_rollingslots.errors import (
     SlotClosed,
     SlotFull,
     StatusConflict,
+    TooManyHolds,
 )
 from flask_rollingslots.values import BookingStatus, Status
 
@@ -57,7 +58,7 @@ def hold(key: str) -> ResponseReturnValue:
             held = slots.hold(key, who=who, minutes=HOLD_MINUTES)
         _let_go(who, besides=held)
         db.session.commit()
-    except (SlotFull, SlotClosed) as error:
+    except (SlotFull, SlotClosed, TooManyHolds) as error:
         db.session.rollback()
         return slot_page(slots.get(key), _refusal(slots.get(key), error, 1)), 409
     except InvalidRequest:
@@ -172,6 +173,8 @@ def _refusal(shown: SlotMixin, error: Exception, party: int, held: int = 0) -> s
     :param held: places that this visitor holds in it.
     """
     left = shown.left + held
+    if isinstance(error, TooManyHolds):
+        return "You are choosing too many times at once. Book one of them, or let it go, then try again."
     if not isinstance(error, SlotFull):
         return words.state_sentence(shown)
     if party > shown.capacity:
@@ -250,25 +253,33 @@ def bookings() -> str:
         coming=coming,
         over=over,
         now=now,
+        may_cancel=lambda slot: _may_cancel(slot, now),
         find_venue=find_venue,
         zones=zones,
         around=[row[0].slot.starts_at for row in rows],
     )
 
 
+def _may_cancel(slot: SlotMixin, now: datetime) -> bool:
+    """Whether the list has a button: in time, or for what the venue has called off."""
+    is_off = slot.status == Status.CANCELLED or bool(slot.withdrawn)
+    return slot.ends_at > now and (is_off or now < slot.cancel_until)
+
+
 @pages.post("/bookings/<int:booking_id>/cancel")
 def cancel_booking(booking_id: int) -> ResponseReturnValue:
-    """Give the places of an own booking back."""
+    """Give the places of an own booking back, or say that it is too late."""
     booking = _own(booking_id)
-    if booking.slot.starts_at <= datetime.now(UTC):
-        flash("It has started, so it can no longer be cancelled.")
-    else:
-        what = f"{booking.slot.template.name}, {words.moment_words(booking.slot.local_start)}"
-        was_off = booking.slot.status == Status.CANCELLED
+    what = f"{booking.slot.name}, {words.moment_words(booking.slot.local_start)}"
+    was_off = booking.slot.status == Status.CANCELLED
+    try:
         slots.release(booking)
         db.session.commit()
         done = "Taken off your list" if was_off else "Your booking is cancelled"
         flash(f"{done}: {what}.")
+    except SlotClosed as error:
+        db.session.rollback()
+        flash(words.too_late_sentence(booking.slot, error))
     return redirect(url_for(".bookings"), 303)
 
 

@@ -29,7 +29,7 @@ def booking_ics(booking: BookingMixin, venue: str, address: str, host: str) -> b
     event.add("dtstamp", booking.created_at)
     event.add("dtstart", slot.starts_at)
     event.add("dtend", slot.ends_at)
-    event.add("summary", slot.template.name.translate(_NOT_IN_TEXT))
+    event.add("summary", slot.name.translate(_NOT_IN_TEXT))
     event.add("location", venue)
     event.add("description", str((slot.data or {}).get("note", "")))
     event.add("url", address)

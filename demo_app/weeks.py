@@ -159,7 +159,7 @@ def make_sections(
         offers.setdefault(template.name, []).append(template)
     found: dict[str, list[SlotMixin]] = {}
     for slot in slots:
-        found.setdefault(slot.template.name, []).append(slot)
+        found.setdefault(slot.name, []).append(slot)
     return [_section(name, group, found.get(name, []), week) for name, group in offers.items()]
 
 
@@ -183,7 +183,7 @@ def _rows(slots: list[SlotMixin], week: Week) -> list[Row]:
 def _cell(slot: SlotMixin) -> Cell:
     state, start = slot.state, slot.local_start
     text = f"{slot.left} of {slot.capacity} left" if state == State.OPEN else words.cell_word(state)
-    label = f"{text}, {slot.template.name}, {start:%A} {start.day} {start:%B} {start:%H:%M}"
+    label = f"{text}, {slot.name}, {start:%A} {start.day} {start:%B} {start:%H:%M}"
     return Cell(slot.key, state, text, label, slot.left, slot.capacity)
 
 

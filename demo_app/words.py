@@ -8,7 +8,7 @@ from datetime import UTC, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
-from flask_rollingslots.errors import InvalidRule
+from flask_rollingslots.errors import InvalidRule, SlotClosed
 from flask_rollingslots.values import State
 
 if TYPE_CHECKING:
@@ -151,6 +151,20 @@ def state_sentence(slot: SlotMixin) -> str:
     return _SENTENCES[slot.state]
 
 
+def too_late_sentence(slot: SlotMixin, error: SlotClosed) -> str:
+    """Return why a booking can no longer be cancelled."""
+    if error.state == State.RUNNING:  # type: ignore[attr-defined]
+        return "It has started, so it can no longer be cancelled."
+    if slot.starts_at <= datetime.now(UTC) or slot.status == State.COMPLETED:
+        return "It is over, so it can no longer be cancelled."
+    return f"It can no longer be cancelled: that was possible until {cancel_words(slot)}."
+
+
+def cancel_words(slot: SlotMixin) -> str:
+    """Return until when a booking may be cancelled, by the clock of the place."""
+    return moment_words(slot.cancel_until.astimezone(ZoneInfo(slot.template.timezone)))
+
+
 def unit_of(item: SlotMixin | TemplateMixin) -> str:
     """Return what a slot has a number of: places, teams, seats, …"""
     return str((item.data or {}).get("unit", "places"))
@@ -252,6 +266,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "instant": instant_words,
     "instant_exact": lambda moment: moment.astimezone(UTC).isoformat(timespec="seconds"),
     "minutes": minutes_words,
+    "cancel_until": cancel_words,
     "slot_words": slot_words,
     "days": days_words,
 }

@@ -37,7 +37,7 @@ PAGE = """
 <h2>Your bookings</h2>
 {% for booking in mine %}
 <form method="post" action="{{ url_for('release', number=booking.id) }}">
-  {{ booking.slot.template.name }}, {{ booking.slot.local_start.strftime("%a %d %b %H:%M") }}
+  {{ booking.slot.name }}, {{ booking.slot.local_start.strftime("%a %d %b %H:%M") }}
   <button>Give back</button>
 </form>
 {% endfor %}
@@ -52,7 +52,7 @@ PAGE = """
     <h2>{{ day.strftime("%a %d %b") }}</h2>
     {% for slot in slots %}
     <form method="post" action="{{ url_for('book', key=slot.key) }}">
-      {{ slot.local_start.strftime("%H:%M") }} {{ slot.template.name }}
+      {{ slot.local_start.strftime("%H:%M") }} {{ slot.name }}
       {% if slot.state == "open" %}
       <button aria-label="Book {{ slot.local_start.strftime('%a %H:%M') }}">Book, {{ slot.left }} left</button>
       {% else %}<i>{{ slot.state }}</i>{% endif %}
@@ -117,9 +117,13 @@ def book(key: str) -> Response:
 def release(number: int) -> Response:
     """Give a place of this visitor back."""
     if any(booking.id == number for booking in _bookings()):
-        slots.release(number)
-        slots.db.session.commit()
-        flash("Given back.")
+        try:
+            slots.release(number)
+            slots.db.session.commit()
+            flash("Given back.")
+        except SlotClosed as error:
+            slots.db.session.rollback()
+            flash(f"Sorry: {error}")
     return redirect(url_for("week"))
 
 

@@ -167,8 +167,9 @@ def load_slots(
     cls, bookings = work.models.Slot, work.models.Booking
     columns = [getattr(cls, name) for name in _SLOT_COLUMNS]
     data = cls.data if wholly else sa.null()  # a top-up has no use for it, and it may be large
-    marks = (cls.withdrawn, cls.displaced, cls.changed_at)
-    query: Any = sa.select(*columns, data, cls.customised, cls.ended_with_series, cls.holds, *marks)
+    own_name = cls.own_name if wholly else sa.null()
+    more = (cls.customised, cls.ended_with_series, cls.holds, cls.withdrawn, cls.displaced, cls.changed_at)
+    query: Any = sa.select(*columns, data, own_name, *more)
     query = query.where(*conditions).order_by(cls.series_id, cls.original_start)
     found = work.session.execute(exclusive(query, work.dialect) if lock else query).all()
     history: frozenset[int] = frozenset()
@@ -176,10 +177,10 @@ def load_slots(
         pointed = sa.select(bookings.slot_id).join(cls, cls.id == bookings.slot_id).where(*conditions)
         history = frozenset(work.session.scalars(pointed.distinct()))
     slots = []
-    for *plain, own, customised, ended, holds, withdrawn, displaced, changed_at in found:
+    for *plain, own, name, customised, ended, holds, withdrawn, displaced, changed_at in found:
         live, is_pointed_to = live_places(plain[_BOOKED], holds, work.now), plain[0] in history
         known = (own or {}, tuple(customised or ()), bool(ended), live, is_pointed_to)
-        slots.append((*plain, *known, withdrawn or None, displaced or None, changed_at))
+        slots.append((*plain, *known, withdrawn or None, displaced or None, changed_at, name))
     return list(map(StoredSlot._make, slots))
 
 

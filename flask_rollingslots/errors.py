@@ -88,9 +88,10 @@ class SlotFull(RollingSlotsError):
 
 
 class SlotClosed(RollingSlotsError):
-    """The slot cannot be booked.
+    """The slot cannot be booked, or its places cannot be given back or moved any more.
 
-    Attributes: ``key``, ``state``.
+    Attributes: ``key``, ``state`` (what the slot is; ``too_late``: it has not begun, but the time to cancel is over);
+    of places that cannot be given back also ``until`` (aware, UTC): when that was over.
     """
 
 
@@ -112,6 +113,13 @@ class HoldExpired(RollingSlotsError):
     """The hold has expired, so it cannot be confirmed: book again.
 
     Attributes: ``booking_id``, ``expired_at``.
+    """
+
+
+class TooManyHolds(RollingSlotsError):
+    """This person holds as many places for a while as one may: confirm or release one first.
+
+    Attributes: ``held`` (how many live holds), ``limit``.
     """
 
 

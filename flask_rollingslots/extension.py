@@ -224,10 +224,11 @@ class Extension:
     def authorize(self, decide: Authorize) -> Authorize:
         """Let a function of the app decide about requests to the HTTP API that send no token; a decorator.
 
-        :param decide: called inside the request with an action (``read``, ``book``, ``edit``, ``create``,
-            ``top_up``) and a template, or ``None`` where all templates are meant. It returns ``True``, ``False``, or
-            a name: in that person's name alone bookings may then be made and seen. What may not be read is "not
-            found" for the sender, and left out of lists.
+        :param decide: called inside the request with an action (``read``, ``book``, ``override``, ``edit``,
+            ``create``, ``top_up``) and a template, or ``None`` where all templates are meant. It returns ``True``,
+            ``False``, or a name: in that person's name alone bookings may then be made and seen, and ``override``
+            (giving back when it is too late) is not allowed. What may not be read is "not found" for the sender, and
+            left out of lists.
         """
         self.authorizer = decide
         return decide
@@ -486,6 +487,7 @@ def _guard(models: Models) -> None:
         if session.is_modified(row, include_collections=False):
             check_unchanged(session, models, row)
             resources.begin_claim(session, models, row, clock())
+            guards.keep_names(session, models, row, clock())
 
     _listen(template, "before_update", before)
     _listen(

@@ -224,6 +224,19 @@ def _opens_at(spec: TemplateSpec, starts_at: datetime, zone: ZoneInfo) -> dateti
     return None
 
 
+def grid_day(spec: TemplateSpec, original_start: datetime) -> date:
+    """Return the local day that an occurrence belongs to: on which its day grid begins, or without one the start.
+
+    Days off and days that are cancelled mean this day: what a grid has after midnight belongs to the evening before.
+    """
+    if spec.every is None:
+        return (original_start + spec.shift).date()
+    opening = spec.dtstart.time()
+    since = timedelta(hours=opening.hour, minutes=opening.minute)
+    begun = datetime.combine((original_start - since).date(), opening)
+    return (begun + spec.shift).date()
+
+
 def _left_out(spec: TemplateSpec, starts_at: datetime, zone: ZoneInfo) -> str | None:
     if not (spec.blackouts or spec.holidays):
         return None

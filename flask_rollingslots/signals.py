@@ -49,6 +49,10 @@ series_edited = _signals.signal("series-edited")
 series_ended = _signals.signal("series-ended")
 #: A part of a series came back. Arguments: ``report``.
 series_restored = _signals.signal("series-restored")
+#: Days were closed: days off for some templates. Arguments: ``report`` (whose ``bookings`` say whom to call).
+days_closed = _signals.signal("days-closed")
+#: Days that were closed are open again. Arguments: ``report``.
+days_reopened = _signals.signal("days-reopened")
 
 
 class Outbox(list[tuple[NamedSignal, "Callable[[], dict[str, Any]]", dict[str, Any]]]):

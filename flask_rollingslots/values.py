@@ -343,6 +343,7 @@ class StoredSlot(NamedTuple):
     :param withdrawn: the mark that its rule does not yield it any more.
     :param displaced: the mark that its times are not those of its rule.
     :param changed_at: when somebody last decided about it, aware, UTC.
+    :param own_name: its own name, if that was asked for.
     """
 
     id: int
@@ -366,6 +367,7 @@ class StoredSlot(NamedTuple):
     withdrawn: bool | None = None
     displaced: bool | None = None
     changed_at: datetime | None = None
+    own_name: str | None = None
 
     @property
     def key(self) -> SlotKey:

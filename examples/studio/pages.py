@@ -57,9 +57,13 @@ def release(number: int) -> ResponseReturnValue:
     """Give a place back."""
     if number not in {booking.id for booking in _bookings()}:
         abort(404)
-    slots.release(number)
-    db.session.commit()
-    flash("Given back, with its credit.")
+    try:
+        slots.release(number)
+        db.session.commit()
+        flash("Given back, with its credit.")
+    except SlotClosed as error:
+        db.session.rollback()
+        flash(f"Sorry: {error}")
     return redirect(url_for(".classes"))
 
 

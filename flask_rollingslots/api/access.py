@@ -93,6 +93,11 @@ class Grant:
         for template in templates:
             self.require(action, template)
 
+    def require_override(self, template: Any) -> None:
+        """Refuse to go past a limit, unless it is said in so many words: a person's name is no yes here."""
+        if self.may("override", template) is not True:
+            raise Problem("forbidden", "you may not do this: override")
+
     def require_booking(self, booking: Any) -> None:
         """Refuse a booking of somebody else: it is not found."""
         with suppress(TemplateNotFound):

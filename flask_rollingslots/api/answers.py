@@ -48,6 +48,7 @@ WallTime = Annotated[
 ]
 LocalDay = Annotated[date, PlainSerializer(date.isoformat, return_type=str)]
 Keys = Annotated[list[str], BeforeValidator(lambda keys: keys[:MANY])]
+Numbers = Annotated[list[int], BeforeValidator(lambda numbers: numbers[:MANY_RESULTS])]
 #: What an object has a method for: what holds at the moment of the answer.
 AtTheMoment = BeforeValidator(lambda method, info: method(info.context))
 Left = BeforeValidator(lambda booked_at, info: max(0, info.data["capacity"] - booked_at(info.context)))
@@ -108,7 +109,7 @@ class SlotAnswer(_Row):
     key: str
     series_id: int
     template_id: int
-    name: str = _from("template", "name")
+    name: str
     group: str | None = _from("template", "group")
     original_start: WallTime = Field(
         description="Wall-clock time: the identity, whatever happens to the slot."
@@ -297,6 +298,32 @@ class EndAnswer(_Decided):
     kept_completed: Keys
     overbooked: Keys = Field(description="They come back with fewer places than are booked in them.")
     slot: SlotAnswer | None = Field(None, description="With scope this: the slot afterwards.")
+
+
+class ClosingAnswer(_Decided):
+    """What days were closed or reopened, or would be. Of long lists the first are given; the counts are exact."""
+
+    dry_run: bool
+    first: str
+    last: str
+    reopened: bool
+    reason: str | None
+    counts: dict[str, int]
+    templates: Numbers = Field(description="Ids of the templates that were changed.")
+    unchanged: Numbers = Field(
+        description="Ids of those that were closed, or open, on all these days before."
+    )
+    slots: Keys = Field(description="Stored slots on these days that are not over.")
+    booked: Keys = Field(description="Those of them with bookings.")
+    moved: Keys = Field(
+        description="Slots that take place on these days, though their rule has them on others."
+    )
+    bookings: list[BookingAnswer] = Field(description="The live bookings in all of these: whom to call.")
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _shown(cls, report: Any) -> Shown:
+        return Shown(report, **{**report.to_dict(), "bookings": report.bookings[:MANY_RESULTS]})
 
 
 # -- top-ups and health ----------------------------------------------------------------------------------------

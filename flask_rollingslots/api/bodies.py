@@ -414,6 +414,17 @@ class CancelFutureBody(DryRunBody):
     reason: Reason | None = None
 
 
+class ClosingBody(DryRunBody):
+    """Which days, and whose."""
+
+    first: Day
+    last: Day | None = Field(None, description="Included; by default the first one.")
+    group: Group | None = Field(None, description="Only the templates of this group.")
+    template: Id | None = Field(None, description="Only the series of this template.")
+    reason: Reason | None = Field(None, description="Why they are closed, for whoever hears of it.")
+    reopen: bool = Field(False, description="Take it back.")
+
+
 class CompleteBody(DryRunBody):
     """Whether it was so."""
 
@@ -432,7 +443,11 @@ class BookingBody(Strict):
     party: int = Field(1, ge=1, le=1_000_000)
     who: Annotated[str, Field(min_length=1, max_length=200)] | None = None
     hold_minutes: int | None = Field(
-        None, ge=1, le=7 * 24 * 60, description="Hold the places so long, until they are confirmed."
+        None,
+        ge=1,
+        le=7 * 24 * 60,
+        description="Hold the places so long, until they are confirmed; "
+        "a person at most ROLLINGSLOTS_HOLD_MINUTES_MAX, 30 by default.",
     )
 
 
@@ -505,6 +520,12 @@ class DryRunQuery(Strict):
     """Whether it is only tried."""
 
     dry_run: QueryFlag = False
+
+
+class ReleaseQuery(Strict):
+    """How a booking is given back."""
+
+    override: QueryFlag = Field(False, description="Also when it is too late for a person.")
 
 
 class ScopeQuery(Strict):

@@ -150,6 +150,45 @@ def restore_template(call: Call) -> Response:
     return _ended(call, call.slots.restore_series, _template(call, "edit").id)
 
 
+@template_call("POST", "/closings", answers.ClosingAnswer, body=bodies.ClosingBody, refusals=(404,))
+def close_days(call: Call) -> Response:
+    """Close days for one series, a group, or all templates there are; or open them again with ``reopen``.
+
+    The days become ``blackouts``: nothing is offered on them. Who has booked keeps the place and is in the answer, to
+    be called. Of a day grid the day on which it begins is meant, with what it has after midnight.
+    """
+    body, dry_run = call.body, call.dry_run
+    allowed = _editable(call)
+    days = {name: getattr(body, name) for name in ("first", "last", "group", "template")}
+    if body.reopen and body.reason is not None:
+        raise invalid("reason", body.reason, "none: days are opened again without")
+    with call.slots.transaction(dry_run) as slots:
+        if body.reopen:
+            report = slots.reopen(**days, dry_run=dry_run)
+        else:
+            report = slots.close(**days, reason=body.reason, dry_run=dry_run)
+        if not call.grant.sees_all and not allowed.issuperset(report.templates):
+            raise errors.StaleEdit  # one that came in meanwhile, and that nobody was asked about
+        return call.answer(answers.ClosingAnswer, report)
+
+
+def _editable(call: Call) -> set[int]:
+    """Return the ids of the templates of a series, of a group, or of all, if the sender may change each of them."""
+    slots, grant, body = call.slots, call.grant, call.body
+    if body.template is not None:
+        template = call.template(body.template, "edit")
+        key = str(SlotKey(template.series_id or template.id, template.dtstart))
+        found = slots.segments(key)
+        grant.require_all("edit", found, errors.no_template(body.template))
+    else:
+        found = slots.templates(group=body.group)
+        if body.group is not None:
+            grant.require_all("edit", found, errors.no_group(body.group))
+        elif not all(grant.may("edit", each) for each in found):
+            raise Problem("forbidden", "you may not do this: edit all templates")
+    return {each.id for each in found}
+
+
 @template_call("POST", "/templates/<template_id>/materialize", _ROW, body=bodies.MaterializeBody)
 def materialize_occurrence(call: Call) -> Response:
     """Make the row of the slot at an original start, if it is still virtual; a second time changes nothing."""
@@ -315,9 +354,12 @@ def create_booking(call: Call) -> Response:
     """Take places in a slot, stored or virtual; never more than it has.
 
     With ``hold_minutes`` they are free again after that time, unless they are confirmed. With an ``Idempotency-Key``
-    the same request again returns the same booking; the key belongs to ``who``.
+    the same request again returns the same booking; the key belongs to ``who``. Without a token a hold has the limits
+    of a person: ``HOLD_MINUTES_MAX``, and for each ``who`` ``HOLDS_PER_PERSON``.
     """
-    body = call.body
+    body, longest = call.body, call.slots.settings.hold_minutes_max
+    if not call.grant.is_trusted and (body.hold_minutes or 0) > longest:
+        raise invalid("hold_minutes", body.hold_minutes, f"at most {longest:,}")
     key, segments = _series_of(call, "read")
     who = _person(call, segments[-1], body.who)
     once = call.header("Idempotency-Key", _LONGEST_KEY)
@@ -325,7 +367,9 @@ def create_booking(call: Call) -> Response:
         if body.hold_minutes is None:
             made = slots.book(key, body.party, who, once)
         else:
-            made = slots.hold(key, body.party, who, once, body.hold_minutes)
+            made = slots.hold(
+                key, body.party, who, once, body.hold_minutes, is_person=not call.grant.is_trusted
+            )
         return call.answer(answers.BookingAnswer, made, 201, url_for(".get_booking", booking_id=made.id))
 
 
@@ -353,12 +397,19 @@ def confirm_booking(call: Call) -> Response:
         return call.answer(answers.BookingAnswer, slots.confirm(number))
 
 
-@booking_call("DELETE", "/bookings/<booking_id>", {204: None})
+@booking_call("DELETE", "/bookings/<booking_id>", {204: None}, query=bodies.ReleaseQuery)
 def release_booking(call: Call) -> Response:
-    """Give the places of a booking or a hold back; a second time changes nothing."""
-    number = _booking(call).id
+    """Give the places of a booking or a hold back; a second time changes nothing.
+
+    Until ``cancel_before`` ahead of the start, else until the start: then 409 ``slot_closed``. ``override`` is for
+    staff: with the token, or where ``authorize`` says ``True`` to ``override``.
+    """
+    found, override = _booking(call), call.query.override
+    if override:
+        call.grant.require_override(found.slot.template)
+    number = found.id
     with call.slots.transaction() as slots:
-        slots.release(number)
+        slots.release(number, override)
     return _no_content()
 
 

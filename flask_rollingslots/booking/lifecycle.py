@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from sqlalchemy import or_, select, update
 
@@ -16,6 +18,9 @@ from ..statements import newest
 from ..values import BookingStatus, State, Status
 from .resources import is_taken, lock_exclusive, look_around, slot_row
 from .taking import LIVE, BookingRequest, change_slot, end_booking, lock_slots, report, take
+
+#: Said instead of a state: the slot has not begun, but the time to cancel is over.
+TOO_LATE = "too_late"
 
 
 def confirm(work: Work, booking: BookingMixin | int) -> BookingMixin:
@@ -53,15 +58,19 @@ def confirm(work: Work, booking: BookingMixin | int) -> BookingMixin:
     return found
 
 
-def release(work: Work, booking: BookingMixin | int) -> BookingMixin:
+def release(work: Work, booking: BookingMixin | int, override: bool = False) -> BookingMixin:
     """Give the places of a booking or a hold back; see ``RollingSlots.release``."""
     found, slot = _locked(work, booking)
+    if not override:
+        _check_in_time(work, found, slot)
     if _end(work, found, slot):
         report(work, booking_released, found)
     return found
 
 
-def move(work: Work, booking: BookingMixin | int, key: str | SlotMixin) -> BookingMixin:
+def move(
+    work: Work, booking: BookingMixin | int, key: str | SlotMixin, override: bool = False
+) -> BookingMixin:
     """Move a live booking, and a hold until the same moment, to another slot; see ``RollingSlots.move``."""
     found = _find(work, booking)
     with slot_row(work, key) as target:
@@ -82,6 +91,9 @@ def move(work: Work, booking: BookingMixin | int, key: str | SlotMixin) -> Booki
             raise _conflict(found, old, status, "moved")
         if old is target:
             return found
+        _check_not_over(work, found, old)
+        if not override:
+            _check_in_time(work, found, old)
         look_around(work, target, leaving=found)
         expires_at = found.expires_at if status is BookingStatus.HELD else None
         request = BookingRequest(found.party, found.who, expires_at=expires_at, replaces_id=found.id)
@@ -90,6 +102,43 @@ def move(work: Work, booking: BookingMixin | int, key: str | SlotMixin) -> Booki
         target.rolling_busy = None
     report(work, booking_moved, made, replaces_id=found.id)
     return made
+
+
+def may_be_given_back(slot: SlotMixin, booking: BookingMixin, now: datetime) -> bool:
+    """Whether a person may release or move a booking at a moment (aware): before ``slot.cancel_until``.
+
+    Always what takes no place for good (a hold, what was released), and places in a slot that is not offered any more.
+    """
+    if slot.withdrawn or booking.status_at(now) is not BookingStatus.CONFIRMED:
+        return True
+    if slot.status == Status.COMPLETED:
+        return False
+    return slot.status != Status.SCHEDULED or now < slot.cancel_until
+
+
+def _check_in_time(work: Work, booking: BookingMixin, slot: SlotMixin) -> None:
+    """Refuse what a person may not give back any more; the slot is locked, so its times are what they are."""
+    if booking.status_at(work.now) is BookingStatus.CONFIRMED:
+        work.session.refresh(slot.template, ["cancel_before"])  # may be older in this session than the slot
+    if may_be_given_back(slot, booking, work.now):
+        return
+    until, zone = slot.cancel_until, ZoneInfo(slot.template.timezone)
+    has_begun = slot.starts_at <= work.now or slot.status == Status.COMPLETED
+    state = slot.state_at(work.now).value if has_begun else TOO_LATE
+    text = (
+        f"booking {booking.id}: its places could be given back until {until.astimezone(zone):%Y-%m-%d %H:%M %Z}: "
+        f"slot {slot.key} {f'is {state}' if has_begun else 'is too near'}"
+    )
+    raise SlotClosed(text, key=slot.key, state=state, until=until)
+
+
+def _check_not_over(work: Work, booking: BookingMixin, slot: SlotMixin) -> None:
+    """Refuse to move what is over: it has happened, and is not exchanged for something else."""
+    if slot.ends_at > work.now and slot.status != Status.COMPLETED:
+        return
+    state = State.COMPLETED if slot.status == Status.COMPLETED else State.ENDED
+    text = f"booking {booking.id} cannot be moved: slot {slot.key} is over"
+    raise SlotClosed(text, key=slot.key, state=state.value, until=slot.cancel_until)
 
 
 def live_bookings(work: Work, slot_ids: Iterable[int]) -> list[BookingMixin]:

@@ -15,11 +15,20 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import make_transient_to_detached
 
 from ..context import Work
-from ..errors import IdempotencyConflict, RollingSlotsError, SlotClosed, SlotFull, StaleEdit, refusal
+from ..errors import (
+    IdempotencyConflict,
+    RollingSlotsError,
+    SlotClosed,
+    SlotFull,
+    StaleEdit,
+    TooManyHolds,
+    refusal,
+)
 from ..models import BookingMixin, Models, SlotMixin, forget_busy, table_of
 from ..signals import slot_booked, slot_held
 from ..statements import insert_if_absent, newest, only_if, tells_what_it_updated, writes_within_a_query
 from ..values import BookingStatus, Hold, SlotKey, State, Status, from_us, key_of, to_us
+from .limits import check_length, check_number, lock_holds
 from .resources import is_taken, look_around, slot_row
 
 #: The longest hold: a week.
@@ -42,6 +51,7 @@ class BookingRequest:
     :param minutes: how long they are held; ``None``: they are booked.
     :param expires_at: the end of a hold that goes on in another slot, aware.
     :param replaces_id: the booking that moves.
+    :param is_person: whether the limits on what a person may hold apply.
     """
 
     party: int
@@ -50,6 +60,7 @@ class BookingRequest:
     minutes: float | None = None
     expires_at: datetime | None = None
     replaces_id: int | None = None
+    is_person: bool = False
 
     def check(self) -> None:
         """Refuse what makes no sense.
@@ -120,23 +131,32 @@ def hold(
     who: str | None = None,
     idempotency_key: str | None = None,
     minutes: float = 10,
+    is_person: bool | None = None,
 ) -> BookingMixin:
     """Take places for some minutes; see ``RollingSlots.hold``."""
-    return _reserve(work, key, BookingRequest(party, who, idempotency_key, minutes), slot_held)
+    is_person = who is not None if is_person is None else is_person
+    request = BookingRequest(party, who, idempotency_key, minutes, is_person=is_person)
+    return _reserve(work, key, request, slot_held)
 
 
 def _reserve(work: Work, key: str | SlotMixin, request: BookingRequest, signal: NamedSignal) -> BookingMixin:
     request.check()
+    if request.is_person and request.minutes is not None:
+        check_length(work, request.minutes)
     made = book_at_once(work, key_of(key), request)
     if made is None:
+        holder = request.who if request.is_person else None
+        is_old = holder is not None and lock_holds(work, holder)
         with slot_row(work, key) as slot:
             known = _find_known(work, request, slot)
             if known is not None:
                 return known
             look_around(work, slot)
             try:
+                if holder is not None:
+                    check_number(work, holder, is_old)
                 made = take(work, slot, request)
-            except (SlotFull, SlotClosed):
+            except (SlotFull, SlotClosed, TooManyHolds):
                 # What is in the way may be our own booking: committed by an earlier try of this very request.
                 known = _find_known(work, request, slot, fresh=True)
                 if known is None:

@@ -48,3 +48,8 @@ slots_group = SlotsGroup("slots", help="Keep bookable slots filled, and look at 
 def print_json(value: Any) -> None:
     """Print plain data, and moments."""
     click.echo(json.dumps(value, indent=2, ensure_ascii=False, default=datetime.isoformat))
+
+
+def printable(text: str) -> str:
+    """Return a text without what a terminal could obey."""
+    return "".join(sign if sign.isprintable() else " " for sign in text)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sized
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import click
 
 from ..errors import InvalidRequest, InvalidRule
-from ..facade import SeriesReport, current_slots
+from ..facade import ClosingReport, SeriesReport, current_slots
 from ..settings import MAX_FILE_BYTES, MAX_RETENTION_DAYS
-from .group import WRONG_INPUT, Failure, dry_run_option, json_option, print_json, slots_group
+from .group import WRONG_INPUT, Failure, dry_run_option, json_option, print_json, printable, slots_group
 
 
 @slots_group.command("init-db")
@@ -86,6 +88,68 @@ def _show(report: SeriesReport, word: str, dry_run: bool, as_json: bool) -> None
         click.echo(f"{len(report.kept_completed)} completed ones stay.")
 
 
+@slots_group.command("close")
+@click.argument("first", type=click.DateTime(["%Y-%m-%d"]))
+@click.argument("last", type=click.DateTime(["%Y-%m-%d"]), required=False)
+@click.option("--group", help="Only the templates of this group.")
+@click.option("--template", type=int, help="Only the series of this template (id).")
+@click.option("--reason", help="Told to whoever listens; not stored.")
+@click.option("--reopen", is_flag=True, help="Open the days again.")
+@dry_run_option
+@json_option
+def close(
+    first: datetime,
+    last: datetime | None,
+    group: str | None,
+    template: int | None,
+    reason: str | None,
+    reopen: bool,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Close the days from FIRST to LAST (by default one day), and say whom to call.
+
+    Without --group and --template all templates there are. Of a grid the day on which it begins is meant.
+    """
+    if reopen and reason is not None:
+        raise click.UsageError("--reason goes with days that are closed, not with --reopen")
+    days: dict[str, Any] = {"first": first.date(), "last": last and last.date()}
+    with current_slots().transaction(dry_run) as slots:
+        if reopen:
+            report = slots.reopen(**days, group=group, template=template, dry_run=dry_run)
+        else:
+            report = slots.close(**days, group=group, template=template, reason=reason, dry_run=dry_run)
+        if as_json:
+            print_json({"dry_run": dry_run, **report.to_dict()})
+        else:
+            _show_closing(report, dry_run)
+
+
+def _show_closing(report: ClosingReport, dry_run: bool) -> None:
+    span = f"{report.first}" if report.first == report.last else f"{report.first} to {report.last}"
+    verb = ("would be " if dry_run else "") + ("reopened" if report.reopened else "closed")
+    before = (
+        f", {len(report.unchanged)} already {'open' if report.reopened else 'closed'}"
+        if report.unchanged
+        else ""
+    )
+    click.echo(f"{span}: {_count(report.templates, 'template')} {verb}{before}.")
+    click.echo(f"{_count(report.slots, 'stored slot')}, {len(report.booked)} of them booked.")
+    for key in report.moved:
+        click.echo(f"  moved to these days, still takes place: {key}")
+    if report.bookings:
+        click.echo("Call:")
+    for booking in report.bookings:
+        slot = booking.slot
+        who = printable(f"{slot.template.name}  {booking.who or 'nobody in particular'}")
+        places = _count(range(booking.party), "place")
+        click.echo(f"  {slot.local_start:%a %Y-%m-%d %H:%M %Z}  {who}  {places}  booking {booking.id}")
+
+
+def _count(things: Sized, word: str) -> str:
+    return f"{len(things)} {word}{'' if len(things) == 1 else 's'}"
+
+
 # -- files -----------------------------------------------------------------------------------------------------
 
 
@@ -151,7 +215,4 @@ def import_templates(
     verb = "Would import" if dry_run else "Imported"
     click.echo(f"{verb} templates: {len(found)}, decisions about slots: {done.decisions}.")
     for number, name, rule in found:
-        printable = "".join(
-            sign if sign.isprintable() else " " for sign in name
-        )  # a terminal could obey the rest
-        click.echo(f"  {number or '':>5}  {printable}  {rule}")
+        click.echo(f"  {number or '':>5}  {printable(name)}  {rule}")

@@ -2,14 +2,15 @@
 
 from ..feeds import Calendar, Exported, Imported, SecretFeed
 from ..health import Explanation, Finding, HealthReport
+from ..series.closing import CancelledKeys, ClosingReport
 from ..series.edits import EditPlan
-from ..series.endings import CancelledKeys, SeriesReport
+from ..series.endings import SeriesReport
 from ..series.templates import SwitchReport, TemplateChange
 from ..statistics import Figures, Stats
 from .rolling_slots import RollingSlots, current_slots
 
 __all__ = [
-    "Calendar", "CancelledKeys", "EditPlan", "Explanation", "Exported", "Figures", "Finding", "HealthReport",
-    "Imported", "RollingSlots", "SecretFeed", "SeriesReport", "Stats", "SwitchReport", "TemplateChange",
+    "Calendar", "CancelledKeys", "ClosingReport", "EditPlan", "Explanation", "Exported", "Figures", "Finding",
+    "HealthReport", "Imported", "RollingSlots", "SecretFeed", "SeriesReport", "Stats", "SwitchReport", "TemplateChange",
     "current_slots",
 ]  # fmt: skip

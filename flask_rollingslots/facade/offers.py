@@ -9,9 +9,10 @@ from .. import feeds
 from ..context import id_of, id_or_none
 from ..feeds import Imported
 from ..models import SlotMixin, TemplateMixin
-from ..series import edits, endings, templates
+from ..series import closing, edits, endings, templates
+from ..series.closing import CancelledKeys, ClosingReport
 from ..series.edits import EditPlan
-from ..series.endings import CancelledKeys, SeriesReport
+from ..series.endings import SeriesReport
 from ..series.templates import SwitchReport, TemplateChange
 from ..values import check_scope, key_of
 from .calls import Calls, Key, TemplateOrId, Text
@@ -106,19 +107,58 @@ class Offers(Calls):
         with self._deciding(dry_run, template=template, revision=revision) as work:
             return endings.restore_series(work, id_of(template))
 
+    def close(
+        self,
+        first: date,
+        last: date | None = None,
+        group: str | None = None,
+        template: TemplateOrId | None = None,
+        reason: str | None = None,
+        dry_run: bool = False,
+    ) -> ClosingReport:
+        """Close days: a holiday of a whole series, of a group, or of all templates there are if neither is given.
+
+        The days become ``blackouts``: nothing is offered on them, nobody new gets in, and who has booked keeps the
+        place until you call. Templates that are created later are open. To show that something was cancelled, use
+        :meth:`cancel_date`. :meth:`reopen` takes it back.
+
+        :param first: a day of each template's own zone, years 1900 to 9990, like ``last``, which is included and by
+            default the same. In a day grid: the day on which the grid begins, with what it has after midnight.
+        :param reason: at most 500 characters: goes with the report and the signal, and is not stored.
+        :return: what was changed, and the live bookings: whom to call. Sends ``days_closed`` if anything changed.
+        """
+        with self._deciding(dry_run) as work:
+            return closing.close(work, first, last, group, id_or_none(template), reason)
+
+    def reopen(
+        self,
+        first: date,
+        last: date | None = None,
+        group: str | None = None,
+        template: TemplateOrId | None = None,
+        dry_run: bool = False,
+    ) -> ClosingReport:
+        """Take days out of the ``blackouts``, however they came there; the parameters are those of :meth:`close`.
+
+        Public holidays and excluded dates stay as they are, and so does what was cancelled. Sends ``days_reopened`` if
+        anything changed.
+        """
+        with self._deciding(dry_run) as work:
+            return closing.reopen(work, first, last, group, id_or_none(template))
+
     def cancel_date(
-        self, group: str, day: date, reason: str | None = None, dry_run: bool = False
+        self, group: str | None, day: date, reason: str | None = None, dry_run: bool = False
     ) -> CancelledKeys:
-        """Cancel one local day of all templates of a group, also of those that are switched off.
+        """Cancel one grid day of all templates of a group, or of all (``None``), also of those that are switched off.
 
         What is over by now stays as it is, and so does what was cancelled before.
 
-        :param day: in each template's own zone.
+        :param day: in each template's own zone; what a day grid has after midnight belongs to the day before.
         :return: the keys of the slots, a list; its ``bookings`` are the live ones in them: whom to tell. Each slot
             sends ``slot_cancelled``, as :meth:`cancel` does.
         """
         with self._deciding(dry_run) as work:
-            return endings.cancel_date(work, group, day, reason)
+            return closing.cancel_date(work, group, day, reason)
 
     def import_templates(
         self,

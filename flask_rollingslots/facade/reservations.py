@@ -31,16 +31,21 @@ class Reservations(Calls):
         who: str | None = None,
         idempotency_key: str | None = None,
         minutes: float = 10,
+        *,
+        is_person: bool | None = None,
     ) -> BookingMixin:
         """Take places for some minutes, such as while somebody pays; then ``confirm`` or ``release`` them.
 
         From ``booking.expires_at`` on the places are free again, with no job behind it.
 
-        :param minutes: above 0, at most a week.
+        :param minutes: above 0, at most a week; for a person at most ``HOLD_MINUTES_MAX``.
+        :param is_person: whether the limits of a person apply, ``HOLD_MINUTES_MAX`` and, with a ``who``,
+            ``HOLDS_PER_PERSON``; by default if there is a ``who``: without one it is a program's hold.
+        :raises TooManyHolds: if so many holds of this person have not expired.
         :raises: as :meth:`book`.
         """
         with self._deciding() as work:
-            return taking.hold(work, key, party, who, idempotency_key, minutes)
+            return taking.hold(work, key, party, who, idempotency_key, minutes, is_person)
 
     def confirm(self, booking: BookingMixin | int) -> BookingMixin:
         """Make a hold a booking, also after booking closed; a second time changes nothing. The app commits.
@@ -52,12 +57,20 @@ class Reservations(Calls):
         with self._deciding() as work:
             return lifecycle.confirm(work, booking)
 
-    def release(self, booking: BookingMixin | int) -> BookingMixin:
-        """Give the places of a booking or a hold back; a second time changes nothing. The app commits."""
-        with self._deciding() as work:
-            return lifecycle.release(work, booking)
+    def release(self, booking: BookingMixin | int, override: bool = False) -> BookingMixin:
+        """Give the places of a booking or a hold back; a second time changes nothing. The app commits.
 
-    def move(self, booking: BookingMixin | int, key: Key) -> BookingMixin:
+        A person may do so until ``slot.cancel_until``: ``cancel_before`` ahead of the start, at the latest until the
+        start. Holds and places in cancelled or withdrawn slots may always be given back.
+
+        :param override: also later: for staff.
+        :raises SlotClosed: if it is too late; ``until`` says when that was over, ``state`` what the slot is by now, or
+            ``too_late``.
+        """
+        with self._deciding() as work:
+            return lifecycle.release(work, booking, override)
+
+    def move(self, booking: BookingMixin | int, key: Key, override: bool = False) -> BookingMixin:
         """Move a booking or a hold to another slot, and return the booking there; the app commits.
 
         The new places are taken before the old ones are given back: if it is refused, the booking stays where it is.
@@ -65,9 +78,11 @@ class Reservations(Calls):
         the same booking.
 
         :param key: the slot to move to, stored or virtual.
+        :param override: also after the old place may be given back (see :meth:`release`); the new one is taken by the
+            usual rules.
         :raises StatusConflict: if it is released or expired.
         :raises SlotFull: if too few places are left there.
-        :raises SlotClosed: if the new slot cannot be booked now.
+        :raises SlotClosed: if the new slot cannot be booked now, or the old one is too near; if it is over, always.
         """
         with self._deciding() as work:
-            return lifecycle.move(work, booking, key)
+            return lifecycle.move(work, booking, key, override)

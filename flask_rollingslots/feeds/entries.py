@@ -30,6 +30,7 @@ class Override:
     :param original_start: naive wall clock in the template's zone: the identity.
     :param starts_at: aware, like ``ends_at``, ``opens_at`` and ``closes_at``.
     :param ended_with_series: cancelled or deleted with its series, and coming back with it.
+    :param name: what it is called, if that is not its template's name.
     :param customised: names of the slot's fields that a person changed; ``None`` for those that differ.
     :param changed_at: aware; when it was decided, if that is known.
     """
@@ -45,6 +46,7 @@ class Override:
     customised: Sequence[str] | None = None
     capacity: int | None = None
     data: Mapping[str, Any] | None = None
+    name: str | None = None
     changed_at: datetime | None = None
 
 
@@ -92,7 +94,7 @@ class Entry:
 
 
 def title_of(name: str, offered: Mapping[str, Any], own: Mapping[str, Any]) -> str:
-    """Return a slot's title: its template's name, unless its own ``data`` has a ``summary`` that not all slots have."""
+    """Return a slot's title: its name, unless its own ``data`` has a ``summary`` that not all slots have."""
     summary = own.get("summary")
     is_title = isinstance(summary, str) and summary.strip() and summary != offered.get("summary")
     return str(summary) if is_title else name

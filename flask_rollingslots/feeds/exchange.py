@@ -31,6 +31,8 @@ _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 #: Fields of a template that planning does not need, and so no TemplateSpec has.
 _MORE = [name for name, field in FIELDS.items() if field.in_files and name not in SPEC_FIELDS]
 _OVERRIDE_FIELDS = tuple(field.name for field in fields(Override))
+#: Of an override another name than in a slot.
+_IN_SLOT = {"name": "own_name"}
 
 
 # -- export
@@ -94,7 +96,7 @@ def with_overrides(
 ) -> list[StoredTemplate]:
     """Return templates as plain values, with their stored slots that meet the conditions; by one query."""
     cls, slot = work.models.Template, work.models.Slot
-    query = select(slot.template_id, *(getattr(slot, name) for name in names))
+    query = select(slot.template_id, *(getattr(slot, _IN_SLOT.get(name, name)) for name in names))
     query = query.join(cls, cls.id == slot.template_id).where(*conditions)
     found: defaultdict[int, list[Override]] = defaultdict(list)
     for template_id, *values in work.session.execute(query.order_by(slot.series_id, slot.original_start)):
@@ -226,7 +228,8 @@ def _row(work: Work, spec: TemplateSpec, override: Override) -> dict[str, Any]:
     by_rule = instant_of(override.original_start + spec.shift, zone)
     planned = planning.planned_slot(spec, override.original_start, override.starts_at or by_rule, zone)
     given = {name for name in DECIDED_FIELDS if getattr(override, name) is not None}
-    row = row_of(planned, work.now) | {name: getattr(override, name) for name in given}
+    row = row_of(planned, work.now)
+    row |= {_IN_SLOT.get(name, name): getattr(override, name) for name in given}
     customised = given - {"starts_at"}
     if override.customised is not None:
         customised = set(override.customised)

@@ -272,13 +272,15 @@ class _Writer:
         start, duration = self._times(nominal, override)
         rule_time = instant_of(nominal.replace(tzinfo=None), ZoneInfo(spec.timezone))
         is_moved = (start.astimezone(UTC), duration) != (rule_time, spec.duration)
-        is_renamed = override.data is not None and self._texts(override.data) != self._texts(spec.data)
+        own = spec.data if override.data is None else override.data
+        is_renamed = self._texts(own, override.name) != self._texts(spec.data)
         return is_moved or is_renamed or override.status == Status.CANCELLED
 
     def _event(self, uid: str, nominal: datetime, override: Override | None = None) -> Any:
         spec, stamp, start = self.template.spec, self.template.stamp, nominal
         duration, before = spec.duration, self.template.fields.get("reminder_before")
         data: Mapping[str, Any] = spec.data
+        name = None if override is None else override.name
         if override is not None:
             start, duration = self._times(nominal, override)
             stamp = max(stamp, override.changed_at or stamp)
@@ -287,9 +289,9 @@ class _Writer:
         event = self.package.Event()
         # Without METHOD both say when it last changed (RFC 5545 section 3.8.7.2).
         stamps = dict.fromkeys(("dtstamp", "last-modified"), stamp.astimezone(UTC))
-        plain = {"uid": uid, "sequence": spec.revision, "dtstart": start, **stamps, **self._texts(data)}
-        for name, value in plain.items():
-            event.add(name, value)
+        plain = {"uid": uid, "sequence": spec.revision, "dtstart": start, **stamps, **self._texts(data, name)}
+        for key, value in plain.items():
+            event.add(key, value)
         event.add("duration", self.package.vText(_period(duration)), encode=0)
         if before is not None:
             alarm = self.package.Alarm()
@@ -299,12 +301,12 @@ class _Writer:
             event.add_component(alarm)
         return event
 
-    def _texts(self, data: Mapping[str, Any]) -> dict[str, str]:
-        """Return what people read of a slot with some data, by property."""
+    def _texts(self, data: Mapping[str, Any], name: str | None = None) -> dict[str, str]:
+        """Return what people read of a slot with some data, and perhaps a name of its own, by property."""
         spec = self.template.spec
-        texts = {name: data.get(name) for name in ("description", "location")}
-        found = {name: clean(text) for name, text in texts.items() if isinstance(text, str) and text}
-        return {"summary": clean(title_of(spec.name, spec.data, data)), **found}
+        texts = {key: data.get(key) for key in ("description", "location")}
+        found = {key: clean(text) for key, text in texts.items() if isinstance(text, str) and text}
+        return {"summary": clean(title_of(name or spec.name, spec.data, data)), **found}
 
 
 def _period(span: timedelta) -> str:

@@ -244,7 +244,7 @@ def _override(value: Any, zone: str) -> Override:
 def _check_override(given: Mapping[str, Any]) -> None:
     if given["status"] not in STATUSES:
         refuse("status", given["status"], f"one of {', '.join(STATUSES)}")
-    for name in TO_SLOTS:
+    for name in (*TO_SLOTS, "name"):
         kind = FIELDS[name].kind
         if name in given and kind.fault(given[name]):
             refuse(name, given[name], kind.in_json)

@@ -32,7 +32,7 @@ from .ics_writing import HOST, SLACK, Feed, feed_bytes, last_change
 
 _CHUNK = 500
 #: What a feed reads of a slot.
-_SHOWN = ("original_start", "starts_at", "ends_at", "status", "data", "cancel_reason", "changed_at")
+_SHOWN = ("original_start", "starts_at", "ends_at", "status", "data", "name", "cancel_reason", "changed_at")
 _NO_HOST = re.compile(r"[^a-z0-9.-]+")
 #: Longer than any secret: a group has at most 200 characters, and each at most 16 in base64 of JSON.
 _LONGEST = 4000
@@ -68,7 +68,9 @@ def calendar(
     is_late = slot.starts_at >= first.replace(tzinfo=UTC)
     is_meant_late = slot.original_start >= min(first, first - shift)
     # What a top-up made and nobody touched is where the rule says.
-    is_touched = or_(is_decided(work.models), slot.booked > 0, slot.run_id.is_(None))
+    is_touched = or_(
+        is_decided(work.models), slot.booked > 0, slot.run_id.is_(None), slot.own_name.is_not(None)
+    )
     conditions += or_(is_late, is_meant_late), is_touched
     found = _without_crowded(work, with_overrides(work, templates, conditions, _SHOWN))
     return Calendar(feed_bytes(found, feed), last_change(found, feed))

@@ -93,8 +93,9 @@ class _Case:
             return self._of_promise(*promises[0][1:])
         return self._of_nothing([TemplateSpec.of(template) for template in active])
 
-    def _said(self, code: str, words: str, key: str | None = None) -> Explanation:
-        return Explanation(code, f"{self.segments[0].name}, {self._shown(self.moment)}: {words}", key)
+    def _said(self, code: str, words: str, key: str | None = None, name: str | None = None) -> Explanation:
+        said = f"{name or self.segments[0].name}, {self._shown(self.moment)}: {words}"
+        return Explanation(code, said, key)
 
     def _shown(self, moment: datetime) -> str:
         return f"{moment.astimezone(ZoneInfo(self.segments[0].timezone)):%a %Y-%m-%d %H:%M %Z}"
@@ -116,7 +117,7 @@ class _Case:
             words = f"{words}: {slot.cancel_reason}"
         if code == "available":
             words = f"{words}, {slot.left} of {slot.capacity} places left"
-        return self._said(code, words, slot.key)
+        return self._said(code, words, slot.key, slot.name)
 
     def _of_promise(self, slot: PlannedSlot, reason: str | None) -> Explanation:
         row, key = self._stored(slot.key), str(slot.key)

@@ -14,12 +14,13 @@ from .tables import (
     ShardMixin,
     SlotMixin,
     forget_busy,
+    keep_name,
     make_models,
 )
 
 __all__ = [
     "DECIDED_FIELDS", "FIELDS", "BookingMixin", "Change", "FeedAddressMixin", "LeaseMixin", "Models",
     "ResourceMixin", "RunMixin", "Seen", "ShardMixin", "SlotMixin", "TemplateField", "TemplateMixin",
-    "UtcDateTime", "check_template", "expired_places", "forget_busy", "load_busy", "make_models", "mark_busy",
-    "plain", "table_of",
+    "UtcDateTime", "check_template", "expired_places", "forget_busy", "keep_name", "load_busy", "make_models",
+    "mark_busy", "plain", "table_of",
 ]  # fmt: skip

@@ -28,9 +28,11 @@ from .kinds import Id, UtcDateTime, WallDateTime, plain, table_of
 from .places import BUSY_MARK, blocked_at, expired_places, is_blocked
 
 #: Fields of a slot that a person may change; what was changed is remembered in ``customised``.
-DECIDED_FIELDS = ("starts_at", "ends_at", "opens_at", "closes_at", *TO_SLOTS)
+DECIDED_FIELDS = ("starts_at", "ends_at", "opens_at", "closes_at", *TO_SLOTS, "name")
+#: Where a slot holds a name that is not its template's.
+_HELD_IN = {"name": "own_name"}
 #: Fields of a slot that somebody decides about: not the places that bookings take.
-_SHOWN_FIELDS = (*DECIDED_FIELDS, "status", "cancel_reason")
+_SHOWN_FIELDS = (*(_HELD_IN.get(name, name) for name in DECIDED_FIELDS), "status", "cancel_reason")
 #: Columns of a template that nobody decides about; an app's own columns are decisions.
 _NOT_DECIDED = frozenset(name for name, entry in FIELDS.items() if not entry.is_decision)
 
@@ -122,6 +124,20 @@ class SlotMixin:
         """Whether there is no row for this slot (yet)."""
         return self.id is None
 
+    @hybrid_property
+    def name(self) -> str:
+        """What it is called: its template's name, unless a person renamed it, or it is history; in SQL too."""
+        own: str | None = self.own_name
+        return self.template.name if own is None else own
+
+    @name.inplace.expression
+    @classmethod
+    def _name_expression(cls) -> sa.ColumnElement[str]:
+        # By a name of its own, so that a query that joins the templates is another matter.
+        template = table_of(cls.rolling_models.Template).alias("rolling_named")
+        of_template = sa.select(template.c.name).where(template.c.id == cls.template_id).scalar_subquery()
+        return sa.func.coalesce(cls.own_name, of_template)
+
     @property
     def local_start(self) -> datetime:
         """The start in the template's zone, aware."""
@@ -152,6 +168,11 @@ class SlotMixin:
         """When to remind those who booked: ``reminder_before`` ahead of the start, UTC; ``None``: never."""
         before: timedelta | None = self.template.reminder_before
         return self.starts_at - before if before is not None else None
+
+    @property
+    def cancel_until(self) -> datetime:
+        """Until when a person may give places back or move, UTC: ``cancel_before`` ahead of the start."""
+        return self.starts_at - (self.template.cancel_before or timedelta(0))
 
     def booked_at(self, now: datetime) -> int:
         """Return how many places are taken at a moment (aware): holds that have expired are free."""
@@ -451,6 +472,23 @@ class Models:
         return [getattr(self, name) for name in MIXINS]
 
 
+def keep_name(
+    models: Models, template_id: int, now: datetime, *conditions: sa.ColumnElement[bool]
+) -> sa.Update:
+    """Return, in SQL, that the history of a template keeps the name that the template has in the database until now.
+
+    History: what has started, or was cancelled, completed or deleted.
+
+    :param now: aware.
+    :param conditions: which of its rows, if not all.
+    """
+    slot, template = table_of(models.Slot), table_of(models.Template)
+    name = sa.select(template.c.name).where(template.c.id == template_id).scalar_subquery()
+    is_history = sa.or_(slot.c.starts_at <= now, slot.c.status != Status.SCHEDULED.value)
+    mine = (slot.c.template_id == template_id, slot.c.own_name.is_(None), is_history)
+    return sa.update(slot).where(*mine, *conditions).values(own_name=name)
+
+
 def forget_busy(session: Session) -> None:
     """Let all slots that this session gave out ask again what takes their resources: it wrote something about that."""
     session.info[BUSY_MARK] = object()
@@ -586,7 +624,7 @@ def _listen(models: Models, clock: Callable[[], datetime]) -> None:
 def _note_decisions(mapper: Mapper[Any], connection: Connection, slot: SlotMixin) -> None:
     """Remember what a person changes through the ORM; top-ups write past the ORM."""
     state = sa.inspect(slot)
-    changed = {name for name in DECIDED_FIELDS if state.attrs[name].history.has_changes()}
+    changed = {name for name in DECIDED_FIELDS if state.attrs[_HELD_IN.get(name, name)].history.has_changes()}
     before = state.attrs["starts_at"].history.deleted
     if before:  # opening and notice keep their distance from the start
         for name in {"opens_at", "closes_at"} - changed:

@@ -35,7 +35,7 @@ from .storage import Expanded, RowChange, SegmentChange, SeriesPlan, StoredSerie
 
 #: Fields of a template, of which one says that slots may overlap.
 _ALLOWING = ("overlapping", "exclusive")
-_WIDE_ONLY = ("rrule", "name")
+_WIDE_ONLY = ("rrule",)
 
 
 # -- what is asked, and what it comes to
@@ -50,7 +50,7 @@ class Changes:
     :param capacity: new number of places.
     :param data: merged into the app's own fields, name by name.
     :param rrule: new rule; taken literally: without COUNT and UNTIL it has no end. Wide scopes only.
-    :param name: new name of the template. Wide scopes only.
+    :param name: new name; with ``this`` of the one slot.
     """
 
     start: datetime | time | None = None
@@ -258,7 +258,7 @@ def plan_this(series: StoredSeries, asked: EditPlan) -> EditPlan:
     """Return what an edit of one slot changes: its values, whose names are remembered.
 
     :raises SlotNotFound: if there is no such slot.
-    :raises StatusConflict: if it is cancelled or completed; if it is over and more than its data is to change.
+    :raises StatusConflict: if it is cancelled; if it is over or completed and more is to change than data and name.
     :raises SlotBooked: if it is booked and would be moved.
     :raises InvalidRequest: if the new start is in the past, or a slot of the series that is booked, or that a person
         moved there, has this time.
@@ -266,10 +266,13 @@ def plan_this(series: StoredSeries, asked: EditPlan) -> EditPlan:
     key, changes = asked.key, asked.changes
     row = series.row_at(key) or series.virtual_at(key)
     spec = series.specs[series.place_of(key, row)]
-    is_over = row.ends_at <= series.now  # what it was like may still be corrected, whatever became of it
-    if (is_over and changes != Changes(data=changes.data)) or not (is_over or row.status == Status.SCHEDULED):
-        word = "over: only its data can be changed" if is_over else f"{row.status}: it cannot be changed"
-        raise StatusConflict(f"slot {key} is {word}", key=str(key), status=row.status)
+    # What it was like may still be corrected, whatever became of it.
+    is_over = row.ends_at <= series.now or row.status == Status.COMPLETED
+    is_correction = changes == Changes(data=changes.data, name=changes.name)
+    if (is_over and not is_correction) or not (is_over or row.status == Status.SCHEDULED):
+        state = row.status if row.ends_at > series.now else "over"
+        word = "only its data and its name can be changed" if is_over else "it cannot be changed"
+        raise StatusConflict(f"slot {key} is {state}: {word}", key=str(key), status=row.status)
     values, names = _times_of_one(series, spec, row, changes)
     if values and row.live and not asked.move_booked:
         text = f"slot {key} is booked ({row.live} places): expected move_booked=True to give it other times"
@@ -277,7 +280,9 @@ def plan_this(series: StoredSeries, asked: EditPlan) -> EditPlan:
     if names:
         values |= storage.marks(spec, row, values)
     values |= storage.changed_values(row._replace(customised=()), changes.capacity, changes.data)
-    names |= {name for name in ("capacity", "data") if getattr(changes, name) is not None}
+    names |= {name for name in ("capacity", "data", "name") if getattr(changes, name) is not None}
+    if changes.name is not None and changes.name != row.own_name:
+        values["own_name"] = changes.name
     if not names <= set(row.customised):
         values["customised"] = sorted({*row.customised, *names})
     changed = (RowChange(row, values),) if values else ()

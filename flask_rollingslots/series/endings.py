@@ -6,20 +6,20 @@ can be taken back without loss. ``plan_end`` and ``plan_restore`` work out what 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import select, update
 
-from .. import browsing, planning, signals
+from .. import planning, signals
 from ..booking.lifecycle import live_bookings
 from ..context import Work
 from ..errors import SlotBooked, StaleEdit, StatusConflict, refusal
 from ..models import BookingMixin, SlotMixin, expired_places, table_of
-from ..values import OCCUPYING, Scope, SlotKey, Status, StoredSlot, TemplateSpec, Window, local_midnight
+from ..values import OCCUPYING, Scope, SlotKey, Status, StoredSlot, TemplateSpec, local_midnight
 from . import storage
 from .storage import RowChange, SegmentChange, SeriesPlan, StoredSeries
 
@@ -67,30 +67,19 @@ class SeriesReport:
         return {"scope": self.scope.value, "counts": counts, **lists, "segments": list(self.segments)}
 
 
-class CancelledKeys(list[str]):
-    """The keys of the slots that were cancelled, in order.
-
-    :ivar bookings: the live bookings in them, by id: whom to tell.
-    """
-
-    def __init__(self, keys: Iterable[str] = (), bookings: Iterable[BookingMixin] = ()) -> None:
-        super().__init__(keys)
-        self.bookings: list[BookingMixin] = sorted(bookings, key=lambda booking: booking.id)
-
-
 # -- decisions
 
 
 def cancel(work: Work, key: SlotKey, scope: Scope, reason: str | None = None) -> SlotMixin | SeriesReport:
     """Cancel slots; see ``RollingSlots.cancel``."""
-    _check_reason(reason)
+    check_reason(reason)
     if scope is not Scope.THIS:
         return _decide(work, key.series_id, Status.CANCELLED, scope, key, reason=reason)
     with storage.decided_slot(work, key) as slot:
         was = slot.status
         values = {"status": Status.CANCELLED.value, "ended_with_series": None, "cancel_reason": reason}
         _change(work, slot, _UNDECIDED, values)
-    slot.affected_bookings = bookings = _bookings_in(work, [slot])
+    slot.affected_bookings = bookings = bookings_in(work, [slot])
     if slot.status != was:
         work.outbox.add(signals.slot_cancelled, slot=slot, reason=reason, bookings=bookings)
     return slot
@@ -110,8 +99,10 @@ def delete(work: Work, key: SlotKey, scope: Scope) -> SlotMixin | SeriesReport:
 def complete(work: Work, key: SlotKey, undo: bool = False) -> SlotMixin:
     """Mark one slot as completed, or take that back; see ``RollingSlots.complete``."""
     with storage.decided_slot(work, key) as slot:
-        status = Status.SCHEDULED if undo else Status.COMPLETED
-        _change(work, slot, (Status.SCHEDULED, Status.COMPLETED), {"status": status.value})
+        values: dict[str, Any] = {"status": (Status.SCHEDULED if undo else Status.COMPLETED).value}
+        if undo and slot.starts_at > work.now and "name" not in (slot.customised or ()):
+            values["own_name"] = None  # no history any more
+        _change(work, slot, (Status.SCHEDULED, Status.COMPLETED), values)
     work.outbox.add(signals.slot_completed, slot=slot, undo=undo)
     return slot
 
@@ -139,7 +130,7 @@ def cancel_future(
     """Cancel all slots of a template's series from a moment on; see ``RollingSlots.cancel_future``."""
     if (isinstance(from_date, datetime) and from_date.tzinfo is None) or not isinstance(from_date, date):
         raise refusal("from_date", from_date, "a date (a day of the template's zone) or an aware datetime")
-    _check_reason(reason)
+    check_reason(reason)
 
     def since(series: StoredSeries) -> datetime:
         if isinstance(from_date, datetime):
@@ -160,38 +151,8 @@ def restore_series(work: Work, template_id: int) -> SeriesReport:
     return _decide(work, storage.series_of(work, template_id), Status.SCHEDULED)
 
 
-def cancel_date(work: Work, group: str, day: date, reason: str | None = None) -> CancelledKeys:
-    """Cancel one local day of all templates of a group; see ``RollingSlots.cancel_date``."""
-    if not isinstance(group, str) or not group:
-        raise refusal("group", group, "the name of a group")
-    if not isinstance(day, date) or isinstance(day, datetime):
-        raise refusal("day", day, "a date")
-    _check_reason(reason)
-    templates = browsing.templates_in(work, group)
-    slots: list[SlotMixin] = []
-    for zone in sorted({template.timezone for template in templates}):
-        window = Window.local_days(day, day + timedelta(days=1), ZoneInfo(zone))
-        here = {template.id: template for template in templates if template.timezone == zone}
-        specs = [replace(TemplateSpec.of(template), active=True) for template in here.values()]
-        found = browsing.merged(work, here, specs, window)
-        if work.dry_run:
-            slots += [s for s in found if s.status == Status.SCHEDULED and s.ends_at > work.now]
-        else:
-            rows = [browsing.materialize(work, s.key, inactive=True) if s.is_virtual else s for s in found]
-            slots += _cancel_rows(work, rows, reason)
-    bookings = _bookings_in(work, slots)
-    inside: dict[int, list[BookingMixin]] = {}
-    for booking in bookings:
-        inside.setdefault(booking.slot_id, []).append(booking)
-    for slot in slots:
-        affected = inside.get(slot.id, [])
-        if not work.dry_run:
-            slot.affected_bookings = affected
-        work.outbox.add(signals.slot_cancelled, slot=slot, reason=reason, bookings=affected)
-    return CancelledKeys((slot.key for slot in slots), bookings)
-
-
-def _check_reason(reason: object) -> None:
+def check_reason(reason: object) -> None:
+    """Refuse what is no reason."""
     if reason is not None and not (isinstance(reason, str) and len(reason) <= 500):
         raise refusal("reason", reason, "a text of at most 500 characters")
 
@@ -246,6 +207,8 @@ def _restored_alone(work: Work, key: SlotKey, status: str) -> dict[str, Any]:
         spec = next(spec for spec in series.specs if spec.id == row.template_id)
         starts = planning.starts_around(storage.rule_of(spec), [row.original_start])
         values = restored_values(spec, row, starts)
+        if not series.is_future(row):
+            values.pop("own_name", None)
         if spec.cancelled_from is not None and row.original_start >= spec.cancelled_from:
             row = row._replace(customised=tuple(sorted({*row.customised, planning.STAYS_ON})))
             values["customised"] = list(row.customised)
@@ -269,7 +232,7 @@ def _is_taken(work: Work, series: StoredSeries, row: StoredSlot, values: Mapping
     return work.session.scalars(query.limit(1)).first() is not None
 
 
-def _cancel_rows(work: Work, slots: Sequence[SlotMixin], reason: str | None) -> list[SlotMixin]:
+def cancel_rows(work: Work, slots: Sequence[SlotMixin], reason: str | None) -> list[SlotMixin]:
     """Cancel stored slots that are scheduled and not over; return those that were, by start."""
     cls, table = work.models.Slot, table_of(work.models.Slot)
     values = {"status": Status.CANCELLED.value, "ended_with_series": None, "cancel_reason": reason}
@@ -287,7 +250,7 @@ def _cancel_rows(work: Work, slots: Sequence[SlotMixin], reason: str | None) -> 
     return found
 
 
-def _bookings_in(work: Work, slots: Sequence[SlotMixin]) -> list[BookingMixin]:
+def bookings_in(work: Work, slots: Sequence[SlotMixin]) -> list[BookingMixin]:
     """Return the live bookings in some slots: whom to tell."""
     ids = [slot.id for slot in slots if not slot.is_virtual]
     return [booking for part in storage.in_parts(ids) for booking in live_bookings(work, part)]
@@ -462,7 +425,9 @@ def restored_values(
     :param starts: what the rule alone promises around the slot.
     """
     times = {} if row.live else storage.planned_times(spec, row, starts) or {}
+    is_history_named = row.own_name is not None and "name" not in row.customised
     return {
+        **({"own_name": None} if is_history_named else {}),
         **storage.changed_values(row, spec.capacity, spec.data),
         **times,
         "status": Status.SCHEDULED.value,

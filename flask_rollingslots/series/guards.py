@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import inspect, select
 from sqlalchemy.orm import Session
 
 from ..errors import SlotBooked, StatusConflict, refusal
-from ..models import BookingMixin, Models, SlotMixin, TemplateMixin, table_of
+from ..models import BookingMixin, Models, SlotMixin, TemplateMixin, keep_name, table_of
 from ..statements import dialect_of, newest, take_write_lock
 from ..values import BookingStatus, Status
 
@@ -20,6 +21,23 @@ _OF_BOOKINGS = {
     "expires_at": "slots.release(booking), then slots.hold(key, minutes=…)",
 }
 _OF_SLOTS = dict.fromkeys(("booked", "holds", "hold_until"), "slots.book, slots.hold and slots.release")
+
+
+def keep_names(session: Session, models: Models, template: TemplateMixin, now: datetime) -> None:
+    """Before a template with another name is written: let its history keep the name that it had.
+
+    :param now: aware.
+    """
+    if not inspect(template).attrs.name.history.has_changes():
+        return
+    session.execute(keep_name(models, template.id, now))
+    for slot in list(session.identity_map.values()):
+        if not isinstance(slot, models.Slot):
+            continue
+        state = inspect(slot)
+        is_read = state.dict.get("template_id") == template.id and "own_name" in state.dict
+        if is_read and not state.attrs.own_name.history.has_changes():
+            session.expire(slot, ["own_name"])
 
 
 def check_booking(booking: BookingMixin) -> None:

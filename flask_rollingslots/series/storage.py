@@ -25,7 +25,7 @@ from ..booking.resources import Stay, find_clashes, lock_resource, slot_row
 from ..booking.taking import release_expired
 from ..context import Work, load_slots, load_specs
 from ..errors import SlotClosed, SlotNotFound, StaleEdit, no_slot, no_template
-from ..models import FIELDS, Models, SlotMixin, TemplateMixin, forget_busy, plain, table_of
+from ..models import FIELDS, Models, SlotMixin, TemplateMixin, forget_busy, keep_name, plain, table_of
 from ..statements import atomic, dialect_of, exclusive, is_lost_race, take_write_lock
 from ..values import MICROSECOND, MINUTE, OCCUPYING, SlotKey, State, Status, StoredSlot, TemplateSpec
 
@@ -451,6 +451,15 @@ def _lock_templates(work: Work, series_id: int) -> list[TemplateMixin]:
     return templates
 
 
+def lock_templates(work: Work, series_ids: Iterable[int]) -> None:
+    """Keep others from changing several series: all who want more than one template take them by id."""
+    cls = work.models.Template
+    ids = list(work.session.scalars(select(cls.id).where(cls.series_id.in_(list(series_ids)))))
+    for part in in_parts(sorted(ids)):
+        query = select(cls.id).where(cls.id.in_(part)).order_by(cls.id)
+        work.session.execute(exclusive(query, work.dialect))
+
+
 @contextmanager
 def decided_slot(
     work: Work, key: SlotKey, *, hidden: bool = False, ended: bool = False
@@ -637,6 +646,9 @@ def _cut(work: Work, template: TemplateMixin, cut: datetime, values: dict[str, A
     template.active_until = cut
     if template.cancelled_from is not None and template.cancelled_from >= cut:
         template.cancelled_from = None  # the later part has it
+    if values.get("name", template.name) != template.name:
+        taken_over = table_of(work.models.Slot).c.original_start >= cut
+        work.session.execute(keep_name(work.models, template.id, work.now, taken_over))
     work.session.add(later)
     work.session.flush()
     # The later part goes on counting: whoever saw its slots before the cut must be told, and a new row begins at 1.

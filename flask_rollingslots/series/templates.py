@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -16,10 +16,22 @@ from ..errors import InvalidTemplate, SlotNotFound, nearest, no_group, refusal
 from ..models import FIELDS, TemplateMixin
 from ..values import Scope, SlotKey
 from .edits import EDITED, EditPlan, edit
-from .storage import bound_at, copy_of, deciding, load_series, refuse_stale, series_of, settle
+from .storage import (
+    StoredSeries,
+    bound_at,
+    copy_of,
+    deciding,
+    load_series,
+    lock_templates,
+    refuse_stale,
+    series_of,
+    settle,
+)
 
 #: How many starts of a segment are tried to find one that is no exception.
 _TRIED = 50
+#: From templates to what is to be set of them, by id.
+Decide = Callable[[list[TemplateMixin]], Mapping[int, Mapping[str, Any]]]
 
 
 class TemplateChange(NamedTuple):
@@ -99,23 +111,41 @@ def change_template(
     :raises StaleEdit: if somebody else changed the series since.
     """
     check_names(work, values)
-    series_id = series_of(work, template_id)
-    with deciding(work):
-        series = load_series(work, series_id)
-        if work.dry_run:
-            templates = [copy_of(template) for template in segments(work, [series_id])]
-        else:
-            templates = list(series.templates.values())
+
+    def decide(templates: list[TemplateMixin]) -> dict[int, Mapping[str, Any]]:
         for template in templates:
             if template.id == template_id:
                 refuse_stale(template.revision, revision)
+        return {template.id: values for template in templates}
+
+    return set_fields(work, [series_of(work, template_id)], decide)
+
+
+def set_fields(work: Work, series_ids: Sequence[int], decide: Decide) -> list[TemplateMixin]:
+    """Set fields of the segments of some series, and return all of them by id; copies in a dry run.
+
+    :param decide: is given all segments by id, locked and as they are now; returns values by template id.
+    """
+    with deciding(work):
+        loaded: list[StoredSeries] = []
+        if work.dry_run:
+            templates = [copy_of(template) for template in segments(work, series_ids)]
+        else:
+            if len(series_ids) > 1:
+                lock_templates(work, series_ids)
+            loaded = [load_series(work, series_id) for series_id in sorted(series_ids)]
+            found = [template for series in loaded for template in series.templates.values()]
+            templates = sorted(found, key=lambda template: template.id)
+        wanted = decide(templates)
         for template in templates:
-            for name, value in values.items():
-                setattr(template, name, value)
-            work.models.prepare(template)
+            if template.id in wanted:
+                for name, value in wanted[template.id].items():
+                    setattr(template, name, value)
+                work.models.prepare(template)
         if not work.dry_run:
             work.session.flush()
-            settle(work, series)
+            for series in loaded:
+                settle(work, series)
     return templates
 
 
@@ -185,15 +215,12 @@ def set_active(work: Work, active: bool, template_id: int | None, group: str | N
         found = list(work.session.scalars(select(cls).where(is_meant).order_by(cls.id)))
         if not found:
             raise no_group(str(group))
-        report = SwitchReport(active, [], [])
-        for template in found:
-            (report.unchanged if template.active is active else report.changed).append(template.id)
-        for series_id in sorted({t.series_id or t.id for t in found if t.id in report.changed}):
-            series = load_series(work, series_id)
-            for template_id, template in series.templates.items():
-                if template_id in report.changed:
-                    template.active = active
-            if not work.dry_run:
-                work.session.flush()
-                settle(work, series)
+        changed = [template.id for template in found if template.active is not active]
+        report = SwitchReport(active, changed, [each.id for each in found if each.id not in changed])
+        series_ids = sorted({each.series_id or each.id for each in found if each.id in changed})
+        set_fields(
+            work,
+            series_ids,
+            lambda templates: {t.id: {"active": active} for t in templates if t.id in changed},
+        )
     return report

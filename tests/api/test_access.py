@@ -88,7 +88,7 @@ def filled(site: ApiSite) -> ApiSite:
     site.fill("Hall", "Court", capacity=3)
     with site.app.app_context():
         site.slots.generate(template=1)
-        site.slots.hold(KEY, who="ada", minutes=60)
+        site.slots.hold(KEY, who="ada", minutes=30)
         site.session.commit()
     return site
 

@@ -185,7 +185,6 @@ def test_what_cannot_be_changed_so(hall: ApiSite) -> None:
         ("?scope=some", {"capacity": 3}, "scope"),
         ("?scope=all", {"capacity": 3, "scope": "this"}, "scope"),
         ("", {"rrule": "FREQ=DAILY"}, "rrule"),
-        ("", {"name": "x"}, "name"),
         ("", {}, "changes"),
         ("", {"status": "completed"}, "status"),
         ("", {"booked": 0}, "booked"),
@@ -326,3 +325,15 @@ def test_nothing_of_the_apps_own_session_is_committed(hall: ApiSite) -> None:
     with hall.app.app_context():
         assert hall.session.scalar(hall.db.select(hall.db.func.count()).select_from(cls)) == 1
         assert hall.session.scalar(hall.db.select(hall.db.func.count()).select_from(hall.slots.Booking)) == 1
+
+
+def test_a_slot_says_its_own_name(hall: ApiSite) -> None:
+    """A single date can be renamed; answers say what each slot is called, past ones what they were called."""
+    key = "1@20260106T1300"
+    assert hall.call("PATCH", f"/slots/{key}", {"name": "Gala"}).json["slot"]["name"] == "Gala"
+    hall.call("POST", "/slots/1@20260106T1400/complete", {})
+    assert hall.call("PATCH", "/templates/1", {"name": "Arena"}).status_code == 200
+    found = {
+        slot["key"]: slot["name"] for slot in hall.get("/slots?start=2026-01-06&end=2026-01-07")["items"]
+    }
+    assert (found[key], found["1@20260106T1400"], found["1@20260106T1500"]) == ("Gala", "Hall", "Arena")

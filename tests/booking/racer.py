@@ -16,8 +16,8 @@ from helpers import Site
 from sqlalchemy import func, insert, select
 from sqlalchemy.exc import OperationalError
 
-from flask_rollingslots.booking import resources
-from flask_rollingslots.errors import SlotClosed, SlotFull
+from flask_rollingslots.booking import resources, taking
+from flask_rollingslots.errors import SlotClosed, SlotFull, TooManyHolds
 from flask_rollingslots.models import table_of
 from flask_rollingslots.statements import is_lost_race
 
@@ -52,7 +52,21 @@ def book_without_lock(site: Site, key: str, who: str) -> int:
     return book(site, key, who)
 
 
-WAYS = {function.__name__: function for function in (book, check_then_book, book_without_lock)}
+def hold_for_one(site: Site, key: str, who: str) -> int:
+    """Hold a place in the name of the one person whose day it is, whoever this racer is."""
+    return int(site.slots.hold(key, who=key.partition("T")[0], idempotency_key=who).id)
+
+
+def hold_without_lock(site: Site, key: str, who: str) -> int:
+    """Count what this person holds, but let others of this person count at the same time."""
+    taking.lock_holds = lambda *_: False  # type: ignore[assignment]
+    return hold_for_one(site, key, who)
+
+
+WAYS = {
+    function.__name__: function
+    for function in (book, check_then_book, book_without_lock, hold_for_one, hold_without_lock)
+}
 
 
 def attempt(site: Site, way: str, key: str, who: str, say: Callable[[str], None]) -> str:
@@ -62,7 +76,7 @@ def attempt(site: Site, way: str, key: str, who: str, say: Callable[[str], None]
             booking_id = WAYS[way](site, key, who)
             site.session.commit()
             return f"booked {key} {booking_id}"
-        except (SlotFull, SlotClosed) as refusal:
+        except (SlotFull, SlotClosed, TooManyHolds) as refusal:
             site.session.rollback()
             return f"{type(refusal).__name__} {key}"
         except OperationalError as error:

@@ -58,8 +58,8 @@ class Day:
             "book": lambda: slots.book(self.key(), party=choice((1, 1, 2))),
             "hold": lambda: slots.hold(self.key(), minutes=choice((30, 300))),
             "confirm": lambda: slots.confirm(self.booking()),
-            "release": lambda: slots.release(self.booking()),
-            "move": lambda: slots.move(self.booking(), self.key()),
+            "release": lambda: slots.release(self.booking(), choice((True, False))),
+            "move": lambda: slots.move(self.booking(), self.key(), choice((True, False))),
             "shift": lambda: slots.edit(
                 self.key(), scope, start=start, move_booked=choice((True, True, False))
             ),

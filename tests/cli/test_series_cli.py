@@ -37,3 +37,58 @@ def test_wrong_input_ends_with_code_two(site: Site) -> None:
     assert (code, text) == (2, "Error: template 9: there is no such template\n")
     assert run(site, "cancel-future", "9", "soon")[0] == 2
     assert run(site, "restore-series", "9")[0] == 2
+
+
+def test_close_says_whom_to_call(site: Site) -> None:
+    """Days of a group, of all, tried first and taken back; names are printed, and nothing that a terminal obeys."""
+    site.add(group="north", capacity=3)
+    site.add(name="Tokyo", group="south", timezone="Asia/Tokyo")
+    site.slots.generate()
+    site.slots.book("1@20260106T1000", party=2, who="ada\x1b[2J")
+    site.slots.book("2@20260107T1000")
+    site.session.commit()
+    code, text = run(site, "close", "2026-01-06", "--group", "north", "--dry-run")
+    assert (code, text.splitlines()) == (
+        0,
+        [
+            "2026-01-06: 1 template would be closed.",
+            "8 stored slots, 1 of them booked.",
+            "Call:",
+            "  Tue 2026-01-06 10:00 UTC  Hall  ada [2J  2 places  booking 1",
+        ],
+    )
+    code, text = run(site, "close", "2026-01-06", "2026-01-07", "--reason", "Paint")
+    assert (code, text.splitlines()[::2]) == (
+        0,
+        [
+            "2026-01-06 to 2026-01-07: 2 templates closed.",
+            "Call:",
+            "  Wed 2026-01-07 10:00 JST  Tokyo  nobody in particular  1 place  booking 2",
+        ],
+    )
+    code, text = run(site, "close", "2026-01-06", "--template", "1", "--json")
+    found = json.loads(text)
+    assert (code, found["templates"], found["unchanged"], found["dry_run"]) == (0, [], [1], False)
+    assert [(each["id"], each["key"], each["party"]) for each in found["bookings"]] == [
+        (1, "1@20260106T1000", 2)
+    ]
+    code, text = run(site, "close", "2026-01-06", "2026-01-07", "--reopen")
+    assert (code, text.splitlines()[0]) == (0, "2026-01-06 to 2026-01-07: 2 templates reopened.")
+    site.session.rollback()
+    assert [template.blackouts for template in site.slots.templates()] == [[], []]
+
+
+def test_what_cannot_be_closed_ends_with_code_two(site: Site) -> None:
+    """Wrong days, an unknown group, and a reason for opening are told in one line."""
+    site.add(group="north")
+    for words in (
+        ["2026-01-06", "2026-01-05"],
+        ["soon"],
+        ["2026-01-06", "--group", "nowhere"],
+        ["2026-01-06", "--group", "north", "--template", "1"],
+        ["2026-01-06", "--reopen", "--reason", "Paint"],
+    ):
+        code, text = run(site, "close", *words)
+        assert (code, "Error: " in text) == (2, True), text
+    site.session.rollback()
+    assert site.slots.get_template(1).blackouts == []

@@ -13,6 +13,8 @@ from demo_site import book, hold, read, send, template_id
 from demo_app import db, slots
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import time_machine
     from flask import Flask
     from flask.testing import FlaskClient
@@ -283,6 +285,59 @@ def test_a_booking_that_has_started_cannot_be_cancelled(
     send(client, "/bookings", page)
     assert "can no longer be cancelled" in client.get("/bookings").text
     assert taken(site, address) == 1
+
+
+def test_until_when_a_booking_can_be_cancelled_is_said_and_kept(
+    client: FlaskClient, site: Flask, clock: time_machine.Traveller
+) -> None:
+    """Where the owner wants a notice, the list names the moment; from then on a sentence stands there, no button."""
+    address = at(site, "Laser tag", "20260311T1000")
+    with site.app_context():
+        slots.get(address.rpartition("/")[2]).template.cancel_before = timedelta(hours=2)
+        db.session.commit()
+    book(client, address)
+    page = read(client.get("/bookings"))
+    assert "It can be cancelled until Wed 11 Mar, 08:00." in page.text
+    clock.move_to(datetime(2026, 3, 11, 5, 0, tzinfo=UTC), tick=False)
+    late = read(client.get("/bookings"))
+    assert "It can no longer be cancelled: that was possible until Wed 11 Mar, 08:00." in late.text
+    assert not late.forms
+    assert send(client, "/bookings", page).location == "/bookings"
+    assert client.get("/bookings").text.count("that was possible until Wed 11 Mar, 08:00.") == 2
+    assert taken(site, address) == 1
+    clock.move_to(datetime(2026, 3, 12, 7, 0, tzinfo=UTC), tick=False)
+    send(client, "/bookings", page)
+    assert "It is over, so it can no longer be cancelled." in client.get("/bookings").text
+    assert taken(site, address) == 1
+
+
+def test_a_date_that_was_cancelled_too_late_for_a_visitor_still_leaves_the_list(
+    client: FlaskClient, site: Flask, clock: time_machine.Traveller
+) -> None:
+    """What the venue calls off may be taken off the list after the time to cancel, too."""
+    address = at(site, "Laser tag", "20260311T1000")
+    book(client, address)
+    with site.app_context():
+        slot = slots.cancel(address.rpartition("/")[2])
+        slot.template.cancel_before = timedelta(hours=24)
+        db.session.commit()
+    clock.move_to(datetime(2026, 3, 11, 7, 30, tzinfo=UTC), tick=False)
+    send(client, "/bookings", read(client.get("/bookings")))
+    assert "Taken off your list: Laser tag" in client.get("/bookings").text
+
+
+def test_too_many_holds_at_once_are_answered_with_a_sentence(
+    make_site: Callable[..., Flask], clock: time_machine.Traveller
+) -> None:
+    """A visitor at the limit reads what to do; what is held stays."""
+    site = make_site(ROLLINGSLOTS_HOLDS_PER_PERSON=1)
+    client = site.test_client()
+    first, second = (at(site, "Laser tag", f"20260311T1{hour}00") for hour in (0, 1))
+    hold(client, first)
+    answer = hold(client, second)
+    assert answer.status_code == 409
+    assert "You are choosing too many times at once." in read(answer).text
+    assert (taken(site, first), taken(site, second)) == (1, 0)
 
 
 def test_a_booking_whose_date_was_cancelled_says_so_and_leaves_the_list(

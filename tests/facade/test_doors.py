@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 TOKEN = "w" * 40
 #: A free slot, one that Ann has booked, one that is held, cancelled, deleted, one without a row, and one that is none.
 FREE, BOOKED, HELD, CANCELLED, DELETED = (f"1@20260106T1{hour}00" for hour in range(5))
+CLOSED = date(2026, 1, 10)
 VIRTUAL, NONE = "1@20260301T1000", "1@20260106T1030"
 RED = {"data": {"colour": "red"}}
 
@@ -158,6 +159,32 @@ DECISIONS: dict[str, Decision] = {
     "switch on": Decision(ask("activate", template=1)),
     "cancel a date": Decision(ask("cancel_date", "club", date(2026, 1, 6), "Storm")),
     "cancel a date without rows": Decision(ask("cancel_date", "club", date(2026, 3, 1), "Storm")),
+    "cancel a date of all": Decision(ask("cancel_date", None, date(2026, 1, 6))),
+    "close a day": Decision(
+        ask("close", date(2026, 1, 6), reason="Storm"),
+        ("POST", "/closings", {"first": "2026-01-06", "reason": "Storm"}),
+        ["close", "2026-01-06", "--reason", "Storm"],
+    ),
+    "close days of a group": Decision(
+        ask("close", date(2026, 1, 6), date(2026, 1, 8), group="club"),
+        ("POST", "/closings", {"first": "2026-01-06", "last": "2026-01-08", "group": "club"}),
+        ["close", "2026-01-06", "2026-01-08", "--group", "club"],
+    ),
+    "close days of a template": Decision(
+        ask("close", date(2026, 1, 6), template=2),
+        ("POST", "/closings", {"first": "2026-01-06", "template": 2}),
+        ["close", "2026-01-06", "--template", "2"],
+    ),
+    "close, unknown": Decision(
+        ask("close", date(2026, 1, 6), group="nowhere"),
+        ("POST", "/closings", {"first": "2026-01-06", "group": "nowhere"}),
+        ["close", "2026-01-06", "--group", "nowhere"],
+    ),
+    "reopen a day": Decision(
+        ask("reopen", CLOSED),
+        ("POST", "/closings", {"first": str(CLOSED), "reopen": True}),
+        ["close", str(CLOSED), "--reopen"],
+    ),
     "import": Decision(ask("import_templates", FILE), command=["import", "-"]),
     "book": Decision(
         ask("book", FREE, 2, "Bob"), ("POST", f"/slots/{FREE}/bookings", {"party": 2, "who": "Bob"})
@@ -180,9 +207,9 @@ NOT_LISTED = {
     "apply_edit", "preview_edit", "materialize", "generate", "prune", "work", "revoke_feed_url", "transaction",
 }  # fmt: skip
 DECIDING = {
-    "activate", "apply_edit", "book", "cancel", "cancel_date", "cancel_future", "change_template", "complete",
+    "activate", "apply_edit", "book", "cancel", "cancel_date", "cancel_future", "change_template", "close", "complete",
     "confirm", "create_template", "deactivate", "delete", "delete_series", "edit", "hold", "import_templates", "move",
-    "release", "restore", "restore_series",
+    "release", "reopen", "restore", "restore_series",
 }  # fmt: skip
 TOLD = [each for each in vars(signals).values() if isinstance(each, signals.NamedSignal)]
 
@@ -237,6 +264,7 @@ class Doors(RoutedSite):
             self.slots.cancel(CANCELLED)
             self.slots.delete(DELETED)
             self.slots.delete_series(2)
+            self.slots.close(CLOSED)
             self.db.session.commit()
 
     def _listen(self) -> None:
