@@ -22,22 +22,22 @@ HEADERS = {"Authorization": f"Bearer {TOKEN}"}
 # -- what is committed
 
 
-def _moment(value: Any) -> datetime | None:
+def _moment(value: Any) -> Any:
     if value is None:
         return None
     found = datetime.fromisoformat(value) if isinstance(value, str) else value
     return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
 
 
-def _wall(value: Any) -> datetime | None:
+def _wall(value: Any) -> Any:
     return datetime.fromisoformat(value) if isinstance(value, str) else value
 
 
-def _span(value: int | None) -> timedelta | None:
+def _span(value: int | None) -> Any:
     return None if value is None else timedelta(seconds=value)
 
 
-def _clock(value: Any) -> time | None:
+def _clock(value: Any) -> Any:
     if isinstance(value, timedelta):
         return (datetime(2000, 1, 1) + value).time()
     return time.fromisoformat(value) if isinstance(value, str) else value
@@ -57,14 +57,14 @@ def _segment(row: Any) -> Segment:
         dtstart=_wall(row.dtstart), zone=row.timezone, duration=_span(row.duration), every=_span(row.every),
         until=_clock(row.until_time), capacity=row.capacity,
         exdates=frozenset(_exdate(each) for each in _json(row.exdates) or ()),
-        blackouts=tuple(tuple(date.fromisoformat(day) for day in each) for each in _json(row.blackouts) or ()),
+        blackouts=tuple((date.fromisoformat(a), date.fromisoformat(b)) for a, b in _json(row.blackouts) or ()),
         holidays=row.holidays, opens_before=_span(row.opens_before), closes_before=_span(row.closes_before),
         closes_days_before=row.closes_days_before, closes_time=_clock(row.closes_time), resource=row.resource,
         exclusive=bool(row.exclusive), overlapping=bool(row.overlapping), data=_json(row.data) or {},
         active_from=_wall(row.active_from), active_until=_wall(row.active_until),
         cancelled_from=_wall(row.cancelled_from), shift=_span(row.shift),
         is_settled=row.settled_revision == row.revision,
-    )  # type: ignore[arg-type]  # fmt: skip
+    )  # fmt: skip
 
 
 def _row(row: Any) -> Row:
@@ -75,7 +75,7 @@ def _row(row: Any) -> Row:
         data=_json(row.data) or {}, customised=frozenset(_json(row.customised) or ()), own_name=row.own_name,
         withdrawn=bool(row.withdrawn), displaced=bool(row.displaced), with_series=bool(row.ended_with_series),
         by_run=row.run_id is not None,
-    )  # type: ignore[arg-type]  # fmt: skip
+    )  # fmt: skip
 
 
 def read_committed(connection: Connection, now: datetime) -> Committed:
@@ -166,7 +166,7 @@ class Doors:
         try:
             if door in ("facade", "orm"):
                 return self._inside(ask.facade if door == "facade" else ask.orm)
-            return self._http(*ask.http) if door == "http" else self._command(ask.command)  # type: ignore[misc]
+            return self._http(*ask.http) if door == "http" else self._command(ask.command or [])  # type: ignore[misc]
         finally:
             self.site.session.remove()
 

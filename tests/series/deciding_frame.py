@@ -30,6 +30,7 @@ class Step:
     :ivar series: whose templates may change.
     :ivar touched: keys that were decided about one by one.
     :ivar ends: whether the status of slots of these series may change.
+    :ivar running: whether those that have begun and are not over may end, too.
     :ivar move_booked: whether booked slots of these series may move.
     :ivar bookings: which bookings may change.
     :ivar books: how many new bookings there may be.
@@ -40,6 +41,7 @@ class Step:
     series: set[int] = field(default_factory=set)
     touched: set[Key] = field(default_factory=set)
     ends: bool = False
+    running: bool = False
     move_booked: bool = False
     bookings: set[int] = field(default_factory=set)
     books: int = 0
@@ -74,6 +76,8 @@ def _check_row(before: Committed, after: Committed, old: Row, new: Row | None, s
     in_scope = old.key[0] in step.series
     counted = any(each.status in ("confirmed", "held") for each in before.of_slot.get(old.id, ()))
     is_history = old.is_history(after.now)
+    if step.running and in_scope and old.status == "scheduled" and old.end > after.now:
+        is_history = False
     if new is None:
         demand(in_scope or step.heals, old.key, "is gone without a decision")
         demand(not is_history, old.key, "is history and is gone:", old)

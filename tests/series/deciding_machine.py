@@ -195,7 +195,8 @@ class Machine:
 
     def any_day(self) -> date:
         """Return a day from today on."""
-        return (self.doors.clock.now + self.rng.randrange(9) * DAY).date()
+        found: date = (self.doors.clock.now + self.rng.randrange(9) * DAY).date()
+        return found
 
     def any_series(self) -> int:
         """Return a series."""

@@ -12,7 +12,7 @@ from deciding_doors import Ask, Died, key_text
 from deciding_frame import Step, check_filled, check_frame, demand
 from deciding_machine import HOUR, LEASE, MINUTE, WINDOW, Machine, minutes
 from deciding_model import DAY, Committed, Key, Segment
-from sqlalchemy import event
+from sqlalchemy import event, select
 
 WIDE = ("this_and_future", "all")
 
@@ -362,7 +362,12 @@ def cancel_date(m: Machine) -> None:
             if on_day and not row.is_history(now.now) and not row.displaced:
                 demand(False, row.key, "was not cancelled with its day")
 
-    m.decide(Ask(lambda s: s.cancel_date(group, day)), Step(f"{group} {day}", meant, ends=True), after, True)
+    m.decide(
+        Ask(lambda s: s.cancel_date(group, day)),
+        Step(f"{group} {day}", meant, ends=True, running=True),
+        after,
+        True,
+    )
 
 
 def switch(m: Machine) -> None:
@@ -425,6 +430,45 @@ def slot_by_orm(m: Machine) -> None:
     m.decide(Ask(orm=act), Step(f"{key_text(row.key)} {kind}={value}", touched={row.key}), after)
 
 
+def booking_by_orm(m: Machine) -> None:
+    """Change the party of a booking as an admin panel does: refused, or the slot counts it."""
+    booking = m.any_booking()
+    if booking is None:
+        return
+
+    def act(slots: Any) -> None:
+        slots.get_booking(booking.id).party = booking.party + 1
+
+    m.decide(Ask(orm=act), Step(f"{booking.id} party", bookings={booking.id}))
+
+
+def delete_by_orm(m: Machine) -> None:
+    """Delete a template that has slots as an admin panel does: refused."""
+    rows = sorted({row.template for row in m.state.rows.values()})
+    if not rows:
+        return
+    number = m.rng.choice(rows)
+
+    def act(slots: Any) -> None:
+        m.doors.site.session.delete(slots.get_template(number))
+
+    m.decide(Ask(orm=act), Step(f"template {number}"), must=False)
+
+
+def delete_slot_by_orm(m: Machine) -> None:
+    """Delete a stored slot as an admin panel does: refused, unless nobody has decided anything about it."""
+    row = m.any_row("scheduled", "cancelled")
+    if row is None:
+        return
+
+    def act(slots: Any) -> None:
+        slot = slots.Slot
+        m.doors.site.session.delete(m.doors.site.session.scalars(select(slot).where(slot.id == row.id)).one())
+
+    decided = m.state.live(row) or row.customised or row.status != "scheduled"
+    m.decide(Ask(orm=act), Step(key_text(row.key), touched={row.key}), must=False if decided else None)
+
+
 # -- time and faults
 
 
@@ -472,6 +516,6 @@ def wait(m: Machine) -> None:
 ACTS: dict[Callable[[Machine], None], int] = {
     Machine.book: 22, Machine.hold: 5, Machine.book_nothing: 4, Machine.confirm: 4, Machine.release: 7, Machine.move: 4,
     edit_this: 5, decide_one: 5, restore_one: 4, edit_wide: 8, end_wide: 2, end_series: 2, restore_series: 4,
-    change_template: 5, close: 4, reopen: 4, cancel_date: 1, switch: 4, by_orm: 6, slot_by_orm: 3,
-    top_up: 12, dies: 3, wait: 16,
+    change_template: 5, close: 4, reopen: 4, cancel_date: 1, switch: 4, by_orm: 6, slot_by_orm: 3, booking_by_orm: 1,
+    delete_by_orm: 1, delete_slot_by_orm: 1, top_up: 12, dies: 3, wait: 16,
 }  # fmt: skip
