@@ -14,7 +14,8 @@ from itertools import islice
 from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import Select, and_, bindparam, func, or_, select
+from sqlalchemy import Select, and_, bindparam, func, inspect, or_, select
+from sqlalchemy.orm.attributes import set_committed_value
 
 from . import planning
 from .context import Work, load_shown, row_of, segments, virtual_slot
@@ -30,7 +31,7 @@ from .models import (
     table_of,
 )
 from .statements import insert_or_lock, newest
-from .values import MICROSECOND, OCCUPYING, PlannedSlot, SlotKey, Status, TemplateSpec, Window, key_of
+from .values import MICROSECOND, PlannedSlot, SlotKey, Status, TemplateSpec, Window, key_of
 
 log = logging.getLogger("flask_rollingslots")
 Row = TypeVar("Row")
@@ -243,6 +244,9 @@ def merged(
         planned = planning.planned_slot(spec, original_start, starts_at, ZoneInfo(spec.timezone))
         found.append(virtual_slot(work.models, planned, templates[spec.id], work.now))
     found.sort(key=lambda slot: (slot.starts_at, slot.series_id, slot.original_start))
+    shown = tuple({template.series_id for template in templates.values()})
+    for slot in found:
+        slot.rolling_shown = shown
     if any(template.exclusive for template in templates.values()):
         mark_busy(work.session, work.models, found)
     return found
@@ -281,10 +285,7 @@ def _stored(
     rows = load_shown(work, templates, window, span, overlapping)
     for row in rows:
         promises.pop((row.series_id, row.original_start), None)
-    if promises:
-        taken = {(r.series_id, r.starts_at) for r in rows if r.status in OCCUPYING}
-        for key in [key for key, promise in promises.items() if (key[0], promise[2]) in taken]:
-            del promises[key]
+        _show_by_now(row, work.now)
     return [
         row
         for row in rows
@@ -292,6 +293,14 @@ def _stored(
         and row.starts_at < window.end
         and (row.starts_at >= window.start or (overlapping and row.ends_at > window.start))
     ]
+
+
+def _show_by_now(row: SlotMixin, now: datetime) -> None:
+    """Let a stored slot show what its template says by now, where no top-up has followed yet; nothing is written."""
+    attributes = inspect(row).attrs
+    for name, value in row.by_now(now).items():
+        if not attributes[name].history.has_changes():
+            set_committed_value(row, name, value)
 
 
 def upcoming(work: Work, template_id: int, n: int, after: datetime | None = None) -> list[SlotMixin]:
@@ -402,6 +411,7 @@ def get(work: Work, key: str | SlotKey | SlotMixin) -> SlotMixin:
         if row.status == Status.DELETED or not row.template.active:
             raise no_slot(slot_key)
         row.rolling_busy = None
+        _show_by_now(row, work.now)
         return row
     return virtual_slot(work.models, *_planned(work, slot_key), work.now)
 
@@ -460,7 +470,7 @@ def _planned(
 ) -> tuple[PlannedSlot, TemplateMixin]:
     """Return what the rule has at a key, and the template that promises it.
 
-    :raises SlotNotFound: if there is none, it has ended, or another row of the series stands at its instant.
+    :raises SlotNotFound: if there is none, or it has ended.
     """
     for template in segments(work, [key.series_id]):
         spec = TemplateSpec.of(template)
@@ -470,21 +480,9 @@ def _planned(
             cancelled_from=None if ended else spec.cancelled_from,
         )
         planned = planning.planned_at(spec, key.original_start)
-        if planned is not None and planned.ends_at > work.now and not _is_taken(work, planned):
+        if planned is not None and planned.ends_at > work.now:
             return planned, template
     raise no_slot(key)
-
-
-def _is_taken(work: Work, planned: PlannedSlot) -> bool:
-    """Whether another row of the series stands at the instant of a slot without a row."""
-    cls, key = work.models.Slot, planned.key
-    query = select(cls.id).where(
-        cls.series_id == key.series_id,
-        cls.original_start != key.original_start,
-        cls.starts_at == planned.starts_at,
-        cls.status.in_(OCCUPYING),
-    )
-    return work.session.scalars(query.limit(1)).first() is not None
 
 
 # -- words and times -------------------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ from .models import Models, SlotMixin, TemplateMixin
 from .models.fields import SPEC_FIELDS, SPEC_LISTS
 from .settings import Settings
 from .signals import Outbox
-from .statements import dialect_of, exclusive, stored_text, use_primary
+from .statements import MARIADB, dialect_of, exclusive, stored_text, use_primary
 from .values import PlannedSlot, SlotKey, Status, StoredSlot, TemplateSpec, Window, live_places
 
 Unreadable = Callable[[int, str, Exception], None]
@@ -75,16 +75,21 @@ class Work:
 
 
 def load_specs(
-    work: Work, *conditions: sa.ColumnElement[bool], unreadable: Unreadable | None = None
+    work: Work,
+    *conditions: sa.ColumnElement[bool],
+    unreadable: Unreadable | None = None,
+    newest: bool = False,
 ) -> list[TemplateSpec]:
     """Return the templates that meet the conditions, by id, without making model instances.
+
+    :param newest: see what others committed since this transaction began; the templates are locked already.
 
     :param unreadable: told id, name and reason of each active template that cannot be read, which is then left out;
         without it one such template is an error.
     """
     cls = work.models.Template
     try:
-        return _read_specs(work, *conditions)
+        return _read_specs(work, *conditions, newest=newest)
     except DBAPIError:
         raise
     except Exception:  # a value that somebody wrote by hand: only reading it shows that
@@ -114,7 +119,7 @@ def _readable(work: Work, found: Sequence[Any], unreadable: Unreadable) -> list[
     return [spec for part in (found[:half], found[half:]) for spec in _readable(work, part, unreadable)]
 
 
-def _read_specs(work: Work, *conditions: sa.ColumnElement[bool]) -> list[TemplateSpec]:
+def _read_specs(work: Work, *conditions: sa.ColumnElement[bool], newest: bool = False) -> list[TemplateSpec]:
     cls = work.models.Template
     columns = {name: getattr(cls, name) for name in SPEC_FIELDS}
     dialect = work.session.connection().dialect
@@ -123,7 +128,9 @@ def _read_specs(work: Work, *conditions: sa.ColumnElement[bool]) -> list[Templat
         # Nearly always empty: read as they are stored, and understood only if there is something in them.
         lists[SPEC_FIELDS.index(name)] = columns[name].type
         columns[name] = stored_text(columns[name], dialect.name)
-    query = sa.select(*columns.values()).where(*conditions).order_by(cls.id)
+    query: Any = sa.select(*columns.values()).where(*conditions).order_by(cls.id)
+    if newest and dialect.name in MARIADB:
+        query = query.with_for_update(read=True)
     result = work.session.execute(query)
     try:
         return [_spec(row, lists, dialect) for row in result]

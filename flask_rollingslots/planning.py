@@ -313,6 +313,12 @@ def offered_starts(spec: TemplateSpec, rows: Iterable[StoredSlot]) -> dict[datet
     return starts
 
 
+def by_now(spec: TemplateSpec, row: StoredSlot, now: datetime) -> dict[str, Any]:
+    """Return the column values in which one stored slot, read wholly, is not as its template says by now."""
+    starts_at = offered_starts(spec, [row]).get(row.original_start)
+    return settled(spec, row, starts_at, now, ZoneInfo(spec.timezone))
+
+
 def starts_alike(one: TemplateSpec, other: TemplateSpec) -> bool:
     """Whether two templates offer the same starts, bounds of segments aside, and end their slots alike."""
     return _starts_of(one) == _starts_of(other)

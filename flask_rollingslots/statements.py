@@ -159,6 +159,11 @@ def exclusive(select: Select[Any], dialect: str) -> Select[Any]:
     return select if dialect == "sqlite" else select.with_for_update(key_share=True)
 
 
+def shared(select: Select[Any], dialect: str) -> Select[Any]:
+    """Let the selected rows wait for who changes them, and keep them from changing until the app commits."""
+    return select if dialect == "sqlite" else select.with_for_update(read=True)
+
+
 def be_patient(session: Session, seconds: float | None) -> None:
     """Say for how long the session's own transactions may wait for a lock; ``None``: as usual.
 
@@ -244,6 +249,14 @@ def tells_what_it_updated(dialect: Dialect) -> bool:
 
 def writes_within_a_query(dialect: str) -> bool:
     """Whether one statement can update a row and insert another from it (``WITH taken AS (UPDATE …) INSERT …``)."""
+    return dialect == "postgresql"
+
+
+def waits_while_it_reads(dialect: str) -> bool:
+    """Whether an UPDATE that waited for one row goes on with an older state of all others: PostgreSQL.
+
+    MariaDB locks what its conditions look at, and SQLite has one writer.
+    """
     return dialect == "postgresql"
 
 

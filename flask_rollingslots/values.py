@@ -97,6 +97,7 @@ class State(StrEnum):
     ENDED = "ended"
     RUNNING = "running"
     UPCOMING = "upcoming"
+    WITHDRAWN = "withdrawn"
     CLOSED = "closed"
     BLOCKED = "blocked"
     FULL = "full"

@@ -73,7 +73,7 @@ def move(
 ) -> BookingMixin:
     """Move a live booking, and a hold until the same moment, to another slot; see ``RollingSlots.move``."""
     found = _find(work, booking)
-    with slot_row(work, key) as target:
+    with slot_row(work, key, to_book=True) as target:
         rows = lock_slots(work, found.slot_id, target.id)
         old, target = rows[found.slot_id], rows[target.id]
         work.session.refresh(found, with_for_update=True)
@@ -109,7 +109,7 @@ def may_be_given_back(slot: SlotMixin, booking: BookingMixin, now: datetime) -> 
 
     Always what takes no place for good (a hold, what was released), and places in a slot that is not offered any more.
     """
-    if slot.withdrawn or booking.status_at(now) is not BookingStatus.CONFIRMED:
+    if slot.is_withdrawn_at(now) or booking.status_at(now) is not BookingStatus.CONFIRMED:
         return True
     if slot.status == Status.COMPLETED:
         return False

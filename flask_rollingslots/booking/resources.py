@@ -12,20 +12,46 @@ from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import inspect, select, update
+from sqlalchemy import and_, inspect, or_, select, true, update
 from sqlalchemy.orm import Session
 
+from .. import planning
 from ..browsing import materialize
-from ..context import Work
-from ..errors import InvalidTemplate, SlotClosed
-from ..models import BookingMixin, Models, Seen, SlotMixin, TemplateMixin, load_busy, table_of
-from ..statements import MARIADB, atomic, dialect_of, hold_writers, insert_or_lock, newest
-from ..values import OCCUPYING, BookingStatus, SlotKey, State, live_places
+from ..context import Work, load_slots, load_specs
+from ..errors import InvalidTemplate, SlotClosed, no_template
+from ..models import (
+    BookingMixin,
+    Models,
+    Seen,
+    SlotMixin,
+    TemplateMixin,
+    forget_busy,
+    load_busy,
+    load_neighbours,
+    table_of,
+)
+from ..statements import (
+    MARIADB,
+    atomic,
+    dialect_of,
+    exclusive,
+    hold_writers,
+    insert_or_lock,
+    newest,
+    shared,
+    take_write_lock,
+)
+from ..values import OCCUPYING, BookingStatus, SlotKey, State, TemplateSpec, live_places
 
 
 @contextmanager
 def slot_row(
-    work: Work, key: str | SlotKey | SlotMixin, *, hidden: bool = False, ended: bool = False
+    work: Work,
+    key: str | SlotKey | SlotMixin,
+    *,
+    hidden: bool = False,
+    ended: bool = False,
+    to_book: bool = False,
 ) -> Iterator[SlotMixin]:
     """Give the row at a key, made if need be, its exclusive resource locked before.
 
@@ -33,18 +59,76 @@ def slot_row(
 
     :param hidden: give a deleted slot too.
     :param ended: also make a row of what was cancelled or deleted with its series.
+    :param to_book: keep its template from changing, and let the row be as that says by now.
     :raises InvalidKey: if the key has another form.
     :raises SlotNotFound: if the rule has no such start, or a virtual slot has ended.
     """
+    offers: list[TemplateSpec] = []
+
+    def lock(template: TemplateMixin) -> None:
+        lock_exclusive(work, template)
+        if to_book:
+            offers.append(lock_offer(work, template.id))
+
     with ExitStack() as undo:
-        yield materialize(
+        slot = materialize(
             work,
             key,
-            lambda template: lock_exclusive(work, template),
+            lock,
             lambda: undo.enter_context(_undone(work)),
             hidden=hidden,
             ended=ended,
         )
+        if offers:
+            _renew(work, slot, offers[0])
+        yield slot
+
+
+def lock_offer(work: Work, template_id: int) -> TemplateSpec:
+    """Keep a template from changing until the app commits, and return it as it is by now.
+
+    Where slots of its series may overlap each other, only one booking of it goes on at a time.
+    """
+    cls, slot = work.models.Template, work.models.Slot
+    take_write_lock(work.session)
+    mine = select(cls.series_id).where(cls.id == template_id).scalar_subquery()
+    displaced = select(slot.id).where(
+        slot.displaced == true(), slot.series_id == mine, slot.ends_at > work.now
+    )
+    is_settled = cls.settled_revision == cls.revision
+    apart = or_(cls.overlapping == true(), cls.exclusive == true(), and_(is_settled, ~displaced.exists()))
+    alone = work.session.scalar(select(cls.id).where(cls.id == template_id, apart)) is None
+    lock: Any = select(cls.id).where(cls.id == template_id)
+    work.session.execute(exclusive(lock, work.dialect) if alone else shared(lock, work.dialect))
+    specs = load_specs(work, cls.id == template_id, newest=True)
+    if not specs:
+        raise no_template(template_id)
+    return specs[0]
+
+
+def _renew(work: Work, slot: SlotMixin, spec: TemplateSpec) -> None:
+    """Bring the row of a slot that somebody wants to book in line with its template, which is locked."""
+    # Locked only if there is something to do: whoever moves a booking locks both slots, in their order.
+    mine, values = work.models.Slot.id == slot.id, dict[str, Any]()
+    for lock in (False, True):
+        rows = load_slots(work, mine, wholly=True, lock=lock)
+        values = planning.by_now(spec, rows[0], work.now) if rows else {}
+        if not values:
+            break
+    if values:
+        table = table_of(work.models.Slot)
+        work.session.execute(update(table).where(table.c.id == slot.id).values(values))
+        forget_busy(work.session)
+        work.session.expire(slot)
+
+
+def is_crowded(work: Work, slot: SlotMixin) -> bool:
+    """Whether another slot of the series has the time of this one, by what is committed now."""
+    template = slot.template
+    if template.overlapping or template.exclusive:
+        return False
+    neighbours = load_neighbours(work.session, work.models, slot, lock=work.dialect in MARIADB)
+    return any(other.blocks(slot, work.now) for other in neighbours)
 
 
 @contextmanager
@@ -189,10 +273,16 @@ def check_claim(session: Session, models: Models, template: TemplateMixin, now: 
 
 
 def begin_stay(session: Session, models: Models, slot: SlotMixin) -> None:
-    """Before a slot is written that gets another time or comes back: its exclusive resource is locked."""
+    """Before a slot is written that gets another time or comes back: its exclusive resource is locked.
+
+    And its template, for others of the series are booked only while no slot of it stands at their time.
+    """
     resource = _claimed_by(session, models, slot)
     if resource is not None:
         lock_resource(session, models, resource)
+    if _changes(slot, "starts_at", "ends_at", "status"):
+        template = models.Template.id
+        session.execute(exclusive(select(template).where(template == slot.template_id), dialect_of(session)))
 
 
 def check_stay(session: Session, models: Models, slot: SlotMixin, now: datetime) -> None:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from blinker import NamedSignal
-from sqlalchemy import ColumnElement, bindparam, case, inspect, or_, select, true, update
+from sqlalchemy import ColumnElement, and_, bindparam, case, func, inspect, or_, select, true, update
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import make_transient_to_detached
 
@@ -24,12 +24,19 @@ from ..errors import (
     TooManyHolds,
     refusal,
 )
-from ..models import BookingMixin, Models, SlotMixin, forget_busy, table_of
+from ..models import BookingMixin, Models, SlotMixin, displaced_near, forget_busy, table_of
 from ..signals import slot_booked, slot_held
-from ..statements import insert_if_absent, newest, only_if, tells_what_it_updated, writes_within_a_query
+from ..statements import (
+    insert_if_absent,
+    newest,
+    only_if,
+    tells_what_it_updated,
+    waits_while_it_reads,
+    writes_within_a_query,
+)
 from ..values import BookingStatus, Hold, SlotKey, State, Status, from_us, key_of, to_us
 from .limits import check_length, check_number, lock_holds
-from .resources import is_taken, look_around, slot_row
+from .resources import is_crowded, is_taken, look_around, slot_row
 
 #: The longest hold: a week.
 MAX_MINUTES = 7 * 24 * 60
@@ -147,7 +154,7 @@ def _reserve(work: Work, key: str | SlotMixin, request: BookingRequest, signal: 
     if made is None:
         holder = request.who if request.is_person else None
         is_old = holder is not None and lock_holds(work, holder)
-        with slot_row(work, key) as slot:
+        with slot_row(work, key, to_book=True) as slot:
             known = _find_known(work, request, slot)
             if known is not None:
                 return known
@@ -226,6 +233,10 @@ def book_at_once(work: Work, key: SlotKey, request: BookingRequest) -> BookingMi
         if session.scalar(known, {"key": request.request_key}) is not None:
             return None
     place = {"series": key.series_id, "original": key.original_start, "party": request.party, "now": work.now}
+    if waits_while_it_reads(
+        work.dialect
+    ):  # a statement that waits goes on with what it saw of other rows before
+        session.execute(models.build_once("keep offer", _keep_offer), place)
     row = {"active_key": uuid.uuid4().hex, **request.values(work.now)}
     write = _in_one if writes_within_a_query(work.dialect) else _in_two
     row["slot_id"], row["id"] = write(work, place, row)
@@ -315,6 +326,12 @@ def _slot_to_take(models: Models) -> Any:
     return query.where(*_of_key(models))
 
 
+def _keep_offer(models: Models) -> Any:
+    slots, templates = table_of(models.Slot), table_of(models.Template)
+    mine = select(slots.c.template_id).where(*_of_key(models)).scalar_subquery()
+    return select(templates.c.id).where(templates.c.id == mine).with_for_update(read=True)
+
+
 def _of_key(models: Models) -> tuple[Any, Any]:
     c = table_of(models.Slot).c
     return c.series_id == bindparam("series"), c.original_start == bindparam("original")
@@ -323,7 +340,13 @@ def _of_key(models: Models) -> tuple[Any, Any]:
 def _taking(models: Models, *place: Any) -> Any:
     slots, templates = table_of(models.Slot), table_of(models.Template)
     now, party = bindparam("now", type_=slots.c.starts_at.type), bindparam("party", type_=slots.c.booked.type)
-    limits = _bookable(models, now, party, [templates.c.exclusive.is_(False)])
+    # Where more is to be looked at, nothing is changed here: the marks of its rows may not be true yet, or slots of
+    # its series may overlap.
+    is_settled = templates.c.settled_revision == templates.c.revision
+    apart = or_(
+        templates.c.overlapping.is_(True), and_(slots.c.displaced.is_(None), ~displaced_near(models, slots.c))
+    )
+    limits = _bookable(models, now, party, [templates.c.exclusive.is_(False), is_settled, apart])
     return update(slots).where(*place, limits).values(booked=slots.c.booked + party)
 
 
@@ -338,7 +361,7 @@ def _give_back(models: Models) -> Any:
 
 def take(work: Work, slot: SlotMixin, request: BookingRequest) -> BookingMixin:
     """Take places in a stored slot whose exclusive resource is locked and looked at, or raise why that cannot be."""
-    if is_taken(slot, work.now):
+    if is_taken(slot, work.now) or is_crowded(work, slot):
         raise _refusal(work, slot, request)
     if not take_places(work, slot, request.party):
         # Only now is it worth a lock to see whether expired holds are in the way, or an edit just moved the slot.
@@ -374,10 +397,15 @@ def _refusal(work: Work, slot: SlotMixin, request: BookingRequest) -> RollingSlo
     """Say why places could not be taken, by what the slot and its template are now."""
     slot, template = _locked(work, slot), slot.template
     work.session.refresh(template, ["active", "exclusive", "resource"])
+    forget_busy(work.session)
     state, left = slot.state_at(work.now), max(0, slot.capacity - slot.booked_at(work.now))
-    if not template.active or state not in (State.OPEN, State.FULL):
+    if is_crowded(work, slot):
+        state = State.BLOCKED
+    if not template.active or state not in (State.OPEN, State.FULL, State.RUNNING):
         word = state.value if template.active else "inactive"
         return SlotClosed(f"slot {slot.key} cannot be booked: it is {word}", key=slot.key, state=word)
+    if state is State.RUNNING and (slot.closes_at or slot.starts_at) <= work.now:
+        return SlotClosed(f"slot {slot.key} cannot be booked: it is running", key=slot.key, state=state.value)
     if left >= request.party:
         return StaleEdit(f"slot {slot.key}: its template was changed in the meantime: try again")
     text = f"slot {slot.key} has {left} of {slot.capacity} places left, {request.party} asked for"
@@ -405,9 +433,10 @@ def _bookable(
     return only_if(
         c.status == Status.SCHEDULED.value,
         c.booked + party <= c.capacity,
-        c.starts_at > now,
+        c.withdrawn.is_(None),
+        c.ends_at > now,
         or_(c.opens_at.is_(None), c.opens_at <= now),
-        or_(c.closes_at.is_(None), c.closes_at > now),
+        func.coalesce(c.closes_at, c.starts_at) > now,
         mine.exists(),
         *slot,
     )

@@ -22,6 +22,7 @@ _STATES = {
     State.ENDED: ("in_the_past", "it is over"),
     State.RUNNING: ("running", "it has begun"),
     State.UPCOMING: ("not_open_yet", "booking is not open yet"),
+    State.WITHDRAWN: ("withdrawn", "it is not offered any more, and stays for those who booked before"),
     State.CLOSED: ("too_late", "it is too late to book"),
     State.BLOCKED: ("blocked", "its resource is taken"),
     State.FULL: ("full", "all places are taken"),
@@ -40,7 +41,8 @@ class Explanation:
 
     :param code: ``available``, or the reason: ``not_in_rule``, ``excluded``, ``holiday``, ``blackout``,
         ``cancelled``, ``deleted``, ``completed``, ``moved``, ``template_inactive``, ``before_start``, ``past_end``,
-        ``in_the_past``, ``running``, ``not_open_yet``, ``too_late``, ``blocked``, ``full``.
+        ``in_the_past``, ``running``, ``not_open_yet``, ``withdrawn``, ``too_late``, ``blocked``,
+        ``full``.
     :param sentence: the same for people.
     :param key: the slot's key, if there is a slot or was one.
     """

@@ -2,7 +2,7 @@
 
 from .fields import FIELDS, Change, TemplateField, TemplateMixin, check_template
 from .kinds import UtcDateTime, plain, table_of
-from .places import Seen, expired_places, load_busy, mark_busy
+from .places import Seen, displaced_near, expired_places, load_busy, load_neighbours, mark_busy
 from .tables import (
     DECIDED_FIELDS,
     BookingMixin,
@@ -21,6 +21,6 @@ from .tables import (
 __all__ = [
     "DECIDED_FIELDS", "FIELDS", "BookingMixin", "Change", "FeedAddressMixin", "LeaseMixin", "Models",
     "ResourceMixin", "RunMixin", "Seen", "ShardMixin", "SlotMixin", "TemplateField", "TemplateMixin",
-    "UtcDateTime", "check_template", "expired_places", "forget_busy", "keep_name", "load_busy", "make_models",
-    "mark_busy", "plain", "table_of",
+    "UtcDateTime", "check_template", "displaced_near", "expired_places", "forget_busy", "keep_name", "load_busy",
+    "load_neighbours", "make_models", "mark_busy", "plain", "table_of",
 ]  # fmt: skip

@@ -1,5 +1,7 @@
 """What takes a slot's places: live bookings of the slot itself, and of others on the same exclusive resource.
 
+And what takes its time: another slot of its series that is not where its rule has it, or that it is in the way of.
+
 ``booked`` counts holds until somebody who needs their places sorts them out. Whoever reads takes off what has
 expired: in Python by the list of holds on the row, in SQL by a subquery that is only run for rows with such a hold.
 Below the tables, so ``models`` (the app's :class:`~.tables.Models`) and slots have no types here.
@@ -8,17 +10,35 @@ Below the tables, so ``models`` (the app's :class:`~.tables.Models`) and slots h
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, case, exists, func, literal_column, select
+from sqlalchemy import (
+    ColumnElement,
+    String,
+    and_,
+    case,
+    cast,
+    exists,
+    false,
+    func,
+    literal_column,
+    not_,
+    or_,
+    select,
+    true,
+)
 from sqlalchemy.orm import Session, object_session
 
-from ..values import OCCUPYING, BookingStatus, Hold, live_places
+from ..values import OCCUPYING, BookingStatus, Hold, live_places, to_us
 from .kinds import table_of
 
 #: Where a session keeps the mark that changes with everything it writes about bookings.
 BUSY_MARK = "rollingslots_busy"
+#: Where a session keeps which displaced slots it knows of, of which series.
+DISPLACED = "rollingslots_displaced"
+#: One of these stands in ``customised`` of a slot that a person moved.
+MOVED = {"starts_at", "ends_at"}
 #: Written out, so that SQLite recognises the condition of the index on booked slots.
 _NOTHING: ColumnElement[int] = literal_column("0")
 
@@ -156,6 +176,11 @@ def mark_busy(session: Session, models: Any, slots: Iterable[Any]) -> None:
 
 
 def blocked_at(slot: Any, now: datetime) -> bool:
+    """Whether another slot has the exclusive resource of this one, or its time in the series."""
+    return _resource_taken(slot, now) or is_crowded(slot, now)
+
+
+def _resource_taken(slot: Any, now: datetime) -> bool:
     """Whether another slot has the exclusive resource of this one; asks the database unless it was told.
 
     What it was told holds until its session books, releases or ends something: virtual slots are not expired, and
@@ -171,3 +196,138 @@ def blocked_at(slot: Any, now: datetime) -> bool:
             return False
         busy = load_busy(session, slot.rolling_models, [template.resource], slot.starts_at, slot.ends_at)
     return any(other.takes(slot, now) for other in busy)
+
+
+# -- the time of a slot in its series
+#
+# Slots of one template that do not overlap on an ordinary day never overlap: of two that would, because one is booked
+# and kept at its old time or was moved by a person, one stands and the other is blocked. Only slots that are
+# ``displaced`` can overlap others, so the few of them are all that is looked at.
+
+
+class Neighbour(NamedTuple):
+    """A stored slot that may stand in the way of others of its series."""
+
+    id: int
+    series_id: int
+    original_start: datetime
+    starts_at: datetime
+    ends_at: datetime
+    booked: int
+    holds: list[Hold] | None
+    customised: list[str] | None
+
+    def blocks(self, slot: Any, now: datetime) -> bool:
+        """Whether a slot of the same series is blocked while this one stands."""
+        is_other = self.original_start != slot.original_start
+        overlaps = self.starts_at < slot.ends_at and self.ends_at > slot.starts_at
+        mine = _rank(self, now)
+        return is_other and overlaps and any(mine[:2]) and mine > _rank(slot, now)
+
+
+def _rank(slot: Any, now: datetime) -> tuple[bool, bool, int]:
+    """Return what of two slots stands: the booked one, the one that a person moved, the one that begins earlier."""
+    is_booked = live_places(slot.booked, slot.holds, now) > 0
+    return (
+        is_booked,
+        not MOVED.isdisjoint(slot.customised or ()),
+        -to_us(slot.original_start.replace(tzinfo=UTC)),
+    )
+
+
+def is_crowded(slot: Any, now: datetime) -> bool:
+    """Whether another slot of the series has the time of this one. What is known of the series is asked once."""
+    template = slot.template
+    if template.overlapping or template.exclusive:
+        return False
+    session = object_session(slot) or object_session(template)
+    if session is None:
+        return False
+    if slot.displaced or template.settled_revision != template.revision:
+        found = load_neighbours(session, slot.rolling_models, slot)
+    else:
+        found = _displaced(session, slot)
+    return any(other.blocks(slot, now) for other in found)
+
+
+def load_neighbours(session: Session, models: Any, slot: Any, lock: bool = False) -> list[Neighbour]:
+    """Return the slots of a series that overlap one of them and are booked, or moved by a person.
+
+    :param lock: see what others committed meanwhile, where a transaction would else read an older state.
+    """
+    cls = models.Slot
+    moved = [cast(cls.customised, String).contains(name) for name in sorted(MOVED)]
+    query = _neighbours(cls).where(
+        cls.series_id == slot.series_id,
+        cls.starts_at < slot.ends_at,
+        cls.ends_at > slot.starts_at,
+        or_(cls.booked > _NOTHING, *moved),
+    )
+    return list(map(Neighbour._make, session.execute(query.with_for_update(read=True) if lock else query)))
+
+
+def _neighbours(cls: Any) -> Any:
+    columns = (getattr(cls, name) for name in Neighbour._fields)
+    return select(*columns).where(cls.status.in_(OCCUPYING))
+
+
+def _displaced(session: Session, slot: Any) -> list[Neighbour]:
+    """Return the displaced slots of a series, for as long as the session's transaction lasts and changes none."""
+    now_open, mark = session.get_transaction(), session.info.get(BUSY_MARK)
+    known = session.info.get(DISPLACED)
+    if known is None or known[0] is not now_open or known[1] is not mark or now_open is None:
+        known = (None, mark, {})
+    by_series: dict[int, list[Neighbour]] = known[2]
+    if slot.series_id not in by_series:
+        asked = {slot.series_id, *slot.rolling_shown} - by_series.keys()
+        cls = slot.rolling_models.Slot
+        query = _neighbours(cls).where(cls.displaced == true(), cls.series_id.in_(sorted(asked)))
+        by_series |= {series_id: [] for series_id in asked}
+        for row in session.execute(query):
+            by_series[row.series_id].append(Neighbour._make(row))
+        session.info[DISPLACED] = (session.get_transaction(), mark, by_series)
+    return by_series[slot.series_id]
+
+
+def displaced_near(models: Any, slot: Any) -> ColumnElement[bool]:
+    """Return, in SQL, whether a displaced slot of the same series overlaps a slot: then more is to be looked at.
+
+    :param slot: the columns of the slot table, or of an alias of it.
+    """
+    other = table_of(models.Slot).alias().c
+    return exists(select(other.id).where(other.displaced == true(), *_overlapping(other, slot)))
+
+
+def is_crowded_in_sql(models: Any, slot: Any, now: Any) -> ColumnElement[bool]:
+    """Return, in SQL, whether another slot of the series has the time of a slot."""
+    templates, other = table_of(models.Template).alias().c, table_of(models.Slot).alias().c
+    keeps_apart = select(templates.id).where(
+        templates.id == slot.template_id, templates.overlapping == false(), templates.exclusive == false()
+    )
+    theirs, mine = (each.booked > expired_places(models, each, now) for each in (other, slot))
+    they_moved, we_moved = (
+        or_(*(cast(each.customised, String).contains(name) for name in sorted(MOVED)))
+        for each in (other, slot)
+    )
+    is_earlier = and_(other.original_start < slot.original_start, or_(theirs, they_moved))
+    alike = or_(and_(they_moved, we_moved), and_(not_(they_moved), not_(we_moved)))
+    by_person = or_(and_(they_moved, not_(we_moved)), and_(alike, is_earlier))
+    both = or_(and_(theirs, mine), and_(not_(theirs), not_(mine)))
+    stands = or_(and_(theirs, not_(mine)), and_(both, by_person))
+    by_displaced = select(other.id).where(other.displaced == true(), *_overlapping(other, slot), stands)
+    by_booked = select(other.id).where(
+        other.template_id == slot.template_id, other.booked > _NOTHING, *_overlapping(other, slot), stands
+    )
+    return and_(
+        exists(keeps_apart), or_(exists(by_displaced), and_(slot.displaced == true(), exists(by_booked)))
+    )
+
+
+def _overlapping(other: Any, slot: Any) -> tuple[ColumnElement[bool], ...]:
+    return (
+        other.series_id == slot.series_id,
+        other.id != slot.id,
+        other.status.in_(OCCUPYING),
+        other.starts_at < slot.ends_at,
+        other.ends_at > slot.starts_at,
+    )

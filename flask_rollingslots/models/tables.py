@@ -17,15 +17,25 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 from sqlalchemy.ext.hybrid import hybrid_property
 from sqlalchemy.ext.mutable import MutableDict
-from sqlalchemy.orm import Mapped, Mapper, Session, declared_attr, foreign, mapped_column, relationship
+from sqlalchemy.orm import (
+    Mapped,
+    Mapper,
+    Session,
+    declared_attr,
+    foreign,
+    mapped_column,
+    object_session,
+    relationship,
+)
 from sqlalchemy.orm.attributes import set_committed_value
 from sqlalchemy.types import JSON
 
+from .. import planning
 from ..errors import ConfigError
-from ..values import BookingStatus, Hold, SlotKey, State, Status, live_places, utc_now
+from ..values import BookingStatus, Hold, SlotKey, State, Status, StoredSlot, live_places, utc_now
 from .fields import FIELDS, TO_SLOTS, TemplateMixin, check_template
 from .kinds import Id, UtcDateTime, WallDateTime, plain, table_of
-from .places import BUSY_MARK, blocked_at, expired_places, is_blocked
+from .places import BUSY_MARK, DISPLACED, MOVED, blocked_at, expired_places, is_blocked, is_crowded_in_sql
 
 #: Fields of a slot that a person may change; what was changed is remembered in ``customised``.
 DECIDED_FIELDS = ("starts_at", "ends_at", "opens_at", "closes_at", *TO_SLOTS, "name")
@@ -81,10 +91,13 @@ class SlotMixin:
         run: Any
         rolling_models: Any
         rolling_busy: Any
+        rolling_shown: Any
         affected_bookings: Any
     else:
         #: What takes the exclusive resource, as read together with this slot; ``None``: ask the database.
         rolling_busy = None
+        #: The series of the slots that are shown together with it: what is asked of one is asked of all.
+        rolling_shown = ()
         #: The live bookings that were in the slot when it was cancelled: whom to tell.
         affected_bookings = ()
 
@@ -101,6 +114,7 @@ class SlotMixin:
             # The few that may stand in the way of others of their series.
             sa.Index(
                 f"ix_{table}_displaced",
+                "displaced",
                 "series_id",
                 "ends_at",
                 sqlite_where=displaced,
@@ -150,8 +164,10 @@ class SlotMixin:
 
     @hybrid_property
     def left(self) -> int:
-        """Places that are free now; in SQL too."""
-        return max(0, self.capacity - self.booked_at(self.rolling_clock()))
+        """Places that are free now; in SQL too, by what is stored."""
+        now = self.rolling_clock()
+        capacity: int = self.by_now(now).get("capacity", self.capacity)
+        return max(0, capacity - self.booked_at(now))
 
     @left.inplace.expression
     @classmethod
@@ -178,22 +194,79 @@ class SlotMixin:
         """Return how many places are taken at a moment (aware): holds that have expired are free."""
         return live_places(self.booked, self.holds, now)
 
+    def by_now(self, now: datetime) -> dict[str, Any]:
+        """Return the values in which a stored slot is not yet as its template says at a moment (aware).
+
+        There are some until a top-up follows what an app changed through the ORM, and where a slot that was kept for
+        its bookings has none any more. All others are as they are stored.
+        """
+        template = self.template
+        if self.is_virtual or self.status != Status.SCHEDULED or template is None:
+            return {}
+        if template.settled_revision == template.revision:
+            is_let_go = self.displaced and MOVED.isdisjoint(self.customised) and not self.booked_at(now)
+            if not is_let_go:
+                return {}
+        known = {name: getattr(self, name) for name in StoredSlot._fields if hasattr(type(self), name)}
+        known |= {"customised": tuple(self.customised or ()), "live": self.booked_at(now)}
+        return planning.by_now(template.spec(), StoredSlot(**known), now)
+
+    def _seen(self, now: datetime) -> tuple[State | None, State | None]:
+        """Return what a slot is by the time alone, and what keeps people from booking it; ``None``: neither."""
+        values = self.by_now(now)
+
+        def by_now(name: str) -> Any:
+            return values.get(name, getattr(self, name))
+
+        opens_at, closes_at = by_now("opens_at"), by_now("closes_at")
+        tests = (
+            (State.ENDED, by_now("ends_at") <= now),
+            (State.RUNNING, by_now("starts_at") <= now),
+            (State.UPCOMING, opens_at is not None and opens_at > now),
+        )
+        by_time = next((state for state, holds in tests if holds), None)
+        if by_now("withdrawn"):
+            return by_time, State.WITHDRAWN
+        if (by_now("starts_at") if closes_at is None else closes_at) <= now:
+            return by_time, State.CLOSED
+        if by_time in (None, State.RUNNING) and blocked_at(self, now):
+            return by_time, State.BLOCKED
+        return by_time, State.FULL if self.booked_at(now) >= by_now("capacity") else None
+
+    def is_withdrawn_at(self, now: datetime) -> bool:
+        """Whether its template does not offer the slot any more at a moment (aware)."""
+        return bool(self.by_now(now).get("withdrawn", self.withdrawn))
+
     def state_at(self, now: datetime) -> State:
         """Return what the slot is at a moment (aware), exact to the second."""
         if self.status != Status.SCHEDULED:
             return State(self.status)
-        tests = (
-            (State.ENDED, self.ends_at <= now),
-            (State.RUNNING, self.starts_at <= now),
-            (State.UPCOMING, self.opens_at is not None and self.opens_at > now),
-            (State.CLOSED, self.closes_at is not None and self.closes_at <= now),
+        by_time, hindrance = self._seen(now)
+        return by_time or hindrance or State.OPEN
+
+    def is_bookable_at(self, now: datetime) -> bool:
+        """Whether an ordinary booking of one place would be taken at a moment (aware)."""
+        return self.status == Status.SCHEDULED and self._seen(now) in ((None, None), (State.RUNNING, None))
+
+    @hybrid_property
+    def is_bookable(self) -> bool:
+        """Whether an ordinary booking of one place would be taken now, also of one that runs; in SQL too."""
+        return self.is_bookable_at(self.rolling_clock())
+
+    @is_bookable.inplace.expression
+    @classmethod
+    def _is_bookable_expression(cls) -> sa.ColumnElement[bool]:
+        now, models = cls._now(), cls.rolling_models
+        return sa.and_(
+            cls.status == Status.SCHEDULED.value,
+            cls.ends_at > now,
+            sa.or_(cls.opens_at.is_(None), cls.opens_at <= now),
+            cls.withdrawn.is_(None),
+            sa.func.coalesce(cls.closes_at, cls.starts_at) > now,
+            cls.booked - expired_places(models, cls, now) < cls.capacity,
+            sa.not_(is_blocked(models, cls, now)),
+            sa.not_(is_crowded_in_sql(models, cls, now)),
         )
-        by_time = next((state for state, holds in tests if holds), None)
-        if by_time is not None:
-            return by_time
-        if blocked_at(self, now):
-            return State.BLOCKED
-        return State.FULL if self.booked_at(now) >= self.capacity else State.OPEN
 
     @hybrid_property
     def state(self) -> State:
@@ -224,8 +297,10 @@ class SlotMixin:
             (cls.ends_at <= now, _literal(State.ENDED)),
             (cls.starts_at <= now, _literal(State.RUNNING)),
             (cls.opens_at > now, _literal(State.UPCOMING)),
+            (cls.withdrawn.is_not(None), _literal(State.WITHDRAWN)),
             (cls.closes_at <= now, _literal(State.CLOSED)),
             (is_blocked(models, cls, now), _literal(State.BLOCKED)),
+            (is_crowded_in_sql(models, cls, now), _literal(State.BLOCKED)),
             (cls.booked - expired_places(models, cls, now) >= cls.capacity, _literal(State.FULL)),
             else_=_literal(State.OPEN),
         )
@@ -610,6 +685,9 @@ def _listen(models: Models, clock: Callable[[], datetime]) -> None:
     def forget_what_was_busy(slot: SlotMixin | None, names: Any) -> None:
         if slot is not None:  # the last reference may just have gone
             slot.__dict__.pop("rolling_busy", None)
+            session = object_session(slot)
+            if session is not None:
+                session.info.pop(DISPLACED, None)
 
     sa.event.listen(models.Slot, "expire", forget_what_was_busy)
     sa.event.listen(models.Slot, "before_update", _note_decisions)
@@ -625,6 +703,8 @@ def _note_decisions(mapper: Mapper[Any], connection: Connection, slot: SlotMixin
     """Remember what a person changes through the ORM; top-ups write past the ORM."""
     state = sa.inspect(slot)
     changed = {name for name in DECIDED_FIELDS if state.attrs[_HELD_IN.get(name, name)].history.has_changes()}
+    if not MOVED.isdisjoint(changed):
+        slot.displaced = True  # until it is looked at where its rule has it
     before = state.attrs["starts_at"].history.deleted
     if before:  # opening and notice keep their distance from the start
         for name in {"opens_at", "closes_at"} - changed:
