@@ -239,6 +239,7 @@ class Slot:
     live: int
     offered: bool
     status: str = "scheduled"
+    data: dict[str, Any] = field(default_factory=dict)
     states: frozenset[str] = frozenset()
 
     @property
@@ -252,11 +253,6 @@ class Slot:
         return self.row.own_name or self.segment.name if self.row else self.segment.name
 
     @property
-    def data(self) -> dict[str, Any]:
-        """The app's own fields."""
-        return self.row.data if self.row else self.segment.data
-
-    @property
     def stands(self) -> bool:
         """Whether it takes its time."""
         return self.status in ("scheduled", "completed")
@@ -267,9 +263,9 @@ class Slot:
         return self.row is not None and self.row.moved
 
     @property
-    def strays(self) -> bool:
-        """Whether it is not where its rule has one."""
-        return not self.offered or (self.start, self.end) != self.segment.times(self.key[1])
+    def rank(self) -> tuple[bool, bool, float]:
+        """Who of two that meet stands: who is booked, who was moved by a person, who comes first in the series."""
+        return self.live > 0, self.moved, -self.key[1].timestamp()
 
     def meets(self, other: Slot) -> bool:
         """Whether both are at the same time, were it for a minute."""
@@ -321,13 +317,12 @@ class Committed:
         """Return what must be shown with a start in a span, with the states that are right."""
         # A little more, for what begins before and reaches into it.
         found = self._all(first - 2 * DAY, end + 2 * DAY)
-        strays = [slot for slot in found.values() if slot.stands and slot.end > self.now and slot.strays]
         by_series: dict[int, list[Slot]] = {}
         for slot in found.values():
             by_series.setdefault(slot.key[0], []).append(slot)
         busy = [s for s in found.values() if s.segment.exclusive and s.live and s.stands]
         for slot in found.values():
-            slot.states = self._states(slot, by_series[slot.key[0]], strays, busy)
+            slot.states = self._states(slot, by_series[slot.key[0]], busy)
         shown = (slot for slot in found.values() if slot.segment.active and slot.status != "deleted")
         return {slot.key: slot for slot in shown if first <= slot.start < end}
 
@@ -346,25 +341,43 @@ class Committed:
                     if key not in self.rows and segment.offers(original):
                         start, until = segment.times(original)
                         if until > self.now and first <= start < end:
-                            found[key] = Slot(key, segment, None, start, until, segment.capacity, 0, True)
+                            found[key] = Slot(
+                                key, segment, None, start, until, segment.capacity, 0, True, data=segment.data
+                            )
                 day += DAY
         return found
 
     def slot_of(self, row: Row) -> Slot:
-        """Return what a row must be, its states aside."""
-        segment = self.segments[row.template]
-        own = row.is_history(self.now) or "capacity" in row.customised
-        capacity = row.capacity if own else segment.capacity
-        offered = segment.offers(row.key[1], row.brought_back)
-        slot = Slot(row.key, segment, row, row.start, row.end, capacity, self.live(row), offered, row.status)
-        return slot
+        """Return what a row must be by what is committed, its states aside."""
+        segment, live, original = self.segments[row.template], self.live(row), row.key[1]
+        offered = segment.offers(original, row.brought_back)
+        start, end = row.start, row.end
+        is_ahead = not row.is_history(self.now)
+        if is_ahead and offered and not live:
+            start, end = self._let_go(segment, row)
+            if start <= self.now:  # by its rule it has begun already
+                start, end, offered = row.start, row.end, False
+        follows = is_ahead and offered
+        capacity = segment.capacity if follows and "capacity" not in row.customised else row.capacity
+        data = segment.data if follows and "data" not in row.customised else row.data
+        return Slot(row.key, segment, row, start, end, capacity, live, offered, row.status, data)
 
-    def _states(self, slot: Slot, others: list[Slot], strays: list[Slot], busy: list[Slot]) -> frozenset[str]:
+    @staticmethod
+    def _let_go(segment: Segment, row: Row) -> tuple[datetime, datetime]:
+        """Return when a row takes place that no booking holds: where its rule has it, unless a person moved it."""
+        start, end = segment.times(row.key[1])
+        if "starts_at" in row.customised:
+            start = row.start
+            wall = start.astimezone(ZoneInfo(segment.zone)).replace(tzinfo=None)
+            end = end_instant(wall + segment.duration, segment.zone)
+        return start, row.end if "ends_at" in row.customised else end
+
+    def _states(self, slot: Slot, others: list[Slot], busy: list[Slot]) -> frozenset[str]:
         fixed = self._timed(slot)
         if fixed is not None:
             return frozenset({fixed})
         found = set()
-        must, may = self._blocked(slot, others, strays, busy)
+        must, may = self._blocked(slot, others, busy)
         if must or may:
             found.add("blocked")
         if not must:
@@ -399,17 +412,15 @@ class Committed:
         return opens, closes
 
     @staticmethod
-    def _blocked(slot: Slot, others: list[Slot], strays: list[Slot], busy: list[Slot]) -> tuple[bool, bool]:
+    def _blocked(slot: Slot, others: list[Slot], busy: list[Slot]) -> tuple[bool, bool]:
         """Return whether another slot must, and whether it may keep new people out of a slot."""
         for other in busy if slot.segment.exclusive else ():
             if other.segment.resource == slot.segment.resource and other.meets(slot):
                 return True, True
-        if slot.segment.overlapping:
+        if slot.segment.overlapping or slot.segment.exclusive:
             return False, False
-        candidates = others if slot.strays else [s for s in strays if s.key[0] == slot.key[0]]
-        met = [other for other in candidates if other.stands and other.meets(slot)]
-        must = any(
-            not slot.live and (other.live or (other.moved and other.offered and not slot.moved))
-            for other in met
-        )
-        return must, bool(met)
+        met = [
+            other for other in others if other.stands and other.meets(slot) and (other.live or other.moved)
+        ]
+        late = [other for other in met if other.rank > slot.rank]
+        return any(other.live or other.offered for other in late), bool(late)
