@@ -226,7 +226,7 @@ def _zone(segment: Segment) -> ZoneInfo:
 
 
 def check_overlaps(expected: dict[Key, Slot], states: dict[str, str]) -> None:
-    """Of two slots of a series that meet at most one is open.
+    """Of two slots of a series that meet at most one is open; where a resource keeps them apart, until one is booked.
 
     :param states: what a door shows, by key.
     """
@@ -250,7 +250,7 @@ def check_new_booking(state: Committed, key: Key, party: int) -> None:
     demand(slot.status == "scheduled" and row.start > state.now, slot.text, "was booked and is", slot.status)
     demand(slot.live <= slot.capacity, slot.text, "holds", slot.live, "of", slot.capacity)
     for other in state.rows.values():
-        same = other.key[0] == key[0] and not slot.segment.overlapping and slot.live == party
+        same = other.key[0] == key[0] and slot.segment.keeps_apart and slot.live == party
         theirs = state.segments[other.template]
         shared = slot.segment.exclusive and theirs.exclusive and slot.segment.resource == theirs.resource
         if other.key == key or not (same or shared) or other.status not in ("scheduled", "completed"):

@@ -158,12 +158,10 @@ class Machine:
         demand(must is not False, "this must be refused, and was done")
         self.state = self.doors.committed()
         check_frame(before, self.state, step)
-        if door not in ("orm",):
-            for segment in self.state.segments.values():
-                settles = segment.series in step.series and not (step.touched or step.bookings)
-                demand(
-                    segment.is_settled or not settles, "template", segment.id, "is not settled by", step.text
-                )
+        for number, segment in self.state.segments.items() if door != "orm" else ():
+            was = before.segments.get(number)
+            decided = was is None or replace(was, is_settled=segment.is_settled) != segment
+            demand(segment.is_settled or not decided, "template", number, "is not settled by", step.text)
         if after is not None:
             after(before, self.state)
         return found if found is not None else True

@@ -80,6 +80,11 @@ class Segment:
     shift: timedelta
     is_settled: bool
 
+    @property
+    def keeps_apart(self) -> bool:
+        """Whether its slots must not overlap each other."""
+        return not (self.overlapping or self.exclusive)
+
     # -- days
 
     def yields_day(self, day: date) -> bool:
@@ -417,7 +422,7 @@ class Committed:
         for other in busy if slot.segment.exclusive else ():
             if other.segment.resource == slot.segment.resource and other.meets(slot):
                 return True, True
-        if slot.segment.overlapping or slot.segment.exclusive:
+        if not slot.segment.keeps_apart:
             return False, False
         met = [
             other for other in others if other.stands and other.meets(slot) and (other.live or other.moved)
