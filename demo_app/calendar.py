@@ -23,12 +23,16 @@ from .venues import Venue, find_venue, load_venues
 from .weeks import DAYS, Week
 
 if TYPE_CHECKING:
-    from flask.typing import ResponseReturnValue
+    from collections.abc import Iterable
 
-    from flask_rollingslots import SlotMixin
+    from flask.typing import ResponseReturnValue
+    from sqlalchemy import ColumnElement
+
+    from flask_rollingslots import BookingMixin, SlotMixin
 
 pages = Blueprint("calendar", __name__, url_prefix="/owner")
 
+_FIRST_DAY, _LAST_DAY = date(1900, 1, 1), date(9990, 12, 31)
 _MOST_DIGITS = 6
 _LONGEST_NOTE = 300
 _SHOWN = 12
@@ -99,17 +103,26 @@ def _values(shown: SlotMixin) -> dict[str, str]:
 
 def _people(shown: SlotMixin) -> list[tuple[str, int]]:
     """Return who booked, and how many places; holds are not people yet."""
-    if shown.is_virtual:
-        return []
+    return [] if shown.is_virtual else _named(slots.Booking.slot_id == shown.id)
+
+
+def _named(meant: ColumnElement[bool]) -> list[tuple[str, int]]:
     cls = slots.Booking
     query = (
         select(BookingName.name, cls.party)
         .select_from(cls)
         .outerjoin(BookingName, BookingName.booking_id == cls.id)
-        .where(cls.slot_id == shown.id, cls.status == BookingStatus.CONFIRMED.value)
+        .where(meant, cls.status == BookingStatus.CONFIRMED.value)
         .order_by(cls.id)
     )
     return [(name or "nobody by name", party) for name, party in db.session.execute(query)]
+
+
+def _to_call(bookings: Iterable[BookingMixin]) -> str:
+    """Return a sentence that names the people who have booked; nothing if nobody has."""
+    found = _named(slots.Booking.id.in_([booking.id for booking in bookings]))
+    names = [name if party == 1 else f"{name} ({party})" for name, party in found]
+    return f" Call {', '.join(names)}." if names else ""
 
 
 @pages.post("/slots/<key>/edit")
@@ -259,10 +272,29 @@ def cancel_day() -> ResponseReturnValue:
     try:
         keys = slots.cancel_date(place.slug, chosen, request.form.get("reason", "").strip() or None)
         db.session.commit()
-        flash(f"Cancelled: {words.count_words(len(keys), 'date')} on {words.day_words(chosen)}.")
+        number, people = words.count_words(len(keys), "date"), _to_call(keys.bookings)
+        flash(f"Cancelled: {number} on {words.day_words(chosen)}.{people}")
     except InvalidRequest:
         db.session.rollback()
         flash("Write a reason of at most 500 letters.")
+    return redirect(url_for(".day", venue=place.slug, day=chosen.isoformat()), 303)
+
+
+@pages.post("/day/close")
+def close_day() -> ResponseReturnValue:
+    """Close a day of a venue, or open it again: its dates are not shown at all, and who has booked is to be called."""
+    place = find_venue(request.form.get("venue")) or abort(404)
+    chosen = _day_of(request.form.get("day"), place)
+    try:
+        if "open" in request.form:
+            slots.reopen(chosen, group=place.slug)
+            flash(f"Open again: {words.day_words(chosen)}.")
+        else:
+            report = slots.close(chosen, group=place.slug)
+            flash(f"Closed: {words.day_words(chosen)}.{_to_call(report.bookings)}")
+        db.session.commit()
+    except TemplateNotFound:
+        abort(404)
     return redirect(url_for(".day", venue=place.slug, day=chosen.isoformat()), 303)
 
 
@@ -288,6 +320,11 @@ def _day_page(place: Venue, chosen: date) -> str:
         day=chosen,
         standing=[each for each in found if each.status == Status.SCHEDULED],
         cancelled=[each for each in found if each.status == Status.CANCELLED],
+        is_closed=any(
+            first <= chosen <= last
+            for template in slots.templates(group=place.slug)
+            for first, last in template.blackouts
+        ),
         is_empty=not active_templates(place.slug),
     )
 
@@ -301,6 +338,6 @@ def _on_day(place: Venue, chosen: date) -> list[SlotMixin]:
 def _day_of(text: str | None, place: Venue) -> date:
     tomorrow = datetime.now(place.zone).date() + timedelta(days=1)
     try:
-        return min(date.fromisoformat(text), date(9990, 12, 31)) if text else tomorrow
+        return max(_FIRST_DAY, min(date.fromisoformat(text), _LAST_DAY)) if text else tomorrow
     except ValueError:
         return tomorrow

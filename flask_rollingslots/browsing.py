@@ -237,8 +237,9 @@ def merged(
     """
     if not templates:
         return []
-    reach = {spec.id: reaching(window, spec) if overlapping else window for spec in specs}
-    promises = {(p[0].series_id, p[1]): p for spec in specs for p in _promised(work, spec, reach[spec.id])}
+    promises = {
+        (p[0].series_id, p[1]): p for spec in specs for p in _promised(work, spec, window, overlapping)
+    }
     found = _stored(work, templates, window, promises, overlapping)
     for spec, original_start, starts_at in promises.values():
         planned = planning.planned_slot(spec, original_start, starts_at, ZoneInfo(spec.timezone))
@@ -252,20 +253,15 @@ def merged(
     return found
 
 
-def reaching(window: Window, spec: TemplateSpec) -> Window:
-    """Return when the slots of a template start that are not over when a window begins, or start in it."""
-    return Window(_add(_add(window.start, -spec.duration), MICROSECOND), window.end)
-
-
-def _promised(work: Work, spec: TemplateSpec, window: Window) -> list[_Promise]:
+def _promised(work: Work, spec: TemplateSpec, window: Window, overlapping: bool) -> list[_Promise]:
     """Return what may be shown as virtual: what has not ended yet."""
-    ended = _add(work.now, -spec.duration)
-    first = max(window.start, ended)
-    if first >= window.end:
-        return []
+    now = work.now.astimezone(UTC)
     try:
-        starts = planning.promised_starts(spec, Window(first, window.end))
-        return [(spec, at, start) for at, start, reason in starts if reason is None and start > ended]
+        if overlapping:
+            starts = planning.promised_after(spec, max(window.start, now), window.end)
+        else:
+            starts = planning.promised_after(spec, now, window.end, window.start)
+        return [(spec, original_start, starts_at) for original_start, starts_at in starts]
     except (RollingSlotsError, ValueError, LookupError, OSError, ArithmeticError) as error:
         complain(spec, error)  # a page of many templates must not fail because of one
         return []

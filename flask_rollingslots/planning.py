@@ -5,9 +5,9 @@ The same plan serves a top-up, a dry run, reading and health, so they cannot dis
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
 from operator import attrgetter
 from typing import Any
@@ -16,10 +16,13 @@ from zoneinfo import ZoneInfo
 from .recurrence import Recurrence
 from .recurrence.overlaps import Overlap, find_overlaps
 from .recurrence.public_holidays import public_holiday
+from .recurrence.recurrence_set import first_of_day
+from .recurrence.zones import instant_of, offset_at, reached_at, steady_until, wall_of
 from .values import (
     Healing,
     Plan,
     PlannedSlot,
+    Shifted,
     SlotKey,
     Status,
     StoredSlot,
@@ -32,6 +35,7 @@ from .values import (
 IN_THE_PAST = "in_the_past"
 #: Leaves room for the local times of every zone before the calendar ends.
 _LAST = datetime.max.replace(tzinfo=UTC) - timedelta(days=2)
+_FIRST = datetime.min.replace(tzinfo=UTC)
 #: A zone moves a wall-clock time by less than a day, and a gap by at most a day.
 _ZONE_SLACK = timedelta(days=2)
 #: Starts that are no further apart are looked for in one expansion: a row a month is one, a row in ten years another.
@@ -41,6 +45,7 @@ _SHOWN_OVERLAPS = 3
 EXCLUDED = "excluded"
 HOLIDAY = "holiday"
 BLACKOUT = "blackout"
+CLOCK_CHANGE = "clock_change"
 CANCELLED = "cancelled"
 DELETED = "deleted"
 #: Stands in ``customised`` of a slot that a person brought back although its series has ended.
@@ -120,17 +125,65 @@ def promised_starts(spec: TemplateSpec, window: Window) -> Iterator[tuple[dateti
     if not spec.active:
         return
     zone, exdates, last = ZoneInfo(spec.timezone), frozenset(spec.exdates), spec.ends_before
-    window = life_of(spec, window)
+    window, recurrence = life_of(spec, window), _recurrence((), *_rule_of(spec))
     latest = _LAST - spec.duration
-    for original_start, starts_at in _recurrence((), *_rule_of(spec)).between(window.start, window.end):
+    is_plain = not (exdates or spec.blackouts or spec.holidays)
+    for occurrence in recurrence.named_between(window.start, window.end):
+        original_start, starts_at = occurrence
         if spec.active_from is not None and original_start < spec.active_from:
             continue
         if last is not None and original_start >= last:
             continue
         if starts_at > latest:
             return  # it would end after the last day of the calendar
-        excluded = exdates and (original_start in exdates or original_start.date() in exdates)
-        yield original_start, starts_at, EXCLUDED if excluded else _left_out(spec, starts_at, zone)
+        reason = None if is_plain else _left_out(spec, exdates, original_start, starts_at, zone)
+        if reason is None and type(occurrence) is Shifted and not _fits(spec, occurrence, recurrence, zone):
+            reason = CLOCK_CHANGE
+        yield original_start, starts_at, reason
+
+
+def _fits(spec: TemplateSpec, shifted: Shifted, recurrence: Recurrence, zone: ZoneInfo) -> bool:
+    """Whether a slot whose start the clocks leave out has a place that day: a length, and no other one there.
+
+    Others count also where they are excluded or beyond the ends of a segment: who takes one away, or cuts the series,
+    does not bring this one back.
+    """
+    original_start, starts_at = shifted
+    ends_at = starts_at + spec.duration
+    if spec.ends_by == "wall_clock":
+        ends_at = reached_at(original_start + spec.shift + spec.duration, zone)
+    if ends_at <= starts_at:
+        return False
+    for other in recurrence.between(_minus(starts_at, longest(spec)), ends_at):
+        there = type(other) is not Shifted
+        if there and end_of(spec, *other, zone) > starts_at:
+            return False
+    return True
+
+
+def promised_after(
+    spec: TemplateSpec, moment: datetime, end: datetime, start: datetime = _FIRST
+) -> Iterator[tuple[datetime, datetime]]:
+    """Yield (original start, start) of what a template promises and is not over at a moment.
+
+    :param moment: aware, UTC. ``end``: what starts before it. ``start``: what does not start before it.
+    """
+    zone = ZoneInfo(spec.timezone)
+    first = max(start, _minus(moment, longest(spec)))
+    if first >= end:
+        return
+    for original_start, starts_at, reason in promised_starts(spec, Window(first, end)):
+        if reason is None and (starts_at >= moment or end_of(spec, original_start, starts_at, zone) > moment):
+            yield original_start, starts_at
+
+
+def longest(spec: TemplateSpec) -> timedelta:
+    """Return how long a slot lasts at most: by the wall clock up to a day more than its length."""
+    return spec.duration if spec.ends_by == "elapsed" else spec.duration + timedelta(days=1)
+
+
+def _minus(moment: datetime, length: timedelta) -> datetime:
+    return moment - length if moment - _FIRST > length else _FIRST
 
 
 def life_of(spec: TemplateSpec, window: Window) -> Window:
@@ -198,49 +251,114 @@ def _joined(spans: list[Window]) -> list[Window]:
 
 
 def planned_slot(
-    spec: TemplateSpec, original_start: datetime, starts_at: datetime, zone: ZoneInfo
+    spec: TemplateSpec,
+    original_start: datetime,
+    starts_at: datetime,
+    zone: ZoneInfo,
+    ends_at: datetime | None = None,
 ) -> PlannedSlot:
     """Return the slot of one occurrence, with its derived times (all UTC)."""
-    return PlannedSlot(spec, *times_of(spec, original_start, starts_at, zone))
+    return PlannedSlot(spec, *times_of(spec, original_start, starts_at, zone, ends_at))
 
 
-def times_of(spec: TemplateSpec, original_start: datetime, starts_at: datetime, zone: ZoneInfo) -> Times:
-    """Return the times of one occurrence."""
-    return Times(
-        original_start,
-        starts_at,
-        starts_at + spec.duration,
-        _opens_at(spec, starts_at, zone),
-        starts_at - spec.closes_before if spec.closes_before else starts_at,
-    )
+def times_of(
+    spec: TemplateSpec,
+    original_start: datetime,
+    starts_at: datetime,
+    zone: ZoneInfo,
+    ends_at: datetime | None = None,
+) -> Times:
+    """Return the times of one occurrence.
 
-
-def _opens_at(spec: TemplateSpec, starts_at: datetime, zone: ZoneInfo) -> datetime | None:
-    if spec.opens_before is not None:
-        return starts_at - spec.opens_before
-    if spec.opens_days_before is not None:
-        day = starts_at.astimezone(zone).date() - timedelta(days=spec.opens_days_before)
-        return local_midnight(day, zone)
-    return None
-
-
-def grid_day(spec: TemplateSpec, original_start: datetime) -> date:
-    """Return the local day that an occurrence belongs to: on which its day grid begins, or without one the start.
-
-    Days off and days that are cancelled mean this day: what a grid has after midnight belongs to the evening before.
+    :param starts_at: aware, UTC: where the rule has it, or where a person moved it.
+    :param ends_at: aware, UTC, if a person said it; ``None``: as long as the template says.
     """
-    if spec.every is None:
-        return (original_start + spec.shift).date()
-    opening = spec.dtstart.time()
-    since = timedelta(hours=opening.hour, minutes=opening.minute)
-    begun = datetime.combine((original_start - since).date(), opening)
-    return (begun + spec.shift).date()
+    if ends_at is None:
+        ends_at = end_of(spec, original_start, starts_at, zone)
+    opens_at, closes_at = None, starts_at
+    if spec.opens_before is not None:
+        opens_at = starts_at - spec.opens_before
+    elif spec.opens_days_before is not None:
+        day = grid_day(spec, original_start, starts_at) - timedelta(days=spec.opens_days_before)
+        opens_at = _at(day, spec.opens_time, zone)
+    if spec.closes_before:
+        closes_at = min(starts_at - spec.closes_before, ends_at)
+    elif spec.closes_days_before is not None:
+        day = grid_day(spec, original_start, starts_at) - timedelta(days=spec.closes_days_before)
+        closes_at = min(_at(day, spec.closes_time, zone), starts_at)
+    return Times(original_start, starts_at, ends_at, opens_at, closes_at)
 
 
-def _left_out(spec: TemplateSpec, starts_at: datetime, zone: ZoneInfo) -> str | None:
+def _at(day: date, clock: time | None, zone: ZoneInfo) -> datetime:
+    """Return when the clocks of a zone show a time of a day, midnight by default; UTC."""
+    return reached_at(datetime.combine(day, clock or time()), zone)
+
+
+def end_of(
+    spec: TemplateSpec,
+    original_start: datetime,
+    starts_at: datetime,
+    zone: ZoneInfo,
+    length: timedelta | None = None,
+) -> datetime:
+    """Return when a slot ends, UTC: its length later on the wall, or exactly so much later with ``elapsed``.
+
+    On the wall it counts from the nominal start; where a person moved the slot, from the start that is shown. An end in
+    the gap of a clock change is the instant of the change. Where that leaves nothing, the length is exact.
+
+    :param starts_at: aware, UTC.
+    :param length: the slot's own; ``None``: the template's.
+    """
+    length = spec.duration if length is None else length
+    ends_at = starts_at + length
+    if spec.ends_by == "elapsed" or ends_at <= steady_until(zone, starts_at.toordinal() // 7):
+        return ends_at  # most slots: no clock changes near them
+    wall = original_start + spec.shift
+    if (wall - offset_at(wall, zone)) != starts_at.replace(tzinfo=None):
+        wall = wall_of(starts_at, zone)
+    on_wall = reached_at(wall + length, zone)
+    return on_wall if on_wall > starts_at else ends_at
+
+
+def length_of(spec: TemplateSpec, starts_at: datetime, ends_at: datetime) -> timedelta:
+    """Return how long a slot with times of its own is (both aware), as :func:`end_of` takes it."""
+    zone = ZoneInfo(spec.timezone)
+    length = wall_of(ends_at, zone) - wall_of(starts_at, zone)
+    return length if spec.ends_by == "wall_clock" and length > timedelta(0) else ends_at - starts_at
+
+
+def grid_day(spec: TemplateSpec, original_start: datetime, starts_at: datetime | None = None) -> date:
+    """Return the local day that a slot belongs to, as shown: the one on which its day grid begins.
+
+    What a day grid has after midnight belongs to the day before. Without a grid, and for a time that lies beside the
+    grid, it is the day on which the slot begins.
+
+    :param original_start: naive. ``starts_at``: aware, where it is shown if a person may have moved it.
+    """
+    zone = ZoneInfo(spec.timezone)
+    wall = original_start + spec.shift
+    by_rule = instant_of(wall, zone)
+    if spec.until_time is None:
+        return wall_of(starts_at or by_rule, zone).date()
+    if starts_at is not None and starts_at != by_rule:
+        wall = wall_of(starts_at, zone)
+    return (first_of_day(wall - spec.shift, spec.dtstart, spec.until_time) + spec.shift).date()
+
+
+def _left_out(
+    spec: TemplateSpec,
+    exdates: Collection[datetime | date],
+    original_start: datetime,
+    starts_at: datetime,
+    zone: ZoneInfo,
+) -> str | None:
+    if exdates:
+        first = first_of_day(original_start, spec.dtstart, spec.until_time)
+        if original_start in exdates or first.date() in exdates:
+            return EXCLUDED
     if not (spec.blackouts or spec.holidays):
         return None
-    day = starts_at.astimezone(zone).date()
+    day = grid_day(spec, original_start, starts_at)
     if any(first <= day <= last for first, last in spec.blackouts):
         return BLACKOUT
     if spec.holidays and public_holiday(spec.holidays, day):
@@ -398,10 +516,12 @@ def _times_by_now(
         start, end = row.starts_at, row.ends_at
     else:
         start = row.starts_at if "starts_at" in row.customised else starts_at
-        end = row.ends_at if "ends_at" in row.customised else rule.ends_at
-        if "starts_at" in row.customised and "ends_at" not in row.customised:
-            end = row.starts_at + spec.duration
-    times = rule if start == starts_at else times_of(spec, row.original_start, start, zone)
+        end = row.ends_at if "ends_at" in row.customised else end_of(spec, row.original_start, start, zone)
+    times = (
+        rule
+        if (start, end) == (rule.starts_at, rule.ends_at)
+        else times_of(spec, row.original_start, start, zone, end)
+    )
     return {
         "starts_at": start,
         "ends_at": end,

@@ -146,7 +146,9 @@ def _latest_over(zone: str, shift: timedelta, duration: timedelta, now: datetime
     try:
         began = now - duration
         # A time that the clocks left out is shown by the offset before the gap: later than the new one says.
-        moments = (began, began - timedelta(days=1), began - timedelta(days=2))
+        # And what ends by the wall clock ends by the offset of its end.
+        days = (timedelta(0), timedelta(days=1), timedelta(days=2))
+        moments = [moment - day for moment in (began, now) for day in days]
         ahead = min(moment.astimezone(ZoneInfo(zone)).utcoffset() or timedelta(0) for moment in moments)
         return began.astimezone(UTC).replace(tzinfo=None) + ahead - (shift or timedelta(0))
     except OverflowError:

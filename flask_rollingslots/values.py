@@ -142,6 +142,12 @@ class Occurrence(NamedTuple):
     starts_at: datetime
 
 
+class Shifted(Occurrence):
+    """An occurrence whose own time the clocks leave out that day, so that it is shown later by the gap."""
+
+    __slots__ = ()
+
+
 class SlotKey(NamedTuple):
     """The identity of a slot: the same for a row and for a virtual slot, for ever."""
 

@@ -326,6 +326,15 @@ class ClosingAnswer(_Decided):
         return Shown(report, **{**report.to_dict(), "bookings": report.bookings[:MANY_RESULTS]})
 
 
+class CancelledDay(Answered):
+    """What was cancelled, or would be. Of long lists the first are given; the counts are exact."""
+
+    dry_run: bool
+    counts: dict[str, int]
+    slots: Keys
+    bookings: list[BookingAnswer] = Field(description="The live bookings in them: whom to tell.")
+
+
 # -- top-ups and health ----------------------------------------------------------------------------------------
 
 

@@ -425,6 +425,14 @@ class ClosingBody(DryRunBody):
     reopen: bool = Field(False, description="Take it back.")
 
 
+class CancelDayBody(DryRunBody):
+    """Which day, and whose."""
+
+    day: Day
+    group: Group | None = Field(None, description="Only the templates of this group.")
+    reason: Reason | None = None
+
+
 class CompleteBody(DryRunBody):
     """Whether it was so."""
 

@@ -158,7 +158,7 @@ def close_days(call: Call) -> Response:
     be called. Of a day grid the day on which it begins is meant, with what it has after midnight.
     """
     body, dry_run = call.body, call.dry_run
-    allowed = _editable(call)
+    allowed = _editable(call, body.template, body.group)
     days = {name: getattr(body, name) for name in ("first", "last", "group", "template")}
     if body.reopen and body.reason is not None:
         raise invalid("reason", body.reason, "none: days are opened again without")
@@ -172,18 +172,35 @@ def close_days(call: Call) -> Response:
         return call.answer(answers.ClosingAnswer, report)
 
 
-def _editable(call: Call) -> set[int]:
+@template_call("POST", "/cancelled-days", answers.CancelledDay, body=bodies.CancelDayBody, refusals=(404,))
+def cancel_day(call: Call) -> Response:
+    """Cancel one day of a group, or of all templates; its slots stay visible as cancelled, booked ones too.
+
+    Of a day grid the day on which it begins is meant, with what it has after midnight.
+    """
+    body, dry_run = call.body, call.dry_run
+    allowed = _editable(call, None, body.group)
+    with call.slots.transaction(dry_run) as slots:
+        keys = slots.cancel_date(body.group, body.day, body.reason, dry_run)
+        series = {template.series_id for template in slots.templates() if template.id in allowed}
+        if not call.grant.sees_all and not series.issuperset(SlotKey.parse(key).series_id for key in keys):
+            raise errors.StaleEdit
+        counts = {"slots": len(keys), "bookings": len(keys.bookings)}
+        named = keys.bookings[: answers.MANY_RESULTS]
+        return call.answer(answers.CancelledDay, counts=counts, slots=list(keys), bookings=named)
+
+
+def _editable(call: Call, template_id: int | None, group: str | None) -> set[int]:
     """Return the ids of the templates of a series, of a group, or of all, if the sender may change each of them."""
-    slots, grant, body = call.slots, call.grant, call.body
-    if body.template is not None:
-        template = call.template(body.template, "edit")
-        key = str(SlotKey(template.series_id or template.id, template.dtstart))
-        found = slots.segments(key)
-        grant.require_all("edit", found, errors.no_template(body.template))
+    slots, grant = call.slots, call.grant
+    if template_id is not None:
+        template = call.template(template_id, "edit")
+        found = slots.segments(str(SlotKey(template.series_id or template.id, template.dtstart)))
+        grant.require_all("edit", found, errors.no_template(template_id))
     else:
-        found = slots.templates(group=body.group)
-        if body.group is not None:
-            grant.require_all("edit", found, errors.no_group(body.group))
+        found = slots.templates(group=group)
+        if group is not None:
+            grant.require_all("edit", found, errors.no_group(group))
         elif not all(grant.may("edit", each) for each in found):
             raise Problem("forbidden", "you may not do this: edit all templates")
     return {each.id for each in found}

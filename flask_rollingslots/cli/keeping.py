@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sized
+from collections.abc import Sequence, Sized
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ import click
 
 from ..errors import InvalidRequest, InvalidRule
 from ..facade import ClosingReport, SeriesReport, current_slots
+from ..models import BookingMixin
 from ..settings import MAX_FILE_BYTES, MAX_RETENTION_DAYS
 from .group import WRONG_INPUT, Failure, dry_run_option, json_option, print_json, printable, slots_group
 
@@ -84,6 +85,8 @@ def _show(report: SeriesReport, word: str, dry_run: bool, as_json: bool) -> None
         click.echo(f"  booked: {key}")
     if report.kept_booked:
         click.echo(f"{len(report.kept_booked)} stay as they are: another slot is at their time.")
+    if report.overbooked:
+        click.echo(f"{len(report.overbooked)} have fewer places by now than are booked in them.")
     if report.kept_completed:
         click.echo(f"{len(report.kept_completed)} completed ones stay.")
 
@@ -125,6 +128,29 @@ def close(
             _show_closing(report, dry_run)
 
 
+@slots_group.command("cancel-date")
+@click.argument("day", type=click.DateTime(["%Y-%m-%d"]))
+@click.option("--group", help="Only the templates of this group.")
+@click.option("--reason", help="Shown with each cancelled slot.")
+@dry_run_option
+@json_option
+def cancel_date(day: datetime, group: str | None, reason: str | None, dry_run: bool, as_json: bool) -> None:
+    """Cancel all slots of a DAY, and say whom to call; they stay visible as cancelled.
+
+    Without --group of all templates there are. Of a grid the day on which it begins is meant.
+    """
+    with current_slots().transaction(dry_run) as slots:
+        keys = slots.cancel_date(group, day.date(), reason, dry_run)
+        if as_json:
+            print_json(
+                {"dry_run": dry_run, "slots": keys, "bookings": [booking.id for booking in keys.bookings]}
+            )
+        else:
+            verb = f"{'would be ' if dry_run else ''}cancelled"
+            click.echo(f"{day:%Y-%m-%d}: {_count(keys, 'slot')} {verb}.")
+            _show_people(keys.bookings)
+
+
 def _show_closing(report: ClosingReport, dry_run: bool) -> None:
     span = f"{report.first}" if report.first == report.last else f"{report.first} to {report.last}"
     verb = ("would be " if dry_run else "") + ("reopened" if report.reopened else "closed")
@@ -137,9 +163,13 @@ def _show_closing(report: ClosingReport, dry_run: bool) -> None:
     click.echo(f"{_count(report.slots, 'stored slot')}, {len(report.booked)} of them booked.")
     for key in report.moved:
         click.echo(f"  moved to these days, still takes place: {key}")
-    if report.bookings:
+    _show_people(report.bookings)
+
+
+def _show_people(bookings: Sequence[BookingMixin]) -> None:
+    if bookings:
         click.echo("Call:")
-    for booking in report.bookings:
+    for booking in bookings:
         slot = booking.slot
         who = printable(f"{slot.template.name}  {booking.who or 'nobody in particular'}")
         places = _count(range(booking.party), "place")
@@ -164,7 +194,7 @@ def export_templates(form: str, template: int | None, group: str | None, output:
     """Write templates, with what people decided about their slots, as JSON or as an .ics file.
 
     JSON holds everything that import needs to restore them. In an .ics file inactive templates are left out, and
-    public holidays and blackouts are written for the next two years.
+    public holidays, blackouts and what changes of the clocks do are written for the next two years.
     """
     found = current_slots().export(template, group, form)
     if output is None:

@@ -197,6 +197,7 @@ class Offers(Calls):
         ``this`` changes the slot, and its changed fields are remembered: wider edits leave them alone. Wider scopes
         change the series: a constant difference in time keeps all keys. Completed, cancelled and past slots stay as
         they are; booked ones keep their times and are told in ``kept_booked``. ``this`` changes ``data`` of past ones.
+        A capacity below what is booked takes effect: nothing is left until enough is given back (``overbooked``).
 
         :param scope: ``this`` (or ``this_only``), ``this_and_future`` or ``all``.
         :param move_booked: give booked slots their new times too.
@@ -204,7 +205,10 @@ class Offers(Calls):
             ``duration``, ``capacity``, ``data`` (merged); in wide scopes also ``rrule`` (taken literally: without
             COUNT and UNTIL it has no end) and ``name``.
         :raises InvalidRule: if the new rule is not valid.
-        :raises SlotBooked: with ``this``, if the slot is booked and would be moved or have too few places.
+        :raises InvalidRequest: if the change makes no sense: with ``this`` also if a slot that is booked, or was moved
+            there by a person, has the new time; else if the new rule lets slots overlap, though the template is
+            neither ``overlapping`` nor ``exclusive``.
+        :raises SlotBooked: with ``this``, if the slot is booked and would be moved.
         :raises StatusConflict: with ``this``, if it is cancelled or completed; if it is over, for all but ``data``.
         :raises SlotClosed: with ``move_booked``, if its bookings would overlap with others on an exclusive resource;
             a dry run is refused alike.
@@ -285,11 +289,13 @@ class Offers(Calls):
     ) -> Ended:
         """Bring cancelled or deleted slots back, with the times, capacity and data that their series has by now.
 
-        What a person changed on a slot stays so; a booked one keeps its time, and at least the places that are taken.
+        What a person changed on a slot stays so; a booked one keeps its time. Those with more bookings than places by
+        now are told in ``overbooked``: nothing is left in them until enough is given back.
 
         With a wide scope: what was cancelled or deleted with the series; slots that were cancelled for themselves
         stay cancelled, except the one at the key. What has bookings while another one has its exclusive resource by
-        now stays as it is, and is told in ``kept_booked``.
+        now stays as it is, and so does what a slot that is booked, or was moved there, takes the time of:
+        ``kept_booked``.
 
         :param scope: ``this`` returns the slot; ``this_and_future`` and ``all`` a report.
         :raises StatusConflict: with ``this``, if it is completed, or its time is taken.

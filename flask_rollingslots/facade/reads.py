@@ -204,8 +204,8 @@ class Reads(Calls):
     ) -> Exported:
         """Return templates, with what people decided about their slots, as the content of a file.
 
-        :param form: ``json``, with all that import needs, or ``ics``: without inactive templates; public holidays and
-            blackouts are written for the next two years.
+        :param form: ``json``, with all that import needs, or ``ics``: without inactive templates; public holidays,
+            blackouts and what changes of the clocks do are written for the next two years.
         :raises ConfigError: for ``ics``, if icalendar is not installed.
         """
         return feeds.export_templates(self._state.reading(), id_or_none(template), group, form)

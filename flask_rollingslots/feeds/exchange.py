@@ -116,7 +116,8 @@ def _only_decided(template: StoredTemplate) -> StoredTemplate:
     zone, found = ZoneInfo(template.spec.timezone), []
     for each in template.overrides:
         if (each.customised or each.status != Status.SCHEDULED) and each.starts_at is not None:
-            rule = planning.planned_slot(template.spec, each.original_start, each.starts_at, zone)
+            times = (each.original_start, each.starts_at, zone, each.ends_at)
+            rule = planning.planned_slot(template.spec, *times)
             opens_at = each.opens_at if each.opens_at != rule.opens_at else None
             closes_at = each.closes_at if each.closes_at != rule.closes_at else None
             found.append(replace(each, opens_at=opens_at, closes_at=closes_at))
@@ -235,7 +236,7 @@ def _row(work: Work, spec: TemplateSpec, override: Override) -> dict[str, Any]:
         customised = set(override.customised)
     elif row["starts_at"] != by_rule:
         customised |= {"starts_at", "ends_at"}
-    elif row["ends_at"] == by_rule + spec.duration:
+    elif row["ends_at"] == planned.ends_at:
         customised -= {"ends_at"}
     row |= {"status": override.status, "data": dict(row["data"]), "customised": sorted(customised)}
     ended = override.ended_with_series or None

@@ -20,7 +20,7 @@ from .. import browsing
 from ..context import Work
 from ..errors import InvalidRequest, InvalidRule, RollingSlotsError, refusal
 from ..models import SlotMixin, TemplateMixin
-from ..planning import promised_starts
+from ..planning import promised_after
 from ..recurrence.zones import find_zone, instant_of, wall_of
 from ..settings import MAX_EVENT_DAYS
 from ..values import OCCUPYING, State, TemplateSpec, Window
@@ -166,7 +166,7 @@ def _promises(specs: Iterable[TemplateSpec], windows: Iterable[Window]) -> Itera
         # Of a template that cannot be read only what is stored is shown; reading says so.
         with suppress(RollingSlotsError, ValueError, LookupError, OSError, ArithmeticError):
             for window in windows:
-                yield from promised_starts(spec, browsing.reaching(window, spec))
+                yield from promised_after(spec, window.start, window.end)
 
 
 def _windows(span: Span, reminders: Iterable[Any]) -> list[Window]:

@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo
 
 from ..errors import InvalidRequest
 from ..recurrence import Recurrence
-from ..recurrence.zones import names_of
+from ..recurrence.zones import names_of, reached_at
 from ..values import Status
 from .entries import MAX_ENTRIES, MISSING, Entry, Override, icalendar_package, naming, refuse, short
 
@@ -315,6 +315,8 @@ def _entry(event: _Event, overrides: list[_Event], timezone: str) -> Entry:
             "dtstart": dtstart,
             "timezone": zone,
             "duration": length,
+            # RFC 5545 section 3.8.5.3: what has a time keeps its exact length; whole days are days of the calendar.
+            "ends_by": "elapsed" if isinstance(start, datetime) else "wall_clock",
             "rdates": [*sorted(rdates), *([] if shows_start else [dtstart])],
             "exdates": _exdates(event, zone),
             "data": event.data,
@@ -351,9 +353,12 @@ def _override(event: _Event, fields: Mapping[str, Any], series: Recurrence) -> O
     starts_at = ends_at = None
     if event.get("DTSTART") or not event.is_cancelled:
         start, length = _times(event, zone, fields["duration"])
-        moment = start if isinstance(start, datetime) else _wall(start, zone).replace(tzinfo=ZoneInfo(zone))
-        starts_at = moment.astimezone(UTC)
-        ends_at = starts_at + length
+        if isinstance(start, datetime):
+            starts_at = start.astimezone(UTC)
+            ends_at = starts_at + length
+        else:
+            midnight = _wall(start, zone)
+            starts_at, ends_at = (reached_at(wall, ZoneInfo(zone)) for wall in (midnight, midnight + length))
     found = Override(original_start=_original_start(event, series), starts_at=starts_at, ends_at=ends_at)
     if event.is_cancelled:
         comment = event.get("COMMENT")

@@ -50,17 +50,20 @@ _Closed = tuple[datetime, frozenset[datetime]]
 def ics_bytes(templates: Iterable[StoredTemplate], now: datetime) -> bytes:
     """Return one VCALENDAR: a VEVENT for each template, or for each time of day of a day grid.
 
-    The same templates give the same bytes until public holidays or blackouts come into the next two years: UIDs come
-    from the series, DTSTAMP is when the template was made or last changed. Inactive templates are left out.
+    The same templates give the same bytes until public holidays, blackouts or clock changes come into the next two
+    years: UIDs come from the series, DTSTAMP is when the template was made or last changed. Inactive templates are left
+    out.
 
-    :param now: aware; excluded days are written for two years from here.
+    :param now: aware; excluded days, and slots that a clock change makes shorter or longer, are written for two years
+        from here.
     :raises InvalidRequest: names a template that iCalendar cannot say.
     """
     events: list[Any] = []
     for template in templates:
         if template.spec.active:
             with naming(f"template {template.spec.id} ({short(template.spec.name)})"):
-                events += _Writer(template).events(components(template.spec, now, template.shown))
+                parts = components(template.spec, now, template.shown)
+                events += _Writer(_with_lengths(template, now)).events(parts)
     return bytes(_calendar(events).to_ical())
 
 
@@ -126,7 +129,8 @@ def _feed_events(template: StoredTemplate, feed: Feed) -> list[Any]:
         return []
     try:
         recent = _with_ended(_recent(template, feed))
-        return list(_Writer(recent, feed.host).events(_parts(recent, feed)))
+        parts, start = _parts(recent, feed), instant_of(feed.since, ZoneInfo(recent.spec.timezone))
+        return list(_Writer(_with_lengths(recent, start), feed.host).events(parts))
     except (RollingSlotsError, ValueError, LookupError, OSError, ArithmeticError) as error:
         feed.complain(template.spec, error)
         return []
@@ -162,6 +166,30 @@ def _with_ended(template: StoredTemplate) -> StoredTemplate:
     span = Window(instant_of(end + spec.shift, zone) - SLACK, instant_of(cut + spec.shift, zone) + SLACK)
     absent = {slot.original_start for slot in planning.planned(spec, span) if slot.original_start >= end}
     return replace(template, spec=spec).without(absent)
+
+
+def _with_lengths(template: StoredTemplate, now: datetime) -> StoredTemplate:
+    """Return a template with overrides for the slots of two years that a clock change makes shorter or longer.
+
+    Programs keep the length exact from start to start (RFC 5545 section 3.8.5.3); ends by the wall clock are not.
+    """
+    spec, found = template.spec, dict[datetime, Override]()
+    if spec.ends_by == "elapsed":
+        return template
+    decided = {each.original_start for each in template.overrides}
+    end = plus(now, _HORIZON_DAYS * _DAY)
+    for change in offset_changes(spec.timezone, now.year - 1):
+        if change.after == change.before:
+            continue
+        moment = (change.onset - change.before).replace(tzinfo=UTC)
+        first = max(now, minus(moment, planning.longest(spec) + _DAY))
+        if first >= end:
+            break
+        for slot in planning.planned(spec, Window(first, min(end, plus(moment, _DAY)))):
+            if slot.ends_at - slot.starts_at != spec.duration and slot.original_start not in decided:
+                at = slot.original_start
+                found[at] = Override(original_start=at, starts_at=slot.starts_at, ends_at=slot.ends_at)
+    return replace(template, overrides=(*template.overrides, *found.values()))
 
 
 def _parts(template: StoredTemplate, feed: Feed) -> list[Component]:
@@ -386,8 +414,9 @@ def components(spec: TemplateSpec, now: datetime, shown: Iterable[datetime] = ()
 def _excluded(whole: Recurrence, part: Component, closed: list[_Closed]) -> Iterator[datetime]:
     """Yield what the component's rule has and the template does not offer."""
     for value in whole.exdates:
-        if not isinstance(value, datetime):
-            yield from part.starts(datetime.combine(value, time()), datetime.combine(value, time.max))
+        if not isinstance(value, datetime):  # a grid day, also of what it has after midnight
+            midnight = datetime.combine(value, time())
+            yield from (plus(each, part.offset) for each in part.days.originals(midnight, midnight + _DAY))
         elif part.owns(value):
             yield value
     for midnight, offered in closed:
@@ -398,19 +427,20 @@ def _excluded(whole: Recurrence, part: Component, closed: list[_Closed]) -> Iter
 
 def _closed_days(spec: TemplateSpec, whole: Recurrence, now: datetime) -> Iterator[_Closed]:
     """Yield the days of the next two years on which the template may offer less than its rule says."""
-    rule, zone = whole.rule, ZoneInfo(spec.timezone)
+    zone = ZoneInfo(spec.timezone)
     first = now.astimezone(zone).date()
-    # Where the clocks go forward two starts of a day can fall on one instant; only one of them is offered.
-    crowded = whole.grid is not None or (rule and (rule.freq == "HOURLY" or rule.byhour or rule.byminute))
-    changes = offset_changes(spec.timezone, first.year - 1) if crowded else ()
+    # Where the clocks go forward not all starts of a day have a place.
+    changes = offset_changes(spec.timezone, first.year - 1)
     forward = (each.onset.date() for each in changes if each.after > each.before)
-    gaps = {day + timedelta(days=around) for day in forward for around in (-1, 0, 1)}
-    if not (spec.holidays or spec.blackouts or gaps):
-        return
-    for number in range(_HORIZON_DAYS):
+    days = {day + timedelta(days=around) for day in forward for around in (-1, 0, 1)}
+    span = 2 if whole.grid is not None else 1  # a closed day of a grid may reach into the next one
+    for number in range(-1, _HORIZON_DAYS) if spec.holidays or spec.blackouts else ():
         day = first + timedelta(days=number)
         closed = any(start <= day <= end for start, end in spec.blackouts)
-        if day in gaps or closed or (spec.holidays and public_holiday(spec.holidays, day)):
+        if closed or (spec.holidays and public_holiday(spec.holidays, day)):
+            days |= {day + timedelta(days=later) for later in range(span)}
+    for day in sorted(days):
+        if 0 <= (day - first).days < _HORIZON_DAYS:
             midnight = datetime.combine(day, time())
             # A day more on both sides: near a change of offset a wall clock time may be shown on the next day.
             around = Window(instant_of(midnight - _DAY, zone), instant_of(midnight + 2 * _DAY, zone))

@@ -32,6 +32,7 @@ _LEFT_OUT = {
     planning.EXCLUDED: "the template excludes this date",
     planning.HOLIDAY: "it is a public holiday",
     planning.BLACKOUT: "it lies in a blackout of the template",
+    planning.CLOCK_CHANGE: "the clocks are put forward, and this slot's time is left out that day",
 }
 
 
@@ -40,8 +41,8 @@ class Explanation:
     """Why there is, or is not, a slot.
 
     :param code: ``available``, or the reason: ``not_in_rule``, ``excluded``, ``holiday``, ``blackout``,
-        ``cancelled``, ``deleted``, ``completed``, ``moved``, ``template_inactive``, ``before_start``, ``past_end``,
-        ``in_the_past``, ``running``, ``not_open_yet``, ``withdrawn``, ``too_late``, ``blocked``,
+        ``clock_change``, ``cancelled``, ``deleted``, ``completed``, ``moved``, ``template_inactive``, ``before_start``,
+        ``past_end``, ``in_the_past``, ``running``, ``not_open_yet``, ``withdrawn``, ``too_late``, ``blocked``,
         ``full``.
     :param sentence: the same for people.
     :param key: the slot's key, if there is a slot or was one.
@@ -85,6 +86,8 @@ class _Case:
         promises = [
             (each, *found) for each in active for found in planning.promised(TemplateSpec.of(each), window)
         ]
+        # A start that the clocks left out may be shown where another slot really is.
+        promises.sort(key=lambda found: found[2] is not None)
         # What can be booked comes first: a cancelled slot may have been left behind by a series that moved.
         for template, slot, reason in promises:
             if reason is None and slot.ends_at > self.work.now and self._stored(slot.key) is None:

@@ -29,10 +29,11 @@ class Recurrence(RecurrenceSet):
         yields it. Microseconds are dropped.
     :param timezone: an IANA name, or a tzinfo.
     :param rdates: extra single starts: naive wall clock, aware (converted), or dates (at the time of ``dtstart``).
-    :param exdates: excluded starts: naive wall clock, aware (converted), or dates for whole local days.
+    :param exdates: excluded starts: naive wall clock, aware (converted), or dates for whole local days. With a day
+        grid these are grid days: what begins after midnight belongs to the day before.
     :param gap: what to do with a wall clock time that a change to summer time leaves out: ``"shift"`` shows it later
         by the gap (RFC 5545 section 3.3.5), ``"skip"`` leaves it out.
-    :param duration: elapsed length of a slot; needed with a day grid.
+    :param duration: length of a slot on the wall; needed with a day grid.
     :param every: day grid: distance between starts, at least a minute.
     :param until_time: day grid: naive time by which the last slot of a day ends.
     :param shift: added to the wall clock of each original start before it is shown.
@@ -57,13 +58,18 @@ class Recurrence(RecurrenceSet):
             torn = [plus(last, offset) for offset in self.grid]
             last = last_of(rule_starts, self.dtstart, last)
         rdates = sorted({*self.rdates, *torn})
+        span = timedelta(0)
+        if self.grid is not None:
+            # A side of single dates has no grid days that an exclusion could mean.
+            rdates = [moment for moment in rdates if self.day_of(moment) not in self.exdates]
+            span = self.grid[-1]  # an excluded day may reach so far into the next one
         before = {
             "rdates": tuple(moment for moment in rdates if moment < cut),
             "exdates": tuple(value for value in self.exdates if _at(value, time.min) < cut),
         }
         after = {
             "rdates": tuple(moment for moment in rdates if moment >= cut),
-            "exdates": tuple(value for value in self.exdates if _at(value, time.max) >= cut),
+            "exdates": tuple(value for value in self.exdates if plus(_at(value, time.max), span) >= cut),
         }
         return _before(self, last, before), _after(self, following, after)
 

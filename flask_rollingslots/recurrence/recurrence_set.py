@@ -85,12 +85,14 @@ class RecurrenceSet:
         :param end: aware.
         :raises InvalidRequest: if one of them is naive.
         """
-        start, end = _aware("start", start), _aware("end", end)
-        if start >= end:
-            return iter(())
-        lower = minus(walls_around(start, self.zone)[0], self.shift)
-        upper = minus(walls_around(end, self.zone)[1], self.shift)
-        return (each for each in self._shown(lower, upper) if start <= each.starts_at < end)
+        return self._between(start, end, self.gap)
+
+    def named_between(self, start: datetime, end: datetime) -> Iterator[Occurrence]:
+        """Yield what :meth:`between` yields, and of the starts in a gap also those at the instant of another one.
+
+        Starts in a gap are :class:`~..values.Shifted`; where two are at one instant, those come first.
+        """
+        return self._between(start, end, "keep")
 
     def after(self, moment: datetime, limit: int) -> list[Occurrence]:
         """Return the next occurrences with ``starts_at > moment``, at most ``limit``.
@@ -185,12 +187,25 @@ class RecurrenceSet:
             return int(self.dtstart < moment)
         return counted_before(self._expander, min(moment, plus(self._bound[1], MICROSECOND)))
 
+    def day_of(self, moment: datetime) -> date:
+        """Return the day that a nominal start (naive) belongs to: its grid day, also after midnight."""
+        return first_of_day(moment, self.dtstart, self.until_time).date()
+
     @property
     def bound_wall(self) -> datetime:
         """The latest wall clock time (naive) that UNTIL or COUNT allows; ``datetime.max`` without an end."""
         return self._bound[1]
 
     # -- inside
+
+    def _between(self, start: datetime, end: datetime, gap: str) -> Iterator[Occurrence]:
+        start, end = _aware("start", start), _aware("end", end)
+        if start >= end:
+            return iter(())
+        lower = minus(walls_around(start, self.zone)[0], self.shift)
+        upper = minus(walls_around(end, self.zone)[1], self.shift)
+        found = shown(self.originals(lower, upper), self.zone, self.shift, gap)
+        return (each for each in found if start <= each.starts_at < end)
 
     def _shown(self, lower: datetime, upper: datetime) -> Iterator[Occurrence]:
         return shown(self.originals(lower, upper), self.zone, self.shift, self.gap)
@@ -224,7 +239,7 @@ class RecurrenceSet:
     def _without_exdates(self, starts: Iterable[datetime]) -> Iterator[datetime]:
         excluded, previous = self._excluded, None
         for moment in starts:
-            if moment != previous and moment not in excluded and moment.date() not in excluded:
+            if moment != previous and moment not in excluded and self.day_of(moment) not in excluded:
                 yield moment
             previous = moment
 
@@ -292,6 +307,22 @@ def _read_exdates(values: object, zone: tzinfo) -> tuple[datetime | date, ...]:
 # -- the day grid: on each day that a rule yields, a start each `every` while it ends by `until_time`
 
 
+def first_of_day(wall: datetime, dtstart: datetime, until_time: time | None) -> datetime:
+    """Return when the grid day begins that a nominal time lies in; the time itself without a grid, or beside it.
+
+    All naive wall clock. A grid spans at most 24 hours from the time of ``dtstart``.
+    """
+    if until_time is None:
+        return wall
+    since = (wall - dtstart) % _DAY
+    return wall - since if since < _span_of_grid(dtstart, until_time) else wall
+
+
+def _span_of_grid(dtstart: datetime, until_time: time) -> timedelta:
+    end = datetime.combine(dtstart.date(), until_time.replace(microsecond=0))
+    return (end - dtstart) % _DAY or _DAY
+
+
 def make_grid(
     rule: Rule | None,
     dtstart: datetime,
@@ -315,8 +346,7 @@ def make_grid(
         raise refuse("duration", None, "the length of a slot, because every is given", MISSING)
     if rule is not None:
         _check_rule(rule)
-    end = datetime.combine(dtstart.date(), until_time.replace(microsecond=0))
-    length = (end - dtstart) % _DAY or _DAY
+    length = _span_of_grid(dtstart, until_time)
     if duration > length:
         expected = f"at most the {length} from the start to until_time"
         raise refuse("duration", duration, expected, "does not fit")

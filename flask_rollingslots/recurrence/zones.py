@@ -9,16 +9,20 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta, tzinfo
+from functools import lru_cache
 from zoneinfo import ZoneInfo
 
-from ..values import Occurrence
+from ..values import Occurrence, Shifted
 from .rule import refuse
 
 _NONE = timedelta(0)
+_SECOND = timedelta(seconds=1)
 _DAY = timedelta(days=1)
 _STEADY = timedelta(days=3)
 """No zone of the tz database changes its offset and back within this time (the shortest took four days)."""
 _LATEST = datetime.max - _STEADY
+_FIRST = datetime.min.replace(tzinfo=UTC)
+_STEPS = 16
 
 
 def find_zone(zone: str | tzinfo) -> tuple[str, tzinfo]:
@@ -50,6 +54,44 @@ def instant_of(wall: datetime, zone: tzinfo) -> datetime:
     return (wall - offset_at(wall, zone)).replace(tzinfo=UTC)
 
 
+def reached_at(wall: datetime, zone: tzinfo) -> datetime:
+    """Return when the clocks of a zone first show a naive time, or pass it; aware, UTC.
+
+    Of a time that exists twice it is the first one; of a time in a gap it is the instant of the change.
+
+    :raises OverflowError: outside the years 1 to 9999.
+    """
+    before = zone.utcoffset(wall) or _NONE
+    after = zone.utcoffset(wall.replace(fold=1)) or _NONE
+    if before >= after:
+        return (wall - before).replace(tzinfo=UTC)
+    early, late = ((wall - offset).replace(microsecond=0, tzinfo=UTC) for offset in (after, before))
+    while late - early > _SECOND:  # zones change at whole seconds
+        middle = early + (late - early) // _SECOND // 2 * _SECOND
+        is_before = middle.astimezone(zone).utcoffset() == before
+        early, late = (middle, late) if is_before else (early, middle)
+    return late
+
+
+@lru_cache(maxsize=4096)
+def steady_until(zone: tzinfo, week: int) -> datetime:
+    """Return up to when a zone surely keeps the offset that it has some days before a week begins; aware, UTC.
+
+    :param week: number of a week, the ordinal of a day by seven.
+    """
+    sure = _FIRST
+    try:
+        moment = datetime.fromordinal(7 * week).replace(tzinfo=UTC) - _STEADY
+        offset = moment.astimezone(zone).utcoffset()
+        for _ in range(_STEPS):
+            sure, moment = moment, moment + _STEADY
+            if moment.astimezone(zone).utcoffset() != offset:
+                break
+    except (OverflowError, ValueError):
+        return _FIRST  # at the ends of the calendar nothing is sure
+    return sure
+
+
 def wall_of(moment: datetime, zone: tzinfo) -> datetime:
     """Return what the clocks of a zone show at an aware moment, naive; clamped to the years 1 to 9999."""
     try:
@@ -75,11 +117,12 @@ def names_of(moment: datetime, zone: tzinfo) -> set[datetime]:
 
 
 def shown(walls: Iterable[datetime], zone: tzinfo, shift: timedelta, gap: str) -> Iterator[Occurrence]:
-    """Turn nominal starts into occurrences, sorted by instant, no two at the same one.
+    """Turn nominal starts into occurrences, sorted by instant, no two at the same one unless all are kept.
 
     :param walls: naive nominal starts, sorted.
     :param shift: added to the wall clock before it is read in the zone.
-    :param gap: ``"shift"`` or ``"skip"`` for times that do not exist.
+    :param gap: ``"shift"`` or ``"skip"`` for times that do not exist; ``"keep"``: shift, also onto the instant of
+        another one.
     """
     waiting: deque[Occurrence] = deque()
     steady_until, offset = datetime.min, _NONE
@@ -93,15 +136,15 @@ def shown(walls: Iterable[datetime], zone: tzinfo, shift: timedelta, gap: str) -
         except OverflowError:
             continue  # no datetime can name an instant outside the years 1 to 9999
         if in_gap:
-            waiting.append(occurrence)
+            waiting.append(Shifted(*occurrence))
             continue
         while waiting and waiting[0].starts_at <= occurrence.starts_at:
             earlier = waiting.popleft()
             # A shifted one yields to the one that is really there.
-            if gap == "shift" and earlier.starts_at < occurrence.starts_at:
+            if gap == "keep" or (gap == "shift" and earlier.starts_at < occurrence.starts_at):
                 yield earlier
         yield occurrence
-    if gap == "shift":
+    if gap != "skip":
         yield from waiting
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Any, Protocol
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import and_, func, or_, select
@@ -20,7 +20,6 @@ from ..booking.lifecycle import live_bookings
 from ..context import Work, load_slots
 from ..errors import no_group, refusal
 from ..models import BookingMixin, SlotMixin, TemplateMixin
-from ..recurrence.zones import instant_of
 from ..values import Status, StoredSlot, TemplateSpec, Window
 from .endings import bookings_in, cancel_rows, check_reason
 from .storage import in_parts, series_of
@@ -91,7 +90,7 @@ class CancelledKeys(list[str]):
         self.bookings: list[BookingMixin] = sorted(bookings, key=lambda booking: booking.id)
 
 
-# -- ranges of days, and the day of a slot
+# -- ranges of days
 
 
 def joined(ranges: Iterable[Sequence[date]]) -> list[DayRange]:
@@ -121,24 +120,6 @@ def without_days(ranges: Iterable[Sequence[date]], first: date, last: date) -> l
     return left
 
 
-class _Timed(Protocol):
-    @property
-    def original_start(self) -> datetime: ...
-    @property
-    def starts_at(self) -> datetime: ...
-
-
-def shown_day(spec: TemplateSpec, slot: _Timed) -> date:
-    """Return the grid day on which a slot takes place: that of its rule, unless it was moved away from there."""
-    zone, day = ZoneInfo(spec.timezone), planning.grid_day(spec, slot.original_start)
-    ruled = slot.original_start + spec.shift
-    if slot.starts_at == instant_of(ruled, zone):
-        return day
-    opening = ruled.time() if spec.every is None else (spec.dtstart + spec.shift).time()
-    away = slot.starts_at.astimezone(zone).replace(tzinfo=None) - ruled
-    return (datetime.combine(day, opening) + away).date()
-
-
 # -- days off
 
 
@@ -162,7 +143,7 @@ def close(
             spec = specs[row.template_id]
             if report.has(planning.grid_day(spec, row.original_start)):
                 off.append(row)
-            elif report.has(shown_day(spec, row)):
+            elif report.has(planning.grid_day(spec, row.original_start, row.starts_at)):
                 moved.append(row)
         _name(work, report, off, moved)
         return _changes(report, meant, with_days)
@@ -314,7 +295,11 @@ def cancel_date(work: Work, group: str | None, day: date, reason: str | None = N
         here = {template.id: template for template in templates if template.timezone == zone}
         specs = {number: replace(TemplateSpec.of(each), active=True) for number, each in here.items()}
         near = browsing.merged(work, here, specs.values(), window)
-        found = [slot for slot in near if shown_day(specs[slot.template_id], slot) == day]
+        found = [
+            slot
+            for slot in near
+            if planning.grid_day(specs[slot.template_id], slot.original_start, slot.starts_at) == day
+        ]
         if work.dry_run:
             slots += [s for s in found if s.status == Status.SCHEDULED and s.ends_at > work.now]
         else:

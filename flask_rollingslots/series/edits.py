@@ -300,9 +300,8 @@ def _times_of_one(
     series: StoredSeries, spec: TemplateSpec, row: StoredSlot, changes: Changes
 ) -> tuple[dict[str, Any], set[str]]:
     """Return what changes of the times of one slot, and the names of the fields that a person gave."""
-    starts_at, length, names = row.starts_at, row.ends_at - row.starts_at, set[str]()
+    starts_at, zone, names = row.starts_at, ZoneInfo(spec.timezone), set[str]()
     if changes.start is not None:
-        zone = ZoneInfo(spec.timezone)
         shown = row.starts_at.astimezone(zone).replace(tzinfo=None)
         try:
             starts_at = instant_of(changes.start_for(shown), zone)
@@ -310,20 +309,24 @@ def _times_of_one(
             raise refusal("start", changes.start, "a time within the calendar") from None
         names.add("starts_at")
     if changes.duration is not None:
-        length = changes.duration
         names.add("ends_at")
+    if not names:
+        return {}, names
+    ends_at = storage.end_for(spec, row, starts_at)
+    if changes.duration is not None:
+        ends_at = planning.end_of(spec, row.original_start, starts_at, zone, changes.duration)
     moves = starts_at != row.starts_at
     if moves and (starts_at <= series.now or row.starts_at <= series.now):
         raise refusal("start", changes.start, "a time in the future, for a slot that has not started")
-    if moves or starts_at + length != row.ends_at:
-        other = series.in_the_way(spec, row.key, (starts_at, starts_at + length))
+    if moves or ends_at != row.ends_at:
+        other = series.in_the_way(spec, row.key, (starts_at, ends_at))
         if other is not None:
             field = "start" if moves else "duration"
             expected = (
                 f"a time at which no other slot of the series is booked or was moved to: {other} is there"
             )
             raise refusal(field, getattr(changes, field), expected)
-    return (storage.changed_times(spec, row, starts_at, starts_at + length) if names else {}), names
+    return storage.changed_times(spec, row, starts_at, ends_at), names
 
 
 # -- this and future, or all
@@ -422,9 +425,12 @@ def _edited_segments(series: StoredSeries, place: int, asked: EditPlan) -> list[
         )
     if is_later and changes.touch_times:
         first = _first_shown(spec, moved, changes, is_cut)
-        if last is not None and (first <= last[1] or (first < last[2] and not spec.may_overlap)):
-            when = f"{last[1]:%Y-%m-%d %H:%M} to {last[2]:%H:%M}"
-            raise refusal("start", first, f"a time after the last slot before the change, {when}")
+        if last is not None and first <= last[1]:
+            expected = f"a time after {last[1]:%Y-%m-%d %H:%M}, the last slot before the change"
+            raise refusal("start", first, expected)
+        if last is not None and first < last[2] and not spec.may_overlap:
+            expected = f"a time from {last[2]:%Y-%m-%d %H:%M} on, where the last slot before the change ends"
+            raise refusal("start", first, expected)
     if not is_later:
         moved = moved._replace(bound=datetime.min)
     elif "rrule" in moved.values:  # a new rule may not bring anything before the slot
@@ -476,7 +482,8 @@ def _behind_pruned(series: StoredSeries, old: TemplateSpec, new: TemplateSpec) -
     if series.pruned is None:
         return None
     bound = storage.bound_at(old, series.pruned)
-    shown_until = (bound + new.shift).replace(tzinfo=ZoneInfo(new.timezone)) + new.duration
+    zone = ZoneInfo(new.timezone)
+    shown_until = planning.end_of(new, bound, instant_of(bound + new.shift, zone), zone)
     begins_earlier = new.active_from is None or new.active_from < bound
     return bound if begins_earlier and shown_until > series.now else None
 
@@ -547,7 +554,7 @@ def _overlaps(segments: list[_EditedSegment]) -> Iterator[tuple[SlotKey, SlotKey
         for one, other in planning.overlaps(segment.new):
             yield SlotKey(segment.new.series_id, one), SlotKey(segment.new.series_id, other)
     for earlier, later in pairwise(storage.in_order(segment.new for segment in segments) if changed else ()):
-        last = storage.last_kept((earlier, later), 1, later.active_from)
+        last = storage.last_kept((earlier, later), 1, None)
         first = storage.first_from(later, datetime.min)
         if last is not None and first is not None and first + later.shift < last[2]:
             yield SlotKey(earlier.series_id, last[0]), SlotKey(later.series_id, first)

@@ -27,7 +27,7 @@ from ..context import Work, load_slots, load_specs
 from ..errors import SlotClosed, SlotNotFound, StaleEdit, no_slot, no_template
 from ..models import FIELDS, Models, SlotMixin, TemplateMixin, forget_busy, keep_name, plain, table_of
 from ..statements import atomic, dialect_of, exclusive, is_lost_race, take_write_lock
-from ..values import MICROSECOND, MINUTE, OCCUPYING, SlotKey, State, Status, StoredSlot, TemplateSpec
+from ..values import MARKS, MICROSECOND, MINUTE, OCCUPYING, SlotKey, State, Status, StoredSlot, TemplateSpec
 
 #: A slot that has started may still last; nothing older can matter to a change.
 _LOOK_BACK, _DAY = timedelta(days=2), timedelta(days=1)
@@ -243,12 +243,22 @@ def changed_times(
     spec: TemplateSpec, row: StoredSlot, starts_at: datetime, ends_at: datetime
 ) -> dict[str, Any]:
     """Return what changes of a row's times when it is moved; opening and closing follow unless a person set them."""
-    planned = planning.times_of(spec, row.original_start, starts_at, ZoneInfo(spec.timezone))
+    planned = planning.times_of(spec, row.original_start, starts_at, ZoneInfo(spec.timezone), ends_at)
     values: dict[str, Any] = {"starts_at": starts_at, "ends_at": ends_at}
     for name in ("opens_at", "closes_at"):
         if name not in row.customised:
             values[name] = getattr(planned, name)
     return {name: value for name, value in values.items() if value != getattr(row, name)}
+
+
+def end_for(spec: TemplateSpec, row: StoredSlot, starts_at: datetime) -> datetime:
+    """Return when a stored slot ends if it starts at a time (aware, UTC): a length that a person gave to it stays."""
+    length = None
+    if "ends_at" in row.customised:
+        if starts_at == row.starts_at:
+            return row.ends_at
+        length = planning.length_of(spec, row.starts_at, row.ends_at)
+    return planning.end_of(spec, row.original_start, starts_at, ZoneInfo(spec.timezone), length)
 
 
 def planned_times(
@@ -265,10 +275,7 @@ def planned_times(
     if starts_at is None:
         return None
     starts_at = row.starts_at if "starts_at" in row.customised else starts_at
-    ends_at = planning.times_of(spec, row.original_start, starts_at, ZoneInfo(spec.timezone)).ends_at
-    if "ends_at" in row.customised:
-        ends_at = starts_at + (row.ends_at - row.starts_at)
-    return changed_times(spec, row, starts_at, ends_at)
+    return changed_times(spec, row, starts_at, end_for(spec, row, starts_at))
 
 
 def marks(spec: TemplateSpec, row: StoredSlot, times: Mapping[str, Any]) -> dict[str, Any]:
@@ -569,9 +576,8 @@ def _settle(
             (before.id, [row for row in rows if row.original_start < cut_at]),
             (later, [row for row in rows if row.original_start >= cut_at]),
         ):
-            if (
-                template_id not in unsettled
-            ):  # what was decided alone is not as it was when all were brought in line
+            # What was decided alone is not as it was when all were brought in line.
+            if template_id not in unsettled:
                 theirs = [row for row in theirs if row.id in changed and row.status != Status.SCHEDULED]
             if theirs:
                 spec = TemplateSpec.of(series.templates[template_id])
@@ -669,14 +675,13 @@ def _write_rows(work: Work, changed: Sequence[RowChange], removed: list[int]) ->
     if lapsed:
         release_expired(work, lapsed)
     by_columns: dict[tuple[str, ...], list[dict[str, Any]]] = {}
-    for change in changed:
-        names = tuple(sorted(change.values))
-        values = {f"new_{name}": change.values[name] for name in names}
-        by_columns.setdefault(names, []).append({"row_id": change.row.id, **values})
+    for row, values in changed:
+        noted = {} if values.keys() <= MARKS else {"changed_at": work.now}  # a mark is nobody's decision
+        given = {f"new_{name}": value for name, value in (values | noted).items()}
+        by_columns.setdefault(tuple(sorted(values | noted)), []).append({"row_id": row.id, **given})
     for names, rows in by_columns.items():
-        values = {name: bindparam(f"new_{name}", type_=table.c[name].type) for name in names}
-        statement = update(table).where(table.c.id == bindparam("row_id"))
-        session.execute(statement.values(**values, changed_at=work.now), rows)
+        columns = {name: bindparam(f"new_{name}", type_=table.c[name].type) for name in names}
+        session.execute(update(table).where(table.c.id == bindparam("row_id")).values(**columns), rows)
     for part in in_parts(removed):
         session.execute(delete(table).where(table.c.id.in_(part)))
     forget_slots(work)

@@ -9,7 +9,7 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cached_property
 from threading import Event
 from time import monotonic
@@ -398,9 +398,10 @@ def count_edges(work: Work) -> Edges | None:
         return None
     count = select(func.count()).where(cls.status == Status.SCHEDULED.value)
     opened = count.where(cls.starts_at > until, cls.opens_at > since, cls.opens_at <= until)
-    # The index is on starts_at: a slot that ended since then started at most the longest duration before.
+    # The index is on starts_at: a slot that ended since then started at most the longest duration before, and a day
+    # for what the clocks did between.
     longest = session.scalar(select(func.max(work.models.Template.duration)))
-    first = since - longest if longest is not None else since
+    first = since - longest - timedelta(days=1) if longest is not None else since
     closed = count.where(
         cls.starts_at > first, cls.starts_at <= until, cls.ends_at > since, cls.ends_at <= until
     )

@@ -31,6 +31,8 @@ BODIES: dict[str, Any] = {
     "change_template": {"capacity": 7},
     "cancel_future": {"from_date": "2026-02-01"},
     "restore_template": {},
+    "close_days": {"first": "2026-01-06", "group": "hall"},
+    "cancel_day": {"day": "2026-01-06", "group": "hall"},
     "materialize_occurrence": {"original_start": "2026-01-07T10:00"},
     "change_slot": {"capacity": 7},
     "cancel_slot": {},

@@ -96,3 +96,19 @@ def test_who_may_only_read_or_book_closes_nothing(site: ApiSite) -> None:
     for more in ({}, {"group": "north"}, {"template": 1}):
         assert site.call("POST", "/closings", {**DAY, **more}, token=None).status_code in (401, 403), more
     assert blackouts(site) == [[], []]
+
+
+def test_a_day_is_cancelled(site: ApiSite) -> None:
+    """Of all, or of a group that is the sender's; the answer says whom to tell."""
+    site.slots.authorize(by_tenant)
+    north = {"headers": {"X-Tenant": "north"}, "token": None}
+    body = {"day": "2026-01-06", "reason": "Snow"}
+    assert site.call("POST", "/cancelled-days", {**body, "group": "south"}, **north).status_code == 404
+    assert site.call("POST", "/cancelled-days", body, **north).status_code == 403
+    own = site.call("POST", "/cancelled-days", {**body, "group": "north"}, **north)
+    assert (own.json["counts"], own.json["slots"][0]) == ({"slots": 8, "bookings": 1}, "1@20260106T1000")
+    assert own.json["bookings"] == [site.get("/bookings/1")]
+    rest = site.call("POST", "/cancelled-days", {**body, "dry_run": True})
+    assert (rest.json["dry_run"], rest.json["counts"]) == (True, {"slots": 8, "bookings": 0})
+    assert site.get("/slots/1@20260106T1000")["cancel_reason"] == "Snow"
+    assert site.get("/slots/2@20260106T1000")["status"] == "scheduled"

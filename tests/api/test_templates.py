@@ -340,3 +340,39 @@ def test_an_app_that_registers_the_blueprint_itself(sqlite_url: str, tmp_path: P
     assert (answer.status_code, answer.headers["Location"]) == (201, "/v1/slots/templates/1")
     assert client.get("/v1/slots/openapi.json").json["servers"] == [{"url": "/v1/slots"}]
     assert client.get("/v1/slots/x").mimetype == "application/problem+json"
+
+
+def test_slots_that_would_overlap(site: ApiSite) -> None:
+    """Creating and changing answer 422 with the field unless the template says it; a dry run shows the pairs."""
+    hall = {
+        "name": "Hall",
+        "recurrence": {"type": "daily"},
+        "dtstart": "2026-01-01T10:00",
+        "duration_minutes": 90,
+        "every_minutes": 60,
+        "until_time": "18:00",
+        "timezone": "UTC",
+    }
+    answer = site.call("POST", "/templates", hall)
+    assert (answer.status_code, answer.json["errors"][0]["field"]) == (422, "duration")
+    assert site.call("POST", "/templates", {**hall, "overlapping": True}).status_code == 201
+    assert site.call("POST", "/templates", {**hall, "duration_minutes": 60}).status_code == 201
+    longer = {"duration_minutes": 90}
+    for path in ("/templates/2", "/slots/2@20260106T1000?scope=all"):
+        answer = site.call("PATCH", path, longer)
+        assert (answer.status_code, "overlapping=True" in answer.json["detail"]) == (422, True)
+        answer = site.call("PATCH", path, {**longer, "dry_run": True}).json
+        assert answer.get("edit", answer)["overlaps"][0] == ["2@20260101T1000", "2@20260101T1100"]
+    answer = site.call("PATCH", "/templates/2", {**longer, "overlapping": True})
+    assert (answer.status_code, answer.json["template"]["overlapping"]) == (200, True)
+
+
+def test_fewer_places_than_are_booked(site: ApiSite) -> None:
+    """A change of the template, of all slots and of one says in which more is booked than they have by now."""
+    site.fill("Hall", capacity=10)
+    key = "1@20260106T1000"
+    assert site.call("POST", f"/slots/{key}/bookings", {"party": 5}).status_code == 201
+    for capacity, path in enumerate(("/templates/1", f"/slots/{key}?scope=all", f"/slots/{key}"), 2):
+        answer = site.call("PATCH", path, {"capacity": capacity}).json
+        assert answer.get("edit", answer)["overbooked"] == [key]
+    assert site.get(f"/slots/{key}")["left"] == 0

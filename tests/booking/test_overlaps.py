@@ -228,7 +228,7 @@ def test_a_series_comes_back_without_what_would_overlap(court: Site) -> None:
 
 def test_what_became_exclusive_while_it_was_cancelled(site: Site) -> None:
     """Two cancelled slots that overlap each other: the first comes back, the second stays away."""
-    site.add(resource="teacher", every=timedelta(minutes=30), until_time=time(13))
+    site.add(resource="teacher", every=timedelta(minutes=30), until_time=time(13), overlapping=True)
     keys = [FOOTBALL.format("1000"), FOOTBALL.format("1030")]
     for key in keys:
         site.slots.book(key)

@@ -92,3 +92,28 @@ def test_what_cannot_be_closed_ends_with_code_two(site: Site) -> None:
         assert (code, "Error: " in text) == (2, True), text
     site.session.rollback()
     assert site.slots.get_template(1).blackouts == []
+
+
+def test_cancel_date_says_whom_to_call(site: Site) -> None:
+    """Of a group or of all, tried first; an unknown group is wrong input."""
+    site.add(group="north")
+    site.add(group="south")
+    site.slots.generate()
+    site.slots.book("1@20260106T1000", who="ada")
+    site.session.commit()
+    code, text = run(site, "cancel-date", "2026-01-06", "--dry-run")
+    assert (code, text.splitlines()[0]) == (0, "2026-01-06: 16 slots would be cancelled.")
+    code, text = run(site, "cancel-date", "2026-01-06", "--group", "north", "--reason", "Snow")
+    assert (code, text.splitlines()) == (
+        0,
+        [
+            "2026-01-06: 8 slots cancelled.",
+            "Call:",
+            "  Tue 2026-01-06 10:00 UTC  Hall  ada  1 place  booking 1",
+        ],
+    )
+    code, text = run(site, "cancel-date", "2026-01-06", "--json")
+    assert (code, len(json.loads(text)["slots"]), json.loads(text)["bookings"]) == (0, 8, [])
+    assert run(site, "cancel-date", "2026-01-06", "--group", "nowhere")[0] == 2
+    site.session.rollback()
+    assert site.slots.get("1@20260106T1000").cancel_reason == "Snow"

@@ -214,7 +214,7 @@ def test_a_day_is_cancelled_for_all_offers_of_a_venue_and_brought_back(
     answer = send(client, "/owner/day", page, reason="Public holiday")
     assert answer.location == address
     page = read(client.get(address))
-    assert "Cancelled: 32 dates on Saturday 1 May 2027." in page.text
+    assert "Cancelled: 32 dates on Saturday 1 May 2027. Call Ada Lovelace." in page.text
     assert "32 dates are cancelled." in page.text
     assert "Reason: Public holiday" in client.get("/bookings").text
     assert not any("cancelled" not in cell for cell in read(client.get("/venues/game-hall?week=2027-05-01")).cells
@@ -225,6 +225,22 @@ def test_a_day_is_cancelled_for_all_offers_of_a_venue_and_brought_back(
     send(client, "/owner/day/restore", page)
     assert "Restored: 32 dates on Saturday 1 May 2027." in client.get(address).text
     assert "32 dates take place, 1 of them booked." in client.get(address).text
+
+
+def test_a_day_is_closed_and_open_again(client: FlaskClient, laser: int) -> None:
+    """Nothing new is shown on it, the owner reads whom to call, and it can be taken back."""
+    book(client, f"/slots/{laser}@20270501T1000")
+    address = "/owner/day?venue=game-hall&day=2027-05-01"
+    client.get(address)
+    answer = send(client, "/owner/day/close", read(client.get(address)))
+    assert answer.location == address
+    page = read(client.get(address))
+    assert "Closed: Saturday 1 May 2027. Call Ada Lovelace." in page.text
+    assert "1 date takes place, 1 of them booked." in page.text
+    send(client, "/owner/day/close", page, open="1")
+    page = read(client.get(address))
+    assert "Open again: Saturday 1 May 2027." in page.text
+    assert "32 dates take place, 1 of them booked." in page.text
 
 
 def test_a_day_with_nothing_says_so_and_a_reason_without_end_is_refused(

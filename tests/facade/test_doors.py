@@ -157,9 +157,26 @@ DECISIONS: dict[str, Decision] = {
     ),
     "switch off": Decision(ask("deactivate", group="club")),
     "switch on": Decision(ask("activate", template=1)),
-    "cancel a date": Decision(ask("cancel_date", "club", date(2026, 1, 6), "Storm")),
-    "cancel a date without rows": Decision(ask("cancel_date", "club", date(2026, 3, 1), "Storm")),
-    "cancel a date of all": Decision(ask("cancel_date", None, date(2026, 1, 6))),
+    "cancel a date": Decision(
+        ask("cancel_date", "club", date(2026, 1, 6), "Storm"),
+        ("POST", "/cancelled-days", {"day": "2026-01-06", "group": "club", "reason": "Storm"}),
+        ["cancel-date", "2026-01-06", "--group", "club", "--reason", "Storm"],
+    ),
+    "cancel a date without rows": Decision(
+        ask("cancel_date", "club", date(2026, 3, 1), "Storm"),
+        ("POST", "/cancelled-days", {"day": "2026-03-01", "group": "club", "reason": "Storm"}),
+        ["cancel-date", "2026-03-01", "--group", "club", "--reason", "Storm"],
+    ),
+    "cancel a date, unknown": Decision(
+        ask("cancel_date", "nowhere", date(2026, 1, 6)),
+        ("POST", "/cancelled-days", {"day": "2026-01-06", "group": "nowhere"}),
+        ["cancel-date", "2026-01-06", "--group", "nowhere"],
+    ),
+    "cancel a date of all": Decision(
+        ask("cancel_date", None, date(2026, 1, 6)),
+        ("POST", "/cancelled-days", {"day": "2026-01-06"}),
+        ["cancel-date", "2026-01-06"],
+    ),
     "close a day": Decision(
         ask("close", date(2026, 1, 6), reason="Storm"),
         ("POST", "/closings", {"first": "2026-01-06", "reason": "Storm"}),

@@ -132,7 +132,9 @@ def test_reminders_are_events_of_their_own(site: FeedSite) -> None:
 
 def test_a_reminder_long_ahead_does_not_read_the_time_between(site: FeedSite) -> None:
     """A slot three years later reminds in this week, although the years between would be too much for one answer."""
-    site.add(name="Trip", reminder_before=timedelta(days=3 * 365), every=timedelta(minutes=15))
+    site.add(
+        name="Trip", reminder_before=timedelta(days=3 * 365), every=timedelta(minutes=15), overlapping=True
+    )
     found = reminders_of(site.events("2026-11-21T00:00:00Z", "2026-11-22T00:00:00Z", template=2))
     assert len(found) == 29
     assert found[0]["id"] == "2@20291120T1000/reminder"

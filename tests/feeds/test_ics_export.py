@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from recurrence.strategies import difficult_rules, rules, starts
 
+from flask_rollingslots import planning
 from flask_rollingslots.errors import InvalidRequest
 from flask_rollingslots.feeds.entries import Override, StoredTemplate
 from flask_rollingslots.feeds.ics_writing import ics_bytes, timezone_component
@@ -309,3 +310,72 @@ def test_very_many_grids_to_ics_and_back(
     test_grid_shift_and_segment_to_ics_and_back.hypothesis.inner_test(
         rrule, dtstart, end, halves, shift, is_grid, days
     )
+
+
+NIGHT: dict[str, Any] = {
+    "rrule": "FREQ=DAILY",
+    "dtstart": datetime(2026, 1, 1, 22),
+    "duration": timedelta(hours=8),
+}
+
+
+def test_a_night_of_another_length_is_an_override() -> None:
+    """Programs keep lengths exact: nights on which the clocks change have an end of their own, for two years."""
+    text = ics(spec(**NIGHT))
+    parts = text.split("BEGIN:VEVENT")[2:]
+    found = {(lines(part, "RECURRENCE-ID")[0][-15:], lines(part, "DURATION")[0]) for part in parts}
+    assert found == {
+        ("20260328T220000", "DURATION:PT7H"),
+        ("20261024T220000", "DURATION:PT9H"),
+        ("20270327T220000", "DURATION:PT7H"),
+        ("20271030T220000", "DURATION:PT9H"),
+    }
+    assert len(parts) == 4
+    (entry,) = read(text)
+    assert entry.overrides[0].ends_at == datetime(2026, 3, 29, 4, tzinfo=UTC)
+
+
+def test_a_decision_has_the_last_word_about_its_night() -> None:
+    """A slot that a person changed is written as it is, once; a cancelled one stays cancelled."""
+    cancelled = Override(original_start=datetime(2026, 3, 28, 22), status="cancelled")
+    text = ics(spec(**NIGHT), cancelled)
+    assert len(lines(text, "RECURRENCE-ID")) == 4
+    assert text.count("STATUS:CANCELLED") == 1
+
+
+def test_exact_lengths_need_no_override() -> None:
+    """``ends_by="elapsed"`` is what iCalendar says anyway, and so is a slot that no change touches."""
+    assert not lines(ics(spec(**NIGHT, ends_by="elapsed")), "RECURRENCE-ID")
+    assert not lines(ics(spec(**NIGHT, timezone="UTC")), "RECURRENCE-ID")
+    assert not lines(ics(spec()), "RECURRENCE-ID")
+
+
+def test_what_a_clock_change_leaves_out_is_an_exdate() -> None:
+    """A slot from 02:30 for half an hour has no place on the night that skips the hour."""
+    half = spec(rrule="FREQ=DAILY", dtstart=datetime(2026, 1, 1, 2, 30), duration=timedelta(minutes=30))
+    text = ics(half)
+    assert lines(text, "EXDATE") == ["EXDATE;TZID=Europe/Madrid:20260329T023000,20270328T023000"]
+    assert instants(read(text)) == offered(half)
+
+
+@pytest.mark.parametrize("zone", ["Europe/Madrid", "Australia/Lord_Howe", "Antarctica/Troll"])
+@pytest.mark.parametrize("hours", [1, 2, 3])
+def test_a_day_in_slots_is_read_with_its_ends(zone: str, hours: int) -> None:
+    """Start and end of each slot of a grid around the clock, on nights of a change, are what the library offers."""
+    step = timedelta(hours=hours)
+    day = spec(
+        rrule="FREQ=DAILY",
+        dtstart=datetime(2026, 1, 1),
+        duration=step,
+        every=step,
+        until_time=time(0),
+        timezone=zone,
+    )
+    entries, found = read(ics(day)), set()
+    for entry in entries:
+        moved = {each.starts_at: each.ends_at for each in entry.overrides}
+        for starts_at in instants([entry]):
+            found.add((starts_at, moved.get(starts_at, starts_at + entry.fields["duration"])))
+    window = Window(datetime(2026, 1, 6, tzinfo=UTC), WINDOW.end)
+    slots = {(slot.starts_at, slot.ends_at) for slot in planning.planned(day, window)}
+    assert {pair for pair in found if pair[0] >= window.start} == slots

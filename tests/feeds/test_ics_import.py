@@ -28,6 +28,7 @@ def test_an_event_becomes_a_template() -> None:
         "dtstart": datetime(2026, 1, 5, 9),
         "timezone": "Europe/Madrid",
         "duration": timedelta(minutes=90),
+        "ends_by": "elapsed",
         "rdates": [],
         "exdates": [],
         "data": {"uid": "a@b", "description": "Bring a mat\nand water", "location": "Room 1"},
@@ -197,3 +198,15 @@ def test_details_are_attributes() -> None:
         event("UID:q\nDTSTART:20260105T090000\nDURATION:PT1H\nRRULE:FREQ=DAILY;INTERVAL=0")
     details: dict[str, Any] = refused.value.details
     assert (details["entry"], details["field"], details["value"]) == ("VEVENT 1 ('q')", "INTERVAL", "0")
+
+
+def test_what_has_a_time_keeps_its_exact_length() -> None:
+    """RFC 5545: a timed event lasts exactly so long; a whole day is one of the calendar, also of 23 hours."""
+    assert event(WEEKLY, "UTC").fields["ends_by"] == "elapsed"
+    days = "UID:d@e\nSUMMARY:Rental\nDTSTART;VALUE=DATE:20260301\nRRULE:FREQ=DAILY\n"
+    assert event(days).fields["ends_by"] == "wall_clock"
+    moved = "UID:d@e\nSUMMARY:Rental\nRECURRENCE-ID;VALUE=DATE:20260330\nDTSTART;VALUE=DATE:20260329\n"
+    (entry,) = read(events(days, moved))
+    (override,) = entry.overrides
+    assert override.starts_at == datetime(2026, 3, 28, 23, tzinfo=UTC)
+    assert override.ends_at == datetime(2026, 3, 29, 22, tzinfo=UTC)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time, timedelta
+from itertools import pairwise
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -40,6 +41,10 @@ class Segment:
     interval: int = 1
     anchor: date = FIRST_DAY
 
+    @property
+    def of_times(self) -> tuple[Any, ...]:
+        return self.shift, self.duration, self.interval, self.anchor
+
     def all_starts(self) -> list[datetime]:
         days = [self.anchor + DAY * n for n in range(0, DAYS, self.interval)]
         hours = [hour for hour in HOURS if timedelta(hours=hour) + self.duration <= CLOSING]
@@ -71,10 +76,17 @@ class Row:
     with_series: bool = False
     by_run: bool = False
     history: bool = False
+    displaced: bool = False
+    withdrawn: bool = False
 
     @property
     def stands(self) -> bool:
         return self.status in ("scheduled", "completed")
+
+    @property
+    def takes_its_time(self) -> bool:
+        """Whether others of the series have to leave it its time: displaced ones are told apart as they are marked."""
+        return self.stands and bool(self.booked or "start" in self.custom or self.displaced)
 
     @property
     def untouched(self) -> bool:
@@ -175,13 +187,25 @@ class Model:
             row.status, row.with_series, row.by_run = "scheduled", False, False
             return
         start, end = self.rule_times(key, row) if not row.booked else (row.start, row.end)
-        if start in self.standing() or any(v.start == start for v in self.virtual().values()):
+        if self.in_the_way(key, start, end) if start > self.now else start in self.standing():
             raise Refused
         row.status, row.start, row.end, row.with_series, row.by_run = "scheduled", start, end, False, False
         self._follow(row)
+        self._mark(key, row)
+
+    def in_the_way(self, key: datetime, start: datetime, end: datetime) -> bool:
+        """Whether a slot that is booked, or was moved by a person, has a part of a time."""
+        others = [row for k, row in self.rows.items() if k != key and row.takes_its_time]
+        return any(start < row.end and row.start < end for row in others)
+
+    @staticmethod
+    def _mark(key: datetime, row: Row) -> None:
+        row.withdrawn = key not in row.segment.all_starts()
+        if not row.withdrawn:
+            row.displaced = (row.start, row.end) != row.segment.times(key)
 
     def _follow(self, row: Row) -> None:
-        if "capacity" not in row.custom and row.booked <= row.segment.capacity:
+        if "capacity" not in row.custom:
             row.capacity = row.segment.capacity
         if "data" not in row.custom:
             row.data = {**row.data, **row.segment.data}
@@ -210,16 +234,16 @@ class Model:
         if "duration" in change:
             length = change["duration"]
             custom.add("length")
-        if start != row.start:
-            others = {v.start for k, v in self.reachable().items() if v.stands and k != key}
-            if start <= self.now or row.start <= self.now or start in others:
-                raise Refused
-        if (start, start + length) != (row.start, row.end) and row.booked and not move_booked:
+        if start != row.start and (start <= self.now or row.start <= self.now):
             raise Refused
-        if change.get("capacity", row.booked) < row.booked:
+        is_moved = (start, start + length) != (row.start, row.end)
+        is_bound = self.in_the_way(key, start, start + length) or (row.booked and not move_booked)
+        if is_moved and is_bound:
             raise Refused
         row = self.row(key)
         row.start, row.end = start, start + length
+        if {"start", "duration"} & set(change):
+            self._mark(key, row)
         row.capacity = change.get("capacity", row.capacity)
         row.data = {**row.data, **change.get("data", {})}
         row.custom = frozenset({*custom, *(name for name in ("capacity", "data") if name in change)})
@@ -241,19 +265,29 @@ class Model:
         if cut or (scope == "this_and_future" and "interval" in change):
             changed.start = key
             changed.anchor = key.date() if "interval" in change else changed.anchor
-        if scope == "this_and_future" and {"start", "duration", "interval"} & set(change):
-            self._check_order(place, key if not_first else None, key, changed)
-        self._revise(scoped, new, segment if scope == "this_and_future" else None, key, change, move_booked)
-        if cut:
-            if segment.ended is not None and segment.ended >= key:
+        if {"start", "duration", "interval"} & set(change):
+            if scope == "this_and_future":
+                self._check_order(place, key if not_first else None, key, changed)
+            self._check_overlaps(scoped, new)
+        meant = self._revise(
+            scoped, new, segment if scope == "this_and_future" else None, key, change, move_booked
+        )
+        self._install(segment, new, key if cut else None)
+        for row_key in meant & self.rows.keys():
+            self._mark(row_key, self.rows[row_key])
+
+    def _install(self, segment: Segment, new: dict[int, Segment], cut: datetime | None) -> None:
+        """Let changed segments take the place of the old ones, one of them from a cut on."""
+        if cut is not None:
+            if segment.ended is not None and segment.ended >= cut:
                 segment.ended = None
-            segment.until = key
-            self.segments.insert(place + 1, changed)
+            segment.until = cut
+            self.segments.insert(self.segments.index(segment) + 1, new[id(segment)])
         for position, each in enumerate(self.segments):
             if id(each) in new and not (cut and each is segment):
                 self.segments[position] = new[id(each)]
         for row_key, row in self.rows.items():
-            if id(row.segment) in new and not (cut and row.segment is segment and row_key < key):
+            if id(row.segment) in new and not (cut is not None and row.segment is segment and row_key < cut):
                 row.segment = new[id(row.segment)]
 
     @staticmethod
@@ -269,11 +303,25 @@ class Model:
 
     def _check_order(self, place: int, cut: datetime | None, key: datetime, changed: Segment) -> None:
         segment = self.segments[place]
-        before = [s + segment.shift for s in segment.starts() if cut and s < cut]
-        before += [s + each.shift for each in self.segments[:place] for s in each.starts()]
+        before = [s + segment.shift + segment.duration for s in segment.starts() if cut and s < cut]
+        before += [s + each.shift + each.duration for each in self.segments[:place] for s in each.starts()]
         firsts = [s + changed.shift for s in changed.starts() if s >= key]
-        if not firsts or (before and firsts[0] <= max(before)):
+        if not firsts or (before and firsts[0] < max(before)):
             raise Refused
+
+    @staticmethod
+    def _check_overlaps(scoped: list[Segment], new: dict[int, Segment]) -> None:
+        """Slots of one segment may not overlap, nor those where two segments meet."""
+        changed = [new[id(s)] for s in scoped if new[id(s)].of_times != s.of_times]
+        parts = [new[id(each)] for each in scoped] if changed else []
+        for each in changed:
+            starts = each.all_starts()
+            if any(later < earlier + each.duration for earlier, later in pairwise(starts)):
+                raise Refused
+        for earlier, later in pairwise(parts):
+            lasts, firsts = earlier.starts(), later.starts()
+            if lasts and firsts and firsts[0] + later.shift < lasts[-1] + earlier.shift + earlier.duration:
+                raise Refused
 
     def _revise(
         self,
@@ -283,7 +331,9 @@ class Model:
         key: datetime,
         change: Change,
         move_booked: bool,
-    ) -> None:
+    ) -> set[datetime]:
+        """Move and remove rows; return those whose times are asked for."""
+        meant: set[datetime] = set()
         moves: dict[datetime, tuple[datetime, datetime]] = {}
         gone: set[datetime] = set()
         for row_key, row in self.rows.items():
@@ -295,29 +345,51 @@ class Model:
             segment = new[id(row.segment)]
             if not {"start", "duration", "interval"} & set(change):
                 continue
+            meant.add(row_key)
             if row_key not in segment.all_starts():
                 gone |= {row_key} if row.untouched else set()
                 continue
             target = self.rule_times(row_key, row, segment)
             if target == (row.start, row.end) or (row.booked and not move_booked):
                 continue
-            if target[0] <= self.now and target[0] != row.start:
+            if target[0] <= self.now:
                 gone |= {row_key} if row.untouched else set()
             else:
                 moves[row_key] = target
-        self._move(moves, gone, vanish=True)
+        self._go({key: span for key, span in moves.items() if key not in self._stuck(moves)}, gone)
+        return meant
+
+    def _go(self, moves: dict[datetime, tuple[datetime, datetime]], gone: set[datetime]) -> None:
+        for key, (start, end) in moves.items():
+            self.rows[key].start, self.rows[key].end = start, end
+        for key in gone:
+            del self.rows[key]
+
+    def _stuck(self, moves: dict[datetime, tuple[datetime, datetime]]) -> set[datetime]:
+        """Return the booked slots that stay, for another booked one stays where they would go."""
+        found: set[datetime] = set()
+        going = {key: span for key, span in moves.items() if self.rows[key].booked}
+        while True:
+            held = [r for k, r in self.rows.items() if r.booked and r.stands and k not in going]
+            late = {
+                key
+                for key, (start, end) in going.items()
+                if any(start < r.end and r.start < end for r in held)
+            }
+            if not late:
+                return found
+            found |= late
+            going = {key: span for key, span in going.items() if key not in late}
 
     @staticmethod
     def _revise_values(row: Row, change: Change) -> None:
-        if "capacity" in change and "capacity" not in row.custom and row.booked <= change["capacity"]:
+        if "capacity" in change and "capacity" not in row.custom:
             row.capacity = change["capacity"]
         if "data" in change and "data" not in row.custom:
             row.data = {**row.data, **change["data"]}
 
-    def _move(
-        self, moves: dict[datetime, tuple[datetime, datetime]], gone: set[datetime], vanish: bool
-    ) -> None:
-        """Move all at once; who would meet one that stays goes away or stays."""
+    def _move(self, moves: dict[datetime, tuple[datetime, datetime]], gone: set[datetime]) -> None:
+        """Move all at once in a top-up; who would meet one that stays, stays."""
         moves = dict(moves)
         while True:
             going = {key for key in moves if moves[key][0] != self.rows[key].start}
@@ -327,12 +399,7 @@ class Model:
                 break
             for key in stuck:
                 del moves[key]
-                if vanish and self.rows[key].untouched:
-                    gone.add(key)
-        for key, (start, end) in moves.items():
-            self.rows[key].start, self.rows[key].end = start, end
-        for key in gone:
-            del self.rows[key]
+        self._go(moves, gone)
 
     def end(self, key: datetime, scope: str, status: str) -> None:
         segment = self.segment_of(key)
@@ -378,15 +445,18 @@ class Model:
                 self._divide(each, key)
             else:
                 each.ended = None
-        taken = set(self.standing())
+        back: list[Row] = []
+        before = {key: row for key, row in self.rows.items() if row.takes_its_time}
         for each_key in meant:
             row = self.rows[each_key]
-            times = (row.start, row.end) if row.booked else self.rule_times(each_key, row)
-            if times[0] not in taken and times[0] > self.now:
-                taken.add(times[0])
-                row.start, row.end = times
+            start, end = (row.start, row.end) if row.booked else self.rule_times(each_key, row)
+            others = [r for k, r in before.items() if k != each_key] + [r for r in back if r.booked]
+            if start > self.now and not any(start < r.end and r.start < end for r in others):
+                back.append(row)
+                row.start, row.end = start, end
                 row.status, row.with_series = "scheduled", False
                 self._follow(row)
+                self._mark(each_key, row)
 
     def _divide(self, segment: Segment, key: datetime) -> None:
         later = replace(segment, start=key, ended=None)
@@ -429,4 +499,4 @@ class Model:
                 moves[key] = row.segment.times(key)
             elif seen and not promised and row.untouched:
                 gone.add(key)
-        self._move(moves, gone, vanish=False)
+        self._move(moves, gone)

@@ -9,7 +9,7 @@ import pytest
 from helpers import A_WEEK, Site
 
 from flask_rollingslots import signals
-from flask_rollingslots.errors import InvalidRequest, TemplateNotFound
+from flask_rollingslots.errors import InvalidRequest, SlotClosed, SlotNotFound, TemplateNotFound
 from flask_rollingslots.planning import grid_day
 from flask_rollingslots.series.closing import joined, with_days, without_days
 
@@ -161,6 +161,28 @@ def test_the_report_tells_whom_to_call(hall: Site) -> None:
         "status": "confirmed",
     }
     assert cls.get_booking(ada).status == "confirmed"
+
+
+def test_a_closed_day_sells_nothing(hall: Site) -> None:
+    """From the commit on: who has booked keeps the place, nobody new gets one, stored or not; reopened, it goes on."""
+    stored, virtual = "1@20260106T1000", "3@20260106T1000"
+    ada = hall.slots.book(stored, who="ada")
+    hall.session.commit()
+    hall.slots.close(TUESDAY)
+    hall.session.commit()
+    assert hall.slots.get(stored).state == "withdrawn"
+    with pytest.raises(SlotClosed):
+        hall.slots.book(stored, who="eve")
+    with pytest.raises(SlotNotFound):
+        hall.slots.book(virtual, who="eve")
+    hall.session.rollback()
+    assert hall.slots.get_booking(ada.id).is_live
+    hall.slots.reopen(TUESDAY)
+    hall.session.commit()
+    assert (hall.slots.get(stored).state, hall.slots.get(stored).left) == ("open", 2)
+    hall.slots.book(stored, who="eve")
+    hall.slots.book(virtual, who="eve")
+    hall.session.commit()
 
 
 def test_reopening_names_what_comes_back(hall: Site) -> None:

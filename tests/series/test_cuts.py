@@ -296,8 +296,12 @@ def test_on_a_day_that_is_left_out(site: Site, closed: dict[str, Any]) -> None:
 
 
 def test_inside_a_day_of_a_grid_earlier(site: Site) -> None:
-    """The afternoon moves towards the morning, but not onto it."""
-    add(site, every=HOUR, until_time=time(14))
+    """The afternoon moves towards the morning, but not onto it; where slots may overlap, onto its last one."""
+    template = add(site, every=HOUR, until_time=time(14))
+    with pytest.raises(InvalidRequest, match="from 2026-01-06 12:00 on"):
+        site.slots.edit("1@20260106T1200", "this_and_future", start=time(11, 30))
+    template.overlapping = True
+    site.session.commit()
     edit(site, "1@20260106T1200", "this_and_future", start=time(11, 30))
     assert [w for w in walls(site, 20) if w.startswith(("01-06", "01-07"))] == [
         "01-06 10:00", "01-06 11:00", "01-06 11:30", "01-06 12:30",
@@ -346,14 +350,13 @@ def test_a_cancelled_end_belongs_to_the_later_part(site: Site) -> None:
     assert walls(site, 7)[5:] == ["01-10 12:00", "01-11 12:00"]
 
 
-def test_created_leaves_out_what_another_slot_takes_the_place_of(site: Site) -> None:
-    """A new rule that would put a slot where a moved one stands does not announce it, and none is made."""
+def test_a_slot_is_made_also_where_a_moved_one_stands(site: Site) -> None:
+    """A new rule that puts a slot where a moved one stands has it all the same: it is blocked while that stands."""
     add(site, "FREQ=WEEKLY")
     site.slots.edit("1@20260112T1000", "this", start=datetime(2026, 1, 8, 10))
     site.session.commit()
     plan = edit(site, "1@20260105T1000", "all", rrule="FREQ=DAILY;COUNT=6")
-    assert [str(slot.key) for slot in plan.created] == [f"1@202601{day:02}T1000" for day in (6, 7, 9, 10)]
-    assert walls(site, 9) == [f"01-{day:02} 10:00" for day in range(5, 11)]
+    assert [str(slot.key) for slot in plan.created] == [f"1@202601{day:02}T1000" for day in (6, 7, 8, 9, 10)]
 
 
 def test_all_of_a_monthly_series_on_another_day(site: Site) -> None:

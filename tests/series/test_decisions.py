@@ -13,6 +13,7 @@ from flask_rollingslots.errors import (
     InvalidKey,
     InvalidRequest,
     SlotBooked,
+    SlotFull,
     SlotNotFound,
     StaleEdit,
     StatusConflict,
@@ -58,18 +59,26 @@ def test_this_moves_one_slot_and_remembers_it(hall: Site) -> None:
 
 
 def test_this_refuses_what_cannot_be(hall: Site) -> None:
-    """Onto another slot, into the past, below its bookings, or while booked: refused, and nothing is written."""
-    with pytest.raises(InvalidRequest, match=ELEVEN):
-        hall.slots.edit(TEN, "this", start=time(11))
-    with pytest.raises(InvalidRequest, match="1@20260106T1000"):
-        hall.slots.edit("1@20290105T1000", "this", start=datetime(2026, 1, 6, 10))
+    """Over a booked slot or one that was moved there, into the past, or while booked: refused, nothing is written."""
+    hall.slots.book(ELEVEN)
+    hall.slots.edit("1@20260107T1000", "this", start=time(20))
+    hall.session.commit()
+    for key, start in (
+        (TEN, time(10, 30)),
+        (TEN, time(11)),
+        ("1@20290105T1000", datetime(2026, 1, 6, 11, 59)),
+    ):
+        with pytest.raises(InvalidRequest, match=f"^start = .*: {ELEVEN} is there"):
+            hall.slots.edit(key, "this", start=start)
+    with pytest.raises(InvalidRequest, match=f"^duration = .*: {ELEVEN} is there"):
+        hall.slots.edit(TEN, "this", duration=timedelta(minutes=61))
+    with pytest.raises(InvalidRequest, match="1@20260107T1000 is there"):
+        hall.slots.edit(NOON, "this", start=datetime(2026, 1, 7, 19, 30))
     with pytest.raises(InvalidRequest, match="future"):
         hall.slots.edit(TEN, "this", start=datetime(2026, 1, 4, 10))
     hall.slots.book(TEN, party=2)
     with pytest.raises(SlotBooked, match="move_booked"):
         hall.slots.edit(TEN, "this", start=time(20))
-    with pytest.raises(SlotBooked, match="capacity"):
-        hall.slots.edit(TEN, "this", capacity=1)
     hall.session.commit()
     assert len(hall.rows()) == A_WEEK
     hall.slots.edit(TEN, "this", start=time(20), move_booked=True)
@@ -92,20 +101,19 @@ def test_a_virtual_slot_is_changed_for_itself(site: Site) -> None:
 
 
 def test_booked_slots_keep_their_times_and_are_reported(hall: Site) -> None:
-    """A booked slot stays, takes its new data, and nobody else appears at its time."""
+    """A booked slot stays and takes its new data; all others move, also the one that comes to stand beside it."""
     hall.slots.book(NOON)
     hall.session.commit()
     plan = hall.slots.edit(TEN, "all", start=time(11), data={"a": 1})
     hall.session.commit()
-    assert [str(row.key) for row in plan.kept_booked] == [NOON]
+    assert ([str(row.key) for row in plan.kept_booked], plan.removed, plan.created) == ([NOON], (), ())
     slot = hall.slots.get(NOON)
-    assert (slot.local_start.hour, slot.data) == (12, {"a": 1})
+    assert (slot.local_start.hour, slot.data, slot.displaced) == (12, {"a": 1}, True)
     shown = [s for s in hall.week() if s.local_start.date() == date(2026, 1, 6)]
-    assert [s.local_start.hour for s in shown] == [11, 12, 14, 15, 16, 17, 18]
+    assert [s.local_start.hour for s in shown] == [11, 12, 12, 14, 15, 16, 17, 18]
+    assert [s.key for s in shown if s.displaced] == [NOON]
     report = hall.slots.generate()
-    assert (report.created, report.updated, report.removed, report.skipped) == (0, 0, 0, {"occupied": 1})
-    with pytest.raises(SlotNotFound):
-        hall.slots.get(ELEVEN)
+    assert (report.created, report.updated, report.removed) == (0, 0, 0)
     assert hall.slots.health().status == "ok"
 
 
@@ -171,13 +179,63 @@ def test_a_kept_slot_that_the_rule_lacks_stays_open_once_it_is_released(hall: Si
     assert states(hall) == {"open": 8}
 
 
-def test_capacity_below_the_bookings_is_kept(hall: Site) -> None:
-    """A slot with more bookings than the new capacity keeps its places and is reported."""
+def test_capacity_below_the_bookings_takes_effect(hall: Site) -> None:
+    """A slot with more bookings than the new capacity gets it too and is reported; nothing is left in it."""
     hall.slots.book(NOON, party=2)
+    preview = hall.slots.preview_edit(TEN, "all", capacity=1)
+    assert (preview.to_dict()["overbooked"], hall.slots.get(NOON).capacity) == ([NOON], 2)
     plan = hall.slots.edit(TEN, "all", capacity=1)
     hall.session.commit()
-    assert [str(row.key) for row in plan.kept_booked] == [NOON]
-    assert (hall.slots.get(NOON).capacity, hall.slots.get(TEN).capacity) == (2, 1)
+    assert ([str(row.key) for row in plan.overbooked], plan.kept_booked) == ([NOON], ())
+    assert plan.to_dict()["counts"]["overbooked"] == 1
+    slot = hall.slots.get(NOON)
+    assert (slot.capacity, hall.slots.get(TEN).capacity, slot.left, slot.state) == (1, 1, 0, "full")
+
+
+@pytest.mark.parametrize("how", ["this", "this_and_future", "all", "template", "slot of the app"])
+def test_nobody_new_until_enough_is_given_back(any_site: Site, how: str) -> None:
+    """Ten places, five booked, cut to three by whichever way: a place is free when less than three are taken."""
+    template = any_site.add(capacity=10)
+    made = [any_site.slots.book(NOON) for _ in range(5)]
+    any_site.session.commit()
+    if how == "template":
+        any_site.slots.change_template(template, capacity=3)
+    elif how == "slot of the app":
+        any_site.slots.get(NOON).capacity = 3
+    else:
+        assert any_site.slots.edit(NOON, how, capacity=3).to_dict()["overbooked"] == [NOON]
+    any_site.session.commit()
+    for booking in made[:3]:
+        assert (any_site.slots.get(NOON).left, any_site.slots.get(NOON).capacity) == (0, 3)
+        with pytest.raises(SlotFull):
+            any_site.slots.book(NOON)
+        any_site.session.rollback()
+        any_site.slots.release(booking)
+        any_site.session.commit()
+    assert any_site.slots.get(NOON).left == 1
+    any_site.slots.book(NOON)
+    any_site.session.commit()
+    with pytest.raises(SlotFull):
+        any_site.slots.book(NOON)
+
+
+def test_one_place_where_two_were_booked(any_site: Site) -> None:
+    """Two bookings of before hold the single place until both are given back; then one more person gets it."""
+    any_site.add(capacity=2)
+    first, second = any_site.slots.book(NOON), any_site.slots.book(NOON)
+    any_site.session.commit()
+    any_site.slots.edit(NOON, "all", capacity=1)
+    any_site.session.commit()
+    for booking in (first, second):
+        with pytest.raises(SlotFull):
+            any_site.slots.book(NOON)
+        any_site.session.rollback()
+        any_site.slots.release(booking)
+        any_site.session.commit()
+    any_site.slots.book(NOON)
+    any_site.session.commit()
+    with pytest.raises(SlotFull):
+        any_site.slots.book(NOON)
 
 
 def test_swapping_times_do_not_collide(hall: Site) -> None:
@@ -205,6 +263,7 @@ def test_a_preview_is_what_happens(hall: Site) -> None:
         "removed": 6 * 8 - 2 - 16,
         "kept_booked": 1,
         "kept_changed": 1,
+        "overbooked": 0,
     }
     assert hall.slots.edit(key, "this_and_future", **change).to_dict() == preview.to_dict()
     hall.session.commit()
@@ -315,8 +374,8 @@ def test_what_comes_back_has_what_its_series_has_by_now(hall: Site, wide: bool) 
     assert found[late].data == {"note": "mine"}
 
 
-def test_a_restored_slot_keeps_the_places_of_its_bookings(hall: Site) -> None:
-    """It comes back with the places that it had, and is reported, where its series has fewer places than it sold."""
+def test_a_restored_slot_has_the_places_of_its_series(hall: Site) -> None:
+    """It comes back with the places that its series has by now, and is reported where that is fewer than it sold."""
     hall.slots.book(NOON, party=2)
     hall.slots.book(ELEVEN)
     hall.session.commit()
@@ -325,13 +384,14 @@ def test_a_restored_slot_keeps_the_places_of_its_bookings(hall: Site) -> None:
     hall.session.commit()
     report = hall.slots.restore_series(1)
     hall.session.commit()
-    assert (report.kept_booked, NOON in report.changed) == ([NOON], True)
+    assert (report.kept_booked, report.overbooked, NOON in report.changed) == ([], [NOON], True)
+    assert report.to_dict()["counts"]["overbooked"] == 1
     assert [(hall.slots.get(key).capacity, hall.slots.get(key).state) for key in (NOON, ELEVEN)] == [
-        (2, "full"),
+        (1, "full"),
         (1, "full"),
     ]
     hall.slots.cancel(NOON)
-    assert hall.slots.restore(NOON).capacity == 2
+    assert (hall.slots.restore(NOON).capacity, hall.slots.get(NOON).left) == (1, 0)
 
 
 def test_delete_this(hall: Site) -> None:

@@ -114,7 +114,7 @@ def test_a_dry_run_shows_what_happens(hall: Site, writes: list[str], name: str) 
 
 @pytest.mark.parametrize(
     ("changes", "times"),
-    [({"start": time(10, 30)}, 1), ({"duration": timedelta(minutes=50)}, 1), ({"capacity": 9}, 0)],
+    [({"start": time(11, 30)}, 1), ({"duration": timedelta(minutes=50)}, 1), ({"capacity": 9}, 0)],
 )
 def test_an_edit_expands_its_rule_once(
     hall: Site, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], times: int

@@ -117,7 +117,7 @@ def test_an_edit_waits_for_a_booking_under_way(shared: Site) -> None:
     thread.join(60)
     assert [str(row.key) for row in outcome[0].kept_booked] == [KEY]
     slot = shared.slots.get(KEY)
-    assert (slot.local_start.hour, slot.booked, slot.capacity) == (10, 2, 2)
+    assert (slot.local_start.hour, slot.booked, slot.capacity) == (10, 2, 1)
 
 
 def test_a_stale_preview_is_refused(shared: Site) -> None:
@@ -320,3 +320,20 @@ def test_a_refused_edit_leaves_the_apps_own_work(shared: Site) -> None:
     shared.session.commit()
     assert shared.slots.get(LATER).booked == 1
     assert {slot.capacity for slot in shared.week()} == {2}
+
+
+def test_two_close_days_at_once(shared: Site) -> None:
+    """Who comes second waits, and adds the days to those of the first."""
+    shared.add(group="north")
+    shared.session.remove()
+    shared.slots.close(date(2026, 1, 7))
+    thread, outcome = meanwhile(shared, lambda: shared.slots.close(date(2026, 1, 8), group="north"))
+    shared.session.commit()
+    thread.join(60)
+    assert outcome[0].templates == [2]
+    shared.session.rollback()
+    seventh, both = (date(2026, 1, 7), date(2026, 1, 7)), (date(2026, 1, 7), date(2026, 1, 8))
+    assert [[tuple(days) for days in each.blackouts] for each in shared.slots.templates()] == [
+        [seventh],
+        [both],
+    ]

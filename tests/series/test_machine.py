@@ -226,8 +226,6 @@ class Month(RuleBasedStateMachine):
         only_said = [each for each in said if each not in expected]
         only_expected = [each for each in expected if each not in said]
         assert (only_said, only_expected) == ([], [])
-        at_once = Counter(s.starts_at for s in found if s.status in ("scheduled", "completed"))
-        assert not [moment for moment, number in at_once.items() if number > 1]
 
     @invariant()
     def no_row_is_lost_or_doubled(self) -> None:
@@ -236,9 +234,14 @@ class Month(RuleBasedStateMachine):
         assert [row.original_start for row in rows] == sorted(self.model.rows)
         live = Counter(key for key, _ in self.bookings)
         assert {r.original_start: r.booked for r in rows if r.booked} == dict(live)
-        said = [(r.starts_at, r.ends_at, r.status, r.capacity, r.data) for r in rows]
+        said = [
+            (r.starts_at, r.ends_at, r.status, r.capacity, r.data, bool(r.displaced), bool(r.withdrawn))
+            for r in rows
+        ]
         kept = [row for _, row in sorted(self.model.rows.items(), key=lambda item: item[0])]
-        assert said == [(r.start, r.end, r.status, r.capacity, r.data) for r in kept]
+        assert said == [
+            (r.start, r.end, r.status, r.capacity, r.data, r.displaced, r.withdrawn) for r in kept
+        ]
         for row in rows:
             assert len(row.customised) == len(self.model.rows[row.original_start].custom)
             assert (row.run_id is not None) == self.model.rows[row.original_start].by_run

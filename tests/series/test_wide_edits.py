@@ -245,7 +245,7 @@ def test_a_slot_that_outlived_its_rule_is_not_in_a_later_part(site: Site) -> Non
 
 def test_a_new_rule_from_a_slot_that_became_too_long_counts_from_its_day(site: Site) -> None:
     """A day grid keeps its first time of day although the slot that was chosen is one that its rule no longer has."""
-    site.add(until_time=time(13))
+    site.add(until_time=time(13), overlapping=True)
     site.slots.generate()
     site.slots.edit("1@20260106T1200", "this", capacity=2)
     site.slots.edit("1@20260106T1000", "all", duration=timedelta(minutes=90))
