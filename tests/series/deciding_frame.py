@@ -85,27 +85,36 @@ def _check_row(before: Committed, after: Committed, old: Row, new: Row | None, s
         return
     restored = step.ends and in_scope and old.status in ("cancelled", "deleted") and new.status == "scheduled"
     if is_history and not (restored and old.start > after.now):
-        for name in ("start", "end", "data", "status", "capacity", "customised"):
-            kept, found = getattr(old, name), getattr(new, name)
-            demand(kept == found, old.key, "is history;", name, "changed from", kept, "to", found)
+        _check_same(old, new, "is history;")
         names = name_of(before, old), name_of(after, new)
         demand(names[0] == names[1], old.key, "is history; it was called", names[0], "and is", names[1])
+    elif not (in_scope or step.heals):
+        _check_same(old, new, "was not decided about;")
     if old.status != new.status:
         demand(step.ends and in_scope, old.key, "went from", old.status, "to", new.status)
-    if (old.start, old.end) != (new.start, new.end):
-        may = in_scope or step.heals or (step.bookings or step.books)
-        demand(may, old.key, "moved without a decision")
+    if not restored:
         is_kept = before.live(old) and old.status == "scheduled" and not (step.move_booked and in_scope)
+        same = (old.start, old.end) == (new.start, new.end)
         demand(
-            not is_kept, old.key, "is booked and was moved from", old.start, old.end, "to", new.start, new.end
+            same or not is_kept, old.key, "is booked and was moved from", old.start, "to", new.start, new.end
         )
-    if old.customised - new.customised and not restored:
-        demand(False, old.key, "forgot what a person changed:", old.customised - new.customised)
+        _check_own(old, new)
+
+
+def _check_same(old: Row, new: Row, why: str) -> None:
+    for name in ("start", "end", "data", "status", "capacity", "customised"):
+        kept, found = getattr(old, name), getattr(new, name)
+        demand(kept == found, old.key, why, name, "changed from", kept, "to", found)
+
+
+def _check_own(old: Row, new: Row) -> None:
+    """What a person changed of a slot stays, whatever is decided about its series."""
+    forgotten = old.customised - new.customised
+    demand(not forgotten, old.key, "forgot what a person changed:", forgotten)
     for name, value in (("capacity", "capacity"), ("data", "data"), ("starts_at", "start")):
         if name in old.customised:
             kept, found = getattr(old, value), getattr(new, value)
-            may_move = name == "starts_at" and (step.move_booked or in_scope) and kept != found
-            demand(kept == found or may_move, old.key, "has its own", name, kept, "and now", found)
+            demand(kept == found, old.key, "has its own", name, kept, "and now", found)
     demand(old.own_name is None or old.own_name == new.own_name, old.key, "lost its own name")
 
 
@@ -203,7 +212,7 @@ def check_filled(state: Committed, days: int) -> None:
                 if start <= state.now or not inside:
                     continue
                 demand(row is not None, segment.series, original, "is missing after a top-up")
-                free = row is not None and row.status == "scheduled" and not state.live(row) and not row.moved
+                free = row is not None and not (row.is_history(state.now) or state.live(row) or row.moved)
                 if row is not None and free:
                     demand(
                         (row.start, row.end) == (start, end),

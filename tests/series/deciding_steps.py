@@ -519,3 +519,5 @@ ACTS: dict[Callable[[Machine], None], int] = {
     change_template: 5, close: 4, reopen: 4, cancel_date: 1, switch: 4, by_orm: 6, slot_by_orm: 3, booking_by_orm: 1,
     delete_by_orm: 1, delete_slot_by_orm: 1, top_up: 12, dies: 3, wait: 16,
 }  # fmt: skip
+#: The same with more time between the steps: for whole months.
+SPARSE = {**ACTS, wait: 60}
