@@ -31,6 +31,7 @@ _REASONS = {
     "manual": "by hand",
 }
 _RESULTS = {
+    "waiting": "waiting",
     "queued": "waiting",
     "running": "under way",
     "confirmed": "done",

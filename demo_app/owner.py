@@ -180,14 +180,14 @@ def _progress(template: TemplateMixin) -> Progress:
     """Return what the newest recorded top-up of this template alone says, or else how much of its week is stored."""
     runs = slots.runs(template=template, limit=_RUNS)
     run = next((run for run in runs if run.template_id == template.id), None)
-    if run is not None and run.status != RunStatus.INTERRUPTED:
+    if run is not None and run.status not in (RunStatus.WAITING, RunStatus.INTERRUPTED):
         return Progress(run.status, run.done, run.total)
     days = template.window_days or current_app.config.get("ROLLINGSLOTS_WINDOW_DAYS", 7)
     now = datetime.now(UTC) + timedelta(microseconds=1)  # what begins right now is no longer written
     week = Window.rolling(now, days, ZoneInfo(template.timezone))
     found = slots.between(now, week.end, template=template)
     stored = sum(not slot.is_virtual for slot in found)
-    status = RunStatus.CONFIRMED.value if stored == len(found) else "waiting"
+    status = RunStatus.CONFIRMED.value if stored == len(found) else RunStatus.WAITING.value
     return Progress(status, stored, len(found))
 
 

@@ -28,6 +28,7 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 from .booking import resources
 from .context import Work
 from .errors import ConfigError, NotRegistered, UnreadableRow
+from .filling import history
 from .health import Finding, examine
 from .models import BookingMixin, Models, RunMixin, SlotMixin, TemplateMixin, make_models
 from .pruning import Archive, tidy
@@ -36,7 +37,7 @@ from .series import guards
 from .series.storage import check_unchanged
 from .settings import FEED_PATH, Settings
 from .statements import is_lost_race, own_transaction, use_primary, write_engine
-from .topup import Runner, TopUp
+from .topup import Runner, TopUp, waiting
 from .topup.executors import AfterResponseExecutor, make_executor
 from .values import utc_now
 
@@ -49,7 +50,7 @@ log = logging.getLogger("flask_rollingslots")
 EXTENSION = "rollingslots"
 OWN_DATABASE = "sqlite:///rollingslots.db"
 _CONFIGURED = ("SQLALCHEMY_DATABASE_URI", "SQLALCHEMY_BINDS", "SQLALCHEMY_ENGINES")
-_CHANGED = "rollingslots_changed"
+_CHANGED, _NEW = "rollingslots_changed", "rollingslots_new"
 Facade = TypeVar("Facade", bound=type[Any])
 
 
@@ -454,29 +455,54 @@ def listen_for_changes(db: Any, models: Models) -> None:
     if info.get("rollingslots_listening") is models:
         return
     info["rollingslots_listening"] = models
+    changes = _Changes(models)
+    _guard(models)
+    _listen(models.Template, "after_insert", changes.begin)
+    _listen(models.Template, "after_update", changes.note)
 
-    def note(session: Any, template: TemplateMixin) -> None:
+
+@dataclass(frozen=True)
+class _Changes:
+    """What a session has flushed about templates, until it commits."""
+
+    models: Models
+
+    def note(self, session: Any, template: TemplateMixin) -> None:
+        """Remember a template that was added or changed."""
         if _CHANGED not in session.info:
             # On this session alone, whoever made it: test suites often bring their own.
             session.info[_CHANGED] = set()
-            event.listen(session, "after_commit", committed)
-            event.listen(session, "after_rollback", rolled_back)
+            event.listen(session, "after_flush", self.flushed)
+            event.listen(session, "after_commit", self.committed)
+            event.listen(session, "after_rollback", self.rolled_back)
         session.info[_CHANGED].add(template.id)
 
-    def committed(session: Any) -> None:
+    def begin(self, session: Any, template: TemplateMixin) -> None:
+        """Remember a new template, and that a run is to wait for it if it begins a series."""
+        self.note(session, template)
+        if template.continues_id is None and _is_registered() and get_state().topup.is_automatic:
+            session.info.setdefault(_NEW, []).append(template.id)
+
+    def flushed(self, session: Any, context: Any) -> None:
+        """Write the runs of new templates: from the commit on they tell how far the top-up is."""
+        new = session.info.pop(_NEW, None)
+        if new:
+            connection = session.connection(bind_arguments={"mapper": self.models.Run})
+            waiting.enter(connection, self.models, new, self.models.Slot.rolling_clock())
+
+    def committed(self, session: Any) -> None:
+        """Start the top-ups."""
         changed = session.info.get(_CHANGED)
         if changed and not session.in_nested_transaction():  # a savepoint's release is no commit
             session.info[_CHANGED] = set()
             if _is_registered():
                 get_state().topup.changed(changed)
 
-    def rolled_back(session: Any) -> None:
+    def rolled_back(self, session: Any) -> None:
+        """Forget it all."""
+        session.info.pop(_NEW, None)
         if not session.in_nested_transaction():
             session.info[_CHANGED] = set()
-
-    _guard(models)
-    _listen(models.Template, "after_insert", note)
-    _listen(models.Template, "after_update", note)
 
 
 def _guard(models: Models) -> None:
@@ -486,6 +512,8 @@ def _guard(models: Models) -> None:
     def before(session: Any, row: TemplateMixin) -> None:
         if session.is_modified(row, include_collections=False):
             check_unchanged(session, models, row)
+            settings = get_state().settings if _is_registered() else Settings()
+            history.before_change(Work.writing(session, models, settings, clock()), row)
             resources.begin_claim(session, models, row, clock())
             guards.keep_names(session, models, row, clock())
 

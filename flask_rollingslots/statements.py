@@ -154,9 +154,12 @@ def hold_writers(session: Session, table: Table) -> None:
         connection.exec_driver_sql(f"LOCK TABLE {name} IN SHARE ROW EXCLUSIVE MODE")
 
 
-def exclusive(select: Select[Any], dialect: str) -> Select[Any]:
-    """Let the selected rows wait for others, be the newest, and change only by us until the app commits."""
-    return select if dialect == "sqlite" else select.with_for_update(key_share=True)
+def exclusive(select: Select[Any], dialect: str, skips: bool = False) -> Select[Any]:
+    """Let the selected rows wait for others, be the newest, and change only by us until the app commits.
+
+    :param skips: wait for nobody: rows that others hold are left out.
+    """
+    return select if dialect == "sqlite" else select.with_for_update(key_share=True, skip_locked=skips)
 
 
 def shared(select: Select[Any], dialect: str) -> Select[Any]:

@@ -107,6 +107,8 @@ class State(StrEnum):
 class RunStatus(StrEnum):
     """How far a run got."""
 
+    #: The template is there, and no top-up has begun with it yet.
+    WAITING = "waiting"
     QUEUED = "queued"
     RUNNING = "running"
     CONFIRMED = "confirmed"

@@ -362,7 +362,7 @@ class GroupResult(Result):
 
 
 class RunAnswer(Answered):
-    """A top-up: queued, running, confirmed, failed, interrupted; or a dry run, which is not recorded."""
+    """A top-up: waiting, queued, running, confirmed, failed, interrupted; or a dry run, which is not recorded."""
 
     id: int | None = Field(description="null in a dry run.")
     status: str

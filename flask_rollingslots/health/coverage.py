@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field, fields
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import func, select
@@ -12,13 +12,16 @@ from sqlalchemy import func, select
 from .. import planning
 from ..context import Work, load_specs, newest_of
 from ..errors import sentence
+from ..filling import history
 from ..filling.expansion import pattern_of
-from ..filling.screening import batches, plan_by_rows, screen
+from ..filling.screening import Unit, batches, plan_by_rows, screen
 from ..topup import gate
 from ..values import Health, Plan, RunStatus, TemplateSpec, Window
 
 #: Up to so many, one query for all their rows is quicker than one a window and those for what lacks.
 _FEW = 50
+#: Of templates that keep their history so much of the past is looked at, at most.
+_LOOK_BACK = timedelta(days=92)
 _COUNTS = ("promised", "stored", "missing", "due")
 
 
@@ -26,7 +29,8 @@ _COUNTS = ("promised", "stored", "missing", "due")
 class Coverage:
     """How much of one template's window is stored.
 
-    :param promised: slots that should be stored: not started, and not left out by the template.
+    :param promised: slots that should be stored: not started, and not left out by the template; of one that keeps its
+        history also past ones, 92 days back at most.
     :param missing: promised and not stored, although a run was confirmed, or failed, when their day was in the window.
     :param due: promised and not stored, in days that entered the window since then, or of a template made since then.
     :param skipped: reason -> number of occurrences that are left out, such as ``holiday`` or ``cancelled``.
@@ -132,36 +136,48 @@ def _coverages(work: Work, looked_at: datetime | None, newest: int) -> Iterator[
     """
     days, align, filled = work.settings.window_days, work.settings.align, _filled_alone(work)
     covered: dict[int, datetime | None] = {}
-    groups: dict[Hashable, list[tuple[TemplateSpec, Window]]] = {}
+    groups: dict[bool, dict[Hashable, list[tuple[TemplateSpec, Window]]]] = {False: {}, True: {}}
     errors: list[Coverage] = []
 
     def poisoned(template_id: int, name: str, error: Exception) -> None:
         errors.append(Coverage(template_id, name, None, error=sentence(error)))
 
-    for spec in load_specs(work, work.models.Template.active.is_(True), unreadable=poisoned):
+    specs = load_specs(work, work.models.Template.active.is_(True), unreadable=poisoned)
+    past = history.past_starts(work, [spec for spec in specs if spec.keep_history])
+    for spec in specs:
         try:
-            window = planning.window_of(spec, work.now, days, align)
+            window, start = planning.window_of(spec, work.now, days, align), past.get(spec.id)
+            if start is not None:
+                window = Window(max(start, work.now - _LOOK_BACK), window.end)
             ends = [filled[spec.id]] if spec.id in filled else []
             if looked_at is not None and (not newest or spec.id <= newest):
                 ends.append(planning.window_of(spec, looked_at, days, align).end)
-            groups.setdefault(pattern_of(spec, window), []).append((spec, window))
+            mine = groups[start is not None].setdefault(pattern_of(spec, window), [])
+            mine.append((spec, window))
             covered[spec.id] = max(ends, default=None)
         except Exception as error:  # such as a zone that this machine does not know
             poisoned(spec.id, spec.name, error)
     yield from errors
-    few = sum(map(len, groups.values())) <= _FEW
-    for batch in batches(groups):
-        known, odd = ([], batch) if few else screen(work, batch)
-        for each in known:
-            first, end = each.missing(backfill=False)
-            lacking = [times.starts_at for times in each.expansion.times[first:end]]
-            yield _coverage(each.spec, each.window, each.counts(False), lacking, covered[each.spec.id])
-        for (spec, window, _), found in plan_by_rows(work, odd):
-            if isinstance(found, Exception):
-                yield Coverage(spec.id, spec.name, spec.group, error=sentence(found))
-            else:
-                lacking = [slot.starts_at for slot in found.create]
-                yield _coverage(spec, window, found, lacking, covered[spec.id])
+    for backfill, some in groups.items():
+        few = sum(map(len, some.values())) <= _FEW
+        for batch in batches(some):
+            yield from _of_batch(work, batch, few, backfill, covered)
+
+
+def _of_batch(
+    work: Work, batch: list[Unit], few: bool, backfill: bool, covered: dict[int, datetime | None]
+) -> Iterator[Coverage]:
+    known, odd = ([], batch) if few else screen(work, batch, backfill=backfill)
+    for each in known:
+        first, end = each.missing(backfill)
+        lacking = [times.starts_at for times in each.expansion.times[first:end]]
+        yield _coverage(each.spec, each.window, each.counts(backfill), lacking, covered[each.spec.id])
+    for (spec, window, _), found in plan_by_rows(work, odd, backfill=backfill):
+        if isinstance(found, Exception):
+            yield Coverage(spec.id, spec.name, spec.group, error=sentence(found))
+        else:
+            lacking = [slot.starts_at for slot in found.create]
+            yield _coverage(spec, window, found, lacking, covered[spec.id])
 
 
 def _coverage(

@@ -32,7 +32,7 @@ from .. import planning, signals
 from ..context import Work
 from ..errors import Interrupted, LeaseLost, QueueUnavailable, TopUpBusy, refusal, sentence
 from ..statements import is_lost_race
-from ..topup import TopUp, TopUpRequest
+from ..topup import TopUp, TopUpRequest, waiting
 from ..topup.executors import QueueExecutor
 from ..topup.gate import Lease, Target, to_ms
 from ..topup.run import Recorder, Run
@@ -281,6 +281,7 @@ class Distributor:
         work.session.rollback()
         run.settle(*claim.asked_for(work, job))
         run.fill(specs)
+        run.note_history()
         for template_id, number in before.items():
             tally = run.report.templates.get(template_id)
             if tally is not None:
@@ -317,6 +318,8 @@ class Distributor:
                 edges.note(report)
             recorder = Recorder(began, request, job.lease, job.run_id, done)
             recorder.end(outcome.status, report, work.now, outcome.error)
+            if not outcome.busy:
+                waiting.close(work, report, covers_all=covers_all)
         announce_end(self.runner.app, request, outcome, edges)
         return True
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -15,9 +15,6 @@ from ..context import Unreadable, Work, load_specs
 from ..errors import no_group, no_template, refusal
 from ..settings import MAX_DAYS, Settings
 from ..values import TemplateSpec, Window
-
-#: Longest span that is planned at once: bounds the memory of a year of quarter-hours.
-_SPAN = timedelta(days=31)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +101,11 @@ class TopUpRequest:
         """Whether past slots are wanted too."""
         return self.first_day is not None or (self.start is not None and self.start < now)
 
+    @property
+    def begins_now(self) -> bool:
+        """Whether nobody said where to begin: then the past of templates that keep their history is wanted too."""
+        return self.start is None and self.first_day is None
+
     def earliest(self, specs: list[TemplateSpec], now: datetime, settings: Settings) -> datetime | None:
         """Return where the first of the windows begins, if they do not begin by themselves."""
         if self.first_day is not None:
@@ -147,12 +149,3 @@ class TopUpRequest:
         if self.group is not None:
             found.append(cls.group == self.group)
         return found
-
-
-def spans(window: Window) -> Iterator[Window]:
-    """Cut a window into spans that can be planned at once."""
-    start = window.start
-    while start < window.end:
-        end = min(start + _SPAN, window.end)
-        yield Window(start, end)
-        start = end

@@ -16,14 +16,16 @@ from sqlalchemy.exc import DBAPIError, OperationalError, StatementError
 from .. import planning
 from ..context import Work, load_slots, load_specs
 from ..errors import Interrupted, RowsRefused, sentence
+from ..filling import history
 from ..filling.chunks import Backlog, Chunk, Written, write_chunk
 from ..filling.expansion import pattern_of
 from ..filling.screening import UNITS_AT_ONCE, Unit, batches, plan_by_rows, screen
 from ..models import table_of
 from ..statements import is_lost_race, own_transaction
 from ..values import COUNTS, TALLIED, Plan, Report, RunStatus, StoredSlot, Tally, TemplateSpec, Window
+from . import waiting
 from .gate import Lease
-from .request import TopUpRequest, spans
+from .request import TopUpRequest
 
 log = logging.getLogger(__name__)
 
@@ -87,6 +89,10 @@ class Recorder:
         values |= {"status": RunStatus.RUNNING.value, "started_at": work.now, "done": 0, "total": self.total}
         if lease is not None:
             values |= {"owner": lease.owner, "token": lease.token, "lease_name": work.settings.name}
+        if request.template_id is not None:
+            self.run_id = waiting.adopt(work, request.template_id, values)
+            if self.run_id is not None:
+                return
         row = insert(table_of(work.models.Run)).values(**values)
         self.run_id = work.session.execute(row).inserted_primary_key[0]  # type: ignore[attr-defined]
 
@@ -168,6 +174,7 @@ class Run:
     _stale: set[int] = field(default_factory=set)
     _windows: dict[tuple[str, int | None], Window] = field(default_factory=dict)
     _wrote: bool = False
+    _kept: dict[int, TemplateSpec] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.work, self.request, self._began = self.recorder.work, self.recorder.request, monotonic()
@@ -197,21 +204,53 @@ class Run:
 
     def _fill_once(self, specs: list[TemplateSpec]) -> None:
         # What has the same expansion is put together, in the order in which it comes first.
-        groups: dict[Hashable, list[tuple[TemplateSpec, Window]]] = {}
+        backfills, past = self.request.backfills(self.now), self._past_starts(specs)
+        groups: dict[bool, dict[Hashable, list[tuple[TemplateSpec, Window]]]] = {False: {}, True: {}}
         for spec in specs:
+            start = past.get(spec.id)
             try:
-                mine = [(pattern_of(spec, span), span) for span in spans(self._window(spec))]
+                window = self._window(spec)
+                window = window if start is None else Window(start, window.end)
+                mine = [(pattern_of(spec, span), span) for span in history.spans(window)]
             except Exception as error:  # such as a zone that this machine does not know
                 self.leave_out(spec.id, spec.name, error)
                 continue
             for pattern, span in mine:
-                groups.setdefault(pattern, []).append((spec, span))
-        total, done = sum(map(len, groups.values())), 0
-        for batch in batches(groups):
-            backlog = self._plan_batch(batch)
-            done += len(batch)
-            self.recorder.expect(len(backlog), done / total)
-            self._write_all(backlog)
+                groups[backfills or start is not None].setdefault(pattern, []).append((spec, span))
+        total, done = sum(len(members) for each in groups.values() for members in each.values()), 0
+        for backfill, some in groups.items():
+            for batch in batches(some):
+                backlog = self._plan_batch(batch, backfill)
+                done += len(batch)
+                self.recorder.expect(len(backlog), done / total)
+                self._write_all(backlog)
+
+    def _past_starts(self, specs: list[TemplateSpec]) -> dict[int, datetime]:
+        """Return from where on templates that keep their history are filled, by id; note which they are."""
+        kept = [spec for spec in specs if spec.keep_history] if self.request.begins_now else []
+        found = history.past_starts(self.work, kept)
+        if kept:
+            self._kept |= {spec.id: spec for spec in kept}
+            self._end_reading()
+        return found
+
+    def note_history(self) -> None:
+        """Note up to where templates that keep their history are complete: all that they promise is committed."""
+        if self.request.dry_run:
+            return
+        whole = [
+            spec for spec in self._kept.values() if spec.id not in self.busy and not self._tally(spec).error
+        ]
+        ends = [(spec, self._window(spec).end) for spec in whole]
+        ends = [(spec, end) for spec, end in ends if spec.history_until is None or spec.history_until < end]
+        for position in range(0, len(ends), UNITS_AT_ONCE):
+            try:
+                with nullcontext() if self.joins else own_transaction(self.work.session):
+                    history.note_complete(self.work, ends[position : position + UNITS_AT_ONCE])
+            except DBAPIError as error:
+                if self.joins or not is_lost_race(error):
+                    raise
+                log.debug("the next run notes the history: %s", sentence(error))
 
     def _write_all(self, backlog: Backlog) -> None:
         if not self._chunk_size:
@@ -285,9 +324,9 @@ class Run:
             self.report.window = Window(min(seen.start, window.start), max(seen.end, window.end))
         return window
 
-    def _plan_batch(self, batch: list[Unit]) -> Backlog:
+    def _plan_batch(self, batch: list[Unit], backfill: bool) -> Backlog:
         """Plan what is not simply there, or simply missing, row by row; the rest without reading it."""
-        backlog, backfill = Backlog(), self.request.backfills(self.now)
+        backlog = Backlog()
         known, odd = screen(self.work, batch, backfill=backfill)
         self._end_reading()
         for screened in known:

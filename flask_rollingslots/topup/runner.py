@@ -25,7 +25,7 @@ from ..errors import Interrupted, LeaseLost, TopUpBusy, UncommittedChanges, refu
 from ..models import Models, table_of
 from ..settings import Settings
 from ..values import Report, RunStatus, Status, TemplateSpec
-from . import gate
+from . import gate, waiting
 from .executors import reset_after_fork
 from .request import TopUpRequest
 from .run import Outcome, Recorder, Run
@@ -278,6 +278,7 @@ class Runner:
         try:
             run.settle(*request.asked_for(work))
             run.fill(specs)
+            run.note_history()
             report = run.finish(specs)
             covers_all = request.covers_all((spec.window_days for spec in specs), self.settings)
             # Before anything is pruned: what ended long ago ended too.
@@ -308,6 +309,7 @@ class Runner:
         lease = run.recorder.lease
         if lease is None:  # the app's own transaction
             self._close_row(run)
+            waiting.close(self.work(), run.report, run.busy, all_specs is not None)
             return None
         complete_until = None
         if all_specs is not None and not run.outcome.errors:  # no zone is unknown
@@ -320,6 +322,7 @@ class Runner:
             if edges is not None:
                 edges.note(run.report)
             self._close_row(run)
+            waiting.close(work, run.report, run.busy, all_specs is not None)
         return edges
 
     def _close_row(self, run: Run) -> None:
@@ -393,7 +396,8 @@ def count_edges(work: Work) -> Edges | None:
     """
     session, cls, runs = work.session, work.models.Slot, work.models.Run
     since_ms, until = gate.read_state(work).confirmed_ms, gate.from_ms(gate.to_ms(work.now))
-    since = gate.from_ms(since_ms) if since_ms else session.scalar(select(func.min(runs.started_at)))
+    began = select(func.min(runs.started_at)).where(runs.status != RunStatus.WAITING.value)
+    since = gate.from_ms(since_ms) if since_ms else session.scalar(began)
     if since is None or since > until:
         return None
     count = select(func.count()).where(cls.status == Status.SCHEDULED.value)
