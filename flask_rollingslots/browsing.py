@@ -28,6 +28,7 @@ from .models import (
     TemplateMixin,
     expired_places,
     mark_busy,
+    mark_near,
     table_of,
 )
 from .statements import insert_or_lock, newest
@@ -240,14 +241,12 @@ def merged(
     promises = {
         (p[0].series_id, p[1]): p for spec in specs for p in _promised(work, spec, window, overlapping)
     }
-    found = _stored(work, templates, window, promises, overlapping)
+    found, displaced = _stored(work, templates, window, promises, overlapping)
     for spec, original_start, starts_at in promises.values():
         planned = planning.planned_slot(spec, original_start, starts_at, ZoneInfo(spec.timezone))
         found.append(virtual_slot(work.models, planned, templates[spec.id], work.now))
     found.sort(key=lambda slot: (slot.starts_at, slot.series_id, slot.original_start))
-    shown = tuple({template.series_id for template in templates.values()})
-    for slot in found:
-        slot.rolling_shown = shown
+    mark_near(work.session, found, displaced)
     if any(template.exclusive for template in templates.values()):
         mark_busy(work.session, work.models, found)
     return found
@@ -273,8 +272,8 @@ def _stored(
     window: Window,
     promises: dict[tuple[int, datetime], _Promise],
     overlapping: bool,
-) -> list[SlotMixin]:
-    """Return the stored slots of the window, and drop the promises that any row stands for."""
+) -> tuple[list[SlotMixin], list[SlotMixin]]:
+    """Return the stored slots of the window, and the displaced ones near it; drop the promises that rows stand for."""
     # A row stands for its original start even if it was moved out of the window, or deleted.
     starts = [original_start for _, original_start in promises]
     span = (min(starts), max(starts)) if starts else _NEVER
@@ -282,13 +281,14 @@ def _stored(
     for row in rows:
         promises.pop((row.series_id, row.original_start), None)
         _show_by_now(row, work.now)
-    return [
+    shown = [
         row
         for row in rows
         if row.status != Status.DELETED
         and row.starts_at < window.end
         and (row.starts_at >= window.start or (overlapping and row.ends_at > window.start))
     ]
+    return shown, [row for row in rows if row.displaced]
 
 
 def _show_by_now(row: SlotMixin, now: datetime) -> None:
@@ -406,7 +406,7 @@ def get(work: Work, key: str | SlotKey | SlotMixin) -> SlotMixin:
     if row is not None:
         if row.status == Status.DELETED or not row.template.active:
             raise no_slot(slot_key)
-        row.rolling_busy = None
+        row.rolling_busy = row.rolling_near = None
         _show_by_now(row, work.now)
         return row
     return virtual_slot(work.models, *_planned(work, slot_key), work.now)

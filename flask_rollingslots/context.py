@@ -291,10 +291,13 @@ def _query_for_shown(models: Models, are_named: bool, overlapping: bool) -> sa.S
     edge = slot.ends_at > sa.bindparam("start") if overlapping else slot.starts_at >= sa.bindparam("start")
     here: sa.ColumnElement[bool] = sa.and_(edge, slot.starts_at < sa.bindparam("end"))
     meant: sa.ColumnElement[bool] = slot.original_start.between(sa.bindparam("first"), sa.bindparam("last"))
-    if are_named:  # each half has an index of its own
+    # Also what may stand in the way of slots at the edges.
+    near: sa.ColumnElement[bool] = sa.and_(slot.displaced == sa.true(), slot.ends_at > sa.bindparam("start"))
+    if are_named:  # each part has an index of its own
         here = sa.and_(slot.template_id.in_(sa.bindparam("templates", expanding=True)), here)
-        meant = sa.and_(slot.series_id.in_(sa.bindparam("series", expanding=True)), meant)
-    return sa.select(slot).where(sa.or_(here, meant))
+        series = slot.series_id.in_(sa.bindparam("series", expanding=True))
+        meant, near = sa.and_(series, meant), sa.and_(series, near)
+    return sa.select(slot).where(sa.or_(here, meant, near))
 
 
 def id_of(template: TemplateMixin | int) -> int:

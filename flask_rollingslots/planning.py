@@ -150,7 +150,7 @@ def _fits(spec: TemplateSpec, shifted: Shifted, recurrence: Recurrence, zone: Zo
     """
     original_start, starts_at = shifted
     ends_at = starts_at + spec.duration
-    if spec.ends_by == "wall_clock":
+    if spec.ends_by != "elapsed":
         ends_at = reached_at(original_start + spec.shift + spec.duration, zone)
     if ends_at <= starts_at:
         return False
@@ -324,7 +324,7 @@ def length_of(spec: TemplateSpec, starts_at: datetime, ends_at: datetime) -> tim
     """Return how long a slot with times of its own is (both aware), as :func:`end_of` takes it."""
     zone = ZoneInfo(spec.timezone)
     length = wall_of(ends_at, zone) - wall_of(starts_at, zone)
-    return length if spec.ends_by == "wall_clock" and length > timedelta(0) else ends_at - starts_at
+    return length if spec.ends_by != "elapsed" and length > timedelta(0) else ends_at - starts_at
 
 
 def grid_day(spec: TemplateSpec, original_start: datetime, starts_at: datetime | None = None) -> date:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from copy import deepcopy
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
 from typing import Any, NamedTuple
@@ -287,6 +287,8 @@ class TemplateSpec:
         for each in fields(cls):
             if each.default == ():  # a list in the row, or nothing yet
                 values[each.name] = tuple(values[each.name] or ())
+            elif values[each.name] is None and each.default is not MISSING:  # a row that was not stored yet
+                values[each.name] = each.default
         values["series_id"] = values["series_id"] or values["id"]
         values["data"] = deepcopy(dict(values["data"] or {}))
         return cls(**values)

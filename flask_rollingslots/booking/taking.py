@@ -364,15 +364,9 @@ def take(work: Work, slot: SlotMixin, request: BookingRequest) -> BookingMixin:
     if is_taken(slot, work.now) or is_crowded(work, slot):
         raise _refusal(work, slot, request)
     if not take_places(work, slot, request.party):
-        # Only now is it worth a lock to see whether expired holds are in the way, or an edit just moved the slot.
-        seen = (slot.starts_at, slot.ends_at)
+        # Only now is it worth a lock to see whether expired holds are in the way.
         slot = _locked(work, slot)
-        moved = slot.template.exclusive and seen != (slot.starts_at, slot.ends_at)
-        if moved:
-            look_around(work, slot)
-            moved = not is_taken(slot, work.now)
-        freed = _sweep(work, slot)
-        if not (freed or moved) or not take_places(work, slot, request.party):
+        if not _sweep(work, slot) or not take_places(work, slot, request.party):
             raise _refusal(work, slot, request)
     made = _insert_booking(work, slot, request)
     if made is None and slot.capacity == 1:
@@ -417,14 +411,12 @@ def _bookable(
     now: Any,
     party: Any,
     template: Iterable[ColumnElement[bool]],
-    slot: Iterable[ColumnElement[bool]] = (),
 ) -> ColumnElement[bool]:
     """Return all limits of a booking as one condition on the slot: capacity, times, status, and its template.
 
     :param now: a moment (aware), or a parameter for one.
     :param party: how many places, or a parameter.
     :param template: what must be true of the template besides being active.
-    :param slot: what else must be true of the slot.
     """
     c, templates = table_of(models.Slot).c, table_of(models.Template)
     mine = select(templates.c.id).where(
@@ -438,24 +430,20 @@ def _bookable(
         or_(c.opens_at.is_(None), c.opens_at <= now),
         func.coalesce(c.closes_at, c.starts_at) > now,
         mine.exists(),
-        *slot,
     )
 
 
 def take_places(work: Work, slot: SlotMixin, party: int) -> bool:
     """Take places with one conditional UPDATE; return whether they were there.
 
-    The statement carries all limits itself: capacity, opening, closing, start, status, and the template as it is now.
+    The statement carries all limits itself: capacity, opening, closing, end, status, and the template as it is now.
     """
     table, templates = table_of(work.models.Slot), table_of(work.models.Template)
     template = slot.template
     as_read = [templates.c.exclusive.is_(bool(template.exclusive))]
-    here = []
     if template.exclusive:
         as_read.append(templates.c.resource == template.resource)
-        # where the resource was seen free
-        here = [table.c.starts_at == slot.starts_at, table.c.ends_at == slot.ends_at]
-    limits = _bookable(work.models, work.now, party, as_read, here)
+    limits = _bookable(work.models, work.now, party, as_read)
     statement = update(table).where(table.c.id == slot.id, limits).values(booked=table.c.booked + party)
     return bool(work.session.execute(statement).rowcount == 1)  # type: ignore[attr-defined]
 

@@ -224,6 +224,7 @@ def import_templates(
 
     JSON may come from export, or from another app: an object or a list with a title, a first start and end, and
     a rule; or a rule alone, which gets the name of the file. Importing a file twice adds its templates twice.
+    What has a time in an .ics FILE keeps its exact length over changes of the clocks: its ends_by is elapsed.
     """
     file_name = (Path(file).stem.strip() or None) if file != "-" else None
     with click.open_file(file, "rb") as stream:

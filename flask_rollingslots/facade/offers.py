@@ -171,7 +171,8 @@ class Offers(Calls):
     ) -> Imported:
         """Add the templates of a file, with the decisions in it, to the app's session: all of them, or none.
 
-        :param content: JSON or iCalendar in UTF-8, at most 10 MB.
+        :param content: JSON or iCalendar in UTF-8, at most 10 MB. What has a time in iCalendar gets
+            ``ends_by="elapsed"``: there lengths are exact.
         :param form: ``json``, ``ics``, or ``auto`` to tell by the content.
         :param group: put all templates into this group.
         :param timezone: IANA name of the zone of times without one; by default the app's.

@@ -8,12 +8,12 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
-from sqlalchemy.orm import Mapper, object_session
+from sqlalchemy.orm import Mapper
 from sqlalchemy.orm.attributes import set_committed_value
 
 from .fields import FIELDS, TO_SLOTS, TemplateMixin
 from .kinds import table_of
-from .places import DISPLACED, MOVED
+from .places import MOVED
 from .tables import Models, SlotMixin
 
 #: Fields of a slot that a person may change; what was changed is remembered in ``customised``.
@@ -51,14 +51,7 @@ def listen(models: Models, clock: Callable[[], datetime]) -> None:
         if has_decisions(changed):
             changed.changed_at = clock()
 
-    def forget_what_was_busy(slot: SlotMixin | None, names: Any) -> None:
-        if slot is not None:  # the last reference may just have gone
-            slot.__dict__.pop("rolling_busy", None)
-            session = object_session(slot)
-            if session is not None:
-                session.info.pop(DISPLACED, None)
-
-    sa.event.listen(models.Slot, "expire", forget_what_was_busy)
+    sa.event.listen(models.Slot, "expire", _forget_what_was_busy)
     sa.event.listen(models.Slot, "before_update", _note_decisions)
     sa.event.listen(models.Template, "before_insert", complete)
     sa.event.listen(models.Template, "before_insert", note_beginning)
@@ -66,6 +59,12 @@ def listen(models: Models, clock: Callable[[], datetime]) -> None:
     sa.event.listen(models.Slot, "before_update", note_when)
     sa.event.listen(models.Template, "before_update", note_when)
     sa.event.listen(models.Template, "after_insert", own_series)
+
+
+def _forget_what_was_busy(slot: SlotMixin | None, names: Any) -> None:
+    if slot is not None:  # the last reference may just have gone
+        slot.__dict__.pop("rolling_busy", None)
+        slot.__dict__.pop("rolling_near", None)
 
 
 def has_decisions(changed: SlotMixin | TemplateMixin) -> bool:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from sqlalchemy import (
     ColumnElement,
@@ -35,8 +35,6 @@ from .kinds import table_of
 
 #: Where a session keeps the mark that changes with everything it writes about bookings.
 BUSY_MARK = "rollingslots_busy"
-#: Where a session keeps which displaced slots it knows of, of which series.
-DISPLACED = "rollingslots_displaced"
 #: One of these stands in ``customised`` of a slot that a person moved.
 MOVED = {"starts_at", "ends_at"}
 #: Written out, so that SQLite recognises the condition of the index on booked slots.
@@ -145,13 +143,16 @@ def load_busy(
     return [Busy._make(row) for row in session.execute(query.with_for_update(read=True) if lock else query)]
 
 
-class Seen(list[Busy]):
-    """What was found on a resource, as it was until the session changed anything about bookings.
+T = TypeVar("T")
+
+
+class Seen(list[T]):
+    """What was found in the way of slots, as it was until the session changed anything about bookings.
 
     :ivar mark: the session's mark by then; see ``forget_busy``.
     """
 
-    def __init__(self, session: Session, found: Iterable[Busy]) -> None:
+    def __init__(self, session: Session, found: Iterable[T]) -> None:
         super().__init__(found)
         self.mark = session.info.get(BUSY_MARK)
 
@@ -168,7 +169,7 @@ def mark_busy(session: Session, models: Any, slots: Iterable[Any]) -> None:
         min(slot.starts_at for slot in exclusive),
         max(slot.ends_at for slot in exclusive),
     )
-    by_resource = {slot.template.resource: Seen(session, ()) for slot in exclusive}
+    by_resource: dict[str, Seen[Busy]] = {each.template.resource: Seen(session, ()) for each in exclusive}
     for busy in found:
         by_resource.setdefault(busy.resource, Seen(session, ())).append(busy)
     for slot in exclusive:
@@ -236,18 +237,30 @@ def _rank(slot: Any, now: datetime) -> tuple[bool, bool, int]:
 
 
 def is_crowded(slot: Any, now: datetime) -> bool:
-    """Whether another slot of the series has the time of this one. What is known of the series is asked once."""
+    """Whether another slot of the series has the time of this one; asks the database unless it was told."""
     template = slot.template
     if template.overlapping or template.exclusive:
         return False
-    session = object_session(slot) or object_session(template)
-    if session is None:
-        return False
-    if slot.displaced or template.settled_revision != template.revision:
+    session, found = object_session(slot) or object_session(template), slot.rolling_near
+    if session is not None and (found is None or found.mark is not session.info.get(BUSY_MARK)):
         found = load_neighbours(session, slot.rolling_models, slot)
-    else:
-        found = _displaced(session, slot)
-    return any(other.blocks(slot, now) for other in found)
+    return any(other.blocks(slot, now) for other in found or ())
+
+
+def mark_near(session: Session, slots: Iterable[Any], displaced: Iterable[Any]) -> None:
+    """Let slots that are shown know which displaced ones of their series are near them.
+
+    :param displaced: all rows that are, and overlap the span in which the slots are.
+    """
+    by_series: dict[int, Seen[Neighbour]] = {}
+    for row in displaced:
+        if row.status in OCCUPYING:
+            known = (getattr(row, name) for name in Neighbour._fields)
+            by_series.setdefault(row.series_id, Seen(session, ())).append(Neighbour(*known))
+    nobody: Seen[Neighbour] = Seen(session, ())
+    for slot in slots:
+        is_told = not slot.displaced and slot.template.settled_revision == slot.template.revision
+        slot.rolling_near = by_series.get(slot.series_id, nobody) if is_told else None
 
 
 def load_neighbours(session: Session, models: Any, slot: Any, lock: bool = False) -> list[Neighbour]:
@@ -269,24 +282,6 @@ def load_neighbours(session: Session, models: Any, slot: Any, lock: bool = False
 def _neighbours(cls: Any) -> Any:
     columns = (getattr(cls, name) for name in Neighbour._fields)
     return select(*columns).where(cls.status.in_(OCCUPYING))
-
-
-def _displaced(session: Session, slot: Any) -> list[Neighbour]:
-    """Return the displaced slots of a series, for as long as the session's transaction lasts and changes none."""
-    now_open, mark = session.get_transaction(), session.info.get(BUSY_MARK)
-    known = session.info.get(DISPLACED)
-    if known is None or known[0] is not now_open or known[1] is not mark or now_open is None:
-        known = (None, mark, {})
-    by_series: dict[int, list[Neighbour]] = known[2]
-    if slot.series_id not in by_series:
-        asked = {slot.series_id, *slot.rolling_shown} - by_series.keys()
-        cls = slot.rolling_models.Slot
-        query = _neighbours(cls).where(cls.displaced == true(), cls.series_id.in_(sorted(asked)))
-        by_series |= {series_id: [] for series_id in asked}
-        for row in session.execute(query):
-            by_series[row.series_id].append(Neighbour._make(row))
-        session.info[DISPLACED] = (session.get_transaction(), mark, by_series)
-    return by_series[slot.series_id]
 
 
 def displaced_near(models: Any, slot: Any) -> ColumnElement[bool]:

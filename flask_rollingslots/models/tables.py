@@ -1,4 +1,4 @@
-"""The tables: mixins for an app's own classes, a slot's ``state`` among them; ``Models`` are the classes of one database.
+"""The tables: mixins for an app's own classes, a slot's ``state`` among them; ``Models``: all of one database.
 
 Nothing here creates a table. The classes live in the app's own metadata, so that its migrations see them.
 """
@@ -75,13 +75,13 @@ class SlotMixin:
         run: Any
         rolling_models: Any
         rolling_busy: Any
-        rolling_shown: Any
+        rolling_near: Any
         affected_bookings: Any
     else:
         #: What takes the exclusive resource, as read together with this slot; ``None``: ask the database.
         rolling_busy = None
-        #: The series of the slots that are shown together with it: what is asked of one is asked of all.
-        rolling_shown = ()
+        #: The slots that may stand in the way of it in its series, as read together with it; ``None``: ask.
+        rolling_near = None
         #: The live bookings that were in the slot when it was cancelled: whom to tell.
         affected_bookings = ()
 

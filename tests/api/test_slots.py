@@ -64,6 +64,7 @@ def test_what_began_before_is_listed_on_request(site: ApiSite) -> None:
         rrule="FREQ=DAILY",
         dtstart=datetime(2026, 1, 5, 10),
         every=None,
+        overlapping=True,
         until_time=None,
         duration=week,
     )

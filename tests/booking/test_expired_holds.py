@@ -49,13 +49,13 @@ def state(site: Site, hold: int) -> tuple[int, int, int, str]:
 
 
 def test_a_slot_follows_its_series_once_its_hold_has_expired(held: tuple[Site, int]) -> None:
-    """A top-up moves it and releases the hold; while the hold lasts it does neither."""
+    """It is shown where it will be; a top-up moves it and releases the hold. While the hold lasts nothing moves."""
     site, hold = held
     assert site.slots.generate().updated == 0
     assert state(site, hold) == (10, 2, 1, "held")
     site.clock.turn(minutes=10)
     assert site.slots.generate(dry_run=True).updated == 1
-    assert state(site, hold) == (10, 2, 1, "held")
+    assert state(site, hold) == (12, 2, 1, "held")
     report = site.slots.generate()
     assert (report.updated, report.kept_booked) == (1, 0)
     assert state(site, hold) == (12, 0, 0, "expired")

@@ -162,45 +162,36 @@ def test_an_edit_and_a_booking_wait_for_each_other(court: Site) -> None:
     assert isinstance(outcome[0], SlotClosed)
 
 
-def test_a_slot_that_moves_while_somebody_books_it(
+def test_no_edit_moves_a_slot_while_somebody_books_it(
     postgres_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Who saw the court free at ten does not get a slot that an edit moves to a taken hour before the booking."""
+    """Who saw the court free at ten gets ten: an edit waits for the booking, and keeps its slot where it is."""
     site = Site(postgres_url, tmp_path)
-    looked, edited = threading.Event(), threading.Event()
+    looked, go_on = threading.Event(), threading.Event()
     take_places = taking.take_places
 
     def take_late(*facts: Any) -> bool:
         looked.set()
-        assert edited.wait(60)
+        assert go_on.wait(60)
         return take_places(*facts)
 
     with site.app.app_context():
         for name in ("Football", "Party"):
             site.add(name=name, resource="court", exclusive=True)
         site.slots.generate()
-        site.slots.book(ELEVEN)
         site.session.commit()
         monkeypatch.setattr(taking, "take_places", take_late)
-        thread, outcome = meanwhile(site, lambda: site.slots.book(TEN))
+        booking, booked = meanwhile(site, lambda: site.slots.book(TEN).id)
         assert looked.wait(60)
-        site.slots.edit(TEN, "all", start=time(11))
-        site.session.commit()
-        edited.set()
-        thread.join(60)
-        assert isinstance(outcome[0], SlotClosed)
-        assert outcome[0].state == "blocked"  # type: ignore[attr-defined]
-        site.slots.edit(TEN, "all", start=time(10))
-        site.session.commit()
-        looked.clear()
-        edited.clear()
-        thread, outcome = meanwhile(site, lambda: site.slots.book(TEN).id)
-        assert looked.wait(60)
-        site.slots.edit(TEN, "all", start=time(9, 30))
-        site.session.commit()
-        edited.set()
-        thread.join(60)
-        assert isinstance(outcome[0], int)  # where it went, the court is free
+        editing, edited = meanwhile(site, lambda: site.slots.edit(TEN, "all", start=time(11)))
+        editing.join(A_MOMENT)
+        assert not edited
+        go_on.set()
+        booking.join(60)
+        editing.join(60)
+        assert isinstance(booked[0], int)
+        assert [str(row.key) for row in edited[0].kept_booked] == [TEN]  # type: ignore[attr-defined]
+        assert site.slots.get(TEN).local_start.hour == 10
 
 
 # --- what comes back ---------------------------------------------------------------------------------------------

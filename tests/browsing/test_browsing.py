@@ -37,8 +37,9 @@ def test_what_began_before_is_shown_on_request(database_url: str, tmp_path: Path
             "rrule": "FREQ=WEEKLY;BYDAY=SA",
             "dtstart": datetime(2026, 1, 3, 10),
             "duration": timedelta(days=7),
+            "overlapping": True,
         }
-        site.add(**rental, every=None, until_time=None)
+        site.add(**rental, every=None, until_time=None, overlapping=True)
 
         def seen(day: int, hour: int = 0, **more: Any) -> list[str]:
             start = datetime(2026, 1, day, hour, tzinfo=UTC)
@@ -374,7 +375,7 @@ def test_a_grid_past_midnight(site: Site) -> None:
 
 def test_the_end_of_the_calendar_is_quiet(site: Site) -> None:
     """A slot that would end after the last day of the calendar does not exist; nothing overflows."""
-    template = site.add(every=None, until_time=None, duration=timedelta(minutes=999_999))
+    template = site.add(every=None, until_time=None, duration=timedelta(minutes=999_999), overlapping=True)
     for key in (f"{template.id}@99981231T1000", f"{template.id}@99991231T2359"):
         with pytest.raises(SlotNotFound):
             site.slots.get(key)

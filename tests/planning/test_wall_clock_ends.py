@@ -357,3 +357,29 @@ def test_a_slot_that_runs_over_the_change_is_shown_until_its_end(sqlite_url: str
         assert site.slots.get("1@20261024T2200").state == "running"
         site.clock.now = datetime(2026, 10, 25, 5, tzinfo=UTC)
         assert site.slots.explain(1, datetime(2026, 10, 24, 20, tzinfo=UTC)).code == "in_the_past"
+
+
+def test_a_longer_night_is_in_what_begins_before_a_span(sqlite_url: str, tmp_path: Path) -> None:
+    """``overlapping=True`` at half past five shows the night that ends at six, by nine hours, virtual and stored."""
+    site = Site(sqlite_url, tmp_path, Clock(datetime(2026, 10, 24, 12, tzinfo=UTC)))
+    span = (datetime(2026, 10, 25, 4, 30, tzinfo=UTC), datetime(2026, 10, 25, 12, tzinfo=UTC))
+    with site.app.app_context():
+        madrid(site, dtstart=datetime(2026, 1, 1, 22), duration=8 * HOUR)
+        for _ in range(2):
+            found = site.slots.between(*span, overlapping=True)
+            assert [slot.key for slot in found] == ["1@20261024T2200"]
+            assert not site.slots.between(span[0] + HOUR / 2, span[1], overlapping=True)
+            site.slots.generate()
+
+
+def test_pruning_waits_for_the_end_on_the_wall(sqlite_url: str, tmp_path: Path) -> None:
+    """A week's rental that was moved away is not promised again while its own time lasts an hour longer."""
+    site = Site(sqlite_url, tmp_path, Clock(datetime(2026, 10, 10, tzinfo=UTC)))
+    with site.app.app_context():
+        madrid(site, rrule="FREQ=WEEKLY", dtstart=datetime(2026, 10, 5, 10), duration=7 * DAY)
+        site.slots.generate(days=20)
+        site.slots.edit("1@20261019T1000", "this", start=datetime(2026, 10, 11, 8), duration=HOUR)
+        site.session.commit()
+        site.clock.now = datetime(2026, 10, 26, 8, 30, tzinfo=UTC)  # it is 9:30, the week ends at 10:00
+        site.slots.prune(7)
+        assert "1@20261019T1000" in [slot.key for slot in site.rows()]

@@ -293,10 +293,11 @@ def test_a_moved_slot_is_over_by_the_clock_of_its_zone(sqlite_site: Site, zone: 
 
 
 def test_a_moved_slot_in_the_hour_that_the_clocks_leave_out_is_not_over_too_early(sqlite_site: Site) -> None:
-    """A time that does not exist is shown an hour later, and so is its end."""
+    """A start that does not exist is shown an hour later; the end is where the clocks have it."""
     site = sqlite_site
     site.clock.now = datetime(2026, 3, 1, 8, tzinfo=UTC)
-    site.add(timezone="Europe/Madrid", **{**WEEKLY, "dtstart": datetime(2026, 3, 1, 2, 30)})
+    first, length = datetime(2026, 3, 1, 2, 30), timedelta(hours=2)
+    site.add(timezone="Europe/Madrid", **{**WEEKLY, "dtstart": first, "duration": length})
     site.slots.generate(days=40)
     key = "1@20260329T0230"
     site.slots.edit(key, "this", start=datetime(2026, 3, 3, 15))
@@ -396,7 +397,7 @@ def test_an_edit_of_the_series_does_not_bring_pruned_slots_back(
 ) -> None:
     """Slots that took place and were forgotten are not shown again at the later times, nor in the preview."""
     site = sqlite_site
-    site.add(**WEEKLY)
+    site.add(**WEEKLY, overlapping=True)
     site.slots.generate(days=40)
     site.clock.turn(days=16)
     assert site.slots.prune(7).slots == 2

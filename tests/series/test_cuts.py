@@ -130,7 +130,7 @@ def test_across_a_clock_change(site: Site) -> None:
 def test_into_the_hour_that_a_clock_change_leaves_out(site: Site) -> None:
     """A slot moved to a time that does not exist is shown after the gap, and its key stays."""
     site.clock.now = datetime(2026, 3, 23, 8, tzinfo=UTC)
-    add(site, "FREQ=DAILY", datetime(2026, 3, 24, 1), timezone="Europe/Madrid")
+    add(site, "FREQ=DAILY", datetime(2026, 3, 24, 1), timezone="Europe/Madrid", duration=timedelta(hours=2))
     edit(site, "1@20260324T0100", "all", start=time(2, 30))
     found = {slot.key[2:]: f"{slot.local_start:%H:%M}" for slot in site.slots.upcoming(1, n=7)}
     assert (found["20260328T0100"], found["20260329T0100"], found["20260330T0100"]) == (
@@ -256,7 +256,8 @@ def test_on_the_very_day_of_a_clock_change(site: Site, day: str, to: time, hours
     """Cut on the day itself, at 2 o'clock in Berlin: the wall clock is what was asked for, on both sides."""
     cut = wall(f"{day} 02:00")
     site.clock.now = (cut - 2 * DAY).replace(tzinfo=UTC)
-    add(site, DAILY, cut - 2 * DAY + timedelta(minutes=30), timezone="Europe/Berlin")
+    first, length = cut - 2 * DAY + timedelta(minutes=30), timedelta(hours=2)
+    add(site, DAILY, first, timezone="Europe/Berlin", duration=length)
     key = f"1@2026{day.replace('-', '')}T0230"
     edit(site, key, "this_and_future", start=to)
     found = site.slots.upcoming(1, n=4)

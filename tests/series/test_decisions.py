@@ -447,7 +447,7 @@ def test_the_past_is_corrected_one_slot_at_a_time(hall: Site) -> None:
     assert slots.complete(past, undo=True).state == "ended"
     with pytest.raises(SlotBooked):
         slots.delete(past)
-    slots.release(1)
+    slots.release(1, override=True)
     slots.delete(past)
     with pytest.raises(SlotNotFound):
         slots.get(past)
