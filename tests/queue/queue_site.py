@@ -53,7 +53,7 @@ class QueueSite(Site):
         return found
 
     def fill_with(self, number: int, **fields: Any) -> list[int]:
-        """Add templates as another process would: nothing starts here."""
+        """Add templates as another process would: nothing starts here, and no run waits for them."""
         templates = [
             self.slots.Template(**{**HALL, "name": f"Hall {n}", "group": f"g{n % 2}", **fields})
             for n in range(number)
@@ -61,6 +61,7 @@ class QueueSite(Site):
         self.session.add_all(templates)
         self.session.flush()
         self.session.info.clear()
+        self.session.execute(self.db.delete(self.slots.Run).where(self.slots.Run.status == "waiting"))
         self.session.commit()
         return [template.id for template in templates]
 

@@ -108,7 +108,7 @@ def test_the_recipe_for_rq(
 
     executor = shop.app.extensions["rollingslots"].topup.executor
     assert executor.join(60)
-    assert stored(sqlite_url) == (0, [])
+    assert stored(sqlite_url) == (0, ["waiting"])
     queue: Queue = rq_queue.queue
     assert len(queue) == 1
     assert SimpleWorker([queue], connection=queue.connection).work(burst=True)

@@ -283,6 +283,20 @@ def test_what_somebody_looks_at_comes_first(small_site: QueueSite, monkeypatch: 
 
 
 @ONE_SERVER
+def test_workers_fill_a_history_too(site: QueueSite) -> None:
+    """What was promised while nobody came is filled by the shards of its templates, which note it."""
+    site.fill_with(4, keep_history=True)
+    site.clock.turn(days=40)
+    for _ in range(2):
+        site.visit()
+        site.drain()
+        site.clock.turn(hours=2)
+    assert site.count() == 4 * (40 * 8 + A_WEEK)
+    template = site.slots.Template
+    assert min(site.session.scalars(select(template.history_until))) > site.clock.now
+
+
+@ONE_SERVER
 def test_a_template_of_the_meantime_joins_the_run(site: QueueSite, monkeypatch: pytest.MonkeyPatch) -> None:
     """A template that is added while workers are busy is filled by them, and the run names it."""
     site.fill_with(5)

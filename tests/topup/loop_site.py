@@ -110,12 +110,13 @@ class Site:
             return template.id
 
     def add_quietly(self, **fields: Any) -> int:
-        """Add an hourly template as another process would: nothing starts here."""
+        """Add an hourly template as another process would: nothing starts here, and no run waits for it."""
         with self.app.app_context():
             template = self.slots.Template(**hourly(**fields))
             self.db.session.add(template)
             self.db.session.flush()
             self.db.session.info.clear()
+            self.db.session.execute(self.db.delete(self.slots.Run).where(self.slots.Run.status == "waiting"))
             self.db.session.commit()
             return template.id
 

@@ -25,12 +25,13 @@ LESSON: dict[str, Any] = {
     "keep_history": True,
 }
 DAILY = {"rrule": "FREQ=DAILY"}
+TOKEN = "t" * 40
 
 
 @pytest.fixture
 def site(database_url: str, tmp_path: Path) -> Iterator[Site]:
     """A site on each database, inside its app context."""
-    site = Site(database_url, tmp_path)
+    site = Site(database_url, tmp_path, ROLLINGSLOTS_API_PREFIX="/slots/api", ROLLINGSLOTS_API_TOKEN=TOKEN)
     with site.app.app_context():
         yield site
 
@@ -196,6 +197,15 @@ def cut_in_the_past(site: Site, template: Any) -> None:
     site.slots.edit("1@20260120T1800", "this_and_future", capacity=6)
 
 
+def patch(site: Site, template: Any) -> None:
+    """Over HTTP."""
+    answer = site.app.test_client().patch(
+        "/slots/api/templates/1", json={"capacity": 6}, headers={"Authorization": f"Bearer {TOKEN}"}
+    )
+    assert answer.status_code == 200, answer.get_json()
+    site.session.refresh(template)
+
+
 def off(site: Site, template: Any) -> None:
     """Switch it off."""
     site.slots.deactivate(template)
@@ -206,7 +216,7 @@ def ended(site: Site, template: Any) -> None:
     site.slots.delete_series(template)
 
 
-@pytest.mark.parametrize("decide", [facade, change, orm, cut, cut_in_the_past, off, ended])
+@pytest.mark.parametrize("decide", [facade, change, orm, patch, cut, cut_in_the_past, off, ended])
 def test_a_change_first_fills_by_the_old_rule(site: Site, decide: Callable[[Site, Any], None]) -> None:
     """Nobody came for 20 days, then the rule changes: what was promised until then is made as it was promised."""
     template = site.add(**LESSON | DAILY, capacity=4)

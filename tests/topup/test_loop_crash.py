@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from forks import FINISHED, ended, forked, wait_forever
 from loop_site import DAY, PLAIN, WAIT, Clock, Site, Stop, after, before, before_chunks, chunks_of, week
-from marks import DATABASES
+from marks import DATABASES, quick_on
 from sqlalchemy import event
 from sqlalchemy.exc import OperationalError
 
-from flask_rollingslots.filling import chunks
+from flask_rollingslots.filling import chunks, history
 from flask_rollingslots.topup import gate, run, runner
 
 if TYPE_CHECKING:
@@ -355,3 +355,61 @@ def test_stopped_process_holds_nobody_up(
     assert (site.lease().token, site.lease().confirmed_ms) == (state.token, state.confirmed_ms)
     assert len(site.starts()) == len(set(site.starts()))
     assert site.starts()[-1] == week()[-1]
+
+
+def _dies_after(original: Callable[..., Any]) -> Callable[..., Any]:
+    def call(*args: Any, **kwargs: Any) -> None:
+        original(*args, **kwargs)
+        crash()
+
+    return call
+
+
+#: name -> (where, what, how it dies there, whether the history is noted as complete)
+OF_HISTORY: dict[str, tuple[Any, str, Callable[[Any], Any], bool]] = {
+    "in the middle of the fill": (run, "write_chunk", lambda f: second(f, before=True), False),
+    "between fill and note": (run.Run, "note_history", lambda _: crash, False),
+    "before the note is committed": (history, "note_complete", _dies_after, False),
+    "before the confirmation": (runner.Runner, "_confirm", lambda _: crash, True),
+}
+
+
+@pytest.mark.faults
+@pytest.mark.usefixtures("_small_chunks")
+@quick_on("sqlite")
+@pytest.mark.parametrize("point", OF_HISTORY)
+def test_crash_leaves_the_history_to_the_next(
+    make: Callable[..., Site],
+    database_url: str,
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+    point: str,
+) -> None:
+    """A history counts as complete only after all of it is committed; the next run does the rest, and nothing twice."""
+    where, name, dies, noted = OF_HISTORY[point]
+    make(database_url)
+
+    def first_process() -> None:
+        site = make(database_url, create=False, lease_seconds=1)
+        site.add_quietly(keep_history=True)
+        clock.pass_by(10 * DAY)
+        monkeypatch.setattr(where, name, dies(getattr(where, name)))
+        site.get("/plain")
+        wait_forever()
+
+    assert ended(forked(first_process)) == CRASHED
+    begun = clock.now
+    site = make(database_url, create=False, lease_seconds=1)
+    clock.pass_by(10 * DAY + timedelta(seconds=1.1))
+
+    def history_until() -> Any:
+        with site.app.app_context():
+            return site.db.session.scalar(site.db.select(site.slots.Template.history_until))
+
+    assert (history_until() > begun) == noted
+    site.visit("/plain")
+    clock.pass_by(timedelta(seconds=1.1))
+    site.visit("/plain")
+    expected = [start for start in week(begun - DAY, 18) if start >= begun.replace(tzinfo=None)]
+    assert site.starts() == expected
+    assert history_until() > clock.now
