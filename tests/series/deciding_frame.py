@@ -74,12 +74,13 @@ def _check_row(before: Committed, after: Committed, old: Row, new: Row | None, s
     if old.key in step.touched:
         return
     in_scope = old.key[0] in step.series
+    follows = in_scope or step.heals or not before.segments[old.template].is_settled
     counted = any(each.status in ("confirmed", "held") for each in before.of_slot.get(old.id, ()))
     is_history = old.is_history(after.now)
     if step.running and in_scope and old.status == "scheduled" and old.end > after.now:
         is_history = False
     if new is None:
-        demand(in_scope or step.heals, old.key, "is gone without a decision")
+        demand(follows, old.key, "is gone without a decision")
         demand(not is_history, old.key, "is history and is gone:", old)
         demand(not counted, old.key, "is booked and is gone")
         return
@@ -88,7 +89,7 @@ def _check_row(before: Committed, after: Committed, old: Row, new: Row | None, s
         _check_same(old, new, "is history;")
         names = name_of(before, old), name_of(after, new)
         demand(names[0] == names[1], old.key, "is history; it was called", names[0], "and is", names[1])
-    elif not (in_scope or step.heals):
+    elif not follows:
         _check_same(old, new, "was not decided about;")
     if old.status != new.status:
         demand(step.ends and in_scope, old.key, "went from", old.status, "to", new.status)
@@ -183,19 +184,8 @@ def check_settled(state: Committed, expected: dict[Key, Slot]) -> None:
         )
         same = (row.capacity, row.data) == (slot.capacity, slot.data)
         demand(same, row.key, "has", row.capacity, row.data, "its template", slot.capacity, slot.data)
-        by_rule = segment.times(row.key[1])
-        if slot.offered:
-            is_there = (row.start, row.end) == by_rule
-            demand(
-                row.displaced is not is_there,
-                row.key,
-                "is at",
-                row.start,
-                "its rule",
-                by_rule,
-                "marked",
-                row.displaced,
-            )
+        is_there = (row.start, row.end) == segment.times(row.key[1])
+        demand(row.displaced is not is_there, row.key, "is at", row.start, row.end, "and its mark is", row.displaced)
 
 
 def check_filled(state: Committed, days: int) -> None:
