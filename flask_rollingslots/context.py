@@ -121,7 +121,7 @@ def _readable(work: Work, found: Sequence[Any], unreadable: Unreadable) -> list[
 
 def _read_specs(work: Work, *conditions: sa.ColumnElement[bool], newest: bool = False) -> list[TemplateSpec]:
     cls = work.models.Template
-    columns = {name: getattr(cls, name) for name in SPEC_FIELDS}
+    columns = {name: getattr(cls, name) for name in (*SPEC_FIELDS, *work.models.own.shared)}
     dialect = work.session.connection().dialect
     lists = {}
     for name in SPEC_LISTS:
@@ -133,18 +133,21 @@ def _read_specs(work: Work, *conditions: sa.ColumnElement[bool], newest: bool = 
         query = query.with_for_update(read=True)
     result = work.session.execute(query)
     try:
-        return [_spec(row, lists, dialect) for row in result]
+        return [_spec(row, lists, dialect, work.models.own.shared) for row in result]
     finally:
         result.close()  # also after an error: an open result would keep SQLite's snapshot
 
 
-def _spec(row: Any, lists: Mapping[int, Any], dialect: sa.Dialect) -> TemplateSpec:
+def _spec(row: Any, lists: Mapping[int, Any], dialect: sa.Dialect, own: Sequence[str]) -> TemplateSpec:
     values = list(row)
     for place, kind in lists.items():
         stored = values[place]
         is_empty = not stored or stored == "[]"
         values[place] = () if is_empty else tuple(kind.process_result_value(json.loads(stored), dialect))
     values[_SERIES_ID] = values[_SERIES_ID] or values[_ID]
+    if own:
+        known = len(SPEC_FIELDS)
+        values[known:] = [dict(zip(own, values[known:], strict=True))]  # the last one of a spec
     return TemplateSpec(*values)
 
 
@@ -174,20 +177,25 @@ def load_slots(
     cls, bookings = work.models.Slot, work.models.Booking
     columns = [getattr(cls, name) for name in _SLOT_COLUMNS]
     data = cls.data if wholly else sa.null()  # a top-up has no use for it, and it may be large
-    own_name = cls.own_name if wholly else sa.null()
+    own_name, own = (cls.own_name, work.models.own.slot) if wholly else (sa.null(), ())
     more = (cls.customised, cls.ended_with_series, cls.holds, cls.withdrawn, cls.displaced, cls.changed_at)
-    query: Any = sa.select(*columns, data, own_name, *more)
+    query: Any = sa.select(*columns, data, own_name, *more, *(getattr(cls, name) for name in own))
     query = query.where(*conditions).order_by(cls.series_id, cls.original_start)
     found = work.session.execute(exclusive(query, work.dialect) if lock else query).all()
     history: frozenset[int] = frozenset()
     if wholly and found:
         pointed = sa.select(bookings.slot_id).join(cls, cls.id == bookings.slot_id).where(*conditions)
         history = frozenset(work.session.scalars(pointed.distinct()))
-    slots = []
-    for *plain, own, name, customised, ended, holds, withdrawn, displaced, changed_at in found:
+    slots, size = [], len(_SLOT_COLUMNS)
+    for row in found:
+        plain, (data, name, customised, ended, holds, withdrawn, displaced, changed_at, *owned) = (
+            row[:size],
+            row[size:],
+        )
         live, is_pointed_to = live_places(plain[_BOOKED], holds, work.now), plain[0] in history
-        known = (own or {}, tuple(customised or ()), bool(ended), live, is_pointed_to)
-        slots.append((*plain, *known, withdrawn or None, displaced or None, changed_at, name))
+        known = (data or {}, tuple(customised or ()), bool(ended), live, is_pointed_to)
+        marks = (withdrawn or None, displaced or None, changed_at)
+        slots.append((*plain, *known, *marks, name, dict(zip(own, owned, strict=True))))
     return list(map(StoredSlot._make, slots))
 
 
@@ -244,6 +252,7 @@ def row_of(slot: PlannedSlot, now: datetime, run_id: int | None = None) -> dict[
         "displaced": None,
         "run_id": run_id,
         "created_at": now,
+        **spec.own,
     }
 
 
@@ -255,6 +264,9 @@ def virtual_slot(models: Models, slot: PlannedSlot, template: TemplateMixin, now
     virtual: SlotMixin = sa.inspect(models.Slot).class_manager.new_instance()
     virtual.__dict__.update(values, template=template)
     virtual.data = deepcopy(data) if data else {}
+    for name, value in slot.spec.own.items():
+        if isinstance(value, dict | list):  # whose changes its column may follow
+            setattr(virtual, name, deepcopy(value))
     return virtual
 
 

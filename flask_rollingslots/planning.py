@@ -498,11 +498,12 @@ def settled(
         values |= _times_by_now(spec, row, starts_at, now, zone)
         values["capacity"] = spec.capacity
         if wholly:
-            values["data"] = spec.data
+            values |= {"data": spec.data, **spec.own}
         values = {name: value for name, value in values.items() if name not in row.customised}
     else:
         values["displaced"] = is_displaced(spec, row.original_start, row.starts_at, row.ends_at, zone) or None
-    return {name: value for name, value in values.items() if (value or None) != (getattr(row, name) or None)}
+    stored = {name: row.own[name] if name in row.own else getattr(row, name) for name in values}
+    return {name: value for name, value in values.items() if value != stored[name]}
 
 
 def is_displaced(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from copy import deepcopy
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields, replace
 from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -242,6 +243,7 @@ class TemplateSpec:
     :param active_until: original start at which the segment ends (excluded), naive, or ``None``.
     :param cancelled_from: original start from which on the segment was cancelled or deleted, naive, or ``None``.
     :param window_days: the template's own window, or ``None`` for the app's.
+    :param own: values of the app's own columns that its slots have too, by name.
     """
 
     id: int
@@ -279,11 +281,13 @@ class TemplateSpec:
     cancelled_from: datetime | None = None
     shift: timedelta = timedelta(0)
     data: dict[str, Any] = field(default_factory=dict, hash=False)
+    own: dict[str, Any] = field(default_factory=dict, hash=False)
 
     @classmethod
     def of(cls, template: Any) -> TemplateSpec:
         """Return a template's row as plain data, independent of any session."""
-        values = {each.name: getattr(template, each.name) for each in fields(cls)}
+        values = {each.name: getattr(template, each.name) for each in fields(cls) if each.name != "own"}
+        values["own"] = deepcopy(template.rolling_own)
         for each in fields(cls):
             if each.default == ():  # a list in the row, or nothing yet
                 values[each.name] = tuple(values[each.name] or ())
@@ -292,6 +296,15 @@ class TemplateSpec:
         values["series_id"] = values["series_id"] or values["id"]
         values["data"] = deepcopy(dict(values["data"] or {}))
         return cls(**values)
+
+    def changed(self, values: Mapping[str, Any]) -> TemplateSpec:
+        """Return it with other values, by name; what a spec has not is left out."""
+        known = {each.name for each in fields(self)} - {"own"}
+        lists = {each.name for each in fields(self) if each.default == ()}
+        own = {name: value for name, value in values.items() if name in self.own}
+        given = {name: value for name, value in values.items() if name in known}
+        given |= {name: tuple(value or ()) for name, value in given.items() if name in lists}
+        return replace(self, **given, own={**self.own, **own})
 
     @property
     def may_overlap(self) -> bool:
@@ -354,7 +367,8 @@ class StoredSlot(NamedTuple):
     :param withdrawn: the mark that its rule does not yield it any more.
     :param displaced: the mark that its times are not those of its rule.
     :param changed_at: when somebody last decided about it, aware, UTC.
-    :param own_name: its own name, if that was asked for.
+    :param own_name: what it is called if that is not its template's name; known only if it was asked for.
+    :param own: values of the app's own columns by name; known only if they were asked for.
     """
 
     id: int
@@ -379,6 +393,7 @@ class StoredSlot(NamedTuple):
     displaced: bool | None = None
     changed_at: datetime | None = None
     own_name: str | None = None
+    own: Mapping[str, Any] = MappingProxyType({})
 
     @property
     def key(self) -> SlotKey:

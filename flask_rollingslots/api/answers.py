@@ -62,6 +62,18 @@ def given(field: TemplateField) -> Any:
     return found | None if field.nullable or not field.is_decision else found  # a draft has no number yet
 
 
+class WithOwn(Answered):
+    """An object that may have columns of the app's own: they stand beside all others, by their names."""
+
+    own: dict[str, Any] = Field(default_factory=dict, validation_alias="rolling_shown")
+
+    @pydantic.model_serializer(mode="wrap")
+    def _joined(self, write: pydantic.SerializerFunctionWrapHandler):  # type: ignore[no-untyped-def]
+        """Without a type, so that the schema remains that of the fields."""
+        found = write(self)
+        return {**{name: value for name, value in found.items() if name != "own"}, **self.own}
+
+
 # -- problems --------------------------------------------------------------------------------------------------
 
 
@@ -101,7 +113,7 @@ class _Row(Answered):
         return row
 
 
-class SlotAnswer(_Row):
+class SlotAnswer(_Row, WithOwn):
     """A bookable slot, stored or virtual."""
 
     belongs_to = "template"
@@ -167,7 +179,7 @@ _fields: dict[str, Any] = {
     name: (given(field), Field(serialization_alias=field.key, description=field.sentence))
     for name, field in FIELDS.items()
 }
-_TemplateFields: Any = pydantic.create_model("_TemplateFields", __base__=Answered, **_fields)
+_TemplateFields: Any = pydantic.create_model("_TemplateFields", __base__=WithOwn, **_fields)
 
 
 class TemplateAnswer(_TemplateFields):  # type: ignore[misc]  # mypy cannot know a class that a table makes

@@ -6,6 +6,7 @@ import inspect
 import json
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cache
 from http import HTTPStatus
 from typing import Any
@@ -17,10 +18,12 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound, default_exceptions
 
-from ..errors import RollingSlotsError
+from ..errors import NotRegistered, RollingSlotsError
+from ..facade import RollingSlots, current_slots
 from .access import Needs
-from .answers import Answered, ProblemDocument
-from .operations import Operation
+from .answers import Answered, ProblemDocument, SlotAnswer, TemplateAnswer
+from .bodies import SlotChange, TemplateBody, TemplateChange
+from .operations import Operation, own_columns
 from .problems import CODES, MIME, Problem, on_any_error, on_http_error, on_library_error
 from .routes import calls
 
@@ -122,6 +125,12 @@ _HEADERS: dict[str, dict[str, Any]] = {
     },
 }
 _SECURITY: dict[Needs, Any] = {Needs.READ: [{}, {"bearer": []}], Needs.WRITE: [{"bearer": []}]}
+#: What has the app's own columns too: whose, and whether it is an answer.
+_WITH_OWN: tuple[tuple[type[BaseModel], tuple[str, ...], bool], ...] = (
+    *((body, body.own_of, False) for body in (TemplateBody, TemplateChange, SlotChange)),
+    (TemplateAnswer, ("template",), True),
+    (SlotAnswer, ("slot",), True),
+)
 _ABOUT = """Bookable slots that are always there.
 
 Times with an offset are instants; times without one are wall-clock times in the template's zone. A slot is named by its
@@ -132,6 +141,8 @@ Times with an offset are instants; times without one are wall-clock times in the
 def _openapi() -> Response:
     base = request.path.removesuffix("/openapi.json")
     found = {**describe(), "servers": [{"url": request.script_root + base or "/"}]}
+    with suppress(NotRegistered):  # the document alone needs no app with slots
+        found["components"] = _with_own(found["components"], current_slots())
     return Response(json.dumps(found), mimetype="application/json")
 
 
@@ -148,6 +159,8 @@ def describe() -> dict[str, Any]:
     paths: dict[str, dict[str, Any]] = {}
     for each in calls:
         paths.setdefault(_VARIABLE.sub(r"{\1}", each.path), {})[each.method.lower()] = _described(each)
+    for name in ("SlotAnswer", "TemplateAnswer"):  # they stand beside the fields, each by its name
+        schemas["$defs"][name]["properties"].pop("own", None)
     codes = ", ".join(f"`{code}` ({status})" for code, status in sorted(CODES.items()))
     return {
         "openapi": "3.1.0",
@@ -159,6 +172,20 @@ def describe() -> dict[str, Any]:
         },
         "tags": [{"name": tag} for tag in dict.fromkeys(each.tag for each in calls)],
     }
+
+
+def _with_own(components: dict[str, Any], slots: RollingSlots) -> dict[str, Any]:
+    """Return the schemas with the columns of the app's own, which only the app knows."""
+    schemas = dict(components["schemas"])
+    for model, kinds, is_answer in _WITH_OWN:
+        schema = schemas[model.__name__]
+        properties = dict(schema["properties"])
+        for key, field in own_columns(slots, kinds).items():
+            form = field.kind.form if is_answer else field.kind.form | field.kind.limits
+            shown = {"anyOf": [form, {"type": "null"}]} if field.nullable and form else dict(form)
+            properties[key] = shown | {"description": field.sentence}
+        schemas[model.__name__] = {**schema, "properties": properties}
+    return {**components, "schemas": schemas}
 
 
 def _models(answer: Any) -> Sequence[type[BaseModel]]:

@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, date, datetime, time, timedelta
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 from zoneinfo import ZoneInfo
 
 import pydantic
-from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, Tag, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, PrivateAttr, Tag, WithJsonSchema
 
 from ..errors import InvalidRule
 from ..facade import RollingSlots
@@ -32,7 +32,18 @@ _NUMBER = re.compile("-?[0-9]{1,18}")
 
 
 class Strict(BaseModel, extra="forbid", strict=True, arbitrary_types_allowed=True):
-    """A body or a query: every field is known, and nothing is converted silently."""
+    """A body or a query: every field is known, and nothing is converted silently.
+
+    :cvar own_of: whose columns of the app's own it takes too: ``template``, ``slot``.
+    """
+
+    own_of: ClassVar[tuple[str, ...]] = ()
+    _own: dict[str, Any] = PrivateAttr(default_factory=dict)
+
+    @property
+    def own(self) -> dict[str, Any]:
+        """The values of the app's own columns, by name, as they were read beside the fields."""
+        return self._own
 
 
 # -- single values ---------------------------------------------------------------------------------------------
@@ -258,8 +269,8 @@ def _empty_when_new(field: TemplateField) -> bool:
 
 
 def _empty_when_changed(field: TemplateField) -> bool:
-    """Null clears what can be empty; of what is edited it changes nothing."""
-    return field.change is Change.EDIT or field.nullable or field.default is list
+    """Null clears what can be empty; of what is edited, and of what must be there, it changes nothing."""
+    return field.change in (Change.EDIT, Change.ONCE) or field.nullable or field.default is list
 
 
 def _with_fields(may_be_empty: Callable[[TemplateField], bool], *changes: Change) -> Any:
@@ -276,14 +287,15 @@ def _with_fields(may_be_empty: Callable[[TemplateField], bool], *changes: Change
 
 # Made from a table, so that mypy cannot know them as classes.
 _NewFields: Any = _with_fields(_empty_when_new, Change.ONCE, Change.SETTING, Change.EDIT)
-_ChangedFields: Any = _with_fields(_empty_when_changed, Change.SETTING, Change.EDIT)
-_EditedFields: Any = _with_fields(_empty_when_changed, Change.EDIT)
+_ChangedFields: Any = _with_fields(_empty_when_changed, Change.ONCE, Change.SETTING, Change.EDIT)
 #: What the rule of a new template says, whichever way it is said.
 _OF_RULE = ("dtstart", "timezone", "rrule")
 
 
 class TemplateBody(_NewFields):  # type: ignore[misc]
     """A new template."""
+
+    own_of = ("template",)
 
     dtstart: FirstStart | None = None
     end: WallClock | None = Field(None, description="End of the first slot; instead of duration_minutes.")
@@ -293,7 +305,7 @@ class TemplateBody(_NewFields):  # type: ignore[misc]
     def templates(self, slots: RollingSlots) -> list[dict[str, Any]]:
         """Return the fields of the template, or of each template of a fixed schedule."""
         said = self.model_fields_set & FIELDS.keys() - set(_OF_RULE)
-        own = {name: value for name in said if (value := getattr(self, name)) is not None}
+        own = {name: value for name in said if (value := getattr(self, name)) is not None} | self.own
         rules = slots.read_recurrence(self._rule(), self.dtstart, self.timezone)
         return [self._joined(rule, own) for rule in rules]
 
@@ -342,8 +354,16 @@ class _Changes(Strict):
     def _of(self, change: Change) -> dict[str, Any]:
         return {name: getattr(self, name) for name, field in FIELDS.items() if field.change is change}
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings and own columns that are to be changed, by name."""
+        said = {**self._of(Change.ONCE), **self._of(Change.SETTING)}
+        given = {name: value for name, value in said.items() if name in self.model_fields_set}
+        found = {n: v if v is not None else FIELDS[n].initial for n, v in given.items()}
+        return {n: v for n, v in found.items() if v is not None or FIELDS[n].nullable} | self.own
+
     def changes(self, slots: RollingSlots, template: TemplateMixin) -> dict[str, Any]:
-        """Return what ``edit`` is to change."""
+        """Return what ``edit`` is to change, beside settings."""
         found = {**self._of(Change.EDIT), "start": getattr(self, "start", None)}
         if self.recurrence is not None:
             if found["rrule"] is not None:
@@ -372,15 +392,13 @@ def _changed_rule(rule: dict[str, Any], slots: RollingSlots, template: TemplateM
 class TemplateChange(_Changes, _ChangedFields):  # type: ignore[misc]
     """What is to be changed of a whole series; null clears what can be empty."""
 
-    @property
-    def settings(self) -> dict[str, Any]:
-        """The settings that are to be changed, by name."""
-        given = {n: v for n, v in self._of(Change.SETTING).items() if n in self.model_fields_set}
-        return {n: value if value is not None else FIELDS[n].initial for n, value in given.items()}
+    own_of = ("template",)
 
 
-class SlotChange(_Changes, _EditedFields):  # type: ignore[misc]
-    """What is to be changed of one slot, of this and future ones, or of all."""
+class SlotChange(_Changes, _ChangedFields):  # type: ignore[misc]
+    """What is to be changed of one slot, of this and future ones, or of all; null clears what can be empty."""
+
+    own_of = ("template", "slot")
 
     scope: ScopeName | None = None
     start: Start | None = None

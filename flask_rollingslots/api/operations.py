@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from ..errors import RollingSlotsError, nearest
 from ..facade import RollingSlots, current_slots
-from ..models import TemplateMixin
+from ..models import OwnField, TemplateMixin
 from ..values import Scope
 from .access import GUARD, Grant, Guard, Needs
 from .answers import Answered, Shown
@@ -159,7 +159,8 @@ class Operation:
         guard: Guard = kept.get(GUARD) or kept.setdefault(GUARD, Guard(slots.settings))
         grant = guard.grant(self.needs, slots.authorizer)
         query = read_query(self.query)
-        body = None if self.method in ("GET", "DELETE") else read_body(self.body)
+        own = own_columns(slots, getattr(self.body, "own_of", ()))
+        body = None if self.method in ("GET", "DELETE") else read_body(self.body, own)
         # What a function of the app left in its session is not ours to write, not even to read past it.
         with slots.db.session.no_autoflush:
             if self.needs is Needs.WRITE:
@@ -193,12 +194,42 @@ class Operations(list[Operation]):
 # -- strict JSON of at most 64 KB, and queries -----------------------------------------------------------------
 
 
-def read_body(model: type[BaseModel] | None) -> BaseModel | None:
-    """Return the body as a model; no body is an empty object, and nothing else is right without a model."""
+def own_columns(slots: RollingSlots, kinds: Sequence[str]) -> dict[str, OwnField]:
+    """Return the app's own columns by their names in JSON.
+
+    :param kinds: whose: ``template``, ``slot``.
+    """
+    own = slots.Template.rolling_models.own if kinds else None
+    return {field.key: field for kind in kinds for field in getattr(own, kind).values()}
+
+
+def read_body(model: type[BaseModel] | None, own: Mapping[str, OwnField]) -> BaseModel | None:
+    """Return the body as a model; no body is an empty object, and nothing else is right without a model.
+
+    :param own: the app's own columns by their names in JSON, which no model knows.
+    """
     found = _json(_bytes())
     if model is None and found:
         raise invalid("body", None, "no body, or an empty object")
-    return None if model is None else _checked(model, found)
+    if model is None:
+        return None
+    values = {own[key].name: _own_value(key, found.pop(key), own[key]) for key in own if key in found}
+    body = _checked(model, found, tuple(own))
+    if isinstance(body, Strict):
+        body.own.update(values)
+    return body
+
+
+def _own_value(key: str, value: Any, field: OwnField) -> Any:
+    if value is None and field.nullable:
+        return None
+    try:
+        found = field.kind.read(key, value)
+    except ValueError as error:
+        raise unprocessable([fault(key, value, str(error))]) from None
+    if field.kind.fault(found) is not None:
+        raise unprocessable([fault(key, value, field.kind.in_json)])
+    return found
 
 
 def read_query(model: type[BaseModel]) -> BaseModel:
@@ -292,17 +323,17 @@ def _check_text(text: str) -> None:
         raise invalid("text", None, "no NUL and no halves of surrogate pairs: they cannot be stored")
 
 
-def _checked(model: type[BaseModel], given: dict[str, Any]) -> BaseModel:
+def _checked(model: type[BaseModel], given: dict[str, Any], more: Sequence[str] = ()) -> BaseModel:
     try:
         return model.model_validate(given)
     except ValidationError as error:
-        raise unprocessable([_fault(model, one) for one in error.errors(include_url=False)]) from None
+        raise unprocessable([_fault(model, one, more) for one in error.errors(include_url=False)]) from None
 
 
-def _fault(model: type[BaseModel], error: Any) -> dict[str, Any]:
+def _fault(model: type[BaseModel], error: Any, more: Sequence[str]) -> dict[str, Any]:
     place = ".".join(str(part) for part in error["loc"] if not _is_branch(part))[:80] or "body"
     if error["type"] == "extra_forbidden":
-        known = [field.alias or name for name, field in model.model_fields.items()]
+        known = [*(field.alias or name for name, field in model.model_fields.items()), *more]
         hint = nearest(str(error["loc"][-1]), known) if len(error["loc"]) == 1 else ""
         return fault(place, None, f"a known field.{hint}")  # what nobody asked for is not repeated
     if error["type"] == "missing":

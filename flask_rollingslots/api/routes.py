@@ -282,7 +282,7 @@ def change_slot(call: Call) -> Response:
     """
     key, segments = _series_of(call, "edit")
     scope, dry_run, revision = call.scope(), call.dry_run, call.revision()
-    changes = call.body.changes(call.slots, segments[-1])
+    changes = {**call.body.settings, **call.body.changes(call.slots, segments[-1])}
     with call.slots.transaction(dry_run) as slots:
         plan = slots.edit(key, scope, revision, call.body.move_booked, dry_run, **changes)
         slot = None

@@ -197,20 +197,23 @@ class Offers(Calls):
 
         ``this`` changes the slot, and its changed fields are remembered: wider edits leave them alone. Wider scopes
         change the series: a constant difference in time keeps all keys. Completed, cancelled and past slots stay as
-        they are; booked ones keep their times and are told in ``kept_booked``. ``this`` changes ``data`` of past ones.
+        they are; booked ones keep their times and are told in ``kept_booked``. ``this`` changes ``data`` and
+        ``name`` of past and completed ones.
         A capacity below what is booked takes effect: nothing is left until enough is given back (``overbooked``).
 
         :param scope: ``this`` (or ``this_only``), ``this_and_future`` or ``all``.
         :param move_booked: give booked slots their new times too.
         :param changes: ``start`` (naive wall-clock time in the template's zone, or a time of that day),
-            ``duration``, ``capacity``, ``data`` (merged); in wide scopes also ``rrule`` (taken literally: without
-            COUNT and UNTIL it has no end) and ``name``.
+            ``duration``, ``capacity``, ``data`` (merged), ``name``, the app's own columns; in wide scopes also
+            ``rrule`` (taken literally: without COUNT and UNTIL it has no end) and every other field that
+            :meth:`create_template` takes, ``None`` for an empty one.
         :raises InvalidRule: if the new rule is not valid.
         :raises InvalidRequest: if the change makes no sense: with ``this`` also if a slot that is booked, or was moved
             there by a person, has the new time; else if the new rule lets slots overlap, though the template is
             neither ``overlapping`` nor ``exclusive``.
         :raises SlotBooked: with ``this``, if the slot is booked and would be moved.
-        :raises StatusConflict: with ``this``, if it is cancelled or completed; if it is over, for all but ``data``.
+        :raises StatusConflict: with ``this``, if it is cancelled; if it is over or completed, for all but ``data``,
+            ``name`` and own columns.
         :raises SlotClosed: with ``move_booked``, if its bookings would overlap with others on an exclusive resource;
             a dry run is refused alike.
         """

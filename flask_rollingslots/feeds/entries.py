@@ -30,6 +30,7 @@ class Override:
     :param original_start: naive wall clock in the template's zone: the identity.
     :param starts_at: aware, like ``ends_at``, ``opens_at`` and ``closes_at``.
     :param ended_with_series: cancelled or deleted with its series, and coming back with it.
+    :param own: values of the app's own columns, by attribute; an absent one is as the rule says.
     :param name: what it is called, if that is not its template's name.
     :param customised: names of the slot's fields that a person changed; ``None`` for those that differ.
     :param changed_at: aware; when it was decided, if that is known.
@@ -47,6 +48,7 @@ class Override:
     capacity: int | None = None
     data: Mapping[str, Any] | None = None
     name: str | None = None
+    own: Mapping[str, Any] = field(default_factory=dict)
     changed_at: datetime | None = None
 
 

@@ -14,7 +14,7 @@ from sqlalchemy import ColumnElement, select
 from .. import planning
 from ..context import Work, is_decided, row_of
 from ..errors import InvalidRequest, InvalidTemplate, no_group, no_template, refusal
-from ..models import DECIDED_FIELDS, Models, TemplateMixin
+from ..models import DECIDED_FIELDS, NO_OWN, Models, OwnColumns, TemplateMixin
 from ..models.fields import FIELDS, SPEC_FIELDS
 from ..recurrence.zones import find_zone, instant_of
 from ..settings import MAX_FILE_BYTES
@@ -30,7 +30,7 @@ _ICS = re.compile(r"\s*BEGIN:VCALENDAR", re.IGNORECASE)
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 #: Fields of a template that planning does not need, and so no TemplateSpec has.
 _MORE = [name for name, field in FIELDS.items() if field.in_files and name not in SPEC_FIELDS]
-_OVERRIDE_FIELDS = tuple(field.name for field in fields(Override))
+_OVERRIDE_FIELDS = tuple(field.name for field in fields(Override) if field.name != "own")
 #: Of an override another name than in a slot.
 _IN_SLOT = {"name": "own_name"}
 
@@ -63,7 +63,7 @@ def export_templates(
     decided = with_overrides(work, templates, [*conditions, is_decided(work.models)])
     found = [_only_decided(each) for each in decided]
     if form == "json":
-        return Exported(json_text(found).encode(), 0)
+        return Exported(json_text(found, work.models.own).encode(), 0)
     return Exported(ics_bytes(found, work.now), sum(not each.spec.active for each in found))
 
 
@@ -96,14 +96,18 @@ def with_overrides(
 ) -> list[StoredTemplate]:
     """Return templates as plain values, with their stored slots that meet the conditions; by one query."""
     cls, slot = work.models.Template, work.models.Slot
-    query = select(slot.template_id, *(getattr(slot, _IN_SLOT.get(name, name)) for name in names))
+    own = tuple(work.models.own.slot) if names is _OVERRIDE_FIELDS else ()
+    columns = [getattr(slot, _IN_SLOT.get(name, name)) for name in (*names, *own)]
+    query = select(slot.template_id, *columns)
     query = query.join(cls, cls.id == slot.template_id).where(*conditions)
     found: defaultdict[int, list[Override]] = defaultdict(list)
     for template_id, *values in work.session.execute(query.order_by(slot.series_id, slot.original_start)):
-        found[template_id].append(Override(**dict(zip(names, values, strict=True))))
+        given = dict(zip(names, values[: len(names)], strict=True))
+        owned = dict(zip(own, values[len(names) :], strict=True))
+        found[template_id].append(Override(**given, own=owned))
 
     def stored(each: TemplateMixin) -> StoredTemplate:
-        more = {name: getattr(each, name) for name in _MORE}
+        more = {name: getattr(each, name) for name in (*_MORE, *work.models.own.template)}
         return StoredTemplate(
             TemplateSpec.of(each), each.changed_at or each.created_at, more, tuple(found[each.id])
         )
@@ -155,7 +159,10 @@ def import_templates(
     if form not in FORMATS:
         raise refusal("form", form, f"one of {', '.join(FORMATS)}")
     zone = work.settings.timezone if timezone is None else find_zone(timezone)[0]
-    pairs = [(entry, _template(work.models, entry, group)) for entry in read_file(content, zone, form, name)]
+    pairs = [
+        (entry, _template(work.models, entry, group))
+        for entry in read_file(content, zone, form, name, work.models.own)
+    ]
     if not work.dry_run:
         _add(work, pairs)
     rows = [
@@ -167,12 +174,17 @@ def import_templates(
     return Imported([template for _, template in pairs], len(rows))
 
 
-def read_file(content: bytes, timezone: str, form: str = "auto", name: str | None = None) -> list[Entry]:
-    """Return the templates that a file describes, checked one by one but not yet against each other."""
+def read_file(
+    content: bytes, timezone: str, form: str = "auto", name: str | None = None, own: OwnColumns = NO_OWN
+) -> list[Entry]:
+    """Return the templates that a file describes, checked one by one but not yet against each other.
+
+    :param own: the app's own columns.
+    """
     text = _decode(content)
     if form == "ics" or (form == "auto" and _ICS.match(text)):
         return ics_entries(text, timezone)
-    return json_entries(text, timezone, name)
+    return json_entries(text, timezone, name, own)
 
 
 def _decode(content: bytes) -> str:
@@ -231,7 +243,8 @@ def _row(work: Work, spec: TemplateSpec, override: Override) -> dict[str, Any]:
     given = {name for name in DECIDED_FIELDS if getattr(override, name) is not None}
     row = row_of(planned, work.now)
     row |= {_IN_SLOT.get(name, name): getattr(override, name) for name in given}
-    customised = given - {"starts_at"}
+    row |= override.own
+    customised = given - {"starts_at"} | override.own.keys()
     if override.customised is not None:
         customised = set(override.customised)
     elif row["starts_at"] != by_rule:

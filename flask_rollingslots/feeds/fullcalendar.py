@@ -223,6 +223,7 @@ def _event(kind: str, slot: SlotMixin, start: str, end: str, details: dict[str, 
             "original_start": slot.original_start.isoformat(),
             "template_id": template.id,
             "group": template.group,
+            **slot.rolling_shown,
             **details,
         },
     }

@@ -11,7 +11,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from ..errors import InvalidRequest, InvalidRule, InvalidTemplate, nearest
-from ..models import DECIDED_FIELDS
+from ..models import DECIDED_FIELDS, NO_OWN, OwnColumns, OwnField
 from ..models.fields import FIELDS, SPEC_FIELDS, TO_SLOTS, Change
 from ..models.kinds import WallClock, read_moment, write_moment
 from ..recurrence import Recurrence, template_fields
@@ -28,7 +28,7 @@ _MORE = {"recurrence", "series", "overrides"}
 FILED = {field.key: field for field in FIELDS.values() if field.in_files}
 STATUSES = ("scheduled", "cancelled", "deleted", "completed")
 #: What a file may say of a slot: all that is decided, and not when that was.
-_OVERRIDE_KEYS = tuple(field.name for field in fields(Override) if field.name != "changed_at")
+_OVERRIDE_KEYS = tuple(field.name for field in fields(Override) if field.name not in ("changed_at", "own"))
 #: Under which keys other apps have a name, a group, a rule, and the first slot; times of day stand apart.
 _NAMES = ("name", "title", "business_name", "studentName")
 _GROUPS = ("group", "club_id", "calendar_id")
@@ -47,13 +47,16 @@ _DAY = timedelta(days=1)
 # -- writing
 
 
-def json_text(templates: Iterable[StoredTemplate]) -> str:
-    """Return ``{"templates": [...]}``: an object for each template or segment, with what is set."""
-    found = {"templates": [_template_object(each) for each in templates]}
+def json_text(templates: Iterable[StoredTemplate], own: OwnColumns = NO_OWN) -> str:
+    """Return ``{"templates": [...]}``: an object for each template or segment, with what is set.
+
+    :param own: the app's own columns.
+    """
+    found = {"templates": [_template_object(each, own) for each in templates]}
     return json.dumps(found, indent=2, ensure_ascii=False) + "\n"
 
 
-def _template_object(template: StoredTemplate) -> dict[str, Any]:
+def _template_object(template: StoredTemplate, own: OwnColumns) -> dict[str, Any]:
     """Return one template, ready for JSON; times are wall clock unless they have an offset."""
     spec = template.spec
     found: dict[str, Any] = {}
@@ -64,14 +67,22 @@ def _template_object(template: StoredTemplate) -> dict[str, Any]:
             value = getattr(spec, name) if name in SPEC_FIELDS else template.fields.get(name)
             if value or value not in (None, (), field.initial):
                 found[field.key] = field.kind.write(value)
+    found |= {key: value for key, value in _shown(template.fields, own.template) if value is not None}
     if spec.series_id != spec.id or spec.active_from is not None or spec.active_until is not None:
         found["series"] = spec.series_id
     if template.overrides:
-        found["overrides"] = [_override_object(each) for each in template.overrides]
+        found["overrides"] = [_override_object(each, own) for each in template.overrides]
     return found
 
 
-def _override_object(override: Override) -> dict[str, Any]:
+def _shown(values: Mapping[str, Any], columns: Mapping[str, OwnField]) -> Iterator[tuple[str, Any]]:
+    """Yield what own columns hold, by their names in a file."""
+    for name, field in columns.items():
+        value = values.get(name)
+        yield field.key, None if value is None else field.kind.write(value)
+
+
+def _override_object(override: Override, own: OwnColumns) -> dict[str, Any]:
     found = {}
     for name in _OVERRIDE_KEYS:
         value = getattr(override, name)
@@ -79,17 +90,21 @@ def _override_object(override: Override) -> dict[str, Any]:
         follows = name in TO_SLOTS and name not in (override.customised or ())
         if value is not None and value is not False and not follows:
             found[name] = write_moment(value) if isinstance(value, datetime) else value
-    return found
+    customised = override.customised or ()
+    # As with data: what follows the template is not written, nor what is empty.
+    kept = {name: each for name, each in own.slot.items() if name not in own.shared or name in customised}
+    return found | {key: value for key, value in _shown(override.own, kept) if value is not None}
 
 
 # -- reading
 
 
-def json_entries(text: str, timezone: str, name: str | None = None) -> list[Entry]:
+def json_entries(text: str, timezone: str, name: str | None = None, own: OwnColumns = NO_OWN) -> list[Entry]:
     """Return the templates of a JSON text: an object, a list of objects or ``{"templates": [...]}``.
 
     :param timezone: IANA name of the zone where an object names none.
     :param name: of an entry of another app that has none; ``None``: it has to have one.
+    :param own: the app's own columns.
     :raises InvalidRequest: naming the entry, the field, the value and what is expected; or that it is no such JSON.
     """
     found = _parsed(text)
@@ -108,8 +123,8 @@ def json_entries(text: str, timezone: str, name: str | None = None) -> list[Entr
         given = {key: each for key, each in value.items() if each is not None}
         with naming(label):
             if _OWN_MARKS & value.keys():
-                _check_keys(value)
-                entries += _own_entries(label, given, timezone)
+                _check_keys(value, own)
+                entries += _own_entries(label, given, timezone, own)
             else:
                 entries += _foreign_entries(label, given, timezone, name)
     return entries
@@ -152,8 +167,8 @@ def _check_texts(value: Any, depth: int = 0) -> None:
 # -- reading: the library's own format
 
 
-def _check_keys(given: Mapping[str, Any]) -> None:
-    known = FILED.keys() | _MORE
+def _check_keys(given: Mapping[str, Any], own: OwnColumns) -> None:
+    known = FILED.keys() | _MORE | {field.key for field in own.template.values()}
     for key in given:
         if key not in known:
             refuse(key, given[key], f"a known field; the app's own go into data.{nearest(key, known)}")
@@ -162,12 +177,12 @@ def _check_keys(given: Mapping[str, Any]) -> None:
             refuse(key, MISSING, "a value")
 
 
-def _own_entries(label: str, given: Mapping[str, Any], timezone: str) -> list[Entry]:
+def _own_entries(label: str, given: Mapping[str, Any], timezone: str, own: OwnColumns) -> list[Entry]:
     """Return the templates of one object: several if its recurrence is a list."""
     zone = find_zone(given.get("timezone", timezone))[0]
-    values = _fields(given, FILED.keys() - {"timezone"})
+    values = _fields(given, FILED.keys() - {"timezone"}) | _own_values(given, own.template)
     found = _rules(given.get("recurrence", {"type": "rrule"}), values.pop("dtstart"), zone)
-    overrides = _overrides(label, given.get("overrides", []), zone)
+    overrides = _overrides(label, given.get("overrides", []), zone, own)
     if overrides and len(found) > 1:
         refuse("overrides", given["overrides"], "none beside a list of several recurrences")
     series = given.get("series")
@@ -207,26 +222,37 @@ def _refusing(key: str, value: Any) -> Iterator[None]:
         refuse(key, value, str(error))
 
 
-def _overrides(label: str, values: Any, zone: str) -> tuple[Override, ...]:
+def _own_values(given: Mapping[str, Any], columns: Mapping[str, OwnField]) -> dict[str, Any]:
+    """Return what an object says of own columns, by attribute."""
+    found = {}
+    for name, field in columns.items():
+        if given.get(field.key) is not None:
+            with _refusing(field.key, given[field.key]):
+                found[name] = field.kind.read(field.key, given[field.key])
+    return found
+
+
+def _overrides(label: str, values: Any, zone: str, own: OwnColumns) -> tuple[Override, ...]:
     if not isinstance(values, list):
         refuse("overrides", values, "a list of objects with original_start and status")
     found: dict[datetime, Override] = {}
     for number, value in enumerate(values, 1):
         with naming(f"{label}, override {number}"):
-            override = _override(value, zone)
+            override = _override(value, zone, own)
             if override.original_start in found:
                 refuse("original_start", value["original_start"], "each original start once")
         found[override.original_start] = override
     return tuple(found.values())
 
 
-def _override(value: Any, zone: str) -> Override:
+def _override(value: Any, zone: str, own: OwnColumns) -> Override:
     if not isinstance(value, dict):
         raise InvalidTemplate(f"{short(value)}; expected an object with original_start and status")
+    known = (*_OVERRIDE_KEYS, *(field.key for field in own.slot.values()))
     for key in value:
-        if key not in _OVERRIDE_KEYS:
-            refuse(key, value[key], f"a field of an override.{nearest(key, _OVERRIDE_KEYS)}")
-    given = {key: each for key, each in value.items() if each is not None}
+        if key not in known:
+            refuse(key, value[key], f"a field of an override.{nearest(key, known)}")
+    given = {key: each for key, each in value.items() if key in _OVERRIDE_KEYS and each is not None}
     for key in ("original_start", "status"):
         if key not in given:
             refuse(key, MISSING, "a value")
@@ -237,11 +263,11 @@ def _override(value: Any, zone: str) -> Override:
             with _refusing(key, given[key]):
                 moment = read_moment(given[key])
             given[key] = moment if moment.tzinfo else moment.replace(tzinfo=ZoneInfo(zone))
-    _check_override(given)
-    return Override(**given)
+    _check_override(given, own)
+    return Override(**given, own=_own_values(value, own.slot))
 
 
-def _check_override(given: Mapping[str, Any]) -> None:
+def _check_override(given: Mapping[str, Any], own: OwnColumns) -> None:
     if given["status"] not in STATUSES:
         refuse("status", given["status"], f"one of {', '.join(STATUSES)}")
     for name in (*TO_SLOTS, "name"):
@@ -251,8 +277,9 @@ def _check_override(given: Mapping[str, Any]) -> None:
     reason, names = given.get("cancel_reason", ""), given.get("customised", [])
     if not isinstance(reason, str) or len(reason) > 500:
         refuse("cancel_reason", reason, "a text of at most 500 characters")
-    if not isinstance(names, list) or not all(name in DECIDED_FIELDS for name in names):
-        refuse("customised", names, f"a list of names among {', '.join(DECIDED_FIELDS)}")
+    known = (*DECIDED_FIELDS, *own.slot)
+    if not isinstance(names, list) or not all(name in known for name in names):
+        refuse("customised", names, f"a list of names among {', '.join(known)}")
     read_flag("ended_with_series", given.get("ended_with_series", False))
     if "starts_at" in given and "ends_at" in given and given["ends_at"] <= given["starts_at"]:
         refuse("ends_at", given["ends_at"].isoformat(), "a time after starts_at")

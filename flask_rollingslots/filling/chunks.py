@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Dialect, Table, bindparam, delete, select, update
+from sqlalchemy import ARRAY, ColumnElement, Connection, Dialect, Table, bindparam, delete, select, update
 
 from ..booking.taking import release_expired
 from ..context import Work, row_of
@@ -220,13 +220,19 @@ class Rows:
     columns of the app's own is filled through SQLAlchemy.
     """
 
-    def __init__(self, table: Table, dialect: Dialect) -> None:
-        """Look at the table once."""
+    def __init__(self, table: Table, dialect: Dialect, own: Sequence[str] = ()) -> None:
+        """Look at the table once.
+
+        :param own: the app's own columns that slots have from their template.
+        """
         self._table = table
-        plain = is_plain(table)
-        self._bare = bare_insert(table, _ALL, dialect) if plain else None
-        self._product = product_insert(table, _OF_TEMPLATE, _TIMES, _OF_CHUNK, dialect) if plain else None
-        self._forms = {name: _form(table, name, dialect) for name in _ALL}
+        self._of_template = (*_OF_TEMPLATE, *own)
+        names = (*self._of_template, *_TIMES, *_OF_CHUNK)
+        plain = is_plain(table, own)
+        self._bare = bare_insert(table, names, dialect) if plain else None
+        product = product_insert(table, self._of_template, _TIMES, _OF_CHUNK, dialect) if plain else None
+        self._product = product
+        self._forms = {name: _form(table, name, dialect) for name in names}
 
     def insert(
         self, connection: Connection, stretches: Sequence[Stretch], now: datetime, run_id: int | None
@@ -241,7 +247,9 @@ class Rows:
             for each in stretches
         ]
         of_chunk = self._formed(samples[0], _OF_CHUNK)
-        filled = list(zip(stretches, (self._formed(sample, _OF_TEMPLATE) for sample in samples), strict=True))
+        filled = list(
+            zip(stretches, (self._formed(sample, self._of_template) for sample in samples), strict=True)
+        )
         options, remembered = {"preserve_rowcount": True}, Remembered()
         if self._product is not None:
             parameters = self._arrays(filled, of_chunk, remembered)
@@ -281,7 +289,7 @@ class Rows:
                 rules[part] = len(rules)
                 times += [(*row, rules[part]) for row in self._times(each, remembered)]
             templates.append((*of_template, rules[part]))
-        parameters = _columns("template", (*_OF_TEMPLATE, "rule"), templates)
+        parameters = _columns("template", (*self._of_template, "rule"), templates)
         parameters |= _columns("time", (*_TIMES, "rule"), times)
         return parameters | {
             f"constant_{name}": value for name, value in zip(_OF_CHUNK, of_chunk, strict=True)
@@ -293,18 +301,26 @@ def insert_absent(work: Work, stretches: Sequence[Stretch], run_id: int | None) 
     connection = work.session.connection()
     dialect = connection.dialect
     kind = ("new rows", dialect.name, dialect.driver)
-    rows: Rows = work.models.build_once(kind, lambda models: Rows(table_of(models.Slot), dialect))
+    rows: Rows = work.models.build_once(
+        kind, lambda models: Rows(table_of(models.Slot), dialect, models.own.shared)
+    )
     return rows.insert(connection, stretches, work.now, run_id)
 
 
-def is_plain(table: Table) -> bool:
-    """Whether a bare statement fills a table as SQLAlchemy would."""
+def is_plain(table: Table, own: Sequence[str] = ()) -> bool:
+    """Whether a bare statement fills a table as SQLAlchemy would.
+
+    :param own: the app's own columns that slots have from their template.
+    """
+    names = {*_ALL, *own}
     for column in table.columns:
-        if column.name not in _ALL and column.default is not None and not column.primary_key:
+        if column.name not in names and column.default is not None and not column.primary_key:
             return False
-        if column.name in _ALL and column.type.bind_expression(bindparam(column.name)) is not None:
+        if column.name in names and column.type.bind_expression(bindparam(column.name)) is not None:
             return False
-    return all(name in table.c and table.c[name].name == name for name in _ALL)
+        if column.name in own and isinstance(column.type, ARRAY):  # arrays of arrays are something else
+            return False
+    return all(name in table.c and table.c[name].name == name for name in names)
 
 
 def _form(table: Table, name: str, dialect: Dialect) -> Callable[[Any], Any]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields, replace
 from datetime import date, datetime, time, timedelta
 from enum import Enum
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 from sqlalchemy import Integer, false, text, true
 from sqlalchemy.orm import Mapped, MappedColumn, declared_attr, mapped_column
@@ -44,11 +44,11 @@ class Change(Enum):
 
     #: Never by a person: the library keeps it up.
     KEPT = "kept"
-    #: Said when the template is created; HTTP does not change it later.
+    #: A setting that a new template says with its rule.
     ONCE = "once"
-    #: Set in all segments of a series as it is; slots follow as they heal.
+    #: Set as it is, in all segments of a series or from a slot on; stored slots follow.
     SETTING = "setting"
-    #: By an edit, which compares with the stored slots and keeps what was decided about them.
+    #: With a meaning of its own in an edit: ``None`` changes nothing, ``data`` is merged.
     EDIT = "edit"
 
 
@@ -150,6 +150,7 @@ class TemplateMixin:
     """A recurring offer: rule, wall-clock time, zone, duration, capacity, and the app's own fields."""
 
     __tablename__ = "rolling_template"
+    rolling_models: ClassVar[Any] = None
 
     id: Mapped[int] = _noted(Counted(), "the number of this segment, never used again", primary_key=True)
     series_id: Mapped[int | None] = _noted(
@@ -294,6 +295,18 @@ class TemplateMixin:
         # Ids are part of slot keys, so SQLite must not hand out a deleted row's id again.
         return ({"sqlite_autoincrement": True},)
 
+    @property
+    def rolling_own(self) -> dict[str, Any]:
+        """The values of the app's own columns that its slots have too, by name."""
+        models = self.rolling_models
+        return {name: getattr(self, name) for name in models.own.shared} if models is not None else {}
+
+    @property
+    def rolling_shown(self) -> dict[str, Any]:
+        """The values of all of the app's own columns as JSON has them, by the name that they have there."""
+        models = self.rolling_models
+        return models.own.shown(self, models.own.template) if models is not None else {}
+
     def spec(self) -> TemplateSpec:
         """Return the template as plain data, independent of any session."""
         return TemplateSpec.of(self)
@@ -319,14 +332,14 @@ def _table() -> dict[str, TemplateField]:
 #: All fields of a template by name, in the order of their columns.
 FIELDS = _table()
 #: Those that planning knows; the others stay with the template.
-SPEC_FIELDS = tuple(field.name for field in fields(TemplateSpec))
+SPEC_FIELDS = tuple(field.name for field in fields(TemplateSpec) if field.name in FIELDS)
 SPEC_LISTS = tuple(name for name in SPEC_FIELDS if isinstance(FIELDS[name].kind, Listed))
 #: Fields of a slot that come from its template under the same name.
 TO_SLOTS = tuple(name for name, field in FIELDS.items() if field.to_slots)
 
 
-def check_template(template: TemplateMixin) -> None:
-    """Refuse a template that could not be filled.
+def check_template(template: Any) -> None:
+    """Refuse a template, or what has its fields and its ``recurrence``, that could not be filled.
 
     :raises InvalidTemplate: for a field of the wrong type or out of range.
     :raises InvalidRule: if the rule, the zone or the grid is not valid.

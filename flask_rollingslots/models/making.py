@@ -11,9 +11,10 @@ from sqlalchemy.orm import foreign, relationship
 
 from ..errors import ConfigError
 from ..values import utc_now
+from .fields import TemplateMixin
 from .kinds import table_of
 from .noting import listen
-from .tables import MIXINS, Models
+from .tables import MIXINS, Models, SlotMixin
 
 
 def make_models(
@@ -47,7 +48,7 @@ def make_models(
     models = Models(**made, default_timezone=default_timezone)
     _check(models)
     models.Slot.rolling_clock = models.Booking.rolling_clock = staticmethod(clock)
-    models.Slot.rolling_models = models
+    models.Slot.rolling_models = models.Template.rolling_models = models
     _relate(models)
     listen(models, clock)
     info["rollingslots"] = models
@@ -67,12 +68,26 @@ def _check(models: Models) -> None:
                     "server_default; rows that a top-up writes could not fill it",
                     column=column.name,
                 )
+    _check_shared(models)
     uniques = [c for c in table_of(models.Slot).constraints if isinstance(c, sa.UniqueConstraint)]
     if not any({c.name for c in u.columns} == {"series_id", "original_start"} for u in uniques):
         raise ConfigError(
             f"models: {models.Slot.__name__} lacks the unique constraint on (series_id, original_start); "
             "add SlotMixin.__table_args__ to its own __table_args__"
         )
+
+
+def _check_shared(models: Models) -> None:
+    """Refuse a pair of own columns where a slot could not hold what its template may: nothing."""
+    template, slot = table_of(models.Template).columns, table_of(models.Slot).columns
+    shared = {c.name for c in template} & {c.name for c in slot} - _column_names(SlotMixin)
+    for name in sorted(shared - _column_names(TemplateMixin)):
+        if template[name].nullable and not slot[name].nullable:
+            raise ConfigError(
+                f"models: the column {models.Slot.__name__}.{name} is not nullable, and is copied from "
+                f"{models.Template.__name__}.{name}, which is; expected both alike",
+                column=name,
+            )
 
 
 def _column_names(mixin: type[Any]) -> set[str]:

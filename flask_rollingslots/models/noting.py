@@ -71,14 +71,16 @@ def has_decisions(changed: SlotMixin | TemplateMixin) -> bool:
     """Whether somebody decided something about a row of the session that is not flushed yet."""
     state = sa.inspect(changed)
     is_slot = isinstance(changed, SlotMixin)
-    names = _SHOWN_FIELDS if is_slot else {*state.mapper.column_attrs.keys()} - _NOT_DECIDED
+    shown = (*_SHOWN_FIELDS, *changed.rolling_models.own.shared)
+    names = shown if is_slot else {*state.mapper.column_attrs.keys()} - _NOT_DECIDED
     return any(state.attrs[name].history.has_changes() for name in names)
 
 
 def _note_decisions(mapper: Mapper[Any], connection: Connection, slot: SlotMixin) -> None:
     """Remember what a person changes through the ORM; top-ups write past the ORM."""
     state = sa.inspect(slot)
-    changed = {name for name in DECIDED_FIELDS if state.attrs[_HELD_IN.get(name, name)].history.has_changes()}
+    decided = (*DECIDED_FIELDS, *slot.rolling_models.own.shared)
+    changed = {name for name in decided if state.attrs[_HELD_IN.get(name, name)].history.has_changes()}
     if not MOVED.isdisjoint(changed):
         slot.displaced = True  # until it is looked at where its rule has it
     before = state.attrs["starts_at"].history.deleted

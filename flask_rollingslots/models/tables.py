@@ -28,6 +28,7 @@ from .. import planning
 from ..values import BookingStatus, Hold, SlotKey, State, Status, StoredSlot, live_places, utc_now
 from .fields import FIELDS, TemplateMixin, check_template
 from .kinds import Id, UtcDateTime, WallDateTime, plain, table_of
+from .own import OwnColumns
 from .places import BUSY_MARK, MOVED, blocked_at, expired_places, is_blocked, is_crowded_in_sql
 
 
@@ -137,6 +138,12 @@ class SlotMixin:
         return sa.func.coalesce(cls.own_name, of_template)
 
     @property
+    def rolling_shown(self) -> dict[str, Any]:
+        """The values of the app's own columns as JSON has them, by the name that they have there."""
+        own: OwnColumns = self.rolling_models.own
+        return own.shown(self, own.slot)
+
+    @property
     def local_start(self) -> datetime:
         """The start in the template's zone, aware."""
         return self.starts_at.astimezone(ZoneInfo(self.template.timezone))
@@ -193,6 +200,8 @@ class SlotMixin:
                 return {}
         known = {name: getattr(self, name) for name in StoredSlot._fields if hasattr(type(self), name)}
         known |= {"customised": tuple(self.customised or ()), "live": self.booked_at(now)}
+        known |= {"withdrawn": self.withdrawn or None, "displaced": self.displaced or None}
+        known["own"] = {name: getattr(self, name) for name in self.rolling_models.own.slot}
         return planning.by_now(template.spec(), StoredSlot(**known), now)
 
     def _seen(self, now: datetime) -> tuple[State | None, State | None]:
@@ -508,6 +517,12 @@ class Models:
             self._built[key] = build(self)
         return self._built[key]
 
+    @property
+    def own(self) -> OwnColumns:
+        """The columns that the app's own classes have besides ours."""
+        found: OwnColumns = self.build_once("own", lambda m: OwnColumns.of(m.Template, m.Slot, SlotMixin))
+        return found
+
     def prepare(self, template: TemplateMixin) -> None:
         """Complete and check a template; one that is as it was when it was last checked is not checked again.
 
@@ -515,9 +530,11 @@ class Models:
         :raises InvalidRule: if the rule, the zone or the day grid is not valid.
         """
         template.timezone = template.timezone or self.default_timezone()
-        values = {name: getattr(template, name) for name in FIELDS}
+        values = {name: getattr(template, name) for name in (*FIELDS, *self.own.template)}
         if template.__dict__.get(_CHECKED) != values:
             check_template(template)
+            for name, field in self.own.template.items():
+                field.check(values[name])
             template.__dict__[_CHECKED] = {name: deepcopy(plain(value)) for name, value in values.items()}
 
     @property

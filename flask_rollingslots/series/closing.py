@@ -22,8 +22,9 @@ from ..errors import no_group, refusal
 from ..models import BookingMixin, SlotMixin, TemplateMixin
 from ..values import Status, StoredSlot, TemplateSpec, Window
 from .endings import bookings_in, cancel_rows, check_reason
-from .storage import in_parts, series_of
+from .storage import series_of
 from .templates import set_fields
+from .writing import in_parts
 
 #: A slot of a day grid starts within a day after the grid does, and a zone moves a wall-clock time by less than one.
 _REACH = timedelta(days=3)

@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
-from datetime import datetime, time, timedelta
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from functools import cached_property
 from itertools import pairwise
+from types import SimpleNamespace
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from .. import planning
 from ..context import Work, pruned_until
-from ..errors import InvalidRequest, SlotBooked, StaleEdit, StatusConflict, nearest, overlap_refusal, refusal
-from ..models import FIELDS, TemplateMixin
+from ..errors import InvalidRequest, SlotBooked, StaleEdit, StatusConflict, overlap_refusal, refusal
+from ..models import FIELDS, TemplateMixin, check_template
+from ..models.fields import SPEC_LISTS
 from ..recurrence.zones import instant_of
 from ..signals import series_edited
 from ..values import (
@@ -30,8 +32,10 @@ from ..values import (
     Window,
 )
 from . import storage
+from .changes import Changes, read_changes
 from .new_rules import RuleChange, change_rule
 from .storage import Expanded, RowChange, SegmentChange, SeriesPlan, StoredSeries, rule_of
+from .writing import write_plan
 
 #: Fields of a template, of which one says that slots may overlap.
 _ALLOWING = ("overlapping", "exclusive")
@@ -39,74 +43,6 @@ _WIDE_ONLY = ("rrule",)
 
 
 # -- what is asked, and what it comes to
-
-
-@dataclass(frozen=True, slots=True)
-class Changes:
-    """What is to be changed; ``None``: stays as it is.
-
-    :param start: new wall-clock start of the slot named by the key, naive; a time of day: on the same day.
-    :param duration: new length of the slots.
-    :param capacity: new number of places.
-    :param data: merged into the app's own fields, name by name.
-    :param rrule: new rule; taken literally: without COUNT and UNTIL it has no end. Wide scopes only.
-    :param name: new name; with ``this`` of the one slot.
-    """
-
-    start: datetime | time | None = None
-    duration: timedelta | None = None
-    capacity: int | None = None
-    data: dict[str, Any] | None = None
-    rrule: str | None = None
-    name: str | None = None
-
-    @property
-    def touch_times(self) -> bool:
-        """Whether slots may get other times, or may come and go."""
-        return (self.start, self.duration, self.rrule) != (None, None, None)
-
-    def refusal(self, expected: str) -> Exception:
-        """Return (not raise) the error for what the new rule or the new start comes to."""
-        field = "rrule" if self.rrule is not None else "start"
-        return refusal(field, getattr(self, field), expected)
-
-    def start_for(self, shown: datetime) -> datetime:
-        """Return the new wall-clock start of a slot that is shown at a time (both naive)."""
-        if isinstance(self.start, datetime):
-            return self.start
-        return shown if self.start is None else datetime.combine(shown.date(), self.start)
-
-
-#: What ``edit`` can change; other fields of a template are changed of a whole series only.
-EDITED = tuple(field.name for field in fields(Changes))
-
-
-def read_changes(scope: Scope, values: Mapping[str, Any]) -> Changes:
-    """Check changes by name.
-
-    :raises InvalidRequest: names the field, the value and what is expected.
-    """
-    for name in values:
-        if name not in EDITED:
-            text = f"{name} cannot be edited.{nearest(name, EDITED)}"
-            raise InvalidRequest(text, field=name, value=values[name], expected="a field of an edit")
-    given = {name: value for name, value in values.items() if value is not None}
-    if not given:
-        raise InvalidRequest(f"nothing to change: give at least one of {', '.join(EDITED)}", field="changes")
-    for name in _WIDE_ONLY:
-        if scope is Scope.THIS and name in given:
-            raise refusal(name, given[name], f"{name} only with this_and_future or all: one slot has none")
-    for name, value in given.items():
-        expected = _fault_of_start(value) if name == "start" else FIELDS[name].kind.fault(value)
-        if expected is not None:
-            raise refusal(name, value, expected)
-    return Changes(**given)
-
-
-def _fault_of_start(start: Any) -> str | None:
-    if not isinstance(start, (datetime, time)) or start.tzinfo is not None:
-        return "a naive datetime or time: the wall clock in the template's zone"
-    return "whole minutes: slot keys have no seconds" if start.second or start.microsecond else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +119,7 @@ def edit(
     :param segments: the series as it would be by then, for a dry run of what changes more of it: copies, which
         then show the plan too.
     """
-    asked = EditPlan(key, scope, read_changes(scope, changes), move_booked)
+    asked = EditPlan(key, scope, read_changes(scope, changes, work.models.own), move_booked)
     if revision is not None and (isinstance(revision, bool) or not isinstance(revision, int)):
         raise refusal("revision", revision, "the whole number that the template's revision was")
     return _edited(
@@ -235,7 +171,7 @@ def _decide(work: Work, asked: EditPlan, check: Check, segments: Sequence[Templa
             for segment in segments:
                 for name, value in planned.get(segment.id, {}).items():
                     setattr(segment, name, value)
-        storage.write_plan(work, series, plan)
+        write_plan(work, series, plan)
     return plan
 
 
@@ -268,10 +204,14 @@ def plan_this(series: StoredSeries, asked: EditPlan) -> EditPlan:
     spec = series.specs[series.place_of(key, row)]
     # What it was like may still be corrected, whatever became of it.
     is_over = row.ends_at <= series.now or row.status == Status.COMPLETED
-    is_correction = changes == Changes(data=changes.data, name=changes.name)
+    is_correction = changes == Changes(data=changes.data, name=changes.name, settings=changes.settings)
     if (is_over and not is_correction) or not (is_over or row.status == Status.SCHEDULED):
         state = row.status if row.ends_at > series.now else "over"
-        word = "only its data and its name can be changed" if is_over else "it cannot be changed"
+        word = (
+            "only its data, its name and the app's own columns can be changed"
+            if is_over
+            else "it cannot be changed"
+        )
         raise StatusConflict(f"slot {key} is {state}: {word}", key=str(key), status=row.status)
     values, names = _times_of_one(series, spec, row, changes)
     if values and row.live and not asked.move_booked:
@@ -281,6 +221,9 @@ def plan_this(series: StoredSeries, asked: EditPlan) -> EditPlan:
         values |= storage.marks(spec, row, values)
     values |= storage.changed_values(row._replace(customised=()), changes.capacity, changes.data)
     names |= {name for name in ("capacity", "data", "name") if getattr(changes, name) is not None}
+    names |= changes.settings.keys()
+    own = changes.settings.items()
+    values |= {name: value for name, value in own if name not in row.own or value != row.own[name]}
     if changes.name is not None and changes.name != row.own_name:
         values["own_name"] = changes.name
     if not names <= set(row.customised):
@@ -415,8 +358,11 @@ def _edited_segments(series: StoredSeries, place: int, asked: EditPlan) -> list[
         starts = [row.original_start for row in series.rows if row.original_start < original_start]
         after = max([*starts, *(last[:1] if last is not None else ())], default=None)
     moved = change_rule(spec, original_start, changes, is_later, after)
+    moved.values.update(changes.settings)
+    if "dtstart" in changes.settings:  # taken literally: the first start as it is shown
+        moved.values["shift"] = timedelta(0)
     others = [other for other in series.specs[place if is_later else 0 :] if other is not spec]
-    if "rrule" in moved.values and others:
+    if not moved.values.keys().isdisjoint(("rrule", "dtstart")) and others:
         later = series.specs[-1]
         begins = f"{later.active_from:%Y-%m-%d %H:%M}" if later.active_from else "its start"
         raise changes.refusal(
@@ -433,12 +379,14 @@ def _edited_segments(series: StoredSeries, place: int, asked: EditPlan) -> list[
             raise refusal("start", first, expected)
     if not is_later:
         moved = moved._replace(bound=datetime.min)
-    elif "rrule" in moved.values:  # a new rule may not bring anything before the slot
+    elif "rrule" in moved.values or (
+        changes.settings and changes.touch_starts
+    ):  # what is new may not bring anything before the slot
         moved.values["active_from"] = moved.bound
     result = [_segment(series, spec, changes, moved, is_cut)]
     shift = moved.values.get("shift", spec.shift) - spec.shift
     for other in others:
-        values = {"shift": other.shift + shift} if shift else {}
+        values = {**changes.settings, **({"shift": other.shift + shift} if shift else {})}
         result.append(_segment(series, other, changes, RuleChange(values, datetime.min)))
     return result
 
@@ -453,12 +401,14 @@ def _segment(
             values[name] = value
     if changes.data is not None:
         values["data"] = {**spec.data, **changes.data}
-    values = {name: value for name, value in values.items() if value != getattr(spec, name)}
+    values = {name: value for name, value in values.items() if _differs(series, spec, name, value)}
     change, new, first = None, spec, datetime.min
     if values:
         begins = {"active_from": moved.bound} if is_cut else {}
-        new = replace(spec, **{**begins, **values})
+        new = spec.changed({**begins, **values})
         planning.recurrence_of(new)  # refuses what is not valid before anything is written
+        if changes.settings:
+            _check(new, {**series.settings.get(spec.id, {}), **values})
         pruned = _behind_pruned(series, spec, new)
         if pruned is not None:
             values["active_from"] = first = pruned
@@ -472,6 +422,28 @@ def _segment(
         and series.is_future(row)
     ]
     return _EditedSegment(spec, new, first, change, rows, Window(series.now, series.horizon))
+
+
+def _differs(series: StoredSeries, spec: TemplateSpec, name: str, value: Any) -> bool:
+    """Whether a segment has another value than this one."""
+    held = {**series.settings.get(spec.id, {}), **spec.own}
+    before = held[name] if name in held else getattr(spec, name)
+    if isinstance(before, list | tuple) and name in SPEC_LISTS:  # their order means nothing
+        return set(map(_hashable, before)) != set(map(_hashable, value))
+    return bool(value != before)
+
+
+def _hashable(entry: Any) -> Any:
+    return tuple(entry) if isinstance(entry, list) else entry
+
+
+def _check(spec: TemplateSpec, more: Mapping[str, Any]) -> None:
+    """Refuse a segment whose fields do not go together, before anything is written.
+
+    :param more: its fields that a spec has not.
+    """
+    values = {name: getattr(spec, name, more.get(name)) for name in FIELDS}
+    check_template(SimpleNamespace(**values, recurrence=planning.recurrence_of(spec)))
 
 
 def _behind_pruned(series: StoredSeries, old: TemplateSpec, new: TemplateSpec) -> datetime | None:
@@ -491,8 +463,7 @@ def _behind_pruned(series: StoredSeries, old: TemplateSpec, new: TemplateSpec) -
 def _first_shown(spec: TemplateSpec, moved: RuleChange, changes: Changes, is_cut: bool) -> datetime:
     """Return when the first slot of the changed part is shown (naive)."""
     begins = moved.bound if is_cut else min(moved.bound, spec.active_from or moved.bound)
-    values = {name: value for name, value in moved.values.items() if value is not None}
-    new = replace(spec, **{**values, "active_from": begins})
+    new = spec.changed({**moved.values, "active_from": begins})
     first = storage.first_from(new, moved.bound)
     if first is None:
         raise changes.refusal("a change that leaves at least one slot")
@@ -513,7 +484,7 @@ def _reconciled(series: StoredSeries, segments: list[_EditedSegment], asked: Edi
         if times is None:
             removed.append(row)
             continue
-        values = times | storage.changed_values(row, changes.capacity, changes.data)
+        values = times | storage.changed_values(row, changes.capacity, changes.data, changes.settings)
         if values:
             changed.append(RowChange(row, values))
         if is_kept:
@@ -539,7 +510,7 @@ def _new_times(
     times = storage.planned_times(segment.new, row, segment.starts)
     if times is None:
         return (None, False) if row.is_untouched else ({}, row.original_start in segment.starts_before)
-    if times and row.live and not asked.move_booked:
+    if row.live and not asked.move_booked and not times.keys().isdisjoint(("starts_at", "ends_at")):
         return {}, True
     if times and times.get("starts_at", row.starts_at) <= series.now:
         # By the new rule it has started already, and what has started is not made any more.

@@ -23,6 +23,7 @@ from ..models import BookingMixin, SlotMixin, expired_places, table_of
 from ..values import OCCUPYING, Scope, SlotKey, Status, StoredSlot, TemplateSpec, local_midnight
 from . import storage
 from .storage import RowChange, SegmentChange, SeriesPlan, StoredSeries
+from .writing import forget_slots, write_plan
 
 _UNDECIDED = (Status.SCHEDULED, Status.CANCELLED)
 _UNCOMPLETED = (*_UNDECIDED, Status.DELETED)
@@ -179,7 +180,7 @@ def _change(
         written = {**values, "changed_at": work.now} if values else {"status": table.c.status}
         done: Any = work.session.execute(update(table).where(*where).values(**written))
         work.session.refresh(slot)
-        storage.forget_slots(work)
+        forget_slots(work)
         if done.rowcount == 1:
             return
     booked, key = slot.booked_at(work.now), slot.key
@@ -256,7 +257,7 @@ def cancel_rows(work: Work, slots: Sequence[SlotMixin], reason: str | None) -> l
         statement = update(table).where(table.c.id.in_(ids), *scheduled)
         work.session.execute(statement.values(**values, changed_at=work.now))
         cancelled.append(ids)
-    storage.forget_slots(work)
+    forget_slots(work)
     found: list[SlotMixin] = []
     for ids in cancelled:
         found += work.session.scalars(select(cls).where(cls.id.in_(ids)).order_by(cls.starts_at, cls.id))
@@ -302,7 +303,7 @@ def _decide(
             plan = replace(plan, changed=changed, kept_booked=(*plan.kept_booked, *kept))
         else:
             plan = plan_end(series, extent, status, reason)
-        touched = storage.write_plan(work, series, plan)
+        touched = write_plan(work, series, plan)
     report = SeriesReport(
         scope,
         [str(change.key) for change in plan.changed if "status" in change.values],
@@ -441,7 +442,7 @@ def restored_values(
     is_history_named = row.own_name is not None and "name" not in row.customised
     return {
         **({"own_name": None} if is_history_named else {}),
-        **storage.changed_values(row, spec.capacity, spec.data),
+        **storage.changed_values(row, spec.capacity, spec.data, spec.own),
         **times,
         "status": Status.SCHEDULED.value,
         "cancel_reason": None,

@@ -1,4 +1,4 @@
-"""A series in the database: read as plain values, locked where it is to be changed, and what was planned written.
+"""A series in the database: read as plain values, locked where it is to be changed; and plans of changes.
 
 In a dry run nothing is locked and nothing written.
 """
@@ -11,23 +11,23 @@ from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import bindparam, delete, inspect, or_, select, update
+from sqlalchemy import inspect, or_, select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
-from sqlalchemy.orm.attributes import set_committed_value
 from sqlalchemy.orm.exc import StaleDataError
 
 from .. import planning
 from ..booking.resources import Stay, find_clashes, lock_resource, slot_row
-from ..booking.taking import release_expired
 from ..context import Work, load_slots, load_specs
 from ..errors import SlotClosed, SlotNotFound, StaleEdit, no_slot, no_template
-from ..models import FIELDS, Models, SlotMixin, TemplateMixin, forget_busy, keep_name, plain, table_of
+from ..models import FIELDS, Models, SlotMixin, TemplateMixin, plain, table_of
+from ..models.fields import SPEC_FIELDS
 from ..statements import atomic, dialect_of, exclusive, is_lost_race, take_write_lock
-from ..values import MARKS, MICROSECOND, MINUTE, OCCUPYING, SlotKey, State, Status, StoredSlot, TemplateSpec
+from ..values import MICROSECOND, MINUTE, OCCUPYING, SlotKey, State, Status, StoredSlot, TemplateSpec
 
 #: A slot that has started may still last; nothing older can matter to a change.
 _LOOK_BACK, _DAY = timedelta(days=2), timedelta(days=1)
@@ -36,6 +36,7 @@ _AT_ONCE = 500
 _SPAN = ("starts_at", "ends_at")
 #: Start and end (both aware) of a slot.
 Span = tuple[datetime, datetime]
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,7 @@ class StoredSeries:
     :param horizon: until when slots are stored, UTC: created ones are counted up to there.
     :param templates: the segments' rows by id, if they are locked: for writing, plans do not look at them.
     :param resources: segment id -> its exclusive resource.
+    :param settings: segment id -> its fields that a spec has not, by name.
     :param pruned: the moment (aware) up to which slots were pruned; ``None``: never, or not asked for.
     """
 
@@ -57,6 +59,7 @@ class StoredSeries:
     horizon: datetime
     templates: dict[int, TemplateMixin] = field(default_factory=dict)
     resources: dict[int, str] = field(default_factory=dict)
+    settings: dict[int, dict[str, Any]] = field(default_factory=dict)
     pruned: datetime | None = None
 
     def row_at(self, key: SlotKey) -> StoredSlot | None:
@@ -99,7 +102,7 @@ class StoredSeries:
             slot = planning.planned_at(spec, key.original_start)
             if slot is not None and slot.ends_at > self.now:
                 plain: Any = (Status.SCHEDULED.value, spec.capacity, 0, None, None, dict(spec.data))
-                return StoredSlot(0, spec.series_id, spec.id, *slot.times, *plain)
+                return StoredSlot(0, spec.series_id, spec.id, *slot.times, *plain)._replace(own=spec.own)
         raise no_slot(key)
 
     def in_the_way(self, spec: TemplateSpec, key: SlotKey, span: Span) -> SlotKey | None:
@@ -290,17 +293,23 @@ def marks(spec: TemplateSpec, row: StoredSlot, times: Mapping[str, Any]) -> dict
     return {name: value for name, value in found.items() if value != getattr(row, name)}
 
 
-def changed_values(row: StoredSlot, capacity: int | None, data: dict[str, Any] | None) -> dict[str, Any]:
-    """Return what changes of a row's capacity and data, unless a person set them.
+def changed_values(
+    row: StoredSlot, capacity: int | None, data: dict[str, Any] | None, own: Mapping[str, Any] = _NOTHING
+) -> dict[str, Any]:
+    """Return what changes of a row's capacity, data and own columns, unless a person set them.
 
     :param capacity: the new one, also below what is booked: then nothing is left until enough is given back.
     :param data: is merged into the row's own. ``None``: stays as it is.
+    :param own: new values of the app's own columns; what slots have not is left out.
     """
     values: dict[str, Any] = {}
     if capacity is not None and "capacity" not in row.customised and capacity != row.capacity:
         values["capacity"] = capacity
     if data is not None and "data" not in row.customised and row.data | data != row.data:
         values["data"] = row.data | data
+    for name, value in own.items():
+        if name in row.own and name not in row.customised and value != row.own[name]:
+            values[name] = value
     return values
 
 
@@ -427,7 +436,21 @@ def load_series(
     rows = load_slots(work, *mine, wholly=True, lock=not work.dry_run)
     days, align = work.settings.window_days, work.settings.align
     horizon = max(planning.window_of(spec, work.now, days, align).end for spec in specs)
-    return StoredSeries(in_order(specs), tuple(rows), work.now, horizon, templates, held)
+    settings = _settings(work, series_id, templates)
+    return StoredSeries(in_order(specs), tuple(rows), work.now, horizon, templates, held, settings)
+
+
+def _settings(
+    work: Work, series_id: int, templates: Mapping[int, TemplateMixin]
+) -> dict[int, dict[str, Any]]:
+    """Return the fields of a series' segments that a spec has not."""
+    cls, own = work.models.Template, work.models.own
+    names = [name for name, field in FIELDS.items() if name not in SPEC_FIELDS and not field.is_kept]
+    names += [name for name in own.template if name not in own.shared]
+    if templates:
+        return {key: {name: getattr(each, name) for name in names} for key, each in templates.items()}
+    query = select(cls.id, *(getattr(cls, name) for name in names)).where(cls.series_id == series_id)
+    return {number: dict(zip(names, values, strict=True)) for number, *values in work.session.execute(query)}
 
 
 def _lock_resources(work: Work, series_id: int) -> dict[int, str]:
@@ -523,176 +546,6 @@ def refuse_blocked(work: Work, series: StoredSeries, changes: Iterable[RowChange
     raise SlotClosed(text, key=keys[0], keys=keys, state=State.BLOCKED.value)
 
 
-# -- writing what was planned: segments through the ORM, whose revision counts, rows past it
-
-
-def write_plan(work: Work, series: StoredSeries, plan: SeriesPlan) -> list[int]:
-    """Change segments, cut those that are to be cut, change and remove stored slots.
-
-    :return: the ids of all segments that were changed or made; in a dry run: of those that would be changed.
-    """
-    if work.dry_run:
-        return [change.template_id for change in plan.segments]
-    touched, cuts = [], dict[int, tuple[datetime, int]]()
-    for change in plan.segments:
-        template = series.templates[change.template_id]
-        if change.cut_at is not None:
-            touched.append(template.id)
-            template = _cut(work, template, change.cut_at, change.values)
-            cuts[change.template_id] = change.cut_at, template.id
-            series.templates[template.id] = template
-        else:
-            for name, value in change.values.items():
-                setattr(template, name, value)
-        work.session.flush()
-        touched.append(template.id)
-    _settle(work, series, plan, cuts)
-    return touched
-
-
-def settle(work: Work, series: StoredSeries) -> None:
-    """Bring the stored slots of a series in line with its templates, which were changed and flushed."""
-    if not work.dry_run:
-        _settle(work, series, SeriesPlan(), {})
-
-
-def _settle(
-    work: Work, series: StoredSeries, plan: SeriesPlan, cuts: Mapping[int, tuple[datetime, int]]
-) -> None:
-    """Write what was planned of stored slots, and what else they lack to be as their templates say.
-
-    :param cuts: segment -> the original start (naive) of what was handed to a later segment, and that.
-    """
-    changed = {change.row.id: change for change in plan.changed}
-    removed = [row.id for row in plan.removed]
-    gone = {*removed, *(row.id for row in series.rows if not _follows(series, row, changed))}
-    unsettled = {t.id: t for t in series.templates.values() if t.settled_revision != t.revision}
-    for before in series.specs:
-        cut_at, later = cuts.get(before.id, (datetime.max, before.id))
-        rows = [row for row in series.rows if row.template_id == before.id and row.id not in gone]
-        for template_id, theirs in (
-            (before.id, [row for row in rows if row.original_start < cut_at]),
-            (later, [row for row in rows if row.original_start >= cut_at]),
-        ):
-            # What was decided alone is not as it was when all were brought in line.
-            if template_id not in unsettled:
-                theirs = [row for row in theirs if row.id in changed and row.status != Status.SCHEDULED]
-            if theirs:
-                spec = TemplateSpec.of(series.templates[template_id])
-                for change in _settled(series, before, spec, theirs, changed, plan.expanded):
-                    changed[change.row.id] = change
-    _write_rows(work, list(changed.values()), removed)
-    _note_settled(work, unsettled.values())
-
-
-def _follows(series: StoredSeries, row: StoredSlot, changed: Mapping[int, RowChange]) -> bool:
-    """Whether a stored slot is one that follows its template: scheduled, or about to be, and not over."""
-    status = changed[row.id].values.get("status", row.status) if row.id in changed else row.status
-    return status == Status.SCHEDULED and row.ends_at > series.now
-
-
-def _settled(
-    series: StoredSeries,
-    before: TemplateSpec,
-    spec: TemplateSpec,
-    rows: Sequence[StoredSlot],
-    changed: Mapping[int, RowChange],
-    expanded: Iterable[Expanded],
-) -> Iterator[RowChange]:
-    """Yield what changes of a segment's stored slots, with what was planned of them."""
-    zone, starts = ZoneInfo(spec.timezone), _starts_by_now(before, spec, rows, expanded)
-    for row in rows:
-        planned = changed[row.id].values if row.id in changed else {}
-        known = {name: value for name, value in planned.items() if name in row._fields}
-        at = starts.get(row.original_start)
-        values = planned | planning.settled(spec, row._replace(**known), at, series.now, zone)
-        if values:
-            yield RowChange(row, values)
-
-
-def _starts_by_now(
-    before: TemplateSpec, spec: TemplateSpec, rows: Sequence[StoredSlot], expanded: Iterable[Expanded]
-) -> dict[datetime, datetime]:
-    """Return when a segment has its rows by now; its rule is expanded only for what is not known yet.
-
-    What was settled tells by itself: a row without a mark is where its rule has it.
-    """
-    starts: dict[datetime, datetime] = {}
-    unknown = list(rows)
-    if before.is_settled and planning.starts_alike(before, spec):
-        told = [row for row in rows if row.status == Status.SCHEDULED and not row.displaced]
-        starts = {row.original_start: row.starts_at for row in told if not row.withdrawn}
-        unknown = [row for row in rows if row.status != Status.SCHEDULED or row.displaced]
-    for template_id, asked, found in expanded:
-        if template_id == before.id and spec.active and spec.cancelled_from is None:
-            mine = [row.original_start for row in unknown if row.original_start in asked]
-            starts |= {original: found[original] for original in mine if original in found}
-            unknown = [row for row in unknown if row.original_start not in asked]
-    return starts | planning.offered_starts(spec, unknown)
-
-
-def _note_settled(work: Work, templates: Iterable[TemplateMixin]) -> None:
-    # Past the ORM: this is nobody's decision, and must not raise the revision.
-    table = table_of(work.models.Template)
-    for template in templates:
-        mine = update(table).where(table.c.id == template.id)
-        work.session.execute(mine.values(settled_revision=template.revision))
-        set_committed_value(template, "settled_revision", template.revision)
-
-
-def _cut(work: Work, template: TemplateMixin, cut: datetime, values: dict[str, Any]) -> TemplateMixin:
-    """End a segment, let a copy with the changes take over, and hand the later rows to it."""
-    names = [a.key for a in inspect(type(template)).column_attrs if a.key not in _NOT_COPIED]
-    kept = {name: deepcopy(plain(getattr(template, name))) for name in names}
-    later = type(template)(**{**kept, "active_from": cut, **values})
-    later.continues_id = template.id
-    later.series_id = template.series_id or template.id
-    template.active_until = cut
-    if template.cancelled_from is not None and template.cancelled_from >= cut:
-        template.cancelled_from = None  # the later part has it
-    if values.get("name", template.name) != template.name:
-        taken_over = table_of(work.models.Slot).c.original_start >= cut
-        work.session.execute(keep_name(work.models, template.id, work.now, taken_over))
-    work.session.add(later)
-    work.session.flush()
-    # The later part goes on counting: whoever saw its slots before the cut must be told, and a new row begins at 1.
-    templates = table_of(work.models.Template)
-    revision = template.revision + 1
-    work.session.execute(update(templates).where(templates.c.id == later.id).values(revision=revision))
-    set_committed_value(later, "revision", revision)
-    table = table_of(work.models.Slot)
-    rows = (table.c.template_id == template.id, table.c.original_start >= cut)
-    work.session.execute(update(table).where(*rows).values(template_id=later.id))
-    return later
-
-
-def _write_rows(work: Work, changed: Sequence[RowChange], removed: list[int]) -> None:
-    """Change and remove stored slots; what the session knows of slots is read again."""
-    session, table = work.session, table_of(work.models.Slot)
-    lapsed = [change.row.id for change in changed if change.row.lapsed]
-    if lapsed:
-        release_expired(work, lapsed)
-    by_columns: dict[tuple[str, ...], list[dict[str, Any]]] = {}
-    for row, values in changed:
-        noted = {} if values.keys() <= MARKS else {"changed_at": work.now}  # a mark is nobody's decision
-        given = {f"new_{name}": value for name, value in (values | noted).items()}
-        by_columns.setdefault(tuple(sorted(values | noted)), []).append({"row_id": row.id, **given})
-    for names, rows in by_columns.items():
-        columns = {name: bindparam(f"new_{name}", type_=table.c[name].type) for name in names}
-        session.execute(update(table).where(table.c.id == bindparam("row_id")).values(**columns), rows)
-    for part in in_parts(removed):
-        session.execute(delete(table).where(table.c.id.in_(part)))
-    forget_slots(work)
-
-
 def in_parts(ids: list[int]) -> list[list[int]]:
     """Return ids in parts that a statement may list."""
     return [ids[first : first + _AT_ONCE] for first in range(0, len(ids), _AT_ONCE)]
-
-
-def forget_slots(work: Work) -> None:
-    """Let the session read the slots again that it holds: they were written past it."""
-    forget_busy(work.session)
-    for instance in list(work.session.identity_map.values()):
-        if isinstance(instance, work.models.Slot) and not inspect(instance).modified:
-            work.session.expire(instance)

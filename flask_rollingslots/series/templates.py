@@ -15,7 +15,8 @@ from ..context import Work, segments
 from ..errors import InvalidTemplate, SlotNotFound, nearest, no_group, refusal
 from ..models import FIELDS, TemplateMixin
 from ..values import Scope, SlotKey
-from .edits import EDITED, EditPlan, edit
+from .changes import EDITED, concerns_slots
+from .edits import EditPlan, edit
 from .storage import (
     StoredSeries,
     bound_at,
@@ -25,8 +26,8 @@ from .storage import (
     lock_templates,
     refuse_stale,
     series_of,
-    settle,
 )
+from .writing import settle
 
 #: How many starts of a segment are tried to find one that is no exception.
 _TRIED = 50
@@ -157,8 +158,9 @@ def change_series(
     move_booked: bool = False,
 ) -> TemplateChange:
     """Change fields of all segments of a template's series; see ``RollingSlots.change_template``."""
-    settings = {name: value for name, value in fields.items() if name not in EDITED}
-    changes = {name: value for name, value in fields.items() if name in EDITED}
+    check_names(work, {name: value for name, value in fields.items() if name not in EDITED})
+    changes = dict(fields) if any(concerns_slots(name, work.models.own) for name in fields) else {}
+    settings = {} if changes else fields
     # Also where nothing is set: it locks the series and compares the revision.
     parts = change_template(work, template_id, settings, revision)
     key = some_key(work, template_id) if changes else None

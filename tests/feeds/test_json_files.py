@@ -78,6 +78,7 @@ def test_nothing_of_a_template_is_forgotten(desk: Desk) -> None:
     columns = {column.key for column in desk.app.extensions["rollingslots"].models.Template.__mapper__.attrs}
     written = {key.removesuffix("_minutes") for key in FILED}
     derived = {"id", "series_id", "continues_id", "revision", "created_at", "changed_at", "rrule"}
+    derived |= {"settled_revision", "history_until"}
     assert columns - written == derived
     assert {*STATUSES} == {str(status) for status in Status}
 

@@ -185,7 +185,15 @@ def check_settled(state: Committed, expected: dict[Key, Slot]) -> None:
         same = (row.capacity, row.data) == (slot.capacity, slot.data)
         demand(same, row.key, "has", row.capacity, row.data, "its template", slot.capacity, slot.data)
         is_there = (row.start, row.end) == segment.times(row.key[1])
-        demand(row.displaced is not is_there, row.key, "is at", row.start, row.end, "and its mark is", row.displaced)
+        demand(
+            row.displaced is not is_there,
+            row.key,
+            "is at",
+            row.start,
+            row.end,
+            "and its mark is",
+            row.displaced,
+        )
 
 
 def check_filled(state: Committed, days: int) -> None:

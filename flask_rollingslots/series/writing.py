@@ -1,0 +1,194 @@
+"""Writing what was planned: segments through the ORM, whose revision counts, and stored slots past it.
+
+With a segment its stored slots are brought in line at once: what was planned of them, and what else they lack to be as
+their template says by now.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from copy import deepcopy
+from datetime import datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import bindparam, delete, inspect, update
+from sqlalchemy.orm.attributes import set_committed_value
+
+from .. import planning
+from ..booking.taking import release_expired
+from ..context import Work
+from ..models import FIELDS, TemplateMixin, forget_busy, keep_name, plain, table_of
+from ..values import MARKS, Status, StoredSlot, TemplateSpec
+from .storage import Expanded, RowChange, SeriesPlan, StoredSeries, in_parts
+
+_NOT_COPIED = {name for name, field in FIELDS.items() if not field.copied}
+
+
+def write_plan(work: Work, series: StoredSeries, plan: SeriesPlan) -> list[int]:
+    """Change segments, cut those that are to be cut, change and remove stored slots.
+
+    :return: the ids of all segments that were changed or made; in a dry run: of those that would be changed.
+    """
+    if work.dry_run:
+        return [change.template_id for change in plan.segments]
+    touched, cuts = [], dict[int, tuple[datetime, int]]()
+    for change in plan.segments:
+        template = series.templates[change.template_id]
+        if change.cut_at is not None:
+            touched.append(template.id)
+            template = _cut(work, template, change.cut_at, change.values)
+            cuts[change.template_id] = change.cut_at, template.id
+            series.templates[template.id] = template
+        else:
+            for name, value in change.values.items():
+                setattr(template, name, value)
+        work.session.flush()
+        touched.append(template.id)
+    _settle(work, series, plan, cuts)
+    return touched
+
+
+def settle(work: Work, series: StoredSeries) -> None:
+    """Bring the stored slots of a series in line with its templates, which were changed and flushed."""
+    if not work.dry_run:
+        _settle(work, series, SeriesPlan(), {})
+
+
+def _settle(
+    work: Work, series: StoredSeries, plan: SeriesPlan, cuts: Mapping[int, tuple[datetime, int]]
+) -> None:
+    """Write what was planned of stored slots, and what else they lack to be as their templates say.
+
+    :param cuts: segment -> the original start (naive) of what was handed to a later segment, and that.
+    """
+    changed = {change.row.id: change for change in plan.changed}
+    removed = [row.id for row in plan.removed]
+    gone = {*removed, *(row.id for row in series.rows if not _follows(series, row, changed))}
+    unsettled = {t.id: t for t in series.templates.values() if t.settled_revision != t.revision}
+    for before in series.specs:
+        cut_at, later = cuts.get(before.id, (datetime.max, before.id))
+        rows = [row for row in series.rows if row.template_id == before.id and row.id not in gone]
+        for template_id, theirs in (
+            (before.id, [row for row in rows if row.original_start < cut_at]),
+            (later, [row for row in rows if row.original_start >= cut_at]),
+        ):
+            # What was decided alone is not as it was when all were brought in line.
+            if template_id not in unsettled:
+                theirs = [row for row in theirs if row.id in changed and row.status != Status.SCHEDULED]
+            if theirs:
+                spec = TemplateSpec.of(series.templates[template_id])
+                for change in _settled(series, before, spec, theirs, changed, plan.expanded):
+                    changed[change.row.id] = change
+    _write_rows(work, list(changed.values()), removed)
+    _note_settled(work, unsettled.values())
+
+
+def _follows(series: StoredSeries, row: StoredSlot, changed: Mapping[int, RowChange]) -> bool:
+    """Whether a stored slot is one that follows its template: scheduled, or about to be, and not over."""
+    status = changed[row.id].values.get("status", row.status) if row.id in changed else row.status
+    return status == Status.SCHEDULED and row.ends_at > series.now
+
+
+def _settled(
+    series: StoredSeries,
+    before: TemplateSpec,
+    spec: TemplateSpec,
+    rows: Sequence[StoredSlot],
+    changed: Mapping[int, RowChange],
+    expanded: Iterable[Expanded],
+) -> Iterator[RowChange]:
+    """Yield what changes of a segment's stored slots, with what was planned of them."""
+    zone, starts = ZoneInfo(spec.timezone), _starts_by_now(before, spec, rows, expanded)
+    for row in rows:
+        planned = changed[row.id].values if row.id in changed else {}
+        known = {name: value for name, value in planned.items() if name in row._fields}
+        at = starts.get(row.original_start)
+        values = planned | planning.settled(spec, row._replace(**known), at, series.now, zone)
+        if values:
+            yield RowChange(row, values)
+
+
+def _starts_by_now(
+    before: TemplateSpec, spec: TemplateSpec, rows: Sequence[StoredSlot], expanded: Iterable[Expanded]
+) -> dict[datetime, datetime]:
+    """Return when a segment has its rows by now; its rule is expanded only for what is not known yet.
+
+    What was settled tells by itself: a row without a mark is where its rule has it.
+    """
+    starts: dict[datetime, datetime] = {}
+    unknown = list(rows)
+    if before.is_settled and planning.starts_alike(before, spec):
+        told = [row for row in rows if row.status == Status.SCHEDULED and not row.displaced]
+        starts = {row.original_start: row.starts_at for row in told if not row.withdrawn}
+        unknown = [row for row in rows if row.status != Status.SCHEDULED or row.displaced]
+    for template_id, asked, found in expanded:
+        if template_id == before.id and spec.active and spec.cancelled_from is None:
+            mine = [row.original_start for row in unknown if row.original_start in asked]
+            starts |= {original: found[original] for original in mine if original in found}
+            unknown = [row for row in unknown if row.original_start not in asked]
+    return starts | planning.offered_starts(spec, unknown)
+
+
+def _note_settled(work: Work, templates: Iterable[TemplateMixin]) -> None:
+    # Past the ORM: this is nobody's decision, and must not raise the revision.
+    table = table_of(work.models.Template)
+    for template in templates:
+        mine = update(table).where(table.c.id == template.id)
+        work.session.execute(mine.values(settled_revision=template.revision))
+        set_committed_value(template, "settled_revision", template.revision)
+
+
+def _cut(work: Work, template: TemplateMixin, cut: datetime, values: dict[str, Any]) -> TemplateMixin:
+    """End a segment, let a copy with the changes take over, and hand the later rows to it."""
+    names = [a.key for a in inspect(type(template)).column_attrs if a.key not in _NOT_COPIED]
+    kept = {name: deepcopy(plain(getattr(template, name))) for name in names}
+    later = type(template)(**{**kept, "active_from": cut, **values})
+    later.continues_id = template.id
+    later.series_id = template.series_id or template.id
+    template.active_until = cut
+    if template.cancelled_from is not None and template.cancelled_from >= cut:
+        template.cancelled_from = None  # the later part has it
+    if values.get("name", template.name) != template.name:
+        taken_over = table_of(work.models.Slot).c.original_start >= cut
+        work.session.execute(keep_name(work.models, template.id, work.now, taken_over))
+    work.session.add(later)
+    work.session.flush()
+    # The later part goes on counting: whoever saw its slots before the cut must be told, and a new row begins at 1.
+    templates = table_of(work.models.Template)
+    revision = template.revision + 1
+    work.session.execute(update(templates).where(templates.c.id == later.id).values(revision=revision))
+    set_committed_value(later, "revision", revision)
+    table = table_of(work.models.Slot)
+    rows = (table.c.template_id == template.id, table.c.original_start >= cut)
+    work.session.execute(update(table).where(*rows).values(template_id=later.id))
+    return later
+
+
+def _write_rows(work: Work, changed: Sequence[RowChange], removed: list[int]) -> None:
+    """Change and remove stored slots; what the session knows of slots is read again."""
+    session, table = work.session, table_of(work.models.Slot)
+    lapsed = [change.row.id for change in changed if change.row.lapsed]
+    if lapsed:
+        release_expired(work, lapsed)
+    attributes = inspect(work.models.Slot).column_attrs
+    by_columns: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    for row, values in changed:
+        noted = {} if values.keys() <= MARKS else {"changed_at": work.now}  # a mark is nobody's decision
+        given = {f"new_{name}": value for name, value in (values | noted).items()}
+        by_columns.setdefault(tuple(sorted(values | noted)), []).append({"row_id": row.id, **given})
+    for names, rows in by_columns.items():
+        columns = {name: attributes[name].columns[0] for name in names}
+        values = {each: bindparam(f"new_{name}", type_=each.type) for name, each in columns.items()}
+        session.execute(update(table).where(table.c.id == bindparam("row_id")).values(values), rows)
+    for part in in_parts(removed):
+        session.execute(delete(table).where(table.c.id.in_(part)))
+    forget_slots(work)
+
+
+def forget_slots(work: Work) -> None:
+    """Let the session read the slots again that it holds: they were written past it."""
+    forget_busy(work.session)
+    for instance in list(work.session.identity_map.values()):
+        if isinstance(instance, work.models.Slot) and not inspect(instance).modified:
+            work.session.expire(instance)
