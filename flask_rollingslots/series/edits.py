@@ -443,7 +443,7 @@ def _check(spec: TemplateSpec, more: Mapping[str, Any]) -> None:
     :param more: its fields that a spec has not.
     """
     values = {name: getattr(spec, name, more.get(name)) for name in FIELDS}
-    check_template(SimpleNamespace(**values, recurrence=planning.recurrence_of(spec)))
+    check_template(SimpleNamespace(**values, recurrence=planning.recurrence_of(spec), spec=lambda: spec))
 
 
 def _behind_pruned(series: StoredSeries, old: TemplateSpec, new: TemplateSpec) -> datetime | None:

@@ -266,9 +266,8 @@ class Machine:
         if booking is None:
             return
         row = self.row_of(booking)
-        slot = self.state.slot_of(row)
-        free = row.status == "cancelled" or booking.status == "held" or not slot.offered
-        must = True if free or (row.status == "scheduled" and row.start > self.doors.clock.now) else None
+        is_ahead = row.status == "scheduled" and row.start > self.doors.clock.now
+        must = True if row.status == "cancelled" or booking.status == "held" or is_ahead else None
         ask = Ask(lambda s: s.release(booking.id), ("DELETE", f"/bookings/{booking.id}", None))
         step = Step(f"{booking.id} in {key_text(row.key)}", bookings={booking.id})
 
