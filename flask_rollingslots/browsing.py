@@ -280,7 +280,7 @@ def _stored(
     rows = load_shown(work, templates, window, span, overlapping)
     for row in rows:
         promises.pop((row.series_id, row.original_start), None)
-        _show_by_now(row, work.now)
+        show_by_now(row, work.now)
     shown = [
         row
         for row in rows
@@ -291,7 +291,7 @@ def _stored(
     return shown, [row for row in rows if row.displaced]
 
 
-def _show_by_now(row: SlotMixin, now: datetime) -> None:
+def show_by_now(row: SlotMixin, now: datetime) -> None:
     """Let a stored slot show what its template says by now, where no top-up has followed yet; nothing is written."""
     attributes = inspect(row).attrs
     for name, value in row.by_now(now).items():
@@ -407,7 +407,7 @@ def get(work: Work, key: str | SlotKey | SlotMixin) -> SlotMixin:
         if row.status == Status.DELETED or not row.template.active:
             raise no_slot(slot_key)
         row.rolling_busy = row.rolling_near = None
-        _show_by_now(row, work.now)
+        show_by_now(row, work.now)
         return row
     return virtual_slot(work.models, *_planned(work, slot_key), work.now)
 

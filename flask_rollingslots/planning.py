@@ -500,8 +500,21 @@ def settled(
         if wholly:
             values |= {"data": spec.data, **spec.own}
         values = {name: value for name, value in values.items() if name not in row.customised}
+    else:
+        values["displaced"] = is_displaced(spec, row.original_start, row.starts_at, row.ends_at, zone) or None
     stored = {name: row.own[name] if name in row.own else getattr(row, name) for name in values}
     return {name: value for name, value in values.items() if value != stored[name]}
+
+
+def is_displaced(
+    spec: TemplateSpec, original_start: datetime, starts_at: datetime, ends_at: datetime, zone: ZoneInfo
+) -> bool:
+    """Whether a slot is at another time than its rule has or would have it: it may stand beside others then.
+
+    Also of what is not offered any more, or has begun: its people are there all the same.
+    """
+    by_rule = instant_of(original_start + spec.shift, zone)
+    return (starts_at, ends_at) != (by_rule, end_of(spec, original_start, by_rule, zone))
 
 
 def _is_moved(row: Any) -> bool:

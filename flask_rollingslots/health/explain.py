@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import select
 
 from .. import planning
-from ..browsing import check_aware, find_template
+from ..browsing import check_aware, find_template, show_by_now
 from ..context import Work, segments, virtual_slot
 from ..models import SlotMixin, TemplateMixin
 from ..values import MICROSECOND, OCCUPYING, PlannedSlot, SlotKey, State, TemplateSpec, Window
@@ -90,8 +90,11 @@ class _Case:
         promises.sort(key=lambda found: found[2] is not None)
         # What can be booked comes first: a cancelled slot may have been left behind by a series that moved.
         for template, slot, reason in promises:
-            if reason is None and slot.ends_at > self.work.now and self._stored(slot.key) is None:
+            stored = self._stored(slot.key)
+            if reason is None and slot.ends_at > self.work.now and stored is None:
                 return self._of_slot(virtual_slot(self.work.models, slot, template, self.work.now))
+            if stored is not None and stored.status in OCCUPYING and stored.starts_at == self.moment:
+                return self._of_slot(stored)  # the next top-up writes that it is here by now
         if row is not None:
             return self._of_slot(row)
         if promises:
@@ -108,13 +111,19 @@ class _Case:
     def _row(self) -> SlotMixin | None:
         cls = self.work.models.Slot
         query = select(cls).where(cls.series_id == self.segments[0].series_id, cls.starts_at == self.moment)
-        rows = list(self.work.session.scalars(query.order_by(cls.status)))  # cancelled before deleted
+        found = list(self.work.session.scalars(query.order_by(cls.status)))  # cancelled before deleted
+        for row in found:
+            show_by_now(row, self.work.now)
+        rows = [row for row in found if row.starts_at == self.moment]
         return next((row for row in rows if row.status in OCCUPYING), next(iter(rows), None))
 
     def _stored(self, key: SlotKey) -> SlotMixin | None:
         cls = self.work.models.Slot
         query = select(cls).where(cls.series_id == key.series_id, cls.original_start == key.original_start)
-        return self.work.session.scalars(query).one_or_none()
+        row = self.work.session.scalars(query).one_or_none()
+        if row is not None:
+            show_by_now(row, self.work.now)
+        return row
 
     def _of_slot(self, slot: SlotMixin) -> Explanation:
         code, words = _STATES[slot.state_at(self.work.now)]

@@ -16,7 +16,8 @@ from sqlalchemy import select, update
 
 from .. import planning, signals
 from ..booking.lifecycle import live_bookings
-from ..context import Work
+from ..booking.resources import lock_offer
+from ..context import Work, load_slots, load_specs
 from ..errors import SlotBooked, StaleEdit, StatusConflict, refusal
 from ..models import BookingMixin, SlotMixin, expired_places, table_of
 from ..values import OCCUPYING, Scope, SlotKey, Status, StoredSlot, TemplateSpec, local_midnight
@@ -103,6 +104,8 @@ def complete(work: Work, key: SlotKey, undo: bool = False) -> SlotMixin:
         values: dict[str, Any] = {"status": (Status.SCHEDULED if undo else Status.COMPLETED).value}
         if undo and slot.starts_at > work.now and "name" not in (slot.customised or ()):
             values["own_name"] = None  # no history any more
+        if undo and slot.status == Status.COMPLETED:
+            values |= _followed(work, slot)
         _change(work, slot, (Status.SCHEDULED, Status.COMPLETED), values)
     work.outbox.add(signals.slot_completed, slot=slot, undo=undo)
     return slot
@@ -191,6 +194,16 @@ def _change(
     if not work.dry_run:
         raise StaleEdit
     slot.__dict__.update(values)  # a copy, in no session
+
+
+def _followed(work: Work, slot: SlotMixin) -> dict[str, Any]:
+    """Return what its template decided while a slot was completed, and no edit touched it."""
+    if work.dry_run:
+        (spec,) = load_specs(work, work.models.Template.id == slot.template_id)
+    else:
+        spec = lock_offer(work, slot.template_id)
+    (row,) = load_slots(work, work.models.Slot.id == slot.id, wholly=True)
+    return planning.by_now(spec, row._replace(status=Status.SCHEDULED), work.now)
 
 
 def _restored_alone(work: Work, key: SlotKey, status: str) -> dict[str, Any]:

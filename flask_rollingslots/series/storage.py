@@ -287,11 +287,9 @@ def marks(spec: TemplateSpec, row: StoredSlot, times: Mapping[str, Any]) -> dict
     :param times: what changes of its times.
     """
     by_rule = planning.offered_starts(spec, [row]).get(row.original_start)
-    found: dict[str, Any] = {"withdrawn": by_rule is None or None}
-    if by_rule is not None:
-        planned = planning.times_of(spec, row.original_start, by_rule, ZoneInfo(spec.timezone))
-        is_there = all(times.get(name, getattr(row, name)) == getattr(planned, name) for name in _SPAN)
-        found["displaced"] = None if is_there else True
+    start, end = (times.get(name, getattr(row, name)) for name in _SPAN)
+    is_displaced = planning.is_displaced(spec, row.original_start, start, end, ZoneInfo(spec.timezone))
+    found: dict[str, Any] = {"withdrawn": by_rule is None or None, "displaced": is_displaced or None}
     return {name: value for name, value in found.items() if value != getattr(row, name)}
 
 

@@ -643,6 +643,23 @@ def test_the_commit_of_an_edit_starts_a_top_up(sqlite_url: str, tmp_path: Path) 
         site.settle()
 
 
+def test_what_was_completed_follows_its_series_when_that_is_undone(hall: Site) -> None:
+    """A slot that is scheduled again is as its template says by now, and stands beside no other one."""
+    hall.slots.complete(NOON)
+    hall.slots.edit(TEN, "all", start=time(12), capacity=3)
+    hall.session.commit()
+    tried = hall.slots.complete(NOON, undo=True, dry_run=True)
+    done = hall.slots.complete(NOON, undo=True)
+    hall.session.commit()
+    for slot in (tried, done, hall.slots.get(NOON)):
+        assert (slot.local_start.hour, slot.capacity, slot.state) == (14, 3, "open")
+        assert not slot.displaced
+    hall.slots.complete(NOON)
+    hall.slots.close(date(2026, 1, 6))
+    hall.session.commit()
+    assert hall.slots.complete(NOON, undo=True).state == "withdrawn"
+
+
 def test_signals_tell_what_was_decided(hall: Site) -> None:
     """Each decision sends its signal within the transaction."""
     heard: list[str] = []
