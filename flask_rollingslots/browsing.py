@@ -293,9 +293,8 @@ def _stored(
 
 def show_by_now(row: SlotMixin, now: datetime) -> None:
     """Let a stored slot show what its template says by now, where no top-up has followed yet; nothing is written."""
-    attributes = inspect(row).attrs
     for name, value in row.by_now(now).items():
-        if not attributes[name].history.has_changes():
+        if not inspect(row).attrs[name].history.has_changes():
             set_committed_value(row, name, value)
 
 
