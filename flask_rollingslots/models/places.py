@@ -54,6 +54,9 @@ def expired_places(models: Any, slot: Any, now: Any) -> ColumnElement[int]:
             bookings.c.status == BookingStatus.HELD.value,
             bookings.c.expires_at <= now,
         )
+        .correlate_except(
+            bookings
+        )  # by itself it would know only the query next to it, and read all slots again
         .scalar_subquery()
     )
     return case((slot.hold_until <= now, expired), else_=0)
@@ -156,6 +159,10 @@ class Seen(list[T]):
         super().__init__(found)
         self.mark = session.info.get(BUSY_MARK)
 
+    def holds(self, session: Session) -> bool:
+        """Whether the session has changed nothing about bookings since."""
+        return self.mark is session.info.get(BUSY_MARK)
+
 
 def mark_busy(session: Session, models: Any, slots: Iterable[Any]) -> None:
     """Let some slots know what takes their exclusive resources, with one query; none if there are no such slots."""
@@ -191,7 +198,7 @@ def _resource_taken(slot: Any, now: datetime) -> bool:
     if not template.exclusive:
         return False
     session = object_session(slot) or object_session(template)
-    is_old = session is not None and isinstance(busy, Seen) and busy.mark is not session.info.get(BUSY_MARK)
+    is_old = session is not None and isinstance(busy, Seen) and not busy.holds(session)
     if busy is None or is_old:
         if session is None:
             return False
@@ -242,7 +249,7 @@ def is_crowded(slot: Any, now: datetime) -> bool:
     if template.overlapping or template.exclusive:
         return False
     session, found = object_session(slot) or object_session(template), slot.rolling_near
-    if session is not None and (found is None or found.mark is not session.info.get(BUSY_MARK)):
+    if session is not None and (found is None or not found.holds(session)):
         found = load_neighbours(session, slot.rolling_models, slot)
     return any(other.blocks(slot, now) for other in found or ())
 
@@ -289,8 +296,9 @@ def displaced_near(models: Any, slot: Any) -> ColumnElement[bool]:
 
     :param slot: the columns of the slot table, or of an alias of it.
     """
-    other = table_of(models.Slot).alias().c
-    return exists(select(other.id).where(other.displaced == true(), *_overlapping(other, slot)))
+    others = table_of(models.Slot).alias()
+    found = select(others.c.id).where(others.c.displaced == true(), *_overlapping(others.c, slot))
+    return exists(found.correlate_except(others))
 
 
 def is_crowded_in_sql(models: Any, slot: Any, now: Any) -> ColumnElement[bool]:

@@ -25,7 +25,6 @@ from .endings import bookings_in, cancel_rows, check_reason
 from .storage import in_parts, series_of
 from .templates import set_fields
 
-
 #: A slot of a day grid starts within a day after the grid does, and a zone moves a wall-clock time by less than one.
 _REACH = timedelta(days=3)
 _DAY = timedelta(days=1)
