@@ -24,10 +24,12 @@ from ..errors import (
     TooManyHolds,
     refusal,
 )
-from ..models import BookingMixin, Models, SlotMixin, forget_busy, table_of
+from ..models import BookingMixin, Models, SlotMixin, displaced_near, forget_busy, table_of
 from ..signals import slot_booked, slot_held
 from ..statements import (
+    MARIADB,
     insert_if_absent,
+    locked,
     newest,
     only_if,
     tells_what_it_updated,
@@ -36,7 +38,7 @@ from ..statements import (
 )
 from ..values import BookingStatus, Hold, SlotKey, State, Status, from_us, key_of, to_us
 from .limits import check_length, check_number, lock_holds
-from .resources import is_crowded, is_taken, keeps_apart, look_around, slot_row
+from .resources import is_crowded, is_taken, look_around, slot_row
 
 #: The longest hold: a week.
 MAX_MINUTES = 7 * 24 * 60
@@ -233,11 +235,10 @@ def book_at_once(work: Work, key: SlotKey, request: BookingRequest) -> BookingMi
         if session.scalar(known, {"key": request.request_key}) is not None:
             return None
     place = {"series": key.series_id, "original": key.original_start, "party": request.party, "now": work.now}
-    # A statement that waits goes on with what it saw of other rows before.
-    if waits_while_it_reads(work.dialect):
-        kept = session.scalar(models.build_once("keep offer", _keep_offer), place)
-        if kept is None:
-            return None
+    # A statement that waits goes on with what it saw of other rows before: the template is kept as it is first.
+    keeps = waits_while_it_reads(work.dialect)
+    if keeps and session.scalar(models.build_once("keep offer", _keep_offer), place) is None:
+        return None
     row = {"active_key": uuid.uuid4().hex, **request.values(work.now)}
     write = _in_one if writes_within_a_query(work.dialect) else _in_two
     row["slot_id"], row["id"] = write(work, place, row)
@@ -285,9 +286,10 @@ def _take(work: Work, values: dict[str, Any]) -> tuple[int, int] | None:
     if tells_what_it_updated(session.connection().dialect):
         found = session.execute(models.build_once("take by key", _take_by_key), values).one_or_none()
         return (found.id, found.capacity) if found is not None else None
-    # MariaDB would lock what its condition then excludes, and the place where a row is missing: this locks nothing.
+    # MariaDB would lock what its condition then excludes, and the place where a row is missing, and the slot before
+    # its template: this locks the template alone.
     found = session.execute(models.build_once("slot to take", _slot_to_take), values).one_or_none()
-    if found is None or not found.is_plain:
+    if found is None:
         return None
     values["slot"] = found.id
     by_id = models.build_once("take by id", lambda m: _taking(m, table_of(m.Slot).c.id == bindparam("slot")))
@@ -320,28 +322,32 @@ def _take_and_write(models: Models, names: list[str]) -> Any:
     return select(taken.c.id.label("slot_id"), taken.c.capacity, made.c.id.label("id")).select_from(found)
 
 
-def _slot_to_take(models: Models) -> Any:
-    slots, templates = table_of(models.Slot), table_of(models.Template)
+# Whoever changes the template is not waited for but left to the long way, and so is what is not simple: a lock that was
+# taken here could not be given back, and there more may be to be locked before it.
+
+
+def _offered(models: Models) -> Any:
+    slots, templates = table_of(models.Slot), table_of(models.Template).alias()
     joined = slots.join(templates, templates.c.id == slots.c.template_id)
-    query = select(slots.c.id, slots.c.capacity, _is_plain(models).label("is_plain")).select_from(joined)
-    return query.where(*_of_key(models))
+    query = select(slots.c.id, slots.c.capacity, slots.c.template_id).select_from(joined)
+    return query.where(*_of_key(models), *_simple(models, templates.c))
+
+
+def _slot_to_take(models: Models) -> Any:
+    slots, templates = (
+        _offered(models).limit(1).subquery("slot"),
+        table_of(models.Template),
+    )  # a limit: not locked
+    query = select(slots.c.id, slots.c.capacity).join_from(
+        slots, templates, templates.c.id == slots.c.template_id
+    )
+    return locked(query, MARIADB[0])
 
 
 def _keep_offer(models: Models) -> Any:
-    slots, templates = table_of(models.Slot), table_of(models.Template)
-    mine = select(slots.c.template_id).where(*_of_key(models)).scalar_subquery()
-    return select(templates.c.id).where(templates.c.id == mine, _is_plain(models)).with_for_update(read=True)
-
-
-def _is_plain(models: Models) -> ColumnElement[bool]:
-    """Return, in SQL, whether a template is one whose bookings go the short way: nothing else need be locked.
-
-    Who locked it to share it could not have it alone afterwards: two who try wait for each other.
-    """
-    slots, templates = table_of(models.Slot), table_of(models.Template).c
-    now = bindparam("now", type_=slots.c.starts_at.type)
-    is_settled = templates.settled_revision == templates.revision
-    return and_(templates.exclusive.is_(False), is_settled, keeps_apart(models, templates, now))
+    templates = table_of(models.Template)
+    mine = _offered(models).with_only_columns(table_of(models.Slot).c.template_id).scalar_subquery()
+    return locked(select(templates.c.id).where(templates.c.id == mine), "postgresql")
 
 
 def _of_key(models: Models) -> tuple[Any, Any]:
@@ -350,12 +356,21 @@ def _of_key(models: Models) -> tuple[Any, Any]:
 
 
 def _taking(models: Models, *place: Any) -> Any:
-    slots = table_of(models.Slot)
+    slots, templates = table_of(models.Slot), table_of(models.Template)
     now, party = bindparam("now", type_=slots.c.starts_at.type), bindparam("party", type_=slots.c.booked.type)
-    # Where more is to be looked at, nothing is changed here: the marks of its rows may not be true yet, or slots of
-    # its series may overlap.
-    limits = _bookable(models, now, party, [_is_plain(models)])
+    limits = _bookable(models, now, party, _simple(models, templates.c))
     return update(slots).where(*place, limits).values(booked=slots.c.booked + party)
+
+
+def _simple(models: Models, template: Any) -> list[ColumnElement[bool]]:
+    """Return what must be true of a template and its slot so that nothing more is to be looked at.
+
+    Else the marks of its rows may not be true yet, or slots of its series may overlap.
+    """
+    slot = table_of(models.Slot).c
+    apart = and_(slot.displaced.is_(None), ~displaced_near(models, slot))
+    is_settled = template.settled_revision == template.revision
+    return [template.exclusive.is_(False), is_settled, or_(template.overlapping.is_(True), apart)]
 
 
 def _give_back(models: Models) -> Any:
@@ -369,7 +384,7 @@ def _give_back(models: Models) -> Any:
 
 def take(work: Work, slot: SlotMixin, request: BookingRequest) -> BookingMixin:
     """Take places in a stored slot whose exclusive resource is locked and looked at, or raise why that cannot be."""
-    if is_taken(slot, work.now) or is_crowded(slot, work.now):
+    if is_taken(slot, work.now) or is_crowded(work, slot):
         raise _refusal(work, slot, request)
     if not take_places(work, slot, request.party):
         # Only now is it worth a lock to see whether expired holds are in the way.
@@ -401,7 +416,8 @@ def _refusal(work: Work, slot: SlotMixin, request: BookingRequest) -> RollingSlo
     work.session.refresh(template, ["active", "exclusive", "resource"])
     forget_busy(work.session)
     state, left = slot.state_at(work.now), max(0, slot.capacity - slot.booked_at(work.now))
-    if is_crowded(slot, work.now):
+    # MariaDB's snapshot may not know what was found in the way by a lock.
+    if state in (State.OPEN, State.FULL) and (is_taken(slot, work.now) or is_crowded(work, slot)):
         state = State.BLOCKED
     if not template.active or state not in (State.OPEN, State.FULL, State.RUNNING):
         word = state.value if template.active else "inactive"

@@ -56,6 +56,9 @@ def expired_places(models: Any, slot: Any, now: Any) -> ColumnElement[int]:
             bookings.c.status == BookingStatus.HELD.value,
             bookings.c.expires_at <= now,
         )
+        .correlate_except(
+            bookings
+        )  # by itself it would know only the query next to it, and read all slots again
         .scalar_subquery()
     )
     return case((slot.hold_until <= now, expired), else_=0)
@@ -300,6 +303,16 @@ def load_neighbours(session: Session, models: Any, slot: Any, lock: bool = False
 def _neighbours(cls: Any) -> Any:
     columns = (getattr(cls, name) for name in Neighbour._fields)
     return select(*columns).where(cls.status.in_(OCCUPYING))
+
+
+def displaced_near(models: Any, slot: Any) -> ColumnElement[bool]:
+    """Return, in SQL, whether a displaced slot of the same series overlaps a slot: then more is to be looked at.
+
+    :param slot: the columns of the slot table, or of an alias of it.
+    """
+    others = table_of(models.Slot).alias()
+    found = select(others.c.id).where(others.c.displaced == true(), *_overlapping(others.c, slot))
+    return exists(found.correlate_except(others))
 
 
 def is_crowded_in_sql(models: Any, slot: Any, now: Any) -> ColumnElement[bool]:

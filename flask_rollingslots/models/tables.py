@@ -81,8 +81,8 @@ class SlotMixin:
     else:
         #: What takes the exclusive resource, as read together with this slot; ``None``: ask the database.
         rolling_busy = None
-        #: The slots that may be in its way in its series, as found when it was locked to be booked.
-        rolling_neighbours = ()
+        #: What may be in its way in its series, as found when it was locked to be booked; ``None``: ask.
+        rolling_neighbours = None
         #: The live bookings that were in the slot when it was cancelled: whom to tell.
         affected_bookings = ()
 
