@@ -75,7 +75,7 @@ def _settle(
         ):
             # What was decided alone is not as it was when all were brought in line.
             if template_id not in unsettled:
-                theirs = [row for row in theirs if row.id in changed and row.status != Status.SCHEDULED]
+                theirs = [row for row in theirs if row.id in changed]
             if theirs:
                 spec = TemplateSpec.of(series.templates[template_id])
                 for change in _settled(series, before, spec, theirs, changed, plan.expanded):
