@@ -193,8 +193,6 @@ class Way:
     ends: bool = False
 
 
-
-
 def fields_way(name: str, value: Any, shown: Any, back: Any, back_shown: Any, **more: Any) -> Way:
     """Return the way that one field of the template is."""
     return Way(of_fields({name: value}, {name: shown}), of_fields({name: back}, {name: back_shown}), **more)
@@ -224,7 +222,13 @@ WAYS: dict[str, Way] = {
     ),
     "day excluded": fields_way("exdates", [THURSDAY], ["2026-01-01"], [], None, reason="excluded"),
     "starts excluded": fields_way(
-        "exdates", _STARTS, ["2026-01-01T19:00", "2026-01-01T20:00"], [], [], reason="excluded", all_of_day=False
+        "exdates",
+        _STARTS,
+        ["2026-01-01T19:00", "2026-01-01T20:00"],
+        [],
+        [],
+        reason="excluded",
+        all_of_day=False,
     ),
     "holidays": fields_way("holidays", "ES", "ES", None, None, reason="holiday"),
     "other rule": fields_way(
@@ -329,7 +333,9 @@ def seen(desk: Desk, key: str, is_shown: bool = True) -> dict[str, dict[str, Any
     start, end = span(key)
     row = desk.own_query(key)
     found = {"own query": row} | ({"get": desk.slots.get(key)} if is_shown else {})
-    shown = {name: {"state": str(s.state), "left": s.left, "open": s.is_bookable} for name, s in found.items()}
+    shown = {
+        name: {"state": str(s.state), "left": s.left, "open": s.is_bookable} for name, s in found.items()
+    }
     words = {"start": start.isoformat(), "end": end.isoformat()}
     template = row.template_id
     query = "&".join(f"{name}={value.replace('+', '%2B')}" for name, value in words.items())
@@ -352,7 +358,9 @@ def seen(desk: Desk, key: str, is_shown: bool = True) -> dict[str, dict[str, Any
     return shown
 
 
-def assert_seen(desk: Desk, key: str, state: str, left: int | None = None, sql: bool = True, **how: Any) -> None:
+def assert_seen(
+    desk: Desk, key: str, state: str, left: int | None = None, sql: bool = True, **how: Any
+) -> None:
     """Check that all doors show the same of a slot, and that it can be booked only if it is open.
 
     :param sql: whether the database says it too, by what is stored.
@@ -372,7 +380,10 @@ def assert_seen(desk: Desk, key: str, state: str, left: int | None = None, sql: 
 
 def assert_refused(desk: Desk, key: str, state: str, mover: int | None = None) -> None:
     """Check that nobody new gets into a slot: by booking, holding or moving, at the facade and over HTTP."""
-    tries: list[Callable[[], Any]] = [lambda: desk.slots.book(key, who="zoe"), lambda: desk.slots.hold(key, who="zoe")]
+    tries: list[Callable[[], Any]] = [
+        lambda: desk.slots.book(key, who="zoe"),
+        lambda: desk.slots.hold(key, who="zoe"),
+    ]
     if mover is not None:
         tries.append(lambda: desk.slots.move(mover, key))
     for call in tries:
