@@ -421,7 +421,9 @@ def _refusal(work: Work, slot: SlotMixin, request: BookingRequest) -> RollingSlo
         state = State.BLOCKED
     if not template.active or state not in (State.OPEN, State.FULL, State.RUNNING):
         word = state.value if template.active else "inactive"
-        return SlotClosed(f"slot {slot.key} cannot be booked: it is {word}", key=slot.key, state=word)
+        shown = State.WITHDRAWN if state in (State.OPEN, State.FULL) else state
+        text = f"slot {slot.key} cannot be booked: it is {word}"
+        return SlotClosed(text, key=slot.key, state=shown.value)
     if state is State.RUNNING and (slot.closes_at or slot.starts_at) <= work.now:
         return SlotClosed(f"slot {slot.key} cannot be booked: it is running", key=slot.key, state=state.value)
     if left >= request.party:

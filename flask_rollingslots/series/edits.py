@@ -545,7 +545,8 @@ def _new_times(
     if times and times.get("starts_at", row.starts_at) <= series.now:
         # By the new rule it has started already, and what has started is not made any more.
         return (None, False) if row.is_untouched else ({}, True)
-    return times, False
+    is_switched_off = segment.old.active and not segment.new.active
+    return times, bool(row.live and is_switched_off)
 
 
 def _overlaps(segments: list[_EditedSegment]) -> Iterator[tuple[SlotKey, SlotKey]]:
