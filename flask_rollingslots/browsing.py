@@ -246,7 +246,7 @@ def merged(
         planned = planning.planned_slot(spec, original_start, starts_at, ZoneInfo(spec.timezone))
         found.append(virtual_slot(work.models, planned, templates[spec.id], work.now))
     found.sort(key=lambda slot: (slot.starts_at, slot.series_id, slot.original_start))
-    mark_near(work.session, found, displaced)
+    mark_near(work.session, templates.values(), displaced, window)
     if any(template.exclusive for template in templates.values()):
         mark_busy(work.session, work.models, found)
     return found
@@ -278,9 +278,11 @@ def _stored(
     starts = [original_start for _, original_start in promises]
     span = (min(starts), max(starts)) if starts else _NEVER
     rows = load_shown(work, templates, window, span, overlapping)
+    unsettled = {t.id for t in templates.values() if t.settled_revision != t.revision}
     for row in rows:
         promises.pop((row.series_id, row.original_start), None)
-        show_by_now(row, work.now)
+        if row.displaced or row.template_id in unsettled:
+            show_by_now(row, work.now)
     shown = [
         row
         for row in rows
@@ -293,9 +295,8 @@ def _stored(
 
 def show_by_now(row: SlotMixin, now: datetime) -> None:
     """Let a stored slot show what its template says by now, where no top-up has followed yet; nothing is written."""
-    attributes = inspect(row).attrs
     for name, value in row.by_now(now).items():
-        if not attributes[name].history.has_changes():
+        if not inspect(row).attrs[name].history.has_changes():
             set_committed_value(row, name, value)
 
 
@@ -406,7 +407,7 @@ def get(work: Work, key: str | SlotKey | SlotMixin) -> SlotMixin:
     if row is not None:
         if row.status == Status.DELETED or not row.template.active:
             raise no_slot(slot_key)
-        row.rolling_busy = row.rolling_near = None
+        row.rolling_busy = None
         show_by_now(row, work.now)
         return row
     return virtual_slot(work.models, *_planned(work, slot_key), work.now)

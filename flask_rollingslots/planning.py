@@ -19,7 +19,9 @@ from .recurrence.public_holidays import public_holiday
 from .recurrence.recurrence_set import first_of_day
 from .recurrence.zones import instant_of, offset_at, reached_at, steady_until, wall_of
 from .values import (
+    MICROSECOND,
     Healing,
+    Occurrence,
     Plan,
     PlannedSlot,
     Shifted,
@@ -128,6 +130,7 @@ def promised_starts(spec: TemplateSpec, window: Window) -> Iterator[tuple[dateti
     window, recurrence = life_of(spec, window), _recurrence((), *_rule_of(spec))
     latest = _LAST - spec.duration
     is_plain = not (exdates or spec.blackouts or spec.holidays)
+    is_exact = spec.ends_by == "elapsed" and not spec.may_overlap
     for occurrence in recurrence.named_between(window.start, window.end):
         original_start, starts_at = occurrence
         if spec.active_from is not None and original_start < spec.active_from:
@@ -137,9 +140,24 @@ def promised_starts(spec: TemplateSpec, window: Window) -> Iterator[tuple[dateti
         if starts_at > latest:
             return  # it would end after the last day of the calendar
         reason = None if is_plain else _left_out(spec, exdates, original_start, starts_at, zone)
-        if reason is None and type(occurrence) is Shifted and not _fits(spec, occurrence, recurrence, zone):
-            reason = CLOCK_CHANGE
+        if reason is None:
+            has_room = type(occurrence) is not Shifted or _fits(spec, occurrence, recurrence, zone)
+            if not has_room or (is_exact and _is_run_into(spec, occurrence, recurrence, zone)):
+                reason = CLOCK_CHANGE
         yield original_start, starts_at, reason
+
+
+def _is_run_into(spec: TemplateSpec, occurrence: Occurrence, recurrence: Recurrence, zone: ZoneInfo) -> bool:
+    """Whether an earlier slot of exact length ends late on the wall, for the clocks went forward, and goes on here.
+
+    The one that begins earlier stands.
+    """
+    original_start, starts_at = occurrence
+    before = _minus(starts_at, spec.duration)
+    if before.astimezone(zone).utcoffset() == starts_at.astimezone(zone).utcoffset():
+        return False
+    others = recurrence.between(before + MICROSECOND, starts_at)
+    return any(other.original_start + spec.duration <= original_start for other in others)
 
 
 def _fits(spec: TemplateSpec, shifted: Shifted, recurrence: Recurrence, zone: ZoneInfo) -> bool:

@@ -268,7 +268,10 @@ class _Decided(Answered):
     @pydantic.model_validator(mode="before")
     @classmethod
     def _shown(cls, report: Any) -> Shown:
-        return Shown(report, **report.to_dict())
+        told = report.to_dict()
+        if "changes" in told:
+            told["changes"] = told["changes"][:MANY_RESULTS]
+        return Shown(report, **{**told, "bookings": report.bookings[:MANY_RESULTS]})
 
 
 class EditAnswer(_Decided):
@@ -287,6 +290,12 @@ class EditAnswer(_Decided):
     kept_changed: Keys
     overbooked: Keys = Field(description="More places are booked in them than they have by now.")
     overlaps: list[list[str]] = Field(description="Neighbours that the new rule lets overlap, the first few.")
+    changes: list[dict[str, Any]] = Field(
+        description="What changes of slots: key, from and to, by name of the value."
+    )
+    bookings: list[BookingAnswer] = Field(
+        description="The live bookings in slots that are kept, moved or overbooked: whom to tell."
+    )
     slot: SlotAnswer | None = Field(None, description="The slot afterwards; null in a dry run.")
 
 
@@ -309,6 +318,7 @@ class EndAnswer(_Decided):
     kept_booked: Keys
     kept_completed: Keys
     overbooked: Keys = Field(description="They come back with fewer places than are booked in them.")
+    bookings: list[BookingAnswer] = Field(description="The live bookings in all of these: whom to tell.")
     slot: SlotAnswer | None = Field(None, description="With scope this: the slot afterwards.")
 
 
@@ -331,11 +341,6 @@ class ClosingAnswer(_Decided):
         description="Slots that take place on these days, though their rule has them on others."
     )
     bookings: list[BookingAnswer] = Field(description="The live bookings in all of these: whom to call.")
-
-    @pydantic.model_validator(mode="before")
-    @classmethod
-    def _shown(cls, report: Any) -> Shown:
-        return Shown(report, **{**report.to_dict(), "bookings": report.bookings[:MANY_RESULTS]})
 
 
 class CancelledDay(Answered):

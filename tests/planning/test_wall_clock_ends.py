@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, time, timedelta
+from dataclasses import replace
+from datetime import UTC, date, datetime, time, timedelta
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
@@ -383,3 +384,17 @@ def test_pruning_waits_for_the_end_on_the_wall(sqlite_url: str, tmp_path: Path) 
         site.clock.now = datetime(2026, 10, 26, 8, 30, tzinfo=UTC)  # it is 9:30, the week ends at 10:00
         site.slots.prune(7)
         assert "1@20261019T1000" in [slot.key for slot in site.rows()]
+
+
+def test_an_exact_length_runs_into_nothing() -> None:
+    """Of two slots of exact length that would overlap as the clocks go forward, the earlier one stands."""
+    hours: dict[str, Any] = {"duration": 2 * HOUR, "every": 2 * HOUR, "until_time": time(23)}
+    exact = spec(dtstart=datetime(2026, 3, 1, 1), ends_by="elapsed", **hours)
+    zone = ZoneInfo("Europe/Madrid")
+    day = Window.local_days(date(2026, 3, 29), date(2026, 3, 30), zone)
+    found = {slot.original_start.hour: reason for slot, reason in planning.promised(exact, day)}
+    assert found == {1: None, 3: planning.CLOCK_CHANGE} | dict.fromkeys(range(5, 22, 2))
+    slots = planning.planned(exact, day)
+    assert all(one.ends_at <= other.starts_at for one, other in pairwise(slots))
+    overlapping = replace(exact, overlapping=True)
+    assert len(planning.planned(overlapping, day)) == len(slots) + 1

@@ -717,3 +717,23 @@ def test_an_edit_from_a_slot_on_leaves_the_earlier_ones_alone_also_if_it_changes
     hall.slots.edit(NOON, "all", duration=half)
     hall.session.commit()
     assert hall.slots.get(TEN).ends_at - hall.slots.get(TEN).starts_at == half
+
+
+def test_a_report_says_what_changes_and_whom_to_call(site: Site) -> None:
+    """An edit tells from what to what each slot changes, and names the bookings in those that stay; so does an end."""
+    site.add(capacity=3)
+    site.slots.generate()
+    booking = site.slots.book("1@20260107T1000", who="ann")
+    site.session.commit()
+    plan = site.slots.preview_edit("1@20260106T1000", "all", start=time(10, 30))
+    assert [each.id for each in plan.bookings] == [booking.id]
+    told = plan.to_dict()
+    assert [each["who"] for each in told["bookings"]] == ["ann"]
+    first = told["changes"][0]
+    assert (first["key"], first["from"]["starts_at"], first["to"]["starts_at"]) == (
+        "1@20260105T1000",
+        "2026-01-05T10:00:00+00:00",
+        "2026-01-05T10:30:00+00:00",
+    )
+    report = site.slots.delete_series(1, dry_run=True)
+    assert [each.id for each in report.bookings] == [booking.id]
