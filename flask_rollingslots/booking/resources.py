@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import and_, inspect, or_, select, true, update
+from sqlalchemy import ColumnElement, and_, inspect, or_, select, true, update
 from sqlalchemy.orm import Session
 
 from .. import planning
@@ -22,6 +22,7 @@ from ..errors import InvalidTemplate, SlotClosed, no_template
 from ..models import (
     BookingMixin,
     Models,
+    Neighbour,
     Seen,
     SlotMixin,
     TemplateMixin,
@@ -63,7 +64,7 @@ def slot_row(
     :raises InvalidKey: if the key has another form.
     :raises SlotNotFound: if the rule has no such start, or a virtual slot has ended.
     """
-    offers: list[TemplateSpec] = []
+    offers: list[Offer] = []
 
     def lock(template: TemplateMixin) -> None:
         lock_exclusive(work, template)
@@ -80,30 +81,50 @@ def slot_row(
             ended=ended,
         )
         if offers:
-            _renew(work, slot, offers[0])
+            _renew(work, slot, offers[0].spec)
+            slot.rolling_neighbours = _neighbours(work, slot) if offers[0].alone else []
         yield slot
 
 
-def lock_offer(work: Work, template_id: int) -> TemplateSpec:
+class Offer(NamedTuple):
+    """A template that is kept from changing until the app commits.
+
+    :param alone: no other booking of it goes on meanwhile, for slots of its series may be in each other's way.
+    """
+
+    spec: TemplateSpec
+    alone: bool
+
+
+def lock_offer(work: Work, template_id: int) -> Offer:
     """Keep a template from changing until the app commits, and return it as it is by now.
 
     Where slots of its series may overlap each other, only one booking of it goes on at a time.
     """
-    cls, slot = work.models.Template, work.models.Slot
+    cls, templates = work.models.Template, table_of(work.models.Template).c
     take_write_lock(work.session)
-    mine = select(cls.series_id).where(cls.id == template_id).scalar_subquery()
-    displaced = select(slot.id).where(
-        slot.displaced == true(), slot.series_id == mine, slot.ends_at > work.now
-    )
-    is_settled = cls.settled_revision == cls.revision
-    apart = or_(cls.overlapping == true(), cls.exclusive == true(), and_(is_settled, ~displaced.exists()))
-    alone = work.session.scalar(select(cls.id).where(cls.id == template_id, apart)) is None
+    together = or_(templates.exclusive.is_(True), keeps_apart(work.models, templates, work.now))
+    alone = work.session.scalar(select(templates.id).where(templates.id == template_id, together)) is None
     lock: Any = select(cls.id).where(cls.id == template_id)
     work.session.execute(exclusive(lock, work.dialect) if alone else shared(lock, work.dialect))
     specs = load_specs(work, cls.id == template_id, newest=True)
     if not specs:
         raise no_template(template_id)
-    return specs[0]
+    return Offer(specs[0], alone)
+
+
+def keeps_apart(models: Models, template: Any, now: Any) -> ColumnElement[bool]:
+    """Return, in SQL, whether bookings of a template may go on together: no slot of its series is in another's way.
+
+    :param template: the columns of the template table.
+    :param now: a moment (aware), or a parameter for one.
+    """
+    slots = table_of(models.Slot).alias().c
+    displaced = select(slots.id).where(
+        slots.displaced == true(), slots.series_id == template.series_id, slots.ends_at > now
+    )
+    is_settled = template.settled_revision == template.revision
+    return or_(template.overlapping.is_(True), and_(is_settled, ~displaced.exists()))
 
 
 def _renew(work: Work, slot: SlotMixin, spec: TemplateSpec) -> None:
@@ -122,13 +143,16 @@ def _renew(work: Work, slot: SlotMixin, spec: TemplateSpec) -> None:
         work.session.expire(slot)
 
 
-def is_crowded(work: Work, slot: SlotMixin) -> bool:
-    """Whether another slot of the series has the time of this one, by what is committed now."""
-    template = slot.template
-    if template.overlapping or template.exclusive:
-        return False
-    neighbours = load_neighbours(work.session, work.models, slot, lock=work.dialect in MARIADB)
-    return any(other.blocks(slot, work.now) for other in neighbours)
+def _neighbours(work: Work, slot: SlotMixin) -> list[Neighbour]:
+    """Return what may have the time of a slot in its series, by what is committed now; its template is locked."""
+    if slot.template.overlapping or slot.template.exclusive:
+        return []
+    return load_neighbours(work.session, work.models, slot, lock=work.dialect in MARIADB)
+
+
+def is_crowded(slot: SlotMixin, now: datetime) -> bool:
+    """Whether another slot of the series was found to have the time of this one, when it was locked to be booked."""
+    return any(other.blocks(slot, now) for other in slot.rolling_neighbours)
 
 
 @contextmanager

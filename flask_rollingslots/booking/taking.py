@@ -24,7 +24,7 @@ from ..errors import (
     TooManyHolds,
     refusal,
 )
-from ..models import BookingMixin, Models, SlotMixin, displaced_near, forget_busy, table_of
+from ..models import BookingMixin, Models, SlotMixin, forget_busy, table_of
 from ..signals import slot_booked, slot_held
 from ..statements import (
     insert_if_absent,
@@ -36,7 +36,7 @@ from ..statements import (
 )
 from ..values import BookingStatus, Hold, SlotKey, State, Status, from_us, key_of, to_us
 from .limits import check_length, check_number, lock_holds
-from .resources import is_crowded, is_taken, look_around, slot_row
+from .resources import is_crowded, is_taken, keeps_apart, look_around, slot_row
 
 #: The longest hold: a week.
 MAX_MINUTES = 7 * 24 * 60
@@ -233,10 +233,11 @@ def book_at_once(work: Work, key: SlotKey, request: BookingRequest) -> BookingMi
         if session.scalar(known, {"key": request.request_key}) is not None:
             return None
     place = {"series": key.series_id, "original": key.original_start, "party": request.party, "now": work.now}
-    if waits_while_it_reads(
-        work.dialect
-    ):  # a statement that waits goes on with what it saw of other rows before
-        session.execute(models.build_once("keep offer", _keep_offer), place)
+    # A statement that waits goes on with what it saw of other rows before.
+    if waits_while_it_reads(work.dialect):
+        kept = session.scalar(models.build_once("keep offer", _keep_offer), place)
+        if kept is None:
+            return None
     row = {"active_key": uuid.uuid4().hex, **request.values(work.now)}
     write = _in_one if writes_within_a_query(work.dialect) else _in_two
     row["slot_id"], row["id"] = write(work, place, row)
@@ -286,7 +287,7 @@ def _take(work: Work, values: dict[str, Any]) -> tuple[int, int] | None:
         return (found.id, found.capacity) if found is not None else None
     # MariaDB would lock what its condition then excludes, and the place where a row is missing: this locks nothing.
     found = session.execute(models.build_once("slot to take", _slot_to_take), values).one_or_none()
-    if found is None or found.exclusive:
+    if found is None or not found.is_plain:
         return None
     values["slot"] = found.id
     by_id = models.build_once("take by id", lambda m: _taking(m, table_of(m.Slot).c.id == bindparam("slot")))
@@ -322,14 +323,25 @@ def _take_and_write(models: Models, names: list[str]) -> Any:
 def _slot_to_take(models: Models) -> Any:
     slots, templates = table_of(models.Slot), table_of(models.Template)
     joined = slots.join(templates, templates.c.id == slots.c.template_id)
-    query = select(slots.c.id, slots.c.capacity, templates.c.exclusive).select_from(joined)
+    query = select(slots.c.id, slots.c.capacity, _is_plain(models).label("is_plain")).select_from(joined)
     return query.where(*_of_key(models))
 
 
 def _keep_offer(models: Models) -> Any:
     slots, templates = table_of(models.Slot), table_of(models.Template)
     mine = select(slots.c.template_id).where(*_of_key(models)).scalar_subquery()
-    return select(templates.c.id).where(templates.c.id == mine).with_for_update(read=True)
+    return select(templates.c.id).where(templates.c.id == mine, _is_plain(models)).with_for_update(read=True)
+
+
+def _is_plain(models: Models) -> ColumnElement[bool]:
+    """Return, in SQL, whether a template is one whose bookings go the short way: nothing else need be locked.
+
+    Who locked it to share it could not have it alone afterwards: two who try wait for each other.
+    """
+    slots, templates = table_of(models.Slot), table_of(models.Template).c
+    now = bindparam("now", type_=slots.c.starts_at.type)
+    is_settled = templates.settled_revision == templates.revision
+    return and_(templates.exclusive.is_(False), is_settled, keeps_apart(models, templates, now))
 
 
 def _of_key(models: Models) -> tuple[Any, Any]:
@@ -338,15 +350,11 @@ def _of_key(models: Models) -> tuple[Any, Any]:
 
 
 def _taking(models: Models, *place: Any) -> Any:
-    slots, templates = table_of(models.Slot), table_of(models.Template)
+    slots = table_of(models.Slot)
     now, party = bindparam("now", type_=slots.c.starts_at.type), bindparam("party", type_=slots.c.booked.type)
     # Where more is to be looked at, nothing is changed here: the marks of its rows may not be true yet, or slots of
     # its series may overlap.
-    is_settled = templates.c.settled_revision == templates.c.revision
-    apart = or_(
-        templates.c.overlapping.is_(True), and_(slots.c.displaced.is_(None), ~displaced_near(models, slots.c))
-    )
-    limits = _bookable(models, now, party, [templates.c.exclusive.is_(False), is_settled, apart])
+    limits = _bookable(models, now, party, [_is_plain(models)])
     return update(slots).where(*place, limits).values(booked=slots.c.booked + party)
 
 
@@ -361,7 +369,7 @@ def _give_back(models: Models) -> Any:
 
 def take(work: Work, slot: SlotMixin, request: BookingRequest) -> BookingMixin:
     """Take places in a stored slot whose exclusive resource is locked and looked at, or raise why that cannot be."""
-    if is_taken(slot, work.now) or is_crowded(work, slot):
+    if is_taken(slot, work.now) or is_crowded(slot, work.now):
         raise _refusal(work, slot, request)
     if not take_places(work, slot, request.party):
         # Only now is it worth a lock to see whether expired holds are in the way.
@@ -393,7 +401,7 @@ def _refusal(work: Work, slot: SlotMixin, request: BookingRequest) -> RollingSlo
     work.session.refresh(template, ["active", "exclusive", "resource"])
     forget_busy(work.session)
     state, left = slot.state_at(work.now), max(0, slot.capacity - slot.booked_at(work.now))
-    if is_crowded(work, slot):
+    if is_crowded(slot, work.now):
         state = State.BLOCKED
     if not template.active or state not in (State.OPEN, State.FULL, State.RUNNING):
         word = state.value if template.active else "inactive"

@@ -5,7 +5,7 @@ from .kinds import UtcDateTime, plain, table_of
 from .making import make_models
 from .noting import DECIDED_FIELDS, has_decisions
 from .own import NO_OWN, OwnColumns, OwnField
-from .places import Seen, displaced_near, expired_places, load_busy, load_neighbours, mark_busy, mark_near
+from .places import Neighbour, Seen, expired_places, load_busy, load_neighbours, mark_busy, mark_near
 from .tables import (
     BookingMixin,
     FeedAddressMixin,
@@ -21,8 +21,8 @@ from .tables import (
 
 __all__ = [
     "DECIDED_FIELDS", "FIELDS", "NO_OWN", "BookingMixin", "Change", "FeedAddressMixin", "LeaseMixin",
-    "Models", "OwnColumns", "OwnField", "ResourceMixin", "RunMixin", "Seen", "ShardMixin", "SlotMixin",
-    "TemplateField", "TemplateMixin", "UtcDateTime", "check_template", "displaced_near", "expired_places",
+    "Models", "Neighbour", "OwnColumns", "OwnField", "ResourceMixin", "RunMixin", "Seen", "ShardMixin", "SlotMixin",
+    "TemplateField", "TemplateMixin", "UtcDateTime", "check_template", "expired_places",
     "forget_busy", "has_decisions", "keep_name", "load_busy", "load_neighbours", "make_models", "mark_busy",
     "mark_near", "plain", "table_of",
 ]  # fmt: skip

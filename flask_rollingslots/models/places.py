@@ -302,15 +302,6 @@ def _neighbours(cls: Any) -> Any:
     return select(*columns).where(cls.status.in_(OCCUPYING))
 
 
-def displaced_near(models: Any, slot: Any) -> ColumnElement[bool]:
-    """Return, in SQL, whether a displaced slot of the same series overlaps a slot: then more is to be looked at.
-
-    :param slot: the columns of the slot table, or of an alias of it.
-    """
-    other = table_of(models.Slot).alias().c
-    return exists(select(other.id).where(other.displaced == true(), *_overlapping(other, slot)))
-
-
 def is_crowded_in_sql(models: Any, slot: Any, now: Any) -> ColumnElement[bool]:
     """Return, in SQL, whether another slot of the series has the time of a slot."""
     templates, other = table_of(models.Template).alias().c, table_of(models.Slot).alias().c

@@ -76,10 +76,13 @@ class SlotMixin:
         run: Any
         rolling_models: Any
         rolling_busy: Any
+        rolling_neighbours: Any
         affected_bookings: Any
     else:
         #: What takes the exclusive resource, as read together with this slot; ``None``: ask the database.
         rolling_busy = None
+        #: The slots that may be in its way in its series, as found when it was locked to be booked.
+        rolling_neighbours = ()
         #: The live bookings that were in the slot when it was cancelled: whom to tell.
         affected_bookings = ()
 
