@@ -400,6 +400,8 @@ def _naming(method: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return method(self, *args, **kwargs)
         except (DatabaseError, JSONDecodeError) as error:
+            if not current_app:  # nothing to look into; in `init_app`, or a call outside of any app
+                raise
             look = _missing_table if isinstance(error, DatabaseError) else _unreadable_row
             found = look(self._state.db.session(), self._state.models)
             if found is None:
