@@ -84,14 +84,6 @@ def _settle(
     _note_settled(work, unsettled.values())
 
 
-def _is_let_go(row: StoredSlot, change: RowChange) -> bool:
-    """Whether a slot was kept out of what its template decides, by its status or by a person, and is not any more."""
-    names = change.values.get("customised", row.customised)
-    return row.status != Status.SCHEDULED or (
-        planning.STAYS_ON in row.customised and planning.STAYS_ON not in names
-    )
-
-
 def _follows(series: StoredSeries, row: StoredSlot, changed: Mapping[int, RowChange]) -> bool:
     """Whether a stored slot is one that follows its template: scheduled, or about to be, and not over."""
     status = changed[row.id].values.get("status", row.status) if row.id in changed else row.status

@@ -1,4 +1,4 @@
-"""Slots of one series never overlap, whatever is booked, moved or shifted; and a session can be joined while it runs."""
+"""Slots of one series never overlap, whatever is booked, moved or shifted; a session can be joined while it runs."""
 
 from __future__ import annotations
 
@@ -82,7 +82,9 @@ def moves(by: timedelta) -> dict[str, Callable[[Desk], Any]]:
     body, words = {"start": f"{start:%H:%M}"}, f"/slots/{at('1000')}"
     return {
         "edit all": by_facade("edit", at("1000"), "all", start=start),
-        "edit future": by_facade("edit", at("0900"), "this_and_future", start=time(9, 30) if by > 0 * by else time(8, 30)),
+        "edit future": by_facade(
+            "edit", at("0900"), "this_and_future", start=time(9, 30) if by > 0 * by else time(8, 30)
+        ),
         "http": by_http("PATCH", f"{words}?scope=all", body),
         "orm": by_orm(shift=by),
     }
@@ -93,9 +95,14 @@ def _moving() -> list[Any]:
     for database in FIXTURES:
         for by, direction in ((LATER, "later"), (EARLIER, "earlier")):
             for door in moves(by):
-                is_quick = database == "sqlite" or (door, direction) in {("edit all", "later"), ("orm", "earlier")}
+                is_quick = database == "sqlite" or (door, direction) in {
+                    ("edit all", "later"),
+                    ("orm", "earlier"),
+                }
                 marks = [] if is_quick else [pytest.mark.slow]
-                found.append(pytest.param(database, door, by, id=f"{database}-{door}-{direction}", marks=marks))
+                found.append(
+                    pytest.param(database, door, by, id=f"{database}-{door}-{direction}", marks=marks)
+                )
     return found
 
 

@@ -137,8 +137,9 @@ def test_decisions_come_back(desk: Desk) -> None:
 
 
 def test_marks_of_rows_that_a_file_brings(desk: Desk) -> None:
-    """What was moved, and what the rule does not offer, is marked by the top-up after the import; then it is settled."""
-    hall = {"name": "Hall", "rrule": "FREQ=DAILY", "dtstart": "2026-01-01T10:00", "duration_minutes": 60, "recurrence": {"type": "daily"}}
+    """What was moved, and what the rule does not offer, is marked by the top-up after the import."""
+    hall = {"name": "Hall", "dtstart": "2026-01-01T10:00", "duration_minutes": 60}
+    hall |= {"rrule": "FREQ=DAILY", "recurrence": {"type": "daily"}}
     overrides = [
         {"original_start": "2026-01-06T10:00", "starts_at": "2026-01-06T12:30:00+01:00"},
         {"original_start": "2026-01-07T10:00", "capacity": 5},
