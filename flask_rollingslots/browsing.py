@@ -246,7 +246,7 @@ def merged(
         planned = planning.planned_slot(spec, original_start, starts_at, ZoneInfo(spec.timezone))
         found.append(virtual_slot(work.models, planned, templates[spec.id], work.now))
     found.sort(key=lambda slot: (slot.starts_at, slot.series_id, slot.original_start))
-    mark_near(work.session, found, displaced)
+    mark_near(work.session, templates.values(), displaced, window)
     if any(template.exclusive for template in templates.values()):
         mark_busy(work.session, work.models, found)
     return found
@@ -278,9 +278,11 @@ def _stored(
     starts = [original_start for _, original_start in promises]
     span = (min(starts), max(starts)) if starts else _NEVER
     rows = load_shown(work, templates, window, span, overlapping)
+    unsettled = {t.id for t in templates.values() if t.settled_revision != t.revision}
     for row in rows:
         promises.pop((row.series_id, row.original_start), None)
-        show_by_now(row, work.now)
+        if row.displaced or row.template_id in unsettled:
+            show_by_now(row, work.now)
     shown = [
         row
         for row in rows
@@ -405,7 +407,7 @@ def get(work: Work, key: str | SlotKey | SlotMixin) -> SlotMixin:
     if row is not None:
         if row.status == Status.DELETED or not row.template.active:
             raise no_slot(slot_key)
-        row.rolling_busy = row.rolling_near = None
+        row.rolling_busy = None
         show_by_now(row, work.now)
         return row
     return virtual_slot(work.models, *_planned(work, slot_key), work.now)

@@ -12,7 +12,7 @@ from pydantic import BaseModel, BeforeValidator, Field, PlainSerializer, RootMod
 
 from ..errors import RollingSlotsError
 from ..models import FIELDS, TemplateField
-from ..values import Report, RunStatus
+from ..values import Report, RunStatus, State
 
 #: The most keys of one list in an answer, and the most results of one kind.
 MANY, MANY_RESULTS = 200, 1000
@@ -134,8 +134,12 @@ class SlotAnswer(_Row, WithOwn):
     opens_at: Instant | None
     closes_at: Instant | None
     status: str
-    state: Annotated[str, AtTheMoment] = _from(
-        "state_at", about="What the slot is now: open, full, blocked, closed, upcoming, running, …"
+    state: Annotated[State, AtTheMoment] = _from(
+        "state_at", about="What the slot is now; the first that applies, in this order."
+    )
+    is_bookable: Annotated[bool, AtTheMoment] = _from(
+        "is_bookable_at",
+        about="Whether an ordinary booking of one place would be taken now, also while it runs.",
     )
     capacity: int
     booked: Annotated[int, AtTheMoment] = _from("booked_at")
@@ -235,7 +239,8 @@ class EventDetails(BaseModel):
     original_start: str = Field(description="Wall-clock time: the identity.")
     template_id: int
     group: str | None
-    state: str | None = None
+    state: State | None = None
+    is_bookable: bool | None = None
     left: int | None = None
     capacity: int | None = None
     cancel_reason: str | None = None
@@ -268,7 +273,10 @@ class _Decided(Answered):
     @pydantic.model_validator(mode="before")
     @classmethod
     def _shown(cls, report: Any) -> Shown:
-        return Shown(report, **report.to_dict())
+        told = report.to_dict()
+        if "changes" in told:
+            told["changes"] = told["changes"][:MANY_RESULTS]
+        return Shown(report, **{**told, "bookings": report.bookings[:MANY_RESULTS]})
 
 
 class EditAnswer(_Decided):
@@ -287,6 +295,12 @@ class EditAnswer(_Decided):
     kept_changed: Keys
     overbooked: Keys = Field(description="More places are booked in them than they have by now.")
     overlaps: list[list[str]] = Field(description="Neighbours that the new rule lets overlap, the first few.")
+    changes: list[dict[str, Any]] = Field(
+        description="What changes of slots: key, from and to, by name of the value."
+    )
+    bookings: list[BookingAnswer] = Field(
+        description="The live bookings in slots that are kept, moved or overbooked: whom to tell."
+    )
     slot: SlotAnswer | None = Field(None, description="The slot afterwards; null in a dry run.")
 
 
@@ -309,6 +323,7 @@ class EndAnswer(_Decided):
     kept_booked: Keys
     kept_completed: Keys
     overbooked: Keys = Field(description="They come back with fewer places than are booked in them.")
+    bookings: list[BookingAnswer] = Field(description="The live bookings in all of these: whom to tell.")
     slot: SlotAnswer | None = Field(None, description="With scope this: the slot afterwards.")
 
 
@@ -331,11 +346,6 @@ class ClosingAnswer(_Decided):
         description="Slots that take place on these days, though their rule has them on others."
     )
     bookings: list[BookingAnswer] = Field(description="The live bookings in all of these: whom to call.")
-
-    @pydantic.model_validator(mode="before")
-    @classmethod
-    def _shown(cls, report: Any) -> Shown:
-        return Shown(report, **{**report.to_dict(), "bookings": report.bookings[:MANY_RESULTS]})
 
 
 class CancelledDay(Answered):

@@ -64,7 +64,6 @@ def listen(models: Models, clock: Callable[[], datetime]) -> None:
 def _forget_what_was_busy(slot: SlotMixin | None, names: Any) -> None:
     if slot is not None:  # the last reference may just have gone
         slot.__dict__.pop("rolling_busy", None)
-        slot.__dict__.pop("rolling_near", None)
 
 
 def has_decisions(changed: SlotMixin | TemplateMixin) -> bool:

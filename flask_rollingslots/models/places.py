@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 from sqlalchemy import (
     ColumnElement,
@@ -37,6 +37,8 @@ from .kinds import table_of
 BUSY_MARK = "rollingslots_busy"
 #: One of these stands in ``customised`` of a slot that a person moved.
 MOVED = {"starts_at", "ends_at"}
+#: Where a template keeps which displaced slots of its series were read together with it.
+_NEAR = "rolling_near"
 #: Written out, so that SQLite recognises the condition of the index on booked slots.
 _NOTHING: ColumnElement[int] = literal_column("0")
 
@@ -54,6 +56,9 @@ def expired_places(models: Any, slot: Any, now: Any) -> ColumnElement[int]:
             bookings.c.status == BookingStatus.HELD.value,
             bookings.c.expires_at <= now,
         )
+        .correlate_except(
+            bookings
+        )  # by itself it would know only the query next to it, and read all slots again
         .scalar_subquery()
     )
     return case((slot.hold_until <= now, expired), else_=0)
@@ -143,16 +148,13 @@ def load_busy(
     return [Busy._make(row) for row in session.execute(query.with_for_update(read=True) if lock else query)]
 
 
-T = TypeVar("T")
-
-
-class Seen(list[T]):
-    """What was found in the way of slots, as it was until the session changed anything about bookings.
+class Seen(list[Busy]):
+    """What was found on a resource, as it was until the session changed anything about bookings.
 
     :ivar mark: the session's mark by then; see ``forget_busy``.
     """
 
-    def __init__(self, session: Session, found: Iterable[T]) -> None:
+    def __init__(self, session: Session, found: Iterable[Busy]) -> None:
         super().__init__(found)
         self.mark = session.info.get(BUSY_MARK)
 
@@ -169,7 +171,7 @@ def mark_busy(session: Session, models: Any, slots: Iterable[Any]) -> None:
         min(slot.starts_at for slot in exclusive),
         max(slot.ends_at for slot in exclusive),
     )
-    by_resource: dict[str, Seen[Busy]] = {each.template.resource: Seen(session, ()) for each in exclusive}
+    by_resource = {each.template.resource: Seen(session, ()) for each in exclusive}
     for busy in found:
         by_resource.setdefault(busy.resource, Seen(session, ())).append(busy)
     for slot in exclusive:
@@ -236,31 +238,50 @@ def _rank(slot: Any, now: datetime) -> tuple[bool, bool, int]:
     )
 
 
+class Near(list[Neighbour]):
+    """The displaced slots of a series near a span that was read, for as long as the session's transaction lasts.
+
+    :ivar window: the span, aware: what is known of slots that start in it.
+    """
+
+    def __init__(self, session: Session, window: Any) -> None:
+        super().__init__()
+        self.window = window
+        self._mark, self._transaction = session.info.get(BUSY_MARK), session.get_transaction()
+
+    def tells(self, session: Session, slot: Any) -> bool:
+        """Whether all that may be in the way of a slot is in here."""
+        is_new = self._mark is session.info.get(BUSY_MARK) and self._transaction is session.get_transaction()
+        return is_new and not slot.displaced and bool(self.window.start <= slot.starts_at < self.window.end)
+
+
 def is_crowded(slot: Any, now: datetime) -> bool:
     """Whether another slot of the series has the time of this one; asks the database unless it was told."""
     template = slot.template
     if template.overlapping or template.exclusive:
         return False
-    session, found = object_session(slot) or object_session(template), slot.rolling_near
-    if session is not None and (found is None or found.mark is not session.info.get(BUSY_MARK)):
-        found = load_neighbours(session, slot.rolling_models, slot)
-    return any(other.blocks(slot, now) for other in found or ())
+    session = object_session(slot) or object_session(template)
+    if session is None:
+        return False
+    near: Near | None = template.__dict__.get(_NEAR)
+    if near is not None and template.settled_revision == template.revision and near.tells(session, slot):
+        return any(other.blocks(slot, now) for other in near)
+    return any(other.blocks(slot, now) for other in load_neighbours(session, slot.rolling_models, slot))
 
 
-def mark_near(session: Session, slots: Iterable[Any], displaced: Iterable[Any]) -> None:
-    """Let slots that are shown know which displaced ones of their series are near them.
+def mark_near(session: Session, templates: Iterable[Any], displaced: Iterable[Any], window: Any) -> None:
+    """Let templates know which displaced slots of their series are near a window that was read.
 
-    :param displaced: all rows that are, and overlap the span in which the slots are.
+    :param displaced: all rows that are, and are not over when it begins.
     """
-    by_series: dict[int, Seen[Neighbour]] = {}
+    by_series: dict[int, Near] = {}
+    for template in templates:
+        near = by_series.setdefault(template.series_id, Near(session, window))
+        template.__dict__[_NEAR] = near
     for row in displaced:
-        if row.status in OCCUPYING:
+        if row.status in OCCUPYING and row.series_id in by_series:
             known = (getattr(row, name) for name in Neighbour._fields)
-            by_series.setdefault(row.series_id, Seen(session, ())).append(Neighbour(*known))
-    nobody: Seen[Neighbour] = Seen(session, ())
-    for slot in slots:
-        is_told = not slot.displaced and slot.template.settled_revision == slot.template.revision
-        slot.rolling_near = by_series.get(slot.series_id, nobody) if is_told else None
+            by_series[row.series_id].append(Neighbour(*known))
 
 
 def load_neighbours(session: Session, models: Any, slot: Any, lock: bool = False) -> list[Neighbour]:
@@ -289,8 +310,9 @@ def displaced_near(models: Any, slot: Any) -> ColumnElement[bool]:
 
     :param slot: the columns of the slot table, or of an alias of it.
     """
-    other = table_of(models.Slot).alias().c
-    return exists(select(other.id).where(other.displaced == true(), *_overlapping(other, slot)))
+    others = table_of(models.Slot).alias()
+    found = select(others.c.id).where(others.c.displaced == true(), *_overlapping(others.c, slot))
+    return exists(found.correlate_except(others))
 
 
 def is_crowded_in_sql(models: Any, slot: Any, now: Any) -> ColumnElement[bool]:

@@ -76,13 +76,13 @@ class SlotMixin:
         run: Any
         rolling_models: Any
         rolling_busy: Any
-        rolling_near: Any
+        rolling_neighbours: Any
         affected_bookings: Any
     else:
         #: What takes the exclusive resource, as read together with this slot; ``None``: ask the database.
         rolling_busy = None
-        #: The slots that may stand in the way of it in its series, as read together with it; ``None``: ask.
-        rolling_near = None
+        #: What may be in its way in its series, as found when it was locked to be booked; ``None``: ask.
+        rolling_neighbours = None
         #: The live bookings that were in the slot when it was cancelled: whom to tell.
         affected_bookings = ()
 

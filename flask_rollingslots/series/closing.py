@@ -22,7 +22,7 @@ from ..errors import no_group, refusal
 from ..models import BookingMixin, SlotMixin, TemplateMixin
 from ..values import Status, StoredSlot, TemplateSpec, Window
 from .endings import bookings_in, cancel_rows, check_reason
-from .storage import in_parts, series_of
+from .storage import in_parts, series_of, shown_booking
 from .templates import set_fields
 
 #: A slot of a day grid starts within a day after the grid does, and a zone moves a wall-clock time by less than one.
@@ -69,14 +69,8 @@ class ClosingReport:
         found = {name: list(getattr(self, name)) for name in names}
         counts = {name: len(each) for name, each in found.items()}
         days = {"first": self.first.isoformat(), "last": self.last.isoformat(), "reopened": self.reopened}
-        found["bookings"] = [_shown(booking) for booking in self.bookings]
+        found["bookings"] = [shown_booking(booking) for booking in self.bookings]
         return {**days, "reason": self.reason, "counts": counts, **found}
-
-
-def _shown(booking: BookingMixin) -> dict[str, Any]:
-    slot = booking.slot
-    times = {"key": slot.key, "starts_at": slot.starts_at.isoformat()}
-    return {"id": booking.id, **times, "who": booking.who, "party": booking.party, "status": booking.status}
 
 
 class CancelledKeys(list[str]):

@@ -23,6 +23,7 @@ from ..models.fields import SPEC_LISTS
 from ..recurrence.zones import instant_of
 from ..signals import series_edited
 from ..values import (
+    MARKS,
     PlannedSlot,
     Scope,
     SlotKey,
@@ -40,6 +41,10 @@ from .writing import write_plan
 #: Fields of a template, of which one says that slots may overlap.
 _ALLOWING = ("overlapping", "exclusive")
 _WIDE_ONLY = ("rrule",)
+#: Changes of these move a slot.
+_TIMES = {"starts_at", "ends_at"}
+#: What a slot's row notes, and no report tells.
+_UNTOLD = {*MARKS, "customised"}
 
 
 # -- what is asked, and what it comes to
@@ -94,7 +99,24 @@ class EditPlan(SeriesPlan):
             "counts": {name: len(keys) for name, keys in found.items()},
             **found,
             "overlaps": [[str(key) for key in pair] for pair in self.overlaps],
+            "changes": [_difference(change) for change in sorted(self.changed, key=lambda each: each.key)],
+            "bookings": [storage.shown_booking(booking) for booking in self.bookings],
         }
+
+
+def _difference(change: RowChange) -> dict[str, Any]:
+    """Return what changes of a slot, from what to what, as plain data for JSON."""
+    row, values = change
+    shown = {name: value for name, value in values.items() if name not in _UNTOLD}
+    before = {name: row.own[name] if name in row.own else getattr(row, name) for name in shown}
+    return {"key": str(row.key), "from": _plain(before), "to": _plain(shown)}
+
+
+def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: value if isinstance(value, int | float | str | dict | list | None) else str(value)
+        for name, value in ((n, v.isoformat() if isinstance(v, datetime) else v) for n, v in values.items())
+    }
 
 
 #: Refuses a plan that is not what the person who edits has seen.
@@ -166,6 +188,9 @@ def _decide(work: Work, asked: EditPlan, check: Check, segments: Sequence[Templa
         if not work.dry_run:
             _refuse_overlaps(series, plan)
         check(plan)
+        moved = [each.row for each in plan.changed if not _TIMES.isdisjoint(each.values)]
+        told = storage.bookings_of(work, [*plan.kept_booked, *plan.overbooked, *moved])
+        plan = replace(plan, bookings=tuple(told))
         if work.dry_run:
             planned = {change.template_id: change.values for change in plan.segments}
             for segment in segments:
@@ -520,7 +545,8 @@ def _new_times(
     if times and times.get("starts_at", row.starts_at) <= series.now:
         # By the new rule it has started already, and what has started is not made any more.
         return (None, False) if row.is_untouched else ({}, True)
-    return times, False
+    is_switched_off = segment.old.active and not segment.new.active
+    return times, bool(row.live and is_switched_off)
 
 
 def _overlaps(segments: list[_EditedSegment]) -> Iterator[tuple[SlotKey, SlotKey]]:

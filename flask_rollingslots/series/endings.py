@@ -50,6 +50,7 @@ class SeriesReport:
         exclusive resource is taken.
     :param kept_completed: keys of completed slots: they stay.
     :param overbooked: keys of slots that come back with fewer places than are booked in them: nothing is left.
+    :param bookings: the live bookings in all of these, by id: whom to tell.
     :param segments: template ids of the segments that were changed.
     """
 
@@ -60,13 +61,16 @@ class SeriesReport:
     kept_completed: list[str] = field(default_factory=list)
     segments: list[int] = field(default_factory=list)
     overbooked: list[str] = field(default_factory=list)
+    bookings: list[BookingMixin] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON."""
         names = ("changed", "booked", "kept_booked", "kept_completed", "overbooked")
         lists = {name: list(getattr(self, name)) for name in names}
         counts = {name: len(keys) for name, keys in lists.items()}
-        return {"scope": self.scope.value, "counts": counts, **lists, "segments": list(self.segments)}
+        return {"scope": self.scope.value, "counts": counts, **lists, "segments": list(self.segments)} | {
+            "bookings": [storage.shown_booking(booking) for booking in self.bookings]
+        }
 
 
 # -- decisions
@@ -303,6 +307,7 @@ def _decide(
             plan = replace(plan, changed=changed, kept_booked=(*plan.kept_booked, *kept))
         else:
             plan = plan_end(series, extent, status, reason)
+        told = storage.bookings_of(work, [*(each.row for each in plan.changed), *plan.kept_booked])
         touched = write_plan(work, series, plan)
     report = SeriesReport(
         scope,
@@ -312,6 +317,7 @@ def _decide(
         [str(row.key) for row in plan.kept_completed],
         touched,
         [str(change.key) for change in plan.changed if storage.is_overbooked(*change)] if is_back else [],
+        told,
     )
     if is_back:
         work.outbox.add(signals.series_restored, report=report)

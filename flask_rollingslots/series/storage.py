@@ -21,10 +21,11 @@ from sqlalchemy.orm import Session
 from sqlalchemy.orm.exc import StaleDataError
 
 from .. import planning
+from ..booking.lifecycle import live_bookings
 from ..booking.resources import Stay, find_clashes, lock_resource, slot_row
 from ..context import Work, load_slots, load_specs
 from ..errors import SlotClosed, SlotNotFound, StaleEdit, no_slot, no_template
-from ..models import FIELDS, Models, SlotMixin, TemplateMixin, plain, table_of
+from ..models import FIELDS, BookingMixin, Models, SlotMixin, TemplateMixin, plain, table_of
 from ..models.fields import SPEC_FIELDS
 from ..statements import atomic, dialect_of, exclusive, is_lost_race, take_write_lock
 from ..values import MICROSECOND, MINUTE, OCCUPYING, SlotKey, State, Status, StoredSlot, TemplateSpec
@@ -231,6 +232,7 @@ class SeriesPlan:
     :param removed: slots of top-ups that the rule no longer yields.
     :param kept_booked: booked slots that stay as they are although they were meant.
     :param expanded: what was expanded on the way, so that it is not done again.
+    :param bookings: whose slots are kept, moved or overbooked: the live bookings in them, by id.
     :param overbooked: slots in which more places are taken than they have by now: nothing is left in them.
     """
 
@@ -240,6 +242,7 @@ class SeriesPlan:
     kept_booked: tuple[StoredSlot, ...] = ()
     expanded: tuple[Expanded, ...] = field(default=(), compare=False, repr=False)
     overbooked: tuple[StoredSlot, ...] = ()
+    bookings: tuple[BookingMixin, ...] = field(default=(), compare=False, repr=False)
 
 
 def changed_times(
@@ -534,6 +537,20 @@ def refuse_blocked(work: Work, series: StoredSeries, changes: Iterable[RowChange
         f"{first.starts_at:%Y-%m-%d %H:%M} UTC: release or move one of both first"
     )
     raise SlotClosed(text, key=keys[0], keys=keys, state=State.BLOCKED.value)
+
+
+def bookings_of(work: Work, rows: Iterable[StoredSlot]) -> list[BookingMixin]:
+    """Return the live bookings in some stored slots, by id: whom to tell."""
+    ids = sorted({row.id for row in rows if row.live})
+    found = [booking for part in in_parts(ids) for booking in live_bookings(work, part)]
+    return sorted(found, key=lambda booking: booking.id)
+
+
+def shown_booking(booking: BookingMixin) -> dict[str, Any]:
+    """Return what a report says of a booking as plain data for JSON."""
+    slot = booking.slot
+    times = {"key": slot.key, "starts_at": slot.starts_at.isoformat()}
+    return {"id": booking.id, **times, "who": booking.who, "party": booking.party, "status": booking.status}
 
 
 def in_parts(ids: list[int]) -> list[list[int]]:

@@ -669,6 +669,34 @@ def test_what_was_completed_follows_its_series_when_that_is_undone(hall: Site) -
     assert hall.slots.complete(NOON, undo=True).state == "withdrawn"
 
 
+def test_who_is_booked_on_a_day_off_keeps_the_time_too(hall: Site) -> None:
+    """A booked slot whose day is closed stays when its series moves: nothing else of the series is sold beside it."""
+    hall.slots.book(NOON, who="Ada")
+    hall.slots.edit(TEN, "all", start=datetime(2026, 1, 7, 10))
+    hall.slots.close(date(2026, 1, 7))
+    hall.session.commit()
+    beside = hall.slots.get("1@20260105T1200")
+    assert (hall.slots.get(NOON).state, hall.slots.get(NOON).starts_at) == ("withdrawn", beside.starts_at)
+    assert beside.state == "blocked"
+    with pytest.raises(SlotClosed):
+        hall.slots.book(beside.key)
+    hall.session.rollback()
+
+
+def test_a_slot_that_runs_keeps_its_time_too(hall: Site) -> None:
+    """Who plays until eleven is not disturbed by those of the next hour, whose slots now begin half an hour earlier."""
+    hall.slots.book("1@20260105T1000", who="Ada")
+    hall.session.commit()
+    hall.clock.now = MONDAY.replace(hour=10, minute=15)
+    hall.slots.edit(TEN, "all", start=time(9, 30))
+    hall.session.commit()
+    beside = hall.slots.get("1@20260105T1100")
+    assert (beside.local_start, beside.state) == (MONDAY.replace(hour=10, minute=30), "blocked")
+    with pytest.raises(SlotClosed):
+        hall.slots.book(beside.key)
+    hall.session.rollback()
+
+
 def test_signals_tell_what_was_decided(hall: Site) -> None:
     """Each decision sends its signal within the transaction."""
     heard: list[str] = []
@@ -699,3 +727,23 @@ def test_an_edit_from_a_slot_on_leaves_the_earlier_ones_alone_also_if_it_changes
     hall.slots.edit(NOON, "all", duration=half)
     hall.session.commit()
     assert hall.slots.get(TEN).ends_at - hall.slots.get(TEN).starts_at == half
+
+
+def test_a_report_says_what_changes_and_whom_to_call(site: Site) -> None:
+    """An edit tells from what to what each slot changes, and names the bookings in those that stay; so does an end."""
+    site.add(capacity=3)
+    site.slots.generate()
+    booking = site.slots.book("1@20260107T1000", who="ann")
+    site.session.commit()
+    plan = site.slots.preview_edit("1@20260106T1000", "all", start=time(10, 30))
+    assert [each.id for each in plan.bookings] == [booking.id]
+    told = plan.to_dict()
+    assert [each["who"] for each in told["bookings"]] == ["ann"]
+    first = told["changes"][0]
+    assert (first["key"], first["from"]["starts_at"], first["to"]["starts_at"]) == (
+        "1@20260105T1000",
+        "2026-01-05T10:00:00+00:00",
+        "2026-01-05T10:30:00+00:00",
+    )
+    report = site.slots.delete_series(1, dry_run=True)
+    assert [each.id for each in report.bookings] == [booking.id]
