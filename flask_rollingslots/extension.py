@@ -489,7 +489,7 @@ class _Changes:
         """Write the runs of new templates: from the commit on they tell how far the top-up is."""
         new = session.info.pop(_NEW, None)
         if new:
-            connection = session.connection(bind_arguments={"mapper": self.models.Run})
+            connection = session.connection(bind_arguments={"mapper": inspect(self.models.Run)})
             waiting.enter(connection, self.models, new, self.models.Slot.rolling_clock())
 
     def committed(self, session: Any) -> None:

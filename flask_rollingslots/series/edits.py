@@ -227,6 +227,8 @@ def plan_this(series: StoredSeries, asked: EditPlan) -> EditPlan:
     key, changes = asked.key, asked.changes
     row = series.row_at(key) or series.virtual_at(key)
     spec = series.specs[series.place_of(key, row)]
+    followed = planning.by_now(spec, row, series.now)  # it is shown so, and that is what is edited
+    row = row.following(followed)
     # What it was like may still be corrected, whatever became of it.
     is_over = row.ends_at <= series.now or row.status == Status.COMPLETED
     is_correction = changes == Changes(data=changes.data, name=changes.name, settings=changes.settings)
@@ -253,7 +255,7 @@ def plan_this(series: StoredSeries, asked: EditPlan) -> EditPlan:
         values["own_name"] = changes.name
     if not names <= set(row.customised):
         values["customised"] = sorted({*row.customised, *names})
-    changed = (RowChange(row, values),) if values else ()
+    changed = (RowChange(row, followed | values),) if values else ()
     is_over_full = changes.capacity is not None and storage.is_overbooked(row, values)
     return replace(
         asked,
@@ -280,7 +282,7 @@ def _times_of_one(
         names.add("ends_at")
     if not names:
         return {}, names
-    ends_at = storage.end_for(spec, row, starts_at)
+    ends_at = planning.end_for(spec, row, starts_at)
     if changes.duration is not None:
         ends_at = planning.end_of(spec, row.original_start, starts_at, zone, changes.duration)
     moves = starts_at != row.starts_at
@@ -543,7 +545,8 @@ def _new_times(
     if times and times.get("starts_at", row.starts_at) <= series.now:
         # By the new rule it has started already, and what has started is not made any more.
         return (None, False) if row.is_untouched else ({}, True)
-    return times, False
+    is_switched_off = segment.old.active and not segment.new.active
+    return times, bool(row.live and is_switched_off)
 
 
 def _overlaps(segments: list[_EditedSegment]) -> Iterator[tuple[SlotKey, SlotKey]]:

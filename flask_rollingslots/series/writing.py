@@ -75,7 +75,7 @@ def _settle(
         ):
             # What was decided alone is not as it was when all were brought in line.
             if template_id not in unsettled:
-                theirs = [row for row in theirs if row.id in changed and row.status != Status.SCHEDULED]
+                theirs = [row for row in theirs if row.id in changed]
             if theirs:
                 spec = TemplateSpec.of(series.templates[template_id])
                 for change in _settled(series, before, spec, theirs, changed, plan.expanded):
@@ -99,35 +99,48 @@ def _settled(
     expanded: Iterable[Expanded],
 ) -> Iterator[RowChange]:
     """Yield what changes of a segment's stored slots, with what was planned of them."""
-    zone, starts = ZoneInfo(spec.timezone), _starts_by_now(before, spec, rows, expanded)
-    for row in rows:
-        planned = changed[row.id].values if row.id in changed else {}
-        known = {name: value for name, value in planned.items() if name in row._fields}
+    planned = {row.id: changed[row.id].values if row.id in changed else {} for row in rows}
+    # As they will be: also of a slot that a person brought back it may be decided by now that it goes.
+    known = [
+        row._replace(**{name: value for name, value in planned[row.id].items() if name in row._fields})
+        for row in rows
+    ]
+    zone, starts = ZoneInfo(spec.timezone), _starts_by_now(before, spec, rows, known, expanded)
+    for row, by_then in zip(rows, known, strict=True):
         at = starts.get(row.original_start)
-        values = planned | planning.settled(spec, row._replace(**known), at, series.now, zone)
+        values = planned[row.id] | planning.settled(spec, by_then, at, series.now, zone)
         if values:
             yield RowChange(row, values)
 
 
 def _starts_by_now(
-    before: TemplateSpec, spec: TemplateSpec, rows: Sequence[StoredSlot], expanded: Iterable[Expanded]
+    before: TemplateSpec,
+    spec: TemplateSpec,
+    rows: Sequence[StoredSlot],
+    known: Sequence[StoredSlot],
+    expanded: Iterable[Expanded],
 ) -> dict[datetime, datetime]:
     """Return when a segment has its rows by now; its rule is expanded only for what is not known yet.
 
     What was settled tells by itself: a row without a mark is where its rule has it.
+
+    :param known: the rows as they are planned to be.
     """
     starts: dict[datetime, datetime] = {}
     unknown = list(rows)
     if before.is_settled and planning.starts_alike(before, spec):
-        told = [row for row in rows if row.status == Status.SCHEDULED and not row.displaced]
+        told, unknown = list[StoredSlot](), []
+        for row, by_then in zip(rows, known, strict=True):
+            is_told = row.status == Status.SCHEDULED and not row.displaced
+            (told if is_told and row.customised == by_then.customised else unknown).append(row)
         starts = {row.original_start: row.starts_at for row in told if not row.withdrawn}
-        unknown = [row for row in rows if row.status != Status.SCHEDULED or row.displaced]
     for template_id, asked, found in expanded:
         if template_id == before.id and spec.active and spec.cancelled_from is None:
             mine = [row.original_start for row in unknown if row.original_start in asked]
             starts |= {original: found[original] for original in mine if original in found}
             unknown = [row for row in unknown if row.original_start not in asked]
-    return starts | planning.offered_starts(spec, unknown)
+    asked_for = {row.id for row in unknown}
+    return starts | planning.offered_starts(spec, [row for row in known if row.id in asked_for])
 
 
 def _note_settled(work: Work, templates: Iterable[TemplateMixin]) -> None:
