@@ -138,14 +138,19 @@ def test_decisions_come_back(desk: Desk) -> None:
 
 def test_marks_of_rows_that_a_file_brings(desk: Desk) -> None:
     """What was moved, and what the rule does not offer, is marked by the top-up after the import."""
-    hall = {"name": "Hall", "dtstart": "2026-01-01T10:00", "duration_minutes": 60}
-    hall |= {"rrule": "FREQ=DAILY", "recurrence": {"type": "daily"}}
+    hall = {
+        "name": "Hall",
+        "dtstart": "2026-01-01T10:00",
+        "duration_minutes": 60,
+        "recurrence": {"type": "daily"},
+    }
     overrides = [
-        {"original_start": "2026-01-06T10:00", "starts_at": "2026-01-06T12:30:00+01:00"},
-        {"original_start": "2026-01-07T10:00", "capacity": 5},
+        {"original_start": "2026-01-06T10:00", "starts_at": "2026-01-06T12:30", "status": "scheduled"},
+        {"original_start": "2026-01-07T10:00", "capacity": 5, "status": "scheduled"},
     ]
     more = {"timezone": "Europe/Madrid", "exdates": ["2026-01-07"], "overrides": overrides}
-    assert desk.bring({"templates": [hall | more, {**hall, "name": "Gym", "timezone": "UTC"}]}).exit_code == 0
+    done = desk.bring({"templates": [hall | more, {**hall, "name": "Gym", "timezone": "UTC"}]})
+    assert done.exit_code == 0, done.output
     with desk.app.app_context():
         cls = desk.slots.Template
         settled = select(cls.name).where(cls.settled_revision == cls.revision)
