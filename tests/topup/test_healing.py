@@ -257,7 +257,7 @@ def test_clock_changes_keep_the_wall_time(site: Site) -> None:
 
 
 def test_a_new_zone_table_moves_untouched_rows(site: Site) -> None:
-    """A row at the wrong instant for its wall time is put right; one that is booked stays, marked as beside its time."""
+    """A row at the wrong instant for its wall time is put right; one that is booked stays and is marked."""
     site.add()
     site.slots.generate()
     booked = site.week()[9].key
