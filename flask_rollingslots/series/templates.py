@@ -4,28 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any, NamedTuple
 
 from sqlalchemy import inspect, select
 
 from .. import planning
-from ..context import Work, segments
+from ..context import Work, load_slots, segments
 from ..errors import InvalidTemplate, SlotNotFound, nearest, no_group, refusal
-from ..models import FIELDS, TemplateMixin
-from ..values import Scope, SlotKey
+from ..models import FIELDS, BookingMixin, TemplateMixin
+from ..values import Scope, SlotKey, Status
 from .changes import EDITED, concerns_slots
 from .edits import EditPlan, edit
 from .storage import (
     StoredSeries,
+    bookings_of,
     bound_at,
     copy_of,
     deciding,
+    in_parts,
     load_series,
     lock_templates,
     refuse_stale,
     series_of,
+    shown_booking,
 )
 from .writing import settle
 
@@ -52,15 +55,19 @@ class SwitchReport:
 
     :param changed: ids of those that were in the other state.
     :param unchanged: ids of those that were in this state already.
+    :param bookings: the live bookings in their slots that are not over, by id: whom to tell.
     """
 
     active: bool
     changed: list[int]
     unchanged: list[int]
+    bookings: list[BookingMixin] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON."""
-        return {"active": self.active, "changed": self.changed, "unchanged": self.unchanged}
+        bookings = [shown_booking(booking) for booking in self.bookings]
+        changed = {"changed": self.changed, "unchanged": self.unchanged}
+        return {"active": self.active, **changed, "bookings": bookings}
 
 
 def create(work: Work, fields: Mapping[str, Any]) -> TemplateMixin:
@@ -75,10 +82,10 @@ def create(work: Work, fields: Mapping[str, Any]) -> TemplateMixin:
 def draft(work: Work, fields: Mapping[str, Any]) -> TemplateMixin:
     """Return a template that is complete and checked, and in no session; see ``RollingSlots.create_template``."""
     check_names(work, fields)
-    for name, field in FIELDS.items():
-        if field.needed and name not in fields:
-            text = f"{name} is missing: expected {field.kind.expected}; {field.meaning}"
-            raise InvalidTemplate(text, field=name, value=None, expected=field.kind.expected)
+    for name, entry in FIELDS.items():
+        if entry.needed and name not in fields:
+            text = f"{name} is missing: expected {entry.kind.expected}; {entry.meaning}"
+            raise InvalidTemplate(text, field=name, value=None, expected=entry.kind.expected)
     initial = {name: field.initial for name, field in FIELDS.items() if not field.is_kept}
     template = work.models.Template(**{**initial, **fields})
     work.models.prepare(template)  # before the session sees it: a refusal then costs the app none of its work
@@ -218,7 +225,8 @@ def set_active(work: Work, active: bool, template_id: int | None, group: str | N
         if not found:
             raise no_group(str(group))
         changed = [template.id for template in found if template.active is not active]
-        report = SwitchReport(active, changed, [each.id for each in found if each.id not in changed])
+        unchanged = [each.id for each in found if each.id not in changed]
+        report = SwitchReport(active, changed, unchanged, _booked(work, changed))
         series_ids = sorted({each.series_id or each.id for each in found if each.id in changed})
         set_fields(
             work,
@@ -226,3 +234,12 @@ def set_active(work: Work, active: bool, template_id: int | None, group: str | N
             lambda templates: {t.id: {"active": active} for t in templates if t.id in changed},
         )
     return report
+
+
+def _booked(work: Work, template_ids: list[int]) -> list[BookingMixin]:
+    """Return the live bookings in the slots of some templates that are not over."""
+    cls = work.models.Slot
+    taken = (cls.ends_at > work.now, cls.status == Status.SCHEDULED.value, cls.booked > 0)
+    parts = in_parts(template_ids)
+    rows = [row for part in parts for row in load_slots(work, cls.template_id.in_(part), *taken)]
+    return bookings_of(work, rows)

@@ -518,7 +518,10 @@ def test_groups_are_switched_off_and_on(site: Site) -> None:
     """All templates of a club, and no others; an unknown or missing group matches nothing, never everything."""
     north, south = site.add(group="north"), site.add(group="south")
     site.add(group="north")
-    assert site.slots.deactivate(group="north").changed == [1, 3]
+    booking = site.slots.book(f"{north.id}@20260107T1000", who="ann")
+    off = site.slots.deactivate(group="north")
+    assert (off.changed, [each.id for each in off.bookings]) == ([1, 3], [booking.id])
+    site.slots.release(booking)
     site.session.commit()
     assert {slot.series_id for slot in site.week()} == {south.id}
     with pytest.raises(TemplateNotFound):
@@ -530,6 +533,7 @@ def test_groups_are_switched_off_and_on(site: Site) -> None:
         "active": True,
         "changed": [1, 3],
         "unchanged": [],
+        "bookings": [],
     }
     assert site.slots.activate(template=north).unchanged == [1]
     site.session.commit()
