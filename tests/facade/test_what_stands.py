@@ -260,25 +260,6 @@ def test_a_slot_that_a_person_moved_stands(court: Desk, door: str) -> None:
     assert_one_at_a_time(court)
 
 
-@pytest.mark.parametrize("door", ["change", pytest.param("orm", marks=pytest.mark.slow)])
-def test_a_slot_that_was_moved_and_taken_away_is_in_nobodys_way(court: Desk, door: str) -> None:
-    """A day's exception that is excluded afterwards blocks nothing, unless somebody has booked it."""
-    moved, others = at("1400"), (at("1500"), at("1600"))
-    PERSONS["facade"](time(15, 30), moved)(court)
-    original, text = datetime(2025, 12, 30, 14), "2025-12-30T14:00"
-    of_fields({"exdates": [original]}, {"exdates": [text]})[door](court)
-    court.top_up()
-    assert_seen(court, moved, "withdrawn")
-    for key in others:
-        assert_seen(court, key, "open", 1)
-        court.book(key)
-    of_fields({"exdates": []}, {"exdates": []})[door](court)
-    assert_seen(court, moved, "blocked", sql=door != "orm")
-    court.top_up()
-    assert_seen(court, moved, "blocked")
-    assert_refused(court, moved, "blocked")
-
-
 # -- at once
 
 A_MOMENT = 0.5
