@@ -164,6 +164,8 @@ class TemplateForm:
     def limits(self) -> Fields:
         """Return when the template rests, opens and closes; what is wrong is said in ``errors``."""
         opens, closes = self._whole("opens", optional=True), self._whole("closes", optional=True)
+        if closes is not None and closes < 0:
+            self.errors["closes"] = "Expected minutes before the start, 0 or more."
         return {
             "holidays": self.values["holidays"].upper() or None,
             "blackouts": self._blackouts(),

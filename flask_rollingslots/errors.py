@@ -13,6 +13,8 @@ from typing import Any
 
 #: So much of a value is shown in an error.
 _SHOWN = 80
+#: Of more known names than this, an error lists a few.
+_MANY, _SOME = 24, 5
 
 
 class RollingSlotsError(Exception):
@@ -214,12 +216,18 @@ def no_run(run_id: object) -> RunNotFound:
 
 
 def nearest(name: str, known: Iterable[str], prefix: str = "") -> str:
-    """Return a hint that names the nearest known name, ``" Did you mean X?"``, or all of them when none is near."""
+    """Return a hint that names the nearest known name, ``" Did you mean X?"``.
+
+    When none is near: all of them, or of many those that are least far.
+    """
     names = sorted(known)
     close = get_close_matches(name, names, n=1, cutoff=0.6)
     if close:
         return f" Did you mean {prefix}{close[0]}?"
-    return f" Known: {', '.join(prefix + known_name for known_name in names)}."
+    if len(names) > _MANY:
+        some = get_close_matches(name, names, n=_SOME, cutoff=0)
+        return f" The nearest of {len(names)} known: {', '.join(prefix + each for each in some)}."
+    return f" Known: {', '.join(prefix + each for each in names)}."
 
 
 def sentence(error: BaseException) -> str:

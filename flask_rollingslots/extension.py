@@ -400,6 +400,8 @@ def _naming(method: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return method(self, *args, **kwargs)
         except (DatabaseError, JSONDecodeError) as error:
+            if not current_app:  # nothing to look into; in `init_app`, or a call outside of any app
+                raise
             look = _missing_table if isinstance(error, DatabaseError) else _unreadable_row
             found = look(self._state.db.session(), self._state.models)
             if found is None:
@@ -487,7 +489,7 @@ class _Changes:
         """Write the runs of new templates: from the commit on they tell how far the top-up is."""
         new = session.info.pop(_NEW, None)
         if new:
-            connection = session.connection(bind_arguments={"mapper": self.models.Run})
+            connection = session.connection(bind_arguments={"mapper": inspect(self.models.Run)})
             waiting.enter(connection, self.models, new, self.models.Slot.rolling_clock())
 
     def committed(self, session: Any) -> None:

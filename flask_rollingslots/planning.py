@@ -338,6 +338,19 @@ def end_of(
     return on_wall if on_wall > starts_at else ends_at
 
 
+def end_for(spec: TemplateSpec, row: Any, starts_at: datetime) -> datetime:
+    """Return when a stored slot ends if it starts at a time (aware, UTC): a length that a person gave to it stays.
+
+    :param row: a :class:`StoredSlot`, or anything with its fields.
+    """
+    length = None
+    if "ends_at" in row.customised:
+        if starts_at == row.starts_at:
+            return row.ends_at  # type: ignore[no-any-return]
+        length = length_of(spec, row.starts_at, row.ends_at)
+    return end_of(spec, row.original_start, starts_at, ZoneInfo(spec.timezone), length)
+
+
 def length_of(spec: TemplateSpec, starts_at: datetime, ends_at: datetime) -> timedelta:
     """Return how long a slot with times of its own is (both aware), as :func:`end_of` takes it."""
     zone = ZoneInfo(spec.timezone)
@@ -517,7 +530,8 @@ def settled(
         values["capacity"] = spec.capacity
         if wholly:
             values |= {"data": spec.data, **spec.own}
-        values = {name: value for name, value in values.items() if name not in row.customised}
+        kept = set(row.customised) - {"ends_at"}  # a length of its own goes with its start
+        values = {name: value for name, value in values.items() if name not in kept}
     else:
         values["displaced"] = is_displaced(spec, row.original_start, row.starts_at, row.ends_at, zone) or None
     stored = {name: row.own[name] if name in row.own else getattr(row, name) for name in values}
@@ -551,7 +565,7 @@ def _times_by_now(
         start, end = row.starts_at, row.ends_at
     else:
         start = row.starts_at if "starts_at" in row.customised else starts_at
-        end = row.ends_at if "ends_at" in row.customised else end_of(spec, row.original_start, start, zone)
+        end = end_for(spec, row, start)
     times = (
         rule
         if (start, end) == (rule.starts_at, rule.ends_at)

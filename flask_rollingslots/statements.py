@@ -162,11 +162,6 @@ def exclusive(select: Select[Any], dialect: str, skips: bool = False) -> Select[
     return select if dialect == "sqlite" else select.with_for_update(key_share=True, skip_locked=skips)
 
 
-def shared(select: Select[Any], dialect: str) -> Select[Any]:
-    """Let the selected rows wait for who changes them, and keep them from changing until the app commits."""
-    return select if dialect == "sqlite" else select.with_for_update(read=True)
-
-
 def be_patient(session: Session, seconds: float | None) -> None:
     """Say for how long the session's own transactions may wait for a lock; ``None``: as usual.
 

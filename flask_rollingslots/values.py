@@ -413,7 +413,14 @@ class StoredSlot(NamedTuple):
     @property
     def has_precedence(self) -> bool:
         """Whether it takes its time from others of its series: booked, or moved by a person, and standing there."""
-        return self.stands and bool(self.live or self.displaced or "starts_at" in self.customised)
+        is_moved = "starts_at" in self.customised or "ends_at" in self.customised
+        return self.stands and bool(self.live or is_moved)
+
+    def following(self, values: Mapping[str, Any]) -> StoredSlot:
+        """Return the slot with some column values changed."""
+        own = {name: value for name, value in values.items() if name in self.own}
+        known = {name: value for name, value in values.items() if name not in own}
+        return self._replace(**known, own={**self.own, **own})
 
     @property
     def is_untouched(self) -> bool:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, BeforeValidator, Field, PlainSerializer, RootMod
 
 from ..errors import RollingSlotsError
 from ..models import FIELDS, TemplateField
-from ..values import Report, RunStatus
+from ..values import Report, RunStatus, State
 
 #: The most keys of one list in an answer, and the most results of one kind.
 MANY, MANY_RESULTS = 200, 1000
@@ -134,8 +134,12 @@ class SlotAnswer(_Row, WithOwn):
     opens_at: Instant | None
     closes_at: Instant | None
     status: str
-    state: Annotated[str, AtTheMoment] = _from(
-        "state_at", about="What the slot is now: open, full, blocked, closed, upcoming, running, …"
+    state: Annotated[State, AtTheMoment] = _from(
+        "state_at", about="What the slot is now; the first that applies, in this order."
+    )
+    is_bookable: Annotated[bool, AtTheMoment] = _from(
+        "is_bookable_at",
+        about="Whether an ordinary booking of one place would be taken now, also while it runs.",
     )
     capacity: int
     booked: Annotated[int, AtTheMoment] = _from("booked_at")
@@ -235,7 +239,8 @@ class EventDetails(BaseModel):
     original_start: str = Field(description="Wall-clock time: the identity.")
     template_id: int
     group: str | None
-    state: str | None = None
+    state: State | None = None
+    is_bookable: bool | None = None
     left: int | None = None
     capacity: int | None = None
     cancel_reason: str | None = None

@@ -7,12 +7,12 @@ ORM, a template's resource or a slot's time, is held to the same while it is flu
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import and_, inspect, or_, select, true, update
+from sqlalchemy import inspect, or_, select, true, update
 from sqlalchemy.orm import Session
 
 from .. import planning
@@ -37,8 +37,8 @@ from ..statements import (
     exclusive,
     hold_writers,
     insert_or_lock,
+    locked,
     newest,
-    shared,
     take_write_lock,
 )
 from ..values import OCCUPYING, BookingStatus, SlotKey, State, TemplateSpec, live_places
@@ -63,12 +63,12 @@ def slot_row(
     :raises InvalidKey: if the key has another form.
     :raises SlotNotFound: if the rule has no such start, or a virtual slot has ended.
     """
-    offers: list[TemplateSpec] = []
+    kept: list[tuple[int, bool]] = []
 
     def lock(template: TemplateMixin) -> None:
         lock_exclusive(work, template)
         if to_book:
-            offers.append(lock_offer(work, template.id))
+            kept.append((template.id, _keep_offer(work, template.id)))
 
     with ExitStack() as undo:
         slot = materialize(
@@ -79,8 +79,11 @@ def slot_row(
             hidden=hidden,
             ended=ended,
         )
-        if offers:
-            _renew(work, slot, offers[0])
+        for template_id, was_apart in kept:
+            # After the row was made: on MariaDB this look keeps others from making theirs.
+            is_apart = was_apart and _is_still_apart(work, template_id)
+            _renew(work, slot, _read_offer(work, template_id))
+            slot.rolling_neighbours = () if is_apart else None
         yield slot
 
 
@@ -88,19 +91,74 @@ def lock_offer(work: Work, template_id: int) -> TemplateSpec:
     """Keep a template from changing until the app commits, and return it as it is by now.
 
     Where slots of its series may overlap each other, only one booking of it goes on at a time.
+
+    :raises TemplateNotFound: if it was deleted.
+    """
+    if _keep_offer(work, template_id):
+        _is_still_apart(work, template_id)
+    return _read_offer(work, template_id)
+
+
+def _keep_offer(work: Work, template_id: int) -> bool:
+    """Keep a template from changing; return whether slots of its series could not overlap each other before.
+
+    Who waited for a decision does not know what it left, and has the template alone: two that share it could not both
+    go on to have it alone.
+    """
+    take_write_lock(work.session)
+    is_apart = _is_apart(work, template_id)
+    if not (is_apart and _lock_template(work, template_id, locked)):
+        _lock_template(work, template_id, exclusive)
+        return False
+    return True
+
+
+def _is_still_apart(work: Work, template_id: int) -> bool:
+    """Whether that is so now that the template is locked; if not, nobody else books the series meanwhile."""
+    if work.dialect == "sqlite":  # has one writer
+        return True
+    if _is_apart(work, template_id, lock=work.dialect in MARIADB):
+        return True
+    _lock_template(work, template_id, exclusive)
+    return False
+
+
+def _lock_template(work: Work, template_id: int, how: Callable[[Any, str], Any]) -> bool:
+    """Lock a template; return whether it is ours: ``locked`` leaves it to others who have it, and waits for none."""
+    cls = work.models.Template
+    if work.dialect == "sqlite":
+        return True
+    return work.session.scalar(how(select(cls.id).where(cls.id == template_id), work.dialect)) is not None
+
+
+def _is_apart(work: Work, template_id: int, lock: bool = False) -> bool:
+    """Whether slots of a series cannot overlap each other: it says so by itself, and none is beside its time.
+
+    :param lock: see what others committed meanwhile, where a transaction would else read an older state.
     """
     cls, slot = work.models.Template, work.models.Slot
-    take_write_lock(work.session)
-    mine = select(cls.series_id).where(cls.id == template_id).scalar_subquery()
-    displaced = select(slot.id).where(
-        slot.displaced == true(), slot.series_id == mine, slot.ends_at > work.now
+    query: Any = select(
+        cls.series_id,
+        or_(cls.overlapping == true(), cls.exclusive == true()),
+        cls.settled_revision == cls.revision,
+    ).where(cls.id == template_id)
+    row = work.session.execute(query.with_for_update(read=True) if lock else query).one_or_none()
+    if row is None or row[1] or not row[2]:
+        return row is None or bool(row[1])
+    displaced: Any = (
+        select(slot.id)
+        .where(slot.displaced == true(), slot.series_id == row.series_id, slot.ends_at > work.now)
+        .limit(1)
     )
-    is_settled = cls.settled_revision == cls.revision
-    apart = or_(cls.overlapping == true(), cls.exclusive == true(), and_(is_settled, ~displaced.exists()))
-    alone = work.session.scalar(select(cls.id).where(cls.id == template_id, apart)) is None
-    lock: Any = select(cls.id).where(cls.id == template_id)
-    work.session.execute(exclusive(lock, work.dialect) if alone else shared(lock, work.dialect))
-    specs = load_specs(work, cls.id == template_id, newest=True)
+    return work.session.scalar(displaced.with_for_update(read=True) if lock else displaced) is None
+
+
+def _read_offer(work: Work, template_id: int) -> TemplateSpec:
+    """Return a template that is locked, as it is by now.
+
+    :raises TemplateNotFound: if it was deleted.
+    """
+    specs = load_specs(work, work.models.Template.id == template_id, newest=True)
     if not specs:
         raise no_template(template_id)
     return specs[0]
@@ -124,10 +182,11 @@ def _renew(work: Work, slot: SlotMixin, spec: TemplateSpec) -> None:
 
 def is_crowded(work: Work, slot: SlotMixin) -> bool:
     """Whether another slot of the series has the time of this one, by what is committed now."""
-    template = slot.template
+    template, neighbours = slot.template, slot.rolling_neighbours
     if template.overlapping or template.exclusive:
         return False
-    neighbours = load_neighbours(work.session, work.models, slot, lock=work.dialect in MARIADB)
+    if neighbours is None:
+        neighbours = load_neighbours(work.session, work.models, slot, lock=work.dialect in MARIADB)
     return any(other.blocks(slot, work.now) for other in neighbours)
 
 

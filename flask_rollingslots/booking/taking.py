@@ -27,7 +27,9 @@ from ..errors import (
 from ..models import BookingMixin, Models, SlotMixin, displaced_near, forget_busy, table_of
 from ..signals import slot_booked, slot_held
 from ..statements import (
+    MARIADB,
     insert_if_absent,
+    locked,
     newest,
     only_if,
     tells_what_it_updated,
@@ -233,10 +235,10 @@ def book_at_once(work: Work, key: SlotKey, request: BookingRequest) -> BookingMi
         if session.scalar(known, {"key": request.request_key}) is not None:
             return None
     place = {"series": key.series_id, "original": key.original_start, "party": request.party, "now": work.now}
-    if waits_while_it_reads(
-        work.dialect
-    ):  # a statement that waits goes on with what it saw of other rows before
-        session.execute(models.build_once("keep offer", _keep_offer), place)
+    # A statement that waits goes on with what it saw of other rows before: the template is kept as it is first.
+    keeps = waits_while_it_reads(work.dialect)
+    if keeps and session.scalar(models.build_once("keep offer", _keep_offer), place) is None:
+        return None
     row = {"active_key": uuid.uuid4().hex, **request.values(work.now)}
     write = _in_one if writes_within_a_query(work.dialect) else _in_two
     row["slot_id"], row["id"] = write(work, place, row)
@@ -284,9 +286,10 @@ def _take(work: Work, values: dict[str, Any]) -> tuple[int, int] | None:
     if tells_what_it_updated(session.connection().dialect):
         found = session.execute(models.build_once("take by key", _take_by_key), values).one_or_none()
         return (found.id, found.capacity) if found is not None else None
-    # MariaDB would lock what its condition then excludes, and the place where a row is missing: this locks nothing.
+    # MariaDB would lock what its condition then excludes, and the place where a row is missing, and the slot before
+    # its template: this locks the template alone.
     found = session.execute(models.build_once("slot to take", _slot_to_take), values).one_or_none()
-    if found is None or found.exclusive:
+    if found is None:
         return None
     values["slot"] = found.id
     by_id = models.build_once("take by id", lambda m: _taking(m, table_of(m.Slot).c.id == bindparam("slot")))
@@ -319,17 +322,32 @@ def _take_and_write(models: Models, names: list[str]) -> Any:
     return select(taken.c.id.label("slot_id"), taken.c.capacity, made.c.id.label("id")).select_from(found)
 
 
-def _slot_to_take(models: Models) -> Any:
-    slots, templates = table_of(models.Slot), table_of(models.Template)
+# Whoever changes the template is not waited for but left to the long way, and so is what is not simple: a lock that was
+# taken here could not be given back, and there more may be to be locked before it.
+
+
+def _offered(models: Models) -> Any:
+    slots, templates = table_of(models.Slot), table_of(models.Template).alias()
     joined = slots.join(templates, templates.c.id == slots.c.template_id)
-    query = select(slots.c.id, slots.c.capacity, templates.c.exclusive).select_from(joined)
-    return query.where(*_of_key(models))
+    query = select(slots.c.id, slots.c.capacity, slots.c.template_id).select_from(joined)
+    return query.where(*_of_key(models), *_simple(models, templates.c))
+
+
+def _slot_to_take(models: Models) -> Any:
+    slots, templates = (
+        _offered(models).limit(1).subquery("slot"),
+        table_of(models.Template),
+    )  # a limit: not locked
+    query = select(slots.c.id, slots.c.capacity).join_from(
+        slots, templates, templates.c.id == slots.c.template_id
+    )
+    return locked(query, MARIADB[0])
 
 
 def _keep_offer(models: Models) -> Any:
-    slots, templates = table_of(models.Slot), table_of(models.Template)
-    mine = select(slots.c.template_id).where(*_of_key(models)).scalar_subquery()
-    return select(templates.c.id).where(templates.c.id == mine).with_for_update(read=True)
+    templates = table_of(models.Template)
+    mine = _offered(models).with_only_columns(table_of(models.Slot).c.template_id).scalar_subquery()
+    return locked(select(templates.c.id).where(templates.c.id == mine), "postgresql")
 
 
 def _of_key(models: Models) -> tuple[Any, Any]:
@@ -340,14 +358,19 @@ def _of_key(models: Models) -> tuple[Any, Any]:
 def _taking(models: Models, *place: Any) -> Any:
     slots, templates = table_of(models.Slot), table_of(models.Template)
     now, party = bindparam("now", type_=slots.c.starts_at.type), bindparam("party", type_=slots.c.booked.type)
-    # Where more is to be looked at, nothing is changed here: the marks of its rows may not be true yet, or slots of
-    # its series may overlap.
-    is_settled = templates.c.settled_revision == templates.c.revision
-    apart = or_(
-        templates.c.overlapping.is_(True), and_(slots.c.displaced.is_(None), ~displaced_near(models, slots.c))
-    )
-    limits = _bookable(models, now, party, [templates.c.exclusive.is_(False), is_settled, apart])
+    limits = _bookable(models, now, party, _simple(models, templates.c))
     return update(slots).where(*place, limits).values(booked=slots.c.booked + party)
+
+
+def _simple(models: Models, template: Any) -> list[ColumnElement[bool]]:
+    """Return what must be true of a template and its slot so that nothing more is to be looked at.
+
+    Else the marks of its rows may not be true yet, or slots of its series may overlap.
+    """
+    slot = table_of(models.Slot).c
+    apart = and_(slot.displaced.is_(None), ~displaced_near(models, slot))
+    is_settled = template.settled_revision == template.revision
+    return [template.exclusive.is_(False), is_settled, or_(template.overlapping.is_(True), apart)]
 
 
 def _give_back(models: Models) -> Any:
@@ -362,7 +385,7 @@ def _give_back(models: Models) -> Any:
 def take(work: Work, slot: SlotMixin, request: BookingRequest) -> BookingMixin:
     """Take places in a stored slot whose exclusive resource is locked and looked at, or raise why that cannot be."""
     if is_taken(slot, work.now) or is_crowded(work, slot):
-        raise _refusal(work, slot, request)
+        raise _refusal(work, slot, request, is_blocked=True)
     if not take_places(work, slot, request.party):
         # Only now is it worth a lock to see whether expired holds are in the way.
         slot = _locked(work, slot)
@@ -381,19 +404,25 @@ def take(work: Work, slot: SlotMixin, request: BookingRequest) -> BookingMixin:
 
 
 def _locked(work: Work, slot: SlotMixin) -> SlotMixin:
-    busy = slot.rolling_busy
+    busy, near = slot.rolling_busy, slot.rolling_neighbours
     slot = lock_slots(work, slot.id)[slot.id]
-    slot.rolling_busy = busy
+    slot.rolling_busy, slot.rolling_neighbours = busy, near
     return slot
 
 
-def _refusal(work: Work, slot: SlotMixin, request: BookingRequest) -> RollingSlotsError:
-    """Say why places could not be taken, by what the slot and its template are now."""
+def _refusal(
+    work: Work, slot: SlotMixin, request: BookingRequest, is_blocked: bool = False
+) -> RollingSlotsError:
+    """Say why places could not be taken, by what the slot and its template are now.
+
+    :param is_blocked: something was found in the way, by a lock: MariaDB's snapshot may not know of it.
+    """
     slot, template = _locked(work, slot), slot.template
     work.session.refresh(template, ["active", "exclusive", "resource"])
     forget_busy(work.session)
     state, left = slot.state_at(work.now), max(0, slot.capacity - slot.booked_at(work.now))
-    if is_crowded(work, slot):
+    may_join = state is State.RUNNING and (slot.closes_at or slot.starts_at) > work.now
+    if is_blocked and (may_join or state in (State.OPEN, State.FULL)):
         state = State.BLOCKED
     if not template.active or state not in (State.OPEN, State.FULL, State.RUNNING):
         word = state.value if template.active else "inactive"

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from ..errors import InvalidRequest, InvalidRule
-from ..facade import ClosingReport, SeriesReport, current_slots
+from ..facade import ClosingReport, current_slots
 from ..models import BookingMixin
 from ..settings import MAX_FILE_BYTES, MAX_RETENTION_DAYS
 from .group import WRONG_INPUT, Failure, dry_run_option, json_option, print_json, printable, slots_group
@@ -61,7 +61,8 @@ def cancel_future(
     """Cancel all slots of TEMPLATE's series from FROM_DATE on, a day of its zone; restore-series takes it back."""
     with current_slots().transaction(dry_run) as slots:
         report = slots.cancel_future(template, from_date.date(), reason, dry_run=dry_run)
-    _show(report, "cancelled", dry_run, as_json)
+        told = report.to_dict()  # it reads bookings, which end with the transaction
+    _show(told, "cancelled", dry_run, as_json)
 
 
 @slots_group.command("restore-series")
@@ -72,23 +73,24 @@ def restore_series(template: int, dry_run: bool, as_json: bool) -> None:
     """Take back that TEMPLATE's series was cancelled or deleted."""
     with current_slots().transaction(dry_run) as slots:
         report = slots.restore_series(template, dry_run=dry_run)
-    _show(report, "restored", dry_run, as_json)
+        told = report.to_dict()  # it reads bookings, which end with the transaction
+    _show(told, "restored", dry_run, as_json)
 
 
-def _show(report: SeriesReport, word: str, dry_run: bool, as_json: bool) -> None:
+def _show(told: dict[str, Any], word: str, dry_run: bool, as_json: bool) -> None:
     if as_json:
-        print_json({"dry_run": dry_run, **report.to_dict()})
+        print_json({"dry_run": dry_run, **told})
         return
     verb = f"would be {word}" if dry_run else word
-    click.echo(f"{len(report.changed)} stored slots {verb}, {len(report.booked)} of them booked.")
-    for key in report.booked:
+    click.echo(f"{len(told['changed'])} stored slots {verb}, {len(told['booked'])} of them booked.")
+    for key in told["booked"]:
         click.echo(f"  booked: {key}")
-    if report.kept_booked:
-        click.echo(f"{len(report.kept_booked)} stay as they are: another slot is at their time.")
-    if report.overbooked:
-        click.echo(f"{len(report.overbooked)} have fewer places by now than are booked in them.")
-    if report.kept_completed:
-        click.echo(f"{len(report.kept_completed)} completed ones stay.")
+    if told["kept_booked"]:
+        click.echo(f"{len(told['kept_booked'])} stay as they are: another slot is at their time.")
+    if told["overbooked"]:
+        click.echo(f"{len(told['overbooked'])} have fewer places by now than are booked in them.")
+    if told["kept_completed"]:
+        click.echo(f"{len(told['kept_completed'])} completed ones stay.")
 
 
 @slots_group.command("close")

@@ -206,6 +206,9 @@ def _decode(content: bytes) -> str:
 def _template(models: Models, entry: Entry, group: str | None) -> TemplateMixin:
     initial = {name: field.initial for name, field in FIELDS.items() if field.in_files}
     template = models.Template(**initial | entry.fields | ({} if group is None else {"group": group}))
+    if entry.overrides:
+        # The next top-up gives the rows that come with it their marks. Instead of `None` the default would be stored.
+        template.settled_revision = 0
     with naming(entry.label):
         try:
             models.prepare(template)

@@ -193,7 +193,8 @@ def events(slots: Iterable[SlotMixin], span: Span, now: datetime) -> Iterator[di
         if span.meets(start, end):
             state = slot.state_at(now).value
             left, reason = max(0, slot.capacity - slot.booked_at(now)), slot.cancel_reason
-            details = {"state": state, "left": left, "capacity": slot.capacity}
+            details = {"state": state, "is_bookable": slot.is_bookable_at(now), "left": left}
+            details |= {"capacity": slot.capacity}
             details["cancel_reason"] = reason if state == State.CANCELLED else None
             yield _event("slot", slot, span.written(start), span.written(end), details)
         reminder = slot.reminder_at if slot.status in OCCUPYING else None

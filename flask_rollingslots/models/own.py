@@ -22,10 +22,10 @@ from .kinds import Kind
 _SAID = frozenset(
     {
         "booked", "cancel_reason", "capacity", "changed_at", "closes_at", "created_at", "customised", "data",
-        "description", "dry_run", "edit", "end", "ends_at", "ended_with_series", "group", "is_forever", "is_virtual",
-        "key", "left", "local_end", "local_start", "move_booked", "name", "opens_at", "original_start", "overrides",
-        "recurrence", "revision", "run_id", "scope", "series", "series_id", "slot", "slot_start", "start", "starts_at",
-        "state", "status", "template", "template_id", "timezone", "type",
+        "description", "dry_run", "edit", "end", "ends_at", "ended_with_series", "group", "is_bookable", "is_forever",
+        "is_virtual", "key", "left", "local_end", "local_start", "move_booked", "name", "opens_at", "original_start",
+        "overrides", "recurrence", "revision", "run_id", "scope", "series", "series_id", "slot", "slot_start", "start",
+        "starts_at", "state", "status", "template", "template_id", "timezone", "type",
     }
 )  # fmt: skip
 

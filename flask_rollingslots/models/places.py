@@ -56,6 +56,9 @@ def expired_places(models: Any, slot: Any, now: Any) -> ColumnElement[int]:
             bookings.c.status == BookingStatus.HELD.value,
             bookings.c.expires_at <= now,
         )
+        .correlate_except(
+            bookings
+        )  # by itself it would know only the query next to it, and read all slots again
         .scalar_subquery()
     )
     return case((slot.hold_until <= now, expired), else_=0)
@@ -307,8 +310,9 @@ def displaced_near(models: Any, slot: Any) -> ColumnElement[bool]:
 
     :param slot: the columns of the slot table, or of an alias of it.
     """
-    other = table_of(models.Slot).alias().c
-    return exists(select(other.id).where(other.displaced == true(), *_overlapping(other, slot)))
+    others = table_of(models.Slot).alias()
+    found = select(others.c.id).where(others.c.displaced == true(), *_overlapping(others.c, slot))
+    return exists(found.correlate_except(others))
 
 
 def is_crowded_in_sql(models: Any, slot: Any, now: Any) -> ColumnElement[bool]:

@@ -29,7 +29,7 @@ from ..values import BookingStatus, Hold, SlotKey, State, Status, StoredSlot, li
 from .fields import FIELDS, TemplateMixin, check_template
 from .kinds import Id, UtcDateTime, WallDateTime, plain, table_of
 from .own import OwnColumns
-from .places import BUSY_MARK, MOVED, blocked_at, expired_places, is_blocked, is_crowded_in_sql
+from .places import BUSY_MARK, blocked_at, expired_places, is_blocked, is_crowded_in_sql
 
 
 class SlotMixin:
@@ -76,10 +76,13 @@ class SlotMixin:
         run: Any
         rolling_models: Any
         rolling_busy: Any
+        rolling_neighbours: Any
         affected_bookings: Any
     else:
         #: What takes the exclusive resource, as read together with this slot; ``None``: ask the database.
         rolling_busy = None
+        #: What may be in its way in its series, as found when it was locked to be booked; ``None``: ask.
+        rolling_neighbours = None
         #: The live bookings that were in the slot when it was cancelled: whom to tell.
         affected_bookings = ()
 
@@ -192,7 +195,7 @@ class SlotMixin:
         if self.is_virtual or self.status != Status.SCHEDULED or template is None:
             return {}
         if template.settled_revision == template.revision:
-            is_let_go = self.displaced and MOVED.isdisjoint(self.customised) and not self.booked_at(now)
+            is_let_go = self.displaced and "starts_at" not in self.customised and not self.booked_at(now)
             if not is_let_go:
                 return {}
         known = {name: getattr(self, name) for name in StoredSlot._fields if hasattr(type(self), name)}

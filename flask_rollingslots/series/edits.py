@@ -227,6 +227,8 @@ def plan_this(series: StoredSeries, asked: EditPlan) -> EditPlan:
     key, changes = asked.key, asked.changes
     row = series.row_at(key) or series.virtual_at(key)
     spec = series.specs[series.place_of(key, row)]
+    followed = planning.by_now(spec, row, series.now)  # it is shown so, and that is what is edited
+    row = row.following(followed)
     # What it was like may still be corrected, whatever became of it.
     is_over = row.ends_at <= series.now or row.status == Status.COMPLETED
     is_correction = changes == Changes(data=changes.data, name=changes.name, settings=changes.settings)
@@ -253,7 +255,7 @@ def plan_this(series: StoredSeries, asked: EditPlan) -> EditPlan:
         values["own_name"] = changes.name
     if not names <= set(row.customised):
         values["customised"] = sorted({*row.customised, *names})
-    changed = (RowChange(row, values),) if values else ()
+    changed = (RowChange(row, followed | values),) if values else ()
     is_over_full = changes.capacity is not None and storage.is_overbooked(row, values)
     return replace(
         asked,
@@ -280,7 +282,7 @@ def _times_of_one(
         names.add("ends_at")
     if not names:
         return {}, names
-    ends_at = storage.end_for(spec, row, starts_at)
+    ends_at = planning.end_for(spec, row, starts_at)
     if changes.duration is not None:
         ends_at = planning.end_of(spec, row.original_start, starts_at, zone, changes.duration)
     moves = starts_at != row.starts_at

@@ -257,16 +257,6 @@ def changed_times(
     return {name: value for name, value in values.items() if value != getattr(row, name)}
 
 
-def end_for(spec: TemplateSpec, row: StoredSlot, starts_at: datetime) -> datetime:
-    """Return when a stored slot ends if it starts at a time (aware, UTC): a length that a person gave to it stays."""
-    length = None
-    if "ends_at" in row.customised:
-        if starts_at == row.starts_at:
-            return row.ends_at
-        length = planning.length_of(spec, row.starts_at, row.ends_at)
-    return planning.end_of(spec, row.original_start, starts_at, ZoneInfo(spec.timezone), length)
-
-
 def planned_times(
     spec: TemplateSpec, row: StoredSlot, starts: Mapping[datetime, datetime]
 ) -> dict[str, Any] | None:
@@ -281,7 +271,7 @@ def planned_times(
     if starts_at is None:
         return None
     starts_at = row.starts_at if "starts_at" in row.customised else starts_at
-    return changed_times(spec, row, starts_at, end_for(spec, row, starts_at))
+    return changed_times(spec, row, starts_at, planning.end_for(spec, row, starts_at))
 
 
 def marks(spec: TemplateSpec, row: StoredSlot, times: Mapping[str, Any]) -> dict[str, Any]:

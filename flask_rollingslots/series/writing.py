@@ -75,21 +75,13 @@ def _settle(
         ):
             # What was decided alone is not as it was when all were brought in line.
             if template_id not in unsettled:
-                theirs = [row for row in theirs if row.id in changed and _is_let_go(row, changed[row.id])]
+                theirs = [row for row in theirs if row.id in changed]
             if theirs:
                 spec = TemplateSpec.of(series.templates[template_id])
                 for change in _settled(series, before, spec, theirs, changed, plan.expanded):
                     changed[change.row.id] = change
     _write_rows(work, list(changed.values()), removed)
     _note_settled(work, unsettled.values())
-
-
-def _is_let_go(row: StoredSlot, change: RowChange) -> bool:
-    """Whether a slot was kept out of what its template decides, by its status or by a person, and is not any more."""
-    names = change.values.get("customised", row.customised)
-    return row.status != Status.SCHEDULED or (
-        planning.STAYS_ON in row.customised and planning.STAYS_ON not in names
-    )
 
 
 def _follows(series: StoredSeries, row: StoredSlot, changed: Mapping[int, RowChange]) -> bool:

@@ -294,7 +294,13 @@ def test_the_end_of_a_series_and_its_return(site: ApiSite) -> None:
     answer = site.call(
         "POST", f"/templates/{number}/cancel-future", {"from_date": "2026-01-07", "reason": "wet"}
     )
-    assert answer.json["counts"] == {"changed": 40, "booked": 1, "kept_booked": 0, "kept_completed": 0}
+    assert answer.json["counts"] == {
+        "changed": 40,
+        "booked": 1,
+        "kept_booked": 0,
+        "kept_completed": 0,
+        "overbooked": 0,
+    }
     assert answer.json["booked"] == [booked]
     assert site.get(f"/templates/{number}")["cancelled_from"] == "2026-01-07T00:00"
     assert site.get(f"/slots/{booked}")["cancel_reason"] == "wet"

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import time, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from helpers import meanwhile
 from sqlalchemy import inspect, text
 
 from flask_rollingslots.booking import taking
@@ -13,6 +14,9 @@ from flask_rollingslots.errors import SlotClosed, SlotFull
 
 if TYPE_CHECKING:
     from helpers import Site
+
+#: How long somebody who need not wait gets to be first: what comes out is the same if they do not make it.
+A_MOMENT = 0.5
 
 
 def facts(booking: Any) -> dict[str, Any]:
@@ -114,3 +118,34 @@ def test_a_virtual_slot_takes_the_long_way(site: Site) -> None:
     booking = site.slots.book(slot.key)
     site.session.commit()
     assert (booking.slot.key, booking.slot.booked) == (slot.key, 1)
+
+
+def test_a_slot_beside_its_time_is_a_matter_of_its_own_series(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A slot that a person moved sends bookings near it the long way, and none of another series."""
+    site.add()
+    moved = first_key(site)
+    ours, theirs = (moved.replace("1@", f"{series}@").replace("T10", "T11") for series in (2, 1))
+    site.slots.edit(moved, "this", start=time(10, 30))
+    site.session.commit()
+    monkeypatch.setattr(taking, "take", lambda *_: pytest.fail("the long way"))
+    assert site.slots.book(ours).slot_id
+    with pytest.raises(pytest.fail.Exception, match="the long way"):
+        site.slots.book(theirs)
+
+
+@pytest.mark.parametrize("database_url", ["postgresql", "mariadb"], indirect=True)
+def test_two_that_waited_for_a_change_of_the_template(site: Site) -> None:
+    """Both bookings are made: neither keeps the template from the other so that both would wait for ever."""
+    first, second = (slot.key for slot in (first_key(site, capacity=2), site.week())[1][:2])
+    template = site.session.get(site.slots.Template, 1)
+    template.capacity = 3
+    site.session.flush()
+    tries = [meanwhile(site, lambda key=key: site.slots.book(key)) for key in (first, second)]
+    for thread, _ in tries:
+        thread.join(A_MOMENT)
+    site.session.commit()
+    for thread, _ in tries:
+        thread.join(60)
+    assert [type(outcome[0]) for _, outcome in tries] == [site.slots.Booking] * 2

@@ -57,10 +57,11 @@ def flask(tmp_path: Path) -> Callable[..., str]:
     """Run ``flask …`` in the new folder, one command after the other in one process; return what they print."""
 
     def run(*commands: str) -> str:
+        paths = (str(tmp_path), os.environ.get("PYTHONPATH"))
         done = subprocess.run(
             [sys.executable, "-c", _COMMANDS, *commands],
             cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": str(tmp_path)},
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))},
             capture_output=True,
             text=True,
             timeout=200,

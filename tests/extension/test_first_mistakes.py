@@ -29,7 +29,7 @@ if TYPE_CHECKING:
         ({"exdates": "2026-12-24"}, InvalidTemplate, "exdates = '2026-12-24': expected a list"),
         ({"blackouts": 5}, InvalidTemplate, "blackouts = 5: expected a list"),
         ({"rrule": "FREQ=WEEKLY; BYDAY=MO, TU"}, InvalidRule, "BYDAY: 'MO, TU' has spaces; expected no spaces"),
-        ({"price": 38}, InvalidTemplate, "price is not a field of a template. Known: active, "),
+        ({"price": 38}, InvalidTemplate, "price is not a field of a template. The nearest of "),
         ({"price": 38}, InvalidTemplate, "Fields of your own go into data."),
         ({"holidays": "Austria"}, InvalidRule, "an ISO country code such as ES, or a subdivision such as ES-MD."),
     ],

@@ -19,6 +19,7 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parent.parent.parent
 CRASH = "tests/topup/test_loop_crash.py"
 CACHES = "tests/topup/test_loop_caches.py"
+DECIDING = ("tests/series/test_deciding_machine.py::test_many_days",)
 GREEN, RED = 0, 1  # exit codes of pytest
 
 
@@ -46,7 +47,7 @@ MUTANTS = (
         (f"{CRASH}::test_two_processes_without_a_lease[sqlite]",),
         (
             (
-                "models/tables.py",
+                "models/making.py",
                 "    if not any({c.name for c in u.columns}",
                 "    if 0 and any({c.name for c in u.columns}",
             ),
@@ -117,6 +118,41 @@ MUTANTS = (
         "c.booked + party <= c.capacity,",
         "",
         ("tests/faults/test_faults_bookings.py::test_booking_race_with_kills[sqlite-3]",),
+    ),
+    Mutant(
+        "capacity of stored slots",
+        "planning.py",
+        '        values["capacity"] = spec.capacity\n',
+        "",
+        DECIDING,
+    ),
+    Mutant(
+        "days off by grid days",
+        "planning.py",
+        "return (first_of_day(wall - spec.shift, spec.dtstart, spec.until_time) + spec.shift).date()",
+        "return wall.date()",
+        DECIDING,
+    ),
+    Mutant(
+        "withdrawn is not sold",
+        "booking/taking.py",
+        "        c.withdrawn.is_(None),\n",
+        "",
+        DECIDING,
+    ),
+    Mutant(
+        "withdrawn is shown",
+        "models/tables.py",
+        '        if by_now("withdrawn"):\n',
+        "        if False:\n",
+        DECIDING,
+    ),
+    Mutant(
+        "withdrawn in SQL",
+        "models/tables.py",
+        "            (cls.withdrawn.is_not(None), _literal(State.WITHDRAWN)),\n",
+        "",
+        DECIDING,
     ),
 )
 

@@ -55,13 +55,15 @@ def test_an_event_holds_what_a_widget_needs(site: FeedSite) -> None:
             "template_id": 1,
             "group": "club",
             "state": "full",
+            "is_bookable": False,
             "left": 0,
             "capacity": 1,
             "cancel_reason": None,
         },
     }
     assert (second["id"], second["extendedProps"]["is_virtual"]) == ("1@20261122T1900", True)
-    assert (second["extendedProps"]["state"], second["extendedProps"]["left"]) == ("open", 1)
+    details = second["extendedProps"]
+    assert (details["state"], details["is_bookable"], details["left"]) == ("open", True, 1)
 
 
 def test_any_future_window_is_full(site: FeedSite) -> None:

@@ -136,6 +136,33 @@ def test_decisions_come_back(desk: Desk) -> None:
         assert len(desk.rows()) == 2 * 7 * 8
 
 
+def test_marks_of_rows_that_a_file_brings(desk: Desk) -> None:
+    """What was moved, and what the rule does not offer, is marked by the top-up after the import."""
+    hall = {
+        "name": "Hall",
+        "dtstart": "2026-01-01T10:00",
+        "duration_minutes": 60,
+        "recurrence": {"type": "daily"},
+    }
+    overrides = [
+        {"original_start": "2026-01-06T10:00", "starts_at": "2026-01-06T12:30", "status": "scheduled"},
+        {"original_start": "2026-01-07T10:00", "capacity": 5, "status": "scheduled"},
+    ]
+    more = {"timezone": "Europe/Madrid", "exdates": ["2026-01-07"], "overrides": overrides}
+    done = desk.bring({"templates": [hall | more, {**hall, "name": "Gym", "timezone": "UTC"}]})
+    assert done.exit_code == 0, done.output
+    with desk.app.app_context():
+        cls = desk.slots.Template
+        settled = select(cls.name).where(cls.settled_revision == cls.revision)
+        assert desk.session.scalars(settled).all() == ["Gym"]
+        assert [str(slot.state) for slot in desk.rows()] == ["open", "withdrawn"]
+        desk.slots.generate()
+        moved, left_out = (slot for slot in desk.rows() if slot.customised)
+        assert (moved.displaced, moved.withdrawn) == (True, None)
+        assert (left_out.displaced, left_out.withdrawn) == (None, True)
+        assert desk.session.scalars(settled.order_by(cls.id)).all() == ["Hall", "Gym"]
+
+
 def _seen(slot: Any) -> tuple[Any, ...]:
     return (
         slot.original_start,

@@ -107,6 +107,22 @@ def test_what_can_be_booked_comes_before_what_was_left_behind(site: Site) -> Non
     assert code(site, TEN.replace(hour=11)) == "cancelled"
 
 
+def test_a_slot_is_explained_where_it_is_by_now(site: Site) -> None:
+    """One that a hold kept at its old time, and one of a template that the ORM changed, before any top-up."""
+    template = site.add()
+    site.slots.generate()
+    site.slots.hold("1@20260105T1000", minutes=5)
+    site.slots.edit("1@20260105T1000", "all", start=time(10, 30))
+    site.session.commit()
+    assert (code(site), code(site, TEN.replace(minute=30))) == ("full", "moved")
+    site.clock.turn(minutes=6)
+    assert site.slots.get("1@20260105T1000").starts_at == TEN.replace(minute=30)
+    assert (code(site), code(site, TEN.replace(minute=30))) == ("not_in_rule", "available")
+    template.blackouts = [(date(2026, 1, 5), date(2026, 1, 5))]
+    site.session.commit()
+    assert code(site, TEN.replace(hour=11, minute=30)) == "withdrawn"
+
+
 def test_a_virtual_slot_that_has_begun_is_running(site: Site) -> None:
     """As long as pages show it, it is explained as they show it."""
     site.add()

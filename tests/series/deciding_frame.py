@@ -110,7 +110,8 @@ def _check_same(old: Row, new: Row, why: str) -> None:
 
 def _check_own(old: Row, new: Row) -> None:
     """What a person changed of a slot stays, whatever is decided about its series."""
-    forgotten = old.customised - new.customised
+    # That it stays although its series has ended is needed no more once the series goes on, or ends again.
+    forgotten = old.customised - new.customised - {"status"}
     demand(not forgotten, old.key, "forgot what a person changed:", forgotten)
     for name, value in (("capacity", "capacity"), ("data", "data"), ("starts_at", "start")):
         if name in old.customised:

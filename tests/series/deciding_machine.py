@@ -150,7 +150,7 @@ class Machine:
             found = self.doors.ask(door, ask)
         except Refusal as refusal:
             self.refused[kind] += 1
-            self.more(f"- refused: {str(refusal)[:200]}")
+            self.more(f"- refused: {str(refusal)[:400]}")
             demand(must is not True, "this must be done, and was refused:", refusal)
             self.state = self.doors.committed()
             check_frame(before, self.state, Step("refused"))

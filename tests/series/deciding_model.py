@@ -375,7 +375,13 @@ class Committed:
             start = row.start
             wall = start.astimezone(ZoneInfo(segment.zone)).replace(tzinfo=None)
             end = end_instant(wall + segment.duration, segment.zone)
-        return start, row.end if "ends_at" in row.customised else end
+        if "ends_at" in row.customised:  # a length of its own
+            was, ended, begins = (
+                moment.astimezone(ZoneInfo(segment.zone)).replace(tzinfo=None)
+                for moment in (row.start, row.end, start)
+            )
+            end = row.end if start == row.start else end_instant(begins + (ended - was), segment.zone)
+        return start, end
 
     def _states(self, slot: Slot, others: list[Slot], busy: list[Slot]) -> frozenset[str]:
         fixed = self._timed(slot)

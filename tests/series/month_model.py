@@ -29,6 +29,19 @@ def instant(wall: datetime) -> datetime:
     return wall.replace(tzinfo=BERLIN).astimezone(UTC)
 
 
+def wall_clock(moment: datetime) -> datetime:
+    return moment.astimezone(BERLIN).replace(tzinfo=None)
+
+
+def end_instant(wall: datetime) -> datetime:
+    """Return the instant of an end on the wall: one that the clocks leave out is the moment of the change."""
+    while wall_clock(instant(wall)) != wall and wall_clock(instant(wall - MINUTE)) != wall - MINUTE:
+        wall -= MINUTE
+    if wall_clock(instant(wall)) != wall:
+        return instant(wall - MINUTE) + MINUTE
+    return instant(wall)
+
+
 @dataclass
 class Segment:
     start: datetime | None = None
@@ -59,8 +72,8 @@ class Segment:
         return [s for s in self.all_starts() if self.ended is None or s < self.ended]
 
     def times(self, original: datetime) -> tuple[datetime, datetime]:
-        starts_at = instant(original + self.shift)
-        return starts_at, starts_at + self.duration
+        wall = original + self.shift
+        return instant(wall), end_instant(wall + self.duration)
 
 
 @dataclass
@@ -80,13 +93,28 @@ class Row:
     withdrawn: bool = False
 
     @property
+    def span(self) -> tuple[datetime, datetime]:
+        return self.start, self.end
+
+    @property
     def stands(self) -> bool:
         return self.status in ("scheduled", "completed")
 
     @property
+    def is_moved(self) -> bool:
+        """Whether a person gave it a time or a length."""
+        return bool(self.custom & {"start", "length"})
+
+    @property
     def takes_its_time(self) -> bool:
-        """Whether others of the series have to leave it its time: displaced ones are told apart as they are marked."""
-        return self.stands and bool(self.booked or "start" in self.custom or self.displaced)
+        """Whether others of the series have to leave it its time: somebody is booked in it, or moved it there."""
+        return self.stands and bool(self.booked or self.is_moved)
+
+    def yields_to(self, other: Row, key: datetime, other_key: datetime) -> bool:
+        """Whether another slot at the same time stands, and nobody new gets into this one."""
+        ranks = [(each.booked > 0, each.is_moved) for each in (self, other)]
+        comes_later = ranks[0] == ranks[1] and key > other_key
+        return other.takes_its_time and (ranks[0] < ranks[1] or comes_later)
 
     @property
     def untouched(self) -> bool:
@@ -114,10 +142,11 @@ class Model:
         return {row.start: key for key, row in self.rows.items() if row.stands}
 
     def virtual(self) -> dict[datetime, Row]:
-        taken, found = self.standing(), {}
+        """Return what is promised and has no row; also at a time that another slot has."""
+        found = {}
         for key, segment in self.promised().items():
             start, end = segment.times(key)
-            if key not in self.rows and end > self.now and start not in taken:
+            if key not in self.rows and end > self.now:
                 found[key] = Row(segment, start, end, segment.capacity, dict(segment.data))
         return found
 
@@ -126,8 +155,44 @@ class Model:
 
     def reachable(self) -> dict[datetime, Row]:
         """Return what a person can decide about: rows are there also while the series is off."""
-        stored = {key: row for key, row in self.rows.items() if row.status != "deleted"}
+        stored = {key: self.by_now(key, row) for key, row in self.rows.items() if row.status != "deleted"}
         return stored | self.virtual()
+
+    def by_now(self, key: datetime, row: Row) -> Row:
+        """Return a stored slot as its segment says by now: it is shown so, also before its row is written."""
+        found = replace(row)
+        self._settle(key, found)
+        return found
+
+    def _settle(self, key: datetime, row: Row) -> None:
+        """Bring a row in line with its segment, field by field, as far as it follows that."""
+        if row.status != "scheduled" or row.end <= self.now:
+            return
+        rule, is_ahead = row.segment.times(key), row.start > self.now
+        row.withdrawn = not self._offers(key, row)
+        if is_ahead and rule[0] <= self.now and not (row.booked or row.is_moved):
+            row.withdrawn = True  # it would have begun: nobody gets into it any more
+        if is_ahead and not row.withdrawn:
+            if not row.booked and rule[0] > self.now:
+                row.start, row.end = self.rule_times(key, row)
+            self._follow(row)
+        row.displaced = (row.start, row.end) != rule
+
+    def _offers(self, key: datetime, row: Row) -> bool:
+        """Whether its rule has a stored slot; one that a person brought back after the end stays on."""
+        starts = row.segment.all_starts() if "status" in row.custom else row.segment.starts()
+        return self.active and key in starts
+
+    def _settle_all(self, segments: list[Segment]) -> None:
+        """Bring the rows of segments that were decided about in line."""
+        for key, row in self.rows.items():
+            if any(row.segment is each for each in segments):
+                self._settle(key, row)
+
+    def switch(self, active: bool) -> None:
+        if active != self.active:
+            self.active = active
+            self._settle_all(self.segments)
 
     def row(self, key: datetime) -> Row:
         """Return the row at a key; a virtual one becomes one."""
@@ -155,9 +220,17 @@ class Model:
         row = self.shown().get(key)
         if row is None or row.status != "scheduled" or row.start <= self.now or row.booked >= row.capacity:
             raise Refused
+        if row.withdrawn or self._crowded(key, row):
+            raise Refused
         row = self.row(key)
+        self._settle(key, row)
         row.booked += 1
         row.history = True
+
+    def _crowded(self, key: datetime, row: Row) -> bool:
+        others = [(k, other) for k, other in self.rows.items() if k != key]
+        here = [(k, other) for k, other in others if row.start < other.end and other.start < row.end]
+        return any(row.yields_to(other, key, k) for k, other in here)
 
     def release(self, key: datetime) -> None:
         self.rows[key].booked -= 1
@@ -190,6 +263,8 @@ class Model:
         if self.in_the_way(key, start, end) if start > self.now else start in self.standing():
             raise Refused
         row.status, row.start, row.end, row.with_series, row.by_run = "scheduled", start, end, False, False
+        if row.segment.ended is not None and key >= row.segment.ended:
+            row.custom |= {"status"}
         self._follow(row)
         self._mark(key, row)
 
@@ -198,9 +273,8 @@ class Model:
         others = [row for k, row in self.rows.items() if k != key and row.takes_its_time]
         return any(start < row.end and row.start < end for row in others)
 
-    @staticmethod
-    def _mark(key: datetime, row: Row) -> None:
-        row.withdrawn = key not in row.segment.all_starts()
+    def _mark(self, key: datetime, row: Row) -> None:
+        row.withdrawn = not self._offers(key, row)
         # What a rule lacks is beside all that it has.
         unbound = replace(row.segment, start=None, until=None)
         row.displaced = key not in unbound.all_starts() or (row.start, row.end) != row.segment.times(key)
@@ -217,32 +291,41 @@ class Model:
         segment = segment or row.segment
         if key not in segment.all_starts():
             return row.start, row.end
-        start, _ = segment.times(key)
+        start, end = segment.times(key)
         start = row.start if "start" in row.custom else start
-        return start, start + (row.end - row.start if "length" in row.custom else segment.duration)
+        if "length" in row.custom:
+            end = end_instant(wall_clock(start) + (wall_clock(row.end) - wall_clock(row.start)))
+        elif "start" in row.custom:
+            end = end_instant(wall_clock(start) + segment.duration)
+        return start, end
 
     def edit_this(self, key: datetime, change: Change, move_booked: bool) -> None:
         row = self.reachable().get(key)
         if row is None:
             raise Refused
-        is_over = row.end <= self.now
+        is_over = row.end <= self.now or row.status == "completed"
         if (is_over and change.keys() != {"data"}) or not (is_over or row.status == "scheduled"):
             raise Refused
-        start, length, custom = row.start, row.end - row.start, set(row.custom)
+        start, custom = row.start, set(row.custom)
+        length = wall_clock(row.end) - wall_clock(row.start)
         if "start" in change:
             start = instant(change["start"])
             custom.add("start")
         if "duration" in change:
             length = change["duration"]
             custom.add("length")
+        elif "length" not in custom:
+            length = row.segment.duration if "start" in change else length
         if start != row.start and (start <= self.now or row.start <= self.now):
             raise Refused
-        is_moved = (start, start + length) != (row.start, row.end)
-        is_bound = self.in_the_way(key, start, start + length) or (row.booked and not move_booked)
+        end = end_instant(wall_clock(start) + length) if {"start", "duration"} & set(change) else row.end
+        is_moved = (start, end) != (row.start, row.end)
+        is_bound = self.in_the_way(key, start, end) or (row.booked and not move_booked)
         if is_moved and is_bound:
             raise Refused
         row = self.row(key)
-        row.start, row.end = start, start + length
+        self._settle(key, row)
+        row.start, row.end = start, end
         if {"start", "duration"} & set(change):
             self._mark(key, row)
         row.capacity = change.get("capacity", row.capacity)
@@ -270,12 +353,14 @@ class Model:
             if scope == "this_and_future":
                 self._check_order(place, key if not_first else None, key, changed)
             self._check_overlaps(scoped, new)
-        meant = self._revise(
+        decided = [new[id(each)] for each in scoped if new[id(each)] != each] + ([segment] if cut else [])
+        revised = self._revise(
             scoped, new, segment if scope == "this_and_future" else None, key, change, move_booked
         )
         self._install(segment, new, key if cut else None)
-        for row_key in meant & self.rows.keys():
-            self._mark(row_key, self.rows[row_key])
+        for row_key in revised:
+            self._settle(row_key, self.rows[row_key])
+        self._settle_all(decided)
 
     def _install(self, segment: Segment, new: dict[int, Segment], cut: datetime | None) -> None:
         """Let changed segments take the place of the old ones, one of them from a cut on."""
@@ -333,38 +418,34 @@ class Model:
         change: Change,
         move_booked: bool,
     ) -> set[datetime]:
-        """Move and remove rows; return those whose times are asked for."""
-        meant: set[datetime] = set()
+        """Move and remove rows; return those that were changed."""
+        revised: set[datetime] = set()
         moves: dict[datetime, tuple[datetime, datetime]] = {}
         gone: set[datetime] = set()
-        for row_key, row in self.rows.items():
-            if id(row.segment) not in new or (row.segment is first and row_key < key):
+        meant = {k: row for k, row in self.rows.items() if id(row.segment) in new}
+        for row_key, row in meant.items():
+            is_before = row.segment is first and row_key < key
+            if is_before or row.status != "scheduled" or row.start <= self.now:
                 continue
-            if row.status != "scheduled" or row.start <= self.now:
-                continue
+            before = replace(row)
             self._revise_values(row, change)
-            segment = new[id(row.segment)]
+            if row != before:
+                revised.add(row_key)
             if not {"start", "duration", "interval"} & set(change):
                 continue
-            meant.add(row_key)
-            if row_key not in segment.all_starts():
-                gone |= {row_key} if row.untouched else set()
-                continue
+            segment = new[id(row.segment)]
             target = self.rule_times(row_key, row, segment)
-            if target == (row.start, row.end) or (row.booked and not move_booked):
-                continue
-            if target[0] <= self.now:
+            if row_key not in segment.all_starts() or (target[0] <= self.now and target != row.span):
                 gone |= {row_key} if row.untouched else set()
-            else:
+            elif target != row.span and (move_booked or not row.booked):
                 moves[row_key] = target
-        self._go({key: span for key, span in moves.items() if key not in self._stuck(moves)}, gone)
-        return meant
-
-    def _go(self, moves: dict[datetime, tuple[datetime, datetime]], gone: set[datetime]) -> None:
-        for key, (start, end) in moves.items():
-            self.rows[key].start, self.rows[key].end = start, end
-        for key in gone:
-            del self.rows[key]
+        stuck = self._stuck(moves)
+        going = {row_key: span for row_key, span in moves.items() if row_key not in stuck}
+        for row_key, (start, end) in going.items():
+            self.rows[row_key].start, self.rows[row_key].end = start, end
+        for row_key in gone:
+            del self.rows[row_key]
+        return (revised | going.keys()) - gone
 
     def _stuck(self, moves: dict[datetime, tuple[datetime, datetime]]) -> set[datetime]:
         """Return the booked slots that stay, for another booked one stays where they would go."""
@@ -389,46 +470,44 @@ class Model:
         if "data" in change and "data" not in row.custom:
             row.data = {**row.data, **change["data"]}
 
-    def _move(self, moves: dict[datetime, tuple[datetime, datetime]], gone: set[datetime]) -> None:
-        """Move all at once in a top-up; who would meet one that stays, stays."""
-        moves = dict(moves)
-        while True:
-            going = {key for key in moves if moves[key][0] != self.rows[key].start}
-            held = {r.start for k, r in self.rows.items() if r.stands and k not in going and k not in gone}
-            stuck = [key for key in going if moves[key][0] in held]
-            if not stuck:
-                break
-            for key in stuck:
-                del moves[key]
-        self._go(moves, gone)
-
     def end(self, key: datetime, scope: str, status: str) -> None:
         segment = self.segment_of(key)
         place = self.segments.index(segment) if scope == "this_and_future" else 0
-        for each in self.segments[place:]:
-            self._end_segment(each, key if scope == "this_and_future" and each is segment else EVER)
+        decided = [
+            each
+            for each in self.segments[place:]
+            if self._end_segment(each, key if scope == "this_and_future" and each is segment else EVER)
+        ]
         for row_key, row in self.rows.items():
             early = scope == "this_and_future" and row.segment is segment and row_key < key
             if row.segment in self.segments[place:] and not early:
                 self._end_row(row, status)
+        self._settle_all(decided)
 
     def cancel_future(self, day: date) -> None:
         midnight = datetime.combine(day, time())
-        for each in self.segments:
-            self._end_segment(each, midnight - each.shift)
+        decided = [each for each in self.segments if self._end_segment(each, midnight - each.shift)]
         for row in self.rows.values():
             if row.start >= instant(midnight):
                 self._end_row(row, "cancelled")
+        self._settle_all(decided)
 
-    def _end_segment(self, segment: Segment, bound: datetime) -> None:
+    def _end_segment(self, segment: Segment, bound: datetime) -> bool:
+        """Let a segment end at an original start; return whether it did not end before that."""
         wall = self.now.astimezone(BERLIN).replace(tzinfo=None)
         bound = max(bound, wall + MINUTE - segment.shift, segment.start or EVER)
         ends = [end for end in (segment.until, segment.ended) if end is not None]
-        if not ends or bound < min(ends):
+        is_earlier = not ends or bound < min(ends)
+        if is_earlier:
             segment.ended = bound
+        return is_earlier
 
     def _end_row(self, row: Row, status: str) -> None:
-        if row.status == "scheduled" and row.start > self.now and not (row.booked and status == "deleted"):
+        if row.status != "scheduled" or row.start <= self.now:
+            return
+        if row.booked and status == "deleted":
+            row.custom -= {"status"}  # the later decision counts
+        else:
             row.status, row.with_series = status, True
 
     def restore_wide(self, key: datetime | None, scope: str) -> None:
@@ -441,9 +520,10 @@ class Model:
             and (k == key or (row.with_series and row.segment in self.segments[place:]
                               and not (later and row.segment is segment and key is not None and k < key)))
         ]  # fmt: skip
+        opened = [each for each in self.segments[place:] if each.ended is not None]
         for each in self.segments[place:]:
             if each.ended is not None and later and each is segment and key is not None and key > each.ended:
-                self._divide(each, key)
+                opened.append(self._divide(each, key))
             else:
                 each.ended = None
         back: list[Row] = []
@@ -457,27 +537,25 @@ class Model:
                 row.start, row.end = start, end
                 row.status, row.with_series = "scheduled", False
                 self._follow(row)
-                self._mark(each_key, row)
+                self._settle(each_key, row)
+        self._settle_all(opened)
 
-    def _divide(self, segment: Segment, key: datetime) -> None:
+    def _divide(self, segment: Segment, key: datetime) -> Segment:
         later = replace(segment, start=key, ended=None)
         segment.until = key
         self.segments.insert(self.segments.index(segment) + 1, later)
         for row_key, row in self.rows.items():
             if row.segment is segment and row_key >= key:
                 row.segment = later
+        return later
 
     # -- top-ups
 
-    def top_up(self, everywhere: bool = False) -> None:
-        """Bring the rows of the next seven days in line with the rule.
-
-        :param everywhere: after an edit of the series: once also those that come later.
-        """
+    def top_up(self) -> None:
+        """Bring the rows of the next seven days in line with the rule, and make those that are missing."""
         if not self.active:
             return
-        for number in range(4):
-            self._heal(everywhere and number == 0)
+        self._heal()
         for key, row in self.virtual().items():
             if self.in_window(row.start) and row.start > self.now:
                 row.by_run = True
@@ -488,16 +566,12 @@ class Model:
         first, end = (instant(datetime.combine(day, time())) for day in (today, today + 7 * DAY))
         return first <= moment < end
 
-    def _heal(self, everywhere: bool) -> None:
-        moves, gone = {}, set()
-        for key, row in self.rows.items():
-            if row.status != "scheduled" or row.start <= self.now or row.booked or row.custom:
-                continue
+    def _heal(self) -> None:
+        for key, row in list(self.rows.items()):
             promised = key in row.segment.starts()
             near = self.in_window(row.start) or (promised and self.in_window(row.segment.times(key)[0]))
-            seen = near or everywhere
-            if seen and promised and row.segment.times(key) != (row.start, row.end):
-                moves[key] = row.segment.times(key)
-            elif seen and not promised and row.untouched:
-                gone.add(key)
-        self._move(moves, gone)
+            if near:
+                is_untouched = row.untouched
+                self._settle(key, row)
+                if row.withdrawn and row.start > self.now and is_untouched:
+                    del self.rows[key]

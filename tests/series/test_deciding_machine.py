@@ -16,8 +16,9 @@ from deciding_machine import Machine
 from deciding_steps import ACTS, SPARSE
 from marks import FIXTURES
 
-#: What the quick form plays; which faults they find is written in ``tests/faults/mutation_audit.py``.
-QUICK_SEEDS, QUICK_DAYS = (1, 3), 4
+#: What the quick form plays, and what is played to find the faults of ``tests/faults/mutation_audit.py``.
+QUICK_SEEDS, QUICK_DAYS = (0, 3), 3
+MANY_SEEDS, MANY_DAYS = range(20), 4
 #: How many months the slow form plays, with one seed each, and the first seed.
 MONTHS = int(os.environ.get("DECIDING_MONTHS", "400"))
 FIRST_SEED = int(os.environ.get("DECIDING_SEED", "1000"))
@@ -39,6 +40,13 @@ def play(seed: int, url: str, folder: Path, days: int, sparse: bool = False) -> 
 def test_some_days(sqlite_url: str, tmp_path: Path, seed: int) -> None:
     """Whatever was decided holds at every door, for some days."""
     play(seed, sqlite_url, tmp_path, QUICK_DAYS)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", MANY_SEEDS)
+def test_many_days(sqlite_url: str, tmp_path: Path, seed: int) -> None:
+    """The same for as many runs as find each of the deliberate faults of ``tests/faults/mutation_audit.py``."""
+    play(seed, sqlite_url, tmp_path, MANY_DAYS)
 
 
 @pytest.mark.slow

@@ -13,6 +13,7 @@ from flask_rollingslots.errors import (
     InvalidKey,
     InvalidRequest,
     SlotBooked,
+    SlotClosed,
     SlotFull,
     SlotNotFound,
     StaleEdit,
@@ -118,17 +119,23 @@ def test_booked_slots_keep_their_times_and_are_reported(hall: Site) -> None:
 
 
 def test_the_place_of_a_booked_slot_is_taken_beyond_the_window_too(site: Site) -> None:
-    """Virtual slots respect a booked row that stayed behind, in lists, by key and by explanation."""
+    """A virtual slot at the time of a booked one that stayed behind is shown and blocked: to read, make and book."""
     template = site.add()
     site.slots.book("1@20260606T1200")
     site.session.commit()
     site.slots.edit("1@20260606T1200", "all", start=time(13))
     site.session.commit()
     day = datetime(2026, 6, 6, tzinfo=UTC)
-    hours = [slot.starts_at.hour for slot in site.slots.between(day, day + timedelta(days=1))]
-    assert hours == [11, 12, 14, 15, 16, 17, 18]
-    with pytest.raises(SlotNotFound):
-        site.slots.materialize("1@20260606T1100")
+    found = site.slots.between(day, day + timedelta(days=1))
+    assert [slot.starts_at.hour for slot in found] == [11, 12, 12, 14, 15, 16, 17, 18]
+    here = {slot.key: (slot.is_virtual, slot.state) for slot in found if slot.starts_at.hour == 12}
+    assert here == {"1@20260606T1100": (True, "blocked"), "1@20260606T1200": (False, "full")}
+    assert site.slots.get("1@20260606T1100").state == "blocked"
+    for key, error in (("1@20260606T1100", SlotClosed), ("1@20260606T1200", SlotFull)):
+        with pytest.raises(error):
+            site.slots.book(key)
+        site.session.rollback()
+    assert site.slots.materialize("1@20260606T1100").state == "blocked"
     assert site.slots.explain(template, day.replace(hour=12)).key == "1@20260606T1200"
 
 
@@ -157,8 +164,8 @@ def test_a_released_slot_goes_where_its_series_is(hall: Site) -> None:
     assert len(hall.week()) == A_WEEK
 
 
-def test_a_kept_slot_that_the_rule_lacks_stays_open_once_it_is_released(hall: Site) -> None:
-    """Its history keeps it: no top-up takes it away, anybody can book it, and the owner ends it by deleting it."""
+def test_a_kept_slot_that_the_rule_lacks_stays_withdrawn_once_it_is_released(hall: Site) -> None:
+    """Its history keeps it: no top-up takes it away, nobody can book it, and the owner ends it by deleting it."""
     booking = hall.slots.book(NOON)
     hall.session.commit()
     plan = hall.slots.edit("1@20260105T1000", "all", rrule="FREQ=WEEKLY;BYDAY=MO")
@@ -170,9 +177,11 @@ def test_a_kept_slot_that_the_rule_lacks_stays_open_once_it_is_released(hall: Si
         report = hall.slots.generate()
         assert (report.created, report.removed) == (0, 0)
     hall.session.rollback()
-    assert (hall.slots.get(NOON).state, states(hall)) == ("open", {"open": 8 + 1})
+    assert (hall.slots.get(NOON).state, states(hall)) == ("withdrawn", {"open": 8, "withdrawn": 1})
     assert hall.slots.health().status == "ok"
-    hall.slots.release(hall.slots.book(NOON))
+    with pytest.raises(SlotClosed, match="it is withdrawn"):
+        hall.slots.book(NOON)
+    hall.session.rollback()
     hall.slots.delete(NOON)
     hall.session.commit()
     assert hall.slots.generate().created == 0
@@ -660,6 +669,34 @@ def test_what_was_completed_follows_its_series_when_that_is_undone(hall: Site) -
     assert hall.slots.complete(NOON, undo=True).state == "withdrawn"
 
 
+def test_who_is_booked_on_a_day_off_keeps_the_time_too(hall: Site) -> None:
+    """A booked slot whose day is closed stays when its series moves: nothing else of the series is sold beside it."""
+    hall.slots.book(NOON, who="Ada")
+    hall.slots.edit(TEN, "all", start=datetime(2026, 1, 7, 10))
+    hall.slots.close(date(2026, 1, 7))
+    hall.session.commit()
+    beside = hall.slots.get("1@20260105T1200")
+    assert (hall.slots.get(NOON).state, hall.slots.get(NOON).starts_at) == ("withdrawn", beside.starts_at)
+    assert beside.state == "blocked"
+    with pytest.raises(SlotClosed):
+        hall.slots.book(beside.key)
+    hall.session.rollback()
+
+
+def test_a_slot_that_runs_keeps_its_time_too(hall: Site) -> None:
+    """Who plays until eleven is not disturbed by those of the next hour, whose slots now begin half an hour earlier."""
+    hall.slots.book("1@20260105T1000", who="Ada")
+    hall.session.commit()
+    hall.clock.now = MONDAY.replace(hour=10, minute=15)
+    hall.slots.edit(TEN, "all", start=time(9, 30))
+    hall.session.commit()
+    beside = hall.slots.get("1@20260105T1100")
+    assert (beside.local_start, beside.state) == (MONDAY.replace(hour=10, minute=30), "blocked")
+    with pytest.raises(SlotClosed):
+        hall.slots.book(beside.key)
+    hall.session.rollback()
+
+
 def test_signals_tell_what_was_decided(hall: Site) -> None:
     """Each decision sends its signal within the transaction."""
     heard: list[str] = []
@@ -676,15 +713,17 @@ def test_signals_tell_what_was_decided(hall: Site) -> None:
 
 
 def test_an_edit_from_a_slot_on_leaves_the_earlier_ones_alone_also_if_it_changes_no_rule(hall: Site) -> None:
-    """A slot that was kept for its booking keeps its length, although a later slot's series is edited to what it is."""
+    """A slot that is kept for its booking keeps its length; once that is released it is as long as its series says."""
     booking = hall.slots.book(TEN)
     half = timedelta(minutes=30)
     hall.slots.edit(ELEVEN, "all", duration=half)
-    hall.slots.release(booking)
     hall.session.commit()
-    hall.slots.edit(NOON, "this_and_future", duration=half)
+    hall.slots.edit(NOON, "this_and_future", duration=half, move_booked=True)
     hall.session.commit()
     assert hall.slots.get(TEN).ends_at - hall.slots.get(TEN).starts_at == HOUR
+    hall.slots.release(booking)
+    hall.session.commit()
+    assert hall.slots.get(TEN).ends_at - hall.slots.get(TEN).starts_at == half
     hall.slots.edit(NOON, "all", duration=half)
     hall.session.commit()
     assert hall.slots.get(TEN).ends_at - hall.slots.get(TEN).starts_at == half

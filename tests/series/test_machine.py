@@ -182,7 +182,7 @@ class Month(RuleBasedStateMachine):
     def switch(self, active: bool) -> None:
         slots = self.site.slots
         act = slots.activate if active else slots.deactivate
-        self.both(lambda: act(template=1), lambda: setattr(self.model, "active", active))
+        self.both(lambda: act(template=1), lambda: self.model.switch(active))
 
     # -- what time does
 
@@ -193,14 +193,9 @@ class Month(RuleBasedStateMachine):
 
     @rule()
     def top_up(self) -> None:
-        runner = self.site.topup.runner
-        edited = runner.fingerprint() != runner.read_state().fingerprint
-        for _ in range(4):
-            report = self.site.slots.generate()
-            if not (report.created or report.updated or report.removed):
-                break
+        self.site.slots.generate()
         self.site.session.rollback()
-        self.model.top_up(everywhere=edited)
+        self.model.top_up()
 
     # -- what must hold
 

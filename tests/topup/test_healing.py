@@ -257,7 +257,7 @@ def test_clock_changes_keep_the_wall_time(site: Site) -> None:
 
 
 def test_a_new_zone_table_moves_untouched_rows(site: Site) -> None:
-    """A row at the wrong instant for its wall time is put right, unless somebody booked it."""
+    """A row at the wrong instant for its wall time is put right; one that is booked stays, and is marked."""
     site.add()
     site.slots.generate()
     booked = site.week()[9].key
@@ -269,9 +269,9 @@ def test_a_new_zone_table_moves_untouched_rows(site: Site) -> None:
         values = {"starts_at": row.starts_at + wrong, "ends_at": row.ends_at + wrong}
         site.session.execute(table.update().where(table.c.id == row.id).values(**values))
     site.session.commit()
-    assert site.slots.generate().updated == 1
+    assert site.slots.generate().updated == 2
     site.session.expire_all()
-    assert [row.starts_at.hour for row in site.rows()[8:10]] == [10, 12]
+    assert [(row.starts_at.hour, row.displaced) for row in site.rows()[8:10]] == [(10, None), (12, True)]
 
 
 def test_week_alignment_ends_on_a_sunday(sqlite_url: str, tmp_path: Path) -> None:
