@@ -370,10 +370,8 @@ def assert_seen(
     if left is not None:
         assert {name: each["left"] for name, each in shown.items()} == dict.fromkeys(shown, left)
     if sql:
-        expected = (state, state == "open", left)
-        assert desk.in_sql(key, "state", "is_bookable", "left")[: 2 + (left is not None)] == (
-            expected if left is not None else expected[:2]
-        )
+        expected = {"state": state, "is_bookable": state == "open"} | ({} if left is None else {"left": left})
+        assert desk.in_sql(key, *expected) == tuple(expected.values())
 
 
 def assert_refused(desk: Desk, key: str, state: str, mover: int | None = None) -> None:

@@ -275,7 +275,9 @@ class Model:
 
     def _mark(self, key: datetime, row: Row) -> None:
         row.withdrawn = not self._offers(key, row)
-        row.displaced = (row.start, row.end) != row.segment.times(key)
+        # What a rule lacks is beside all that it has.
+        unbound = replace(row.segment, start=None, until=None)
+        row.displaced = key not in unbound.all_starts() or (row.start, row.end) != row.segment.times(key)
 
     def _follow(self, row: Row) -> None:
         if "capacity" not in row.custom:
