@@ -543,8 +543,11 @@ def is_displaced(
 ) -> bool:
     """Whether a slot is at another time than its rule has or would have it: it may stand beside others then.
 
-    Also of what is not offered any more, or has begun: its people are there all the same.
+    Also of what is not offered any more, or has begun: its people are there all the same. What a new rule lacks, days
+    off and excluded ones aside, is beside all that it has.
     """
+    if not _recurrence((), *_rule_of(spec)).contains(original_start):
+        return True
     by_rule = instant_of(original_start + spec.shift, zone)
     return (starts_at, ends_at) != (by_rule, end_of(spec, original_start, by_rule, zone))
 

@@ -74,8 +74,9 @@ def move(
     """Move a live booking, and a hold until the same moment, to another slot; see ``RollingSlots.move``."""
     found = _find(work, booking)
     with slot_row(work, key, to_book=True) as target:
-        rows = lock_slots(work, found.slot_id, target.id)
+        near, rows = target.rolling_neighbours, lock_slots(work, found.slot_id, target.id)
         old, target = rows[found.slot_id], rows[target.id]
+        target.rolling_neighbours = near
         work.session.refresh(found, with_for_update=True)
         status = found.status_at(work.now)
         if status not in LIVE:

@@ -385,7 +385,7 @@ def _give_back(models: Models) -> Any:
 def take(work: Work, slot: SlotMixin, request: BookingRequest) -> BookingMixin:
     """Take places in a stored slot whose exclusive resource is locked and looked at, or raise why that cannot be."""
     if is_taken(slot, work.now) or is_crowded(work, slot):
-        raise _refusal(work, slot, request)
+        raise _refusal(work, slot, request, is_blocked=True)
     if not take_places(work, slot, request.party):
         # Only now is it worth a lock to see whether expired holds are in the way.
         slot = _locked(work, slot)
@@ -404,20 +404,25 @@ def take(work: Work, slot: SlotMixin, request: BookingRequest) -> BookingMixin:
 
 
 def _locked(work: Work, slot: SlotMixin) -> SlotMixin:
-    busy = slot.rolling_busy
+    busy, near = slot.rolling_busy, slot.rolling_neighbours
     slot = lock_slots(work, slot.id)[slot.id]
-    slot.rolling_busy = busy
+    slot.rolling_busy, slot.rolling_neighbours = busy, near
     return slot
 
 
-def _refusal(work: Work, slot: SlotMixin, request: BookingRequest) -> RollingSlotsError:
-    """Say why places could not be taken, by what the slot and its template are now."""
+def _refusal(
+    work: Work, slot: SlotMixin, request: BookingRequest, is_blocked: bool = False
+) -> RollingSlotsError:
+    """Say why places could not be taken, by what the slot and its template are now.
+
+    :param is_blocked: something was found in the way, by a lock: MariaDB's snapshot may not know of it.
+    """
     slot, template = _locked(work, slot), slot.template
     work.session.refresh(template, ["active", "exclusive", "resource"])
     forget_busy(work.session)
     state, left = slot.state_at(work.now), max(0, slot.capacity - slot.booked_at(work.now))
-    # MariaDB's snapshot may not know what was found in the way by a lock.
-    if state in (State.OPEN, State.FULL) and (is_taken(slot, work.now) or is_crowded(work, slot)):
+    may_join = state is State.RUNNING and (slot.closes_at or slot.starts_at) > work.now
+    if is_blocked and (may_join or state in (State.OPEN, State.FULL)):
         state = State.BLOCKED
     if not template.active or state not in (State.OPEN, State.FULL, State.RUNNING):
         word = state.value if template.active else "inactive"

@@ -221,6 +221,7 @@ class Neighbour(NamedTuple):
     booked: int
     holds: list[Hold] | None
     customised: list[str] | None
+    withdrawn: bool | None
 
     def blocks(self, slot: Any, now: datetime) -> bool:
         """Whether a slot of the same series is blocked while this one stands."""
@@ -231,11 +232,14 @@ class Neighbour(NamedTuple):
 
 
 def _rank(slot: Any, now: datetime) -> tuple[bool, bool, int]:
-    """Return what of two slots stands: the booked one, the one that a person moved, the one that begins earlier."""
+    """Return what of two slots stands: the booked one, the one that a person moved, the one that begins earlier.
+
+    What is not offered any more stands for those who are in it alone.
+    """
     is_booked = live_places(slot.booked, slot.holds, now) > 0
     return (
         is_booked,
-        not MOVED.isdisjoint(slot.customised or ()),
+        not (slot.withdrawn or MOVED.isdisjoint(slot.customised or ())),
         -to_us(slot.original_start.replace(tzinfo=UTC)),
     )
 
@@ -338,7 +342,10 @@ def is_crowded_in_sql(models: Any, slot: Any, now: Any) -> ColumnElement[bool]:
     )
     theirs, mine = (each.booked > expired_places(models, each, now) for each in (other, slot))
     they_moved, we_moved = (
-        or_(*(cast(each.customised, String).contains(name) for name in sorted(MOVED)))
+        and_(
+            each.withdrawn.is_(None),
+            or_(*(cast(each.customised, String).contains(name) for name in sorted(MOVED))),
+        )
         for each in (other, slot)
     )
     is_earlier = and_(other.original_start < slot.original_start, or_(theirs, they_moved))

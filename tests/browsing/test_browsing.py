@@ -450,3 +450,27 @@ def test_rows_are_found_by_id_or_by_themselves(site: Site) -> None:
             find(number)
     with pytest.raises(SlotNotFound, match="9@20260105T1000"):
         site.slots.segments("9@20260105T1000")
+
+
+def test_what_is_in_the_way_in_sql_counts_the_holds_of_its_own_slot(site: Site) -> None:
+    """Holds of others that have expired make nobody's booked slot look free to a slot that a person moved."""
+    site.add(capacity=9)
+    site.slots.generate()
+    moved, mine, other = (slot.key for slot in site.week()[:3])
+    site.slots.hold(mine, 1, minutes=5)
+    site.slots.hold(other, 5, minutes=5)
+    site.slots.book(mine, 2)
+    site.session.commit()
+    cls = site.slots.Slot
+    end = site.slots.get(mine).ends_at
+    row = site.slots.get(moved)
+    where = {"starts_at": end - timedelta(hours=1), "ends_at": end, "closes_at": end - timedelta(hours=1)}
+    values = {**where, "displaced": True, "customised": ["starts_at", "ends_at"]}
+    site.session.execute(cls.__table__.update().where(cls.id == row.id).values(**values))
+    site.session.commit()
+    site.clock.now += timedelta(minutes=5)
+    found = site.session.execute(
+        site.db.select(cls.state).where(cls.id.in_([row.id, site.slots.get(mine).id]))
+    )
+    assert sorted(state for (state,) in found) == ["blocked", "open"]
+    assert (site.slots.get(moved).state, site.slots.get(mine).state) == ("blocked", "open")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
@@ -39,8 +38,6 @@ CLASS: dict[str, Any] = {
 EMPTY, ONE, TWO = (f"1@20260101T{hour}00" for hour in (18, 19, 20))
 #: A slot of the class that stays, one by which the series is edited, and one of something else.
 FRIDAY, TUESDAY, ELSEWHERE = "1@20260102T1800", "1@20251230T1800", "2@20260102T1000"
-
-Act = "Callable[[Desk], Any]"
 
 
 class Desk(Site):
@@ -158,16 +155,17 @@ def by_orm(**fields: Any) -> Callable[[Desk], Any]:
 Doors = dict[str, "Callable[[Desk], Any]"]
 
 
-def of_fields(fields: dict[str, Any], body: dict[str, Any]) -> Doors:
+def of_fields(fields: dict[str, Any], body: dict[str, Any], key: str = TUESDAY) -> Doors:
     """Return how a template's fields are changed at each door.
 
     :param body: the same fields as JSON.
+    :param key: of the slot by which the series is edited.
     """
-    later = f"/slots/{TUESDAY}?scope=this_and_future"
+    later = f"/slots/{key}?scope=this_and_future"
     return {
         "change": by_facade("change_template", 1, **fields),
-        "edit all": by_facade("edit", TUESDAY, "all", **fields),
-        "edit future": by_facade("edit", TUESDAY, "this_and_future", **fields),
+        "edit all": by_facade("edit", key, "all", **fields),
+        "edit future": by_facade("edit", key, "this_and_future", **fields),
         "http template": by_http("PATCH", "/templates/1", body),
         "http slot": by_http("PATCH", later, body),
         "orm": by_orm(**fields),
@@ -407,8 +405,3 @@ def assert_gone(desk: Desk, key: str) -> None:
         desk.slots.book(key)
     desk.session.rollback()
     assert desk.http("POST", f"/slots/{key}/bookings", {}).status_code in (404, 409)
-
-
-def as_json(value: Any) -> Any:
-    """Return what JSON makes of a value."""
-    return json.loads(json.dumps(value, default=str))

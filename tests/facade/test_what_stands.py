@@ -1,12 +1,13 @@
-"""Slots of one series never overlap, whatever is booked, moved or shifted; a session can be joined while it runs."""
+"""Slots of one series never overlap, whatever is booked, moved or shifted; and until when one may book them."""
 
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, time, timedelta
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from decided import Desk, assert_refused, assert_seen, by_facade, by_http, by_orm, of_fields
+from decided import Desk, assert_refused, assert_seen, by_facade, by_http, by_orm, named, of_fields
 from helpers import meanwhile
 from marks import FIXTURES, quick_databases, quick_on
 
@@ -68,7 +69,7 @@ def assert_one_at_a_time(desk: Desk) -> None:
     desk.session.rollback()
     found = [s for s in tuesday(desk) if s.booked or s.is_bookable]
     spans = sorted((s.starts_at, s.ends_at) for s in found)
-    assert all(end <= start for (_, end), (start, _) in zip(spans, spans[1:], strict=False))
+    assert all(end <= start for (_, end), (start, _) in pairwise(spans))
 
 
 # -- a series that moves by half an hour past a booked slot
@@ -139,10 +140,23 @@ def test_a_booked_slot_blocks_what_is_moved_over_it(court: Desk, door: str, by: 
     assert_seen(court, at("1100"), "full", 0)
 
 
-def test_a_new_grid_is_blocked_where_a_kept_slot_stands(court: Desk) -> None:
+GRIDS = of_fields({"dtstart": datetime(2025, 12, 1, 9, 30)}, {"dtstart": "2025-12-01T09:30"}, at("0900"))
+
+
+@pytest.mark.parametrize(
+    "door",
+    [
+        "change",
+        "http template",
+        "orm",
+        *(pytest.param(d, marks=pytest.mark.slow) for d in ("edit all", "http slot")),
+    ],
+)
+def test_a_new_grid_is_blocked_where_a_kept_slot_stands(court: Desk, door: str) -> None:
     """A grid that begins half an hour later has two slots that the booked one of the old grid is in the way of."""
-    answer = by_facade("change_template", 1, dtstart=datetime(2025, 12, 1, 9, 30))(court)
-    assert [str(row.key) for row in answer.plan.kept_booked] == [at("1100")]
+    answer = GRIDS[door](court)
+    if answer is not None:
+        assert named(answer) == {at("1100")}
     blocked, free = (at("1030"), at("1130")), (at("0930"), at("1230"))
     for _ in range(2):
         assert_seen_virtually(court, blocked, "blocked")
@@ -241,6 +255,25 @@ def test_a_slot_that_a_person_moved_stands(court: Desk, door: str) -> None:
     for key in (moved, *others):
         court.book(key)
     assert_one_at_a_time(court)
+
+
+@pytest.mark.parametrize("door", ["change", "http template", "orm"])
+def test_a_slot_that_was_moved_and_taken_away_is_in_nobodys_way(court: Desk, door: str) -> None:
+    """A day's exception that is excluded afterwards blocks nothing, unless somebody has booked it."""
+    moved, others = at("1400"), (at("1500"), at("1600"))
+    PERSONS["facade"](time(15, 30), moved)(court)
+    original, text = datetime(2025, 12, 30, 14), "2025-12-30T14:00"
+    of_fields({"exdates": [original]}, {"exdates": [text]})[door](court)
+    court.top_up()
+    assert_seen(court, moved, "withdrawn")
+    for key in others:
+        assert_seen(court, key, "open", 1)
+        court.book(key)
+    of_fields({"exdates": []}, {"exdates": []})[door](court)
+    assert_seen(court, moved, "blocked", sql=door != "orm")
+    court.top_up()
+    assert_seen(court, moved, "blocked")
+    assert_refused(court, moved, "blocked")
 
 
 # -- at once

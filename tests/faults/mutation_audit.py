@@ -47,7 +47,7 @@ MUTANTS = (
         (f"{CRASH}::test_two_processes_without_a_lease[sqlite]",),
         (
             (
-                "models/tables.py",
+                "models/making.py",
                 "    if not any({c.name for c in u.columns}",
                 "    if 0 and any({c.name for c in u.columns}",
             ),
