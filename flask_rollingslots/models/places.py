@@ -39,6 +39,8 @@ BUSY_MARK = "rollingslots_busy"
 MOVED = {"starts_at", "ends_at"}
 #: Where a template keeps which displaced slots of its series were read together with it.
 _NEAR = "rolling_near"
+#: Of so many windows a template knows at most; a list of a quarter is read by the day at least.
+_STRETCHES = 100
 #: Written out, so that SQLite recognises the condition of the index on booked slots.
 _NOTHING: ColumnElement[int] = literal_column("0")
 
@@ -249,10 +251,18 @@ class Near(list[Neighbour]):
         self.window = window
         self._mark, self._transaction = session.info.get(BUSY_MARK), session.get_transaction()
 
+    def holds(self, session: Session) -> bool:
+        """Whether nothing has ended what is known: no transaction, and no write of this session."""
+        return self._mark is session.info.get(BUSY_MARK) and self._transaction is session.get_transaction()
+
     def tells(self, session: Session, slot: Any) -> bool:
         """Whether all that may be in the way of a slot is in here."""
-        is_new = self._mark is session.info.get(BUSY_MARK) and self._transaction is session.get_transaction()
-        return is_new and not slot.displaced and bool(self.window.start <= slot.starts_at < self.window.end)
+        is_in = bool(self.window.start <= slot.starts_at < self.window.end)
+        return is_in and not slot.displaced and self.holds(session)
+
+    def is_beside(self, window: Any) -> bool:
+        """Whether another span that was read has no moment of this one."""
+        return bool(self.window.end <= window.start or window.end <= self.window.start)
 
 
 def is_crowded(slot: Any, now: datetime) -> bool:
@@ -263,25 +273,30 @@ def is_crowded(slot: Any, now: datetime) -> bool:
     session = object_session(slot) or object_session(template)
     if session is None:
         return False
-    near: Near | None = template.__dict__.get(_NEAR)
-    if near is not None and template.settled_revision == template.revision and near.tells(session, slot):
-        return any(other.blocks(slot, now) for other in near)
+    if template.settled_revision == template.revision:
+        for near in template.__dict__.get(_NEAR, ()):
+            if near.tells(session, slot):
+                return any(other.blocks(slot, now) for other in near)
     return any(other.blocks(slot, now) for other in load_neighbours(session, slot.rolling_models, slot))
 
 
 def mark_near(session: Session, templates: Iterable[Any], displaced: Iterable[Any], window: Any) -> None:
     """Let templates know which displaced slots of their series are near a window that was read.
 
+    What they know of other windows stays: long lists are read in stretches.
+
     :param displaced: all rows that are, and are not over when it begins.
     """
     by_series: dict[int, Near] = {}
     for template in templates:
         near = by_series.setdefault(template.series_id, Near(session, window))
-        template.__dict__[_NEAR] = near
+        known: list[Near] = template.__dict__.get(_NEAR, [])
+        kept = [old for old in known if old.holds(session) and old.is_beside(window)]
+        template.__dict__[_NEAR] = [near, *kept[: _STRETCHES - 1]]
     for row in displaced:
         if row.status in OCCUPYING and row.series_id in by_series:
-            known = (getattr(row, name) for name in Neighbour._fields)
-            by_series[row.series_id].append(Neighbour(*known))
+            values = (getattr(row, name) for name in Neighbour._fields)
+            by_series[row.series_id].append(Neighbour(*values))
 
 
 def load_neighbours(session: Session, models: Any, slot: Any, lock: bool = False) -> list[Neighbour]:
