@@ -42,6 +42,8 @@ KEY_ORDER = "template.series_id, time.original_start"
 
 #: PostgreSQL: deadlock, serialisation failure, lock not available. MariaDB: deadlock, lock wait time-out.
 _LOST_RACES = {"40P01", "40001", "55P03", 1213, 1205}
+#: MariaDB: what a deadlock ended wholly has no savepoint to go back to, and says so instead.
+_NO_SAVEPOINT = 1305
 #: Where a session keeps for how long its own transactions wait.
 _PATIENCE = "rollingslots_patience"
 _PG_EPOCH = datetime(2000, 1, 1)  # noqa: DTZ001 (the zone is taken off before)
@@ -296,6 +298,9 @@ def is_lost_race(error: Exception) -> bool:
     if getattr(cause, "sqlstate", None) in _LOST_RACES:
         return True
     number = cause.args[0] if cause is not None and cause.args else None
+    before = error.__context__
+    if number == _NO_SAVEPOINT and isinstance(before, Exception):
+        return is_lost_race(before)
     return number in _LOST_RACES or "database is locked" in str(number)
 
 

@@ -39,6 +39,7 @@ from ..statements import (
     insert_or_lock,
     locked,
     newest,
+    only_if,
     take_write_lock,
 )
 from ..values import OCCUPYING, BookingStatus, SlotKey, State, TemplateSpec, live_places
@@ -145,10 +146,10 @@ def _is_apart(work: Work, template_id: int, lock: bool = False) -> bool:
     row = work.session.execute(query.with_for_update(read=True) if lock else query).one_or_none()
     if row is None or row[1] or not row[2]:
         return row is None or bool(row[1])
+    near = (slot.series_id == row.series_id, slot.ends_at > work.now)
+    # MariaDB locks all that an index leads it to: only the index of displaced slots may.
     displaced: Any = (
-        select(slot.id)
-        .where(slot.displaced == true(), slot.series_id == row.series_id, slot.ends_at > work.now)
-        .limit(1)
+        select(slot.id).where(slot.displaced == true(), only_if(*near) if lock else and_(*near)).limit(1)
     )
     return work.session.scalar(displaced.with_for_update(read=True) if lock else displaced) is None
 

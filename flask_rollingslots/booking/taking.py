@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -292,7 +292,9 @@ def _take(work: Work, values: dict[str, Any]) -> tuple[int, int] | None:
     if found is None:
         return None
     values["slot"] = found.id
-    by_id = models.build_once("take by id", lambda m: _taking(m, table_of(m.Slot).c.id == bindparam("slot")))
+    by_id = models.build_once(
+        "take by id", lambda m: _taking(m, table_of(m.Slot).c.id == bindparam("slot"), joined=only_if)
+    )
     taken: Any = session.execute(by_id, values)
     return (found.id, found.capacity) if taken.rowcount == 1 else None
 
@@ -355,20 +357,24 @@ def _of_key(models: Models) -> tuple[Any, Any]:
     return c.series_id == bindparam("series"), c.original_start == bindparam("original")
 
 
-def _taking(models: Models, *place: Any) -> Any:
+def _taking(models: Models, *place: Any, joined: Callable[..., ColumnElement[bool]] = and_) -> Any:
     slots, templates = table_of(models.Slot), table_of(models.Template)
     now, party = bindparam("now", type_=slots.c.starts_at.type), bindparam("party", type_=slots.c.booked.type)
-    limits = _bookable(models, now, party, _simple(models, templates.c))
+    limits = _bookable(models, now, party, _simple(models, templates.c, joined))
     return update(slots).where(*place, limits).values(booked=slots.c.booked + party)
 
 
-def _simple(models: Models, template: Any) -> list[ColumnElement[bool]]:
+def _simple(
+    models: Models, template: Any, joined: Callable[..., ColumnElement[bool]] = and_
+) -> list[ColumnElement[bool]]:
     """Return what must be true of a template and its slot so that nothing more is to be looked at.
 
     Else the marks of its rows may not be true yet, or slots of its series may overlap.
+
+    :param joined: how to join what is asked of other slots; MariaDB locks all that an index leads it to.
     """
     slot = table_of(models.Slot).c
-    apart = and_(slot.displaced.is_(None), ~displaced_near(models, slot))
+    apart = and_(slot.displaced.is_(None), ~displaced_near(models, slot, joined))
     is_settled = template.settled_revision == template.revision
     return [template.exclusive.is_(False), is_settled, or_(template.overlapping.is_(True), apart)]
 

@@ -9,7 +9,7 @@ Below the tables, so ``models`` (the app's :class:`~.tables.Models`) and slots h
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -320,13 +320,16 @@ def _neighbours(cls: Any) -> Any:
     return select(*columns).where(cls.status.in_(OCCUPYING))
 
 
-def displaced_near(models: Any, slot: Any) -> ColumnElement[bool]:
+def displaced_near(
+    models: Any, slot: Any, joined: Callable[..., ColumnElement[bool]] = and_
+) -> ColumnElement[bool]:
     """Return, in SQL, whether a displaced slot of the same series overlaps a slot: then more is to be looked at.
 
     :param slot: the columns of the slot table, or of an alias of it.
+    :param joined: how the conditions besides the mark are joined.
     """
     others = table_of(models.Slot).alias()
-    found = select(others.c.id).where(others.c.displaced == true(), *_overlapping(others.c, slot))
+    found = select(others.c.id).where(others.c.displaced == true(), joined(*_overlapping(others.c, slot)))
     return exists(found.correlate_except(others))
 
 
