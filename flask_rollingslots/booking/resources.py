@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import inspect, or_, select, true, update
+from sqlalchemy import and_, inspect, or_, select, true, update
 from sqlalchemy.orm import Session
 
 from .. import planning
