@@ -312,6 +312,10 @@ def _take_by_key(models: Models) -> Any:
     return _taking(models, *_of_key(models)).returning(c.id, c.capacity)
 
 
+def _take_by_id(models: Models) -> Any:
+    return _taking(models, table_of(models.Slot).c.id == bindparam("slot"), joined=only_if)
+
+
 def _take_and_write(models: Models, names: list[str]) -> Any:
     bookings = table_of(models.Booking)
     taken = _take_by_key(models).cte("taken")

@@ -199,11 +199,11 @@ def cut_in_the_past(site: Site, template: Any) -> None:
 
 def patch(site: Site, template: Any) -> None:
     """Over HTTP, by somebody else."""
-    site.session.rollback()  # on MariaDB a transaction goes on with what it saw
     answer = site.app.test_client().patch(
         "/slots/api/templates/1", json={"capacity": 6}, headers={"Authorization": f"Bearer {TOKEN}"}
     )
     assert answer.status_code == 200, answer.get_json()
+    site.session.rollback()  # on MariaDB a transaction goes on with what it saw
     site.session.refresh(template)
 
 
