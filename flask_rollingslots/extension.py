@@ -514,6 +514,7 @@ def _guard(models: Models) -> None:
     def before(session: Any, row: TemplateMixin) -> None:
         if session.is_modified(row, include_collections=False):
             check_unchanged(session, models, row)
+            guards.check_neighbours(session, models, row)
             settings = get_state().settings if _is_registered() else Settings()
             history.before_change(Work.writing(session, models, settings, clock()), row)
             resources.begin_claim(session, models, row, clock())
@@ -526,6 +527,7 @@ def _guard(models: Models) -> None:
     _listen(slot, "before_update", lambda session, row: guards.check_slot(row))
     _listen(slot, "before_update", lambda session, row: resources.begin_stay(session, models, row))
     _listen(slot, "after_update", lambda session, row: resources.check_stay(session, models, row, clock()))
+    _listen(booking, "before_insert", lambda session, row: guards.check_new_booking(row))
     _listen(booking, "before_update", lambda session, row: guards.check_booking(row))
     _listen(template, "before_delete", lambda session, row: guards.check_template_gone(session, models, row))
     _listen(slot, "before_delete", lambda session, row: guards.check_slot_gone(session, models, row))

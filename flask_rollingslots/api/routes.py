@@ -579,7 +579,7 @@ feed_call = partial(calls.add, "GET", tag="feeds")
 def feed_json(call: Call) -> Response:
     """List slots and reminders as events for FullCalendar or EventCalendar.
 
-    Each slot with a start in the span is one event, stored or not, however far away the span is; cancelled ones are in
+    Each slot that overlaps the span is one event, stored or not, however far away the span is; cancelled ones are in
     it, deleted ones are not. Templates with ``reminder_before`` also have an event for each reminder.
     """
     query = call.query

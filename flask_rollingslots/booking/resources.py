@@ -346,14 +346,30 @@ def begin_stay(session: Session, models: Models, slot: SlotMixin) -> None:
 
 
 def check_stay(session: Session, models: Models, slot: SlotMixin, now: datetime) -> None:
-    """After it was written: refuse it if it is booked and overlaps with other bookings on the resource.
+    """After it was written: refuse it if it is booked and overlaps other bookings, on the resource or of its series.
 
     :raises SlotClosed: with the state ``blocked``.
     """
+    if _is_on_another(session, models, slot, now):
+        text = f"slot {slot.key} is booked, and another slot of its series is booked at that time"
+        raise SlotClosed(text, key=slot.key, state=State.BLOCKED.value)
     resource = _claimed_by(session, models, slot)
     if resource is not None and _clashes(session, models, now, resource, models.Slot.id == slot.id):
         text = f"slot {slot.key} is booked, and {resource!r} is taken by another booking at that time"
         raise SlotClosed(text, key=slot.key, state=State.BLOCKED.value)
+
+
+def _is_on_another(session: Session, models: Models, slot: SlotMixin, now: datetime) -> bool:
+    """Whether a booked slot that got another time, or came back, overlaps with another booked one of its series."""
+    before = inspect(slot).attrs.status.history.deleted
+    came_back = bool(before) and before[0] not in OCCUPYING
+    if slot.status not in OCCUPYING or not (came_back or _changes(slot, "starts_at", "ends_at")):
+        return False
+    template = slot.template
+    if template.overlapping or template.exclusive or not live_places(slot.booked, slot.holds, now):
+        return False
+    others = load_neighbours(session, models, slot, lock=dialect_of(session) in MARIADB)
+    return any(other.id != slot.id and live_places(other.booked, other.holds, now) > 0 for other in others)
 
 
 def _changes(row: TemplateMixin | SlotMixin, *names: str) -> bool:

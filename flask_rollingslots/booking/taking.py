@@ -439,7 +439,8 @@ def _refusal(
         shown = State.WITHDRAWN if state in (State.OPEN, State.FULL) else state
         text = f"slot {slot.key} cannot be booked: it is {word}"
         return SlotClosed(text, key=slot.key, state=shown.value)
-    if state is State.RUNNING and (slot.closes_at or slot.starts_at) <= work.now:
+    is_over = (slot.closes_at or slot.starts_at) <= work.now or slot.is_withdrawn_at(work.now)
+    if state is State.RUNNING and is_over:
         return SlotClosed(f"slot {slot.key} cannot be booked: it is running", key=slot.key, state=state.value)
     if left >= request.party:
         return StaleEdit(f"slot {slot.key}: its template was changed in the meantime: try again")

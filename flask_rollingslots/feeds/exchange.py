@@ -17,6 +17,7 @@ from ..errors import InvalidRequest, InvalidTemplate, no_group, no_template, ref
 from ..models import DECIDED_FIELDS, NO_OWN, Models, OwnColumns, TemplateMixin
 from ..models.fields import FIELDS, SPEC_FIELDS
 from ..recurrence.zones import find_zone, instant_of
+from ..series.storage import meeting
 from ..settings import MAX_FILE_BYTES
 from ..values import Status, TemplateSpec
 from .entries import Entry, Override, StoredTemplate, naming
@@ -232,7 +233,10 @@ def _add(work: Work, pairs: Sequence[tuple[Entry, TemplateMixin]]) -> None:
             work.session.add(template)
     work.session.flush()
     for series, template in later:
-        template.series_id, template.continues_id = last[series].series_id, last[series].id
+        before = last[series]
+        template.series_id, template.continues_id = before.series_id, before.id
+        if not template.spec().may_overlap and meeting(before.spec(), template.spec()):
+            before.overlapping = template.overlapping = True  # as one rule whose slots overlap
         last[series] = template
         work.session.add(template)
         work.session.flush()

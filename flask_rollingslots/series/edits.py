@@ -556,10 +556,9 @@ def _overlaps(segments: list[_EditedSegment]) -> Iterator[tuple[SlotKey, SlotKey
         for one, other in planning.overlaps(segment.new):
             yield SlotKey(segment.new.series_id, one), SlotKey(segment.new.series_id, other)
     for earlier, later in pairwise(storage.in_order(segment.new for segment in segments) if changed else ()):
-        last = storage.last_kept((earlier, later), 1, None)
-        first = storage.first_from(later, datetime.min)
-        if last is not None and first is not None and first + later.shift < last[2]:
-            yield SlotKey(earlier.series_id, last[0]), SlotKey(later.series_id, first)
+        pair = storage.meeting(earlier, later)
+        if pair is not None:
+            yield SlotKey(earlier.series_id, pair[0]), SlotKey(later.series_id, pair[1])
 
 
 def _created(series: StoredSeries, segments: list[_EditedSegment], plan: EditPlan) -> Iterable[PlannedSlot]:

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from datetime import datetime
+from itertools import pairwise
 from typing import Any
 
 from sqlalchemy import inspect, select
 from sqlalchemy.orm import Session
 
-from ..errors import SlotBooked, StatusConflict, refusal
+from ..errors import InvalidTemplate, SlotBooked, StatusConflict, overlap_refusal, refusal
 from ..models import BookingMixin, Models, SlotMixin, TemplateMixin, keep_name, table_of
+from ..planning import OF_TIMES
 from ..statements import dialect_of, newest, take_write_lock
 from ..values import BookingStatus, Status
+from .storage import in_order, meeting
+
+#: What the times of a segment's slots follow from.
+OF_SEGMENTS = (*OF_TIMES, "active_from", "active_until")
 
 #: What a slot counts of its bookings, or knows of their holds: the column, and the calls that write both sides.
 _OF_BOOKINGS = {
@@ -20,7 +26,13 @@ _OF_BOOKINGS = {
     "status": "slots.confirm(booking) or slots.release(booking)",
     "expires_at": "slots.release(booking), then slots.hold(key, minutes=…)",
 }
-_OF_SLOTS = dict.fromkeys(("booked", "holds", "hold_until"), "slots.book, slots.hold and slots.release")
+_OF_SLOTS = {
+    **dict.fromkeys(("booked", "holds", "hold_until"), "slots.book, slots.hold and slots.release"),
+    # By these it is found; who booked it would be elsewhere, and its place sold again.
+    **dict.fromkeys(
+        ("series_id", "template_id", "original_start"), "slots.edit(key, scope, start=…) or slots.move"
+    ),
+}
 
 
 def keep_names(session: Session, models: Models, template: TemplateMixin, now: datetime) -> None:
@@ -40,6 +52,22 @@ def keep_names(session: Session, models: Models, template: TemplateMixin, now: d
             session.expire(slot, ["own_name"])
 
 
+def check_neighbours(session: Session, models: Models, template: TemplateMixin) -> None:
+    """Before a segment is written: refuse times at which its slots overlap those of another where the two meet.
+
+    :raises InvalidTemplate: names the field that changed, and the slots.
+    """
+    attributes = inspect(template).attrs
+    changed = [name for name in OF_SEGMENTS if attributes[name].history.has_changes()]
+    if not changed or template.spec().may_overlap:
+        return
+    segments = session.scalars(select(models.Template).where(models.Template.series_id == template.series_id))
+    for earlier, later in pairwise(in_order(each.spec() for each in segments)):
+        pair = meeting(earlier, later) if template.id in (earlier.id, later.id) else None
+        if pair is not None:
+            raise overlap_refusal(changed[0], getattr(template, changed[0]), [pair], InvalidTemplate)
+
+
 def check_booking(booking: BookingMixin) -> None:
     """Before a booking is written: refuse a change that its slot would not know of.
 
@@ -48,8 +76,18 @@ def check_booking(booking: BookingMixin) -> None:
     _refuse_changes(booking, _OF_BOOKINGS)
 
 
+def check_new_booking(booking: BookingMixin) -> None:
+    """Before a booking is added: refuse one that takes places which its slot would not count.
+
+    :raises InvalidRequest: names the status and the calls that are right.
+    """
+    if booking.status in (BookingStatus.HELD, BookingStatus.CONFIRMED):
+        expected = "no booking that is added through the ORM, but by slots.book(key) or slots.hold(key)"
+        raise refusal("status", booking.status, expected)
+
+
 def check_slot(slot: SlotMixin) -> None:
-    """Before a slot is written: refuse a change of what it counts, which no booking would know of.
+    """Before a slot is written: refuse a change of what it counts, which no booking would know of, and of its key.
 
     :raises InvalidRequest: names the field, its value, and the calls that are right.
     """

@@ -171,6 +171,14 @@ def last_kept(
     return None
 
 
+def meeting(earlier: TemplateSpec, later: TemplateSpec) -> tuple[datetime, datetime] | None:
+    """Return the original starts of the last slot of a segment and the first of the next, if these overlap."""
+    last, first = last_kept((earlier, later), 1, None), first_from(later, datetime.min)
+    if last is None or first is None or first + later.shift >= last[2]:
+        return None
+    return last[0], first
+
+
 def bound_at(spec: TemplateSpec, moment: datetime) -> datetime:
     """Return the first original start (naive, whole minutes) that is shown at a moment (aware) or later."""
     wall = moment.astimezone(ZoneInfo(spec.timezone)).replace(tzinfo=None) - spec.shift

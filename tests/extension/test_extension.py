@@ -424,7 +424,7 @@ def test_missing_tables_are_named(database_url: str, app: Flask) -> None:
                 call()
             db.session.rollback()
         db.create_all()
-        db.session.add(slots.Booking(party=0, status="confirmed", slot_id=1))
+        db.session.add(slots.Booking(party=0, status="released", slot_id=1))
         with pytest.raises(DatabaseError):
             slots.upcoming(1)
         db.session.rollback()

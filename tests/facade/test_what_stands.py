@@ -437,3 +437,21 @@ def test_a_night_closes_by_its_evening(sqlite_url: str, tmp_path: Path) -> None:
         for key in (at("2300"), "1@20251231T0100"):
             assert booked_or_state(desk, key, datetime(2025, 12, 29, 17, 59, tzinfo=UTC)) == OPEN
             assert booked_or_state(desk, key, datetime(2025, 12, 29, 18, tzinfo=UTC)) == "closed"
+
+
+@pytest.mark.parametrize("topped_up", [False, True])
+def test_what_runs_on_a_day_that_was_closed_is_not_joined(
+    sqlite_url: str, tmp_path: Path, topped_up: bool
+) -> None:
+    """Nobody new gets in, and is told that it runs: to try again would not help."""
+    with Desk(sqlite_url, tmp_path).open() as desk:
+        desk.add(**{**COURT, "capacity": 6}, closes_before=timedelta(minutes=-30))
+        desk.top_up()
+        desk.book(NINE, "ann")
+        desk.clock.now = tuesday_at(9, 10)
+        desk.book(NINE, "bob")
+        by_orm(blackouts=[(date(2025, 12, 30), date(2025, 12, 30))])(desk)
+        if topped_up:
+            desk.top_up()
+        assert not desk.own_query(NINE).is_bookable
+        assert_refused(desk, NINE, "running")

@@ -212,6 +212,20 @@ def test_segments_come_back_as_one_series(desk: Desk) -> None:
     assert [each["name"] for each in desk.export("--template", "2")] == ["Hall", "Hall"]
 
 
+def test_segments_that_overlap_where_they_meet_say_so(desk: Desk) -> None:
+    """As one rule whose slots overlap: else the same hour would be sold twice."""
+    with desk.app.app_context():
+        desk.add(capacity=1)
+        desk.slots.edit("1@20260109T1300", "this_and_future", data={"court": 2})
+        desk.session.commit()
+    exported = desk.export()
+    assert desk.bring({"templates": exported}).exit_code == 0
+    exported[1]["shift_minutes"] = -30
+    assert desk.bring({"templates": exported}).exit_code == 0
+    with desk.app.app_context():
+        assert [each.overlapping for each in desk.templates()] == [False] * 4 + [True] * 2
+
+
 def _segment(desk: Desk, first: Any) -> None:
     desk.session.add(
         desk.slots.Template(

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from helpers import Site
 from sqlalchemy import delete
 
-from flask_rollingslots.errors import InvalidRequest, RollingSlotsError, SlotBooked, StatusConflict
+from flask_rollingslots.errors import (
+    InvalidRequest,
+    InvalidTemplate,
+    RollingSlotsError,
+    SlotBooked,
+    SlotClosed,
+    StatusConflict,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -147,3 +154,74 @@ def test_the_doctor_finds_orphans(site: Site) -> None:
     site.session.commit()
     (found,) = (finding for finding in site.slots.doctor() if finding.code == "orphans")
     assert found.sentence == "1 rows of rolling_booking belong to no row of rolling_slot"
+
+
+def test_a_booking_is_added_by_calls_only(class_of_ten: Site) -> None:
+    """One that takes places which its slot does not count is refused; what is over may be brought along."""
+    site, now = class_of_ten, class_of_ten.clock.now
+    slot = site.slots.get(KEY)
+    values = {"slot_id": slot.id, "party": 8, "created_at": now}
+    for status in ("confirmed", "held"):
+        site.session.add(site.slots.Booking(**values, status=status, active_key="x"))
+        refused(site, InvalidRequest, r"^status = .*slots.book\(key\) or slots.hold\(key\)")
+    site.session.add(site.slots.Booking(**values, status="released"))
+    site.session.commit()
+    assert site.slots.get(KEY).left == 7
+
+
+@pytest.mark.parametrize("field", ["series_id", "template_id", "original_start"])
+def test_a_slot_keeps_its_key(class_of_ten: Site, field: str) -> None:
+    """What is booked would be elsewhere, and its place sold again."""
+    site = class_of_ten
+    setattr(site.slots.get(KEY), field, datetime(2026, 1, 6, 11, 30) if field == "original_start" else 7)
+    refused(site, InvalidRequest, f"^{field} = .*slots.move")
+    assert site.slots.get(KEY).left == 7
+
+
+def test_a_booked_slot_is_not_put_on_another_booked_one(database_url: str, tmp_path: Path) -> None:
+    """By its times or by its status, it is refused; on a free one it stands, and that one is blocked."""
+    site = Site(database_url, tmp_path)
+    with site.app.app_context():
+        site.add(capacity=1)
+        site.slots.generate()
+        one, two, free = "1@20260106T1000", "1@20260106T1200", "1@20260106T1400"
+        for key in (one, two):
+            site.slots.book(key)
+        site.session.commit()
+
+        def put(key: str, hour: int) -> None:
+            slot = site.slots.get(key)
+            slot.starts_at = datetime(2026, 1, 6, hour, 30, tzinfo=UTC)
+            slot.ends_at = datetime(2026, 1, 6, hour + 1, 30, tzinfo=UTC)
+
+        put(two, 10)
+        error = refused(site, SlotClosed, "another slot of its series is booked at that time")
+        assert error.state == "blocked"  # type: ignore[attr-defined]
+        put(two, 14)
+        site.session.commit()
+        assert site.slots.get(free).state == "blocked"
+        site.slots.cancel(one)
+        put(two, 10)
+        site.session.commit()
+        site.slots.get(one).status = "scheduled"
+        refused(site, SlotClosed, "another slot of its series")
+
+
+def test_segments_that_meet_do_not_overlap(database_url: str, tmp_path: Path) -> None:
+    """Where a series was cut, the ORM refuses what an edit refuses: else the same hour would be sold twice."""
+    site = Site(database_url, tmp_path)
+    with site.app.app_context():
+        site.add(capacity=1)
+        site.slots.generate()
+        site.slots.edit("1@20260106T1300", "this_and_future", data={"court": 2})
+        site.session.commit()
+        earlier, later = (site.session.get(site.slots.Template, number) for number in (1, 2))
+        later.shift = timedelta(minutes=-30)
+        refused(site, InvalidTemplate, "^shift = .*2026-01-06 12:00 and 2026-01-06 13:00")
+        earlier.duration = earlier.every = timedelta(minutes=90)
+        earlier.dtstart = datetime(2026, 1, 1, 10, 30)
+        refused(site, InvalidTemplate, "^dtstart = .*2026-01-06 12:00 and 2026-01-06 13:00")
+        earlier.shift = later.shift = timedelta(minutes=-30)
+        site.session.commit()
+        later.overlapping, later.shift = True, timedelta(hours=-1)
+        site.session.commit()
