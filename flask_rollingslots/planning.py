@@ -533,9 +533,20 @@ def settled(
         kept = set(row.customised) - {"ends_at"}  # a length of its own goes with its start
         values = {name: value for name, value in values.items() if name not in kept}
     else:
+        if starts_at is not None:
+            values |= _while_it_may_be_joined(spec, row, now, zone)
         values["displaced"] = is_displaced(spec, row.original_start, row.starts_at, row.ends_at, zone) or None
     stored = {name: row.own[name] if name in row.own else getattr(row, name) for name in values}
     return {name: value for name, value in values.items() if value != stored[name]}
+
+
+def _while_it_may_be_joined(spec: TemplateSpec, row: Any, now: datetime, zone: ZoneInfo) -> dict[str, Any]:
+    """Return what a slot that has begun still follows its template in: how many may join it, and until when."""
+    closes_at = times_of(spec, row.original_start, row.starts_at, zone, row.ends_at).closes_at
+    if max(closes_at, row.closes_at or row.starts_at) <= now:
+        return {}
+    found = {"capacity": spec.capacity, "closes_at": closes_at}
+    return {name: value for name, value in found.items() if name not in row.customised}
 
 
 def is_displaced(

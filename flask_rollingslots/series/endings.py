@@ -343,6 +343,10 @@ class Extent(NamedTuple):
         """The id of the first segment."""
         return next(iter(self.bounds))
 
+    def is_from_now(self, series: StoredSeries) -> bool:
+        """Whether it begins at once, and is of all segments."""
+        return self.cut is None and self.since == storage.just_after(series.now)
+
     def holds(self, row: StoredSlot) -> bool:
         """Whether a stored slot is in the part."""
         if self.cut is None:
@@ -379,6 +383,9 @@ def plan_end(series: StoredSeries, extent: Extent, status: Status, reason: str |
     changed, kept, completed = [], [], []
     values: dict[str, Any] = {"status": status.value, "ended_with_series": True, "cancel_reason": reason}
     for row in series.rows:
+        if extent.is_from_now(series) and _may_be_joined(series, row):
+            names = sorted({*row.customised, "closes_at"})
+            changed.append(RowChange(row, {"closes_at": series.now, "customised": names}))
         if not series.is_future(row) or not extent.holds(row):
             continue
         if row.status == Status.COMPLETED:
@@ -393,6 +400,12 @@ def plan_end(series: StoredSeries, extent: Extent, status: Status, reason: str |
     return EndPlan(
         tuple(completed), segments=tuple(segments), changed=tuple(changed), kept_booked=tuple(kept)
     )
+
+
+def _may_be_joined(series: StoredSeries, row: StoredSlot) -> bool:
+    """Whether a slot has begun, and may be booked while it runs: what has begun stays, and takes nobody new."""
+    begun = row.starts_at <= series.now < row.ends_at and row.status == Status.SCHEDULED
+    return begun and row.closes_at is not None and row.closes_at > series.now
 
 
 def plan_restore(series: StoredSeries, extent: Extent, key: SlotKey | None) -> EndPlan:

@@ -137,6 +137,14 @@ def check_template_gone(session: Session, models: Models, template: TemplateMixi
     :raises StatusConflict: names the calls that end a series.
     """
     take_write_lock(session)
+    others = table_of(models.Template).c
+    query = select(others.id).where(others.series_id == template.series_id, others.id != template.id).limit(1)
+    if session.scalar(newest(query, dialect_of(session))) is not None:
+        raise StatusConflict(
+            f"template {template.id} is a part of series {template.series_id}, which would end or lack its beginning: "
+            "end the series by slots.delete_series(template), or switch it off by slots.deactivate(template)",
+            template_id=template.id,
+        )
     if _is_pointed_to(session, table_of(models.Slot).c.template_id, template.id):
         raise StatusConflict(
             f"template {template.id} has slots: end it by slots.delete_series(template), or switch it off by "

@@ -11,7 +11,7 @@ from decided import Desk, assert_refused, assert_seen, by_facade, by_http, by_or
 from helpers import meanwhile
 from marks import FIXTURES, quick_databases, quick_on
 
-from flask_rollingslots.errors import RollingSlotsError, SlotClosed
+from flask_rollingslots.errors import RollingSlotsError, SlotClosed, SlotFull
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -455,3 +455,36 @@ def test_what_runs_on_a_day_that_was_closed_is_not_joined(
             desk.top_up()
         assert not desk.own_query(NINE).is_bookable
         assert_refused(desk, NINE, "running")
+
+
+JOINABLE = {**COURT, "capacity": 6, "closes_before": timedelta(minutes=-30)}
+#: What ends the joining of a slot that runs: by a facade call, and what is shown of it then.
+NO_MORE: dict[str, Callable[[Desk], object]] = {
+    "capacity by ORM": by_orm(capacity=2),
+    "capacity by facade": by_facade("change_template", 1, capacity=2),
+    "notice by ORM": by_orm(closes_before=None),
+    "notice by facade": by_facade("change_template", 1, closes_before=None),
+    "deleted": by_facade("delete_series", 1),
+    "cancelled": by_facade("cancel_future", 1, date(2025, 12, 30)),
+    "switched off": by_facade("deactivate", 1),
+}
+
+
+@pytest.mark.parametrize("topped_up", [False, True])
+@pytest.mark.parametrize("way", NO_MORE)
+def test_what_may_be_joined_follows_its_template(
+    sqlite_url: str, tmp_path: Path, way: str, topped_up: bool
+) -> None:
+    """A slot that runs is history only once nobody can get in: fewer places, and another notice, count until then."""
+    with Desk(sqlite_url, tmp_path).open() as desk:
+        desk.add(**JOINABLE)
+        desk.top_up()
+        desk.clock.now = tuesday_at(9, 10)
+        desk.book(NINE, "ann")
+        desk.book(NINE, "bob")
+        NO_MORE[way](desk)
+        if topped_up:
+            desk.top_up()
+        assert not desk.own_query(NINE).is_bookable
+        with pytest.raises((SlotClosed, SlotFull)):
+            desk.book(NINE, "eve")

@@ -90,6 +90,19 @@ def test_a_template_with_slots_is_not_deleted(class_of_ten: Site) -> None:
     assert [template.id for template in site.slots.templates()] == [1]
 
 
+def test_no_part_of_a_cut_series_is_deleted(class_of_ten: Site) -> None:
+    """A later part without rows stays too: without it the series would end at the cut, and nobody would be told."""
+    site = class_of_ten
+    site.slots.edit("1@20270105T1000", "this_and_future", capacity=3)
+    site.session.commit()
+    site.session.delete(site.slots.get_template(2))
+    error = refused(
+        site, StatusConflict, r"^template 2 is a part of series 1, .* slots.delete_series\(template\)"
+    )
+    assert error.template_id == 2  # type: ignore[attr-defined]
+    assert site.slots.get("1@20270106T1000").capacity == 3
+
+
 def decide(site: Site, act: Callable[[], Any]) -> None:
     """Decide something and commit it."""
     act()
