@@ -37,6 +37,7 @@ def test_what_began_before_is_shown_on_request(database_url: str, tmp_path: Path
             "rrule": "FREQ=WEEKLY;BYDAY=SA",
             "dtstart": datetime(2026, 1, 3, 10),
             "duration": timedelta(days=7),
+            "overlapping": True,
         }
         site.add(**rental, every=None, until_time=None)
 
