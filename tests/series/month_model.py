@@ -176,7 +176,12 @@ class Model:
             if not row.booked and rule[0] > self.now:
                 row.start, row.end = self.rule_times(key, row)
             self._follow(row)
-        row.displaced = (row.start, row.end) != rule
+        row.displaced = self._is_beside(key, row)
+
+    def _is_beside(self, key: datetime, row: Row) -> bool:
+        """Whether a row is not where its rule has it; what a rule lacks is beside all that it has."""
+        unbound = replace(row.segment, start=None, until=None)
+        return key not in unbound.all_starts() or (row.start, row.end) != row.segment.times(key)
 
     def _offers(self, key: datetime, row: Row) -> bool:
         """Whether its rule has a stored slot; one that a person brought back after the end stays on."""
@@ -275,9 +280,7 @@ class Model:
 
     def _mark(self, key: datetime, row: Row) -> None:
         row.withdrawn = not self._offers(key, row)
-        # What a rule lacks is beside all that it has.
-        unbound = replace(row.segment, start=None, until=None)
-        row.displaced = key not in unbound.all_starts() or (row.start, row.end) != row.segment.times(key)
+        row.displaced = self._is_beside(key, row)
 
     def _follow(self, row: Row) -> None:
         if "capacity" not in row.custom:
