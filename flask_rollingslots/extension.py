@@ -515,8 +515,9 @@ def _guard(models: Models) -> None:
         if session.is_modified(row, include_collections=False):
             check_unchanged(session, models, row)
             guards.check_neighbours(session, models, row)
-            settings = get_state().settings if _is_registered() else Settings()
-            history.before_change(Work.writing(session, models, settings, clock()), row)
+            state = get_state() if _is_registered() else None
+            settings, now = (state.settings, state.clock()) if state is not None else (Settings(), clock())
+            history.before_change(Work.writing(session, models, settings, now), row)
             resources.begin_claim(session, models, row, clock())
             guards.keep_names(session, models, row, clock())
 

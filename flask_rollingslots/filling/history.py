@@ -100,7 +100,7 @@ def before_change(work: Work, template: TemplateMixin) -> None:
     switched = inspect(template).attrs["keep_history"].history.has_changes()
     if not (template.keep_history or switched) or not has_decisions(template):
         return
-    now = template.changed_at or work.now  # as both sides of the change say
+    now = max(template.changed_at or work.now, work.now)  # as both sides of the change say
     table = table_of(work.models.Template)
     # The newest, also where the app's transaction still sees older rows: a top-up may have been here since.
     query = select(table.c.history_until).where(table.c.id == template.id, table.c.active)
