@@ -14,7 +14,7 @@ from ..models import BookingMixin, Models, SlotMixin, TemplateMixin, keep_name, 
 from ..planning import OF_TIMES
 from ..statements import dialect_of, newest, take_write_lock
 from ..values import BookingStatus, Status
-from .storage import in_order, meeting
+from .storage import DECIDING, in_order, meeting
 
 #: What the times of a segment's slots follow from.
 OF_SEGMENTS = (*OF_TIMES, "active_from", "active_until")
@@ -53,13 +53,13 @@ def keep_names(session: Session, models: Models, template: TemplateMixin, now: d
 
 
 def check_neighbours(session: Session, models: Models, template: TemplateMixin) -> None:
-    """Before a segment is written: refuse times at which its slots overlap those of another where the two meet.
+    """Before an app writes a segment: refuse times at which its slots overlap those of another where the two meet.
 
     :raises InvalidTemplate: names the field that changed, and the slots.
     """
     attributes = inspect(template).attrs
     changed = [name for name in OF_SEGMENTS if attributes[name].history.has_changes()]
-    if not changed or template.spec().may_overlap:
+    if not changed or DECIDING in session.info or template.spec().may_overlap:
         return
     segments = session.scalars(select(models.Template).where(models.Template.series_id == template.series_id))
     for earlier, later in pairwise(in_order(each.spec() for each in segments)):

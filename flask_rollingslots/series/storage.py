@@ -35,6 +35,8 @@ _LOOK_BACK, _DAY = timedelta(days=2), timedelta(days=1)
 _NOT_COPIED = {name for name, field in FIELDS.items() if not field.copied}
 _AT_ONCE = 500
 _SPAN = ("starts_at", "ends_at")
+#: Where a session keeps that a call decides: it has looked at all segments, and writes them one by one.
+DECIDING = "rollingslots_deciding"
 #: Start and end (both aware) of a slot.
 Span = tuple[datetime, datetime]
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
@@ -354,13 +356,17 @@ def deciding(work: Work) -> Iterator[None]:
         return
     try:
         with atomic(work.session):
+            work.session.info[DECIDING] = True
             yield
+            work.session.flush()
     except StaleDataError as error:
         raise StaleEdit from error
     except DBAPIError as error:
         if is_lost_race(error):
             raise StaleEdit from error
         raise
+    finally:
+        work.session.info.pop(DECIDING, None)
 
 
 def check_unchanged(session: Session, models: Models, template: TemplateMixin) -> None:
