@@ -15,20 +15,17 @@ from flask_rollingslots.errors import (
     StatusConflict,
     TemplateNotFound,
 )
-from flask_rollingslots.values import BookingStatus, Scope, State, Status
+from flask_rollingslots.values import Scope, State, Status
 
 from . import changing, words
-from .models import BookingName, active_templates, db, slots
+from .models import active_templates, db, slots
 from .venues import Venue, find_venue, load_venues
 from .weeks import DAYS, Week
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from flask.typing import ResponseReturnValue
-    from sqlalchemy import ColumnElement
 
-    from flask_rollingslots import BookingMixin, SlotMixin
+    from flask_rollingslots import SlotMixin
 
 pages = Blueprint("calendar", __name__, url_prefix="/owner")
 
@@ -103,26 +100,7 @@ def _values(shown: SlotMixin) -> dict[str, str]:
 
 def _people(shown: SlotMixin) -> list[tuple[str, int]]:
     """Return who booked, and how many places; holds are not people yet."""
-    return [] if shown.is_virtual else _named(slots.Booking.slot_id == shown.id)
-
-
-def _named(meant: ColumnElement[bool]) -> list[tuple[str, int]]:
-    cls = slots.Booking
-    query = (
-        select(BookingName.name, cls.party)
-        .select_from(cls)
-        .outerjoin(BookingName, BookingName.booking_id == cls.id)
-        .where(meant, cls.status == BookingStatus.CONFIRMED.value)
-        .order_by(cls.id)
-    )
-    return [(name or "nobody by name", party) for name, party in db.session.execute(query)]
-
-
-def _to_call(bookings: Iterable[BookingMixin]) -> str:
-    """Return a sentence that names the people who have booked; nothing if nobody has."""
-    found = _named(slots.Booking.id.in_([booking.id for booking in bookings]))
-    names = [name if party == 1 else f"{name} ({party})" for name, party in found]
-    return f" Call {', '.join(names)}." if names else ""
+    return [] if shown.is_virtual else changing.named(slots.Booking.slot_id == shown.id)
 
 
 @pages.post("/slots/<key>/edit")
@@ -272,7 +250,7 @@ def cancel_day() -> ResponseReturnValue:
     try:
         keys = slots.cancel_date(place.slug, chosen, request.form.get("reason", "").strip() or None)
         db.session.commit()
-        number, people = words.count_words(len(keys), "date"), _to_call(keys.bookings)
+        number, people = words.count_words(len(keys), "date"), changing.to_call(keys.bookings)
         flash(f"Cancelled: {number} on {words.day_words(chosen)}.{people}")
     except InvalidRequest:
         db.session.rollback()
@@ -288,13 +266,14 @@ def close_day() -> ResponseReturnValue:
     try:
         if "open" in request.form:
             slots.reopen(chosen, group=place.slug)
-            flash(f"Open again: {words.day_words(chosen)}.")
+            said = f"Open again: {words.day_words(chosen)}."
         else:
             report = slots.close(chosen, group=place.slug)
-            flash(f"Closed: {words.day_words(chosen)}.{_to_call(report.bookings)}")
+            said = f"Closed: {words.day_words(chosen)}.{changing.to_call(report.bookings)}"
         db.session.commit()
     except TemplateNotFound:
         abort(404)
+    flash(said)
     return redirect(url_for(".day", venue=place.slug, day=chosen.isoformat()), 303)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 from flask import flash, render_template, request
+from sqlalchemy import select
 
 from flask_rollingslots.errors import (
     InvalidRequest,
@@ -19,16 +20,19 @@ from flask_rollingslots.errors import (
     StaleEdit,
     StatusConflict,
 )
-from flask_rollingslots.values import Scope
+from flask_rollingslots.values import BookingStatus, Scope
 
 from . import words
-from .models import db, slots
+from .models import BookingName, db, slots
 from .venues import find_venue
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from datetime import datetime
 
-    from flask_rollingslots import SlotMixin
+    from sqlalchemy import ColumnElement
+
+    from flask_rollingslots import BookingMixin, SlotMixin
     from flask_rollingslots.facade import EditPlan
 
 ALL = (Scope.THIS, Scope.THIS_AND_FUTURE, Scope.ALL)
@@ -126,13 +130,33 @@ def apply(question: Question) -> str:
         plan = question.preview(scope)
         if plan.token != request.form.get(f"token-{scope.value}"):
             raise StaleEdit
-        slots.apply_edit(plan)
+        told = slots.apply_edit(plan).bookings
         db.session.commit()
     except RollingSlotsError as error:
         db.session.rollback()
         raise StaleEdit from error
-    flash(f"Changed: {NAMES[scope].lower()}.")
+    flash(f"Changed: {NAMES[scope].lower()}.{to_call(told)}")
     return str(plan.key)
+
+
+def named(meant: ColumnElement[bool]) -> list[tuple[str, int]]:
+    """Return the names in some bookings that hold, and for how many each is."""
+    cls = slots.Booking
+    query = (
+        select(BookingName.name, cls.party)
+        .select_from(cls)
+        .outerjoin(BookingName, BookingName.booking_id == cls.id)
+        .where(meant, cls.status == BookingStatus.CONFIRMED.value)
+        .order_by(cls.id)
+    )
+    return [(name or "nobody by name", party) for name, party in db.session.execute(query)]
+
+
+def to_call(bookings: Iterable[BookingMixin]) -> str:
+    """Return a sentence that names the people who have booked; nothing if nobody has."""
+    found = named(slots.Booking.id.in_([booking.id for booking in bookings]))
+    names = [name if party == 1 else f"{name} ({party})" for name, party in found]
+    return f" Call {', '.join(names)}." if names else ""
 
 
 def _choice(question: Question, scope: Scope) -> Choice:

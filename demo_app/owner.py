@@ -306,9 +306,10 @@ def _changed_fields(form: forms.TemplateForm, template: TemplateMixin) -> dict[s
 def switch(template_id: int) -> ResponseReturnValue:
     """Switch a series off, or on again: nothing is shown or bookable meanwhile, and nothing is lost."""
     shown = _find(template_id)
-    (slots.deactivate if shown.active else slots.activate)(template=shown)
+    report = (slots.deactivate if shown.active else slots.activate)(template=shown)
     db.session.commit()
-    flash("Switched on." if shown.active else "Switched off: visitors see nothing of it. Bookings are kept.")
+    off = f"Switched off: visitors see nothing of it. Bookings are kept.{changing.to_call(report.bookings)}"
+    flash("Switched on." if shown.active else off)
     return redirect(url_for(".template", template_id=template_id), 303)
 
 
@@ -323,7 +324,7 @@ def limits(template_id: int) -> str:
 
 @pages.post("/templates/<int:template_id>/limits")
 def set_limits(template_id: int) -> ResponseReturnValue:
-    """Store them for all parts of the series; the next top-up takes free dates away, and keeps booked ones."""
+    """Store them for all parts of the series; free dates fall away, and booked ones stay for those who have them."""
     shown = _find(template_id)
     form = forms.TemplateForm.of(shown)
     names = ("holidays", "blackouts", "opens", "closes")
@@ -332,15 +333,14 @@ def set_limits(template_id: int) -> ResponseReturnValue:
     if form.errors:
         return _limits_page(form), 422
     try:
-        for segment in segments_of(shown):
-            for name, value in given.items():
-                setattr(segment, name, value)
+        plan = slots.change_template(shown, **given).plan
         db.session.commit()
     except _REFUSALS as error:
         db.session.rollback()
         form.refuse(error)
         return _limits_page(form), 422
-    flash("Saved. Free dates that fall away go by themselves; booked ones stay.")
+    told = changing.to_call(plan.bookings if plan is not None else ())
+    flash(f"Saved. Free dates that fall away go by themselves; booked ones stay.{told}")
     return redirect(url_for(".template", template_id=template_id), 303)
 
 

@@ -243,6 +243,21 @@ def test_a_day_is_closed_and_open_again(client: FlaskClient, laser: int) -> None
     assert "32 dates take place, 1 of them booked." in page.text
 
 
+def test_who_switches_off_or_closes_an_offer_reads_whom_to_call(client: FlaskClient, laser: int) -> None:
+    """Bookings stay for those who have them, so the owner reads their names: switched off, and a day off of its own."""
+    book(client, f"/slots/{laser}@20270501T1000")
+    address = f"/owner/templates/{laser}"
+    closed = {"holidays": "", "blackouts": "2027-05-01 to 2027-05-02", "opens": "", "closes": ""}
+    saved = send(client, f"{address}/limits", read(client.get(f"{address}/limits")), **closed)
+    assert "booked ones stay. Call Ada Lovelace." in client.get(saved.location).text
+    send(client, f"{address}/switch", read(client.get(address)))
+    assert "Bookings are kept. Call Ada Lovelace." in client.get(address).text
+    send(client, f"{address}/switch", read(client.get(address)))
+    page = client.get(address).text
+    assert "Switched on." in page
+    assert "Call Ada" not in page
+
+
 def test_a_day_with_nothing_says_so_and_a_reason_without_end_is_refused(
     client: FlaskClient, laser: int
 ) -> None:
