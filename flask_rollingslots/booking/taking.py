@@ -292,10 +292,7 @@ def _take(work: Work, values: dict[str, Any]) -> tuple[int, int] | None:
     if found is None:
         return None
     values["slot"] = found.id
-    by_id = models.build_once(
-        "take by id", lambda m: _taking(m, table_of(m.Slot).c.id == bindparam("slot"), joined=only_if)
-    )
-    taken: Any = session.execute(by_id, values)
+    taken: Any = session.execute(models.build_once("take by id", _take_by_id), values)
     return (found.id, found.capacity) if taken.rowcount == 1 else None
 
 
@@ -340,10 +337,8 @@ def _offered(models: Models) -> Any:
 
 
 def _slot_to_take(models: Models) -> Any:
-    slots, templates = (
-        _offered(models).limit(1).subquery("slot"),
-        table_of(models.Template),
-    )  # a limit: not locked
+    # With a limit, what it is read from is not locked.
+    slots, templates = _offered(models).limit(1).subquery("slot"), table_of(models.Template)
     query = select(slots.c.id, slots.c.capacity).join_from(
         slots, templates, templates.c.id == slots.c.template_id
     )

@@ -63,12 +63,15 @@ class Changes:
         """Whether slots may get other times of any kind, or may come and go."""
         return self.touch_starts or not _OF_TIMES.isdisjoint(self.settings)
 
+    def first_given(self, *names: str) -> tuple[str, Any]:
+        """Return the first of some fields that was given, else a setting by which slots come or go; and its value."""
+        found = {name: value for name in names if (value := getattr(self, name)) is not None}
+        found |= {name: value for name, value in self.settings.items() if name in _OF_STARTS}
+        return next(iter(found.items()), ("start", None))
+
     def refusal(self, expected: str) -> Exception:
         """Return (not raise) the error for what the new rule or the new start comes to."""
-        given = [name for name in ("rrule", "start") if getattr(self, name) is not None]
-        given += [name for name in self.settings if name in _OF_STARTS]
-        name = given[0] if given else "start"
-        return refusal(name, self.settings[name] if name in self.settings else getattr(self, name), expected)
+        return refusal(*self.first_given("rrule", "start", "duration"), expected)
 
     def start_for(self, shown: datetime) -> datetime:
         """Return the new wall-clock start of a slot that is shown at a time (both naive)."""

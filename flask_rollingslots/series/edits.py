@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from functools import cached_property
 from itertools import pairwise
 from types import SimpleNamespace
@@ -40,7 +40,6 @@ from .writing import write_plan
 
 #: Fields of a template, of which one says that slots may overlap.
 _ALLOWING = ("overlapping", "exclusive")
-_WIDE_ONLY = ("rrule",)
 #: Changes of these move a slot.
 _TIMES = {"starts_at", "ends_at"}
 #: What a slot's row notes, and no report tells.
@@ -113,9 +112,11 @@ def _difference(change: RowChange) -> dict[str, Any]:
 
 
 def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return values as JSON has them: moments as ISO 8601, and as a text what it cannot hold."""
+    told = {name: value.isoformat() if isinstance(value, date) else value for name, value in values.items()}
     return {
         name: value if isinstance(value, int | float | str | dict | list | None) else str(value)
-        for name, value in ((n, v.isoformat() if isinstance(v, datetime) else v) for n, v in values.items())
+        for name, value in told.items()
     }
 
 
@@ -208,11 +209,9 @@ def _refuse_overlaps(series: StoredSeries, plan: EditPlan) -> None:
         for change in plan.segments
     ]
     if plan.overlaps and not all(may):
-        field = next(
-            (name for name in ("rrule", "duration") if getattr(plan.changes, name) is not None), "start"
-        )
         pairs = [(one.original_start, other.original_start) for one, other in plan.overlaps]
-        raise overlap_refusal(field, getattr(plan.changes, field), pairs, InvalidRequest)
+        field, value = plan.changes.first_given("rrule", "duration", "start")
+        raise overlap_refusal(field, value, pairs, InvalidRequest)
 
 
 def plan_this(series: StoredSeries, asked: EditPlan) -> EditPlan:
