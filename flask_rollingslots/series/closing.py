@@ -13,16 +13,14 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import and_, func, or_, select
-from sqlalchemy.orm.attributes import set_committed_value
 
 from .. import browsing, planning, signals
-from ..booking.lifecycle import live_bookings
 from ..context import Work, load_slots
 from ..errors import no_group, refusal
 from ..models import BookingMixin, SlotMixin, TemplateMixin
 from ..values import Status, StoredSlot, TemplateSpec, Window
-from .endings import bookings_in, cancel_rows, check_reason
-from .storage import in_parts, series_of, shown_booking
+from .endings import cancel_rows, check_reason
+from .storage import bookings_of, in_parts, series_of, shown_booking
 from .templates import set_fields
 
 #: A slot of a day grid starts within a day after the grid does, and a zone moves a wall-clock time by less than one.
@@ -258,18 +256,10 @@ def _name(
     work: Work, report: ClosingReport, rows: Sequence[StoredSlot], moved: Sequence[StoredSlot] = ()
 ) -> None:
     """Say in the report which slots are meant, and who has booked them."""
-    cls, found = work.models.Slot, list[BookingMixin]()
-    for part in in_parts(sorted(row.id for row in (*rows, *moved))):
-        found += live_bookings(work, part)
-    inside = {booking.slot_id for booking in found}
-    for part in in_parts(sorted(inside)):
-        slots = {slot.id: slot for slot in work.session.scalars(select(cls).where(cls.id.in_(part)))}
-        for booking in found:
-            if booking.slot_id in slots:
-                set_committed_value(booking, "slot", slots[booking.slot_id])  # else a query for each
+    report.bookings = bookings_of(work, (row.id for row in (*rows, *moved)))
+    inside = {booking.slot_id for booking in report.bookings}
     report.slots, report.moved = ([str(row.key) for row in each] for each in (rows, moved))
     report.booked = [str(row.key) for row in rows if row.id in inside]
-    report.bookings = sorted(found, key=lambda booking: booking.id)
 
 
 # -- days that are cancelled
@@ -299,7 +289,7 @@ def cancel_date(work: Work, group: str | None, day: date, reason: str | None = N
         else:
             rows = [browsing.materialize(work, s.key, inactive=True) if s.is_virtual else s for s in found]
             slots += cancel_rows(work, rows, reason)
-    bookings = bookings_in(work, slots)
+    bookings = bookings_of(work, (slot.id for slot in slots if not slot.is_virtual))
     inside: dict[int, list[BookingMixin]] = {}
     for booking in bookings:
         inside.setdefault(booking.slot_id, []).append(booking)

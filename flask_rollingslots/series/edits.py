@@ -190,7 +190,8 @@ def _decide(work: Work, asked: EditPlan, check: Check, segments: Sequence[Templa
             _refuse_overlaps(series, plan)
         check(plan)
         moved = [each.row for each in plan.changed if not _TIMES.isdisjoint(each.values)]
-        told = storage.bookings_of(work, [*plan.kept_booked, *plan.overbooked, *moved])
+        concerned = (*plan.kept_booked, *plan.overbooked, *moved)
+        told = storage.bookings_of(work, (row.id for row in concerned if row.live))
         plan = replace(plan, bookings=tuple(told))
         if work.dry_run:
             planned = {change.template_id: change.values for change in plan.segments}

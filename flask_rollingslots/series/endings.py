@@ -15,7 +15,6 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import select, update
 
 from .. import planning, signals
-from ..booking.lifecycle import live_bookings
 from ..booking.resources import lock_offer
 from ..context import Work, load_slots, load_specs
 from ..errors import SlotBooked, StaleEdit, StatusConflict, refusal
@@ -85,7 +84,7 @@ def cancel(work: Work, key: SlotKey, scope: Scope, reason: str | None = None) ->
         was = slot.status
         values = {"status": Status.CANCELLED.value, "ended_with_series": None, "cancel_reason": reason}
         _change(work, slot, _UNDECIDED, values)
-    slot.affected_bookings = bookings = bookings_in(work, [slot])
+    slot.affected_bookings = bookings = storage.bookings_of(work, [] if slot.is_virtual else [slot.id])
     if slot.status != was:
         work.outbox.add(signals.slot_cancelled, slot=slot, reason=reason, bookings=bookings)
     return slot
@@ -268,12 +267,6 @@ def cancel_rows(work: Work, slots: Sequence[SlotMixin], reason: str | None) -> l
     return found
 
 
-def bookings_in(work: Work, slots: Sequence[SlotMixin]) -> list[BookingMixin]:
-    """Return the live bookings in some slots: whom to tell."""
-    ids = [slot.id for slot in slots if not slot.is_virtual]
-    return [booking for part in storage.in_parts(ids) for booking in live_bookings(work, part)]
-
-
 # -- a part of a series
 
 
@@ -307,7 +300,9 @@ def _decide(
             plan = replace(plan, changed=changed, kept_booked=(*plan.kept_booked, *kept))
         else:
             plan = plan_end(series, extent, status, reason)
-        told = storage.bookings_of(work, [*(each.row for each in plan.changed), *plan.kept_booked])
+        told = storage.bookings_of(
+            work, (row.id for row in (*(each.row for each in plan.changed), *plan.kept_booked) if row.live)
+        )
         touched = write_plan(work, series, plan)
     report = SeriesReport(
         scope,

@@ -18,6 +18,7 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import inspect, or_, select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
+from sqlalchemy.orm.attributes import set_committed_value
 from sqlalchemy.orm.exc import StaleDataError
 
 from .. import planning
@@ -553,10 +554,17 @@ def refuse_blocked(work: Work, series: StoredSeries, changes: Iterable[RowChange
     raise SlotClosed(text, key=keys[0], keys=keys, state=State.BLOCKED.value)
 
 
-def bookings_of(work: Work, rows: Iterable[StoredSlot]) -> list[BookingMixin]:
-    """Return the live bookings in some stored slots, by id: whom to tell."""
-    ids = sorted({row.id for row in rows if row.live})
-    found = [booking for part in in_parts(ids) for booking in live_bookings(work, part)]
+def bookings_of(work: Work, slot_ids: Iterable[int]) -> list[BookingMixin]:
+    """Return the live bookings in some stored slots, by id, each with its slot: whom to tell."""
+    cls, found = work.models.Slot, list[BookingMixin]()
+    for part in in_parts(sorted(set(slot_ids))):
+        here = live_bookings(work, part)
+        inside = {booking.slot_id for booking in here}
+        query = select(cls).where(cls.id.in_(inside))
+        slots = {slot.id: slot for slot in work.session.scalars(query)} if inside else {}
+        for booking in here:
+            set_committed_value(booking, "slot", slots[booking.slot_id])  # else a query for each
+        found += here
     return sorted(found, key=lambda booking: booking.id)
 
 

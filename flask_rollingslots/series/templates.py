@@ -241,5 +241,5 @@ def _booked(work: Work, template_ids: list[int]) -> list[BookingMixin]:
     cls = work.models.Slot
     taken = (cls.ends_at > work.now, cls.status == Status.SCHEDULED.value, cls.booked > 0)
     parts = in_parts(template_ids)
-    rows = [row for part in parts for row in load_slots(work, cls.template_id.in_(part), *taken)]
-    return bookings_of(work, rows)
+    rows = (row for part in parts for row in load_slots(work, cls.template_id.in_(part), *taken))
+    return bookings_of(work, (row.id for row in rows if row.live))
