@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from .errors import (
     ConfigError,
     InvalidRule,
+    LostRace,
     RollingSlotsError,
     SlotClosed,
     SlotFull,
@@ -24,6 +25,7 @@ __all__ = [
     "BookingMixin",
     "ConfigError",
     "InvalidRule",
+    "LostRace",
     "Occurrence",
     "Recurrence",
     "Report",

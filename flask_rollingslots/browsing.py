@@ -1,13 +1,13 @@
 """Reading: stored rows merged with virtual slots, so that no promised slot is ever missing from a page.
 
-Nothing virtual enters the session by itself; ``materialize`` turns a virtual slot into a row. Lists of templates, runs
-and reminders, and what is found by its id, are here too.
+Nothing virtual enters the session by itself. Lists of templates, runs and reminders, and what is found by its id, are
+here too.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import islice
@@ -18,7 +18,7 @@ from sqlalchemy import Select, and_, bindparam, func, inspect, or_, select
 from sqlalchemy.orm.attributes import set_committed_value
 
 from . import planning
-from .context import Work, load_shown, row_of, segments, virtual_slot
+from .context import Work, load_shown, segments, virtual_slot
 from .errors import RollingSlotsError, no_booking, no_group, no_run, no_slot, no_template, refusal
 from .models import (
     BookingMixin,
@@ -29,9 +29,8 @@ from .models import (
     expired_places,
     mark_busy,
     mark_near,
-    table_of,
 )
-from .statements import insert_or_lock, newest
+from .statements import newest
 from .values import MICROSECOND, PlannedSlot, SlotKey, Status, TemplateSpec, Window, key_of
 
 log = logging.getLogger("flask_rollingslots")
@@ -403,83 +402,51 @@ def get(work: Work, key: str | SlotKey | SlotMixin) -> SlotMixin:
     :raises SlotNotFound: if there is none, it was deleted, or its template is inactive.
     """
     slot_key = key_of(key)
-    row = _row(work, slot_key)
+    row = row_at(work, slot_key)
     if row is not None:
         if row.status == Status.DELETED or not row.template.active:
             raise no_slot(slot_key)
         row.rolling_busy = None
         show_by_now(row, work.now)
         return row
-    return virtual_slot(work.models, *_planned(work, slot_key), work.now)
+    return virtual_slot(work.models, *promised_at(work, slot_key), work.now)
 
 
-def materialize(
-    work: Work,
-    key: str | SlotKey | SlotMixin,
-    first: Callable[[TemplateMixin], None] = lambda template: None,
-    making: Callable[[], object] = lambda: None,
-    hidden: bool = False,
-    ended: bool = False,
-    inactive: bool = False,
-) -> SlotMixin:
-    """Return the row at a key, and make it if it is still virtual; idempotent, also among processes.
+def row_at(work: Work, key: SlotKey, newest_one: bool = False) -> SlotMixin | None:
+    """Return the stored slot at a key, in any status.
 
-    A cancelled slot is returned as it is. A dry run makes no row and locks nothing: it returns the virtual slot.
-
-    :param first: called with the template before the row is made: for what has to be locked earlier.
-    :param making: called before that if there is no row yet: such as to begin what can be undone.
-    :param hidden: return a deleted slot too.
-    :param ended: also make a row of what was cancelled or deleted with its series: to restore it.
-    :param inactive: also make a row of what a template that is switched off would promise.
-    :raises InvalidKey: if the key has another form.
-    :raises SlotNotFound: if the rule has no such start, a virtual slot has ended, or the slot was deleted.
+    :param newest_one: as others committed it, and locked, where this transaction would else show an older state.
     """
-    slot_key = key_of(key)
-    row = _row(work, slot_key)
-    if row is not None and row.status == Status.DELETED and not hidden:
-        raise no_slot(slot_key)
-    if row is not None:
-        if not work.dry_run:
-            first(row.template)
-        return row
-    planned, template = _planned(work, slot_key, ended, inactive)
-    if work.dry_run:
-        return virtual_slot(work.models, planned, template, work.now)
-    making()
-    first(template)
-    work.session.execute(
-        insert_or_lock(table_of(work.models.Slot), work.dialect), [row_of(planned, work.now)]
-    )
-    row = _row(work, slot_key, fresh=True)
-    if row is None:
-        raise no_slot(slot_key)
-    return row
-
-
-def _row(work: Work, key: SlotKey, fresh: bool = False) -> SlotMixin | None:
     cls = work.models.Slot
     query: Any = select(cls).where(cls.series_id == key.series_id, cls.original_start == key.original_start)
-    return work.session.scalars(newest(query, work.dialect) if fresh else query).one_or_none()
+    return work.session.scalars(newest(query, work.dialect) if newest_one else query).one_or_none()
 
 
-def _planned(
+def promised_at(
     work: Work, key: SlotKey, ended: bool = False, inactive: bool = False
 ) -> tuple[PlannedSlot, TemplateMixin]:
     """Return what the rule has at a key, and the template that promises it.
 
+    :param ended: also what was cancelled or deleted with its series.
+    :param inactive: also what a template that is switched off would promise.
     :raises SlotNotFound: if there is none, or it has ended.
     """
     for template in segments(work, [key.series_id]):
-        spec = TemplateSpec.of(template)
-        spec = replace(
-            spec,
-            active=spec.active or inactive,
-            cancelled_from=None if ended else spec.cancelled_from,
-        )
-        planned = planning.planned_at(spec, key.original_start)
-        if planned is not None and planned.ends_at > work.now:
+        planned = promised_by(work, TemplateSpec.of(template), key, ended, inactive)
+        if planned is not None:
             return planned, template
     raise no_slot(key)
+
+
+def promised_by(
+    work: Work, spec: TemplateSpec, key: SlotKey, ended: bool = False, inactive: bool = False
+) -> PlannedSlot | None:
+    """Return what a template promises at a key, if it has not ended; the parameters are those of ``promised_at``."""
+    spec = replace(
+        spec, active=spec.active or inactive, cancelled_from=None if ended else spec.cancelled_from
+    )
+    planned = planning.planned_at(spec, key.original_start)
+    return planned if planned is not None and planned.ends_at > work.now else None
 
 
 # -- words and times -------------------------------------------------------------------------------------------

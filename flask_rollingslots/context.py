@@ -23,7 +23,7 @@ from .models import Models, SlotMixin, TemplateMixin
 from .models.fields import SPEC_FIELDS, SPEC_LISTS
 from .settings import Settings
 from .signals import Outbox
-from .statements import MARIADB, dialect_of, exclusive, stored_text, use_primary
+from .statements import MARIADB, dialect_of, exclusive, refuse_autocommit, stored_text, use_primary
 from .values import PlannedSlot, SlotKey, Status, StoredSlot, TemplateSpec, Window, live_places
 
 Unreadable = Callable[[int, str, Exception], None]
@@ -64,8 +64,12 @@ class Work:
     def writing(
         cls, session: Session, models: Models, settings: Settings, now: datetime, dry_run: bool = False
     ) -> Work:
-        """Return a work that decides by what it reads: the session stays on the engine of its writes from now on."""
+        """Return a work that decides by what it reads: the session stays on the engine of its writes from now on.
+
+        :raises ConfigError: if that engine commits each statement by itself.
+        """
         use_primary(session, models.classes)
+        refuse_autocommit(session.connection())
         return cls(session, models, settings, now, dry_run)
 
     @property

@@ -133,6 +133,13 @@ class StaleEdit(RollingSlotsError):
     """Somebody else changed this in the meantime: read it again, then repeat the change."""
 
 
+class LostRace(RollingSlotsError):
+    """Somebody else was faster, and this transaction cannot see what they did: roll it back, then try again.
+
+    Nothing was written. The HTTP API and the commands try again by themselves.
+    """
+
+
 class TopUpBusy(RollingSlotsError):
     """Another top-up is under way and did not end in time: try again later."""
 

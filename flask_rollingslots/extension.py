@@ -23,11 +23,12 @@ from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import JSON, event, func, inspect, select
 from sqlalchemy.exc import DatabaseError, SQLAlchemyError
 from sqlalchemy.orm import object_session
+from sqlalchemy.orm.exc import ObjectDeletedError
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from .booking import resources
 from .context import Work
-from .errors import ConfigError, NotRegistered, UnreadableRow
+from .errors import ConfigError, LostRace, NotRegistered, UnreadableRow
 from .filling import history
 from .health import Finding, examine
 from .models import BookingMixin, Models, RunMixin, SlotMixin, TemplateMixin, make_models
@@ -289,6 +290,7 @@ class Extension:
         For doors: what the request's session holds belongs to the app, and is not theirs to commit.
 
         :param dry_run: roll back at the end, too.
+        :raises LostRace: if another transaction was in the way; this one is rolled back.
         """
         state = self._state
         with state.app.app_context():
@@ -299,8 +301,10 @@ class Extension:
                     session.rollback()
                 else:
                     session.commit()
-            except BaseException:
+            except BaseException as error:
                 session.rollback()
+                if isinstance(error, DatabaseError) and is_lost_race(error):
+                    raise LostRace from error
                 raise
 
     def read_primary(self) -> None:
@@ -399,7 +403,11 @@ def _naming(method: Callable[..., Any]) -> Callable[..., Any]:
     def wrapper(self: Any, *args: Any, **kwargs: Any) -> Any:
         try:
             return method(self, *args, **kwargs)
+        except ObjectDeletedError as error:  # a row of the app's session, which somebody else removed
+            raise LostRace from error
         except (DatabaseError, JSONDecodeError) as error:
+            if is_lost_race(error):
+                raise LostRace from error
             if not current_app:  # nothing to look into; in `init_app`, or a call outside of any app
                 raise
             look = _missing_table if isinstance(error, DatabaseError) else _unreadable_row

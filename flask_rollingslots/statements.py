@@ -29,21 +29,25 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 from sqlalchemy.engine import Connection
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import SingletonThreadPool, StaticPool
 from sqlalchemy.sql import visitors
 from sqlalchemy.types import LargeBinary, NullType, String, Text
 
+from .errors import ConfigError
 from .values import MICROSECOND
 
 #: All writers insert in the order of the key, so that they cannot wait for each other in a circle.
 KEY_ORDER = "template.series_id, time.original_start"
 
-#: PostgreSQL: deadlock, serialisation failure, lock not available. MariaDB: deadlock, lock wait time-out.
-_LOST_RACES = {"40P01", "40001", "55P03", 1213, 1205}
+#: PostgreSQL: deadlock, serialisation failure, lock not available. MariaDB: deadlock, lock wait time-out, and a row
+#: that is locked but was changed since the transaction began (``innodb_snapshot_isolation``).
+_LOST_RACES = {"40P01", "40001", "55P03", 1213, 1205, 1020}
 #: MariaDB: what a deadlock ended wholly has no savepoint to go back to, and says so instead.
 _NO_SAVEPOINT = 1305
+#: The value of ``sqlite3.LEGACY_TRANSACTION_CONTROL``, which Python 3.11 has not.
+_LEGACY = -1
 #: Where a session keeps for how long its own transactions wait.
 _PATIENCE = "rollingslots_patience"
 _PG_EPOCH = datetime(2000, 1, 1)  # noqa: DTZ001 (the zone is taken off before)
@@ -105,14 +109,17 @@ def is_shared(engine: Engine | Connection) -> bool:
 
 
 @contextmanager
-def own_transaction(session: Session) -> Iterator[None]:
+def own_transaction(session: Session, table: Table | None = None) -> Iterator[None]:
     """Run a short write transaction of our own, as the session's next one: commit at the end, or roll back.
 
     SQLite: the write lock is taken at once, for a transaction that reads first and writes later is refused without
     waiting. PostgreSQL and MariaDB: every wait is bounded, and the server ends the transaction of a process that was
     stopped; the settings hold for this transaction only.
+
+    :param table: one of ours, if there is any yet.
+    :raises ConfigError: if the engine commits each statement by itself.
     """
-    dialect = _begin(session)
+    dialect = _begin(session, table)
     try:
         yield
         _restore_limits(session, dialect)
@@ -125,23 +132,67 @@ def own_transaction(session: Session) -> Iterator[None]:
 
 
 @contextmanager
-def atomic(session: Session) -> Iterator[None]:
+def atomic(session: Session, table: Table) -> Iterator[None]:
     """Do something wholly or not at all within the session's own transaction, which goes on either way.
 
     On SQLite the write lock is taken first: what is read then stays true until the app commits, and a savepoint that
     is nobody's inner transaction would be committed when it is released.
     """
     session.flush()
-    take_write_lock(session)
+    take_write_lock(session, table)
     with session.begin_nested():
         yield
 
 
-def take_write_lock(session: Session) -> None:
-    """On SQLite: be the one writer from here on, so that what is read stays true until the transaction ends."""
+def take_write_lock(session: Session, table: Table | None) -> None:
+    """On SQLite: be the one writer from here on, so that what is read stays true until the transaction ends.
+
+    An app may begin its transactions by itself, as SQLAlchemy's documentation recommends for savepoints. Such a one
+    becomes a writing one with its first write; if it has read what others changed since, SQLite refuses that.
+
+    :param table: any of ours, for such a write that changes nothing; ``None``: the next statement writes anyway.
+    """
     connection = session.connection()
-    if connection.dialect.name == "sqlite" and not connection.connection.dbapi_connection.in_transaction:  # type: ignore[union-attr]
+    if connection.dialect.name != "sqlite":
+        return
+    raw: Any = connection.connection.dbapi_connection
+    if not raw.in_transaction:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
+    elif table is not None and not _begins_with_writes(raw):
+        _write_nothing(connection, table)
+
+
+def _begins_with_writes(raw: Any) -> bool:
+    """Whether SQLite's driver begins a transaction with the first statement that writes, as it does by default."""
+    return raw.isolation_level is not None and getattr(raw, "autocommit", _LEGACY) == _LEGACY
+
+
+def _write_nothing(connection: Connection, table: Table) -> None:
+    (key,) = table.primary_key
+    quote = connection.dialect.identifier_preparer
+    column = quote.format_column(key)
+    text = f"UPDATE {quote.format_table(table)} SET {column} = {column} WHERE 0"  # noqa: S608 (names of ours)
+    connection.exec_driver_sql(text)
+
+
+def refuse_autocommit(connection: Connection) -> None:
+    """Refuse an engine that commits each statement by itself: a booking is several.
+
+    :raises ConfigError: says what to change.
+    """
+    raw: Any = connection.connection.dbapi_connection
+    if connection.dialect.name == "sqlite":
+        commits = not (_begins_with_writes(raw) or raw.in_transaction)
+    else:
+        commits = (
+            raw.get_autocommit() if hasattr(raw, "get_autocommit") else getattr(raw, "autocommit", False)
+        )
+    if commits is True:
+        text = (
+            "the database engine has the isolation level AUTOCOMMIT, which commits each statement by itself: give the "
+            "library's tables an engine without it (SQLALCHEMY_ENGINE_OPTIONS, or SQLALCHEMY_BINDS)"
+        )
+        raise ConfigError(text)
 
 
 def hold_writers(session: Session, table: Table) -> None:
@@ -172,13 +223,14 @@ def be_patient(session: Session, seconds: float | None) -> None:
     session.info[_PATIENCE] = seconds
 
 
-def _begin(session: Session) -> str:
+def _begin(session: Session, table: Table | None) -> str:
     connection = session.connection()
+    refuse_autocommit(connection)
     dialect = connection.dialect.name
     patience = session.info.get(_PATIENCE)
     if dialect == "sqlite":
         with _waiting_at_most(connection, patience):
-            take_write_lock(session)
+            take_write_lock(session, table)
     elif dialect == "postgresql":
         # One round trip for SET LOCAL of both.
         connection.execute(_POSTGRES_LIMITS)
@@ -221,13 +273,48 @@ def server_time(session: Session) -> datetime | None:
     return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-def has_uncommitted_writes(session: Session) -> bool:
-    """Whether the session holds SQLite's write lock, or will with its next flush."""
+def has_uncommitted_writes(session: Session, table: Table) -> bool:
+    """Whether the session holds SQLite's write lock, or will with its next flush.
+
+    :param table: any of ours.
+    """
+    waits = bool(session.new or session.dirty or session.deleted)
+    if not (waits or session.in_transaction()):
+        return False
     connection = session.connection()
+    raw: Any = connection.connection.dbapi_connection
     if connection.dialect.name != "sqlite":
         return False
-    raw: Any = connection.connection.dbapi_connection
-    return bool(session.new or session.dirty or session.deleted or raw.in_transaction)
+    if waits or not raw.in_transaction or _begins_with_writes(raw):
+        return bool(waits or raw.in_transaction)
+    return not _is_free(connection.engine) and _holds_write_lock(connection, table)
+
+
+def _is_free(engine: Engine) -> bool:
+    """Whether nobody is SQLite's writer now."""
+    other: Any = engine.raw_connection()
+    connection_error = engine.dialect.loaded_dbapi.OperationalError
+    try:
+        cursor = other.cursor()
+        usual = cursor.execute("PRAGMA busy_timeout").fetchone()[0]
+        cursor.execute("PRAGMA busy_timeout = 0")
+        try:
+            cursor.execute("BEGIN IMMEDIATE")
+        except connection_error:
+            return False
+        finally:
+            other.rollback()
+            cursor.execute(f"PRAGMA busy_timeout = {int(usual)}")
+        return True
+    finally:
+        other.close()
+
+
+def _holds_write_lock(connection: Connection, table: Table) -> bool:
+    with suppress(DBAPIError), _waiting_at_most(connection, 0):
+        _write_nothing(connection, table)
+        return True
+    return False
 
 
 def insert_if_absent(table: Table, dialect: str) -> Insert:

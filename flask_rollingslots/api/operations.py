@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NoReturn
 from urllib.parse import urlencode
@@ -12,7 +13,7 @@ from urllib.parse import urlencode
 from flask import Response, current_app, request
 from pydantic import BaseModel, ValidationError
 
-from ..errors import RollingSlotsError, nearest
+from ..errors import LostRace, RollingSlotsError, nearest
 from ..facade import RollingSlots, current_slots
 from ..models import OwnField, TemplateMixin
 from ..values import Scope
@@ -28,6 +29,8 @@ MAX_DEPTH = 32
 MAX_KEY = 200
 MAX_TEXT = 10_000
 _MAX_NUMBER = 2**63
+#: How often a call is tried again whose transaction another one was in the way of.
+_RACES = 2
 Handler = Callable[["Call"], Response]
 
 
@@ -165,6 +168,9 @@ class Operation:
         with slots.db.session.no_autoflush:
             if self.needs is Needs.WRITE:
                 slots.read_primary()
+            for _ in range(_RACES):
+                with suppress(LostRace):  # nothing was written: a new transaction sees what was in the way
+                    return self.handler(Call(slots, grant, path, query, body))
             return self.handler(Call(slots, grant, path, query, body))
 
 

@@ -39,6 +39,7 @@ _ERRORS: tuple[tuple[type[errors.RollingSlotsError], int, str, tuple[str, ...]],
     (errors.StatusConflict, 409, "status_conflict", ("key", "status")),
     (errors.HoldExpired, 409, "hold_expired", ("booking_id", "expired_at")),
     (errors.StaleEdit, 409, "stale_edit", ("revision",)),
+    (errors.LostRace, 409, "try_again", ()),
     (errors.TopUpBusy, 409, "topup_busy", ("run",)),
 )
 #: What Flask, or the app around us, refuses: status -> code.
@@ -155,7 +156,8 @@ def from_error(error: errors.RollingSlotsError) -> Problem | None:
         members["errors"] = [fault(str(name), details.get("value"), str(expected)[:300])]
     if code == "slot_closed" and members.get("state") == "blocked":
         code = "slot_blocked"
-    headers = {"Retry-After": "5"} if code == "topup_busy" else {}
+    waits = {"topup_busy": "5", "try_again": "1"}
+    headers = {"Retry-After": waits[code]} if code in waits else {}
     return Problem(code, text[:1000], members, headers)
 
 

@@ -11,13 +11,22 @@ from sqlalchemy import or_, select, update
 
 from ..browsing import find_booking
 from ..context import Work
-from ..errors import BookingNotFound, HoldExpired, SlotClosed, StatusConflict, refusal
+from ..errors import BookingNotFound, HoldExpired, LostRace, SlotClosed, StatusConflict, no_booking, refusal
 from ..models import BookingMixin, SlotMixin, table_of
 from ..signals import booking_moved, booking_released, slot_booked
-from ..statements import newest
+from ..statements import newest, take_write_lock
 from ..values import BookingStatus, State, Status
-from .resources import is_taken, lock_exclusive, look_around, slot_row
-from .taking import LIVE, BookingRequest, change_slot, end_booking, lock_slots, report, take
+from .resources import is_taken, lock_offer, look_around, slot_to_book
+from .taking import (
+    LIVE,
+    BookingRequest,
+    again_if_lost,
+    change_slot,
+    end_booking,
+    lock_slots,
+    report,
+    take,
+)
 
 #: Said instead of a state: the slot has not begun, but the time to cancel is over.
 TOO_LATE = "too_late"
@@ -73,11 +82,21 @@ def move(
 ) -> BookingMixin:
     """Move a live booking, and a hold until the same moment, to another slot; see ``RollingSlots.move``."""
     found = _find(work, booking)
-    with slot_row(work, key, to_book=True) as target:
+    made, is_new = again_if_lost(lambda: _moved(work, found, key, override))
+    if is_new:
+        report(work, booking_moved, made, replaces_id=found.id)
+    return made
+
+
+def _moved(
+    work: Work, found: BookingMixin, key: str | SlotMixin, override: bool
+) -> tuple[BookingMixin, bool]:
+    """Take the new places and give the old ones back; return the booking there, and whether it was made now."""
+    with slot_to_book(work, key) as target:
         near, rows = target.rolling_neighbours, lock_slots(work, found.slot_id, target.id)
         old, target = rows[found.slot_id], rows[target.id]
         target.rolling_neighbours = near
-        work.session.refresh(found, with_for_update=True)
+        _lock(work, found)
         status = found.status_at(work.now)
         if status not in LIVE:
             cls = work.models.Booking
@@ -88,10 +107,10 @@ def move(
                 and follower.slot_id == target.id
                 and follower.status_at(work.now) in LIVE
             ):
-                return follower
+                return follower, False
             raise _conflict(found, old, status, "moved")
         if old is target:
-            return found
+            return found, False
         _check_not_over(work, found, old)
         if not override:
             _check_in_time(work, found, old)
@@ -101,8 +120,7 @@ def move(
         made = take(work, target, request)
         _end(work, found, old)
         target.rolling_busy = None
-    report(work, booking_moved, made, replaces_id=found.id)
-    return made
+    return made, True
 
 
 def may_be_given_back(slot: SlotMixin, booking: BookingMixin, now: datetime) -> bool:
@@ -172,16 +190,30 @@ def _locked(
 
     Whoever changes a booking locks its slot before.
 
-    :param with_resource: nobody else can take the slot's exclusive resource either.
+    :param with_resource: nobody else can change the slot's template or take its exclusive resource either.
+    :raises BookingNotFound: if they were pruned meanwhile.
     """
+    take_write_lock(work.session, table_of(work.models.Slot))
     found = _find(work, booking)
     if with_resource and found.slot is not None:
-        lock_exclusive(work, found.slot.template)
-    slots = lock_slots(work, found.slot_id)
-    if not slots:
-        raise BookingNotFound(f"booking {found.id}: its slot was deleted")
-    work.session.refresh(found, with_for_update=True)
+        lock_offer(work, found.slot.template)
+    try:
+        slots = lock_slots(work, found.slot_id)
+    except LostRace:
+        raise BookingNotFound(f"booking {found.id}: its slot was deleted") from None
+    _lock(work, found)
     return found, slots[found.slot_id]
+
+
+def _lock(work: Work, found: BookingMixin) -> None:
+    """Keep a booking from being changed, and read it as it is now.
+
+    :raises BookingNotFound: if it was pruned meanwhile.
+    """
+    cls, number = work.models.Booking, found.id
+    query: Any = select(cls).where(cls.id == number).with_for_update()
+    if work.session.scalars(query, execution_options={"populate_existing": True}).one_or_none() is None:
+        raise no_booking(number)
 
 
 def _end(work: Work, found: BookingMixin, slot: SlotMixin) -> bool:

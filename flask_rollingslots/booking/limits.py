@@ -44,7 +44,7 @@ def lock_holds(work: Work, who: str) -> bool:
     session = work.session
     if work.dialect == "sqlite":  # a transaction that sees something older is refused when it writes
         session.flush()
-        take_write_lock(session)
+        take_write_lock(session, table_of(work.models.Slot))
         return False
     name = _ROW + hashlib.sha256(who.encode()).hexdigest()[:_DIGITS]
     table = table_of(work.models.Resource)

@@ -16,9 +16,9 @@ from sqlalchemy import and_, inspect, or_, select, true, update
 from sqlalchemy.orm import Session
 
 from .. import planning
-from ..browsing import materialize
-from ..context import Work, load_slots, load_specs
-from ..errors import InvalidTemplate, SlotClosed, no_template
+from ..browsing import promised_at, promised_by, row_at
+from ..context import Work, load_slots, load_specs, row_of, segments, virtual_slot
+from ..errors import InvalidTemplate, LostRace, SlotClosed, no_slot, no_template
 from ..models import (
     BookingMixin,
     Models,
@@ -42,62 +42,162 @@ from ..statements import (
     only_if,
     take_write_lock,
 )
-from ..values import OCCUPYING, BookingStatus, SlotKey, State, TemplateSpec, live_places
+from ..values import (
+    OCCUPYING,
+    BookingStatus,
+    PlannedSlot,
+    SlotKey,
+    State,
+    Status,
+    TemplateSpec,
+    key_of,
+    live_places,
+)
+
+#: How often a slot is looked for again whose series was changed between a look and the lock.
+_TRIES = 3
+
+
+#: Gives a template that nobody changes from now on, as plain values: as it is by now.
+Keep = Callable[[TemplateMixin], TemplateSpec]
 
 
 @contextmanager
 def slot_row(
     work: Work,
     key: str | SlotKey | SlotMixin,
+    keep: Keep | None = None,
     *,
     hidden: bool = False,
     ended: bool = False,
-    to_book: bool = False,
+    inactive: bool = False,
+    locks: bool = False,
 ) -> Iterator[SlotMixin]:
-    """Give the row at a key, made if need be, its exclusive resource locked before.
+    """Give the row at a key, made if need be, once its resource and its template are locked: idempotent.
 
-    If the body is refused, a row that was made for it goes again. Slots that have a row cost no savepoint.
+    If the body is refused, a row that was made for it goes again. Slots that have a row cost no savepoint. In a dry
+    run nothing is locked or made: a virtual slot stays one.
 
+    :param keep: how the template is locked; by default as for a booking, so that no decision about it is written
+        meanwhile.
     :param hidden: give a deleted slot too.
     :param ended: also make a row of what was cancelled or deleted with its series.
-    :param to_book: keep its template from changing, and let the row be as that says by now.
+    :param inactive: also make a row of what a template that is switched off would promise.
+    :param locks: lock the row too.
     :raises InvalidKey: if the key has another form.
-    :raises SlotNotFound: if the rule has no such start, or a virtual slot has ended.
+    :raises SlotNotFound: if the rule has no such start, a virtual slot has ended, or the slot was deleted.
+    :raises LostRace: if its series is changed again and again, or this transaction cannot see how.
     """
-    kept: list[tuple[int, bool]] = []
-
-    def lock(template: TemplateMixin) -> None:
-        lock_exclusive(work, template)
-        if to_book:
-            kept.append((template.id, _keep_offer(work, template.id)))
-
+    slot_key, found, is_undone = key_of(key), None, False
+    if work.dry_run:
+        row = _seen(work, slot_key, hidden)
+        yield row or virtual_slot(work.models, *promised_at(work, slot_key, ended, inactive), work.now)
+        return
+    take_write_lock(work.session, table_of(work.models.Slot))
     with ExitStack() as undo:
-        slot = materialize(
-            work,
-            key,
-            lock,
-            lambda: undo.enter_context(_undone(work)),
-            hidden=hidden,
-            ended=ended,
-        )
-        for template_id, was_apart in kept:
-            # After the row was made: on MariaDB this look keeps others from making theirs.
-            is_apart = was_apart and _is_still_apart(work, template_id)
-            _renew(work, slot, _read_offer(work, template_id))
-            slot.rolling_neighbours = () if is_apart else None
+        for _ in range(_TRIES):
+            row = _seen(work, slot_key, hidden)
+            template = row.template if row is not None else promised_at(work, slot_key, ended, inactive)[1]
+            before = template.revision
+            if row is None and not is_undone:
+                undo.enter_context(_undone(work))  # with what the locks write
+                is_undone = True
+            spec = (keep or (lambda template: lock_offer(work, template)))(template)
+            if row is None:
+                planned = promised_by(work, spec, slot_key, ended, inactive)
+                row = _made(work, planned) if planned is not None else None
+            elif locks or spec.revision != before:
+                work.session.expire(row)
+                row = row_at(work, slot_key, newest_one=locks)
+            if row is not None and row.template_id == spec.id:
+                found = row
+                break
+            for segment in segments(work, [slot_key.series_id]):
+                work.session.expire(segment)
+        if found is None:
+            raise LostRace
+        if found.status == Status.DELETED and not hidden:
+            raise no_slot(slot_key)
+        yield found
+
+
+def _seen(work: Work, key: SlotKey, hidden: bool) -> SlotMixin | None:
+    row = row_at(work, key)
+    if row is not None and row.status == Status.DELETED and not hidden:
+        raise no_slot(key)
+    return row
+
+
+def _made(work: Work, planned: PlannedSlot) -> SlotMixin | None:
+    """Make a slot's row."""
+    values = row_of(planned, work.now)
+    work.session.execute(insert_or_lock(table_of(work.models.Slot), work.dialect), [values])
+    return row_at(work, SlotKey(planned.spec.series_id, planned.original_start), newest_one=True)
+
+
+@contextmanager
+def slot_to_book(work: Work, key: str | SlotKey | SlotMixin) -> Iterator[SlotMixin]:
+    """Give the row at a key as its template says by now, and keep that from changing; else as ``slot_row``.
+
+    :raises LostRace: if the row was removed meanwhile, too.
+    """
+    kept: dict[int, tuple[TemplateSpec, bool]] = {}
+
+    def keep(template: TemplateMixin) -> TemplateSpec:
+        lock_exclusive(work, template)
+        was_apart = _keep_offer(work, template.id)
+        kept[template.id] = _as_locked(work, template), was_apart
+        return kept[template.id][0]
+
+    with slot_row(work, key, keep) as slot:
+        spec, was_apart = kept[slot.template_id]
+        # After the row was made: on MariaDB this look keeps others from making theirs.
+        is_apart = was_apart and _is_still_apart(work, spec.id)
+        _renew(work, slot, spec)
+        slot.rolling_neighbours = () if is_apart else None
         yield slot
 
 
-def lock_offer(work: Work, template_id: int) -> TemplateSpec:
-    """Keep a template from changing until the app commits, and return it as it is by now.
+def lock_offer(work: Work, template: TemplateMixin) -> TemplateSpec:
+    """Keep a template from changing until the app commits, its resource locked before; return it as it is by now.
 
     Where slots of its series may overlap each other, only one booking of it goes on at a time.
 
     :raises TemplateNotFound: if it was deleted.
     """
-    if _keep_offer(work, template_id):
-        _is_still_apart(work, template_id)
-    return _read_offer(work, template_id)
+    lock_exclusive(work, template)
+    if _keep_offer(work, template.id):
+        _is_still_apart(work, template.id)
+    return _as_locked(work, template)
+
+
+def _as_locked(work: Work, template: TemplateMixin) -> TemplateSpec:
+    """Return a template that is locked, as it is by now; what the session knows of it is read again if it changed.
+
+    :raises TemplateNotFound: if it was deleted.
+    :raises LostRace: if it claims another resource by now, and somebody else has that.
+    """
+    spec, held = _read_offer(work, template.id), _claim_of(template)
+    if spec.revision != template.revision:
+        work.session.refresh(template, with_for_update={"read": True})
+        claim = _claim_of(template)
+        if claim is not None and claim != held and not _lock_at_once(work, claim):
+            raise LostRace
+    return spec
+
+
+def _claim_of(template: TemplateMixin) -> str | None:
+    return template.resource if template.exclusive else None
+
+
+def _lock_at_once(work: Work, name: str) -> bool:
+    """Lock a resource out of order: only if nobody has it, for two that wait for each other wait for ever."""
+    table = table_of(work.models.Resource)
+    query = exclusive(select(table.c.id).where(table.c.name == name), work.dialect, skips=True)
+    if work.session.scalar(query) is None:
+        return False
+    lock_resource(work.session, work.models, name)
+    return True
 
 
 def _keep_offer(work: Work, template_id: int) -> bool:
@@ -106,7 +206,7 @@ def _keep_offer(work: Work, template_id: int) -> bool:
     Who waited for a decision does not know what it left, and has the template alone: two that share it could not both
     go on to have it alone.
     """
-    take_write_lock(work.session)
+    take_write_lock(work.session, table_of(work.models.Slot))
     is_apart = _is_apart(work, template_id)
     if not (is_apart and _lock_template(work, template_id, locked)):
         _lock_template(work, template_id, exclusive)
@@ -166,14 +266,20 @@ def _read_offer(work: Work, template_id: int) -> TemplateSpec:
 
 
 def _renew(work: Work, slot: SlotMixin, spec: TemplateSpec) -> None:
-    """Bring the row of a slot that somebody wants to book in line with its template, which is locked."""
+    """Bring the row of a slot that somebody wants to book in line with its template, which is locked.
+
+    :raises LostRace: if the row is gone.
+    """
     # Locked only if there is something to do: whoever moves a booking locks both slots, in their order.
     mine, values = work.models.Slot.id == slot.id, dict[str, Any]()
     for lock in (False, True):
         rows = load_slots(work, mine, wholly=True, lock=lock)
-        values = planning.by_now(spec, rows[0], work.now) if rows else {}
-        if not values:
-            break
+        if rows and rows[0].template_id == spec.id:
+            values = planning.by_now(spec, rows[0], work.now)
+            if not values:
+                return
+        elif lock:
+            raise LostRace
     if values:
         table = table_of(work.models.Slot)
         work.session.execute(update(table).where(table.c.id == slot.id).values(values))
@@ -199,7 +305,7 @@ def _undone(work: Work) -> Iterator[None]:
 
     before = slots()
     try:
-        with atomic(work.session):
+        with atomic(work.session, table_of(work.models.Slot)):
             yield
     except BaseException:
         for number, slot in slots().items():

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import uuid
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from blinker import NamedSignal
 from sqlalchemy import ColumnElement, and_, bindparam, case, func, inspect, or_, select, true, update
@@ -17,10 +18,10 @@ from sqlalchemy.orm import make_transient_to_detached
 from ..context import Work
 from ..errors import (
     IdempotencyConflict,
+    LostRace,
     RollingSlotsError,
     SlotClosed,
     SlotFull,
-    StaleEdit,
     TooManyHolds,
     refusal,
 )
@@ -38,7 +39,7 @@ from ..statements import (
 )
 from ..values import BookingStatus, Hold, SlotKey, State, Status, from_us, key_of, to_us
 from .limits import check_length, check_number, lock_holds
-from .resources import is_crowded, is_taken, look_around, slot_row
+from .resources import is_crowded, is_taken, look_around, slot_to_book
 
 #: The longest hold: a week.
 MAX_MINUTES = 7 * 24 * 60
@@ -49,6 +50,7 @@ _ONLY = "only"
 _COUNTED = ["booked", "holds", "hold_until"]
 #: The ids of the slot in which places were taken, and of the booking; without the second a unique key forbids it.
 _Written = tuple[int | None, int | None]
+Made = TypeVar("Made")
 LIVE = (BookingStatus.CONFIRMED, BookingStatus.HELD)
 
 
@@ -156,23 +158,36 @@ def _reserve(work: Work, key: str | SlotMixin, request: BookingRequest, signal: 
     if made is None:
         holder = request.who if request.is_person else None
         is_old = holder is not None and lock_holds(work, holder)
-        with slot_row(work, key, to_book=True) as slot:
-            known = _find_known(work, request, slot)
-            if known is not None:
-                return known
-            look_around(work, slot)
-            try:
-                if holder is not None:
-                    check_number(work, holder, is_old)
-                made = take(work, slot, request)
-            except (SlotFull, SlotClosed, TooManyHolds):
-                # What is in the way may be our own booking: committed by an earlier try of this very request.
-                known = _find_known(work, request, slot, fresh=True)
-                if known is None:
-                    raise
-                return known
+
+        def reserve() -> tuple[BookingMixin, bool]:
+            with slot_to_book(work, key) as slot:
+                known = _find_known(work, request, slot)
+                if known is not None:
+                    return known, False
+                look_around(work, slot)
+                try:
+                    if holder is not None:
+                        check_number(work, holder, is_old)
+                    return take(work, slot, request), True
+                except (SlotFull, SlotClosed, TooManyHolds):
+                    # What is in the way may be our own booking: committed by an earlier try of this very request.
+                    known = _find_known(work, request, slot, fresh=True)
+                    if known is None:
+                        raise
+                    return known, False
+
+        made, is_new = again_if_lost(reserve)
+        if not is_new:
+            return made
     report(work, signal, made)
     return made
+
+
+def again_if_lost(act: Callable[[], Made]) -> Made:
+    """Take places; once more if the row of the slot was removed meanwhile, for it is made again then."""
+    with suppress(LostRace):
+        return act()
+    return act()
 
 
 def report(work: Work, signal: NamedSignal, booking: BookingMixin, **facts: Any) -> None:
@@ -438,7 +453,7 @@ def _refusal(
     if state is State.RUNNING and is_over:
         return SlotClosed(f"slot {slot.key} cannot be booked: it is running", key=slot.key, state=state.value)
     if left >= request.party:
-        return StaleEdit(f"slot {slot.key}: its template was changed in the meantime: try again")
+        return LostRace(f"slot {slot.key}: its template was changed in the meantime: try again")
     text = f"slot {slot.key} has {left} of {slot.capacity} places left, {request.party} asked for"
     return SlotFull(text, key=slot.key, left=left, party=request.party)
 
@@ -529,14 +544,20 @@ def _read_again(work: Work, cls: type[Any], number: int, names: list[str] | None
 
 
 def lock_slots(work: Work, *slot_ids: int) -> dict[int, SlotMixin]:
-    """Keep others from changing some slots, and return them as they are now, by id."""
+    """Keep others from changing some slots, and return them as they are now, by id.
+
+    :raises LostRace: if one was removed meanwhile.
+    """
     cls, table = work.models.Slot, table_of(work.models.Slot)
     ids = sorted(set(slot_ids))
     if work.dialect == "sqlite":  # knows no locked rows: any write waits for the others to end
         work.session.execute(update(table).where(table.c.id.in_(ids)).values(booked=table.c.booked))
     query: Any = select(cls).where(cls.id.in_(ids)).order_by(cls.id).with_for_update()
     rows = work.session.scalars(query, execution_options={"populate_existing": True})
-    return {row.id: row for row in rows}
+    found = {row.id: row for row in rows}
+    if len(found) < len(ids):
+        raise LostRace
+    return found
 
 
 def _sweep(work: Work, slot: SlotMixin) -> int:

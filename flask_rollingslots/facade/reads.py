@@ -7,6 +7,7 @@ from datetime import date, datetime
 from typing import Any
 
 from .. import browsing, feeds
+from ..booking.resources import slot_row
 from ..context import Work, id_of, id_or_none
 from ..feeds import Calendar, Exported, SecretFeed
 from ..health import Explanation, explain
@@ -72,7 +73,8 @@ class Reads(Calls):
 
         :raises SlotNotFound: if the rule has no such start, or a virtual slot has ended.
         """
-        return browsing.materialize(self._state.writing(), key)
+        with slot_row(self._state.writing(), key) as slot:
+            return slot
 
     def preview_template(self, n: int = 5, after: datetime | None = None, **fields: Any) -> list[SlotMixin]:
         """Return the next ``n`` slots that a template with these fields would have; nothing is stored.

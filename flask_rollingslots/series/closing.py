@@ -15,12 +15,13 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import and_, func, or_, select
 
 from .. import browsing, planning, signals
+from ..booking.resources import slot_row
 from ..context import Work, load_slots
 from ..errors import no_group, refusal
 from ..models import BookingMixin, SlotMixin, TemplateMixin
 from ..values import Status, StoredSlot, TemplateSpec, Window
 from .endings import cancel_rows, check_reason
-from .storage import bookings_of, in_parts, series_of, shown_booking
+from .storage import bookings_of, in_parts, lock_templates, series_of, shown_booking
 from .templates import set_fields
 
 #: A slot of a day grid starts within a day after the grid does, and a zone moves a wall-clock time by less than one.
@@ -265,13 +266,23 @@ def _name(
 # -- days that are cancelled
 
 
+def _row_of(work: Work, slot: SlotMixin) -> SlotMixin:
+    """Return a slot's row, made if need be; its series is locked."""
+    if not slot.is_virtual:
+        return slot
+    with slot_row(work, slot.key, TemplateSpec.of, inactive=True) as row:
+        return row
+
+
 def cancel_date(work: Work, group: str | None, day: date, reason: str | None = None) -> CancelledKeys:
     """Cancel one grid day of all templates of a group, or of all; see ``RollingSlots.cancel_date``."""
     if group is not None and (not isinstance(group, str) or not group):
         raise refusal("group", group, "the name of a group, or None for all")
     _check_day("day", day)
     check_reason(reason)
-    templates = browsing.templates_in(work, group) if group is not None else browsing.search(work)
+    meant = browsing.templates_in(work, group) if group is not None else browsing.search(work)
+    templates = lock_templates(work, (each.series_id or each.id for each in meant))
+    templates = [each for each in templates if group is None or each.group == group]
     slots: list[SlotMixin] = []
     for zone in sorted({template.timezone for template in templates}):
         # A grid that begins on this day may go on until the end of the next one.
@@ -287,8 +298,7 @@ def cancel_date(work: Work, group: str | None, day: date, reason: str | None = N
         if work.dry_run:
             slots += [s for s in found if s.status == Status.SCHEDULED and s.ends_at > work.now]
         else:
-            rows = [browsing.materialize(work, s.key, inactive=True) if s.is_virtual else s for s in found]
-            slots += cancel_rows(work, rows, reason)
+            slots += cancel_rows(work, [_row_of(work, slot) for slot in found], reason)
     bookings = bookings_of(work, (slot.id for slot in slots if not slot.is_virtual))
     inside: dict[int, list[BookingMixin]] = {}
     for booking in bookings:

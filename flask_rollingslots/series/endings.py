@@ -15,9 +15,8 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import select, update
 
 from .. import planning, signals
-from ..booking.resources import lock_offer
-from ..context import Work, load_slots, load_specs
-from ..errors import SlotBooked, StaleEdit, StatusConflict, refusal
+from ..context import Work, load_slots
+from ..errors import LostRace, SlotBooked, StatusConflict, refusal
 from ..models import BookingMixin, SlotMixin, expired_places, table_of
 from ..values import OCCUPYING, Scope, SlotKey, Status, StoredSlot, TemplateSpec, local_midnight
 from . import storage
@@ -195,18 +194,14 @@ def _change(
             f"slot {key} is {slot.status}: it cannot be changed", key=key, status=slot.status
         )
     if not work.dry_run:
-        raise StaleEdit
+        raise LostRace
     slot.__dict__.update(values)  # a copy, in no session
 
 
 def _followed(work: Work, slot: SlotMixin) -> dict[str, Any]:
     """Return what its template decided while a slot was completed, and no edit touched it."""
-    if work.dry_run:
-        (spec,) = load_specs(work, work.models.Template.id == slot.template_id)
-    else:
-        spec = lock_offer(work, slot.template_id)
     (row,) = load_slots(work, work.models.Slot.id == slot.id, wholly=True)
-    return planning.by_now(spec, row._replace(status=Status.SCHEDULED), work.now)
+    return planning.by_now(TemplateSpec.of(slot.template), row._replace(status=Status.SCHEDULED), work.now)
 
 
 def _restored_alone(work: Work, key: SlotKey, status: str) -> dict[str, Any]:

@@ -100,7 +100,7 @@ def check_booking_gone(session: Session, models: Models, booking: BookingMixin) 
     :raises StatusConflict: names the call that gives its places back.
     """
     table = table_of(models.Booking)
-    take_write_lock(session)
+    take_write_lock(session, table_of(models.Slot))
     query = select(table.c.status).where(table.c.id == booking.id)
     status = session.scalar(newest(query, dialect_of(session)))
     if status in (BookingStatus.HELD, BookingStatus.CONFIRMED):
@@ -117,7 +117,7 @@ def check_slot_gone(session: Session, models: Models, slot: SlotMixin) -> None:
     :raises StatusConflict: if it was cancelled, completed, deleted or changed.
     """
     table = table_of(models.Slot)
-    take_write_lock(session)
+    take_write_lock(session, table_of(models.Slot))
     if _is_pointed_to(session, table_of(models.Booking).c.slot_id, slot.id):
         text = f"slot {slot.key} has bookings: hide it by slots.delete(key), or once it is over by slots.prune(…)"
         raise SlotBooked(text, key=slot.key, booked=slot.booked)
@@ -136,7 +136,7 @@ def check_template_gone(session: Session, models: Models, template: TemplateMixi
 
     :raises StatusConflict: names the calls that end a series.
     """
-    take_write_lock(session)
+    take_write_lock(session, table_of(models.Slot))
     others = table_of(models.Template).c
     query = select(others.id).where(others.series_id == template.series_id, others.id != template.id).limit(1)
     if session.scalar(newest(query, dialect_of(session))) is not None:

@@ -16,7 +16,6 @@ from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import inspect, or_, select
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.attributes import set_committed_value
 from sqlalchemy.orm.exc import StaleDataError
@@ -24,11 +23,11 @@ from sqlalchemy.orm.exc import StaleDataError
 from .. import planning
 from ..booking.lifecycle import live_bookings
 from ..booking.resources import Stay, find_clashes, lock_resource, slot_row
-from ..context import Work, load_slots, load_specs
-from ..errors import SlotClosed, SlotNotFound, StaleEdit, no_slot, no_template
+from ..context import Work, load_slots, load_specs, segments
+from ..errors import LostRace, SlotClosed, SlotNotFound, StaleEdit, no_slot, no_template
 from ..models import FIELDS, BookingMixin, Models, SlotMixin, TemplateMixin, plain, table_of
 from ..models.fields import SPEC_FIELDS
-from ..statements import atomic, dialect_of, exclusive, is_lost_race, take_write_lock
+from ..statements import atomic, dialect_of, exclusive, take_write_lock
 from ..values import MICROSECOND, MINUTE, OCCUPYING, SlotKey, State, Status, StoredSlot, TemplateSpec
 
 #: A slot that has started may still last; nothing older can matter to a change.
@@ -350,22 +349,18 @@ def span_of(row: StoredSlot, values: Mapping[str, Any] | None = None) -> Span:
 def deciding(work: Work) -> Iterator[None]:
     """Do all of a change or nothing, and say in our words that somebody else was faster.
 
-    :raises StaleEdit: if what is changed was changed in the meantime.
+    :raises StaleEdit: if a template was changed in the meantime.
     """
     if work.dry_run:
         yield
         return
     try:
-        with atomic(work.session):
+        with atomic(work.session, table_of(work.models.Slot)):
             work.session.info[DECIDING] = True
             yield
             work.session.flush()
     except StaleDataError as error:
         raise StaleEdit from error
-    except DBAPIError as error:
-        if is_lost_race(error):
-            raise StaleEdit from error
-        raise
     finally:
         work.session.info.pop(DECIDING, None)
 
@@ -381,7 +376,7 @@ def check_unchanged(session: Session, models: Models, template: TemplateMixin) -
     seen = state.committed_state.get("revision", state.dict.get("revision"))
     if seen is None:  # what was not read cannot be stale
         return
-    take_write_lock(session)
+    take_write_lock(session, templates)
     query = select(templates.c.revision).where(templates.c.id == template.id)
     if session.scalar(exclusive(query, dialect_of(session))) != seen:
         raise StaleEdit
@@ -419,8 +414,8 @@ def load_series(
     :param key: a slot that is read also if it is over.
     :param resources: keep others from booking its exclusive resources, too.
     :raises SlotNotFound: if there is no such series.
-    :raises StaleEdit: if this session has read a template that somebody else changed since, or if the series got
-        another resource meanwhile.
+    :raises StaleEdit: if this session has read a template that somebody else changed since.
+    :raises LostRace: if the series got another resource meanwhile.
     """
     slot = work.models.Slot
     templates: dict[int, TemplateMixin] = {}
@@ -431,9 +426,9 @@ def load_series(
     else:
         templates = {template.id: template for template in _lock_templates(work, series_id)}
         specs = [TemplateSpec.of(template) for template in templates.values()]
-        claims = {t.id: t.resource for t in templates.values() if t.exclusive and t.resource is not None}
+        claims = _claims(templates.values())
         if resources and not set(claims.values()) <= set(held.values()):
-            raise StaleEdit
+            raise LostRace
         held = claims
     if not specs:
         raise SlotNotFound(f"series {series_id}: there is no such series", key=str(key or series_id))
@@ -471,7 +466,16 @@ def _lock_resources(work: Work, series_id: int) -> dict[int, str]:
     return found
 
 
-def _lock_templates(work: Work, series_id: int) -> list[TemplateMixin]:
+def _claims(templates: Iterable[TemplateMixin]) -> dict[int, str]:
+    return {each.id: each.resource for each in templates if each.exclusive and each.resource is not None}
+
+
+def _lock_templates(work: Work, series_id: int, *, was_read: bool = True) -> list[TemplateMixin]:
+    """Return the segments of a series as they are now, by id; nobody else changes them or books their slots.
+
+    :param was_read: what the session has read of them is what somebody decides by.
+    :raises StaleEdit: if somebody else changed it since.
+    """
     session, cls = work.session, work.models.Template
     held = [inspect(each) for each in session.identity_map.values() if isinstance(each, cls)]
     known = [state.dict for state in held if not state.expired and "id" in state.dict]
@@ -482,29 +486,47 @@ def _lock_templates(work: Work, series_id: int) -> list[TemplateMixin]:
     query = exclusive(query, work.dialect).execution_options(populate_existing=True)
     templates: list[TemplateMixin] = list(session.scalars(query))
     current = {template.id: template.revision for template in templates}
-    if any(revision is not None and current.get(number) != revision for number, revision in seen.items()):
+    if was_read and any(
+        revision is not None and current.get(number) != revision for number, revision in seen.items()
+    ):
         raise StaleEdit
     return templates
 
 
-def lock_templates(work: Work, series_ids: Iterable[int]) -> None:
-    """Keep others from changing several series: all who want more than one template take them by id."""
-    cls = work.models.Template
-    ids = list(work.session.scalars(select(cls.id).where(cls.series_id.in_(list(series_ids)))))
-    for part in in_parts(sorted(ids)):
-        query = select(cls.id).where(cls.id.in_(part)).order_by(cls.id)
-        work.session.execute(exclusive(query, work.dialect))
+def lock_templates(work: Work, series_ids: Iterable[int]) -> list[TemplateMixin]:
+    """Keep others from changing several series, and return their segments as they are now, by id.
+
+    All who want more than one template take them in this order. A dry run locks nothing.
+    """
+    cls, wanted = work.models.Template, sorted(set(series_ids))
+    if work.dry_run:
+        return segments(work, wanted)
+    take_write_lock(work.session, table_of(work.models.Slot))
+    found: list[TemplateMixin] = []
+    for part in in_parts(sorted(work.session.scalars(select(cls.id).where(cls.series_id.in_(wanted))))):
+        query: Any = select(cls).where(cls.id.in_(part)).order_by(cls.id)
+        query = exclusive(query, work.dialect).execution_options(populate_existing=True)
+        found += work.session.scalars(query)
+    return found
 
 
 @contextmanager
 def decided_slot(
     work: Work, key: SlotKey, *, hidden: bool = False, ended: bool = False
 ) -> Iterator[SlotMixin]:
-    """Give the row of a slot, its exclusive resource locked; one that was made is undone if this is refused.
+    """Give the row of a slot, its series and their resources locked; one that was made is undone if this is refused.
 
     In a dry run: a copy of the slot in no session. Parameters and errors are those of ``booking.slot_row``.
     """
-    with slot_row(work, key, hidden=hidden, ended=ended) as row:
+
+    def keep(template: TemplateMixin) -> TemplateSpec:
+        held = _lock_resources(work, key.series_id)
+        parts = _lock_templates(work, key.series_id, was_read=False)
+        if not set(_claims(parts).values()) <= set(held.values()):
+            raise LostRace
+        return next(each.spec() for each in parts if each.id == template.id)
+
+    with slot_row(work, key, keep, hidden=hidden, ended=ended, locks=True) as row:
         yield copy_of(row, template=row.template) if work.dry_run else row
 
 

@@ -185,7 +185,7 @@ def check_revision(work: Work, key: SlotKey, revision: int) -> None:
     :raises StaleEdit: if somebody else changed it since.
     """
     with deciding(work):
-        series = load_series(work, key.series_id, key)
+        series = load_series(work, key.series_id, key, resources=True)
         refuse_stale(series.specs[series.place_of(key, ended=True)].revision, revision)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Hashable, Iterable
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from time import monotonic
@@ -234,6 +234,14 @@ class Run:
             self._end_reading()
         return found
 
+    def _transaction(self) -> AbstractContextManager[None]:
+        """Begin a short transaction of our own, unless the run joins one."""
+        return (
+            nullcontext()
+            if self.joins
+            else own_transaction(self.work.session, table_of(self.work.models.Lease))
+        )
+
     def note_history(self) -> None:
         """Note up to where templates that keep their history are complete: all that they promise is committed."""
         if self.request.dry_run:
@@ -245,7 +253,7 @@ class Run:
         ends = [(spec, end) for spec, end in ends if spec.history_until is None or spec.history_until < end]
         for position in range(0, len(ends), UNITS_AT_ONCE):
             try:
-                with nullcontext() if self.joins else own_transaction(self.work.session):
+                with self._transaction():
                     history.note_complete(self.work, ends[position : position + UNITS_AT_ONCE])
             except DBAPIError as error:
                 if self.joins or not is_lost_race(error):
@@ -297,7 +305,7 @@ class Run:
         if self.request.dry_run or not specs:
             return
         table = table_of(self.work.models.Template)
-        with nullcontext() if self.joins else own_transaction(self.work.session):
+        with self._transaction():
             for spec in specs:
                 as_planned = (table.c.id == spec.id, table.c.revision == spec.revision)
                 self.work.session.execute(
@@ -392,7 +400,7 @@ class Run:
         if self._wrote and self.must_stop():
             raise Interrupted
         began = monotonic()
-        with nullcontext() if self.joins else own_transaction(self.work.session):
+        with self._transaction():
             work = replace(self.work, now=self.clock())
             if self.recorder.lease is not None:
                 self.recorder.lease.renew(work)

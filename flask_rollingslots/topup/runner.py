@@ -111,7 +111,7 @@ class Runner:
     @contextmanager
     def transaction(self, lease: gate.Lease | None = None) -> Iterator[Work]:
         """Begin a short transaction of our own, to be committed at the end; the lease, renewed first, is the fence."""
-        with statements.own_transaction(self.session()):
+        with statements.own_transaction(self.session(), table_of(self.models.Lease)):
             work = self.work()
             if lease is not None:
                 lease.renew(work)
@@ -237,7 +237,7 @@ class Runner:
 
     def refuse_uncommitted(self) -> None:
         """Refuse to wait for a lock that the app's own session holds on SQLite, with ``UncommittedChanges``."""
-        if statements.has_uncommitted_writes(self.session()):
+        if statements.has_uncommitted_writes(self.session(), table_of(self.models.Lease)):
             raise UncommittedChanges
 
     def check(self, request: TopUpRequest) -> None:
