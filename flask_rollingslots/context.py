@@ -23,7 +23,15 @@ from .models import Models, SlotMixin, TemplateMixin
 from .models.fields import SPEC_FIELDS, SPEC_LISTS
 from .settings import Settings
 from .signals import Outbox
-from .statements import MARIADB, dialect_of, exclusive, refuse_autocommit, stored_text, use_primary
+from .statements import (
+    MARIADB,
+    dialect_of,
+    exclusive,
+    follow_savepoint,
+    refuse_autocommit,
+    stored_text,
+    use_primary,
+)
 from .values import PlannedSlot, SlotKey, Status, StoredSlot, TemplateSpec, Window, live_places
 
 Unreadable = Callable[[int, str, Exception], None]
@@ -70,6 +78,7 @@ class Work:
         """
         use_primary(session, models.classes)
         refuse_autocommit(session.connection())
+        follow_savepoint(session, models.classes)
         return cls(session, models, settings, now, dry_run)
 
     @property

@@ -145,7 +145,7 @@ class TopUpBusy(RollingSlotsError):
 
 
 class UncommittedChanges(TopUpBusy):
-    """The app's session holds uncommitted changes: commit first, then generate."""
+    """The app's session holds uncommitted changes, or an open transaction of SQLite: commit first, then generate."""
 
 
 class RowsRefused(RollingSlotsError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -21,8 +22,10 @@ from sqlalchemy import (
     bindparam,
     case,
     cast,
+    event,
     func,
     insert,
+    inspect,
     literal_column,
     text,
     type_coerce,
@@ -48,6 +51,8 @@ _LOST_RACES = {"40P01", "40001", "55P03", 1213, 1205, 1020}
 _NO_SAVEPOINT = 1305
 #: The value of ``sqlite3.LEGACY_TRANSACTION_CONTROL``, which Python 3.11 has not.
 _LEGACY = -1
+#: Where a session keeps what was made past the ORM, within which savepoint.
+_MADE = "rollingslots_made"
 #: Where a session keeps for how long its own transactions wait.
 _PATIENCE = "rollingslots_patience"
 _PG_EPOCH = datetime(2000, 1, 1)  # noqa: DTZ001 (the zone is taken off before)
@@ -132,16 +137,56 @@ def own_transaction(session: Session, table: Table | None = None) -> Iterator[No
 
 
 @contextmanager
-def atomic(session: Session, table: Table) -> Iterator[None]:
+def atomic(session: Session, classes: Sequence[Any]) -> Iterator[None]:
     """Do something wholly or not at all within the session's own transaction, which goes on either way.
 
     On SQLite the write lock is taken first: what is read then stays true until the app commits, and a savepoint that
     is nobody's inner transaction would be committed when it is released.
+
+    :param classes: our models.
     """
     session.flush()
-    take_write_lock(session, table)
+    take_write_lock(session, classes[0].__table__)
     with session.begin_nested():
+        follow_savepoint(session, classes)
         yield
+
+
+def follow_savepoint(session: Session, classes: Sequence[Any]) -> None:
+    """Let a session know what is true again after a savepoint was rolled back, though it was written past the ORM.
+
+    :param classes: our models. Rows that were made are forgotten (see ``made_here``), and others read again: SQLite
+        gives the id of a row that is gone to another one.
+    """
+    if _MADE in session.info or not session.in_nested_transaction():
+        return
+    made: list[tuple[Any, Any]] = []
+    session.info[_MADE] = made
+
+    def rolled_back(session: Session, over: Any) -> None:
+        for instance in list(session.identity_map.values()) if over.nested else ():
+            if isinstance(instance, tuple(classes)) and not inspect(instance).modified:
+                session.expire(instance)
+        for found, transaction in made:
+            instance = found()
+            while transaction not in (None, over):
+                transaction = transaction.parent
+            if transaction is over and instance is not None and instance in session:
+                session.expunge(instance)
+
+    def ended(session: Session, over: Any) -> None:
+        if over.parent is None:
+            made.clear()
+
+    event.listen(session, "after_soft_rollback", rolled_back)
+    event.listen(session, "after_transaction_end", ended)
+
+
+def made_here(session: Session, instance: Any) -> None:
+    """Note that an instance's row was made past the ORM: if it is rolled back, the session forgets the instance."""
+    if _MADE in session.info:
+        transaction = session.get_nested_transaction() or session.get_transaction()
+        session.info[_MADE].append((weakref.ref(instance), transaction))
 
 
 def take_write_lock(session: Session, table: Table | None) -> None:
@@ -159,6 +204,14 @@ def take_write_lock(session: Session, table: Table | None) -> None:
     if not raw.in_transaction:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
     elif table is not None and not _begins_with_writes(raw):
+        _write_nothing(connection, table)
+
+
+def begin_writing(session: Session, table: Table) -> None:
+    """On SQLite, where the app begins its transactions by itself: be the writer before anything else is read."""
+    connection = session.connection()
+    raw: Any = connection.connection.dbapi_connection
+    if connection.dialect.name == "sqlite" and raw.in_transaction and not _begins_with_writes(raw):
         _write_nothing(connection, table)
 
 
@@ -273,8 +326,10 @@ def server_time(session: Session) -> datetime | None:
     return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-def has_uncommitted_writes(session: Session, table: Table) -> bool:
-    """Whether the session holds SQLite's write lock, or will with its next flush.
+def keeps_writers_away(session: Session, table: Table) -> bool:
+    """Whether no other connection could write to SQLite's file until the session's transaction ends.
+
+    It wrote, or will with its next flush; or it reads within a transaction and the file is not in WAL mode.
 
     :param table: any of ours.
     """
@@ -287,6 +342,8 @@ def has_uncommitted_writes(session: Session, table: Table) -> bool:
         return False
     if waits or not raw.in_transaction or _begins_with_writes(raw):
         return bool(waits or raw.in_transaction)
+    if connection.exec_driver_sql("PRAGMA journal_mode").scalar() != "wal":
+        return True
     return not _is_free(connection.engine) and _holds_write_lock(connection, table)
 
 

@@ -38,6 +38,7 @@ from ..statements import (
     hold_writers,
     insert_or_lock,
     locked,
+    made_here,
     newest,
     only_if,
     take_write_lock,
@@ -100,7 +101,7 @@ def slot_row(
             template = row.template if row is not None else promised_at(work, slot_key, ended, inactive)[1]
             before = template.revision
             if row is None and not is_undone:
-                undo.enter_context(_undone(work))  # with what the locks write
+                undo.enter_context(atomic(work.session, work.models.classes))  # with what the locks write
                 is_undone = True
             spec = (keep or (lambda template: lock_offer(work, template)))(template)
             if row is None:
@@ -132,7 +133,10 @@ def _made(work: Work, planned: PlannedSlot) -> SlotMixin | None:
     """Make a slot's row."""
     values = row_of(planned, work.now)
     work.session.execute(insert_or_lock(table_of(work.models.Slot), work.dialect), [values])
-    return row_at(work, SlotKey(planned.spec.series_id, planned.original_start), newest_one=True)
+    row = row_at(work, SlotKey(planned.spec.series_id, planned.original_start), newest_one=True)
+    if row is not None:
+        made_here(work.session, row)
+    return row
 
 
 @contextmanager
@@ -295,23 +299,6 @@ def is_crowded(work: Work, slot: SlotMixin) -> bool:
     if neighbours is None:
         neighbours = load_neighbours(work.session, work.models, slot, lock=work.dialect in MARIADB)
     return any(other.blocks(slot, work.now) for other in neighbours)
-
-
-@contextmanager
-def _undone(work: Work) -> Iterator[None]:
-    def slots() -> dict[int, SlotMixin]:
-        held = work.session.identity_map.values()
-        return {id(found): found for found in held if isinstance(found, work.models.Slot)}
-
-    before = slots()
-    try:
-        with atomic(work.session, table_of(work.models.Slot)):
-            yield
-    except BaseException:
-        for number, slot in slots().items():
-            if number not in before:  # its row is gone, and another one may get its number
-                work.session.expunge(slot)
-        raise
 
 
 def lock_exclusive(work: Work, template: TemplateMixin) -> None:

@@ -29,8 +29,10 @@ from ..models import BookingMixin, Models, SlotMixin, displaced_near, forget_bus
 from ..signals import slot_booked, slot_held
 from ..statements import (
     MARIADB,
+    begin_writing,
     insert_if_absent,
     locked,
+    made_here,
     newest,
     only_if,
     tells_what_it_updated,
@@ -243,6 +245,7 @@ def book_at_once(work: Work, key: SlotKey, request: BookingRequest) -> BookingMi
     session, models = work.session, work.models
     if request.minutes is not None:
         return None
+    begin_writing(session, table_of(models.Slot))
     if session.autoflush:  # the statements go past the ORM, and must see what the app changed
         session.flush()
     if request.request_key is not None:
@@ -529,6 +532,7 @@ def _instance(work: Work, values: dict[str, Any]) -> BookingMixin:
     made.__dict__.update(values, released_at=None)
     make_transient_to_detached(made)
     work.session.add(made)
+    made_here(work.session, made)
     return made
 
 

@@ -355,7 +355,7 @@ def deciding(work: Work) -> Iterator[None]:
         yield
         return
     try:
-        with atomic(work.session, table_of(work.models.Slot)):
+        with atomic(work.session, work.models.classes):
             work.session.info[DECIDING] = True
             yield
             work.session.flush()

@@ -237,7 +237,7 @@ class Runner:
 
     def refuse_uncommitted(self) -> None:
         """Refuse to wait for a lock that the app's own session holds on SQLite, with ``UncommittedChanges``."""
-        if statements.has_uncommitted_writes(self.session(), table_of(self.models.Lease)):
+        if statements.keeps_writers_away(self.session(), table_of(self.models.Lease)):
             raise UncommittedChanges
 
     def check(self, request: TopUpRequest) -> None:
