@@ -191,7 +191,8 @@ def _locked(
     Whoever changes a booking locks its slot before.
 
     :param with_resource: nobody else can take the slot's exclusive resource either.
-    :raises BookingNotFound: if they were pruned meanwhile.
+    :raises BookingNotFound: if there is none, or no slot of it.
+    :raises LostRace: if they were pruned meanwhile.
     """
     take_write_lock(work.session, table_of(work.models.Slot))
     found = _find(work, booking)
@@ -199,10 +200,7 @@ def _locked(
         lock_offer(work, _template_of(found))
     else:
         _keep_template(work, found)
-    try:
-        slots = lock_slots(work, found.slot_id)
-    except LostRace:
-        raise BookingNotFound(f"booking {found.id}: its slot was deleted") from None
+    slots = lock_slots(work, found.slot_id)
     _lock(work, found)
     return found, slots[found.slot_id]
 
