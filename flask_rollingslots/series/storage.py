@@ -456,6 +456,22 @@ def _settings(
     return {number: dict(zip(names, values, strict=True)) for number, *values in work.session.execute(query)}
 
 
+def lock_claims(work: Work, series_id: int, values: Mapping[str, Any]) -> None:
+    """Before a series claims another resource, or lets go of one: lock both, for resources are locked first.
+
+    :param values: what is to change of its templates.
+    """
+    if work.dry_run or values.keys().isdisjoint(("exclusive", "resource")):
+        return
+    cls = work.models.Template
+    names = {
+        *work.session.scalars(select(cls.resource).where(cls.series_id == series_id)),
+        values.get("resource"),
+    }
+    for name in sorted(name for name in names if isinstance(name, str)):
+        lock_resource(work.session, work.models, name)
+
+
 def _lock_resources(work: Work, series_id: int) -> dict[int, str]:
     """Return the exclusive resources of a series by segment, and keep others from booking them."""
     cls = work.models.Template
