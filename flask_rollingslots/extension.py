@@ -42,8 +42,8 @@ from .topup.executors import AfterResponseExecutor, make_executor
 from .values import utc_now
 
 if TYPE_CHECKING:
-    #: Decides about a request to the HTTP API: an action, a template or ``None`` -> yes, no, or a person's name.
-    Authorize = Callable[[str, TemplateMixin | None], bool | str]
+    #: Decides about a request: an action, a template or ``None``, perhaps more -> yes, no, or a person's name.
+    Authorize = Callable[..., bool | str]
 
 log = logging.getLogger("flask_rollingslots")
 
@@ -51,6 +51,8 @@ EXTENSION = "rollingslots"
 OWN_DATABASE = "sqlite:///rollingslots.db"
 _CONFIGURED = ("SQLALCHEMY_DATABASE_URI", "SQLALCHEMY_BINDS", "SQLALCHEMY_ENGINES")
 _CHANGED, _NEW = "rollingslots_changed", "rollingslots_new"
+#: What an ``authorize`` callback may be told beside action and template.
+_ABOUT = frozenset(("slot", "booking", "changes"))
 Facade = TypeVar("Facade", bound=type[Any])
 
 
@@ -140,6 +142,33 @@ def _is_registered() -> bool:
     return bool(current_app) and EXTENSION in current_app.extensions
 
 
+@dataclass(frozen=True, slots=True)
+class Authorizer:
+    """An app's ``authorize`` callback, which is given what it accepts.
+
+    :param accepts: of ``slot``, ``booking`` and ``changes`` those that it has a parameter for.
+    """
+
+    decide: Authorize
+    accepts: frozenset[str]
+
+    @classmethod
+    def of(cls, decide: Authorize) -> Authorizer:
+        """Look at the parameters of a callback, once."""
+        try:
+            parameters = list(python_inspect.signature(decide).parameters.values())
+        except (TypeError, ValueError):  # some that are written in C have no signature
+            return cls(decide, frozenset())
+        if any(each.kind is each.VAR_KEYWORD for each in parameters):
+            return cls(decide, _ABOUT)
+        by_name = (each for each in parameters[2:] if each.kind is not each.POSITIONAL_ONLY)
+        return cls(decide, _ABOUT & {each.name for each in by_name})
+
+    def __call__(self, action: str, template: TemplateMixin | None, **about: Any) -> bool | str:
+        """Ask the callback."""
+        return self.decide(action, template, **{name: about.get(name) for name in self.accepts})
+
+
 # -- the extension ---------------------------------------------------------------------------------------------
 
 
@@ -170,7 +199,7 @@ class Extension:
         """
         self._archive = archive
         #: The app's own decision about requests to the HTTP API, if it makes any.
-        self.authorizer = authorize
+        self.authorizer = None if authorize is None else Authorizer.of(authorize)
         self._db, self._cache, self._given, self._clock = db, cache, models, clock
         self._apps: weakref.WeakSet[Flask] = weakref.WeakSet()
         self._models: Models | None = None
@@ -230,8 +259,12 @@ class Extension:
             ``False``, or a name: in that person's name alone bookings may then be made and seen, and ``override``
             (giving back when it is too late) is not allowed. What may not be read is "not found" for the sender, and
             left out of lists.
+
+            If it has parameters ``slot``, ``booking`` or ``changes``, it is told these too, ``None`` where there is
+            none: which slot, whose booking, and what an edit changes or a new template has (by field). About an edit
+            it is asked twice: with the template as it is, and as it would be.
         """
-        self.authorizer = decide
+        self.authorizer = Authorizer.of(decide)
         return decide
 
     @property

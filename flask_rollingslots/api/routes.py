@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from functools import partial
 from operator import attrgetter
 from typing import Any, Literal
@@ -77,7 +77,8 @@ def preview_template(call: Call) -> Response:
     if count > most:
         raise invalid("count", count, f"at most {most:,}")
     after = bodies.instant(call.query.after, ZoneInfo(template.timezone))
-    return call.answer(answers.SlotList, items=call.slots.upcoming(template, count, after))
+    found = call.slots.upcoming(template, count, after)
+    return call.answer(answers.SlotList, items=call.grant.visible(found, attrgetter("template")))
 
 
 @template_call("POST", "/templates", _MADE, body=bodies.TemplateBody)
@@ -90,7 +91,7 @@ def create_template(call: Call) -> Response:
     slots, body = call.slots, call.body
     wanted = body.templates(slots)
     for fields in wanted:
-        call.grant.require("create", slots.Template(**fields))
+        call.grant.require("create", slots.Template(**fields), changes=fields)
     if call.dry_run:
         drafts = [slots.create_template(dry_run=True, **fields) for fields in wanted]
         following = [draft.recurrence.after(slots.now(), 5) for draft in drafts]
@@ -112,8 +113,9 @@ def change_template(call: Call) -> Response:
     series endless, or the other way round. To move the slots use ``PATCH /slots/<key>?scope=all`` with ``start``.
     """
     body, dry_run, revision = call.body, call.dry_run, call.revision()
-    template = _template(call, "edit")
+    template = _template(call, "read")
     number, changes = template.id, body.changes(call.slots, template)
+    _edited_series(call, template, {**body.settings, **changes})
     if not changes and not body.settings:
         raise invalid("body", None, "at least one field that is to be changed")
     with call.slots.transaction(dry_run) as slots:
@@ -126,13 +128,36 @@ def change_template(call: Call) -> Response:
         return call.answer(answers.TemplateChanged, revision=etag, template=changed, edit=edit)
 
 
+def _edited(call: Call) -> TemplateMixin:
+    """Return the template in the address, if the sender may edit its whole series."""
+    template = _template(call, "edit")
+    _edited_series(call, template)
+    return template
+
+
+def _edited_series(
+    call: Call, template: TemplateMixin, changes: Mapping[str, Any] | None = None
+) -> list[TemplateMixin]:
+    """Return the segments of a series, if the sender may change each of them like this.
+
+    They may be in different groups.
+    """
+    found = call.slots.segments(str(SlotKey(template.series_id or template.id, template.dtstart)))
+    missing = errors.no_template(template.id)
+    if changes is None:
+        call.grant.require_all("edit", found, missing)
+    else:
+        call.grant.require_change(found, changes, missing)
+    return found
+
+
 @template_decision("DELETE", "/templates/<template_id>", answers.EndAnswer, query=bodies.DryRunQuery)
 def delete_template(call: Call) -> Response:
     """Delete a whole series: hide its slots from now on. Booked and completed ones stay and are told.
 
     The template itself stays, with ``cancelled_from``, for its keys are for ever; ``restore`` takes it back.
     """
-    return _ended(call, call.slots.delete_series, _template(call, "edit").id)
+    return _ended(call, call.slots.delete_series, _edited(call).id)
 
 
 @template_decision(
@@ -140,14 +165,14 @@ def delete_template(call: Call) -> Response:
 )
 def cancel_future(call: Call) -> Response:
     """Cancel all slots of a series from a day on, booked ones too; they stay visible as cancelled."""
-    template, body = _template(call, "edit"), call.body
+    template, body = _edited(call), call.body
     return _ended(call, call.slots.cancel_future, template.id, body.from_date, reason=body.reason)
 
 
 @template_decision("POST", "/templates/<template_id>/restore", answers.EndAnswer, body=bodies.DryRunBody)
 def restore_template(call: Call) -> Response:
     """Take back that a series was cancelled or deleted; slots that were cancelled for themselves stay cancelled."""
-    return _ended(call, call.slots.restore_series, _template(call, "edit").id)
+    return _ended(call, call.slots.restore_series, _edited(call).id)
 
 
 @template_call("POST", "/closings", answers.ClosingAnswer, body=bodies.ClosingBody, refusals=(404,))
@@ -194,9 +219,7 @@ def _editable(call: Call, template_id: int | None, group: str | None) -> set[int
     """Return the ids of the templates of a series, of a group, or of all, if the sender may change each of them."""
     slots, grant = call.slots, call.grant
     if template_id is not None:
-        template = call.template(template_id, "edit")
-        found = slots.segments(str(SlotKey(template.series_id or template.id, template.dtstart)))
-        grant.require_all("edit", found, errors.no_template(template_id))
+        found = _edited_series(call, call.template(template_id, "edit"))
     else:
         found = slots.templates(group=group)
         if group is not None:
@@ -270,7 +293,7 @@ def _series_of(call: Call, action: str) -> tuple[str, list[TemplateMixin]]:
     """Return the key in the address and the segments of its series, if the sender may do this with them."""
     key = call.path["key"]
     found = call.slots.segments(key)
-    call.grant.require_all(action, found, errors.no_slot(key))
+    call.grant.require_all(action, found, errors.no_slot(key), slot=call.slot(key))
     return key, found
 
 
@@ -280,9 +303,10 @@ def change_slot(call: Call) -> Response:
 
     Completed, cancelled and past slots stay as they are; booked ones keep their times and are told.
     """
-    key, segments = _series_of(call, "edit")
+    key, segments = _series_of(call, "read")
     scope, dry_run, revision = call.scope(), call.dry_run, call.revision()
     changes = {**call.body.settings, **call.body.changes(call.slots, segments[-1])}
+    call.grant.require_change(segments, changes, errors.no_slot(key), slot=call.slot(key))
     with call.slots.transaction(dry_run) as slots:
         plan = slots.edit(key, scope, revision, call.body.move_booked, dry_run, **changes)
         slot = None
@@ -378,7 +402,7 @@ def create_booking(call: Call) -> Response:
     if not call.grant.is_trusted and (body.hold_minutes or 0) > longest:
         raise invalid("hold_minutes", body.hold_minutes, f"at most {longest:,}")
     key, segments = _series_of(call, "read")
-    who = _person(call, segments[-1], body.who)
+    who = _person(call, key, segments, body.who)
     once = call.header("Idempotency-Key", _LONGEST_KEY)
     with call.slots.transaction() as slots:
         if body.hold_minutes is None:
@@ -390,9 +414,12 @@ def create_booking(call: Call) -> Response:
         return call.answer(answers.BookingAnswer, made, 201, url_for(".get_booking", booking_id=made.id))
 
 
-def _person(call: Call, template: TemplateMixin, who: str | None) -> str | None:
+def _person(call: Call, key: str, segments: Sequence[TemplateMixin], who: str | None) -> str | None:
     """Return in whose name is booked: who may book for one person only cannot name another."""
-    person = call.grant.require("book", template)
+    start = SlotKey.parse(key).original_start
+    ends = (each for each in segments if each.active_until is None or start < each.active_until)
+    template = min(ends, key=lambda each: each.active_from or datetime.min, default=segments[-1])
+    person = call.grant.require("book", template, slot=call.slot(key))
     if not isinstance(person, str):
         return who
     if who not in (None, person):
@@ -423,7 +450,7 @@ def release_booking(call: Call) -> Response:
     """
     found, override = _booking(call), call.query.override
     if override:
-        call.grant.require_override(found.slot.template)
+        call.grant.require_override(found)
     number = found.id
     with call.slots.transaction() as slots:
         slots.release(number, override)
@@ -560,14 +587,18 @@ def _is_visible(call: Call, run: RunMixin) -> bool:
         return False
 
 
-@calls.add("GET", "/health", answers.HealthAnswer, tag="health")
+@calls.add("GET", "/health", answers.HealthAnswer, Needs.STATUS, tag="health")
 def get_health(call: Call) -> Response:
-    """Say whether every promised slot of the window is stored; the rest is told to whoever sends a token."""
-    report = call.slots.health()
-    if not call.grant.is_trusted:
+    """Say to anybody whether every promised slot of the window is stored; the rest to whoever may read all templates.
+
+    What went wrong is told to whoever sends a token.
+    """
+    report, grant = call.slots.health(), call.grant
+    if not grant.reads_all:
         return call.answer(answers.HealthAnswer, answers.Shown(None, status=report.status))
     lacking = [each for each in report.templates if each.missing or each.due or each.error]
-    return call.answer(answers.HealthAnswer, report, templates=lacking[: answers.MANY])
+    shown = answers.shown_health(report, lacking[: answers.MANY], is_trusted=grant.is_trusted)
+    return call.answer(answers.HealthAnswer, shown)
 
 
 # -- feeds -----------------------------------------------------------------------------------------------------
@@ -586,7 +617,14 @@ def feed_json(call: Call) -> Response:
     if query.template is not None:
         call.template(query.template)
     found = call.slots.events(
-        query.start, query.end, query.timeZone, query.floating, query.template, query.group, call.grant.sees
+        query.start,
+        query.end,
+        query.timeZone,
+        query.floating,
+        query.template,
+        query.group,
+        call.grant.sees,
+        call.grant.shown_data,
     )
     return Response(json.dumps(found), mimetype="application/json")
 
@@ -619,7 +657,8 @@ def _calendar(call: Call, group: str | None) -> Response:
     """
     try:
         # The host makes UIDs the same for one subscriber, whatever changes on the server.
-        found = call.slots.calendar(call.query.template, group, request.host, call.grant.sees)
+        grant = call.grant
+        found = call.slots.calendar(call.query.template, group, request.host, grant.sees, grant.shown_data)
     except errors.ConfigError:
         text = "calendars need the extra ics on the server: Flask-RollingSlots[ics]"
         raise Problem("not_found", text) from None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import date, datetime
 from typing import Any
 
@@ -18,6 +18,7 @@ from ..values import key_of
 from .calls import Calls, Key, TemplateOrId, Text
 
 Sees = Callable[[TemplateMixin], bool]
+Shows = Callable[[TemplateMixin], Collection[str] | None]
 
 
 class Reads(Calls):
@@ -169,6 +170,7 @@ class Reads(Calls):
         template: TemplateOrId | None = None,
         group: str | None = None,
         sees: Sees = lambda template: True,
+        shows: Shows = lambda template: None,
     ) -> list[dict[str, Any]]:
         """Return slots and reminders as events for FullCalendar or EventCalendar.
 
@@ -176,12 +178,13 @@ class Reads(Calls):
         :param timezone: whose clock the answer is written in: an IANA name, ``UTC`` or ``local``.
         :param floating: write times without offset.
         :param sees: says of a template whether it may be shown.
+        :param shows: returns which keys of its ``data``, and own columns, may be shown; ``None``: all.
         """
         work, number = self._state.reading(), id_or_none(template)
         span = feeds.read_span(start, end, timezone, floating)
         self.ensure(number)
         found = self._healed(work, feeds.slots_in(work, span, number, group, sees))
-        return list(feeds.events(found, span, work.now))
+        return list(feeds.events(found, span, work.now, shows))
 
     def calendar(
         self,
@@ -189,15 +192,17 @@ class Reads(Calls):
         group: str | None = None,
         host: str = "",
         sees: Sees = lambda template: True,
+        shows: Shows = lambda template: None,
     ) -> Calendar:
         """Return a calendar to subscribe to (RFC 5545), from last month on.
 
         :param host: what makes UIDs unique where neither ``ROLLINGSLOTS_FEED_HOST`` nor ``SERVER_NAME`` is set.
         :param sees: says of a template whether it may be shown.
+        :param shows: returns which keys of its ``data`` may be shown; ``None``: all.
         :raises ConfigError: if icalendar is not installed.
         """
         host = self._state.app.config.get("SERVER_NAME") or host
-        return feeds.calendar(self._state.reading(), id_or_none(template), group, sees, host)
+        return feeds.calendar(self._state.reading(), id_or_none(template), group, sees, host, shows)
 
     def export(
         self, template: TemplateOrId | None = None, group: str | None = None, form: str = "json"

@@ -49,11 +49,17 @@ class Calendar(NamedTuple):
 
 
 def calendar(
-    work: Work, template_id: int | None, group: str | None, sees: Callable[[TemplateMixin], bool], host: str
+    work: Work,
+    template_id: int | None,
+    group: str | None,
+    sees: Callable[[TemplateMixin], bool],
+    host: str,
+    shows: Callable[[TemplateMixin], Collection[str] | None],
 ) -> Calendar:
     """Return the active templates as a calendar, from last month on; one that cannot be written is left out.
 
     :param group: only the templates of this group; none is no error.
+    :param shows: returns which keys of a template's ``data`` are in it; ``None``: all.
     :param host: what makes UIDs unique where ``ROLLINGSLOTS_FEED_HOST`` is not set: a host, perhaps with its port.
     :raises TemplateNotFound: if there is no such template, or it is not in the group.
     :raises InvalidRequest: if it has too many events.
@@ -72,7 +78,9 @@ def calendar(
         is_decided(work.models), slot.booked > 0, slot.run_id.is_(None), slot.own_name.is_not(None)
     )
     conditions += or_(is_late, is_meant_late), is_touched
-    found = _without_crowded(work, with_overrides(work, templates, conditions, _SHOWN))
+    read = with_overrides(work, templates, conditions, _SHOWN)
+    shown = [each.showing(shows(template)) for each, template in zip(read, templates, strict=True)]
+    found = _without_crowded(work, shown)
     return Calendar(feed_bytes(found, feed), last_change(found, feed))
 
 

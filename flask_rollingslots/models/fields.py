@@ -6,11 +6,12 @@ answers, OpenAPI, files and the documentation read :data:`FIELDS`, so a new fiel
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from datetime import date, datetime, time, timedelta
 from enum import Enum
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from sqlalchemy import Integer, false, text, true
 from sqlalchemy.orm import Mapped, MappedColumn, declared_attr, mapped_column
@@ -306,6 +307,15 @@ class TemplateMixin:
         """The values of all of the app's own columns as JSON has them, by the name that they have there."""
         models = self.rolling_models
         return models.own.shown(self, models.own.template) if models is not None else {}
+
+    def rolling_with(self, changes: Mapping[str, Any]) -> Self:
+        """Return it as it would be with other values, outside of any session; what is no field is left out."""
+        own = self.rolling_models.own.template if self.rolling_models is not None else ()
+        values = {name: getattr(self, name) for name in (*FIELDS, *own)}
+        given = {name: value for name, value in changes.items() if name in values}
+        if isinstance(given.get("data"), dict):  # which an edit merges
+            given["data"] = {**(values["data"] or {}), **given["data"]}
+        return type(self)(**{**values, **given})
 
     def spec(self) -> TemplateSpec:
         """Return the template as plain data, independent of any session."""

@@ -46,7 +46,7 @@ def site(sqlite_url: str, tmp_path: Path) -> Iterator[FeedSite]:
         tmp_path,
         ROLLINGSLOTS_API_TOKEN=TOKEN,
         ROLLINGSLOTS_API_READ_TOKEN=OTHER_TOKEN,
-        ROLLINGSLOTS_API_PUBLIC_READS=False,
+        ROLLINGSLOTS_PUBLIC_READS=False,
     )
     with site.app.app_context():
         yield two_groups(site)
