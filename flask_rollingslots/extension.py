@@ -27,7 +27,7 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 
 from .booking import resources
 from .context import Work
-from .errors import ConfigError, NotRegistered, UnreadableRow
+from .errors import ConfigError, Discreet, NotRegistered, UnreadableRow
 from .filling import history
 from .health import Finding, examine
 from .models import BookingMixin, Models, RunMixin, SlotMixin, TemplateMixin, make_models
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     Authorize = Callable[..., bool | str]
 
 log = logging.getLogger("flask_rollingslots")
+log.addFilter(Discreet())  # all rooms write to this one
 
 EXTENSION = "rollingslots"
 OWN_DATABASE = "sqlite:///rollingslots.db"

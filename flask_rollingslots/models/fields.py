@@ -13,11 +13,11 @@ from enum import Enum
 from functools import partial
 from typing import Any, ClassVar, Self
 
-from sqlalchemy import Integer, false, text, true
+from sqlalchemy import Integer, false, inspect, text, true
 from sqlalchemy.orm import Mapped, MappedColumn, declared_attr, mapped_column
 
 from .. import planning
-from ..errors import InvalidTemplate, overlap_refusal, refusal
+from ..errors import CONTROLS, InvalidTemplate, overlap_refusal, refusal
 from ..recurrence import Recurrence
 from ..recurrence.public_holidays import check_holidays
 from ..settings import MAX_DAYS
@@ -172,7 +172,7 @@ class TemplateMixin:
     )
     active: Mapped[bool] = _field(Flag(), "`False`: nothing is shown or bookable; rows stay", default=True)
     rrule: Mapped[str | None] = _field(
-        Text(10_000, blank=False),
+        Text(10_000, blank=False, lines=True),
         "the rule, an RRULE; without one there is a single slot, or a single day of the grid",
         _EDIT,
         in_files=False,
@@ -348,6 +348,15 @@ SPEC_LISTS = tuple(name for name in SPEC_FIELDS if isinstance(FIELDS[name].kind,
 TO_SLOTS = tuple(name for name, field in FIELDS.items() if field.to_slots)
 
 
+def _is_old_text(template: Any, name: str) -> bool:
+    """Whether a text is stored as it is, from before control characters were refused: no other change fails for it."""
+    value = getattr(template, name)
+    if not isinstance(value, str) or not CONTROLS.search(value):
+        return False
+    state = inspect(template, raiseerr=False)
+    return state is not None and state.persistent and not state.attrs[name].history.has_changes()
+
+
 def check_template(template: Any) -> None:
     """Refuse a template, or what has its fields and its ``recurrence``, that could not be filled.
 
@@ -355,7 +364,8 @@ def check_template(template: Any) -> None:
     :raises InvalidRule: if the rule, the zone or the grid is not valid.
     """
     for name, field in FIELDS.items():
-        field.check(getattr(template, name))
+        if not _is_old_text(template, name):
+            field.check(getattr(template, name))
     if template.opens_before is not None and template.opens_days_before is not None:
         expected = "either opens_before or opens_days_before, not both"
         raise refusal("opens_before", template.opens_before, expected, InvalidTemplate)
