@@ -62,11 +62,20 @@ class Work:
 
     @classmethod
     def writing(
-        cls, session: Session, models: Models, settings: Settings, now: datetime, dry_run: bool = False
+        cls,
+        session: Session,
+        models: Models,
+        settings: Settings,
+        now: datetime,
+        dry_run: bool = False,
+        who: str | None = None,
     ) -> Work:
-        """Return a work that decides by what it reads: the session stays on the engine of its writes from now on."""
+        """Return a work that decides by what it reads: the session stays on the engine of its writes from now on.
+
+        :param who: the person who acts, for those who are told.
+        """
         use_primary(session, models.classes)
-        return cls(session, models, settings, now, dry_run)
+        return cls(session, models, settings, now, dry_run, Outbox(who))
 
     @property
     def dialect(self) -> str:

@@ -18,7 +18,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from cachelib import SimpleCache
-from flask import Blueprint, Flask, Response, current_app, url_for
+from flask import Blueprint, Flask, Response, current_app, g, url_for
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import JSON, event, func, inspect, select
 from sqlalchemy.exc import DatabaseError, SQLAlchemyError
@@ -52,6 +52,8 @@ EXTENSION = "rollingslots"
 OWN_DATABASE = "sqlite:///rollingslots.db"
 _CONFIGURED = ("SQLALCHEMY_DATABASE_URI", "SQLALCHEMY_BINDS", "SQLALCHEMY_ENGINES")
 _CHANGED, _NEW = "rollingslots_changed", "rollingslots_new"
+#: Where an app context keeps who acts.
+_WHO = "rollingslots_who"
 #: What an ``authorize`` callback may be told beside action and template.
 _ABOUT = frozenset(("slot", "booking", "changes"))
 Facade = TypeVar("Facade", bound=type[Any])
@@ -78,7 +80,8 @@ class AppState:
 
     def writing(self, dry_run: bool = False) -> Work:
         """Return a work on the app's own session that decides; from now on it reads our tables where it writes them."""
-        return Work.writing(self.db.session(), self.models, self.settings, self.clock(), dry_run=dry_run)
+        session, who = self.db.session(), g.get(_WHO)
+        return Work.writing(session, self.models, self.settings, self.clock(), dry_run, who)
 
     @property
     def signing_keys(self) -> list[str | bytes]:
@@ -317,15 +320,26 @@ class Extension:
         return self._state.create_tables()
 
     @contextmanager
-    def transaction(self, dry_run: bool = False) -> Iterator[Self]:
+    def acting(self, who: str | None) -> Iterator[Self]:
+        """Name the person who acts: signals that calls send within the block have it as ``who``."""
+        before = g.get(_WHO)
+        setattr(g, _WHO, who)
+        try:
+            yield self
+        finally:
+            setattr(g, _WHO, before)
+
+    @contextmanager
+    def transaction(self, dry_run: bool = False, who: str | None = None) -> Iterator[Self]:
         """Give an app context, so a session, of its own; commit at the end, or roll everything back.
 
         For doors: what the request's session holds belongs to the app, and is not theirs to commit.
 
         :param dry_run: roll back at the end, too.
+        :param who: the person who acts, as with :meth:`acting`; by default who acts around it.
         """
-        state = self._state
-        with state.app.app_context():
+        state, who = self._state, who or g.get(_WHO)
+        with state.app.app_context(), self.acting(who):
             session = state.db.session
             try:
                 yield self

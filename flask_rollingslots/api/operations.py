@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from typing import Any, NoReturn
 from urllib.parse import urlencode
@@ -51,6 +51,10 @@ class Call:
     def dry_run(self) -> bool:
         """Whether nothing is to be written, said in the query or in the body."""
         return any(getattr(part, "dry_run", False) for part in (self.query, self.body))
+
+    def transaction(self, dry_run: bool = False) -> AbstractContextManager[RollingSlots]:
+        """Give a transaction in which the sender acts, see ``RollingSlots.transaction``."""
+        return self.slots.transaction(dry_run, self.grant.who)
 
     def scope(self) -> Scope:
         """Return the scope, said in the query or in the body (422 if in both, differently); one slot by default."""

@@ -97,7 +97,7 @@ def create_template(call: Call) -> Response:
         following = [draft.recurrence.after(slots.now(), 5) for draft in drafts]
         starts = [[starts_at for _, starts_at in each] for each in following]
         return call.answer(answers.Draft, items=drafts, starts=starts)
-    with slots.transaction():
+    with call.transaction():
         made = [slots.create_template(**fields) for fields in wanted]
         location = url_for(".get_template", template_id=made[0].id)
         if isinstance(body.recurrence, list):
@@ -118,7 +118,7 @@ def change_template(call: Call) -> Response:
     _edited_series(call, template, {**body.settings, **changes})
     if not changes and not body.settings:
         raise invalid("body", None, "at least one field that is to be changed")
-    with call.slots.transaction(dry_run) as slots:
+    with call.transaction(dry_run) as slots:
         change = slots.change_template(
             number, revision, body.move_booked, dry_run, **body.settings, **changes
         )
@@ -187,7 +187,7 @@ def close_days(call: Call) -> Response:
     days = {name: getattr(body, name) for name in ("first", "last", "group", "template")}
     if body.reopen and body.reason is not None:
         raise invalid("reason", body.reason, "none: days are opened again without")
-    with call.slots.transaction(dry_run) as slots:
+    with call.transaction(dry_run) as slots:
         if body.reopen:
             report = slots.reopen(**days, dry_run=dry_run)
         else:
@@ -205,7 +205,7 @@ def cancel_day(call: Call) -> Response:
     """
     body, dry_run = call.body, call.dry_run
     allowed = _editable(call, None, body.group)
-    with call.slots.transaction(dry_run) as slots:
+    with call.transaction(dry_run) as slots:
         keys = slots.cancel_date(body.group, body.day, body.reason, dry_run)
         series = {template.series_id for template in slots.templates() if template.id in allowed}
         if not call.grant.sees_all and not series.issuperset(SlotKey.parse(key).series_id for key in keys):
@@ -307,7 +307,7 @@ def change_slot(call: Call) -> Response:
     scope, dry_run, revision = call.scope(), call.dry_run, call.revision()
     changes = {**call.body.settings, **call.body.changes(call.slots, segments[-1])}
     call.grant.require_change(segments, changes, errors.no_slot(key), slot=call.slot(key))
-    with call.slots.transaction(dry_run) as slots:
+    with call.transaction(dry_run) as slots:
         plan = slots.edit(key, scope, revision, call.body.move_booked, dry_run, **changes)
         slot = None
         if not dry_run:
@@ -353,7 +353,7 @@ def _ended(call: Call, act: Callable[..., Any], *args: Any, **more: Any) -> Resp
     """Return the answer to a call of the facade that cancels, deletes or restores one slot or several."""
     dry_run, revision = call.dry_run, call.revision()
     slot = None
-    with call.slots.transaction(dry_run):
+    with call.transaction(dry_run):
         found = act(*args, **more, revision=revision, dry_run=dry_run)
         if isinstance(found, SlotMixin):
             slot, keys = found, [found.key]
@@ -366,7 +366,7 @@ def complete_slot(call: Call) -> Response:
     """Mark a slot as completed, so that nothing changes it any more, or take that back (``undo``)."""
     key, _ = _series_of(call, "edit")
     dry_run, revision = call.dry_run, call.revision()
-    with call.slots.transaction(dry_run) as slots:
+    with call.transaction(dry_run) as slots:
         return call.answer(answers.SlotAnswer, slots.complete(key, call.body.undo, revision, dry_run))
 
 
@@ -378,7 +378,7 @@ def materialize_slot(call: Call) -> Response:
 
 
 def _materialized(call: Call, key: str) -> Response:
-    with call.slots.transaction() as slots:
+    with call.transaction() as slots:
         status = 201 if slots.get(key).is_virtual else 200
         slot, place = slots.materialize(key), url_for(".get_slot", key=key)
         return call.answer(answers.SlotAnswer, slot, status, place, slot.template.revision)
@@ -404,7 +404,7 @@ def create_booking(call: Call) -> Response:
     key, segments = _series_of(call, "read")
     who = _person(call, key, segments, body.who)
     once = call.header("Idempotency-Key", _LONGEST_KEY)
-    with call.slots.transaction() as slots:
+    with call.transaction() as slots:
         if body.hold_minutes is None:
             made = slots.book(key, body.party, who, once)
         else:
@@ -437,7 +437,7 @@ def get_booking(call: Call) -> Response:
 def confirm_booking(call: Call) -> Response:
     """Make a hold a booking; a second time changes nothing."""
     number = _booking(call).id
-    with call.slots.transaction() as slots:
+    with call.transaction() as slots:
         return call.answer(answers.BookingAnswer, slots.confirm(number))
 
 
@@ -452,7 +452,7 @@ def release_booking(call: Call) -> Response:
     if override:
         call.grant.require_override(found)
     number = found.id
-    with call.slots.transaction() as slots:
+    with call.transaction() as slots:
         slots.release(number, override)
     return _no_content()
 
@@ -480,16 +480,16 @@ def start_topup(call: Call) -> Response:
     _require_topup(call)
     asked = _asked(call)
     if call.dry_run:
-        with slots.transaction(dry_run=True):
+        with call.transaction(dry_run=True):
             report = slots.generate(**asked, dry_run=True)
         return call.answer(answers.RunAnswer, answers.shown_report(report, asked["week"]))
     try:
-        with slots.transaction():
+        with call.transaction():
             number = slots.start_topup(**asked, asked_at=asked_at)
     except errors.TopUpBusy as error:
         raise _busy(error) from error
     # A look of its own: the run may have been written by another session since this request began.
-    with slots.transaction(dry_run=True):
+    with call.transaction(dry_run=True):
         slots.read_primary()
         shown = answers.shown_run(slots.get_run(number), details=True, is_trusted=call.grant.is_trusted)
         return call.answer(answers.RunAnswer, shown, 202, url_for(".get_topup", run_id=number))

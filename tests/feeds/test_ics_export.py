@@ -160,7 +160,7 @@ def test_a_segment_ends_and_a_shift_shows() -> None:
 
 
 def test_an_injected_line_stays_within_its_text() -> None:
-    """Line breaks of every kind in a name are text, and control characters are dropped; a name that is read has none."""
+    """Line breaks of every kind in a name are text, control characters are dropped; a name that is read has none."""
     name = "a\r\nBEGIN:VEVENT\rX:1\u2028Y:2\x85Z\x00;\\,\x1b[2J"
     content = ics_bytes([StoredTemplate(spec(name=name), NOW)], NOW)
     unfolded = content.decode().replace("\r\n ", "")
