@@ -18,12 +18,13 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from cachelib import SimpleCache
-from flask import Blueprint, Flask, Response, current_app, g, url_for
+from flask import Blueprint, Flask, Response, current_app, g, request
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import JSON, event, func, inspect, select
 from sqlalchemy.exc import DatabaseError, SQLAlchemyError
 from sqlalchemy.orm import object_session
 from sqlalchemy.schema import CreateIndex, CreateTable
+from werkzeug.wsgi import get_host
 
 from .booking import resources
 from .context import Work
@@ -90,13 +91,32 @@ class AppState:
         return [*(self.app.config.get("SECRET_KEY_FALLBACKS") or ()), key] if key else []
 
     def secret_address(self, secret: str) -> str:
-        """Return the whole address of a feed, if the HTTP API is mounted; outside of a request by ``SERVER_NAME``."""
+        """Return the whole address of a feed, if the HTTP API is mounted, on a host that no visitor chooses."""
         rules = self.app.url_map.iter_rules()
         endpoint = next((rule.endpoint for rule in rules if rule.rule.endswith(FEED_PATH)), None)
         if endpoint is None:
             text = "there is no address for a feed: the HTTP API is not mounted; set ROLLINGSLOTS_API_PREFIX"
             raise ConfigError(text, key="ROLLINGSLOTS_API_PREFIX")
-        return url_for(endpoint, secret=secret, _external=True)
+        values = {"secret": secret}
+        self.app.inject_url_defaults(endpoint, values)
+        config = self.app.config
+        scheme = request.scheme if request else config["PREFERRED_URL_SCHEME"]
+        root = request.script_root if request else config["APPLICATION_ROOT"]
+        place = self.app.url_map.bind(self._feed_host(), root or "/", url_scheme=scheme)
+        return place.build(endpoint, values, force_external=True)
+
+    def _feed_host(self) -> str:
+        """Return the host of secret addresses: who asks must not choose where the secret is sent to."""
+        host = self.settings.feed_host or self.app.config.get("SERVER_NAME")
+        if host:
+            return str(host)
+        if request and (trusted := request.trusted_hosts or self.app.config.get("TRUSTED_HOSTS")):
+            return get_host(request.environ, trusted)
+        text = (
+            "a secret address needs a host, and the one that a visitor asks for may be forged: set "
+            "ROLLINGSLOTS_FEED_HOST, such as slots.example.com, or SERVER_NAME, or TRUSTED_HOSTS"
+        )
+        raise ConfigError(text, key="ROLLINGSLOTS_FEED_HOST")
 
     def create_tables(self, wal: bool = False) -> list[str]:
         """Create our tables where they are missing, also if several processes do so at once; return all names."""

@@ -25,7 +25,7 @@ MAX_FILE_BYTES = 10 * 1024 * 1024
 MIN_TOKEN = 32
 _TOKEN = re.compile(r"[\x21-\x7e]+")
 _PLACEHOLDER = re.compile(r"change.?me|placeholder|your.?(secret|token)|[<>{}$]", re.IGNORECASE)
-_HOST = re.compile(r"[a-z0-9-]+([.][a-z0-9-]+)*")
+_HOST = re.compile(r"[a-z0-9-]+([.][a-z0-9-]+)*(:[0-9]{1,5})?")
 _PREFIX = re.compile(r"(/[A-Za-z0-9._~-]+)+")
 #: Settings that had another name before.
 _MOVED = {
@@ -63,8 +63,10 @@ class Settings:
     :param api_token: bearer token that may do everything: at least 32 characters; a list while tokens are changed.
     :param api_read_token: the same for tokens that may read everything and write nothing.
     :param api_wrong_tokens: from so many wrong tokens a minute on, an address is told to slow down; 1 to 10,000.
-    :param feed_host: what follows the ``@`` in the UIDs of calendar feeds; ``None``: ``SERVER_NAME``, or the host
-        that was asked.
+    :param api_requests_per_minute: how much each token may ask for, in each process; 1 to 1,000,000.
+    :param feed_host: the host in the secret addresses of calendars, and what follows the ``@`` in their UIDs, such as
+        ``slots.example.com``, perhaps with a port; ``None``: ``SERVER_NAME``; else, of addresses, a host that
+        ``TRUSTED_HOSTS`` allows; of UIDs, the host that was asked.
     """
 
     window_days: int = 7
@@ -88,6 +90,7 @@ class Settings:
     api_token: str | Sequence[str] | None = field(default=None, repr=False)
     api_read_token: str | Sequence[str] | None = field(default=None, repr=False)
     api_wrong_tokens: int = 100
+    api_requests_per_minute: int = 6000
     feed_host: str | None = None
 
     @classmethod
@@ -140,6 +143,7 @@ class Settings:
         if prefix is not None and not (isinstance(prefix, str) and _PREFIX.fullmatch(prefix)):
             self._refuse("api_prefix", "a path such as /api, without a slash at its end, or None")
         self._check_int("api_wrong_tokens", 1, 10_000)
+        self._check_int("api_requests_per_minute", 1, 1_000_000)
         keys = self.public_data
         are_texts = isinstance(keys, list | tuple | set | frozenset) and all(isinstance(k, str) for k in keys)
         if not are_texts:

@@ -24,7 +24,8 @@ from .problems import Problem
 #: Where ``app.extensions`` keeps the guard.
 GUARD = "rollingslots_api"
 _MINUTE = 60.0
-_ADDRESSES = 10_000
+#: Of how many senders it is known what they do; then all begin anew.
+_KEYS = 10_000
 _SAFE = ("GET", "HEAD", "OPTIONS")
 T = TypeVar("T")
 
@@ -157,9 +158,8 @@ class Guard:
         self._writers = [_digest(token) for token in tokens_of(settings.api_token)]
         self._readers = [_digest(token) for token in tokens_of(settings.api_read_token)]
         self._is_public, self._public_data = settings.public_reads, frozenset(settings.public_data)
-        self._limit = settings.api_wrong_tokens
-        self._wrong: dict[str, tuple[float, int]] = {}
-        self._lock = threading.Lock()
+        self._wrong = _Counts(settings.api_wrong_tokens)
+        self._right = _Counts(settings.api_requests_per_minute)
 
     def grant(self, needs: Needs, decide: Authorizer | None) -> Grant:
         """Return what the sender of the current request may do; 401, 403 or 429 if it is not enough."""
@@ -188,6 +188,8 @@ class Guard:
         # Every token is compared, whatever the result, so that the time tells nothing.
         writes = sum(hmac.compare_digest(digest, known) for known in self._writers)
         reads = sum(hmac.compare_digest(digest, known) for known in self._readers)
+        if writes or reads:
+            self._count_right(digest)
         if writes or (reads and needs is not Needs.WRITE):
             return Grant(is_trusted=True)
         if reads:
@@ -195,20 +197,41 @@ class Guard:
         self._count_wrong()
         raise unauthorized("the bearer token is wrong: expected the header Authorization: Bearer <token>")
 
+    def _count_right(self, digest: bytes) -> None:
+        """Tell a program that asks too much to slow down; every token is counted for itself."""
+        if wait := self._right.add(digest):
+            text = f"more than {self._right.most:,} requests a minute with this token: try again in {wait} s"
+            raise Problem("too_many_requests", text, {}, {"Retry-After": wait})
+
     def _count_wrong(self) -> None:
-        """Tell an address that sends many wrong tokens to slow down; a right one is never refused."""
-        address, now = request.remote_addr or "", monotonic()
-        with self._lock:
-            if len(self._wrong) >= _ADDRESSES:
-                self._wrong.clear()
-            began, count = self._wrong.get(address, (now, 0))
-            if now - began >= _MINUTE:
-                began, count = now, 0
-            self._wrong[address] = began, count + 1
-        if count >= self._limit:
-            wait = str(max(1, round(_MINUTE - (now - began))))
+        """Tell an address that sends many wrong tokens to slow down; a right one is never refused for that."""
+        if wait := self._wrong.add(request.remote_addr or ""):
             text = f"too many wrong tokens from this address: try again in {wait} s"
             raise Problem("too_many_wrong_tokens", text, {}, {"Retry-After": wait})
+
+
+class _Counts:
+    """Counts, in this process, what each of many does within a minute.
+
+    :param most: how much each of them may do.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self._begun: dict[str | bytes, tuple[float, int]] = {}
+        self._lock = threading.Lock()
+
+    def add(self, key: str | bytes) -> str | None:
+        """Count once more; return the seconds until the next minute begins, if it was too much."""
+        now = monotonic()
+        with self._lock:
+            if len(self._begun) >= _KEYS:
+                self._begun.clear()
+            began, count = self._begun.get(key, (now, 0))
+            if now - began >= _MINUTE:
+                began, count = now, 0
+            self._begun[key] = began, count + 1
+        return str(max(1, round(_MINUTE - (now - began)))) if count >= self.most else None
 
 
 def unauthorized(detail: str) -> Problem:

@@ -215,22 +215,25 @@ class Reads(Calls):
         """
         return feeds.export_templates(self._state.reading(), id_or_none(template), group, form)
 
-    def feed_url(self, group: str | None = None) -> str:
+    def feed_url(self, group: str | None = None, expires_at: datetime | None = None) -> str:
         """Return the secret address of a group's calendar, for programs that can send no header.
 
         Whoever has it sees the slots of this group, and nothing else, until ``revoke_feed_url``. The same address
-        each time: nothing of it is stored. Outside of a request the app needs ``SERVER_NAME``.
+        each time: nothing of it is stored. Its host is ``ROLLINGSLOTS_FEED_HOST``, ``SERVER_NAME``, or one of
+        ``TRUSTED_HOSTS`` that was asked.
 
         :param group: whose slots; ``None``: those of all templates.
-        :raises ConfigError: without ``SECRET_KEY``, the HTTP API or icalendar.
+        :param expires_at: aware: the address holds until then; ``None``: until it is withdrawn.
+        :raises ConfigError: without a host, ``SECRET_KEY``, the HTTP API or icalendar.
         """
         browsing.check_group(group)
         feeds.icalendar_package()
         state = self._state
-        return state.secret_address(feeds.feed_secret(state.reading(), group, state.signing_keys))
+        secret = feeds.feed_secret(state.reading(), group, state.signing_keys, expires_at)
+        return state.secret_address(secret)
 
     def feed_of(self, secret: str) -> SecretFeed | None:
-        """Return what the secret in such an address stands for; ``None`` if it is none, or was withdrawn."""
+        """Return what the secret in such an address stands for; ``None``: it is none, was withdrawn, or is over."""
         return feeds.feed_of(self._state.reading(), secret, self._state.signing_keys)
 
     def revoke_feed_url(self, group: str | None = None) -> None:

@@ -328,6 +328,8 @@ def test_the_callback_may_answer_itself(site: ApiSite) -> None:
         ("PUBLIC_DATA", "level", "a tuple of keys"),
         ("PUBLIC_DATA", [1], "a tuple of keys"),
         ("API_WRONG_TOKENS", 0, "whole number"),
+        ("API_REQUESTS_PER_MINUTE", 0, "whole number"),
+        ("FEED_HOST", "slots.example:https", "the name of a host"),
     ],
 )
 def test_settings_that_make_no_sense(tmp_path: Path, key: str, value: Any, why: str) -> None:
