@@ -49,6 +49,7 @@ class Grant:
     :param has_tokens: whether a token could have been sent.
     :param public_data: the keys of ``data`` that are for everybody; ``None``: the sender sees all.
     :param who: the person in whose name the sender acts, once the callback has said so.
+    :param edited: a key of the series that is edited, once the callback has let the sender.
     """
 
     is_trusted: bool = False
@@ -56,6 +57,7 @@ class Grant:
     has_tokens: bool = False
     public_data: frozenset[str] | None = None
     who: str | None = None
+    edited: str | None = None
     _edits: dict[int, bool] = field(default_factory=dict)
 
     @property

@@ -176,7 +176,14 @@ class SlotAnswer(_Row, WithOwn):
     @pydantic.model_validator(mode="before")
     @classmethod
     def _seen(cls, slot: Any, info: pydantic.ValidationInfo) -> Any:
-        return _public(slot, slot.template, info)
+        found = _public(slot, slot.template, info)
+        if found is slot:
+            return slot
+        own = slot.rolling_models.own.slot  # not even the names of what is hidden
+        names = [
+            name for name in slot.customised or () if name not in own or own[name].key in found.rolling_shown
+        ]
+        return Shown(found, customised=names)
 
 
 class SlotList(Answered):

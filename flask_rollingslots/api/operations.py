@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, NoReturn
 from urllib.parse import urlencode
@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 from flask import Response, current_app, request
 from pydantic import BaseModel, ValidationError
 
-from ..errors import RollingSlotsError, SlotNotFound, nearest
+from ..errors import RollingSlotsError, SlotNotFound, StaleEdit, nearest
 from ..facade import RollingSlots, current_slots
 from ..models import OwnField, SlotMixin, TemplateMixin
 from ..values import Scope
@@ -52,9 +52,19 @@ class Call:
         """Whether nothing is to be written, said in the query or in the body."""
         return any(getattr(part, "dry_run", False) for part in (self.query, self.body))
 
-    def transaction(self, dry_run: bool = False) -> AbstractContextManager[RollingSlots]:
-        """Give a transaction in which the sender acts, see ``RollingSlots.transaction``."""
-        return self.slots.transaction(dry_run, self.grant.who)
+    @contextmanager
+    def transaction(self, dry_run: bool = False) -> Iterator[RollingSlots]:
+        """Give a transaction in which the sender acts, see ``RollingSlots.transaction``.
+
+        :raises StaleEdit: if a series that the sender may edit became somebody else's meanwhile.
+        """
+        grant = self.grant
+        with self.slots.transaction(dry_run, grant.who) as slots:
+            yield slots
+            if grant.decide is not None and grant.edited is not None:
+                for segment in slots.segments(grant.edited):
+                    if not grant.may("edit", segment):
+                        raise StaleEdit
 
     def scope(self) -> Scope:
         """Return the scope, said in the query or in the body (422 if in both, differently); one slot by default."""

@@ -142,12 +142,13 @@ def _edited_series(
 
     They may be in different groups.
     """
-    found = call.slots.segments(str(SlotKey(template.series_id or template.id, template.dtstart)))
-    missing = errors.no_template(template.id)
+    key = str(SlotKey(template.series_id or template.id, template.dtstart))
+    found, missing = call.slots.segments(key), errors.no_template(template.id)
     if changes is None:
         call.grant.require_all("edit", found, missing)
     else:
         call.grant.require_change(found, changes, missing)
+    call.grant.edited = key
     return found
 
 
@@ -294,6 +295,7 @@ def _series_of(call: Call, action: str) -> tuple[str, list[TemplateMixin]]:
     key = call.path["key"]
     found = call.slots.segments(key)
     call.grant.require_all(action, found, errors.no_slot(key), slot=call.slot(key))
+    call.grant.edited = key if action == "edit" else None
     return key, found
 
 
@@ -307,6 +309,7 @@ def change_slot(call: Call) -> Response:
     scope, dry_run, revision = call.scope(), call.dry_run, call.revision()
     changes = {**call.body.settings, **call.body.changes(call.slots, segments[-1])}
     call.grant.require_change(segments, changes, errors.no_slot(key), slot=call.slot(key))
+    call.grant.edited = key
     with call.transaction(dry_run) as slots:
         plan = slots.edit(key, scope, revision, call.body.move_booked, dry_run, **changes)
         slot = None

@@ -86,6 +86,44 @@ def test_a_series_with_a_part_of_somebody_else_is_theirs_too(
     assert (later["group"], later["capacity"], later["state"]) == ("court", 1, "open")
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("PATCH", "/templates/1", {"capacity": 9}),
+        ("DELETE", "/templates/1", None),
+        ("PATCH", f"/slots/{SLOT}", {"scope": "all", "capacity": 9}),
+        ("POST", f"/slots/{SLOT}/cancel", {}),
+        ("POST", f"/slots/{SLOT}/complete", {}),
+    ],
+)
+def test_what_became_somebody_elses_meanwhile_is_not_changed(
+    site: ApiSite, method: str, path: str, body: Any
+) -> None:
+    """Between the question to the callback and the change the offer went to another venue: nothing is written."""
+    site.fill("Hall")
+    moved: list[bool] = []
+
+    @site.slots.authorize
+    def decide(action: str, template: Any) -> bool:
+        is_mine = bool(template.group == "hall")
+        if action == "edit" and (method != "PATCH" or template.capacity == 9) and not moved:
+            moved.append(True)  # right after this answer
+            with site.slots.transaction() as slots:
+                slots.change_template(1, group="court")
+        return is_mine
+
+    answer = site.call(method, path, body, token=None)
+    assert (answer.status_code, answer.json["code"]) == (409, "stale_edit")
+    assert moved
+    slot = site.get(f"/slots/{SLOT}")
+    assert (slot["group"], slot["capacity"], slot["state"], slot["status"]) == (
+        "court",
+        1,
+        "open",
+        "scheduled",
+    )
+
+
 def given(site: ApiSite, decide: Callable[..., Any]) -> None:
     """Make a request of each kind under a callback."""
     site.slots.authorize(decide)

@@ -214,6 +214,8 @@ def test_the_public_sees_those_that_are_named(sqlite_url: str, tmp_path: Path) -
     site = OwnSite(sqlite_url, tmp_path, **config)
     with site.app.app_context():
         site.add(level="pro")
+        site.slots.edit(FIRST, "this", price=Decimal(5))
+        site.session.commit()
     paths = ("/templates/1", f"/slots/{FIRST}", "/feed.json?start=2026-01-05&end=2026-01-06")
     public = [site.call("GET", path, token=None).text for path in paths]
     assert [("level" in each, "price" in each) for each in public] == [(True, False)] * 3
