@@ -424,7 +424,7 @@ def _refusal(
     :param is_blocked: something was found in the way, by a lock: MariaDB's snapshot may not know of it.
     """
     slot, template = _locked(work, slot), slot.template
-    work.session.refresh(template, ["active", "exclusive", "resource"])
+    work.session.refresh(template, ["active", "exclusive", "group", "resource", "resource_shared"])
     forget_busy(work.session)
     state, left = slot.state_at(work.now), max(0, slot.capacity - slot.booked_at(work.now))
     may_join = state is State.RUNNING and (slot.closes_at or slot.starts_at) > work.now
@@ -478,9 +478,13 @@ def take_places(work: Work, slot: SlotMixin, party: int) -> bool:
     """
     table, templates = table_of(work.models.Slot), table_of(work.models.Template)
     template = slot.template
-    as_read = [templates.c.exclusive.is_(bool(template.exclusive))]
+    as_read: list[ColumnElement[bool]] = [templates.c.exclusive.is_(bool(template.exclusive))]
     if template.exclusive:
-        as_read.append(templates.c.resource == template.resource)
+        as_read += [
+            templates.c.resource == template.resource,
+            templates.c.group_name.is_not_distinct_from(template.group),
+            templates.c.resource_shared.is_(bool(template.resource_shared)),
+        ]
     limits = _bookable(work.models, work.now, party, as_read)
     statement = update(table).where(table.c.id == slot.id, limits).values(booked=table.c.booked + party)
     return bool(work.session.execute(statement).rowcount == 1)  # type: ignore[attr-defined]

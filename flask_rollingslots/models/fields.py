@@ -21,7 +21,7 @@ from ..errors import CONTROLS, InvalidTemplate, overlap_refusal, refusal
 from ..recurrence import Recurrence
 from ..recurrence.public_holidays import check_holidays
 from ..settings import MAX_DAYS
-from ..values import TemplateSpec, utc_now
+from ..values import Claim, TemplateSpec, utc_now
 from .kinds import (
     Choice,
     Clock,
@@ -243,6 +243,12 @@ class TemplateMixin:
     exclusive: Mapped[bool] = _field(
         Flag(), "two bookings on the resource cannot overlap in time", default=False
     )
+    resource_shared: Mapped[bool] = _field(
+        Flag(),
+        "templates of other groups that share the resource mean the same one; else each group has its own",
+        default=False,
+        before=true(),
+    )
     overlapping: Mapped[bool] = _field(
         Flag(),
         "its slots may overlap each other; needed, or `exclusive`, where the rule makes them overlap within a year",
@@ -320,6 +326,13 @@ class TemplateMixin:
     def spec(self) -> TemplateSpec:
         """Return the template as plain data, independent of any session."""
         return TemplateSpec.of(self)
+
+    @property
+    def claim(self) -> Claim | None:
+        """The resource that its bookings take for themselves, if they do."""
+        if not self.exclusive or self.resource is None:
+            return None
+        return Claim(self.resource, self.group, bool(self.resource_shared))
 
     @property
     def recurrence(self) -> Recurrence:

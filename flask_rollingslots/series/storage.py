@@ -29,7 +29,7 @@ from ..errors import SlotClosed, SlotNotFound, StaleEdit, no_slot, no_template
 from ..models import FIELDS, BookingMixin, Models, SlotMixin, TemplateMixin, plain, table_of
 from ..models.fields import SPEC_FIELDS
 from ..statements import atomic, dialect_of, exclusive, is_lost_race, take_write_lock
-from ..values import MICROSECOND, MINUTE, OCCUPYING, SlotKey, State, Status, StoredSlot, TemplateSpec
+from ..values import MICROSECOND, MINUTE, OCCUPYING, Claim, SlotKey, State, Status, StoredSlot, TemplateSpec
 
 #: A slot that has started may still last; nothing older can matter to a change.
 _LOOK_BACK, _DAY = timedelta(days=2), timedelta(days=1)
@@ -62,7 +62,7 @@ class StoredSeries:
     now: datetime
     horizon: datetime
     templates: dict[int, TemplateMixin] = field(default_factory=dict)
-    resources: dict[int, str] = field(default_factory=dict)
+    resources: dict[int, Claim] = field(default_factory=dict)
     settings: dict[int, dict[str, Any]] = field(default_factory=dict)
     pruned: datetime | None = None
 
@@ -431,7 +431,7 @@ def load_series(
     else:
         templates = {template.id: template for template in _lock_templates(work, series_id)}
         specs = [TemplateSpec.of(template) for template in templates.values()]
-        claims = {t.id: t.resource for t in templates.values() if t.exclusive and t.resource is not None}
+        claims = {t.id: t.claim for t in templates.values() if t.claim is not None}
         if resources and not set(claims.values()) <= set(held.values()):
             raise StaleEdit
         held = claims
@@ -461,12 +461,13 @@ def _settings(
     return {number: dict(zip(names, values, strict=True)) for number, *values in work.session.execute(query)}
 
 
-def _lock_resources(work: Work, series_id: int) -> dict[int, str]:
+def _lock_resources(work: Work, series_id: int) -> dict[int, Claim]:
     """Return the exclusive resources of a series by segment, and keep others from booking them."""
     cls = work.models.Template
-    query = select(cls.id, cls.resource).where(cls.series_id == series_id, cls.exclusive.is_(True))
-    found = {row.id: row.resource for row in work.session.execute(query) if row.resource is not None}
-    for name in sorted(set(found.values())) if not work.dry_run else ():
+    columns = (cls.id, cls.resource, cls.group, cls.resource_shared)
+    mine = (cls.series_id == series_id, cls.exclusive.is_(True), cls.resource.is_not(None))
+    found = {row[0]: Claim._make(row[1:]) for row in work.session.execute(select(*columns).where(*mine))}
+    for name in sorted({claim.resource for claim in found.values()}) if not work.dry_run else ():
         lock_resource(work.session, work.models, name)
     return found
 
@@ -548,7 +549,7 @@ def refuse_blocked(work: Work, series: StoredSeries, changes: Iterable[RowChange
     (_, first), keys = blocked[0], [str(change.key) for change, _ in blocked]
     more = f" (and {len(keys) - 1} more)" if keys[1:] else ""
     text = (
-        f"slot {keys[0]}{more} is booked, and {first.resource!r} is taken by another booking at "
+        f"slot {keys[0]}{more} is booked, and {first.claim.resource!r} is taken by another booking at "
         f"{first.starts_at:%Y-%m-%d %H:%M} UTC: release or move one of both first"
     )
     raise SlotClosed(text, key=keys[0], keys=keys, state=State.BLOCKED.value)
