@@ -491,6 +491,14 @@ MIXINS: dict[str, type[Any]] = {
     "Shard": ShardMixin,
     "FeedAddress": FeedAddressMixin,
 }
+#: Whose ids are never used again: they are in keys, addresses and logs. SQLite would hand out that of a deleted row.
+KEEP_IDS = ("Template", "Booking", "Run")
+#: Which columns the database keeps apart: what the promises rest on, also where an app brings its own classes.
+UNIQUE = {
+    "Slot": (("series_id", "original_start"),),
+    "Booking": (("slot_id", "active_key"), ("request_key",), ("replaces_id",)),
+    "Resource": (("name",),),
+}
 
 
 @dataclass(frozen=True)
