@@ -55,6 +55,8 @@ _POSTGRES_LIMITS = text(
 _STOCK = ("sqlalchemy", "flask_sqlalchemy")
 #: The names of dialects that MariaDB is spoken to by.
 MARIADB = ("mysql", "mariadb")
+#: MariaDB's and MySQL's collations under which a text equals itself alone, blanks at its end included.
+_EXACT = ("utf8mb4_nopad_bin", "utf8mb4_0900_bin")
 _MARIADB_LOCKS = "innodb_lock_wait_timeout"
 _MARIADB_LIMITS = {_MARIADB_LOCKS: 2, "idle_write_transaction_timeout": 10}
 
@@ -219,6 +221,31 @@ def server_time(session: Session) -> datetime | None:
     clock = "clock_timestamp()" if dialect == "postgresql" else "UTC_TIMESTAMP(6)"
     moment: datetime = session.scalar(text(f"SELECT {clock}"))
     return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def reuses_ids(session: Session, tables: Iterable[Table]) -> list[str]:
+    """Return those tables that hand out the id of a deleted row again: on SQLite, unless they were made otherwise."""
+    if dialect_of(session) != "sqlite":
+        return []
+    found = session.execute(text("SELECT name, sql FROM sqlite_master WHERE type = 'table'"))
+    plain = {name for name, sql in found if "AUTOINCREMENT" not in sql.upper()}
+    return [table.name for table in tables if table.name in plain]
+
+
+def forgiving_columns(session: Session, tables: Iterable[Table]) -> list[str]:
+    """Return the columns, as ``table.column``, in which MariaDB takes texts for equal that are not."""
+    dialect = session.connection().dialect
+    if dialect.name not in MARIADB:
+        return []
+    query = text(
+        "SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = DATABASE() "
+        "AND collation_name NOT IN :exact"
+    ).bindparams(bindparam("exact", expanding=True))
+    forgiving = {tuple(row) for row in session.execute(query, {"exact": _EXACT})}
+    columns = [
+        column for table in tables for column in table.columns if (table.name, column.name) in forgiving
+    ]
+    return [str(c) for c in columns if getattr(c.type.dialect_impl(dialect), "collation", None)]
 
 
 def has_uncommitted_writes(session: Session) -> bool:

@@ -14,9 +14,9 @@ from sqlalchemy import Engine, func, inspect, select, text
 from sqlalchemy.pool import QueuePool
 
 from ..context import Work
-from ..models import table_of
+from ..models import KEEP_IDS, table_of
 from ..settings import Settings
-from ..statements import is_shared, server_time
+from ..statements import forgiving_columns, is_shared, reuses_ids, server_time
 from ..topup import gate
 from ..topup.executors import SERVERLESS, has_threads
 
@@ -60,25 +60,40 @@ def examine(work: Work, cache: Any, caches: int, debug: bool, environ: Mapping[s
     found = list(_clock(work))  # first: what the other checks take is no difference between two clocks
     found += [*_tables(work, engine), *_pool(engine), *_sqlite(work, engine), *_cache(cache, caches)]
     found += _process(work.settings, debug, environ)
-    if not any(finding.code == "tables" for finding in found):
-        found += [*_failures(work), *_orphans(work)]
+    if not any(finding.code in ("tables", "columns") for finding in found):
+        found += [*_columns(work), *_failures(work), *_orphans(work)]
     return sorted(found, key=lambda finding: -list(Level).index(finding.level))
 
 
 def _tables(work: Work, engine: Engine) -> Iterator[Finding]:
-    inspector = inspect(engine)
-    there = set(inspector.get_table_names())
-    missing = [table.name for table in work.models.tables if table.name not in there]
+    inspector, (missing, columns) = inspect(engine), work.models.lacking(engine)
     if missing:
-        text = f"the database has no table {', '.join(missing)}"
+        text = f"the database has no table {', '.join(table.name for table in missing)}"
         yield _error("tables", text, "Migrate the database, or run `flask slots init-db`.")
+    if columns:
+        names = ", ".join(f"{column.table.name}.{column.name}" for column in columns)
+        text = f"an older version made the database: it has no column {names}"
+        yield _error("columns", text, "Migrate the database; docs/deployment.md says how.")
     slot = table_of(work.models.Slot).name
-    if slot in there:
+    if table_of(work.models.Slot) not in missing:
         uniques: list[Any] = [unique["column_names"] for unique in inspector.get_unique_constraints(slot)]
         uniques += [index["column_names"] for index in inspector.get_indexes(slot) if index["unique"]]
         if {"series_id", "original_start"} not in map(set, uniques):
             text = f"{slot} has no unique constraint on (series_id, original_start)"
             yield _error("constraint", text, "Migrate: without it a slot can exist twice.")
+
+
+def _columns(work: Work) -> Iterator[Finding]:
+    """Look for what a migration cannot see by itself: docs/deployment.md has the text for both."""
+    reused = reuses_ids(work.session, [table_of(getattr(work.models, name)) for name in KEEP_IDS])
+    if reused:
+        text = f"ids of deleted rows are used again in {', '.join(reused)}: an old link would lead to a new booking"
+        yield _warning("ids", text, "Make them anew with AUTOINCREMENT; docs/deployment.md has the script.")
+    forgiving = forgiving_columns(work.session, work.models.tables)
+    if forgiving:
+        text = f"these columns take texts for equal that differ in case, accents or blanks: {', '.join(forgiving)}"
+        yield _error("collation", text, "Give them a binary collation; docs/deployment.md has the migration.")
+    work.session.rollback()
 
 
 def _pool(engine: Engine) -> Iterator[Finding]:

@@ -17,7 +17,7 @@ from flask_rollingslots.errors import ConfigError
 from flask_rollingslots.models import BookingMixin, RunMixin, TemplateMixin
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    pass
 
 __all__ = ["site"]
 
