@@ -105,7 +105,7 @@ def search(
 ) -> Sequence[TemplateMixin]:
     """Return the templates that fit, by id; a series that never ends is found in any future span.
 
-    :param q: part of the name, of the group or of the text of the rule; the case of a letter does not matter, accents do.
+    :param q: part of the name, of the group or of the text of the rule; case does not matter, accents do.
     :param start: aware; with ``end``: only series that have a slot in this span, stored or promised. Before now only
         what is stored counts.
     :param after: only those with a greater id.
