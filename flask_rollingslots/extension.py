@@ -36,7 +36,7 @@ from .queue import connect
 from .series import guards
 from .series.storage import check_unchanged
 from .settings import FEED_PATH, Settings
-from .statements import is_lost_race, own_transaction, use_primary, write_engine
+from .statements import is_lost_race, own_transaction, refused_writes, use_primary, write_engine
 from .topup import Runner, TopUp, waiting
 from .topup.executors import AfterResponseExecutor, make_executor
 from .values import utc_now
@@ -49,6 +49,8 @@ log = logging.getLogger("flask_rollingslots")
 
 EXTENSION = "rollingslots"
 OWN_DATABASE = "sqlite:///rollingslots.db"
+#: How long a probe waits for SQLite's write lock.
+_PROBE_SECONDS = 1.0
 _CONFIGURED = ("SQLALCHEMY_DATABASE_URI", "SQLALCHEMY_BINDS", "SQLALCHEMY_ENGINES")
 _CHANGED, _NEW = "rollingslots_changed", "rollingslots_new"
 Facade = TypeVar("Facade", bound=type[Any])
@@ -116,11 +118,27 @@ class AppState:
             bind.dispose()  # a connection that is open now must not be shared by processes that fork later
         return [table.name for table in models.tables]
 
+    def probe(self) -> list[str]:
+        """Return what the database says to who tries to write, and changes nothing; in a session of its own."""
+        runner = self.topup.runner
+        with self.app.app_context():
+            if runner.joins:
+                return []  # the app's own transaction would end with it
+        with runner.context(patience=_PROBE_SECONDS):
+            return refused_writes(self.db.session(), self.models.tables)
+
     def examine(self) -> list[Finding]:
         """Return the doctor's findings; in a session of its own, for the checks end its transaction."""
+        refusals, experience = self.probe(), self.topup.experience
         with self.app.app_context():
-            caches = len(self.app.extensions.get("cache") or {})
-            return examine(self.writing(), self.topup.find_cache(), caches, self.app.debug, os.environ)
+            return examine(
+                self.writing(),
+                lambda: (self.topup.find_cache(), len(self.app.extensions.get("cache") or {})),
+                self.app.debug,
+                os.environ,
+                experience,
+                refusals,
+            )
 
 
 def get_state() -> AppState:

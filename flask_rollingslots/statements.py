@@ -21,20 +21,23 @@ from sqlalchemy import (
     bindparam,
     case,
     cast,
+    false,
     func,
     insert,
     literal_column,
+    select,
     text,
     type_coerce,
 )
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 from sqlalchemy.engine import Connection
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import SingletonThreadPool, StaticPool
 from sqlalchemy.sql import visitors
 from sqlalchemy.types import LargeBinary, NullType, String, Text
 
+from .errors import sentence
 from .values import MICROSECOND
 
 #: All writers insert in the order of the key, so that they cannot wait for each other in a circle.
@@ -44,6 +47,10 @@ KEY_ORDER = "template.series_id, time.original_start"
 _LOST_RACES = {"40P01", "40001", "55P03", 1213, 1205}
 #: MariaDB: what a deadlock ended wholly has no savepoint to go back to, and says so instead.
 _NO_SAVEPOINT = 1305
+#: PostgreSQL: read-only transaction, no right, disk full. MariaDB: no rights on table or column, read-only server or
+#: table, disk full, table full. SQLite, by name: read-only, full, cannot open.
+_REFUSALS = {"25006", "42501", "53100", 1142, 1143, 1290, 1036, 1792, 1021, 1114}
+_SQLITE_REFUSALS = ("SQLITE_READONLY", "SQLITE_FULL", "SQLITE_CANTOPEN", "SQLITE_IOERR", "SQLITE_PERM")
 #: Where a session keeps for how long its own transactions wait.
 _PATIENCE = "rollingslots_patience"
 _PG_EPOCH = datetime(2000, 1, 1)  # noqa: DTZ001 (the zone is taken off before)
@@ -329,6 +336,61 @@ def is_lost_race(error: Exception) -> bool:
     if number == _NO_SAVEPOINT and isinstance(before, Exception):
         return is_lost_race(before)
     return number in _LOST_RACES or "database is locked" in str(number)
+
+
+def refuses_writes(error: BaseException) -> bool:
+    """Whether the database took a statement for none that it may, or can, write: a file or server that is read-only or
+    full, or a right that is missing.
+    """
+    cause = getattr(error, "orig", None)
+    number = cause.args[0] if cause is not None and cause.args else None
+    name = getattr(cause, "sqlite_errorname", None) or ""
+    return (
+        getattr(cause, "sqlstate", None) in _REFUSALS
+        or number in _REFUSALS
+        or name.startswith(_SQLITE_REFUSALS)
+    )
+
+
+def refused_writes(session: Session, tables: Iterable[Table]) -> list[str]:
+    """Try to write each table, with statements that change nothing; return what the database said to those it refused.
+
+    The session's transaction has ended afterwards, and nothing is left of it.
+    """
+    found: list[str] = []
+    try:
+        dialect = _begin(session)
+        for table in tables:
+            try:
+                with session.begin_nested():
+                    _write_nothing(session, table, dialect)
+            except DBAPIError as error:
+                if not refuses_writes(error):
+                    raise
+                found.append(f"{table.name}: {sentence(error)}")
+        _restore_limits(session, dialect)
+    except DBAPIError as error:
+        if not is_lost_race(error):  # such as the write lock of a file that is read-only
+            found.append(sentence(error))
+    finally:
+        session.rollback()
+    return found
+
+
+def _write_nothing(session: Session, table: Table, dialect: str) -> None:
+    columns = list(table.columns)
+    session.execute(
+        insert(table).from_select(columns, select(*columns).where(false()), include_defaults=False)
+    )
+    session.execute(table.update().where(false()).values({column: column for column in table.primary_key}))
+    session.execute(table.delete().where(false()))
+    if dialect == "postgresql":
+        # Ids come from a sequence, which has rights of its own.
+        query = "SELECT has_sequence_privilege(pg_get_serial_sequence(:table, :column), 'USAGE')"
+        for column in table.primary_key:
+            names = {"table": table.fullname, "column": column.name}
+            if session.scalar(text(query), names) is False:
+                session.execute(text("SELECT nextval(pg_get_serial_sequence(:table, :column))"), names)
 
 
 # -- many rows at once -----------------------------------------------------------------------------------------

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
+from shutil import disk_usage
 from typing import Any
 
 from sqlalchemy import Engine, func, inspect, select, text
 from sqlalchemy.pool import QueuePool
 
 from ..context import Work
+from ..errors import sentence
 from ..models import KEEP_IDS, table_of
+from ..pruning import held_back
 from ..settings import Settings
 from ..statements import forgiving_columns, is_shared, reuses_ids, server_time
 from ..topup import gate
 from ..topup.executors import SERVERLESS, has_threads
 
 _NETWORK = ("nfs", "cifs", "smb", "9p", "fuse.sshfs", "afs", "glusterfs", "ceph")
+_LEAST_FREE = 16 * 2**20
 _CLOCK_WARNING, _CLOCK_ERROR = 5.0, 60.0
 
 
@@ -50,18 +54,27 @@ class Finding:
 _note, _warning, _error = (partial(Finding, level) for level in Level)
 
 
-def examine(work: Work, cache: Any, caches: int, debug: bool, environ: Mapping[str, str]) -> list[Finding]:
+def examine(
+    work: Work,
+    find_cache: Callable[[], tuple[Any, int]],
+    debug: bool,
+    environ: Mapping[str, str],
+    experience: gate.Experience,
+    refusals: Sequence[str],
+) -> list[Finding]:
     """Look at one app, from inside one of its processes; the gravest findings first. Ends the session's transaction.
 
-    :param cache: the cache's backend, or ``None``; ``caches``: how many the app has.
+    :param find_cache: returns the cache's backend, or ``None``, and how many caches the app has.
     :param debug: whether the app runs in debug mode.
+    :param experience: what this process has seen of its top-ups.
+    :param refusals: what the database said when it was tried whether it takes writes.
     """
     engine = work.session.get_bind(mapper=work.models.Slot).engine
     found = list(_clock(work))  # first: what the other checks take is no difference between two clocks
-    found += [*_tables(work, engine), *_pool(engine), *_sqlite(work, engine), *_cache(cache, caches)]
+    found += [*_tables(work, engine), *_pool(engine), *_sqlite(work, engine), *_cache(find_cache)]
     found += _process(work.settings, debug, environ)
     if not any(finding.code in ("tables", "columns") for finding in found):
-        found += [*_columns(work), *_failures(work), *_orphans(work)]
+        found += [*_columns(work), *_writes(engine, refusals), *_failures(work, experience), *_orphans(work)]
     return sorted(found, key=lambda finding: -list(Level).index(finding.level))
 
 
@@ -121,7 +134,17 @@ def _sqlite(work: Work, engine: Engine) -> Iterator[Finding]:
         yield _error("sqlite_network", f"the SQLite file lies on {kind}", advice)
 
 
-def _cache(cache: Any, caches: int) -> Iterator[Finding]:
+def _cache(find: Callable[[], tuple[Any, int]]) -> Iterator[Finding]:
+    try:
+        yield from list(_of_cache(*find()))
+    except Exception as error:  # whatever the app has there
+        text = f"the cache cannot be looked at: {sentence(error)}"
+        yield _warning(
+            "cache_broken", text, "Mend it; until then each process asks the database once an interval."
+        )
+
+
+def _of_cache(cache: Any, caches: int) -> Iterator[Finding]:
     kind = type(cache).__name__
     if caches > 1:
         text = f"the app has {caches} caches, and none is guessed"
@@ -171,12 +194,30 @@ def _clock(work: Work) -> Iterator[Finding]:
         yield kind("clock", text, "Set both by NTP: leases and opening times depend on them.")
 
 
-def _failures(work: Work) -> Iterator[Finding]:
+def _writes(engine: Engine, refusals: Sequence[str]) -> Iterator[Finding]:
+    if refusals:
+        text = f"the database refuses writes: {'; '.join(refusals)}"
+        yield _error(
+            "writes", text, "Mend its rights, its disk, or its mode: nothing is booked or topped up."
+        )
+    if engine.dialect.name == "sqlite" and not is_shared(engine) and engine.url.database:
+        free = disk_usage(Path(engine.url.database).resolve().parent).free
+        if free < _LEAST_FREE:
+            text = f"the disk of the SQLite file has {free / 2**20:.0f} MB left"
+            yield _error("disk", text, "Make room: a full disk lets nobody book.")
+
+
+def _failures(work: Work, experience: gate.Experience) -> Iterator[Finding]:
     state = gate.read_state(work)
-    work.session.rollback()
-    if state.failures:
-        text = f"the last {state.failures} top-ups failed: {state.last_error}"
+    failures, reason = max((state.failures, state.last_error), (experience.failures, experience.last_error))
+    if failures:
+        text = f"the last {failures} top-ups failed: {reason}"
         yield _error("failures", text, "Mend the cause; the next try comes by itself.")
+    doubt = held_back(work, experience)
+    if doubt:
+        advice = "Nothing old is forgotten. If this clock is right, the next top-up mends that; else set it."
+        yield _warning("retention", doubt, advice)
+    work.session.rollback()
 
 
 def _orphans(work: Work) -> Iterator[Finding]:

@@ -12,7 +12,7 @@ import random
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from time import monotonic
 from typing import Any, NamedTuple
 
@@ -154,6 +154,43 @@ class Memory:
     def look_again_in(self, seconds: float) -> None:
         """Set the time of the next look."""
         self.next_check = monotonic() + max(0.0, seconds)
+
+
+@dataclass(eq=False)
+class Experience:
+    """What one process has seen of its own top-ups, also what the database could not be told.
+
+    :ivar failures: how many failed since one succeeded; the last one at ``failed_at``, aware.
+    :ivar refusal: what the last one said, if it failed because the database takes no writes.
+    :ivar waited: for how long visitors have come without a complete window: silence counts an interval at most.
+    :ivar retention: why the last one forgot nothing old, as a sentence.
+    :ivar is_trusted: the clock is the app's own: who passes one simulates, and knows what time it is.
+    """
+
+    is_trusted: bool = True
+    failures: int = 0
+    failed_at: datetime | None = None
+    last_error: str | None = None
+    refusal: str | None = None
+    waited: timedelta = timedelta(0)
+    retention: str | None = None
+    _asked_at: datetime | None = None
+
+    def reset(self) -> None:
+        """Begin anew."""
+        self.failures, self.failed_at, self.last_error, self.refusal = 0, None, None, None
+        self.waited, self._asked_at = timedelta(0), None
+
+    def asked(self, now: datetime, interval: timedelta) -> None:
+        """Note that a visitor came, and everything is to be looked at."""
+        if self._asked_at is not None:
+            self.waited += max(timedelta(0), min(now - self._asked_at, interval))
+        self._asked_at = now
+
+    def failed(self, now: datetime, error: str, refused: bool = False) -> None:
+        """Note a failure; ``refused``: for the database takes no writes."""
+        self.failures, self.failed_at, self.last_error = self.failures + 1, now, error
+        self.refusal = error if refused else None
 
 
 class Breaker:
