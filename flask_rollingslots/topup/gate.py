@@ -29,6 +29,8 @@ BREAKER_SECONDS = 60.0
 CACHE_SECONDS = 0.3
 #: Caches that cannot keep anybody waiting.
 _LOCAL_CACHES = {"NoneType", "NullCache", "SimpleCache"}
+#: What ends the process, and is no failure of what was asked.
+_ENDS = (KeyboardInterrupt, SystemExit, GeneratorExit)
 BACKOFF_LIMIT = 300.0
 _REMEMBERED_LOOKS = 10_000
 _LOST_SECONDS = 30.0
@@ -204,7 +206,7 @@ class Breaker:
 
         :param patience: in seconds, on a thread of its own: not every client has a time-out. ``None``: call it here.
         """
-        if monotonic() < self._broken_until or (self._caller is not None and self._caller.is_alive()):
+        if monotonic() < self._broken_until:
             return []
         outcome, reason = list[Any](), f"no answer within {patience} s"
 
@@ -212,23 +214,47 @@ class Breaker:
             nonlocal reason
             try:
                 outcome.append(call())
-            except Exception as error:  # a client may raise anything
-                reason = f"{type(error).__name__}: {error}"[:300]
+            except BaseException as error:  # a client may raise anything, such as a time-out of a greenlet
+                if patience is None and isinstance(error, _ENDS):
+                    raise
+                reason = _said(error)
 
-        if patience is None:
-            work()
-        else:
-            self._caller = threading.Thread(target=work, name=f"rollingslots-{what}", daemon=True)
-            try:
-                self._caller.start()
-            except RuntimeError as error:  # the interpreter shuts down
-                log.debug("no thread to ask the %s: %s", what, error)
+        try:
+            if not self._do(work, what, patience):
                 return []
-            self._caller.join(patience)
+        except _ENDS:
+            raise
+        except BaseException as error:  # there is no thread to be had, or no waiting for it
+            reason = _said(error)
         if not outcome:
             self._broken_until = monotonic() + pause
             log.warning("%s left alone for %.0f s: %s", what, pause, reason)
         return outcome
+
+    def _do(self, work: Callable[[], None], what: str, patience: float | None) -> bool:
+        """Work here, or on a thread of its own, and wait for so long; return whether there was one."""
+        if self._caller is not None and self._caller.is_alive():
+            return False
+        if patience is None:
+            work()
+            return True
+        caller = threading.Thread(target=work, name=f"rollingslots-{what}", daemon=True)
+        try:
+            caller.start()
+        except RuntimeError as error:  # the interpreter shuts down, or the machine has no thread left
+            log.debug("no thread to ask the %s: %s", what, error)
+            return False
+        self._caller = caller
+        caller.join(patience)
+        return True
+
+
+def _said(error: BaseException) -> str:
+    """Return what an error says, if it can be said."""
+    try:
+        return f"{type(error).__name__}: {error}"[:300]
+    except Exception:  # of the error's own
+        return type(error).__name__
 
 
 class CacheHint(Breaker):
@@ -259,9 +285,17 @@ class CacheHint(Breaker):
             cache = self._find()
             return getattr(cache, method)(*args, **kwargs) if cache is not None else None
 
-        is_local = type(self._find()).__name__ in _LOCAL_CACHES
-        outcome = self._ask("cache", call, None if is_local else CACHE_SECONDS, BREAKER_SECONDS)
+        outcome = self._ask("cache", call, None if self._is_local() else CACHE_SECONDS, BREAKER_SECONDS)
         return outcome[0] if outcome else None
+
+    def _is_local(self) -> bool:
+        """Whether the cache cannot keep anybody waiting; in doubt it can."""
+        try:
+            return type(self._find()).__name__ in _LOCAL_CACHES
+        except _ENDS:
+            raise
+        except BaseException:  # it is found once more where that may fail
+            return False
 
 
 class LeaseState(NamedTuple):
