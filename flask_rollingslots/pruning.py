@@ -429,16 +429,22 @@ def _forget(pruner: Pruner) -> PruneReport:
         pruner.request = replace(pruner.request, clocks=Clocks.compare(runner.work(), pruner.request.before))
     request, clocks = pruner.request, pruner.request.clocks
     if clocks is not None and clocks.doubt:
-        report.held_back = clocks.doubt
+        gone, _, _, runs = _count(runner.work(), replace(request, clocks=None))
+        report.held_back = clocks.doubt if gone or runs else None
         return report
     if not request.dry_run:
         while pruner.step():
             pass
         while pruner.forget_runs(request.before):
             pass
-    slots, bookings, report.kept, runs = _count(pruner.runner.work(), request)
+    slots, bookings, report.kept, runs = _count(runner.work(), request)
     if clocks is not None and clocks.doubt_of_decisions:
-        report.held_back = f"slots that somebody decided about stay: {clocks.doubt_of_decisions}"
+        others = (
+            _count(runner.work(), replace(request, clocks=replace(clocks, doubt_of_decisions=None)))[0]
+            - slots
+        )
+        if others:
+            report.held_back = f"{others} slots that somebody decided about stay: {clocks.doubt_of_decisions}"
     if request.dry_run:
         report.slots, report.bookings, report.runs = slots, bookings, runs
     else:

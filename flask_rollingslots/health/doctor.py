@@ -209,9 +209,9 @@ def _writes(engine: Engine, refusals: Sequence[str]) -> Iterator[Finding]:
 
 def _failures(work: Work, experience: gate.Experience) -> Iterator[Finding]:
     state = gate.read_state(work)
-    failures, reason = max((state.failures, state.last_error), (experience.failures, experience.last_error))
-    if failures:
-        text = f"the last {failures} top-ups failed: {reason}"
+    knows = experience if experience.failures > state.failures else state
+    if knows.failures:
+        text = f"the last {knows.failures} top-ups failed: {knows.last_error}"
         yield _error("failures", text, "Mend the cause; the next try comes by itself.")
     doubt = held_back(work, experience)
     if doubt:

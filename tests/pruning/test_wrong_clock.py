@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -221,12 +221,21 @@ def test_a_clock_of_the_apps_own_is_trusted(sqlite_url: str, tmp_path: Path) -> 
 
 def test_a_thing_of_the_future_holds_everything_back(small: Hall) -> None:
     """A booking that a wrong clock dated ahead is named, for nobody knows which clock is right."""
+    small.turn(days=3)
+    small.slots.generate()
     ahead = small.now + timedelta(days=90)
-    small.db.session.execute(
-        text("UPDATE rolling_booking SET created_at = :ahead"), {"ahead": ahead.replace(tzinfo=None)}
-    )
+    query = text("UPDATE rolling_booking SET created_at = :ahead")
+    small.db.session.execute(query, {"ahead": ahead.replace(tzinfo=None)})
     small.db.session.commit()
     report = small.slots.prune(0)
     assert report.held_back is not None
-    assert f"{ahead:%Y-%m-%d}" in report.held_back
-    assert UTC is ahead.tzinfo
+    assert f"before the newest booking: {ahead:%Y-%m-%d}" in report.held_back
+    assert report.slots == 0
+
+
+def test_nothing_is_held_back_where_nothing_is_old(small: Hall) -> None:
+    """A young site, or one without anything old, is not told that it is in doubt: the command ends well."""
+    small.turn(days=5)
+    report = small.slots.prune(90)
+    assert (report.slots, report.held_back) == (0, None)
+    assert small.app.test_cli_runner().invoke(args=["slots", "prune", "--older-than", "90"]).exit_code == 0

@@ -201,7 +201,9 @@ def test_nonsense_from_a_cache(site: Site, answer: Any) -> None:
     assert site.topup.experience.failures == 0
 
 
-@pytest.mark.parametrize("registry", [[], 7, "cache", object(), {"a": None}, {1: 2}], ids=repr)
+@pytest.mark.parametrize(
+    "registry", [[], 7, "cache", object(), {"a": None}, {1: 2}], ids=lambda it: type(it).__name__
+)
 def test_a_registry_that_is_none(site: Site, registry: Any) -> None:
     """What an app keeps under the name of its caches need not be one; the doctor says what it is, or nothing."""
     site.add_quietly()

@@ -89,7 +89,7 @@ def test_a_database_that_refuses_writes(on_each: Site, clock: Clock) -> None:
     found = {finding["code"]: finding for finding in json.loads(printed)}
     assert code == 1
     assert found["writes"]["level"] == found["failures"]["level"] == "error"
-    assert "rolling_slot" in found["writes"]["sentence"]
+    assert "the database refuses writes: " in found["writes"]["sentence"]
 
 
 def test_a_process_that_has_seen_nothing_tries(on_each: Site) -> None:
@@ -181,7 +181,7 @@ def test_one_failure_is_no_alarm(site: Site, clock: Clock, monkeypatch: Any) -> 
         raise OperationalError("SELECT", {}, Exception("server closed the connection"))
 
     monkeypatch.setattr(site.topup.runner, "acquire", fail)
-    site.visit()
+    site.visit("/plain")
     report = health(site)
     assert (report.status, report.failures) == ("due", 1)
     assert "server closed the connection" in report.last_error
