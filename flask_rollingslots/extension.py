@@ -127,13 +127,18 @@ class AppState:
         with runner.context(patience=_PROBE_SECONDS):
             return refused_writes(self.db.session(), self.models.tables)
 
+    def _look_at_cache(self) -> tuple[Any, int, str | None]:
+        """Return the cache's backend, how many caches the app has, and what is wrong with it; may raise anything."""
+        caches = len(self.app.extensions.get("cache") or {})
+        return self.topup.find_cache(), caches, self.topup.hint.check()
+
     def examine(self) -> list[Finding]:
         """Return the doctor's findings; in a session of its own, for the checks end its transaction."""
         refusals, experience = self.probe(), self.topup.experience
         with self.app.app_context():
             return examine(
                 self.writing(),
-                lambda: (self.topup.find_cache(), len(self.app.extensions.get("cache") or {})),
+                self._look_at_cache,
                 self.app.debug,
                 os.environ,
                 experience,

@@ -482,6 +482,7 @@ def tidy(runner: Runner, lease: Lease, must_stop: Callable[[], bool]) -> None:
         raise
     except Exception as error:  # the archive is the app's code
         session.rollback()
+        runner.experience.retention = f"pruning failed: {sentence(error)}"
         log.warning("nothing more was pruned: %s", sentence(error), extra={"action": "prune_failed"})
         return
     if doubt is not None:  # as after a quiet month: the next top-up goes on

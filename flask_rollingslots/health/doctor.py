@@ -56,7 +56,7 @@ _note, _warning, _error = (partial(Finding, level) for level in Level)
 
 def examine(
     work: Work,
-    find_cache: Callable[[], tuple[Any, int]],
+    look_at_cache: Callable[[], tuple[Any, int, str | None]],
     debug: bool,
     environ: Mapping[str, str],
     experience: gate.Experience,
@@ -64,14 +64,14 @@ def examine(
 ) -> list[Finding]:
     """Look at one app, from inside one of its processes; the gravest findings first. Ends the session's transaction.
 
-    :param find_cache: returns the cache's backend, or ``None``, and how many caches the app has.
+    :param look_at_cache: returns the cache's backend, or ``None``, how many caches the app has, and what is wrong.
     :param debug: whether the app runs in debug mode.
     :param experience: what this process has seen of its top-ups.
     :param refusals: what the database said when it was tried whether it takes writes.
     """
     engine = work.session.get_bind(mapper=work.models.Slot).engine
     found = list(_clock(work))  # first: what the other checks take is no difference between two clocks
-    found += [*_tables(work, engine), *_pool(engine), *_sqlite(work, engine), *_cache(find_cache)]
+    found += [*_tables(work, engine), *_pool(engine), *_sqlite(work, engine), *_cache(look_at_cache)]
     found += _process(work.settings, debug, environ)
     if not any(finding.code in ("tables", "columns") for finding in found):
         found += [*_columns(work), *_writes(engine, refusals), *_failures(work, experience), *_orphans(work)]
@@ -134,14 +134,16 @@ def _sqlite(work: Work, engine: Engine) -> Iterator[Finding]:
         yield _error("sqlite_network", f"the SQLite file lies on {kind}", advice)
 
 
-def _cache(find: Callable[[], tuple[Any, int]]) -> Iterator[Finding]:
+def _cache(look: Callable[[], tuple[Any, int, str | None]]) -> Iterator[Finding]:
     try:
-        yield from list(_of_cache(*find()))
+        cache, caches, fault = look()
+        found = list(_of_cache(cache, caches))
     except Exception as error:  # whatever the app has there
-        text = f"the cache cannot be looked at: {sentence(error)}"
-        yield _warning(
-            "cache_broken", text, "Mend it; until then each process asks the database once an interval."
-        )
+        fault, found = sentence(error), []
+    if fault:
+        advice = "Mend it; until then each process asks the database once an interval."
+        yield _warning("cache_broken", f"the cache does not answer: {fault}", advice)
+    yield from found
 
 
 def _of_cache(cache: Any, caches: int) -> Iterator[Finding]:

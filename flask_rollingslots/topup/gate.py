@@ -198,6 +198,8 @@ class Experience:
 class Breaker:
     """Asks what may fail, or be silent for ever, and then leaves it alone for a while."""
 
+    #: What the last question came to, if it failed or was not answered.
+    fault: str | None = None
     _caller: threading.Thread | None = None
     _broken_until = 0.0
 
@@ -226,6 +228,7 @@ class Breaker:
             raise
         except BaseException as error:  # there is no thread to be had, or no waiting for it
             reason = _said(error)
+        self.fault = None if outcome else reason
         if not outcome:
             self._broken_until = monotonic() + pause
             log.warning("%s left alone for %.0f s: %s", what, pause, reason)
@@ -279,6 +282,11 @@ class CacheHint(Breaker):
         span = min(int(seconds), self._longest)
         if span >= 1:
             self._call("set", key, int(now.timestamp()) + span, timeout=span)
+
+    def check(self) -> str | None:
+        """Ask the cache something, and return what is wrong with it; ``None``: it answers, or there is none."""
+        self._call("get", "rollingslots:doctor")
+        return self.fault
 
     def _call(self, method: str, *args: Any, **kwargs: Any) -> Any:
         def call() -> Any:

@@ -132,6 +132,17 @@ def test_redis_without_a_time_out(sqlite_url: str, tmp_path: Path, examine: Exam
         assert ("cache_timeout" in examine(site)) is expected
 
 
+@pytest.mark.filterwarnings("default::ResourceWarning")
+def test_a_cache_that_does_not_answer(
+    sqlite_url: str, tmp_path: Path, examine: Examine, refused_port: int
+) -> None:
+    """A Redis that is gone costs nothing but work; still somebody should know."""
+    site = wal(Site(sqlite_url, tmp_path, ROLLINGSLOTS_ENABLED=True))
+    url = f"redis://127.0.0.1:{refused_port}/0?socket_timeout=1&socket_connect_timeout=1"
+    Cache(site.app, config={"CACHE_TYPE": "RedisCache", "CACHE_REDIS_URL": url})
+    assert examine(site)["cache_broken"] == "warning"
+
+
 def test_several_caches(sqlite_url: str, tmp_path: Path, examine: Examine) -> None:
     """With two caches none is guessed, and the doctor says so."""
     site = Site(sqlite_url, tmp_path, ROLLINGSLOTS_ENABLED=True)

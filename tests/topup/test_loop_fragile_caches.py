@@ -223,7 +223,7 @@ def test_a_cache_that_cannot_be_found(make: Callable[..., Site], sqlite_url: str
     site.app.extensions["cache"] = Fragile({}, broken := Touches())
     broken.begin(1, OSError)
     found = site.app.test_cli_runner().invoke(args=["slots", "doctor"])
-    assert "the cache cannot be looked at: OSError: the cache" in found.output
+    assert "the cache does not answer: OSError: the cache" in found.output
     site.visit("/plain")
     assert site.starts() == week()
 
