@@ -189,7 +189,7 @@ def _may_go(work: Work, request: PruneRequest) -> ColumnElement[bool]:
     if clocks is not None:
         # What nobody ever touched is made again, should it be missed.
         touched = select(bookings.c.id).where(bookings.c.slot_id == cls.id).exists()
-        undecided = and_(~is_decided(models), cls.booked == 0, ~touched)
+        undecided = and_(~is_decided(models), ~touched)
         over_for_all = and_(cls.ends_at < moment, _own_time_is_over(work, moment))
         over = and_(over, undecided if clocks.doubt_of_decisions else or_(undecided, over_for_all))
     if request.include_booked:

@@ -239,3 +239,18 @@ def test_nothing_is_held_back_where_nothing_is_old(small: Hall) -> None:
     report = small.slots.prune(90)
     assert (report.slots, report.held_back) == (0, None)
     assert small.app.test_cli_runner().invoke(args=["slots", "prune", "--older-than", "90"]).exit_code == 0
+
+
+def test_a_clock_that_is_hours_ahead(hall: Hall) -> None:
+    """Within a day the clocks agree; what was decided about today stays until today is over by all of them."""
+    other = hall.slots.create_template(**{**HALL, **ONE_A_DAY, "dtstart": datetime(2020, 1, 1, 12)})
+    hall.slots.cancel(hall.keys[0])
+    hall.slots.hold(hall.slots.upcoming(other, 1)[0].key, who="bob", minutes=30)
+    hall.db.session.commit()
+    before, bookings = hall.shown(), hall.bookings()
+    hall.turn(hours=12)
+    report = hall.slots.prune(0, include_booked=True)
+    assert (report.slots, report.held_back) == (0, None)
+    hall.turn(minutes=10)
+    assert hall.shown() == before
+    assert hall.bookings() == bookings
