@@ -118,9 +118,9 @@ class TopUp:
 
     def _submit(self) -> None:
         if not self.executor.submit(self.job):
-            self.memory.give_up()
             if not self.executor.stopping.is_set():
-                self.experience.failed(self.clock(), "no thread could be started for a top-up")
+                self._back_off(RuntimeError("no thread could be started"))
+            self.memory.give_up()
 
     # -- the job, on the executor --------------------------------------------------------------------------
 

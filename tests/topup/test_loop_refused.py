@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from loop_site import DAY, Clock, Site
+from loop_site import DAY, Clock, Site, week
 from sqlalchemy import event, text
 from sqlalchemy.exc import OperationalError
 
@@ -192,19 +192,26 @@ def test_one_failure_is_no_alarm(site: Site, clock: Clock, monkeypatch: Any) -> 
     assert (report.status, report.failures, report.last_error) == ("ok", 0, None)
 
 
-def test_threads_that_cannot_start(site: Site, monkeypatch: Any) -> None:
-    """A machine without a thread left is told too: nothing fails in it, for nothing begins."""
+def test_threads_that_cannot_start(
+    site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A machine without a thread left is told by health, and once by the log; the first one that is free is used."""
 
     class NoThread(threading.Thread):
         def start(self) -> None:
             raise RuntimeError("can't start new thread")
 
     site.add_quietly()
-    monkeypatch.setattr(executors.threading, "Thread", NoThread)
-    site.visit()
+    with monkeypatch.context() as patch:
+        patch.setattr(executors.threading, "Thread", NoThread)
+        for _ in range(3):
+            site.visit("/plain")
     report = health(site)
-    assert report.failures >= 1
-    assert "thread" in report.last_error
+    assert (report.failures, report.last_error) == (3, "RuntimeError: no thread could be started")
+    assert [record.levelname for record in caplog.records if "top-up failed" in record.message] == ["ERROR"]
+    site.visit("/plain")
+    assert site.starts() == week()
+    assert health(site).failures == 0
 
 
 def test_a_disk_that_is_nearly_full(site: Site, monkeypatch: Any) -> None:
