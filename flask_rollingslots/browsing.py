@@ -12,9 +12,10 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Any, TypeVar
+from unicodedata import normalize
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import Select, and_, bindparam, func, inspect, or_, select
+from sqlalchemy import Select, and_, bindparam, inspect, or_, select
 from sqlalchemy.orm.attributes import set_committed_value
 
 from . import planning
@@ -42,6 +43,8 @@ _COMPLAINTS = 1000
 #: How many runs of all templates are searched for those that touched one.
 _RUNS_SEARCHED = 1000
 _MAX_ID = 2**63
+#: So many templates are read by their ids at once.
+_AT_ONCE = 500
 #: A span of original starts that holds none.
 _NEVER = (datetime(2000, 1, 2), datetime(2000, 1, 1))  # noqa: DTZ001 (wall clock)
 #: What a template promises at one occurrence: its plain data, the original start (naive) and the start (UTC).
@@ -101,7 +104,7 @@ def search(
 ) -> Sequence[TemplateMixin]:
     """Return the templates that fit, by id; a series that never ends is found in any future span.
 
-    :param q: part of the name, of the group or of the text of the rule; case does not matter.
+    :param q: part of the name, of the group or of the text of the rule; case does not matter, accents do.
     :param start: aware; with ``end``: only series that have a slot in this span, stored or promised. Before now only
         what is stored counts.
     :param after: only those with a greater id.
@@ -109,16 +112,12 @@ def search(
     """
     cls = work.models.Template
     query = select(cls).where(cls.id > after).order_by(cls.id)
-    if limit is not None and start is None:
-        query = query.limit(limit)
-    if q is not None:
-        texts = (func.lower(column) for column in (cls.name, cls.group, cls.rrule))
-        query = query.where(or_(*(text.contains(q.lower(), autoescape=True) for text in texts)))
     if group is not None:
         query = query.where(cls.group == group)
     if active is not None:
         query = query.where(cls.active.is_(active))
-    found = list(work.session.scalars(query))
+    most = limit if start is None else None
+    found = list(work.session.scalars(query.limit(most))) if q is None else _called(work, query, q, most)
     if start is None or end is None or not found:
         return found
     window = Window(start.astimezone(UTC), end.astimezone(UTC))
@@ -126,6 +125,23 @@ def search(
     here = (slot.starts_at >= window.start, slot.starts_at < window.end, slot.status != Status.DELETED.value)
     stored = set(work.session.scalars(select(slot.template_id).where(*here).distinct()))
     return [template for template in found if template.id in stored or _promises(work, template, window)]
+
+
+def _called(work: Work, query: Select[Any], q: str, most: int | None) -> list[TemplateMixin]:
+    """Return those templates of a query of which name, group or rule contain a text; at most so many.
+
+    Told here, for databases differ in what letters they take for one: SQLite knows the case of ASCII alone.
+    """
+    cls, wanted = work.models.Template, _folded(q)
+    texts = work.session.execute(query.with_only_columns(cls.id, cls.name, cls.group, cls.rrule))
+    ids = [key for key, *parts in texts if any(wanted in _folded(part) for part in parts if part)][:most]
+    spans = [ids[first : first + _AT_ONCE] for first in range(0, len(ids), _AT_ONCE)]
+    return [each for span in spans for each in work.session.scalars(query.where(cls.id.in_(span)))]
+
+
+def _folded(text: str) -> str:
+    """Return a text without the case of its letters, each in one form."""
+    return normalize("NFC", text.casefold())
 
 
 def _promises(work: Work, template: TemplateMixin, window: Window) -> bool:

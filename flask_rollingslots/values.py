@@ -557,6 +557,7 @@ class PruneReport:
     :param runs: recorded top-ups that were deleted.
     :param kept: past slots that stay: booked, completed, or pointed to by the app's own rows.
     :param seconds: how long it took.
+    :param held_back: why nothing was deleted, or no slot that somebody decided about: the clocks do not agree.
     """
 
     before: datetime
@@ -566,8 +567,10 @@ class PruneReport:
     kept: int = 0
     seconds: float = 0.0
     dry_run: bool = False
+    held_back: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as plain data for JSON; the instant as ISO 8601 with offset."""
-        counts = {name: getattr(self, name) for name in ("slots", "bookings", "runs", "kept", "dry_run")}
+        names = ("slots", "bookings", "runs", "kept", "dry_run", "held_back")
+        counts = {name: getattr(self, name) for name in names}
         return {"before": self.before.isoformat(), **counts, "seconds": round(self.seconds, 3)}

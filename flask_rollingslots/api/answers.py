@@ -513,6 +513,8 @@ class HealthAnswer(Answered):
     next_try: Instant | None = None
     failures: int | None = None
     last_error: str | None = None
+    trouble: str | None = Field(None, description="Why it is missing, whatever is stored.")
+    retention: str | None = Field(None, description="Why nothing old is forgotten.")
     templates: list[Coverage] | None = Field(None, description="Those that lack slots; the first 200.")
 
 

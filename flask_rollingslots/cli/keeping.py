@@ -48,12 +48,15 @@ def prune(older_than: int, include_booked: bool, dry_run: bool, as_json: bool) -
     report = current_slots().prune(older_than, include_booked=include_booked, dry_run=dry_run)
     if as_json:
         print_json(report.to_dict())
-        return
-    verb = "would be deleted" if dry_run else "deleted"
-    say(
-        f"{report.slots} slots, {report.bookings} bookings and {report.runs} runs from before "
-        f"{report.before:%Y-%m-%d %H:%M} UTC {verb}; {report.kept} past slots stay."
-    )
+    else:
+        verb = "would be deleted" if dry_run else "deleted"
+        say(
+            f"{report.slots} slots, {report.bookings} bookings and {report.runs} runs from before "
+            f"{report.before:%Y-%m-%d %H:%M} UTC {verb}; {report.kept} past slots stay."
+        )
+    if report.held_back:
+        say(f"Held back: {report.held_back}", err=True)
+        click.get_current_context().exit(1)
 
 
 # -- series ----------------------------------------------------------------------------------------------------

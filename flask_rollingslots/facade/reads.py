@@ -102,7 +102,7 @@ class Reads(Calls):
     ) -> list[TemplateMixin]:
         """Return templates, by id; those above ``after``.
 
-        :param q: a part of the name, the group or the rule.
+        :param q: a part of the name, the group or the rule; case does not matter, accents do.
         :param start: aware, with ``end``: only of series with a stored or promised slot in that span.
         """
         work = self._state.reading()

@@ -7,6 +7,7 @@ from .noting import DECIDED_FIELDS, has_decisions
 from .own import NO_OWN, OwnColumns, OwnField
 from .places import Seen, displaced_near, expired_places, load_busy, load_neighbours, mark_busy, mark_near
 from .tables import (
+    KEEP_IDS,
     BookingMixin,
     FeedAddressMixin,
     LeaseMixin,
@@ -20,7 +21,7 @@ from .tables import (
 )
 
 __all__ = [
-    "DECIDED_FIELDS", "FIELDS", "NO_OWN", "BookingMixin", "Change", "FeedAddressMixin", "LeaseMixin",
+    "DECIDED_FIELDS", "FIELDS", "KEEP_IDS", "NO_OWN", "BookingMixin", "Change", "FeedAddressMixin", "LeaseMixin",
     "Models", "OwnColumns", "OwnField", "ResourceMixin", "RunMixin", "Seen", "ShardMixin", "SlotMixin",
     "TemplateField", "TemplateMixin", "UtcDateTime", "check_template", "displaced_near", "expired_places",
     "forget_busy", "has_decisions", "keep_name", "load_busy", "load_neighbours", "make_models", "mark_busy",

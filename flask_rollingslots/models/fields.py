@@ -297,11 +297,6 @@ class TemplateMixin:
     def __mapper_args__(cls) -> dict[str, Any]:
         return {"version_id_col": cls.revision}
 
-    @declared_attr.directive
-    def __table_args__(cls) -> tuple[Any, ...]:
-        # Ids are part of slot keys, so SQLite must not hand out a deleted row's id again.
-        return ({"sqlite_autoincrement": True},)
-
     @property
     def rolling_own(self) -> dict[str, Any]:
         """The values of the app's own columns that its slots have too, by name."""

@@ -38,6 +38,10 @@ _MOMENT = re.compile(
 _LONGEST_VARCHAR = 255
 #: What texts that are printed must be, besides their length.
 ONE_LINE = " on one line, without control characters"
+_MARIADB = ("mysql", "mariadb")
+#: By whether it is MariaDB; and one text for both servers, each of which reads its own part, for who knows neither.
+_EXACT = {True: "utf8mb4_nopad_bin", False: "utf8mb4_0900_bin"}
+_EXACT_ON_EITHER = "/*!80017 utf8mb4_0900_bin *//*M! utf8mb4_nopad_bin */"
 
 
 # -- columns
@@ -59,6 +63,29 @@ class _Plain(TypeDecorator[T]):
         return self.plain
 
 
+class Exact(_Plain[str]):
+    """A short text that equals another one only if each of its bytes does, on every database.
+
+    MariaDB and MySQL forgive case, accents and blanks at the end, unless a collation of theirs forbids it.
+    """
+
+    impl = String
+
+    def __init__(self, length: int) -> None:
+        super().__init__(length)
+        variant = f"sa.dialects.mysql.VARCHAR({length}, collation={_EXACT_ON_EITHER!r})"
+        variants = "".join(f".with_variant({variant}, {name!r})" for name in _MARIADB)
+        self.length, self.plain = length, f"String({length}){variants}"
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        if dialect.name not in _MARIADB:
+            return dialect.type_descriptor(String(self.length))
+        collation = _EXACT_ON_EITHER
+        if getattr(dialect, "server_version_info", None):  # connected
+            collation = _EXACT[bool(getattr(dialect, "is_mariadb", False))]
+        return dialect.type_descriptor(mysql.VARCHAR(self.length, collation=collation))
+
+
 class UtcDateTime(_Plain[datetime]):
     """An instant: aware in Python, UTC in the database, to the microsecond."""
 
@@ -69,7 +96,7 @@ class UtcDateTime(_Plain[datetime]):
     impl = DateTime
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        if dialect.name in ("mysql", "mariadb"):
+        if dialect.name in _MARIADB:
             return dialect.type_descriptor(mysql.DATETIME(fsp=6))
         return dialect.type_descriptor(DateTime(timezone=dialect.name == "postgresql"))
 
@@ -229,7 +256,7 @@ class Text(Kind):
     python, form = "text", _schema(type="string")
 
     def __init__(self, longest: int, expected: str = "", blank: bool = True, lines: bool = False) -> None:
-        self.column = String(longest) if longest <= _LONGEST_VARCHAR else LongText()
+        self.column = Exact(longest) if longest <= _LONGEST_VARCHAR else LongText()
         self.limits = {"minLength": 1, "maxLength": longest} | ({} if blank else {"pattern": r"\S"})
         self.expected = self.in_json = expected or f"a text of 1 to {longest} characters{ONE_LINE}"
         self._longest, self._blank, self._lines = longest, blank, lines

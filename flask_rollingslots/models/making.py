@@ -14,7 +14,7 @@ from ..values import utc_now
 from .fields import TemplateMixin
 from .kinds import table_of
 from .noting import listen
-from .tables import MIXINS, Models, SlotMixin
+from .tables import KEEP_IDS, MIXINS, UNIQUE, Models, SlotMixin
 
 
 def make_models(
@@ -47,6 +47,8 @@ def make_models(
     }
     models = Models(**made, default_timezone=default_timezone)
     _check(models)
+    for name in KEEP_IDS:  # here, for an app's own class may have table arguments of its own
+        table_of(made[name]).kwargs["sqlite_autoincrement"] = True
     models.Slot.rolling_clock = models.Booking.rolling_clock = staticmethod(clock)
     models.Slot.rolling_models = models.Template.rolling_models = models
     _relate(models)
@@ -69,12 +71,15 @@ def _check(models: Models) -> None:
                     column=column.name,
                 )
     _check_shared(models)
-    uniques = [c for c in table_of(models.Slot).constraints if isinstance(c, sa.UniqueConstraint)]
-    if not any({c.name for c in u.columns} == {"series_id", "original_start"} for u in uniques):
-        raise ConfigError(
-            f"models: {models.Slot.__name__} lacks the unique constraint on (series_id, original_start); "
-            "add SlotMixin.__table_args__ to its own __table_args__"
-        )
+    for name, needed in UNIQUE.items():
+        cls = getattr(models, name)
+        uniques = [c for c in table_of(cls).constraints if isinstance(c, sa.UniqueConstraint)]
+        for columns in needed:
+            if not any({c.name for c in unique.columns} == set(columns) for unique in uniques):
+                raise ConfigError(
+                    f"models: {cls.__name__} lacks the unique constraint on ({', '.join(columns)}); "
+                    f"add {MIXINS[name].__name__}.__table_args__ to its own __table_args__"
+                )
 
 
 def _check_shared(models: Models) -> None:

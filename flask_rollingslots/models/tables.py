@@ -27,7 +27,7 @@ from sqlalchemy.types import JSON
 from .. import planning
 from ..values import BookingStatus, Hold, SlotKey, State, Status, StoredSlot, live_places, utc_now
 from .fields import FIELDS, TemplateMixin, check_template
-from .kinds import Id, UtcDateTime, WallDateTime, plain, table_of
+from .kinds import Exact, Id, UtcDateTime, WallDateTime, plain, table_of
 from .own import OwnColumns
 from .places import BUSY_MARK, blocked_at, expired_places, is_blocked, is_crowded_in_sql
 
@@ -59,7 +59,7 @@ class SlotMixin:
     customised: Mapped[list[str]] = mapped_column(JSON, default=list)
     cancel_reason: Mapped[str | None] = mapped_column(sa.String(500))
     #: What it is called, where that is not the name of its template: renamed by a person, or the name that it had.
-    own_name: Mapped[str | None] = mapped_column(sa.String(200))
+    own_name: Mapped[str | None] = mapped_column(Exact(200))
     #: Its rule does not yield it any more: it stays for the bookings in it, and takes nobody new.
     withdrawn: Mapped[bool | None] = mapped_column()
     #: It is not where its rule has it: booked and kept at its old time, or moved by a person.
@@ -326,11 +326,11 @@ class BookingMixin:
     id: Mapped[int] = mapped_column(Id, primary_key=True)
     slot_id: Mapped[int] = mapped_column(Id, index=True)
     party: Mapped[int] = mapped_column(sa.Integer, default=1)
-    who: Mapped[str | None] = mapped_column(sa.String(200), index=True)
+    who: Mapped[str | None] = mapped_column(Exact(200), index=True)
     status: Mapped[str] = mapped_column(sa.String(16))
-    idempotency_key: Mapped[str | None] = mapped_column(sa.String(200))
-    request_key: Mapped[str | None] = mapped_column(sa.String(64))
-    active_key: Mapped[str | None] = mapped_column(sa.String(40))
+    idempotency_key: Mapped[str | None] = mapped_column(Exact(200))
+    request_key: Mapped[str | None] = mapped_column(Exact(64))
+    active_key: Mapped[str | None] = mapped_column(Exact(40))
     replaces_id: Mapped[int | None] = mapped_column(Id)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
     expires_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
@@ -368,7 +368,7 @@ class ResourceMixin:
     __tablename__ = "rolling_resource"
 
     id: Mapped[int] = mapped_column(Id, primary_key=True)
-    name: Mapped[str] = mapped_column(sa.String(200))
+    name: Mapped[str] = mapped_column(Exact(200))
     version: Mapped[int] = mapped_column(sa.Integer, default=0)
 
     @declared_attr.directive
@@ -387,7 +387,7 @@ class RunMixin:
     status: Mapped[str] = mapped_column(sa.String(16))
     owner: Mapped[str | None] = mapped_column(sa.String(100))
     token: Mapped[int | None] = mapped_column(Id)
-    lease_name: Mapped[str | None] = mapped_column(sa.String(64))
+    lease_name: Mapped[str | None] = mapped_column(Exact(64))
     started_at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
     finished_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     window_start: Mapped[datetime | None] = mapped_column(UtcDateTime)
@@ -417,7 +417,7 @@ class LeaseMixin:
 
     __tablename__ = "rolling_lease"
 
-    name: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
+    name: Mapped[str] = mapped_column(Exact(64), primary_key=True)
     owner: Mapped[str | None] = mapped_column(sa.String(100))
     token: Mapped[int] = mapped_column(Id, default=0)
     until_ms: Mapped[int] = mapped_column(Id, default=0)
@@ -449,7 +449,7 @@ class ShardMixin:
     status: Mapped[str] = mapped_column(sa.String(16))
     priority: Mapped[int] = mapped_column(sa.Integer, default=0)
     attempts: Mapped[int] = mapped_column(sa.Integer, default=0)
-    claim: Mapped[str | None] = mapped_column(sa.String(40))
+    claim: Mapped[str | None] = mapped_column(Exact(40))
     until_ms: Mapped[int] = mapped_column(Id, default=0)
     done: Mapped[int] = mapped_column(sa.Integer, default=0)
     results: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
@@ -472,7 +472,7 @@ class FeedAddressMixin:
 
     __tablename__ = "rolling_feed_address"
 
-    group_digest: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
+    group_digest: Mapped[str] = mapped_column(Exact(64), primary_key=True)
     number: Mapped[int] = mapped_column(Id, default=0)
 
 
@@ -490,6 +490,14 @@ MIXINS: dict[str, type[Any]] = {
     "Resource": ResourceMixin,
     "Shard": ShardMixin,
     "FeedAddress": FeedAddressMixin,
+}
+#: Whose ids are never used again: they are in keys, addresses and logs. SQLite would hand out that of a deleted row.
+KEEP_IDS = ("Template", "Booking", "Run")
+#: Which columns the database keeps apart: what the promises rest on, also where an app brings its own classes.
+UNIQUE = {
+    "Slot": (("series_id", "original_start"),),
+    "Booking": (("slot_id", "active_key"), ("request_key",), ("replaces_id",)),
+    "Resource": (("name",),),
 }
 
 
@@ -546,6 +554,18 @@ class Models:
     def classes(self) -> list[type[Any]]:
         """Our classes, in the order of their tables."""
         return [getattr(self, name) for name in MIXINS]
+
+    def lacking(self, bind: Any) -> tuple[list[sa.Table], list[sa.Column[Any]]]:
+        """Return what a database has not got: whole tables, and columns of tables that an older version made."""
+        inspector, tables = sa.inspect(bind), self.tables
+        there = set(inspector.get_table_names())
+        found = {
+            table: {c["name"] for c in inspector.get_columns(table.name)}
+            for table in tables
+            if table.name in there
+        }
+        columns = [column for table in found for column in table.columns if column.name not in found[table]]
+        return [table for table in tables if table not in found], columns
 
 
 def keep_name(
