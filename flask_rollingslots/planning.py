@@ -5,7 +5,8 @@ The same plan serves a top-up, a dry run, reading and health, so they cannot dis
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from bisect import bisect_right
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
@@ -129,7 +130,7 @@ def promised_starts(spec: TemplateSpec, window: Window) -> Iterator[tuple[dateti
     zone, exdates, last = ZoneInfo(spec.timezone), frozenset(spec.exdates), spec.ends_before
     window, recurrence = life_of(spec, window), _recurrence((), *_rule_of(spec))
     latest = _LAST - spec.duration
-    is_plain = not (exdates or spec.blackouts or spec.holidays)
+    is_plain, is_off = not (exdates or spec.blackouts or spec.holidays), days_off(spec)
     is_exact = spec.ends_by == "elapsed" and not spec.may_overlap
     for occurrence in recurrence.named_between(window.start, window.end):
         original_start, starts_at = occurrence
@@ -139,7 +140,7 @@ def promised_starts(spec: TemplateSpec, window: Window) -> Iterator[tuple[dateti
             continue
         if starts_at > latest:
             return  # it would end after the last day of the calendar
-        reason = None if is_plain else _left_out(spec, exdates, original_start, starts_at, zone)
+        reason = None if is_plain else _left_out(spec, exdates, is_off, original_start, starts_at, zone)
         if reason is None:
             has_room = type(occurrence) is not Shifted or _fits(spec, occurrence, recurrence, zone)
             if not has_room or (is_exact and _is_run_into(spec, occurrence, recurrence, zone)):
@@ -379,6 +380,7 @@ def grid_day(spec: TemplateSpec, original_start: datetime, starts_at: datetime |
 def _left_out(
     spec: TemplateSpec,
     exdates: Collection[datetime | date],
+    is_off: Callable[[date], str | None],
     original_start: datetime,
     starts_at: datetime,
     zone: ZoneInfo,
@@ -389,12 +391,35 @@ def _left_out(
             return EXCLUDED
     if not (spec.blackouts or spec.holidays):
         return None
-    day = grid_day(spec, original_start, starts_at)
-    if any(first <= day <= last for first, last in spec.blackouts):
-        return BLACKOUT
-    if spec.holidays and public_holiday(spec.holidays, day):
-        return HOLIDAY
-    return None
+    return is_off(grid_day(spec, original_start, starts_at))
+
+
+def days_off(spec: TemplateSpec) -> Callable[[date], str | None]:
+    """Return a function that says why a grid day is off; what it costs does not grow with the blackouts."""
+    ranges = joined_days(spec.blackouts)
+    firsts = [first for first, _ in ranges]
+    known: dict[date, str | None] = {}
+
+    def is_off(day: date) -> str | None:
+        if day not in known:
+            place = bisect_right(firsts, day) - 1
+            is_closed = place >= 0 and day <= ranges[place][1]
+            is_holiday = not is_closed and spec.holidays and public_holiday(spec.holidays, day)
+            known[day] = BLACKOUT if is_closed else HOLIDAY if is_holiday else None
+        return known[day]
+
+    return is_off
+
+
+def joined_days(ranges: Iterable[Sequence[date]]) -> list[tuple[date, date]]:
+    """Return ranges of days in order, those that overlap or follow each other as one."""
+    found: list[tuple[date, date]] = []
+    for first, last in sorted((days[0], days[1]) for days in ranges):
+        if found and first.toordinal() <= found[-1][1].toordinal() + 1:
+            found[-1] = (found[-1][0], max(found[-1][1], last))
+        else:
+            found.append((first, last))
+    return found
 
 
 def plan(

@@ -207,7 +207,7 @@ def events(slots: Iterable[SlotMixin], span: Span, now: datetime) -> Iterator[di
 
 def _event(kind: str, slot: SlotMixin, start: str, end: str, details: dict[str, Any]) -> dict[str, Any]:
     is_slot, template = kind == "slot", slot.template
-    title = title_of(slot.name, template.data, slot.data)
+    title = title_of(slot.name, template.data, slot.rolling_data)
     classes = [f"rollingslots-{name}" for name in (kind, details.get("state")) if name]
     return {
         "id": slot.key if is_slot else f"{slot.key}/{kind}",

@@ -19,7 +19,6 @@ from zoneinfo import ZoneInfo
 from .. import planning
 from ..errors import InvalidRequest, InvalidRule, RollingSlotsError
 from ..recurrence import Recurrence
-from ..recurrence.public_holidays import public_holiday
 from ..recurrence.rule import WEEKDAYS, Rule, parse_rrule
 from ..recurrence.zones import instant_of, minus, plus
 from ..values import MINUTE, Status, TemplateSpec, Window
@@ -434,10 +433,10 @@ def _closed_days(spec: TemplateSpec, whole: Recurrence, now: datetime) -> Iterat
     forward = (each.onset.date() for each in changes if each.after > each.before)
     days = {day + timedelta(days=around) for day in forward for around in (-1, 0, 1)}
     span = 2 if whole.grid is not None else 1  # a closed day of a grid may reach into the next one
+    is_off = planning.days_off(spec)
     for number in range(-1, _HORIZON_DAYS) if spec.holidays or spec.blackouts else ():
         day = first + timedelta(days=number)
-        closed = any(start <= day <= end for start, end in spec.blackouts)
-        if closed or (spec.holidays and public_holiday(spec.holidays, day)):
+        if is_off(day) is not None:
             days |= {day + timedelta(days=later) for later in range(span)}
     for day in sorted(days):
         if 0 <= (day - first).days < _HORIZON_DAYS:

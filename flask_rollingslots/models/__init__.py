@@ -14,6 +14,7 @@ from .tables import (
     ResourceMixin,
     RunMixin,
     ShardMixin,
+    Shared,
     SlotMixin,
     forget_busy,
     keep_name,
@@ -21,7 +22,7 @@ from .tables import (
 
 __all__ = [
     "DECIDED_FIELDS", "FIELDS", "NO_OWN", "BookingMixin", "Change", "FeedAddressMixin", "LeaseMixin",
-    "Models", "OwnColumns", "OwnField", "ResourceMixin", "RunMixin", "Seen", "ShardMixin", "SlotMixin",
+    "Models", "OwnColumns", "OwnField", "ResourceMixin", "RunMixin", "Seen", "ShardMixin", "Shared", "SlotMixin",
     "TemplateField", "TemplateMixin", "UtcDateTime", "check_template", "displaced_near", "expired_places",
     "forget_busy", "has_decisions", "keep_name", "load_busy", "load_neighbours", "make_models", "mark_busy",
     "mark_near", "plain", "table_of",

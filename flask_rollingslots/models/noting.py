@@ -52,6 +52,7 @@ def listen(models: Models, clock: Callable[[], datetime]) -> None:
             changed.changed_at = clock()
 
     sa.event.listen(models.Slot, "expire", _forget_what_was_busy)
+    sa.event.listen(models.Slot, "before_insert", _own_what_is_shared)
     sa.event.listen(models.Slot, "before_update", _note_decisions)
     sa.event.listen(models.Template, "before_insert", complete)
     sa.event.listen(models.Template, "before_insert", note_beginning)
@@ -64,6 +65,12 @@ def listen(models: Models, clock: Callable[[], datetime]) -> None:
 def _forget_what_was_busy(slot: SlotMixin | None, names: Any) -> None:
     if slot is not None:  # the last reference may just have gone
         slot.__dict__.pop("rolling_busy", None)
+
+
+def _own_what_is_shared(mapper: Mapper[Any], connection: Connection, slot: SlotMixin) -> None:
+    """Let a virtual slot that an app adds to its session store what it shares with others of its template."""
+    for name in tuple(sa.inspect(slot).callables):
+        getattr(slot, name)
 
 
 def has_decisions(changed: SlotMixin | TemplateMixin) -> bool:

@@ -5,11 +5,11 @@ Nothing here creates a table. The classes live in the app's own metadata, so tha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakKeyDictionary
 from zoneinfo import ZoneInfo
 
@@ -22,6 +22,7 @@ from sqlalchemy.orm import (
     declared_attr,
     mapped_column,
 )
+from sqlalchemy.orm.attributes import ATTR_WAS_SET
 from sqlalchemy.types import JSON
 
 from .. import planning
@@ -30,6 +31,22 @@ from .fields import FIELDS, TemplateMixin, check_template
 from .kinds import Id, UtcDateTime, WallDateTime, plain, table_of
 from .own import OwnColumns
 from .places import BUSY_MARK, blocked_at, expired_places, is_blocked, is_crowded_in_sql
+
+
+class Shared(NamedTuple):
+    """A value that all virtual slots of a template share until one is asked for its own: SQLAlchemy calls this then.
+
+    :param name: of the slot's attribute.
+    """
+
+    name: str
+    value: Any
+
+    def __call__(self, state: Any, passive: Any) -> Any:
+        """Give the slot a copy, as if somebody had set it."""
+        state.callables.pop(self.name)
+        setattr(state.obj(), self.name, deepcopy(self.value))
+        return ATTR_WAS_SET
 
 
 class SlotMixin:
@@ -142,6 +159,13 @@ class SlotMixin:
         """The values of the app's own columns as JSON has them, by the name that they have there."""
         own: OwnColumns = self.rolling_models.own
         return own.shown(self, own.slot)
+
+    @property
+    def rolling_data(self) -> Mapping[str, Any]:
+        """The app's own fields, to be read only: what nobody asked for yet is what all slots of the template share."""
+        shared = sa.inspect(self).callables.get("data") if "data" not in self.__dict__ else None
+        found: Mapping[str, Any] = shared.value if isinstance(shared, Shared) else self.data
+        return found or {}
 
     @property
     def local_start(self) -> datetime:

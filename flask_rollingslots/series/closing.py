@@ -85,26 +85,15 @@ class CancelledKeys(list[str]):
 # -- ranges of days
 
 
-def joined(ranges: Iterable[Sequence[date]]) -> list[DayRange]:
-    """Return ranges of days in order, those that overlap or follow each other as one."""
-    found: list[DayRange] = []
-    for first, last in sorted((days[0], days[1]) for days in ranges):
-        if found and first.toordinal() <= found[-1][1].toordinal() + 1:
-            found[-1] = (found[-1][0], max(found[-1][1], last))
-        else:
-            found.append((first, last))
-    return found
-
-
 def with_days(ranges: Iterable[Sequence[date]], first: date, last: date) -> list[DayRange]:
     """Return ranges of days with some days more, joined."""
-    return joined([*ranges, (first, last)])
+    return planning.joined_days([*ranges, (first, last)])
 
 
 def without_days(ranges: Iterable[Sequence[date]], first: date, last: date) -> list[DayRange]:
     """Return ranges of days without some days, joined."""
     left: list[DayRange] = []
-    for begin, end in joined(ranges):
+    for begin, end in planning.joined_days(ranges):
         if begin < first:
             left.append((begin, min(end, first - _DAY)))
         if end > last:
@@ -227,7 +216,7 @@ def _changes(
     for template in templates:
         before = template.blackouts or ()
         after = days_of(before, report.first, report.last)
-        if after == joined(before):
+        if after == planning.joined_days(before):
             report.unchanged.append(template.id)
         else:
             report.templates.append(template.id)

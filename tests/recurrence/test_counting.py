@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from flask_rollingslots.recurrence import Recurrence
 from flask_rollingslots.recurrence.expand import DaySource
-from flask_rollingslots.recurrence.tally import Tally
+from flask_rollingslots.recurrence.recurrence_set import Tally
 
 from . import strategies
 
