@@ -105,6 +105,11 @@ def window_of(spec: TemplateSpec, now: datetime, days: int, align: str) -> Windo
     return rolling_window(spec, now, spec.window_days or days, align)
 
 
+def window_length(spec: TemplateSpec, days: int, align: str) -> int:
+    """Return how many days the rolling window of a template may have."""
+    return (spec.window_days or days) + (6 if align == "week" else 0)
+
+
 def rolling_window(spec: TemplateSpec, now: datetime, days: int, align: str) -> Window:
     """Return the window of so many local days of a template's zone, today included."""
     return Window.rolling(now, days, ZoneInfo(spec.timezone), align)

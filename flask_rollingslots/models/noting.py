@@ -11,7 +11,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.orm import Mapper
 from sqlalchemy.orm.attributes import set_committed_value
 
-from .fields import FIELDS, TO_SLOTS, TemplateMixin
+from .fields import FIELDS, TO_SLOTS, TemplateMixin, check_data
 from .kinds import table_of
 from .places import MOVED
 from .tables import Models, SlotMixin
@@ -46,6 +46,10 @@ def listen(models: Models, clock: Callable[[], datetime]) -> None:
             )
             set_committed_value(template, "series_id", template.id)
 
+    def keep_data_small(mapper: Mapper[Any], connection: Connection, slot: SlotMixin) -> None:
+        if sa.inspect(slot).attrs.data.history.has_changes():
+            check_data(slot.data, models.settings())
+
     def note_when(mapper: Mapper[Any], connection: Connection, changed: SlotMixin | TemplateMixin) -> None:
         # Also called for what is only marked as touched: writing a time then would be a change of its own.
         if has_decisions(changed):
@@ -53,6 +57,8 @@ def listen(models: Models, clock: Callable[[], datetime]) -> None:
 
     sa.event.listen(models.Slot, "expire", _forget_what_was_busy)
     sa.event.listen(models.Slot, "before_insert", _own_what_is_shared)
+    sa.event.listen(models.Slot, "before_insert", keep_data_small)
+    sa.event.listen(models.Slot, "before_update", keep_data_small)
     sa.event.listen(models.Slot, "before_update", _note_decisions)
     sa.event.listen(models.Template, "before_insert", complete)
     sa.event.listen(models.Template, "before_insert", note_beginning)

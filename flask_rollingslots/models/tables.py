@@ -22,12 +22,13 @@ from sqlalchemy.orm import (
     declared_attr,
     mapped_column,
 )
-from sqlalchemy.orm.attributes import ATTR_WAS_SET
+from sqlalchemy.orm.base import ATTR_WAS_SET
 from sqlalchemy.types import JSON
 
 from .. import planning
+from ..settings import Settings
 from ..values import BookingStatus, Hold, SlotKey, State, Status, StoredSlot, live_places, utc_now
-from .fields import FIELDS, TemplateMixin, check_template
+from .fields import FIELDS, TemplateMixin, check_limits, check_template
 from .kinds import Id, UtcDateTime, WallDateTime, plain, table_of
 from .own import OwnColumns
 from .places import BUSY_MARK, blocked_at, expired_places, is_blocked, is_crowded_in_sql
@@ -530,6 +531,7 @@ class Models:
     Shard: type[ShardMixin]
     FeedAddress: type[FeedAddressMixin]
     default_timezone: Callable[[], str] = lambda: "UTC"
+    settings: Callable[[], Settings] = Settings
     _built: dict[Hashable, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def build_once(self, key: Hashable, build: Callable[[Models], Any]) -> Any:
@@ -554,12 +556,24 @@ class Models:
         :raises InvalidRule: if the rule, the zone or the day grid is not valid.
         """
         template.timezone = template.timezone or self.default_timezone()
-        values = {name: getattr(template, name) for name in (*FIELDS, *self.own.template)}
-        if template.__dict__.get(_CHECKED) != values:
+        names = (*FIELDS, *self.own.template)
+        before, values = template.__dict__.get(_CHECKED), {name: getattr(template, name) for name in names}
+        if before != values:
             check_template(template)
             for name, field in self.own.template.items():
                 field.check(values[name])
+            changed = {name for name in names if before is None or before[name] != values[name]}
+            state = sa.inspect(template)
+            if before is None and state.has_identity:
+                changed = {name for name in names if state.attrs[name].history.has_changes()}
+            check_limits(template, self.settings(), changed)
             template.__dict__[_CHECKED] = {name: deepcopy(plain(value)) for name, value in values.items()}
+
+    def as_checked(self, copied: TemplateMixin, template: TemplateMixin) -> TemplateMixin:
+        """Let a copy of a template know what that held: only what is changed of it is checked against limits."""
+        names = (*FIELDS, *self.own.template)
+        copied.__dict__[_CHECKED] = {name: deepcopy(plain(getattr(template, name))) for name in names}
+        return copied
 
     @property
     def tables(self) -> list[sa.Table]:

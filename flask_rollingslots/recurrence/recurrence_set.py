@@ -186,9 +186,29 @@ class RecurrenceSet:
 
     def count_before(self, moment: datetime) -> int:
         """Return how many starts the rule yields before a naive moment: what COUNT has used up by then."""
-        if self._expander is None:
+        if self._tally is None:
             return int(self.dtstart < moment)
-        return Tally(self._expander).before(min(moment, plus(self._bound[1], MICROSECOND)))
+        return self._tally.before(min(moment, plus(self._bound[1], MICROSECOND)))
+
+    def most_a_day(self) -> int:
+        """Return how many starts one day may have at most, extra dates included."""
+        found, expander = 1, self._expander
+        if expander is not None:
+            hours = -(-24 // min(expander.interval, 24)) if expander.is_hourly else 1
+            hours = min(hours, len(expander.rule.byhour) or 24)
+            found = hours * len(expander.offsets)
+            found = min(found, len(expander.picks) or found)
+        extra = Counter(moment.date() for moment in self.rdates)
+        return found * len(self.grid or (0,)) + max(extra.values(), default=0)
+
+    def most_within(self, days: int) -> int:
+        """Return how many starts so many days may have: of the spans that begin in the first year, the fullest."""
+        most = 1
+        if self.rule is not None:
+            months = (plus(self.dtstart, 29 * _DAY * number) for number in range(13))
+            spans = ((each, plus(each, days * _DAY)) for each in months)
+            most = max(self.count_before(end) - self.count_before(start) for start, end in spans)
+        return most * len(self.grid or (0,)) + len(self.rdates)
 
     def day_of(self, moment: datetime) -> date:
         """Return the day that a nominal start (naive) belongs to: its grid day, also after midnight."""
@@ -218,12 +238,16 @@ class RecurrenceSet:
         return None if self.rule is None else Expander(self.rule, self.dtstart)
 
     @cached_property
+    def _tally(self) -> Tally | None:
+        return None if self._expander is None else Tally(self._expander)
+
+    @cached_property
     def _bound(self) -> tuple[datetime, datetime, datetime | None]:
         """Return the last wall clock time surely and possibly within the rule, and the instant that decides."""
-        expander = self._expander
+        expander, tally = self._expander, self._tally
         until = expander.rule.until if expander else None
-        if expander and expander.rule.count is not None:
-            until = Tally(expander).start_number(expander.rule.count)
+        if tally and expander and expander.rule.count is not None:
+            until = tally.start_number(expander.rule.count)
         if until is None:
             return datetime.max, datetime.max, None
         if not isinstance(until, datetime):

@@ -18,7 +18,7 @@ from zoneinfo import ZoneInfo
 from .. import planning
 from ..context import Work, pruned_until
 from ..errors import InvalidRequest, SlotBooked, StaleEdit, StatusConflict, overlap_refusal, refusal
-from ..models import FIELDS, TemplateMixin, check_template
+from ..models import FIELDS, TemplateMixin, check_data, check_limits, check_template
 from ..models.fields import SPEC_LISTS
 from ..recurrence.zones import instant_of
 from ..signals import series_edited
@@ -251,6 +251,8 @@ def plan_this(series: StoredSeries, asked: EditPlan) -> EditPlan:
     names |= changes.settings.keys()
     own = changes.settings.items()
     values |= {name: value for name, value in own if name not in row.own or value != row.own[name]}
+    if "data" in values:
+        check_data(values["data"], series.limits)
     if changes.name is not None and changes.name != row.own_name:
         values["own_name"] = changes.name
     if not names <= set(row.customised):
@@ -434,6 +436,7 @@ def _segment(
         begins = {"active_from": moved.bound} if is_cut else {}
         new = spec.changed({**begins, **values})
         planning.recurrence_of(new)  # refuses what is not valid before anything is written
+        check_limits(new, series.limits, values.keys())
         if changes.settings:
             _check(new, {**series.settings.get(spec.id, {}), **values})
         pruned = _behind_pruned(series, spec, new)

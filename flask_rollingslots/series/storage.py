@@ -28,6 +28,7 @@ from ..context import Work, load_slots, load_specs
 from ..errors import SlotClosed, SlotNotFound, StaleEdit, no_slot, no_template
 from ..models import FIELDS, BookingMixin, Models, SlotMixin, TemplateMixin, plain, table_of
 from ..models.fields import SPEC_FIELDS
+from ..settings import Settings
 from ..statements import atomic, dialect_of, exclusive, is_lost_race, take_write_lock
 from ..values import MICROSECOND, MINUTE, OCCUPYING, SlotKey, State, Status, StoredSlot, TemplateSpec
 
@@ -54,6 +55,7 @@ class StoredSeries:
     :param templates: the segments' rows by id, if they are locked: for writing, plans do not look at them.
     :param resources: segment id -> its exclusive resource.
     :param settings: segment id -> its fields that a spec has not, by name.
+    :param limits: what a template may cost.
     :param pruned: the moment (aware) up to which slots were pruned; ``None``: never, or not asked for.
     """
 
@@ -64,6 +66,7 @@ class StoredSeries:
     templates: dict[int, TemplateMixin] = field(default_factory=dict)
     resources: dict[int, str] = field(default_factory=dict)
     settings: dict[int, dict[str, Any]] = field(default_factory=dict)
+    limits: Settings = field(default_factory=Settings)
     pruned: datetime | None = None
 
     def row_at(self, key: SlotKey) -> StoredSlot | None:
@@ -445,7 +448,9 @@ def load_series(
     days, align = work.settings.window_days, work.settings.align
     horizon = max(planning.window_of(spec, work.now, days, align).end for spec in specs)
     settings = _settings(work, series_id, templates)
-    return StoredSeries(in_order(specs), tuple(rows), work.now, horizon, templates, held, settings)
+    return StoredSeries(
+        in_order(specs), tuple(rows), work.now, horizon, templates, held, settings, work.settings
+    )
 
 
 def _settings(

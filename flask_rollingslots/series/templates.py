@@ -137,7 +137,7 @@ def set_fields(work: Work, series_ids: Sequence[int], decide: Decide) -> list[Te
     with deciding(work):
         loaded: list[StoredSeries] = []
         if work.dry_run:
-            templates = [copy_of(template) for template in segments(work, series_ids)]
+            templates = [work.models.as_checked(copy_of(each), each) for each in segments(work, series_ids)]
         else:
             if len(series_ids) > 1:
                 lock_templates(work, series_ids)
