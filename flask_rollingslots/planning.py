@@ -21,6 +21,7 @@ from .recurrence.recurrence_set import first_of_day
 from .recurrence.zones import instant_of, offset_at, reached_at, steady_until, wall_of
 from .values import (
     MICROSECOND,
+    YEARS,
     Healing,
     Occurrence,
     Plan,
@@ -36,8 +37,8 @@ from .values import (
 )
 
 IN_THE_PAST = "in_the_past"
-#: Leaves room for the local times of every zone before the calendar ends.
-_LAST = datetime.max.replace(tzinfo=UTC) - timedelta(days=2)
+#: Nothing is promised behind the years that people may name: what a template adds to a time stays in the calendar.
+_LAST = datetime(YEARS.stop, 1, 1, tzinfo=UTC)
 _FIRST = datetime.min.replace(tzinfo=UTC)
 #: A zone moves a wall-clock time by less than a day, and a gap by at most a day.
 _ZONE_SLACK = timedelta(days=2)
@@ -306,7 +307,7 @@ def times_of(
         day = grid_day(spec, original_start, starts_at) - timedelta(days=spec.opens_days_before)
         opens_at = _at(day, spec.opens_time, zone)
     if spec.closes_before:
-        closes_at = min(starts_at - spec.closes_before, ends_at)
+        closes_at = starts_at - max(spec.closes_before, starts_at - ends_at)
     elif spec.closes_days_before is not None:
         day = grid_day(spec, original_start, starts_at) - timedelta(days=spec.closes_days_before)
         closes_at = min(_at(day, spec.closes_time, zone), starts_at)

@@ -19,6 +19,8 @@ Hold = list[int]
 
 MINUTE = timedelta(minutes=1)
 #: The smallest step of a datetime.
+#: The years in which a person may put something: all sums with what a template may add to them stay in the calendar.
+YEARS = range(1900, 9991)
 MICROSECOND = timedelta(microseconds=1)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 

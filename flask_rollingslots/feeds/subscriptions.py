@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import NamedTuple
@@ -21,9 +22,9 @@ from sqlalchemy import func, or_, select, update
 from .. import planning
 from ..browsing import complain
 from ..context import Work, is_decided
-from ..errors import ConfigError
+from ..errors import ConfigError, RollingSlotsError
 from ..models import TemplateMixin, table_of
-from ..recurrence.zones import instant_of
+from ..recurrence.zones import instant_of, minus
 from ..statements import insert_if_absent
 from ..values import MICROSECOND, OCCUPYING, PlannedSlot, SlotKey, TemplateSpec, Window
 from .entries import StoredTemplate
@@ -66,7 +67,7 @@ def calendar(
     slot, first = work.models.Slot, feed.since - SLACK
     shift = max((each.shift for each in templates), default=timedelta(0))
     is_late = slot.starts_at >= first.replace(tzinfo=UTC)
-    is_meant_late = slot.original_start >= min(first, first - shift)
+    is_meant_late = slot.original_start >= min(first, minus(first, shift))
     # What a top-up made and nobody touched is where the rule says.
     is_touched = or_(
         is_decided(work.models), slot.booked > 0, slot.run_id.is_(None), slot.own_name.is_not(None)
@@ -81,7 +82,11 @@ def _without_crowded(work: Work, templates: list[StoredTemplate]) -> list[Stored
     segments: defaultdict[int, list[TemplateSpec]] = defaultdict(list)
     for each in templates:
         segments[each.spec.series_id].append(each.spec)
-    rivals = {slot.key: slot for each in templates for slot in _rivals(segments[each.spec.series_id], each)}
+    rivals: dict[SlotKey, PlannedSlot] = {}
+    for each in templates:
+        # Of one that cannot be read writing says so, and leaves it out.
+        with suppress(RollingSlotsError, ValueError, LookupError, OSError, ArithmeticError):
+            rivals |= {slot.key: slot for slot in _rivals(segments[each.spec.series_id], each)}
     for key in _stored_among(work, rivals):
         rivals.pop(key, None)
     gone: defaultdict[int, list[datetime]] = defaultdict(list)

@@ -18,17 +18,18 @@ from sqlalchemy import Integer, false, text, true
 from sqlalchemy.orm import Mapped, MappedColumn, declared_attr, mapped_column
 
 from .. import planning
-from ..errors import InvalidTemplate, limit_refusal, overlap_refusal, refusal
+from ..errors import InvalidTemplate, RollingSlotsError, limit_refusal, overlap_refusal, refusal
 from ..recurrence import Recurrence
 from ..recurrence.public_holidays import check_holidays
 from ..settings import MAX_DAYS, Settings
-from ..values import TemplateSpec, utc_now
+from ..values import YEARS, TemplateSpec, utc_now
 from .kinds import (
     Choice,
     Clock,
     Counted,
     Data,
     DayRanges,
+    FirstStart,
     Flag,
     Instant,
     Kind,
@@ -179,7 +180,7 @@ class TemplateMixin:
         in_files=False,
     )
     dtstart: Mapped[datetime] = _field(
-        WallClock(),
+        FirstStart(),
         "the first possible start, on the wall clock of the zone; whole minutes",
         _ONCE,
         needed=True,
@@ -395,6 +396,19 @@ def check_limits(template: Any, settings: Settings, names: Collection[str]) -> N
     if not _OF_NUMBER.isdisjoint(names):
         spec = template if isinstance(template, TemplateSpec) else template.spec()
         _check_number(spec, settings)
+
+
+def check_times(slot: Any, kind: type[RollingSlotsError] = InvalidTemplate) -> None:
+    """Refuse times of a slot that lie so far away that reading it would fail; ``None`` is no time.
+
+    :raises InvalidTemplate: or the kind of error that is given; names the field.
+    """
+    for name in ("starts_at", "ends_at", "opens_at", "closes_at"):
+        moment = getattr(slot, name)
+        # A slot that begins in the last year may end later, by its length at most.
+        if moment is not None and not YEARS.start - 11 <= moment.year < YEARS.stop + (name == "ends_at"):
+            expected = f"a time within the years {YEARS.start} to {YEARS.stop - 1}"
+            raise refusal(name, moment, expected, kind)
 
 
 def check_data(data: Mapping[str, Any] | None, settings: Settings) -> None:

@@ -11,7 +11,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.orm import Mapper
 from sqlalchemy.orm.attributes import set_committed_value
 
-from .fields import FIELDS, TO_SLOTS, TemplateMixin, check_data
+from .fields import FIELDS, TO_SLOTS, TemplateMixin, check_data, check_times
 from .kinds import table_of
 from .places import MOVED
 from .tables import Models, SlotMixin
@@ -46,7 +46,8 @@ def listen(models: Models, clock: Callable[[], datetime]) -> None:
             )
             set_committed_value(template, "series_id", template.id)
 
-    def keep_data_small(mapper: Mapper[Any], connection: Connection, slot: SlotMixin) -> None:
+    def keep_within_bounds(mapper: Mapper[Any], connection: Connection, slot: SlotMixin) -> None:
+        check_times(slot)
         if sa.inspect(slot).attrs.data.history.has_changes():
             check_data(slot.data, models.settings())
 
@@ -57,8 +58,8 @@ def listen(models: Models, clock: Callable[[], datetime]) -> None:
 
     sa.event.listen(models.Slot, "expire", _forget_what_was_busy)
     sa.event.listen(models.Slot, "before_insert", _own_what_is_shared)
-    sa.event.listen(models.Slot, "before_insert", keep_data_small)
-    sa.event.listen(models.Slot, "before_update", keep_data_small)
+    sa.event.listen(models.Slot, "before_insert", keep_within_bounds)
+    sa.event.listen(models.Slot, "before_update", keep_within_bounds)
     sa.event.listen(models.Slot, "before_update", _note_decisions)
     sa.event.listen(models.Template, "before_insert", complete)
     sa.event.listen(models.Template, "before_insert", note_beginning)

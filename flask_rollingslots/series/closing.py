@@ -18,7 +18,7 @@ from .. import browsing, planning, signals
 from ..context import Work, load_slots
 from ..errors import no_group, refusal
 from ..models import BookingMixin, SlotMixin, TemplateMixin
-from ..values import Status, StoredSlot, TemplateSpec, Window
+from ..values import YEARS, Status, StoredSlot, TemplateSpec, Window
 from .endings import cancel_rows, check_reason
 from .storage import bookings_of, in_parts, series_of, shown_booking
 from .templates import set_fields
@@ -26,7 +26,6 @@ from .templates import set_fields
 #: A slot of a day grid starts within a day after the grid does, and a zone moves a wall-clock time by less than one.
 _REACH = timedelta(days=3)
 _DAY = timedelta(days=1)
-_YEARS = range(1900, 9991)
 DayRange = tuple[date, date]
 
 
@@ -181,8 +180,8 @@ def _days(first: date, last: date | None) -> DayRange:
 
 
 def _check_day(field: str, day: object) -> None:
-    if not isinstance(day, date) or isinstance(day, datetime) or day.year not in _YEARS:
-        raise refusal(field, day, f"a date, years {_YEARS.start} to {_YEARS.stop - 1}")
+    if not isinstance(day, date) or isinstance(day, datetime) or day.year not in YEARS:
+        raise refusal(field, day, f"a date, years {YEARS.start} to {YEARS.stop - 1}")
 
 
 def _series(work: Work, group: str | None, template_id: int | None) -> list[int]:

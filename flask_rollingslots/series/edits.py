@@ -24,6 +24,7 @@ from ..recurrence.zones import instant_of
 from ..signals import series_edited
 from ..values import (
     MARKS,
+    YEARS,
     PlannedSlot,
     Scope,
     SlotKey,
@@ -284,9 +285,7 @@ def _times_of_one(
         names.add("ends_at")
     if not names:
         return {}, names
-    ends_at = planning.end_for(spec, row, starts_at)
-    if changes.duration is not None:
-        ends_at = planning.end_of(spec, row.original_start, starts_at, zone, changes.duration)
+    ends_at = _end_of_one(spec, row, starts_at, changes)
     moves = starts_at != row.starts_at
     if moves and (starts_at <= series.now or row.starts_at <= series.now):
         raise refusal("start", changes.start, "a time in the future, for a slot that has not started")
@@ -299,6 +298,21 @@ def _times_of_one(
             )
             raise refusal(field, getattr(changes, field), expected)
     return storage.changed_times(spec, row, starts_at, ends_at), names
+
+
+def _end_of_one(spec: TemplateSpec, row: StoredSlot, starts_at: datetime, changes: Changes) -> datetime:
+    """Return when one slot ends that is to start at a time; refuse what lies too far away to be read."""
+    try:
+        ends_at = planning.end_for(spec, row, starts_at)
+        if changes.duration is not None:
+            zone = ZoneInfo(spec.timezone)
+            ends_at = planning.end_of(spec, row.original_start, starts_at, zone, changes.duration)
+    except OverflowError:
+        ends_at = None
+    if ends_at is None or max(starts_at, ends_at).year not in YEARS:
+        expected = f"a time within the years {YEARS.start} to {YEARS.stop - 1}"
+        raise refusal(*changes.first_given("start", "duration"), expected)
+    return ends_at
 
 
 # -- this and future, or all
