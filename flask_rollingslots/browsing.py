@@ -7,9 +7,10 @@ and reminders, and what is found by its id, are here too.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from heapq import merge
 from itertools import islice
 from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
@@ -19,7 +20,7 @@ from sqlalchemy.orm.attributes import set_committed_value
 
 from . import planning
 from .context import Work, load_shown, row_of, segments, virtual_slot
-from .errors import RollingSlotsError, no_booking, no_group, no_run, no_slot, no_template, refusal
+from .errors import RollingSlotsError, TooCostly, no_booking, no_group, no_run, no_slot, no_template, refusal
 from .models import (
     BookingMixin,
     Models,
@@ -32,7 +33,7 @@ from .models import (
     table_of,
 )
 from .statements import insert_or_lock, newest
-from .values import MICROSECOND, PlannedSlot, SlotKey, Status, TemplateSpec, Window, key_of
+from .values import MICROSECOND, PlannedSlot, SlotKey, Status, Steps, TemplateSpec, Window, key_of
 
 log = logging.getLogger("flask_rollingslots")
 Row = TypeVar("Row")
@@ -47,6 +48,10 @@ _MAX_ID = 2**63
 _NEVER = (datetime(2000, 1, 2), datetime(2000, 1, 1))  # noqa: DTZ001 (wall clock)
 #: What a template promises at one occurrence: its plain data, the original start (naive) and the start (UTC).
 _Promise = tuple[TemplateSpec, datetime, datetime]
+#: So many starts are looked at for the next few of one template, and to find templates that have one in a span.
+_LOOKED_AT = 20_000
+#: So many templates are read at once, or named in a query.
+_PORTION = 500
 #: How far ahead ``upcoming`` looks for a rule that seldom or never matches.
 _HORIZON = timedelta(days=366 * 60)
 
@@ -99,19 +104,18 @@ def search(
     end: datetime | None = None,
     after: int = 0,
     limit: int | None = None,
-) -> Sequence[TemplateMixin]:
+) -> list[TemplateMixin]:
     """Return the templates that fit, by id; a series that never ends is found in any future span.
 
     :param q: part of the name, of the group or of the text of the rule; case does not matter.
     :param start: aware; with ``end``: only series that have a slot in this span, stored or promised. Before now only
         what is stored counts.
     :param after: only those with a greater id.
-    :param limit: at most so many, where no span is looked at.
+    :param limit: at most so many.
+    :raises TooCostly: if too many starts would have to be looked at to know.
     """
     cls = work.models.Template
-    query = select(cls).where(cls.id > after).order_by(cls.id)
-    if limit is not None and start is None:
-        query = query.limit(limit)
+    query = select(cls).order_by(cls.id)
     if q is not None:
         texts = (func.lower(column) for column in (cls.name, cls.group, cls.rrule))
         query = query.where(or_(*(text.contains(q.lower(), autoescape=True) for text in texts)))
@@ -119,24 +123,38 @@ def search(
         query = query.where(cls.group == group)
     if active is not None:
         query = query.where(cls.active.is_(active))
-    found = list(work.session.scalars(query))
-    if start is None or end is None or not found:
-        return found
-    window = Window(start.astimezone(UTC), end.astimezone(UTC))
-    slot = work.models.Slot
+    if start is None or end is None:
+        return list(work.session.scalars(query.where(cls.id > after).limit(limit)))
+    found = _with_slots(work, query, Window(start.astimezone(UTC), end.astimezone(UTC)), after)
+    return list(islice(found, limit))
+
+
+def _with_slots(work: Work, query: Select[Any], window: Window, after: int) -> Iterator[TemplateMixin]:
+    """Yield the templates of a query, by id, that have a stored or promised slot in a window; read in portions."""
+    cls, slot, steps = work.models.Template, work.models.Slot, Steps(_LOOKED_AT)
     here = (slot.starts_at >= window.start, slot.starts_at < window.end, slot.status != Status.DELETED.value)
-    stored = set(work.session.scalars(select(slot.template_id).where(*here).distinct()))
-    return [template for template in found if template.id in stored or _promises(work, template, window)]
+    while some := list(work.session.scalars(query.where(cls.id > after).limit(_PORTION))):
+        mine = slot.template_id.in_([template.id for template in some])
+        stored = set(work.session.scalars(select(slot.template_id).where(mine, *here).distinct()))
+        for template in some:
+            steps.take()
+            if template.id in stored or _promises(work, template, window, steps):
+                yield template
+        after = some[-1].id
 
 
-def _promises(work: Work, template: TemplateMixin, window: Window) -> bool:
+def _promises(work: Work, template: TemplateMixin, window: Window, steps: Steps) -> bool:
     """Whether a template promises a slot in what is still to come of a window."""
     start = max(window.start, work.now)
     if start >= window.end:
         return False
     try:
-        ahead = planning.promised_starts(TemplateSpec.of(template), Window(start, window.end))
+        ahead = planning.promised_starts(
+            TemplateSpec.of(template, copied=False), Window(start, window.end), steps
+        )
         return any(reason is None for *_, reason in ahead)
+    except TooCostly:
+        raise
     except (ValueError, LookupError, OSError, ArithmeticError):  # a rule that is broken promises nothing
         return False
 
@@ -211,18 +229,55 @@ def between(
     template_id: int | None = None,
     group: str | None = None,
     overlapping: bool = False,
+    limit: int | None = None,
 ) -> list[SlotMixin]:
     """Return the slots with ``start <= starts_at < end``, by start: stored and virtual, never deleted ones.
 
     :param overlapping: also those that began before and are not over at ``start``.
+    :param limit: about so many are enough: all up to the start of the last one, and not fewer if there are as many.
+    :raises TooCostly: if the rules promise more than one request may look at.
     :raises InvalidRequest: if a bound is naive, or the end is before the start.
     """
     check_aware(start=start, end=end)
     if end < start:
         raise refusal("end", end, f"a moment not before start = {start}")
     found = templates(work, template_id, group)
-    window = Window(_utc(start), _utc(end))
-    return merged(work, {t.id: t for t in found}, [TemplateSpec.of(t) for t in found], window, overlapping)
+    window, named = Window(_utc(start), _utc(end)), {template.id: template for template in found}
+    specs = [TemplateSpec.of(template, copied=False) for template in found]
+    if limit is None:
+        return merged(work, named, specs, window, overlapping)
+    slots: list[SlotMixin] = []
+    while window.start < window.end and len(slots) < limit:
+        until = _reach(work, named, specs, window, limit - len(slots))
+        slots += merged(work, named, specs, Window(window.start, until), overlapping)
+        window, overlapping = Window(until, window.end), False
+    return slots
+
+
+def _reach(
+    work: Work, templates: Collection[int], specs: Iterable[TemplateSpec], window: Window, limit: int
+) -> datetime:
+    """Return up to when a window has so many slots, promised or stored; its end, if it has fewer."""
+    ahead = merge(*(_starts(work, spec, window) for spec in specs))
+    ends = [window.end, *islice(ahead, limit - 1, limit)]
+    if window.start < work.now:  # what is past is stored
+        slot = work.models.Slot
+        query = select(slot.starts_at).where(slot.starts_at >= window.start, slot.starts_at < window.end)
+        if len(templates) <= _PORTION:
+            query = query.where(slot.template_id.in_(templates))
+        ends += work.session.scalars(query.order_by(slot.starts_at).offset(limit - 1).limit(1))
+    return min(window.end, min(ends) + MICROSECOND)
+
+
+def _starts(work: Work, spec: TemplateSpec, window: Window) -> Iterator[datetime]:
+    """Yield when the slots start that a template still promises in a window; reading says of a rule if it is broken."""
+    try:
+        for _, starts_at in planning.promised_after(spec, work.now, window.end, window.start, work.steps):
+            yield starts_at
+    except TooCostly:
+        raise
+    except (ValueError, LookupError, OSError, ArithmeticError):
+        return
 
 
 def merged(
@@ -257,10 +312,13 @@ def _promised(work: Work, spec: TemplateSpec, window: Window, overlapping: bool)
     now = work.now.astimezone(UTC)
     try:
         if overlapping:
-            starts = planning.promised_after(spec, max(window.start, now), window.end)
+            moment = max(window.start, now)
+            starts = planning.promised_after(spec, moment, window.end, steps=work.steps)
         else:
-            starts = planning.promised_after(spec, now, window.end, window.start)
+            starts = planning.promised_after(spec, now, window.end, window.start, work.steps)
         return [(spec, original_start, starts_at) for original_start, starts_at in starts]
+    except TooCostly:
+        raise
     except (RollingSlotsError, ValueError, LookupError, OSError, ArithmeticError) as error:
         complain(spec, error)  # a page of many templates must not fail because of one
         return []
@@ -306,13 +364,16 @@ def upcoming(work: Work, template_id: int, n: int, after: datetime | None = None
     Looks 60 years ahead at most.
 
     :raises InvalidRequest: if ``n`` is not between 1 and ``ROLLINGSLOTS_PREVIEW_MAX``, or ``after`` is naive.
+    :raises TooCostly: if the template leaves out nearly all that its rule says.
     :raises TemplateNotFound: if there is no template with this id.
     """
     start = _start_after(work, n, after)
     found: list[SlotMixin] = []
+    work = replace(work, steps=Steps(_LOOKED_AT))
     specs = [TemplateSpec.of(t) for t in templates(work, template_id)]
     limit = _add(start, _HORIZON)
     while len(found) < n and start < limit and specs:
+        start = min(planning.behind_blackouts(spec, start) for spec in specs)
         end = _end_of_stretch(specs, start, n - len(found), limit)
         found += between(work, start, end, template_id)
         start = end
@@ -326,11 +387,12 @@ def preview(work: Work, template: TemplateMixin, n: int, after: datetime | None 
     :raises InvalidRequest: as :func:`upcoming`.
     """
     start = _start_after(work, n, after)
-    spec, limit = TemplateSpec.of(template), _add(start, _HORIZON)
+    spec, limit, steps = TemplateSpec.of(template), _add(start, _HORIZON), Steps(_LOOKED_AT)
     found: list[PlannedSlot] = []
     while len(found) < n and start < limit:
+        start = planning.behind_blackouts(spec, start)
         end = _end_of_stretch([spec], start, n - len(found), limit)
-        found += planning.planned(spec, Window(start, end))
+        found += planning.planned(spec, Window(start, end), steps)
         start = end
     return [virtual_slot(work.models, planned, template, work.now) for planned in found[:n]]
 

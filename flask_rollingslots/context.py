@@ -23,7 +23,7 @@ from .models.fields import SPEC_FIELDS, SPEC_LISTS
 from .settings import Settings
 from .signals import Outbox
 from .statements import MARIADB, dialect_of, exclusive, stored_text, use_primary
-from .values import PlannedSlot, SlotKey, Status, StoredSlot, TemplateSpec, Window, live_places
+from .values import PlannedSlot, SlotKey, Status, Steps, StoredSlot, TemplateSpec, Window, live_places
 
 Unreadable = Callable[[int, str, Exception], None]
 
@@ -45,6 +45,7 @@ class Work:
     :param now: aware.
     :param dry_run: what is decided is worked out and returned, and nothing is written.
     :param outbox: gathers what is to be told once the work is done.
+    :param steps: counts what is worked out for somebody who only looks; ``None``: that is not bounded.
     """
 
     session: Session
@@ -53,11 +54,12 @@ class Work:
     now: datetime
     dry_run: bool = False
     outbox: Outbox = field(default_factory=Outbox)
+    steps: Steps | None = None
 
     @classmethod
     def reading(cls, session: Session, models: Models, settings: Settings, now: datetime) -> Work:
         """Return a work that only shows: an app that reads from replicas may serve it from one."""
-        return cls(session, models, settings, now)
+        return cls(session, models, settings, now, steps=Steps(settings.expansion_steps_max))
 
     @classmethod
     def writing(

@@ -62,6 +62,13 @@ class InvalidRequest(RollingSlotsError, ValueError):
     """
 
 
+class TooCostly(InvalidRequest):
+    """This would work out too many slots in one request: ask for a shorter span, a group or a template.
+
+    Attributes: ``limit`` (how many starts of slots may be looked at).
+    """
+
+
 class TemplateNotFound(RollingSlotsError, LookupError):
     """There is no such template."""
 

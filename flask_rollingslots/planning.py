@@ -29,6 +29,7 @@ from .values import (
     Shifted,
     SlotKey,
     Status,
+    Steps,
     StoredSlot,
     TemplateSpec,
     Times,
@@ -116,20 +117,26 @@ def rolling_window(spec: TemplateSpec, now: datetime, days: int, align: str) -> 
     return Window.rolling(now, days, ZoneInfo(spec.timezone), align)
 
 
-def promised(spec: TemplateSpec, window: Window) -> Iterator[tuple[PlannedSlot, str | None]]:
+def promised(
+    spec: TemplateSpec, window: Window, steps: Steps | None = None
+) -> Iterator[tuple[PlannedSlot, str | None]]:
     """Yield what a template promises in a window, in order, with the reason why it is left out, if any.
 
     An inactive template promises nothing. Segment bounds count on original starts, the window on shown times.
     """
     zone = ZoneInfo(spec.timezone)
-    for original_start, starts_at, reason in promised_starts(spec, window):
+    for original_start, starts_at, reason in promised_starts(spec, window, steps):
         yield planned_slot(spec, original_start, starts_at, zone), reason
 
 
-def promised_starts(spec: TemplateSpec, window: Window) -> Iterator[tuple[datetime, datetime, str | None]]:
+def promised_starts(
+    spec: TemplateSpec, window: Window, steps: Steps | None = None
+) -> Iterator[tuple[datetime, datetime, str | None]]:
     """Yield (original start, start, reason) of what a template promises, without the other times of its slots.
 
     A reader needs no more of those that are stored.
+
+    :param steps: counts what is looked at, what is left out too.
     """
     if not spec.active:
         return
@@ -138,7 +145,8 @@ def promised_starts(spec: TemplateSpec, window: Window) -> Iterator[tuple[dateti
     latest = _LAST - spec.duration
     is_plain, is_off = not (exdates or spec.blackouts or spec.holidays), days_off(spec)
     is_exact = spec.ends_by == "elapsed" and not spec.may_overlap
-    for occurrence in recurrence.named_between(window.start, window.end):
+    found = recurrence.named_between(window.start, window.end)
+    for occurrence in found if steps is None else steps.counting(found):
         original_start, starts_at = occurrence
         if spec.active_from is not None and original_start < spec.active_from:
             continue
@@ -187,7 +195,11 @@ def _fits(spec: TemplateSpec, shifted: Shifted, recurrence: Recurrence, zone: Zo
 
 
 def promised_after(
-    spec: TemplateSpec, moment: datetime, end: datetime, start: datetime = _FIRST
+    spec: TemplateSpec,
+    moment: datetime,
+    end: datetime,
+    start: datetime = _FIRST,
+    steps: Steps | None = None,
 ) -> Iterator[tuple[datetime, datetime]]:
     """Yield (original start, start) of what a template promises and is not over at a moment.
 
@@ -197,7 +209,7 @@ def promised_after(
     first = max(start, _minus(moment, longest(spec)))
     if first >= end:
         return
-    for original_start, starts_at, reason in promised_starts(spec, Window(first, end)):
+    for original_start, starts_at, reason in promised_starts(spec, Window(first, end), steps):
         if reason is None and (starts_at >= moment or end_of(spec, original_start, starts_at, zone) > moment):
             yield original_start, starts_at
 
@@ -227,9 +239,19 @@ def life_of(spec: TemplateSpec, window: Window) -> Window:
     return Window(min(start, end), end)
 
 
-def planned(spec: TemplateSpec, window: Window) -> list[PlannedSlot]:
+def planned(spec: TemplateSpec, window: Window, steps: Steps | None = None) -> list[PlannedSlot]:
     """Return the planned slots of a template in a window: promised and not left out."""
-    return [slot for slot, reason in promised(spec, window) if reason is None]
+    return [slot for slot, reason in promised(spec, window, steps) if reason is None]
+
+
+def behind_blackouts(spec: TemplateSpec, moment: datetime) -> datetime:
+    """Return a later moment (aware, UTC) if nothing can be offered until then: days off need not be gone through."""
+    day, zone = moment.astimezone(ZoneInfo(spec.timezone)).date(), ZoneInfo(spec.timezone)
+    for first, last in joined_days(spec.blackouts):
+        # Days more on both sides: a grid reaches into the next day, and a zone moves a time by less than one.
+        if first <= day - _ZONE_SLACK and day < last - _ZONE_SLACK and last.year in YEARS:
+            return max(moment, local_midnight(last - _ZONE_SLACK, zone))
+    return moment
 
 
 def planned_at(spec: TemplateSpec, original_start: datetime) -> PlannedSlot | None:

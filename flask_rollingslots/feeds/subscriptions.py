@@ -10,6 +10,7 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import NamedTuple
@@ -60,9 +61,10 @@ def calendar(
     :raises InvalidRequest: if it has too many events.
     """
     host = (work.settings.feed_host or host).rpartition("@")[2].lower().partition(":")[0]
-    feed = Feed(work.now, _NO_HOST.sub("-", host) or HOST, group or "Slots", complain)
+    feed = Feed(work.now, _NO_HOST.sub("-", host) or HOST, group or "Slots", complain, steps=work.steps)
     conditions = [*meant(work, template_id, group), work.models.Template.active.is_(True)]
     templates = [each for each in templates_where(work, conditions) if sees(each)]
+    feed = replace(feed, is_of_one=len(templates) == 1)
     # Of slots only those that may not be as the rule says; some more rather than less, for zones differ.
     slot, first = work.models.Slot, feed.since - SLACK
     shift = max((each.shift for each in templates), default=timedelta(0))

@@ -258,8 +258,9 @@ class RecurrenceSet:
         return low, high, until
 
     def _on_grid(self, grid: Grid, start: datetime, end: datetime) -> Iterator[datetime]:
+        excluded = self._excluded
         for first in self.rule_starts(minus(start, grid[-1]), end):
-            for offset in grid:
+            for offset in grid if first.date() not in excluded else ():
                 if start <= (moment := plus(first, offset)) < end:
                     yield moment
 
