@@ -189,6 +189,11 @@ def default_timezone() -> str:
     return get_state().settings.timezone if _is_registered() else "UTC"
 
 
+def current_settings() -> Settings:
+    """Return the settings of the current app; outside of any the defaults."""
+    return get_state().settings if _is_registered() else Settings()
+
+
 def _is_registered() -> bool:
     return bool(current_app) and EXTENSION in current_app.extensions
 
@@ -418,7 +423,9 @@ class Extension:
         known = self._models or self._given
         if isinstance(known, Models):
             return known
-        return make_models(db, known, clock=self._clock, default_timezone=default_timezone)
+        return make_models(
+            db, known, clock=self._clock, default_timezone=default_timezone, settings=current_settings
+        )
 
 
 # -- set-up ----------------------------------------------------------------------------------------------------
@@ -632,9 +639,8 @@ def _guard(models: Models) -> None:
         if session.is_modified(row, include_collections=False):
             check_unchanged(session, models, row)
             guards.check_neighbours(session, models, row)
-            state = get_state() if _is_registered() else None
-            settings, now = (state.settings, state.clock()) if state is not None else (Settings(), clock())
-            history.before_change(Work.writing(session, models, settings, now), row)
+            now = get_state().clock() if _is_registered() else clock()
+            history.before_change(Work.writing(session, models, current_settings(), now), row)
             resources.begin_claim(session, models, row, clock())
             guards.keep_names(session, models, row, clock())
 

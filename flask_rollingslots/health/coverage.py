@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import func, select
 
 from .. import planning
-from ..context import Work, load_specs, newest_of
+from ..context import Work, fingerprint, load_specs, newest_of
 from ..errors import sentence
 from ..filling import history
 from ..filling.expansion import pattern_of
@@ -99,12 +99,13 @@ def _plain(report: Coverage | HealthReport) -> dict[str, Any]:
 
 
 def check_health(
-    work: Work, experience: gate.Experience, refusals: Sequence[str] | None = None
+    work: Work, experience: gate.Experience, refusals: Sequence[str] | None = None, known: bool = False
 ) -> HealthReport:
     """Compare every active template's window with what is stored.
 
     :param experience: what this process has seen of its top-ups.
     :param refusals: what the database said when it was tried whether it takes writes; ``None``: it was not.
+    :param known: only say what the last check found, and whether anything changed since: no slot is looked at.
     """
     state = gate.read_state(work)
     report = HealthReport(Health.OK, failures=state.failures, last_error=state.last_error)
@@ -114,7 +115,7 @@ def check_health(
     if state.until_ms > gate.to_ms(work.now):
         report.lease_owner, report.lease_until = state.owner, _moment(state.until_ms)
     newest = 0 if state.failures else newest_of(state.fingerprint)
-    coverages = _coverages(work, _looked_at(report, work.now), newest)
+    coverages = iter(()) if known else _coverages(work, _looked_at(report, work.now), newest)
     report.templates = sorted(coverages, key=lambda coverage: coverage.id)
     for name in _COUNTS:
         setattr(report, name, sum(getattr(coverage, name) for coverage in report.templates))
@@ -124,6 +125,8 @@ def check_health(
         report.status = Health.MISSING
     elif report.due:
         report.status = Health.DUE
+    if known and report.status is Health.OK:
+        report.status = _by_last_check(work, state)
     return report
 
 
@@ -143,6 +146,16 @@ def _note(
         since = f"since {report.confirmed_at:%Y-%m-%d %H:%M} UTC" if report.confirmed_at else "ever"
         report.trouble = f"visitors come, and no top-up was confirmed {since}"
     report.retention = experience.retention if refusals is None else held_back(work, experience)
+
+
+def _by_last_check(work: Work, state: gate.LeaseState) -> Health:
+    """Return the status that the last check left: a top-up that failed is missing, what nobody checked yet is due."""
+    if state.failures:
+        return Health.MISSING
+    templates = fingerprint(work)
+    is_same = newest_of(templates) == 0 or (state.fingerprint or "").startswith(f"{templates}:")
+    is_within = newest_of(templates) == 0 or state.complete_until_ms > gate.to_ms(work.now)
+    return Health.OK if is_same and is_within else Health.DUE
 
 
 def _filled_alone(work: Work) -> dict[int, datetime]:

@@ -1,6 +1,15 @@
 """The tables: mixins for an app's own classes, and ``make_models`` for everybody else."""
 
-from .fields import FIELDS, Change, TemplateField, TemplateMixin, check_template
+from .fields import (
+    FIELDS,
+    Change,
+    TemplateField,
+    TemplateMixin,
+    check_data,
+    check_limits,
+    check_template,
+    check_times,
+)
 from .kinds import UtcDateTime, plain, table_of
 from .making import make_models
 from .noting import DECIDED_FIELDS, has_decisions
@@ -15,6 +24,7 @@ from .tables import (
     ResourceMixin,
     RunMixin,
     ShardMixin,
+    Shared,
     SlotMixin,
     forget_busy,
     keep_name,
@@ -22,8 +32,9 @@ from .tables import (
 
 __all__ = [
     "DECIDED_FIELDS", "FIELDS", "KEEP_IDS", "NO_OWN", "BookingMixin", "Change", "FeedAddressMixin", "LeaseMixin",
-    "Models", "OwnColumns", "OwnField", "ResourceMixin", "RunMixin", "Seen", "ShardMixin", "SlotMixin",
-    "TemplateField", "TemplateMixin", "UtcDateTime", "check_template", "displaced_near", "expired_places",
+    "Models", "OwnColumns", "OwnField", "ResourceMixin", "RunMixin", "Seen", "ShardMixin", "Shared", "SlotMixin",
+    "TemplateField", "TemplateMixin", "UtcDateTime", "check_data", "check_limits", "check_template", "check_times",
+    "displaced_near", "expired_places",
     "forget_busy", "has_decisions", "keep_name", "load_busy", "load_neighbours", "make_models", "mark_busy",
     "mark_near", "plain", "table_of",
 ]  # fmt: skip

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import foreign, relationship
 
 from ..errors import ConfigError
+from ..settings import Settings
 from ..values import utc_now
 from .fields import TemplateMixin
 from .kinds import table_of
@@ -23,6 +24,7 @@ def make_models(
     *,
     clock: Callable[[], datetime] = utc_now,
     default_timezone: Callable[[], str] = lambda: "UTC",
+    settings: Callable[[], Settings] = Settings,
 ) -> Models:
     """Make the model classes on an app's own ``db.Model``; the same ones each time for one ``db``.
 
@@ -30,6 +32,7 @@ def make_models(
     :param given: the app's own classes by name (``Template``, ``Slot``, …); made from the mixins.
     :param clock: returns the current time, aware; ``slot.state`` asks it.
     :param default_timezone: returns the zone of templates that name none.
+    :param settings: returns those of the current app, whose limits templates keep to.
     :raises ConfigError: if a given class is not made from its mixin, or cannot work.
     """
     info = db.Model.metadata.info
@@ -45,7 +48,7 @@ def make_models(
         name: (given or {}).get(name) or type(f"Rolling{name}", (mixin, db.Model), {})
         for name, mixin in MIXINS.items()
     }
-    models = Models(**made, default_timezone=default_timezone)
+    models = Models(**made, default_timezone=default_timezone, settings=settings)
     _check(models)
     for name in KEEP_IDS:  # here, for an app's own class may have table arguments of its own
         table_of(made[name]).kwargs["sqlite_autoincrement"] = True

@@ -5,11 +5,11 @@ Nothing here creates a table. The classes live in the app's own metadata, so tha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakKeyDictionary
 from zoneinfo import ZoneInfo
 
@@ -22,14 +22,32 @@ from sqlalchemy.orm import (
     declared_attr,
     mapped_column,
 )
+from sqlalchemy.orm.base import ATTR_WAS_SET
 from sqlalchemy.types import JSON
 
 from .. import planning
+from ..settings import Settings
 from ..values import BookingStatus, Hold, SlotKey, State, Status, StoredSlot, live_places, utc_now
-from .fields import FIELDS, TemplateMixin, check_template
+from .fields import FIELDS, TemplateMixin, check_limits, check_template
 from .kinds import Exact, Id, UtcDateTime, WallDateTime, plain, table_of
 from .own import OwnColumns
 from .places import BUSY_MARK, blocked_at, expired_places, is_blocked, is_crowded_in_sql
+
+
+class Shared(NamedTuple):
+    """A value that all virtual slots of a template share until one is asked for its own: SQLAlchemy calls this then.
+
+    :param name: of the slot's attribute.
+    """
+
+    name: str
+    value: Any
+
+    def __call__(self, state: Any, passive: Any) -> Any:
+        """Give the slot a copy, as if somebody had set it."""
+        state.callables.pop(self.name)
+        setattr(state.obj(), self.name, deepcopy(self.value))
+        return ATTR_WAS_SET
 
 
 class SlotMixin:
@@ -142,6 +160,13 @@ class SlotMixin:
         """The values of the app's own columns as JSON has them, by the name that they have there."""
         own: OwnColumns = self.rolling_models.own
         return own.shown(self, own.slot)
+
+    @property
+    def rolling_data(self) -> Mapping[str, Any]:
+        """The app's own fields, to be read only: what nobody asked for yet is what all slots of the template share."""
+        shared = sa.inspect(self).callables.get("data") if "data" not in self.__dict__ else None
+        found: Mapping[str, Any] = shared.value if isinstance(shared, Shared) else self.data
+        return found or {}
 
     @property
     def local_start(self) -> datetime:
@@ -514,6 +539,7 @@ class Models:
     Shard: type[ShardMixin]
     FeedAddress: type[FeedAddressMixin]
     default_timezone: Callable[[], str] = lambda: "UTC"
+    settings: Callable[[], Settings] = Settings
     _built: dict[Hashable, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def build_once(self, key: Hashable, build: Callable[[Models], Any]) -> Any:
@@ -538,12 +564,24 @@ class Models:
         :raises InvalidRule: if the rule, the zone or the day grid is not valid.
         """
         template.timezone = template.timezone or self.default_timezone()
-        values = {name: getattr(template, name) for name in (*FIELDS, *self.own.template)}
-        if template.__dict__.get(_CHECKED) != values:
+        names = (*FIELDS, *self.own.template)
+        before, values = template.__dict__.get(_CHECKED), {name: getattr(template, name) for name in names}
+        if before != values:
             check_template(template)
             for name, field in self.own.template.items():
                 field.check(values[name])
+            changed = {name for name in names if before is None or before[name] != values[name]}
+            state = sa.inspect(template)
+            if before is None and state.has_identity:
+                changed = {name for name in names if state.attrs[name].history.has_changes()}
+            check_limits(template, self.settings(), changed)
             template.__dict__[_CHECKED] = {name: deepcopy(plain(value)) for name, value in values.items()}
+
+    def as_checked(self, copied: TemplateMixin, template: TemplateMixin) -> TemplateMixin:
+        """Let a copy of a template know what that held: only what is changed of it is checked against limits."""
+        names = (*FIELDS, *self.own.template)
+        copied.__dict__[_CHECKED] = {name: deepcopy(plain(getattr(template, name))) for name in names}
+        return copied
 
     @property
     def tables(self) -> list[sa.Table]:
