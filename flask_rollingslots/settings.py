@@ -76,7 +76,7 @@ class Settings:
     preview_max: int = 200
     hold_minutes_max: int = 30
     holds_per_person: int = 3
-    slots_per_day_max: int = 480
+    slots_per_day_max: int = 1_440
     slots_per_window_max: int = 50_000
     data_bytes_max: int = 16_384
     blackouts_max: int = 1_000

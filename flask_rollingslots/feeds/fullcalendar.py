@@ -24,15 +24,13 @@ from ..planning import promised_after
 from ..recurrence.zones import find_zone, instant_of, wall_of
 from ..settings import MAX_EVENT_DAYS
 from ..values import OCCUPYING, State, Steps, TemplateSpec, Window
-from .entries import title_of
+from .entries import MAX_EVENTS, title_of
 
 _TIME = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9]{2}:[0-9]{2}(:[0-9]{2}([.][0-9]{1,6})?)?"
     r"(Z|(?P<sign>[-+ ])[0-9]{2}:?[0-9]{2})?)?"
 )
 _OFFSET = re.compile(r"[-+ ][0-9]{2}:[0-9]{2}")
-#: So many events are as much as a widget can show, and as one answer should hold.
-_MOST = 5_000
 #: Clocks that are as far ahead of UTC, and behind it, as any on earth.
 _AHEAD, _BEHIND = timezone(timedelta(hours=14)), timezone(timedelta(hours=-12))
 
@@ -157,8 +155,8 @@ def slots_in(
     windows = _windows(span, {each.reminder_before for each in seen.values()} - {None})
     specs = [TemplateSpec.of(each, copied=False) for each in templates.values()]
     found = _promises(specs, windows, work.steps)
-    if next(islice(found, _MOST, None), None) is not None:
-        expected = f"at most {_MOST:,} events: ask for a shorter span, a template or a group"
+    if next(islice(found, MAX_EVENTS, None), None) is not None:
+        expected = f"at most {MAX_EVENTS:,} events: ask for a shorter span, a template or a group"
         raise InvalidRequest(f"end: expected {expected}", field="end", expected=expected)
     slots = (each for window in windows for each in browsing.merged(work, templates, specs, window, True))
     return list({slot.key: slot for slot in slots if slot.template_id in seen}.values())

@@ -238,7 +238,9 @@ def test_known_worst_rules_stay_within_the_bound(site: ApiSite, counted: Counted
     ask_everywhere(site, counted, 120_000)
 
 
-def test_who_may_see_one_template_of_many_reads_nothing_of_the_others(site: ApiSite, counted: Counted) -> None:
+def test_who_may_see_one_template_of_many_reads_nothing_of_the_others(
+    site: ApiSite, counted: Counted
+) -> None:
     """What is hidden from a sender is neither worked out nor paid for: not slots, and templates a page at a time."""
     site.fill(*(f"Hall {number}" for number in range(8)), **DENSE)
     site.slots.authorize(lambda action, template: template is not None and template.id == 8)
