@@ -256,18 +256,20 @@ def between(
     group: str | None = None,
     overlapping: bool = False,
     limit: int | None = None,
+    sees: Callable[[TemplateMixin], bool] = lambda template: True,
 ) -> list[SlotMixin]:
     """Return the slots with ``start <= starts_at < end``, by start: stored and virtual, never deleted ones.
 
     :param overlapping: also those that began before and are not over at ``start``.
     :param limit: about so many are enough: all up to the start of the last one, and not fewer if there are as many.
+    :param sees: says of a template whether its slots may be shown: nothing is read of others.
     :raises TooCostly: if the rules promise more than one request may look at.
     :raises InvalidRequest: if a bound is naive, or the end is before the start.
     """
     check_aware(start=start, end=end)
     if end < start:
         raise refusal("end", end, f"a moment not before start = {start}")
-    found = templates(work, template_id, group)
+    found = list(filter(sees, templates(work, template_id, group)))
     window, named = Window(_utc(start), _utc(end)), {template.id: template for template in found}
     specs = [TemplateSpec.of(template, copied=False) for template in found]
     if limit is None:

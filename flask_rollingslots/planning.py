@@ -38,8 +38,8 @@ from .values import (
 )
 
 IN_THE_PAST = "in_the_past"
-#: Nothing is promised behind the years that people may name: what a template adds to a time stays in the calendar.
-_LAST = datetime(YEARS.stop, 1, 1, tzinfo=UTC)
+#: Leaves room for the local times of every zone before the calendar ends.
+_LAST = datetime.max.replace(tzinfo=UTC) - timedelta(days=2)
 _FIRST = datetime.min.replace(tzinfo=UTC)
 #: A zone moves a wall-clock time by less than a day, and a gap by at most a day.
 _ZONE_SLACK = timedelta(days=2)

@@ -87,7 +87,7 @@ class Settings:
     holds_per_person: int = 3
     public_reads: bool = False
     public_data: Sequence[str] = ()
-    slots_per_day_max: int = 480
+    slots_per_day_max: int = 1_440
     slots_per_window_max: int = 50_000
     data_bytes_max: int = 16_384
     blackouts_max: int = 1_000

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import MAXYEAR, UTC, datetime, timedelta
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -182,10 +182,13 @@ def _spans(
     years = sorted(int(each) for each in work.session.scalars(select(year).where(*conditions).distinct()))
     # A year by the clock of the database's session may begin some hours earlier or later.
     around = sorted({number for each in years for number in (each - 1, each, each + 1)})
-    first = (
-        (datetime(number, 1, 1, tzinfo=UTC), datetime(number + 1, 1, 1, tzinfo=UTC)) for number in around
-    )
-    return [(max(start, begin), min(end, until)) for begin, until in first if begin < end and until > start]
+    found = []
+    for number in around:
+        begin = datetime(number, 1, 1, tzinfo=UTC) if number <= MAXYEAR else end
+        until = datetime(number + 1, 1, 1, tzinfo=UTC) if number < MAXYEAR else end
+        if begin < end and until > start:
+            found.append((max(start, begin), min(end, until)))
+    return found
 
 
 def _templates(work: Work, template_id: int | None, group: str | None) -> tuple[Stats, set[str]]:

@@ -11,7 +11,7 @@ import pydantic
 from pydantic import BaseModel, BeforeValidator, Field, PlainSerializer, RootModel, WithJsonSchema
 
 from ..errors import RollingSlotsError
-from ..models import FIELDS, TemplateField
+from ..models import FIELDS, SlotMixin, TemplateField
 from ..values import Report, RunStatus, State
 
 #: The most keys of one list in an answer, and the most results of one kind.
@@ -90,7 +90,8 @@ def _public(row: Any, template: Any, info: pydantic.ValidationInfo) -> Any:
     keys = view.keys(template)
     if keys is None:
         return row
-    parts = {"data": row.data or {}, "rolling_shown": row.rolling_shown}
+    name = "rolling_data" if isinstance(row, SlotMixin) else "data"
+    parts = {name: getattr(row, name) or {}, "rolling_shown": row.rolling_shown}
     return Shown(
         row, **{part: {k: v for k, v in values.items() if k in keys} for part, values in parts.items()}
     )

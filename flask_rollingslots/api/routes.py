@@ -51,9 +51,14 @@ def list_templates(call: Call) -> Response:
         zone = ZoneInfo(slots.settings.timezone)
         window = bodies.span_of({"from": query.from_, "to": query.to}, zone, _LONGEST_SEARCH)
         span = {"start": window.start, "end": window.end}
-    limit = query.limit + 1 if call.grant.sees_all else None
-    found = slots.templates(query.q, query.group, query.active, **span, after=query.cursor or 0, limit=limit)
-    visible = call.grant.visible(found)
+    visible: list[TemplateMixin] = []
+    after, limit = query.cursor or 0, query.limit + 1
+    while len(visible) < limit:
+        found = slots.templates(query.q, query.group, query.active, **span, after=after, limit=limit)
+        visible += call.grant.visible(found)
+        if len(found) < limit:
+            break
+        after = found[-1].id
     shown = visible[: query.limit]
     return call.page(answers.TemplatePage, shown, shown[-1].id if len(visible) > len(shown) else None)
 
@@ -268,9 +273,10 @@ def _first_slots(call: Call, window: Window) -> list[SlotMixin]:
     while start < window.end and len(found) <= query.limit:
         before = query.overlapping and start == window.start  # what began before it comes first
         limit = query.limit + 1
-        read = call.slots.between(start, window.end, query.template, query.group, before, limit)
-        visible = call.grant.visible(read, attrgetter("template"))
-        found += [slot for slot in visible if position is None or _place(slot) > position]
+        read = call.slots.between(
+            start, window.end, query.template, query.group, before, limit, call.grant.sees
+        )
+        found += [slot for slot in read if position is None or _place(slot) > position]
         if len(read) < limit:
             break
         start = read[-1].starts_at + MICROSECOND

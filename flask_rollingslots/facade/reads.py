@@ -33,6 +33,7 @@ class Reads(Calls):
         group: Text = None,
         overlapping: bool = False,
         limit: int | None = None,
+        sees: Sees = lambda template: True,
     ) -> list[SlotMixin]:
         """Return the slots with ``start <= starts_at < end``, sorted, stored and virtual ones merged.
 
@@ -40,11 +41,12 @@ class Reads(Calls):
         :param template: its whole series.
         :param overlapping: also what began before ``start`` and is not over by then.
         :param limit: about so many are enough: all up to the start of the last one, which is where to go on.
+        :param sees: says of a template whether it may be shown.
         :raises TooCostly: beyond ``ROLLINGSLOTS_EXPANSION_STEPS_MAX`` starts.
         """
         work, number = self._state.reading(), id_or_none(template)
         self.ensure(number)
-        return self._healed(work, browsing.between(work, start, end, number, group, overlapping, limit))
+        return self._healed(work, browsing.between(work, start, end, number, group, overlapping, limit, sees))
 
     def upcoming(self, template: TemplateOrId, n: int = 5, after: datetime | None = None) -> list[SlotMixin]:
         """Return the next ``n`` slots that start after an aware moment (now by default).

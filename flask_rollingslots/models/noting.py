@@ -47,9 +47,7 @@ def listen(models: Models, clock: Callable[[], datetime]) -> None:
             set_committed_value(template, "series_id", template.id)
 
     def keep_within_bounds(mapper: Mapper[Any], connection: Connection, slot: SlotMixin) -> None:
-        check_times(slot)
-        if sa.inspect(slot).attrs.data.history.has_changes():
-            check_data(slot.data, models.settings())
+        _keep_within_bounds(slot, models)
 
     def note_when(mapper: Mapper[Any], connection: Connection, changed: SlotMixin | TemplateMixin) -> None:
         # Also called for what is only marked as touched: writing a time then would be a change of its own.
@@ -78,6 +76,15 @@ def _own_what_is_shared(mapper: Mapper[Any], connection: Connection, slot: SlotM
     """Let a virtual slot that an app adds to its session store what it shares with others of its template."""
     for name in tuple(sa.inspect(slot).callables):
         getattr(slot, name)
+
+
+def _keep_within_bounds(slot: SlotMixin, models: Models) -> None:
+    """Refuse times of a slot that are too far away to be read, and data that is too long, where they are new."""
+    attributes = sa.inspect(slot).attrs
+    if any(attributes[name].history.has_changes() for name in ("starts_at", "ends_at")):
+        check_times(slot)
+    if attributes.data.history.has_changes():
+        check_data(slot.data, models.settings())
 
 
 def has_decisions(changed: SlotMixin | TemplateMixin) -> bool:

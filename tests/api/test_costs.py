@@ -236,3 +236,16 @@ def test_known_worst_rules_stay_within_the_bound(site: ApiSite, counted: Counted
     rule = f"FREQ=YEARLY;BYDAY=MO,TU,WE,TH,FR,SA,SU;BYHOUR={','.join(map(str, range(24)))};BYMINUTE={minutes}"
     site.fill("Room", **DENSE | every, rrule=f"{rule};BYSETPOS=1,-1,366,-366")
     ask_everywhere(site, counted, 120_000)
+
+
+def test_who_may_see_one_template_of_many_reads_nothing_of_the_others(
+    site: ApiSite, counted: Counted
+) -> None:
+    """What is hidden from a sender is neither worked out nor paid for: not slots, and templates a page at a time."""
+    site.fill(*(f"Hall {number}" for number in range(8)), **DENSE)
+    site.slots.authorize(lambda action, template: template is not None and template.id == 8)
+    page = site.get(f"/slots?{FAR}&limit=5", token=None)
+    assert [each["template_id"] for each in page["items"]] == [8] * 5
+    assert counted.starts < 2 * 6 + 10
+    page = site.get("/templates?limit=1", token=None)
+    assert ([each["id"] for each in page["items"]], page["next"]) == ([8], None)
