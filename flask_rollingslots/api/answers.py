@@ -11,7 +11,7 @@ import pydantic
 from pydantic import BaseModel, BeforeValidator, Field, PlainSerializer, RootModel, WithJsonSchema
 
 from ..errors import RollingSlotsError
-from ..models import FIELDS, SlotMixin, TemplateField
+from ..models import FIELDS, TemplateField
 from ..values import Report, RunStatus, State
 
 #: The most keys of one list in an answer, and the most results of one kind.
@@ -90,7 +90,7 @@ def _public(row: Any, template: Any, info: pydantic.ValidationInfo) -> Any:
     keys = view.keys(template)
     if keys is None:
         return row
-    name = "rolling_data" if isinstance(row, SlotMixin) else "data"
+    name = "rolling_data" if hasattr(row, "rolling_data") else "data"  # what shows a slot is seldom one itself
     parts = {name: getattr(row, name) or {}, "rolling_shown": row.rolling_shown}
     return Shown(
         row, **{part: {k: v for k, v in values.items() if k in keys} for part, values in parts.items()}

@@ -211,7 +211,7 @@ def test_a_hostile_query_is_refused(empty: ApiSite, query: str) -> None:
 
 def test_bodies_end_at_64_kb(site: ApiSite) -> None:
     """65,536 bytes are read, one more is not, also when no length is said, and the app's own smaller limit holds."""
-    padding = {"data": {f"k{n}": "x" * 9000 for n in range(7)}}
+    padding = {"data": {f"k{n}": "x" * 9000 for n in range(1)}}
     body = template(**padding)
     full = body[:-1] + b" " * (65_536 - len(body)) + b"}"
     assert len(full) == 65_536
