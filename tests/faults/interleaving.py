@@ -1,0 +1,436 @@
+"""Two calls, statement by statement: one is stopped before each of its statements in turn, and the other runs meanwhile.
+
+A trial is named by five words, and played again by them: ``python tests/faults/interleaving.py postgresql-committed
+stored book cancel_all 3``. The calls are in :mod:`interleaving_calls`, what must hold in :mod:`interleaving_checks`.
+"""
+
+from __future__ import annotations
+
+import itertools
+import sqlite3
+import sys
+import threading
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if __name__ == "__main__":
+    sys.path[:0] = [str(Path(__file__).resolve().parents[depth]) for depth in (0, 1, 2)]
+    sys.path[:0] = [str(Path(__file__).resolve().parents[1] / "series")]
+
+from deciding_doors import read_committed
+from helpers import Clock, Site
+from interleaving_calls import CALLS, Scene, told
+from interleaving_checks import Outcome, Shape, shape_of, violations
+from sqlalchemy import NullPool, create_engine, event, text
+
+from flask_rollingslots import errors
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+#: How long anybody waits for anybody, in seconds: a bound for what hangs, not a measure.
+PATIENCE = 30
+#: How long a database lets a transaction wait for another, in seconds.
+LOCK_WAIT = 8
+_PEEK = 0.001
+_moments = itertools.count()
+_local = threading.local()
+
+
+# -- settings: a database, and how an app may have set its transactions up
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A database, and how an app may have set its transactions up.
+
+    :param options: for the engine.
+    :param session: what each connection is told first.
+    :param begin: for SQLite: the statement by which the app's recipe begins its transactions.
+    """
+
+    name: str
+    database: str
+    isolation: str | None = None
+    session: tuple[str, ...] = ()
+    begin: str | None = None
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Return the options of its engine."""
+        connect: dict[str, Any] = {}
+        if self.database == "sqlite":
+            connect["timeout"] = LOCK_WAIT
+        elif self.database == "postgresql":
+            connect["options"] = f"-c deadlock_timeout=20ms -c lock_timeout={LOCK_WAIT}s"
+        found: dict[str, Any] = {"connect_args": connect}
+        return found | ({"isolation_level": self.isolation} if self.isolation else {})
+
+
+def _mariadb(name: str, isolation: str, snapshot: str) -> Setting:
+    told = (f"SET SESSION innodb_snapshot_isolation = {snapshot}", f"SET innodb_lock_wait_timeout = {LOCK_WAIT}")
+    return Setting(name, "mariadb", isolation, told)
+
+
+SETTINGS = {
+    setting.name: setting
+    for setting in (
+        Setting("sqlite-driver", "sqlite"),
+        Setting("sqlite-deferred", "sqlite", begin="BEGIN"),
+        Setting("sqlite-deferred-wal", "sqlite", session=("PRAGMA journal_mode = WAL",), begin="BEGIN"),
+        Setting("sqlite-immediate", "sqlite", begin="BEGIN IMMEDIATE"),
+        Setting("postgresql-committed", "postgresql"),
+        Setting("postgresql-repeatable", "postgresql", "REPEATABLE READ"),
+        Setting("postgresql-serializable", "postgresql", "SERIALIZABLE"),
+        _mariadb("mariadb-repeatable", "REPEATABLE READ", "OFF"),
+        _mariadb("mariadb-repeatable-snapshot", "REPEATABLE READ", "ON"),
+        _mariadb("mariadb-committed", "READ COMMITTED", "OFF"),
+        _mariadb("mariadb-committed-snapshot", "READ COMMITTED", "ON"),
+    )
+}
+
+
+# -- racers
+
+
+class Racer:
+    """Somebody who makes one call, and may be stopped on the way.
+
+    :ivar passed: how many statements and commits were begun.
+    :ivar place: where it waits for something else than Python: "database", "lease" or "".
+    """
+
+    def __init__(self, name: str, site: Site, act: Callable[[Any], Any], stop_at: int | None = None) -> None:
+        self.name, self.site, self.act, self.stop_at = name, site, act, stop_at
+        self.passed, self.place, self.backend, self.thread_id = 0, "", 0, 0
+        self.statements: list[str] = []
+        self.began = self.stopped_at = self.committed_at = self.ended_at = -1
+        self.halted, self.go, self.ended = threading.Event(), threading.Event(), threading.Event()
+        self.other: Racer | None = None
+        self.outcome = Outcome("lost")
+        self.thread = threading.Thread(target=self._run, name=f"racer {name}", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self.thread.start()
+
+    def pass_by(self, statement: str, connection: Any = None) -> None:
+        """Note that the next statement is about to run, or stop before it."""
+        if self.began < 0:
+            self.began = next(_moments)
+        if connection is not None:
+            self.backend = _backend(connection)
+        if self.passed == self.stop_at:
+            self.stopped_at = next(_moments)
+            self.halted.set()
+            assert self.go.wait(PATIENCE), "nobody lets it go on"
+        self.passed += 1
+        self.statements.append(" ".join(statement.split())[:160])
+
+    def _run(self) -> None:
+        self.thread_id = threading.get_native_id()
+        with self.site.app.app_context():
+            _local.racer = self
+            phase = "call"
+            try:
+                made = self.act(self.site.slots)
+                report = told(made)
+                phase = "commit"
+                self.site.session.commit()
+                self.outcome = Outcome("done", *report)
+            except errors.RollingSlotsError as error:
+                self.outcome = Outcome("refused", error=type(error).__name__, text=str(error))
+            except Exception as error:
+                self.outcome = Outcome("raw", error=_name(error), text=f"{phase}: {error}"[:400], cause=error)
+            finally:
+                _local.racer = None
+                with suppress(Exception):
+                    self.site.session.rollback()
+                self.site.session.remove()
+                self.ended_at = next(_moments)
+                self.place = ""
+                self.ended.set()
+                self.halted.set()
+
+
+def _name(error: BaseException) -> str:
+    cause = getattr(error, "orig", None)
+    code = getattr(cause, "sqlstate", None) or (cause.args[0] if cause is not None and cause.args else None)
+    return type(error).__name__ + (f"({code})" if code is not None else "")
+
+
+def _backend(connection: Any) -> int:
+    """Return the number under which the server knows a connection."""
+    raw = connection.connection.dbapi_connection
+    if connection.dialect.name == "postgresql":
+        return int(raw.info.backend_pid)
+    return int(raw.thread_id()) if connection.dialect.name in ("mysql", "mariadb") else 0
+
+
+class PatientStop(threading.Event):
+    """Waits for the lease of the other racer until that one has ended, and not by the clock."""
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait; never told to stop."""
+        racer = getattr(_local, "racer", None)
+        if racer is not None and racer.other is not None and not racer.other.ended.is_set():
+            racer.place = "lease"
+            racer.other.ended.wait(PATIENCE)
+            racer.place = ""
+            return False
+        return super().wait(0.05)
+
+
+# -- the stage
+
+
+@dataclass
+class Trial:
+    """What came of one trial.
+
+    :ivar is_over: the first call had no such statement.
+    :ivar met: the second one began after the first was stopped and before it ended.
+    :ivar blocked: what the second one waited for, if it did.
+    """
+
+    words: tuple[str, ...]
+    is_over: bool = False
+    met: bool = False
+    blocked: str = ""
+    outcomes: tuple[Outcome, ...] = ()
+    at: str = ""
+    faults: list[tuple[str, str]] = field(default_factory=list)
+
+    @property
+    def line(self) -> str:
+        """How it is played again."""
+        return " ".join(self.words)
+
+
+class Stage:
+    """A site in one setting, where the same scenes are played again and again."""
+
+    def __init__(self, setting: Setting, url: str, folder: Path) -> None:
+        self.setting = setting
+        config = {"SQLALCHEMY_ENGINE_OPTIONS": setting.options, "ROLLINGSLOTS_LEASE_SECONDS": 1}
+        self.site = Site(url, folder, Clock(), **config)
+        with self.site.app.app_context():
+            self.engine = self.site.db.engine
+        self.engine.dispose()
+        self._listen()
+        self.window = create_engine(url, poolclass=NullPool, isolation_level="AUTOCOMMIT")
+        self._watch = self.window.connect()
+        self._probe = None if setting.database != "sqlite" else str(self.engine.url.database)
+        self._serial: dict[tuple[str, ...], tuple[Shape, tuple[Outcome, ...]]] = {}
+        runner = self.site.topup.runner
+        wait = type(runner).wait_for_lease
+        runner.wait_for_lease = lambda _stopping: wait(runner, PatientStop())
+        self._numbered = False
+
+    def close(self) -> None:
+        """Let go of everything."""
+        self._watch.close()
+        self.window.dispose()
+        self.engine.dispose()
+
+    # -- what stops, and what waits
+
+    def _listen(self) -> None:
+        setting, engine = self.setting, self.engine
+
+        @event.listens_for(engine, "connect")
+        def connect(raw: Any, _record: Any) -> None:
+            if setting.begin is not None:
+                raw.isolation_level = None
+            cursor = raw.cursor()
+            for statement in setting.session:
+                cursor.execute(statement)
+            cursor.close()
+
+        if setting.begin is not None:
+            event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(setting.begin))
+
+        @event.listens_for(engine, "before_cursor_execute")
+        def before(connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+            racer = getattr(_local, "racer", None)
+            if racer is not None:
+                racer.pass_by(statement, connection)
+                racer.place = "database"
+
+        @event.listens_for(engine, "after_cursor_execute")
+        def after(*_: Any) -> None:
+            racer = getattr(_local, "racer", None)
+            if racer is not None:
+                racer.place = ""
+
+        @event.listens_for(engine, "handle_error")
+        def failed(_: Any) -> None:
+            racer = getattr(_local, "racer", None)
+            if racer is not None:
+                racer.place = ""
+
+        @event.listens_for(engine, "commit")
+        def commit(connection: Any) -> None:
+            racer = getattr(_local, "racer", None)
+            if racer is not None:
+                racer.pass_by("COMMIT", connection)
+                racer.committed_at = next(_moments)
+                racer.place = "database"
+
+    def waits(self, racer: Racer) -> str:
+        """Return what a racer waits for, by what the database says; empty: for nobody."""
+        if racer.place == "lease":
+            return "lease"
+        if racer.place != "database":
+            return ""
+        if self.setting.database == "postgresql":
+            query = text("SELECT cardinality(pg_blocking_pids(:pid))")
+            return "lock" if self._watch.scalar(query, {"pid": racer.backend}) else ""
+        if self.setting.database == "mariadb":
+            row = self._watch.execute(text("SHOW GLOBAL STATUS LIKE 'Innodb_row_lock_current_waits'")).one()
+            return "lock" if int(row[1]) > 0 else ""
+        return "lock" if self._sleeps(racer) else ""
+
+    @staticmethod
+    def _sleeps(racer: Racer) -> bool:
+        """Whether the thread of a racer sleeps within SQLite: only its busy handler does."""
+        path = Path(f"/proc/self/task/{racer.thread_id}/syscall")
+        with suppress(OSError):
+            return path.read_text().split()[0] in ("35", "230", "101", "115") and racer.place == "database"
+        return False
+
+    def _settle(self, racer: Racer) -> str:
+        """Wait until a racer has ended, or waits for the other one; return for what."""
+        bound = int(PATIENCE / _PEEK)
+        for _ in range(bound):
+            if racer.ended.wait(_PEEK):
+                return ""
+            found = self.waits(racer)
+            if found:
+                return found
+        raise RuntimeError(f"{racer.name} hangs at {racer.statements[-3:]}")
+
+    # -- playing
+
+    def set(self, scene: Scene) -> None:
+        """Let everything be as the scene begins."""
+        tables = self.site.db.metadata.sorted_tables
+        with self.engine.begin() as connection:
+            for table in reversed(tables):
+                connection.execute(table.delete())
+            for table in tables:
+                if scene.rows.get(table.name):
+                    connection.execute(table.insert(), scene.rows[table.name])
+            if self.setting.database == "postgresql" and not self._numbered:
+                for table in ("rolling_template", "rolling_slot", "rolling_booking", "rolling_run"):
+                    connection.execute(text(f"SELECT setval(pg_get_serial_sequence('{table}', 'id'), 1000)"))
+                self._numbered = True
+
+    def committed(self) -> Any:
+        """Return what is committed."""
+        with self.window.connect() if self.setting.database == "sqlite" else _kept(self._watch) as connection:
+            return read_committed(connection, self.site.clock.now)
+
+    def racer(self, name: str, scene: Scene, stop_at: int | None = None) -> Racer:
+        """Return somebody who makes a call, and is called like it."""
+        act = CALLS[name].act
+        return Racer(name, self.site, lambda slots: act(slots, scene, name), stop_at)
+
+    def alone(self, scene: Scene, *names: str) -> tuple[Shape, tuple[Outcome, ...]]:
+        """Return what comes of calls one after the other."""
+        words = (scene.name, *names)
+        if words not in self._serial:
+            self.set(scene)
+            outcomes = tuple(self._call(scene, name) for name in names)
+            self._serial[words] = shape_of(self.committed()), outcomes
+        return self._serial[words]
+
+    def _call(self, scene: Scene, name: str) -> Outcome:
+        racer = self.racer(name, scene)
+        racer.start()
+        assert racer.ended.wait(PATIENCE), f"{name} hangs by itself"
+        return racer.outcome
+
+    def play(self, scene: Scene, first: str, second: str, stop_at: int) -> Trial:
+        """Let the first call be stopped before a statement, and the second one run meanwhile."""
+        trial = Trial((self.setting.name, scene.name, first, second, str(stop_at)))
+        orders = [self.alone(scene, first, second), self.alone(scene, second, first)]
+        alone = [self.alone(scene, *names)[0] for names in ((), (first,), (second,))]
+        self.set(scene)
+        before = self.committed()
+        a, b = self.racer(first, scene, stop_at), self.racer(second, scene)
+        a.other, b.other = b, a
+        a.start()
+        assert a.halted.wait(PATIENCE), f"{trial.line}: {first} neither stops nor ends"
+        if a.stopped_at < 0:
+            trial.is_over = True
+            return trial
+        b.start()
+        trial.blocked = self._settle(b)
+        a.go.set()
+        for racer in (a, b):
+            if not racer.ended.wait(PATIENCE):
+                raise RuntimeError(f"{trial.line}: {racer.name} hangs at {racer.statements[-3:]}")
+        trial.met = a.stopped_at < b.began < a.ended_at
+        trial.at = a.statements[stop_at] if stop_at < len(a.statements) else "?"
+        lost = [place for place, racer in enumerate((a, b)) if racer.outcome.error == "LostRace"]
+        again = {place: self._call(scene, (first, second)[place]) for place in lost}
+        trial.outcomes = (a.outcome, b.outcome)
+        trial.faults = violations(self, scene, before, self.committed(), (a, b), again, orders, alone)
+        return trial
+
+    def play_all(self, scene: Scene, first: str, second: str) -> Iterator[Trial]:
+        """Let the first call be stopped before each of its statements in turn."""
+        for stop_at in itertools.count():
+            trial = self.play(scene, first, second, stop_at)
+            if trial.is_over:
+                return
+            yield trial
+
+    def probe(self, key: str) -> Outcome:
+        """Return what somebody is told who books a slot now; nothing of it stays."""
+        act = lambda slots: (slots.book(key, who="probe"), self.site.session.rollback())  # noqa: E731
+        racer = Racer("probe", self.site, act)
+        racer.start()
+        assert racer.ended.wait(PATIENCE)
+        return racer.outcome
+
+
+@contextmanager
+def _kept(connection: Any) -> Iterator[Any]:
+    yield connection
+
+
+def main(words: list[str]) -> None:
+    """Play trials again: a setting, a scene, two calls, and the statement; without it, all statements."""
+    import tempfile
+    from contextlib import ExitStack
+
+    from helpers import share_statements
+    from interleaving_calls import build
+    from servers import MariaDB, Postgres, use_memory
+
+    use_memory()
+    share_statements()
+    setting, scene, first, second = SETTINGS[words[0]], *words[1:4]
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        url = f"sqlite:///{folder / 'race.db'}"
+        if setting.database != "sqlite":
+            server = (Postgres if setting.database == "postgresql" else MariaDB)()
+            stack.callback(server.stop)
+            url = stack.enter_context(server.database())
+        stage = Stage(setting, url, folder)
+        stack.callback(stage.close)
+        built = build(scene, folder)
+        played = [stage.play(built, first, second, int(words[4]))] if words[4:] else stage.play_all(built, first, second)
+        for trial in played:
+            print(trial.line, [outcome.brief for outcome in trial.outcomes], trial.blocked, trial.at)
+            for fault in trial.faults:
+                print("   ", *fault)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
