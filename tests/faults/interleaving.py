@@ -7,10 +7,9 @@ stored book cancel_all 3``. The calls are in :mod:`interleaving_calls`, what mus
 from __future__ import annotations
 
 import itertools
-import sqlite3
 import sys
 import threading
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,13 +21,15 @@ if __name__ == "__main__":
 from deciding_doors import read_committed
 from helpers import Clock, Site
 from interleaving_calls import CALLS, Scene, told
-from interleaving_checks import Outcome, Shape, shape_of, violations
+from interleaving_checks import End, Ends, Met, Outcome, violations
 from sqlalchemy import NullPool, create_engine, event, text
 
 from flask_rollingslots import errors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from deciding_model import Committed
 
 #: How long anybody waits for anybody, in seconds: a bound for what hangs, not a measure.
 PATIENCE = 30
@@ -70,7 +71,10 @@ class Setting:
 
 
 def _mariadb(name: str, isolation: str, snapshot: str) -> Setting:
-    told = (f"SET SESSION innodb_snapshot_isolation = {snapshot}", f"SET innodb_lock_wait_timeout = {LOCK_WAIT}")
+    told = (
+        f"SET SESSION innodb_snapshot_isolation = {snapshot}",
+        f"SET innodb_lock_wait_timeout = {LOCK_WAIT}",
+    )
     return Setting(name, "mariadb", isolation, told)
 
 
@@ -222,16 +226,18 @@ class Stage:
         self._listen()
         self.window = create_engine(url, poolclass=NullPool, isolation_level="AUTOCOMMIT")
         self._watch = self.window.connect()
-        self._probe = None if setting.database != "sqlite" else str(self.engine.url.database)
-        self._serial: dict[tuple[str, ...], tuple[Shape, tuple[Outcome, ...]]] = {}
+        self._plain = create_engine(url)
+        self._lengths: dict[tuple[str, str], int] = {}
+        self._begins: dict[str, tuple[Committed, list[str]]] = {}
+        self._ends: dict[tuple[str, ...], End] = {}
         runner = self.site.topup.runner
         wait = type(runner).wait_for_lease
         runner.wait_for_lease = lambda _stopping: wait(runner, PatientStop())
-        self._numbered = False
 
     def close(self) -> None:
         """Let go of everything."""
         self._watch.close()
+        self._plain.dispose()
         self.window.dispose()
         self.engine.dispose()
 
@@ -316,21 +322,36 @@ class Stage:
 
     def set(self, scene: Scene) -> None:
         """Let everything be as the scene begins."""
+        if scene.name not in self._begins:
+            self._begins[scene.name] = self._keep(scene)
+        _, statements = self._begins[scene.name]
+        with self._plain.begin() as connection:
+            if self.setting.database == "postgresql":
+                statements = ["; ".join(statements)]
+            for statement in statements:
+                connection.exec_driver_sql(statement)
+
+    def _keep(self, scene: Scene) -> tuple[Committed, list[str]]:
+        """Write a scene, and a copy of each of its tables; return what it holds, and how it is brought back."""
         tables = self.site.db.metadata.sorted_tables
-        with self.engine.begin() as connection:
-            for table in reversed(tables):
-                connection.execute(table.delete())
+        statements = [f"DELETE FROM {table.name}" for table in reversed(tables)]
+        with self._plain.begin() as connection:
+            for statement in statements:
+                connection.exec_driver_sql(statement)
             for table in tables:
                 if scene.rows.get(table.name):
+                    copy = f"{scene.name}_{table.name}"
                     connection.execute(table.insert(), scene.rows[table.name])
-            if self.setting.database == "postgresql" and not self._numbered:
-                for table in ("rolling_template", "rolling_slot", "rolling_booking", "rolling_run"):
-                    connection.execute(text(f"SELECT setval(pg_get_serial_sequence('{table}', 'id'), 1000)"))
-                self._numbered = True
+                    connection.exec_driver_sql(f"CREATE TABLE {copy} AS SELECT * FROM {table.name}")
+                    statements.append(f"INSERT INTO {table.name} SELECT * FROM {copy}")
+        if self.setting.database == "postgresql" and not self._begins:
+            for name in ("rolling_template", "rolling_slot", "rolling_booking", "rolling_run"):
+                self._watch.execute(text(f"SELECT setval(pg_get_serial_sequence('{name}', 'id'), 1000)"))
+        return self.committed(), statements
 
-    def committed(self) -> Any:
+    def committed(self) -> Committed:
         """Return what is committed."""
-        with self.window.connect() if self.setting.database == "sqlite" else _kept(self._watch) as connection:
+        with self._plain.connect() as connection:
             return read_committed(connection, self.site.clock.now)
 
     def racer(self, name: str, scene: Scene, stop_at: int | None = None) -> Racer:
@@ -338,28 +359,33 @@ class Stage:
         act = CALLS[name].act
         return Racer(name, self.site, lambda slots: act(slots, scene, name), stop_at)
 
-    def alone(self, scene: Scene, *names: str) -> tuple[Shape, tuple[Outcome, ...]]:
+    def alone(self, scene: Scene, *names: str) -> End:
         """Return what comes of calls one after the other."""
         words = (scene.name, *names)
-        if words not in self._serial:
+        if words not in self._ends:
             self.set(scene)
             outcomes = tuple(self._call(scene, name) for name in names)
-            self._serial[words] = shape_of(self.committed()), outcomes
-        return self._serial[words]
+            self._ends[words] = End.of(self.committed(), outcomes)
+        return self._ends[words]
 
     def _call(self, scene: Scene, name: str) -> Outcome:
         racer = self.racer(name, scene)
         racer.start()
         assert racer.ended.wait(PATIENCE), f"{name} hangs by itself"
+        self._lengths.setdefault((scene.name, name), racer.passed)
         return racer.outcome
+
+    def length(self, scene: Scene, name: str) -> int:
+        """Return how many statements a call has when nobody is in its way."""
+        self.alone(scene, name)
+        return self._lengths[scene.name, name]
 
     def play(self, scene: Scene, first: str, second: str, stop_at: int) -> Trial:
         """Let the first call be stopped before a statement, and the second one run meanwhile."""
         trial = Trial((self.setting.name, scene.name, first, second, str(stop_at)))
-        orders = [self.alone(scene, first, second), self.alone(scene, second, first)]
-        alone = [self.alone(scene, *names)[0] for names in ((), (first,), (second,))]
+        alone = tuple(self.alone(scene, *names).shape for names in ((), (first,), (second,)))
+        ends = Ends(self.alone(scene, first, second), self.alone(scene, second, first), alone)
         self.set(scene)
-        before = self.committed()
         a, b = self.racer(first, scene, stop_at), self.racer(second, scene)
         a.other, b.other = b, a
         a.start()
@@ -378,7 +404,9 @@ class Stage:
         lost = [place for place, racer in enumerate((a, b)) if racer.outcome.error == "LostRace"]
         again = {place: self._call(scene, (first, second)[place]) for place in lost}
         trial.outcomes = (a.outcome, b.outcome)
-        trial.faults = violations(self, scene, before, self.committed(), (a, b), again, orders, alone)
+        in_order = a.committed_at < b.committed_at if len(again) != 1 else 1 in again
+        before, after = self._begins[scene.name][0], self.committed()
+        trial.faults = violations(Met(before, after, (first, second), trial.outcomes, again, in_order), ends)
         return trial
 
     def play_all(self, scene: Scene, first: str, second: str) -> Iterator[Trial]:
@@ -388,19 +416,6 @@ class Stage:
             if trial.is_over:
                 return
             yield trial
-
-    def probe(self, key: str) -> Outcome:
-        """Return what somebody is told who books a slot now; nothing of it stays."""
-        act = lambda slots: (slots.book(key, who="probe"), self.site.session.rollback())  # noqa: E731
-        racer = Racer("probe", self.site, act)
-        racer.start()
-        assert racer.ended.wait(PATIENCE)
-        return racer.outcome
-
-
-@contextmanager
-def _kept(connection: Any) -> Iterator[Any]:
-    yield connection
 
 
 def main(words: list[str]) -> None:
@@ -425,7 +440,11 @@ def main(words: list[str]) -> None:
         stage = Stage(setting, url, folder)
         stack.callback(stage.close)
         built = build(scene, folder)
-        played = [stage.play(built, first, second, int(words[4]))] if words[4:] else stage.play_all(built, first, second)
+        played = (
+            [stage.play(built, first, second, int(words[4]))]
+            if words[4:]
+            else stage.play_all(built, first, second)
+        )
         for trial in played:
             print(trial.line, [outcome.brief for outcome in trial.outcomes], trial.blocked, trial.at)
             for fault in trial.faults:

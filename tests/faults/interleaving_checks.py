@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from deciding_model import Committed, Row
-    from interleaving import Racer, Stage
-    from interleaving_calls import Scene
 
 #: What a call may be refused with because somebody else was there first, and not by what it asks for.
 LOST = ("LostRace", "StaleEdit", "TopUpBusy")
@@ -71,51 +69,89 @@ def shape_of(state: Committed) -> Shape:
         if touched:
             slot = state.slot_of(row)
             seen = (slot.start, slot.end, slot.capacity, slot.offered, row.status, row.booked, row.own_name)
-            rows.append((row.key, places[row.template], seen, sorted(row.customised), row.with_series, booked))
+            rows.append(
+                (row.key, places[row.template], seen, sorted(row.customised), row.with_series, booked)
+            )
     return repr(templates), repr(sorted(rows))
 
 
-def violations(
-    stage: Stage,
-    scene: Scene,
-    before: Committed,
-    after: Committed,
-    racers: tuple[Racer, Racer],
-    again: dict[int, Outcome],
-    orders: list[tuple[Shape, tuple[Outcome, ...]]],
-    alone: list[Shape],
-) -> list[Fault]:
+@dataclass(frozen=True)
+class End:
+    """What comes of calls that are made one after the other.
+
+    :param unnamed: what is wrong with slots, as of :func:`unnamed`.
+    """
+
+    shape: Shape
+    outcomes: tuple[Outcome, ...]
+    unnamed: frozenset[Fault]
+
+    @classmethod
+    def of(cls, state: Committed, outcomes: tuple[Outcome, ...]) -> End:
+        """Make one of what is committed."""
+        return cls(shape_of(state), outcomes, frozenset(found[:2] for found in unnamed(state, outcomes)))
+
+
+@dataclass(frozen=True)
+class Ends:
+    """To what calls come one after the other: ``forth`` the first one before, ``back`` after the other.
+
+    :param alone: shapes if nobody calls, the first one alone, the second one alone.
+    """
+
+    forth: End
+    back: End
+    alone: tuple[Shape, ...]
+
+
+@dataclass(frozen=True)
+class Met:
+    """What came of two calls that met.
+
+    :param again: what those who lost a race were told at the second time, by place.
+    :param in_order: whether the first one committed before the second.
+    """
+
+    before: Committed
+    after: Committed
+    names: tuple[str, str]
+    outcomes: tuple[Outcome, Outcome]
+    again: dict[int, Outcome]
+    in_order: bool
+
+    @property
+    def answers(self) -> tuple[Outcome, Outcome]:
+        """What both were told in the end."""
+        one, other = (self.again.get(place, outcome) for place, outcome in enumerate(self.outcomes))
+        return one, other
+
+
+def violations(met: Met, ends: Ends) -> list[Fault]:
     """Return what is not as it must be, the gravest first."""
+    likely = ends.forth if met.in_order else ends.back
     found = [
-        *_sold(stage, after, racers, again),
-        *_overlaps(after),
-        *_counted(after),
-        *_back(before, after, racers),
-        *_raw(racers, again),
-        *_order(after, racers, again, orders, alone),
+        *(each[:2] for each in unnamed(met.after, met.answers) if each[:2] not in likely.unnamed),
+        *_overlaps(met.after),
+        *_counted(met.after),
+        *_back(met),
+        *_raw(met),
+        *_order(met, ends),
     ]
     return sorted(found, key=lambda fault: KINDS.index(fault[0]))
 
 
-def _sold(
-    stage: Stage, after: Committed, racers: tuple[Racer, Racer], again: dict[int, Outcome]
-) -> Iterator[Fault]:
-    """Nobody is in a slot that is not offered, or too many, unless the answer of a decision names them."""
-    answers = [racer.outcome for racer in racers] + list(again.values())
-    for row in after.rows.values():
-        live, slot, key = after.live_bookings(row), after.slot_of(row), text_of(row.key)
-        if not live or row.status == "completed":
+def unnamed(state: Committed, answers: tuple[Outcome, ...]) -> Iterator[Fault]:
+    """Yield slots that are not offered, or not so large, with somebody in them whom no answer of a decision names."""
+    for row in state.rows.values():
+        live, slot, key = state.live_bookings(row), state.slot_of(row), text_of(row.key)
+        named = key in {key for answer in answers for key in answer.keys}
+        named = named or set(live) <= {number for answer in answers for number in answer.bookings}
+        if named or row.status == "completed":
             continue
-        for_sale = slot.offered and row.status == "scheduled"
-        unnamed = [
-            number for number in live if not any(number in a.bookings or key in a.keys for a in answers)
-        ]
-        if not for_sale and unnamed:
-            told = stage.probe(key)
-            more = ", and it goes on selling" if told.what == "done" else ""
-            yield "sold", f"{key} is {row.status}, not offered, and booked by {unnamed}, whom nobody named{more}"
-        if for_sale and after.live(row) > slot.capacity and unnamed:
-            yield "capacity", f"{key} has {slot.capacity} places, {after.live(row)} taken, and nobody said so"
+        if not (slot.offered and row.status == "scheduled"):
+            yield "sold", f"{key} is {row.status} and not offered; there is somebody in it whom nobody named"
+        elif slot.live > slot.capacity:
+            yield "capacity", f"{key} has {slot.capacity} places, and {slot.live} are taken; nobody said so"
 
 
 def _overlaps(after: Committed) -> Iterator[Fault]:
@@ -142,54 +178,55 @@ def _counted(after: Committed) -> Iterator[Fault]:
         yield "counter", f"{type(error).__name__}: {error}"
 
 
-def _back(before: Committed, after: Committed, racers: tuple[Racer, Racer]) -> Iterator[Fault]:
+def _back(met: Met) -> Iterator[Fault]:
     """What was cancelled or deleted stays so, unless it was restored."""
-    if any(racer.name.startswith("restore") for racer in racers):
+    if any(name.startswith("restore") for name in met.names):
         return
-    for key, row in before.rows.items():
+    for key, row in met.before.rows.items():
         if row.status in ("cancelled", "deleted"):
-            now = after.rows.get(key)
+            now = met.after.rows.get(key)
             if now is None or now.status == "scheduled":
                 yield "back", f"{text_of(key)} was {row.status}, and is {now.status if now else 'gone'}"
 
 
-def _raw(racers: tuple[Racer, Racer], again: dict[int, Outcome]) -> Iterator[Fault]:
+def _raw(met: Met) -> Iterator[Fault]:
     """Errors are the library's; who lost a race is not sent away a second time."""
-    for place, racer in enumerate(racers):
-        outcome = racer.outcome
+    for place, (name, outcome) in enumerate(zip(met.names, met.outcomes, strict=True)):
         if outcome.what == "raw":
-            yield "raw", f"{racer.name} raised {outcome.error}: {outcome.text}"
-        second = again.get(place)
+            yield "raw", f"{name} raised {outcome.error}: {outcome.text}"
+        second = met.again.get(place)
         if second is not None and (second.what == "raw" or second.error == "LostRace"):
-            yield "raw", f"{racer.name} lost the race, and called again: {second.error}: {second.text}"
+            yield "raw", f"{name} lost the race, and called again: {second.error}: {second.text}"
 
 
-def _order(
-    after: Committed,
-    racers: tuple[Racer, Racer],
-    again: dict[int, Outcome],
-    orders: list[tuple[Shape, tuple[Outcome, ...]]],
-    alone: list[Shape],
-) -> Iterator[Fault]:
+def _order(met: Met, ends: Ends) -> Iterator[Fault]:
     """It ends as if one had come after the other, or as if who was refused had not come at all."""
-    one, other = (again.get(place, racer.outcome) for place, racer in enumerate(racers))
-    if "raw" in (one.what, other.what):
+    one, other = met.answers
+    shape, came = shape_of(met.after), (one.what, other.what)
+    if "raw" in came:
         return
-    shape, came = shape_of(after), (one.what, other.what)
-    lost = [(racer.name, o) for racer, o in zip(racers, (one, other), strict=True) if o.error in LOST]
-    usual = {o.error for _, outcomes in orders for o in outcomes}
-    if any(o.error not in usual for _, o in lost):
-        if shape not in alone:
-            yield "order", f"{lost[0][0]} was refused, and left something: {_difference(shape, alone[-1])}"
+    orders = [(ends.forth.shape, ends.forth.outcomes), (ends.back.shape, ends.back.outcomes[::-1])]
+    usual = {outcome.error for _, outcomes in orders for outcome in outcomes}
+    lost = [
+        (n, o)
+        for n, o in zip(met.names, met.answers, strict=True)
+        if o.error in LOST and o.error not in usual
+    ]
+    if lost:
+        if shape not in ends.alone:
+            yield (
+                "order",
+                f"{lost[0][0]} was refused, and left something: {_difference(shape, ends.alone[-1])}",
+            )
         yield "refused", f"{' and '.join(name for name, _ in lost)}: {lost[0][1].text}"
         return
-    ends = [(orders[0][0], _what(orders[0][1])), (orders[1][0], _what(orders[1][1][::-1]))]
-    if (shape, came) in ends:
+    told = [(found, _what(outcomes)) for found, outcomes in orders]
+    if (shape, came) in told:
         return
-    likely = [found for found, what in ends if what == came]
+    likely = [found for found, what in told if what == came]
     kind = "order" if likely or came == ("done", "done") else "refused"
     more = _difference(shape, likely[0]) if likely else f"{one.text}{other.text}"
-    yield kind, f"{(one.brief, other.brief)}, one after the other {[what for _, what in ends]}: {more}"
+    yield kind, f"{(one.brief, other.brief)}, one after the other {[what for _, what in told]}: {more}"
 
 
 def _what(outcomes: tuple[Outcome, ...]) -> tuple[str, ...]:
