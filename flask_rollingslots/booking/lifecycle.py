@@ -7,12 +7,13 @@ from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import or_, select, update
+from sqlalchemy import inspect, or_, select, update
+from sqlalchemy.orm.attributes import set_committed_value
 
 from ..browsing import find_booking
 from ..context import Work
 from ..errors import BookingNotFound, HoldExpired, LostRace, SlotClosed, StatusConflict, no_booking, refusal
-from ..models import BookingMixin, SlotMixin, table_of
+from ..models import BookingMixin, SlotMixin, TemplateMixin, table_of
 from ..signals import booking_moved, booking_released, slot_booked
 from ..statements import newest, take_write_lock
 from ..values import BookingStatus, State, Status
@@ -93,6 +94,8 @@ def _moved(
 ) -> tuple[BookingMixin, bool]:
     """Take the new places and give the old ones back; return the booking there, and whether it was made now."""
     with slot_to_book(work, key) as target:
+        if found.slot is not None:
+            _keep_template(work, found.slot.template)
         near, rows = target.rolling_neighbours, lock_slots(work, found.slot_id, target.id)
         old, target = rows[found.slot_id], rows[target.id]
         target.rolling_neighbours = near
@@ -136,9 +139,7 @@ def may_be_given_back(slot: SlotMixin, booking: BookingMixin, now: datetime) -> 
 
 
 def _check_in_time(work: Work, booking: BookingMixin, slot: SlotMixin) -> None:
-    """Refuse what a person may not give back any more; the slot is locked, so its times are what they are."""
-    if booking.status_at(work.now) is BookingStatus.CONFIRMED:
-        work.session.refresh(slot.template, ["cancel_before"])  # may be older in this session than the slot
+    """Refuse what a person may not give back any more; template and slot are locked, so the times are what they are."""
     if may_be_given_back(slot, booking, work.now):
         return
     until, zone = slot.cancel_until, ZoneInfo(slot.template.timezone)
@@ -186,23 +187,32 @@ def _find(work: Work, booking: BookingMixin | int) -> BookingMixin:
 def _locked(
     work: Work, booking: BookingMixin | int, with_resource: bool = False
 ) -> tuple[BookingMixin, SlotMixin]:
-    """Return a booking and its slot as they are now; nobody else can change either.
+    """Return a booking, its slot and its template as they are now; nobody else can change them.
 
     Whoever changes a booking locks its slot before.
 
-    :param with_resource: nobody else can change the slot's template or take its exclusive resource either.
+    :param with_resource: nobody else can take the slot's exclusive resource either.
     :raises BookingNotFound: if they were pruned meanwhile.
     """
     take_write_lock(work.session, table_of(work.models.Slot))
     found = _find(work, booking)
-    if with_resource and found.slot is not None:
-        lock_offer(work, found.slot.template)
+    if found.slot is not None:
+        (lock_offer if with_resource else _keep_template)(work, found.slot.template)
     try:
         slots = lock_slots(work, found.slot_id)
     except LostRace:
         raise BookingNotFound(f"booking {found.id}: its slot was deleted") from None
     _lock(work, found)
     return found, slots[found.slot_id]
+
+
+def _keep_template(work: Work, template: TemplateMixin) -> None:
+    """Keep a template from changing: until when places may be given back is read with it."""
+    cls = work.models.Template
+    query = select(cls.cancel_before).where(cls.id == template.id).with_for_update(read=True)
+    before = work.session.scalar(query)
+    if not inspect(template).attrs.cancel_before.history.has_changes():
+        set_committed_value(template, "cancel_before", before)
 
 
 def _lock(work: Work, found: BookingMixin) -> None:

@@ -99,6 +99,8 @@ def slot_row(
         for _ in range(_TRIES):
             row = _seen(work, slot_key, hidden)
             template = row.template if row is not None else promised_at(work, slot_key, ended, inactive)[1]
+            if template is None:  # made since this transaction began to read
+                raise LostRace
             before = template.revision
             if row is None and not is_undone:
                 undo.enter_context(atomic(work.session, work.models.classes))  # with what the locks write

@@ -441,7 +441,6 @@ def _refusal(
     :param is_blocked: something was found in the way, by a lock: MariaDB's snapshot may not know of it.
     """
     slot, template = _locked(work, slot), slot.template
-    work.session.refresh(template, ["active", "exclusive", "resource"])
     forget_busy(work.session)
     state, left = slot.state_at(work.now), max(0, slot.capacity - slot.booked_at(work.now))
     may_join = state is State.RUNNING and (slot.closes_at or slot.starts_at) > work.now

@@ -18,6 +18,7 @@ from .. import planning, signals
 from ..context import Work, load_slots
 from ..errors import LostRace, SlotBooked, StatusConflict, refusal
 from ..models import BookingMixin, SlotMixin, expired_places, table_of
+from ..statements import MARIADB
 from ..values import OCCUPYING, Scope, SlotKey, Status, StoredSlot, TemplateSpec, local_midnight
 from . import storage
 from .storage import RowChange, SegmentChange, SeriesPlan, StoredSeries
@@ -181,7 +182,9 @@ def _change(
             where.append(table.c.booked <= expired_places(work.models, table.c, work.now))
         written = {**values, "changed_at": work.now} if values else {"status": table.c.status}
         done: Any = work.session.execute(update(table).where(*where).values(**written))
-        work.session.refresh(slot)
+        work.session.refresh(
+            slot, with_for_update=work.dialect in MARIADB
+        )  # it is locked, but may not be seen
         forget_slots(work)
         if done.rowcount == 1:
             return

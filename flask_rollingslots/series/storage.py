@@ -27,7 +27,7 @@ from ..context import Work, load_slots, load_specs, segments
 from ..errors import LostRace, SlotClosed, SlotNotFound, StaleEdit, no_slot, no_template
 from ..models import FIELDS, BookingMixin, Models, SlotMixin, TemplateMixin, plain, table_of
 from ..models.fields import SPEC_FIELDS
-from ..statements import atomic, dialect_of, exclusive, take_write_lock
+from ..statements import atomic, dialect_of, exclusive, newest, take_write_lock
 from ..values import MICROSECOND, MINUTE, OCCUPYING, SlotKey, State, Status, StoredSlot, TemplateSpec
 
 #: A slot that has started may still last; nothing older can matter to a change.
@@ -582,7 +582,8 @@ def bookings_of(work: Work, slot_ids: Iterable[int]) -> list[BookingMixin]:
     for part in in_parts(sorted(set(slot_ids))):
         here = live_bookings(work, part)
         inside = {booking.slot_id for booking in here}
-        query = select(cls).where(cls.id.in_(inside))
+        query: Any = select(cls).where(cls.id.in_(inside))
+        query = query if work.dry_run else newest(query, work.dialect)
         slots = {slot.id: slot for slot in work.session.scalars(query)} if inside else {}
         for booking in here:
             set_committed_value(booking, "slot", slots[booking.slot_id])  # else a query for each

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any, NamedTuple
 
-from sqlalchemy import inspect, select
+from sqlalchemy import func, inspect, select
 
 from .. import planning
 from ..context import Work, load_slots, segments
@@ -221,25 +221,27 @@ def set_active(work: Work, active: bool, template_id: int | None, group: str | N
         is_meant = (
             cls.group == group if template_id is None else cls.series_id == series_of(work, template_id)
         )
-        found = list(work.session.scalars(select(cls).where(is_meant).order_by(cls.id)))
+        found = set(work.session.scalars(select(func.coalesce(cls.series_id, cls.id)).where(is_meant)))
         if not found:
             raise no_group(str(group))
-        changed = [template.id for template in found if template.active is not active]
-        unchanged = [each.id for each in found if each.id not in changed]
-        report = SwitchReport(active, changed, unchanged, _booked(work, changed))
-        series_ids = sorted({each.series_id or each.id for each in found if each.id in changed})
-        set_fields(
-            work,
-            series_ids,
-            lambda templates: {t.id: {"active": active} for t in templates if t.id in changed},
-        )
+        report = SwitchReport(active, [], [], [])
+
+        def decide(templates: list[TemplateMixin]) -> dict[int, Mapping[str, Any]]:
+            for template in templates:
+                if group is None or template.group == group:
+                    listed = report.unchanged if template.active is active else report.changed
+                    listed.append(template.id)
+            report.bookings.extend(_booked(work, report.changed))
+            return {number: {"active": active} for number in report.changed}
+
+        set_fields(work, sorted(found), decide)
     return report
 
 
 def _booked(work: Work, template_ids: list[int]) -> list[BookingMixin]:
-    """Return the live bookings in the slots of some templates that are not over."""
+    """Return the live bookings in the slots of some templates, which are locked, that are not over."""
     cls = work.models.Slot
     taken = (cls.ends_at > work.now, cls.status == Status.SCHEDULED.value, cls.booked > 0)
-    parts = in_parts(template_ids)
-    rows = (row for part in parts for row in load_slots(work, cls.template_id.in_(part), *taken))
+    parts, lock = in_parts(template_ids), not work.dry_run
+    rows = (row for part in parts for row in load_slots(work, cls.template_id.in_(part), *taken, lock=lock))
     return bookings_of(work, (row.id for row in rows if row.live))
