@@ -1,4 +1,4 @@
-"""Two calls, statement by statement: one is stopped before each of its statements in turn, and the other runs meanwhile.
+"""Two calls, statement by statement: one is stopped before each of its statements, and the other runs meanwhile.
 
 A trial is named by five words, and played again by them: ``python tests/faults/interleaving.py postgresql-committed
 stored book cancel_all 3``. The calls are in :mod:`interleaving_calls`, what must hold in :mod:`interleaving_checks`.
@@ -173,6 +173,23 @@ def _backend(connection: Any) -> int:
     return int(raw.thread_id()) if connection.dialect.name in ("mysql", "mariadb") else 0
 
 
+def _enter(connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+    """Let the racer of this thread go to the database, or stop before; others go as they like."""
+    racer = getattr(_local, "racer", None)
+    if racer is not None:
+        racer.pass_by(statement, connection)
+        if statement == "COMMIT":
+            racer.committed_at = next(_moments)
+        racer.place = "database"
+
+
+def _leave(*_: Any) -> None:
+    """Let the racer of this thread come back from the database."""
+    racer = getattr(_local, "racer", None)
+    if racer is not None:
+        racer.place = ""
+
+
 class PatientStop(threading.Event):
     """Waits for the lease of the other racer until that one has ended, and not by the clock."""
 
@@ -244,46 +261,23 @@ class Stage:
     # -- what stops, and what waits
 
     def _listen(self) -> None:
-        setting, engine = self.setting, self.engine
+        begin, engine = self.setting.begin, self.engine
+        event.listen(engine, "connect", self._prepare)
+        if begin is not None:
+            event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(begin))
+        event.listen(engine, "before_cursor_execute", _enter)
+        event.listen(engine, "after_cursor_execute", _leave)
+        event.listen(engine, "handle_error", _leave)
+        event.listen(engine, "commit", lambda connection: _enter(connection, None, "COMMIT"))
 
-        @event.listens_for(engine, "connect")
-        def connect(raw: Any, _record: Any) -> None:
-            if setting.begin is not None:
-                raw.isolation_level = None
-            cursor = raw.cursor()
-            for statement in setting.session:
-                cursor.execute(statement)
-            cursor.close()
-
-        if setting.begin is not None:
-            event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(setting.begin))
-
-        @event.listens_for(engine, "before_cursor_execute")
-        def before(connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
-            racer = getattr(_local, "racer", None)
-            if racer is not None:
-                racer.pass_by(statement, connection)
-                racer.place = "database"
-
-        @event.listens_for(engine, "after_cursor_execute")
-        def after(*_: Any) -> None:
-            racer = getattr(_local, "racer", None)
-            if racer is not None:
-                racer.place = ""
-
-        @event.listens_for(engine, "handle_error")
-        def failed(_: Any) -> None:
-            racer = getattr(_local, "racer", None)
-            if racer is not None:
-                racer.place = ""
-
-        @event.listens_for(engine, "commit")
-        def commit(connection: Any) -> None:
-            racer = getattr(_local, "racer", None)
-            if racer is not None:
-                racer.pass_by("COMMIT", connection)
-                racer.committed_at = next(_moments)
-                racer.place = "database"
+    def _prepare(self, raw: Any, _record: Any) -> None:
+        """Let a new connection be as the app's recipe has it."""
+        if self.setting.begin is not None:
+            raw.isolation_level = None
+        cursor = raw.cursor()
+        for statement in self.setting.session:
+            cursor.execute(statement)
+        cursor.close()
 
     def waits(self, racer: Racer) -> str:
         """Return what a racer waits for, by what the database says; empty: for nobody."""
@@ -334,7 +328,7 @@ class Stage:
     def _keep(self, scene: Scene) -> tuple[Committed, list[str]]:
         """Write a scene, and a copy of each of its tables; return what it holds, and how it is brought back."""
         tables = self.site.db.metadata.sorted_tables
-        statements = [f"DELETE FROM {table.name}" for table in reversed(tables)]
+        statements = [f"DELETE FROM {table.name}" for table in reversed(tables)]  # noqa: S608 (names of ours)
         with self._plain.begin() as connection:
             for statement in statements:
                 connection.exec_driver_sql(statement)
@@ -342,8 +336,9 @@ class Stage:
                 if scene.rows.get(table.name):
                     copy = f"{scene.name}_{table.name}"
                     connection.execute(table.insert(), scene.rows[table.name])
-                    connection.exec_driver_sql(f"CREATE TABLE {copy} AS SELECT * FROM {table.name}")
-                    statements.append(f"INSERT INTO {table.name} SELECT * FROM {copy}")
+                    copied = f"SELECT * FROM {table.name}"  # noqa: S608
+                    connection.exec_driver_sql(f"CREATE TABLE {copy} AS {copied}")
+                    statements.append(f"INSERT INTO {table.name} SELECT * FROM {copy}")  # noqa: S608
         if self.setting.database == "postgresql" and not self._begins:
             for name in ("rolling_template", "rolling_slot", "rolling_booking", "rolling_run"):
                 self._watch.execute(text(f"SELECT setval(pg_get_serial_sequence('{name}', 'id'), 1000)"))
@@ -440,15 +435,12 @@ def main(words: list[str]) -> None:
         stage = Stage(setting, url, folder)
         stack.callback(stage.close)
         built = build(scene, folder)
-        played = (
-            [stage.play(built, first, second, int(words[4]))]
-            if words[4:]
-            else stage.play_all(built, first, second)
-        )
-        for trial in played:
-            print(trial.line, [outcome.brief for outcome in trial.outcomes], trial.blocked, trial.at)
-            for fault in trial.faults:
-                print("   ", *fault)
+        one = [stage.play(built, first, second, int(words[4]))] if words[4:] else None
+        for trial in one or stage.play_all(built, first, second):
+            told = [trial.line, *(outcome.brief for outcome in trial.outcomes), trial.blocked, trial.at[:100]]
+            sys.stdout.write(
+                "  ".join(told) + "\n" + "".join(f"    {': '.join(it)}\n" for it in trial.faults)
+            )
 
 
 if __name__ == "__main__":

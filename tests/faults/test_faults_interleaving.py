@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from figures import SCALE, SEED, tell
@@ -40,7 +40,7 @@ GRAVE = (
     ("to_share", "hold", "edit_all_court"),
     ("stored", "cancel_all", "confirm"),
 )
-#: How many more trials are drawn in the short form, and how large a part of the pairs of the others is in the whole one.
+#: How many more are drawn in the short form, and how large a part of the pairs of the others is in the whole one.
 DRAWN, OF_OTHERS = 6, 0.1
 
 
@@ -86,7 +86,7 @@ def all_of_them(stage: Stage, scenes: Callable[[str], Scene], seed: int) -> Iter
 
 
 def test_two_calls_meet(stage: Stage, scenes: Callable[[str], Scene]) -> None:
-    """Who commits second has seen the first, or is refused by an error of the library: as if one had come after the other.
+    """Who commits second has seen the first, or is refused by an error of the library.
 
     Each line of a failure plays that trial again: ``python tests/faults/interleaving.py <setting> <scene> <first> …``.
     """
