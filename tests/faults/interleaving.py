@@ -36,6 +36,8 @@ PATIENCE = 30
 #: How long a database lets a transaction wait for another, in seconds.
 LOCK_WAIT = 8
 _PEEK = 0.001
+#: Numbers of the system calls that sleep, on both kinds of machine; and after how many looks it has been for long.
+_SLEEPING, _LONG = ("35", "230", "101", "115"), 100
 _moments = itertools.count()
 _local = threading.local()
 
@@ -190,6 +192,18 @@ def _leave(*_: Any) -> None:
         racer.place = ""
 
 
+def _sleeps(racer: Racer, peeks: int) -> bool:
+    """Whether a racer sleeps while it is within SQLite: only the handler for a busy database does.
+
+    Where the system does not tell what a thread is doing: whether it has been there for long.
+    """
+    try:
+        call = Path(f"/proc/self/task/{racer.thread_id}/syscall").read_text().split()[0]
+    except OSError:
+        call = _SLEEPING[0] if peeks > _LONG else ""
+    return call in _SLEEPING and racer.place == "database"
+
+
 class PatientStop(threading.Event):
     """Waits for the lease of the other racer until that one has ended, and not by the clock."""
 
@@ -231,10 +245,13 @@ class Trial:
 
 
 class Stage:
-    """A site in one setting, where the same scenes are played again and again."""
+    """A site in one setting, where the same scenes are played again and again.
 
-    def __init__(self, setting: Setting, url: str, folder: Path) -> None:
-        self.setting = setting
+    :param rehearsal: where it is found out what comes of calls one after the other: the same in each setting.
+    """
+
+    def __init__(self, setting: Setting, url: str, folder: Path, rehearsal: Stage | None = None) -> None:
+        self.setting, self.rehearsal = setting, rehearsal or self
         config = {"SQLALCHEMY_ENGINE_OPTIONS": setting.options, "ROLLINGSLOTS_LEASE_SECONDS": 1}
         self.site = Site(url, folder, Clock(), **config)
         with self.site.app.app_context():
@@ -279,35 +296,27 @@ class Stage:
             cursor.execute(statement)
         cursor.close()
 
-    def waits(self, racer: Racer) -> str:
-        """Return what a racer waits for, by what the database says; empty: for nobody."""
-        if racer.place == "lease":
-            return "lease"
+    def waits(self, racer: Racer, peeks: int) -> str:
+        """Return what a racer waits for, by what the database says; empty: for nobody.
+
+        :param peeks: how often was asked before.
+        """
         if racer.place != "database":
-            return ""
+            return racer.place
         if self.setting.database == "postgresql":
             query = text("SELECT cardinality(pg_blocking_pids(:pid))")
             return "lock" if self._watch.scalar(query, {"pid": racer.backend}) else ""
         if self.setting.database == "mariadb":
             row = self._watch.execute(text("SHOW GLOBAL STATUS LIKE 'Innodb_row_lock_current_waits'")).one()
             return "lock" if int(row[1]) > 0 else ""
-        return "lock" if self._sleeps(racer) else ""
-
-    @staticmethod
-    def _sleeps(racer: Racer) -> bool:
-        """Whether the thread of a racer sleeps within SQLite: only its busy handler does."""
-        path = Path(f"/proc/self/task/{racer.thread_id}/syscall")
-        with suppress(OSError):
-            return path.read_text().split()[0] in ("35", "230", "101", "115") and racer.place == "database"
-        return False
+        return "lock" if _sleeps(racer, peeks) else ""
 
     def _settle(self, racer: Racer) -> str:
         """Wait until a racer has ended, or waits for the other one; return for what."""
-        bound = int(PATIENCE / _PEEK)
-        for _ in range(bound):
+        for peeks in range(int(PATIENCE / _PEEK)):
             if racer.ended.wait(_PEEK):
                 return ""
-            found = self.waits(racer)
+            found = self.waits(racer, peeks)
             if found:
                 return found
         raise RuntimeError(f"{racer.name} hangs at {racer.statements[-3:]}")
@@ -372,14 +381,17 @@ class Stage:
 
     def length(self, scene: Scene, name: str) -> int:
         """Return how many statements a call has when nobody is in its way."""
-        self.alone(scene, name)
+        if (scene.name, name) not in self._lengths:
+            self.set(scene)
+            self._call(scene, name)
         return self._lengths[scene.name, name]
 
     def play(self, scene: Scene, first: str, second: str, stop_at: int) -> Trial:
         """Let the first call be stopped before a statement, and the second one run meanwhile."""
         trial = Trial((self.setting.name, scene.name, first, second, str(stop_at)))
-        alone = tuple(self.alone(scene, *names).shape for names in ((), (first,), (second,)))
-        ends = Ends(self.alone(scene, first, second), self.alone(scene, second, first), alone)
+        by_itself = self.rehearsal.alone
+        alone = tuple(by_itself(scene, *names).shape for names in ((), (first,), (second,)))
+        ends = Ends(by_itself(scene, first, second), by_itself(scene, second, first), alone)
         self.set(scene)
         a, b = self.racer(first, scene, stop_at), self.racer(second, scene)
         a.other, b.other = b, a

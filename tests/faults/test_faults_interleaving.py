@@ -57,13 +57,22 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Scene]:
     return scene
 
 
+@pytest.fixture(scope="module")
+def rehearsal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    """A site where calls follow one another."""
+    folder = tmp_path_factory.mktemp("rehearsal")
+    made = Stage(SETTINGS["sqlite-driver"], f"sqlite:///{folder / 'rehearsal.db'}", folder)
+    yield made
+    made.close()
+
+
 @pytest.fixture(
     params=[pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow) for name in SETTINGS]
 )
-def stage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stage]:
+def stage(request: pytest.FixtureRequest, tmp_path: Path, rehearsal: Stage) -> Iterator[Stage]:
     """A site in each setting."""
     setting = SETTINGS[request.param]
-    made = Stage(setting, request.getfixturevalue(FIXTURES[setting.database]), tmp_path)
+    made = Stage(setting, request.getfixturevalue(FIXTURES[setting.database]), tmp_path, rehearsal)
     yield made
     made.close()
 
