@@ -149,7 +149,10 @@ class Racer:
             except errors.RollingSlotsError as error:
                 self.outcome = Outcome("refused", error=type(error).__name__, text=str(error))
             except Exception as error:
-                self.outcome = Outcome("raw", error=_name(error), text=f"{phase}: {error}"[:400], cause=error)
+                # SERIALIZABLE may refuse the commit itself, which is the app's: it knows what that means.
+                lost = phase == "commit" and getattr(getattr(error, "orig", None), "sqlstate", None) == "40001"
+                what, name = ("refused", "LostRace") if lost else ("raw", _name(error))
+                self.outcome = Outcome(what, error=name, text=f"{phase}: {error}"[:400])
             finally:
                 _local.racer = None
                 with suppress(Exception):

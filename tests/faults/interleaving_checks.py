@@ -39,7 +39,6 @@ class Outcome:
     keys: frozenset[str] = frozenset()
     error: str = ""
     text: str = ""
-    cause: BaseException | None = None
 
     @property
     def brief(self) -> str:

@@ -31,7 +31,7 @@ QUICK = (
     "mariadb-repeatable",
     "mariadb-repeatable-snapshot",
 )
-#: Scene and calls that a site cannot live with; of each one statement by lot in the short form.
+#: Scene and calls with which a site cannot live if they go wrong.
 GRAVE = (
     ("virtual", "book", "cancel_future"),
     ("virtual", "hold", "delete_this"),
@@ -40,8 +40,10 @@ GRAVE = (
     ("to_share", "hold", "edit_all_court"),
     ("stored", "cancel_all", "confirm"),
 )
-#: How many more are drawn in the short form, and how large a part of the pairs of the others is in the whole one.
-DRAWN, OF_OTHERS = 6, 0.1
+#: In the short form: at how many statements each of these is played, and how many more trials are drawn.
+AT, DRAWN = 3, 6
+#: How large a part of the pairs that are not of main calls is in the whole form.
+OF_OTHERS = 0.1
 
 
 @pytest.fixture(scope="module")
@@ -78,9 +80,9 @@ def stage(request: pytest.FixtureRequest, tmp_path: Path, rehearsal: Stage) -> I
 
 
 def by_lot(stage: Stage, scenes: Callable[[str], Scene], seed: int) -> Iterator[Trial]:
-    """Play one statement of each grave pair, and of some others."""
+    """Play some statements of each grave pair, and one of some others."""
     lot = random.Random(f"{seed} {stage.setting.name}")
-    for scene, first, second in (*GRAVE, *lot.sample(list(pairs()), DRAWN)):
+    for scene, first, second in (*GRAVE * AT, *lot.sample(list(pairs()), DRAWN)):
         built = scenes(scene)
         yield stage.play(built, first, second, lot.randrange(stage.length(built, first)))
 
