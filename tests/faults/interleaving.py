@@ -150,7 +150,9 @@ class Racer:
                 self.outcome = Outcome("refused", error=type(error).__name__, text=str(error))
             except Exception as error:
                 # SERIALIZABLE may refuse the commit itself, which is the app's: it knows what that means.
-                lost = phase == "commit" and getattr(getattr(error, "orig", None), "sqlstate", None) == "40001"
+                lost = (
+                    phase == "commit" and getattr(getattr(error, "orig", None), "sqlstate", None) == "40001"
+                )
                 what, name = ("refused", "LostRace") if lost else ("raw", _name(error))
                 self.outcome = Outcome(what, error=name, text=f"{phase}: {error}"[:400])
             finally:
@@ -414,7 +416,7 @@ class Stage:
         lost = [place for place, racer in enumerate((a, b)) if racer.outcome.error == "LostRace"]
         again = {place: self._call(scene, (first, second)[place]) for place in lost}
         trial.outcomes = (a.outcome, b.outcome)
-        in_order = a.committed_at < b.committed_at if len(again) != 1 else 1 in again
+        in_order = 1 in again if again else a.committed_at < b.committed_at
         before, after = self._begins[scene.name][0], self.committed()
         trial.faults = violations(Met(before, after, (first, second), trial.outcomes, again, in_order), ends)
         return trial

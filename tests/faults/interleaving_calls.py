@@ -110,6 +110,7 @@ CALLS = {
         Call("prune", "stored", lambda slots, scene, who: slots.prune(timedelta(hours=12))),
         # What is like one of those, or seldom.
         Call("book_keyed", "single", lambda slots, s, who: slots.book(s.key, who="kim", idempotency_key="1"), _MORE),
+        Call("book_seen", "virtual", lambda slots, s, who: (slots.get(s.key), slots.book(s.key, who=who))[1], _MORE),
         Call("book_rival", "shared near", lambda slots, scene, who: slots.book(scene.rival, who=who), _MORE),
         Call("release_hold", "", lambda slots, scene, who: slots.release(scene.hold), _MORE),
         Call("move_away", "near shared", lambda slots, s, who: slots.move(s.booking, s.rival), _MORE),

@@ -16,6 +16,8 @@ from interleaving import SETTINGS, Stage
 from interleaving_calls import CALLS, Scene, build, pairs
 from marks import FIXTURES
 
+from flask_rollingslots.booking import resources
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
@@ -109,3 +111,13 @@ def test_two_calls_meet(stage: Stage, scenes: Callable[[str], Scene]) -> None:
         tell(f"interleavings [{stage.setting.name}]", **played, wrong=len(wrong))
     assert played["met"] == played["trials"] > 0, played
     assert not wrong, "\n".join([f"seed {SEED}:", *wrong])
+
+
+@pytest.mark.parametrize("stage", ["postgresql-committed"], indirect=True)
+def test_a_lock_that_is_missing_is_found(
+    stage: Stage, scenes: Callable[[str], Scene], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The proof that they really meet: without the lock of the template a date is sold that was taken away."""
+    monkeypatch.setattr(resources, "_lock_template", lambda *_: True)
+    trials = stage.play_all(scenes("virtual"), "book", "cancel_future")
+    assert any(kind == "sold" for trial in trials for kind, _ in trial.faults)
