@@ -32,9 +32,9 @@ if TYPE_CHECKING:
     from deciding_model import Committed
 
 #: How long anybody waits for anybody, in seconds: a bound for what hangs, not a measure.
-PATIENCE = 30
+PATIENCE = 120
 #: How long a database lets a transaction wait for another, in seconds.
-LOCK_WAIT = 8
+LOCK_WAIT = 60
 _PEEK = 0.001
 #: Numbers of the system calls that sleep, on both kinds of machine; and after how many looks it has been for long.
 _SLEEPING, _LONG = ("35", "230", "101", "115"), 100
