@@ -10,7 +10,7 @@ import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from deciding_frame import Broken, check_committed
+from deciding_frame import Broken, check_committed, check_settled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -170,9 +170,10 @@ def _apart(after: Committed, one: Row, other: Row) -> bool:
 
 
 def _counted(after: Committed) -> Iterator[Fault]:
-    """Counters are what bookings say; a row belongs to the segment that has its start."""
+    """Counters are what bookings say, a row belongs to the segment that has its start, and is as that says."""
     try:
         check_committed(after)
+        check_settled(after, {})
     except (Broken, LookupError) as error:
         yield "counter", f"{type(error).__name__}: {error}"
 
