@@ -94,8 +94,7 @@ def _moved(
 ) -> tuple[BookingMixin, bool]:
     """Take the new places and give the old ones back; return the booking there, and whether it was made now."""
     with slot_to_book(work, key) as target:
-        if found.slot is not None:
-            _keep_template(work, found.slot.template)
+        _keep_template(work, found)
         near, rows = target.rolling_neighbours, lock_slots(work, found.slot_id, target.id)
         old, target = rows[found.slot_id], rows[target.id]
         target.rolling_neighbours = near
@@ -192,23 +191,32 @@ def _locked(
     Whoever changes a booking locks its slot before.
 
     :param with_resource: nobody else can take the slot's exclusive resource either.
-    :raises BookingNotFound: if they were pruned meanwhile.
+    :raises BookingNotFound: if there is none, or no slot of it.
+    :raises LostRace: if they were pruned meanwhile.
     """
     take_write_lock(work.session, table_of(work.models.Slot))
     found = _find(work, booking)
-    if found.slot is not None:
-        (lock_offer if with_resource else _keep_template)(work, found.slot.template)
-    try:
-        slots = lock_slots(work, found.slot_id)
-    except LostRace:
-        raise BookingNotFound(f"booking {found.id}: its slot was deleted") from None
+    if with_resource:
+        lock_offer(work, _template_of(found))
+    else:
+        _keep_template(work, found)
+    slots = lock_slots(work, found.slot_id)
     _lock(work, found)
     return found, slots[found.slot_id]
 
 
-def _keep_template(work: Work, template: TemplateMixin) -> None:
-    """Keep a template from changing: until when places may be given back is read with it."""
-    cls = work.models.Template
+def _template_of(booking: BookingMixin) -> TemplateMixin:
+    if booking.slot is None:
+        raise BookingNotFound(f"booking {booking.id}: its slot was deleted")
+    template: TemplateMixin | None = booking.slot.template
+    if template is None:  # made since this transaction began to read
+        raise LostRace
+    return template
+
+
+def _keep_template(work: Work, booking: BookingMixin) -> None:
+    """Keep a booking's template from changing: until when places may be given back is read with it."""
+    cls, template = work.models.Template, _template_of(booking)
     query = select(cls.cancel_before).where(cls.id == template.id).with_for_update(read=True)
     before = work.session.scalar(query)
     if not inspect(template).attrs.cancel_before.history.has_changes():

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
+from functools import partial
 from typing import Any, NamedTuple
 
 from sqlalchemy import and_, inspect, or_, select, true, update
@@ -37,6 +38,7 @@ from ..statements import (
     exclusive,
     hold_writers,
     insert_or_lock,
+    leave_trace,
     locked,
     made_here,
     newest,
@@ -89,31 +91,17 @@ def slot_row(
     :raises SlotNotFound: if the rule has no such start, a virtual slot has ended, or the slot was deleted.
     :raises LostRace: if its series is changed again and again, or this transaction cannot see how.
     """
-    slot_key, found, is_undone = key_of(key), None, False
+    slot_key, look = key_of(key), _Look(hidden, ended, inactive, locks)
     if work.dry_run:
-        row = _seen(work, slot_key, hidden)
+        row = look.row(work, slot_key)
         yield row or virtual_slot(work.models, *promised_at(work, slot_key, ended, inactive), work.now)
         return
     take_write_lock(work.session, table_of(work.models.Slot))
     with ExitStack() as undo:
+        found = None
         for _ in range(_TRIES):
-            row = _seen(work, slot_key, hidden)
-            template = row.template if row is not None else promised_at(work, slot_key, ended, inactive)[1]
-            if template is None:  # made since this transaction began to read
-                raise LostRace
-            before = template.revision
-            if row is None and not is_undone:
-                undo.enter_context(atomic(work.session, work.models.classes))  # with what the locks write
-                is_undone = True
-            spec = (keep or (lambda template: lock_offer(work, template)))(template)
-            if row is None:
-                planned = promised_by(work, spec, slot_key, ended, inactive)
-                row = _made(work, planned) if planned is not None else None
-            elif locks or spec.revision != before:
-                work.session.expire(row)
-                row = row_at(work, slot_key, newest_one=locks)
-            if row is not None and row.template_id == spec.id:
-                found = row
+            found = look.kept(work, slot_key, keep or partial(lock_offer, work), undo)
+            if found is not None:
                 break
             for segment in segments(work, [slot_key.series_id]):
                 work.session.expire(segment)
@@ -124,16 +112,44 @@ def slot_row(
         yield found
 
 
-def _seen(work: Work, key: SlotKey, hidden: bool) -> SlotMixin | None:
-    row = row_at(work, key)
-    if row is not None and row.status == Status.DELETED and not hidden:
-        raise no_slot(key)
-    return row
+class _Look(NamedTuple):
+    """How a slot is looked for; the fields are parameters of ``slot_row``."""
+
+    hidden: bool
+    ended: bool
+    inactive: bool
+    locks: bool
+
+    def row(self, work: Work, key: SlotKey) -> SlotMixin | None:
+        """Return the row that there is by now."""
+        row = row_at(work, key)
+        if row is not None and row.status == Status.DELETED and not self.hidden:
+            raise no_slot(key)
+        return row
+
+    def kept(self, work: Work, key: SlotKey, keep: Keep, undo: ExitStack) -> SlotMixin | None:
+        """Return the row, made if need be, its template locked; ``None``: that was changed before it was locked."""
+        row = self.row(work, key)
+        template = row.template if row is not None else promised_at(work, key, self.ended, self.inactive)[1]
+        if template is None:  # made since this transaction began to read
+            raise LostRace
+        before = template.revision
+        if row is None:
+            undo.enter_context(atomic(work.session, work.models.classes))  # with what the locks write
+        spec = keep(template)
+        if row is None:
+            planned = promised_by(work, spec, key, self.ended, self.inactive)
+            row = _made(work, planned) if planned is not None else None
+        elif self.locks or spec.revision != before:
+            work.session.expire(row)
+            row = row_at(work, key, newest_one=self.locks)
+        return row if row is not None and row.template_id == spec.id else None
 
 
 def _made(work: Work, planned: PlannedSlot) -> SlotMixin | None:
     """Make a slot's row."""
     values = row_of(planned, work.now)
+    leave_trace(work.session, table_of(work.models.Template), [planned.spec.id])
     work.session.execute(insert_or_lock(table_of(work.models.Slot), work.dialect), [values])
     row = row_at(work, SlotKey(planned.spec.series_id, planned.original_start), newest_one=True)
     if row is not None:

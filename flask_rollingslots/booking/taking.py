@@ -560,6 +560,8 @@ def lock_slots(work: Work, *slot_ids: int) -> dict[int, SlotMixin]:
     found = {row.id: row for row in rows}
     if len(found) < len(ids):
         raise LostRace
+    if work.dialect in MARIADB and any(row.template is None for row in found.values()):
+        raise LostRace  # cut off since this transaction began to read
     return found
 
 

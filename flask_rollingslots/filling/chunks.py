@@ -17,7 +17,7 @@ from ..booking.taking import release_expired
 from ..context import Work, row_of
 from ..errors import RowsRefused
 from ..models import table_of
-from ..statements import MARIADB, as_text, bare_insert, insert_rows, locked, product_insert
+from ..statements import MARIADB, as_text, bare_insert, insert_rows, leave_trace, locked, product_insert
 from ..values import Healing, Plan, PlannedSlot, Status, StoredSlot, TemplateSpec, Times
 from .expansion import Expansion, Stretch
 
@@ -129,6 +129,7 @@ def write_chunk(work: Work, chunk: Chunk, run_id: int | None) -> Written:
     written.stale, written.busy = _edited(work, chunk.specs.values())
     if changed := written.stale | written.busy:
         chunk = chunk.without(changed)
+    leave_trace(work.session, table_of(work.models.Template), {each.spec.id for each in chunk.create})
     _create(work, chunk.create, run_id, written)
     _update(work, chunk.update, written)
     _remove(work, chunk.remove, written)

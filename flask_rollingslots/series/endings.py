@@ -18,7 +18,7 @@ from .. import planning, signals
 from ..context import Work, load_slots
 from ..errors import LostRace, SlotBooked, StatusConflict, refusal
 from ..models import BookingMixin, SlotMixin, expired_places, table_of
-from ..statements import MARIADB
+from ..statements import MARIADB, newest
 from ..values import OCCUPYING, Scope, SlotKey, Status, StoredSlot, TemplateSpec, local_midnight
 from . import storage
 from .storage import RowChange, SegmentChange, SeriesPlan, StoredSeries
@@ -254,14 +254,16 @@ def cancel_rows(work: Work, slots: Sequence[SlotMixin], reason: str | None) -> l
     cancelled: list[list[int]] = []
     for part in storage.in_parts([slot.id for slot in slots]):
         scheduled = (table.c.status == Status.SCHEDULED.value, table.c.ends_at > work.now)
-        ids = list(work.session.scalars(select(table.c.id).where(table.c.id.in_(part), *scheduled)))
+        query: Any = select(table.c.id).where(table.c.id.in_(part), *scheduled)
+        ids = list(work.session.scalars(newest(query, work.dialect)))
         statement = update(table).where(table.c.id.in_(ids), *scheduled)
         work.session.execute(statement.values(**values, changed_at=work.now))
         cancelled.append(ids)
     forget_slots(work)
     found: list[SlotMixin] = []
     for ids in cancelled:
-        found += work.session.scalars(select(cls).where(cls.id.in_(ids)).order_by(cls.starts_at, cls.id))
+        chosen: Any = select(cls).where(cls.id.in_(ids)).order_by(cls.starts_at, cls.id)
+        found += work.session.scalars(newest(chosen, work.dialect))
     return found
 
 

@@ -27,7 +27,7 @@ from ..context import Work, load_slots, load_specs, segments
 from ..errors import LostRace, SlotClosed, SlotNotFound, StaleEdit, no_slot, no_template
 from ..models import FIELDS, BookingMixin, Models, SlotMixin, TemplateMixin, plain, table_of
 from ..models.fields import SPEC_FIELDS
-from ..statements import atomic, dialect_of, exclusive, newest, take_write_lock
+from ..statements import atomic, dialect_of, exclusive, leave_trace, newest, take_write_lock
 from ..values import MICROSECOND, MINUTE, OCCUPYING, SlotKey, State, Status, StoredSlot, TemplateSpec
 
 #: A slot that has started may still last; nothing older can matter to a change.
@@ -524,6 +524,8 @@ def decided_slot(
         parts = _lock_templates(work, key.series_id, was_read=False)
         if not set(_claims(parts).values()) <= set(held.values()):
             raise LostRace
+        # Others of the series are booked by where this slot is.
+        leave_trace(work.session, table_of(work.models.Template), [template.id])
         return next(each.spec() for each in parts if each.id == template.id)
 
     with slot_row(work, key, keep, hidden=hidden, ended=ended, locks=True) as row:
