@@ -75,7 +75,7 @@ class Call:
     """A call that races.
 
     :param scenes: where it is worth to look; empty: wherever the other one wants to.
-    :param is_main: whether it meets all others; the rest only meets these.
+    :param is_main: whether it meets all others; the rest only meets these, and itself.
     """
 
     name: str
@@ -139,7 +139,7 @@ CALLS = {
 def pairs() -> Iterator[tuple[str, str, str]]:
     """Yield each scene with two calls that are worth to meet in it, in this order."""
     for first, second in itertools.product(CALLS.values(), repeat=2):
-        if first.is_main or second.is_main:
+        if first.is_main or second.is_main or first is second:
             scenes = {*first.scenes.split(), *second.scenes.split()} or {"stored"}
             yield from ((scene, first.name, second.name) for scene in sorted(scenes))
 
