@@ -70,16 +70,23 @@ class Work:
 
     @classmethod
     def writing(
-        cls, session: Session, models: Models, settings: Settings, now: datetime, dry_run: bool = False
+        cls,
+        session: Session,
+        models: Models,
+        settings: Settings,
+        now: datetime,
+        dry_run: bool = False,
+        who: str | None = None,
     ) -> Work:
         """Return a work that decides by what it reads: the session stays on the engine of its writes from now on.
 
+        :param who: the person who acts, for those who are told.
         :raises ConfigError: if that engine commits each statement by itself.
         """
         use_primary(session, models.classes)
         refuse_autocommit(session.connection())
         follow_savepoint(session, models.classes)
-        return cls(session, models, settings, now, dry_run)
+        return cls(session, models, settings, now, dry_run, Outbox(who))
 
     @property
     def dialect(self) -> str:

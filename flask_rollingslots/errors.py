@@ -6,6 +6,9 @@ The errors know nothing of HTTP: they are raised on the command line and in thre
 
 from __future__ import annotations
 
+import logging
+import re
+import traceback
 from collections.abc import Iterable, Sequence
 from datetime import date, datetime, time, timedelta
 from difflib import get_close_matches
@@ -13,6 +16,18 @@ from typing import Any
 
 #: So much of a value is shown in an error.
 _SHOWN = 80
+#: What no text on one line has: control characters, ends of lines, what turns the direction, halves of pairs.
+CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+#: What a database quotes: a name, if one of these words is before it; else it may be a value.
+_QUOTED = re.compile(r"""(?P<word>\w*)(?P<gap>\W*?)(?<!\w)(?P<quote>['"])(.*?(?P=quote)(?!\w)|.*$)""")
+# fmt: off
+_NAMING = frozenset(
+    {
+        "at", "column", "constraint", "database", "function", "host", "index", "key", "on", "relation", "role",
+        "schema", "sequence", "table", "type", "user",
+    }
+)
+# fmt: on
 #: Of more known names than this, an error lists a few.
 _MANY, _SOME = 24, 5
 
@@ -237,9 +252,69 @@ def nearest(name: str, known: Iterable[str], prefix: str = "") -> str:
     return f" Known: {', '.join(prefix + each for each in names)}."
 
 
+def escaped(text: str) -> str:
+    """Return a text on one line, without what a terminal would obey: escapes take its place."""
+    return CONTROLS.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def escaped_json(text: str) -> str:
+    """Return JSON, perhaps on several lines, with escapes where a text in it holds what a terminal would obey."""
+    return CONTROLS.sub(lambda found: found[0] if found[0] == "\n" else f"\\u{ord(found[0]):04x}", text)
+
+
+def is_of_database(error: BaseException) -> bool:
+    """Whether the database, or its driver, said it: the text may then hold a statement and its values."""
+    return hasattr(error, "orig")
+
+
 def sentence(error: BaseException) -> str:
     """Return what went wrong in one line, without the statement and its values: they hold the app's data."""
     cause = getattr(error, "orig", None) or error
     text = str(cause.args[-1] if isinstance(cause.args, tuple) and cause.args else cause)
     first_line = text.strip().splitlines()[0] if text.strip() else ""
-    return f"{type(cause).__name__}: {first_line}"[:500]
+    if is_of_database(error):
+        first_line = _QUOTED.sub(_without_value, first_line[:1000])
+    return escaped(f"{type(cause).__name__}: {first_line}"[:500])
+
+
+def _without_value(found: re.Match[str]) -> str:
+    is_name = found["word"].lower() in _NAMING and found["gap"].isspace()
+    return found[0] if is_name else f"{found['word']}{found['gap']}…"
+
+
+def trail(error: BaseException) -> str:
+    """Return the traceback of an error and of what caused it; of each text only its :func:`sentence`."""
+    causes = _causes(error)
+    inner = [getattr(each, "orig", None) for each in causes]  # told already by what wraps it
+    return "\ncaused by\n".join(
+        "".join(traceback.format_tb(each.__traceback__)) + sentence(each)
+        for each in causes
+        if not any(each is other for other in inner)
+    )
+
+
+def _causes(error: BaseException | None) -> list[BaseException]:
+    found: list[BaseException] = []
+    while error is not None and error not in found:
+        found.append(error)
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    return found
+
+
+class Discreet(logging.Filter):
+    """Keeps out of the library's log what others wrote to forge it, and the values of statements that failed."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Let a record through, with texts on one line, and errors of the database as sentences."""
+        if isinstance(record.args, tuple):
+            record.args = tuple(map(_told, record.args))
+        error = record.exc_info[1] if isinstance(record.exc_info, tuple) else None
+        if error is not None and any(map(is_of_database, _causes(error))):
+            record.exc_info, record.exc_text = None, trail(error)
+        return True
+
+
+def _told(value: object) -> object:
+    if isinstance(value, BaseException):
+        return sentence(value) if is_of_database(value) else escaped(str(value))
+    return escaped(value) if isinstance(value, str) else value

@@ -18,17 +18,18 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from cachelib import SimpleCache
-from flask import Blueprint, Flask, Response, current_app, url_for
+from flask import Blueprint, Flask, Response, current_app, g, request
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import JSON, event, func, inspect, select
 from sqlalchemy.exc import DatabaseError, SQLAlchemyError
 from sqlalchemy.orm import object_session
 from sqlalchemy.orm.exc import ObjectDeletedError
 from sqlalchemy.schema import CreateIndex, CreateTable
+from werkzeug.wsgi import get_host
 
 from .booking import resources
 from .context import Work
-from .errors import ConfigError, LostRace, NotRegistered, UnreadableRow
+from .errors import ConfigError, Discreet, LostRace, NotRegistered, UnreadableRow
 from .filling import history
 from .health import Finding, examine
 from .models import BookingMixin, Models, RunMixin, SlotMixin, TemplateMixin, make_models
@@ -43,15 +44,20 @@ from .topup.executors import AfterResponseExecutor, make_executor
 from .values import utc_now
 
 if TYPE_CHECKING:
-    #: Decides about a request to the HTTP API: an action, a template or ``None`` -> yes, no, or a person's name.
-    Authorize = Callable[[str, TemplateMixin | None], bool | str]
+    #: Decides about a request: an action, a template or ``None``, perhaps more -> yes, no, or a person's name.
+    Authorize = Callable[..., bool | str]
 
 log = logging.getLogger("flask_rollingslots")
+log.addFilter(Discreet())  # all rooms write to this one
 
 EXTENSION = "rollingslots"
 OWN_DATABASE = "sqlite:///rollingslots.db"
 _CONFIGURED = ("SQLALCHEMY_DATABASE_URI", "SQLALCHEMY_BINDS", "SQLALCHEMY_ENGINES")
 _CHANGED, _NEW = "rollingslots_changed", "rollingslots_new"
+#: Where an app context keeps who acts.
+_WHO = "rollingslots_who"
+#: What an ``authorize`` callback may be told beside action and template.
+_ABOUT = frozenset(("slot", "booking", "changes"))
 Facade = TypeVar("Facade", bound=type[Any])
 
 
@@ -76,7 +82,8 @@ class AppState:
 
     def writing(self, dry_run: bool = False) -> Work:
         """Return a work on the app's own session that decides; from now on it reads our tables where it writes them."""
-        return Work.writing(self.db.session(), self.models, self.settings, self.clock(), dry_run=dry_run)
+        session, who = self.db.session(), g.get(_WHO)
+        return Work.writing(session, self.models, self.settings, self.clock(), dry_run, who)
 
     @property
     def signing_keys(self) -> list[str | bytes]:
@@ -85,13 +92,32 @@ class AppState:
         return [*(self.app.config.get("SECRET_KEY_FALLBACKS") or ()), key] if key else []
 
     def secret_address(self, secret: str) -> str:
-        """Return the whole address of a feed, if the HTTP API is mounted; outside of a request by ``SERVER_NAME``."""
+        """Return the whole address of a feed, if the HTTP API is mounted, on a host that no visitor chooses."""
         rules = self.app.url_map.iter_rules()
         endpoint = next((rule.endpoint for rule in rules if rule.rule.endswith(FEED_PATH)), None)
         if endpoint is None:
             text = "there is no address for a feed: the HTTP API is not mounted; set ROLLINGSLOTS_API_PREFIX"
             raise ConfigError(text, key="ROLLINGSLOTS_API_PREFIX")
-        return url_for(endpoint, secret=secret, _external=True)
+        values = {"secret": secret}
+        self.app.inject_url_defaults(endpoint, values)
+        config = self.app.config
+        scheme = request.scheme if request else config["PREFERRED_URL_SCHEME"]
+        root = request.script_root if request else config["APPLICATION_ROOT"]
+        place = self.app.url_map.bind(self._feed_host(), root or "/", url_scheme=scheme)
+        return place.build(endpoint, values, force_external=True)
+
+    def _feed_host(self) -> str:
+        """Return the host of secret addresses: who asks must not choose where the secret is sent to."""
+        host = self.settings.feed_host or self.app.config.get("SERVER_NAME")
+        if host:
+            return str(host)
+        if request and (trusted := request.trusted_hosts or self.app.config.get("TRUSTED_HOSTS")):
+            return get_host(request.environ, trusted)
+        text = (
+            "a secret address needs a host, and the one that a visitor asks for may be forged: set "
+            "ROLLINGSLOTS_FEED_HOST, such as slots.example.com, or SERVER_NAME, or TRUSTED_HOSTS"
+        )
+        raise ConfigError(text, key="ROLLINGSLOTS_FEED_HOST")
 
     def create_tables(self, wal: bool = False) -> list[str]:
         """Create our tables where they are missing, also if several processes do so at once; return all names."""
@@ -141,6 +167,33 @@ def _is_registered() -> bool:
     return bool(current_app) and EXTENSION in current_app.extensions
 
 
+@dataclass(frozen=True, slots=True)
+class Authorizer:
+    """An app's ``authorize`` callback, which is given what it accepts.
+
+    :param accepts: of ``slot``, ``booking`` and ``changes`` those that it has a parameter for.
+    """
+
+    decide: Authorize
+    accepts: frozenset[str]
+
+    @classmethod
+    def of(cls, decide: Authorize) -> Authorizer:
+        """Look at the parameters of a callback, once."""
+        try:
+            parameters = list(python_inspect.signature(decide).parameters.values())
+        except (TypeError, ValueError):  # some that are written in C have no signature
+            return cls(decide, frozenset())
+        if any(each.kind is each.VAR_KEYWORD for each in parameters):
+            return cls(decide, _ABOUT)
+        by_name = (each for each in parameters[2:] if each.kind is not each.POSITIONAL_ONLY)
+        return cls(decide, _ABOUT & {each.name for each in by_name})
+
+    def __call__(self, action: str, template: TemplateMixin | None, **about: Any) -> bool | str:
+        """Ask the callback."""
+        return self.decide(action, template, **{name: about.get(name) for name in self.accepts})
+
+
 # -- the extension ---------------------------------------------------------------------------------------------
 
 
@@ -171,7 +224,7 @@ class Extension:
         """
         self._archive = archive
         #: The app's own decision about requests to the HTTP API, if it makes any.
-        self.authorizer = authorize
+        self.authorizer = None if authorize is None else Authorizer.of(authorize)
         self._db, self._cache, self._given, self._clock = db, cache, models, clock
         self._apps: weakref.WeakSet[Flask] = weakref.WeakSet()
         self._models: Models | None = None
@@ -231,8 +284,12 @@ class Extension:
             ``False``, or a name: in that person's name alone bookings may then be made and seen, and ``override``
             (giving back when it is too late) is not allowed. What may not be read is "not found" for the sender, and
             left out of lists.
+
+            If it has parameters ``slot``, ``booking`` or ``changes``, it is told these too, ``None`` where there is
+            none: which slot, whose booking, and what an edit changes or a new template has (by field). About an edit
+            it is asked twice: with the template as it is, and as it would be.
         """
-        self.authorizer = decide
+        self.authorizer = Authorizer.of(decide)
         return decide
 
     @property
@@ -284,16 +341,27 @@ class Extension:
         return self._state.create_tables()
 
     @contextmanager
-    def transaction(self, dry_run: bool = False) -> Iterator[Self]:
+    def acting(self, who: str | None) -> Iterator[Self]:
+        """Name the person who acts: signals that calls send within the block have it as ``who``."""
+        before = g.get(_WHO)
+        setattr(g, _WHO, who)
+        try:
+            yield self
+        finally:
+            setattr(g, _WHO, before)
+
+    @contextmanager
+    def transaction(self, dry_run: bool = False, who: str | None = None) -> Iterator[Self]:
         """Give an app context, so a session, of its own; commit at the end, or roll everything back.
 
         For doors: what the request's session holds belongs to the app, and is not theirs to commit.
 
         :param dry_run: roll back at the end, too.
         :raises LostRace: if another transaction was in the way; this one is rolled back.
+        :param who: the person who acts, as with :meth:`acting`; by default who acts around it.
         """
-        state = self._state
-        with state.app.app_context():
+        state, who = self._state, who or g.get(_WHO)
+        with state.app.app_context(), self.acting(who):
             session = state.db.session
             try:
                 yield self

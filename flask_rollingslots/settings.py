@@ -25,8 +25,13 @@ MAX_FILE_BYTES = 10 * 1024 * 1024
 MIN_TOKEN = 32
 _TOKEN = re.compile(r"[\x21-\x7e]+")
 _PLACEHOLDER = re.compile(r"change.?me|placeholder|your.?(secret|token)|[<>{}$]", re.IGNORECASE)
-_HOST = re.compile(r"[a-z0-9-]+([.][a-z0-9-]+)*")
+_HOST = re.compile(r"[a-z0-9-]+([.][a-z0-9-]+)*(:[0-9]{1,5})?")
 _PREFIX = re.compile(r"(/[A-Za-z0-9._~-]+)+")
+#: Settings that had another name before.
+_MOVED = {
+    "API_PUBLIC_READS": f"it is {PREFIX}PUBLIC_READS now, and False by default: without it, reading over HTTP needs "
+    f"a token or an authorize callback; {PREFIX}PUBLIC_DATA names what of data is shown"
+}
 EXECUTORS = ("auto", "thread", "inline", "after_response", "celery")
 
 
@@ -44,6 +49,10 @@ class Settings:
     :param preview_max: the most slots that ``upcoming`` gives at once; 1 to 10,000.
     :param hold_minutes_max: the longest hold of a person, in minutes; 1 to 10,080.
     :param holds_per_person: how many holds a person may have at once; 1 to 10,000.
+    :param public_reads: whether anybody may read templates, slots and runs over HTTP, where no ``authorize`` callback
+        decides.
+    :param public_data: the keys of ``data``, and the app's own columns, that every reader sees over HTTP; all others
+        are for tokens, and for whom ``authorize`` lets edit.
     :param enabled: ``False`` stops automatic top-ups; ``generate`` and reading go on.
     :param queue_fallback: with a queue that takes nothing, or whose workers do not come: ``thread`` fills in the web
         process, ``none`` waits for the queue.
@@ -53,11 +62,11 @@ class Settings:
     :param api_prefix: where the HTTP API is mounted, such as ``/api``; ``None``: only if the app registers it.
     :param api_token: bearer token that may do everything: at least 32 characters; a list while tokens are changed.
     :param api_read_token: the same for tokens that may read everything and write nothing.
-    :param api_public_reads: whether templates and slots may be read without a token, where no ``authorize``
-        callback decides.
     :param api_wrong_tokens: from so many wrong tokens a minute on, an address is told to slow down; 1 to 10,000.
-    :param feed_host: what follows the ``@`` in the UIDs of calendar feeds; ``None``: ``SERVER_NAME``, or the host
-        that was asked.
+    :param api_requests_per_minute: how much each token may ask for, in each process; 1 to 1,000,000.
+    :param feed_host: the host in the secret addresses of calendars, and what follows the ``@`` in their UIDs, such as
+        ``slots.example.com``, perhaps with a port; ``None``: ``SERVER_NAME``; else, of addresses, a host that
+        ``TRUSTED_HOSTS`` allows; of UIDs, the host that was asked.
     """
 
     window_days: int = 7
@@ -70,6 +79,8 @@ class Settings:
     preview_max: int = 200
     hold_minutes_max: int = 30
     holds_per_person: int = 3
+    public_reads: bool = False
+    public_data: Sequence[str] = ()
     enabled: bool = True
     queue_fallback: str = "thread"
     shard_size: int = 500
@@ -78,8 +89,8 @@ class Settings:
     api_prefix: str | None = None
     api_token: str | Sequence[str] | None = field(default=None, repr=False)
     api_read_token: str | Sequence[str] | None = field(default=None, repr=False)
-    api_public_reads: bool = True
     api_wrong_tokens: int = 100
+    api_requests_per_minute: int = 6000
     feed_host: str | None = None
 
     @classmethod
@@ -92,6 +103,8 @@ class Settings:
         known = {PREFIX + f.name.upper(): f.name for f in fields(cls)}
         given = {key: value for key, value in config.items() if _OURS.match(str(key))}
         for key in given:
+            if _OURS.sub("", key) in _MOVED:
+                raise ConfigError(f"{key}: {_MOVED[_OURS.sub('', key)]}", key=key)
             if key not in known:
                 hint = nearest(_OURS.sub("", key), (name.removeprefix(PREFIX) for name in known), PREFIX)
                 raise ConfigError(f"{key} is not a setting.{hint}", key=key)
@@ -112,7 +125,7 @@ class Settings:
         self._check_int("shards_at_once", 1, 1_000)
         self._check_choice("align", ("day", "week"))
         self._check_choice("queue_fallback", ("thread", "none"))
-        for name in ("enabled", "api_public_reads"):
+        for name in ("enabled", "public_reads"):
             if not isinstance(getattr(self, name), bool):
                 self._refuse(name, "True or False")
         self._check_api()
@@ -130,6 +143,11 @@ class Settings:
         if prefix is not None and not (isinstance(prefix, str) and _PREFIX.fullmatch(prefix)):
             self._refuse("api_prefix", "a path such as /api, without a slash at its end, or None")
         self._check_int("api_wrong_tokens", 1, 10_000)
+        self._check_int("api_requests_per_minute", 1, 1_000_000)
+        keys = self.public_data
+        are_texts = isinstance(keys, list | tuple | set | frozenset) and all(isinstance(k, str) for k in keys)
+        if not are_texts:
+            self._refuse("public_data", 'a tuple of keys of data, such as ("description", "level")')
         for name in ("api_token", "api_read_token"):
             for token in tokens_of(getattr(self, name)):
                 self._check_token(name, token)

@@ -1,7 +1,9 @@
 """Blinker signals. The sender is always the Flask app.
 
 Receivers run where the signal is sent: the top-up signals in the top-up's thread, the others inside the
-caller's transaction, before its commit.
+caller's transaction, before its commit. Those of decisions and bookings have one argument more, ``who``: the person
+who acts, as ``authorize`` or ``slots.acting`` said, or whom ``book`` and ``hold`` are told. Receivers should take
+``**more``: signals may get arguments.
 """
 
 from __future__ import annotations
@@ -56,7 +58,14 @@ days_reopened = _signals.signal("days-reopened")
 
 
 class Outbox(list[tuple[NamedSignal, "Callable[[], dict[str, Any]]", dict[str, Any]]]):
-    """Gathers what one piece of work tells; sent once it is done, in the order in which it came."""
+    """Gathers what one piece of work tells; sent once it is done, in the order in which it came.
+
+    :param who: the person who acts, for all that is told; ``None``: a program, or nobody said.
+    """
+
+    def __init__(self, who: str | None = None) -> None:
+        super().__init__()
+        self.who = who
 
     def add(self, signal: NamedSignal, late: Callable[[], dict[str, Any]] = dict, **facts: Any) -> None:
         """Take in a signal with its arguments.
@@ -70,7 +79,7 @@ class Outbox(list[tuple[NamedSignal, "Callable[[], dict[str, Any]]", dict[str, A
         while self:
             signal, late, facts = self.pop(0)
             if signal.has_receivers_for(sender):
-                signal.send(sender, **facts, **late())
+                signal.send(sender, who=self.who, **facts, **late())
 
 
 def announce(signal: NamedSignal, sender: Any, **facts: Any) -> None:

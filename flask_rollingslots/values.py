@@ -234,6 +234,19 @@ def local_midnight(day: date, zone: ZoneInfo) -> datetime:
     return datetime.combine(day, time(), zone).astimezone(UTC)
 
 
+class Claim(NamedTuple):
+    """What an exclusive template takes: a resource of its group, or one that groups share."""
+
+    resource: str
+    group: str | None
+    is_shared: bool
+
+    def meets(self, other: Claim) -> bool:
+        """Whether both mean the same court, room or teacher."""
+        is_one = self.group == other.group or (self.is_shared and other.is_shared)
+        return self.resource == other.resource and is_one
+
+
 @dataclass(frozen=True, slots=True)
 class TemplateSpec:
     """A template as plain data: what planning needs, and nothing that belongs to a session.

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import date, datetime, timedelta
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 import pydantic
 from pydantic import BaseModel, BeforeValidator, Field, PlainSerializer, RootModel, WithJsonSchema
@@ -22,7 +22,17 @@ _SEE_LOG = "the server's log has the details"
 
 
 class Answered(BaseModel, extra="forbid", from_attributes=True):
-    """An object in an answer: its fields are read from the attributes, at the moment that is the context."""
+    """An object in an answer: its fields are read from the attributes, as the :class:`View` in the context has it."""
+
+
+class View(NamedTuple):
+    """What an answer is written for: a moment, and a reader.
+
+    :param keys: returns which keys of ``data``, and own columns, of a template are shown; ``None``: all.
+    """
+
+    now: datetime
+    keys: Callable[[Any], Collection[str] | None]
 
 
 class Shown:
@@ -50,8 +60,8 @@ LocalDay = Annotated[date, PlainSerializer(date.isoformat, return_type=str)]
 Keys = Annotated[list[str], BeforeValidator(lambda keys: keys[:MANY])]
 Numbers = Annotated[list[int], BeforeValidator(lambda numbers: numbers[:MANY_RESULTS])]
 #: What an object has a method for: what holds at the moment of the answer.
-AtTheMoment = BeforeValidator(lambda method, info: method(info.context))
-Left = BeforeValidator(lambda booked_at, info: max(0, info.data["capacity"] - booked_at(info.context)))
+AtTheMoment = BeforeValidator(lambda method, info: method(info.context.now))
+Left = BeforeValidator(lambda booked_at, info: max(0, info.data["capacity"] - booked_at(info.context.now)))
 ListOrNone = BeforeValidator(lambda value: value or [])
 DictOrNone = BeforeValidator(lambda value: value or {})
 
@@ -72,6 +82,18 @@ class WithOwn(Answered):
         """Without a type, so that the schema remains that of the fields."""
         found = write(self)
         return {**{name: value for name, value in found.items() if name != "own"}, **self.own}
+
+
+def _public(row: Any, template: Any, info: pydantic.ValidationInfo) -> Any:
+    """Return a template or slot without what the reader may not see of the app's own fields."""
+    view: Any = info.context
+    keys = view.keys(template)
+    if keys is None:
+        return row
+    parts = {"data": row.data or {}, "rolling_shown": row.rolling_shown}
+    return Shown(
+        row, **{part: {k: v for k, v in values.items() if k in keys} for part, values in parts.items()}
+    )
 
 
 # -- problems --------------------------------------------------------------------------------------------------
@@ -151,6 +173,18 @@ class SlotAnswer(_Row, WithOwn):
     revision: int | None = _from("template", "revision", about="Of its template; for If-Match.")
     run_id: int | None
 
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _seen(cls, slot: Any, info: pydantic.ValidationInfo) -> Any:
+        found = _public(slot, slot.template, info)
+        if found is slot:
+            return slot
+        own = slot.rolling_models.own.slot  # not even the names of what is hidden
+        names = [
+            name for name in slot.customised or () if name not in own or own[name].key in found.rolling_shown
+        ]
+        return Shown(found, customised=names)
+
 
 class SlotList(Answered):
     """Some slots, by start."""
@@ -195,7 +229,7 @@ class TemplateAnswer(_TemplateFields):  # type: ignore[misc]  # mypy cannot know
 
     @pydantic.model_validator(mode="before")
     @classmethod
-    def _shown(cls, template: Any) -> Shown:
+    def _shown(cls, template: Any, info: pydantic.ValidationInfo) -> Shown:
         """Show nothing as empty that has a default, and a rule that this machine cannot read as it is stored."""
         initial = {
             name: field.initial
@@ -207,7 +241,7 @@ class TemplateAnswer(_TemplateFields):  # type: ignore[misc]  # mypy cannot know
             rule = template.recurrence
             text = rule.describe(times=True)
             found = {"recurrence": rule.to_json(), "description": text, "is_forever": rule.is_forever}
-        return Shown(template, **initial, **found)
+        return Shown(_public(template, template, info), **initial, **found)
 
 
 class TemplateList(Answered):
@@ -497,6 +531,17 @@ def shown_run(run: Any, *, details: bool, is_trusted: bool) -> Shown:
         templates=_results(templates, "id", is_trusted) if details else None,
         groups=_results(groups, "name", is_trusted) if details else None,
         **hidden,
+    )
+
+
+def shown_health(report: Any, lacking: Sequence[Any], *, is_trusted: bool) -> Shown:
+    """Return a report as an answer reads it; what went wrong is for those who may know the server."""
+    if is_trusted:
+        return Shown(report, templates=lacking)
+    hidden = {} if report.last_error is None else {"last_error": f"a top-up failed; {_SEE_LOG}"}
+    told = f"it was left out; {_SEE_LOG}"
+    return Shown(
+        report, templates=[Shown(each, error=told) if each.error else each for each in lacking], **hidden
     )
 
 

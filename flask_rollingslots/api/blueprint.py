@@ -124,7 +124,9 @@ _HEADERS: dict[str, dict[str, Any]] = {
         "schema": {"type": "string", "minLength": 1, "maxLength": 64, "pattern": "^[!-~]+$"},
     },
 }
-_SECURITY: dict[Needs, Any] = {Needs.READ: [{}, {"bearer": []}], Needs.WRITE: [{"bearer": []}]}
+_TOKEN: list[dict[str, list[str]]] = [{"bearer": []}]
+_OR_NONE: list[dict[str, list[str]]] = [{}, {"bearer": []}]
+_SECURITY = {Needs.STATUS: _OR_NONE, Needs.READ: _TOKEN, Needs.WRITE: _TOKEN}
 #: What has the app's own columns too: whose, and whether it is an answer.
 _WITH_OWN: tuple[tuple[type[BaseModel], tuple[str, ...], bool], ...] = (
     *((body, body.own_of, False) for body in (TemplateBody, TemplateChange, SlotChange)),
@@ -142,7 +144,10 @@ def _openapi() -> Response:
     base = request.path.removesuffix("/openapi.json")
     found = {**describe(), "servers": [{"url": request.script_root + base or "/"}]}
     with suppress(NotRegistered):  # the document alone needs no app with slots
-        found["components"] = _with_own(found["components"], current_slots())
+        slots = current_slots()
+        found["components"] = _with_own(found["components"], slots)
+        if slots.authorizer is not None or slots.settings.public_reads:
+            found["paths"] = _with_open_reads(found["paths"], is_all=slots.authorizer is not None)
     return Response(json.dumps(found), mimetype="application/json")
 
 
@@ -172,6 +177,16 @@ def describe() -> dict[str, Any]:
         },
         "tags": [{"name": tag} for tag in dict.fromkeys(each.tag for each in calls)],
     }
+
+
+def _with_open_reads(paths: dict[str, Any], is_all: bool) -> dict[str, Any]:
+    """Return the calls of an app whose reads, or with its own callback all of its calls, may do without a token."""
+    names = {each.name for each in calls if is_all or each.needs is Needs.READ}
+
+    def opened(call: dict[str, Any]) -> dict[str, Any]:
+        return {**call, "security": _OR_NONE} if call["operationId"] in names and "security" in call else call
+
+    return {path: {method: opened(call) for method, call in known.items()} for path, known in paths.items()}
 
 
 def _with_own(components: dict[str, Any], slots: RollingSlots) -> dict[str, Any]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, NoReturn
 from urllib.parse import urlencode
@@ -13,12 +13,12 @@ from urllib.parse import urlencode
 from flask import Response, current_app, request
 from pydantic import BaseModel, ValidationError
 
-from ..errors import LostRace, RollingSlotsError, nearest
+from ..errors import LostRace, RollingSlotsError, SlotNotFound, StaleEdit, nearest
 from ..facade import RollingSlots, current_slots
-from ..models import OwnField, TemplateMixin
+from ..models import OwnField, SlotMixin, TemplateMixin
 from ..values import Scope
 from .access import GUARD, Grant, Guard, Needs
-from .answers import Answered, Shown
+from .answers import Answered, Shown, View
 from .bodies import Strict
 from .problems import Problem, fault, invalid, unprocessable
 
@@ -54,6 +54,20 @@ class Call:
         """Whether nothing is to be written, said in the query or in the body."""
         return any(getattr(part, "dry_run", False) for part in (self.query, self.body))
 
+    @contextmanager
+    def transaction(self, dry_run: bool = False) -> Iterator[RollingSlots]:
+        """Give a transaction in which the sender acts, see ``RollingSlots.transaction``.
+
+        :raises StaleEdit: if a series that the sender may edit became somebody else's meanwhile.
+        """
+        grant = self.grant
+        with self.slots.transaction(dry_run, grant.who) as slots:
+            yield slots
+            if grant.decide is not None and grant.edited is not None:
+                for segment in slots.segments(grant.edited):
+                    if not grant.may("edit", segment):
+                        raise StaleEdit
+
     def scope(self) -> Scope:
         """Return the scope, said in the query or in the body (422 if in both, differently); one slot by default."""
         texts = (getattr(part, "scope", None) for part in (self.query, self.body))
@@ -86,6 +100,14 @@ class Call:
             return int(text)
         raise missing(f"{text[:40]!r}: there is no such thing")
 
+    def slot(self, key: str) -> SlotMixin | None:
+        """Return the slot in question for a callback that asks for it; ``None``: no such callback or slot."""
+        if self.grant.decide is None or "slot" not in self.grant.decide.accepts:
+            return None
+        with suppress(SlotNotFound):
+            return self.slots.get(key)
+        return None
+
     def template(self, number: int, action: str = "read") -> TemplateMixin:
         """Return a template, if the sender may do this with it; not found if the sender may not know of it."""
         found = self.slots.get_template(number)
@@ -108,7 +130,7 @@ class Call:
         :param said: what the object does not say itself; all, if there is none.
         """
         shown = Shown(found, **{"dry_run": self.dry_run, **said})
-        body = model.model_validate(shown, context=self.slots.now())
+        body = model.model_validate(shown, context=View(self.slots.now(), self.grant.shown_data))
         text = json.dumps(body.model_dump(by_alias=True, exclude_unset=True))
         response = Response(text, status, mimetype="application/json")
         if revision is not None:

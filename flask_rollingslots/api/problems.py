@@ -63,6 +63,7 @@ CODES = {
     "reads_disabled": 403,
     "cross_origin": 403,
     "json_expected": 415,
+    "too_many_requests": 429,
     "too_many_wrong_tokens": 429,
     "internal_error": 500,
 }

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from functools import partial
 from operator import attrgetter
 from typing import Any, Literal
@@ -77,7 +77,8 @@ def preview_template(call: Call) -> Response:
     if count > most:
         raise invalid("count", count, f"at most {most:,}")
     after = bodies.instant(call.query.after, ZoneInfo(template.timezone))
-    return call.answer(answers.SlotList, items=call.slots.upcoming(template, count, after))
+    found = call.slots.upcoming(template, count, after)
+    return call.answer(answers.SlotList, items=call.grant.visible(found, attrgetter("template")))
 
 
 @template_call("POST", "/templates", _MADE, body=bodies.TemplateBody)
@@ -90,13 +91,13 @@ def create_template(call: Call) -> Response:
     slots, body = call.slots, call.body
     wanted = body.templates(slots)
     for fields in wanted:
-        call.grant.require("create", slots.Template(**fields))
+        call.grant.require("create", slots.Template(**fields), changes=fields)
     if call.dry_run:
         drafts = [slots.create_template(dry_run=True, **fields) for fields in wanted]
         following = [draft.recurrence.after(slots.now(), 5) for draft in drafts]
         starts = [[starts_at for _, starts_at in each] for each in following]
         return call.answer(answers.Draft, items=drafts, starts=starts)
-    with slots.transaction():
+    with call.transaction():
         made = [slots.create_template(**fields) for fields in wanted]
         location = url_for(".get_template", template_id=made[0].id)
         if isinstance(body.recurrence, list):
@@ -112,11 +113,12 @@ def change_template(call: Call) -> Response:
     series endless, or the other way round. To move the slots use ``PATCH /slots/<key>?scope=all`` with ``start``.
     """
     body, dry_run, revision = call.body, call.dry_run, call.revision()
-    template = _template(call, "edit")
+    template = _template(call, "read")
     number, changes = template.id, body.changes(call.slots, template)
+    _edited_series(call, template, {**body.settings, **changes})
     if not changes and not body.settings:
         raise invalid("body", None, "at least one field that is to be changed")
-    with call.slots.transaction(dry_run) as slots:
+    with call.transaction(dry_run) as slots:
         change = slots.change_template(
             number, revision, body.move_booked, dry_run, **body.settings, **changes
         )
@@ -126,13 +128,37 @@ def change_template(call: Call) -> Response:
         return call.answer(answers.TemplateChanged, revision=etag, template=changed, edit=edit)
 
 
+def _edited(call: Call) -> TemplateMixin:
+    """Return the template in the address, if the sender may edit its whole series."""
+    template = _template(call, "edit")
+    _edited_series(call, template)
+    return template
+
+
+def _edited_series(
+    call: Call, template: TemplateMixin, changes: Mapping[str, Any] | None = None
+) -> list[TemplateMixin]:
+    """Return the segments of a series, if the sender may change each of them like this.
+
+    They may be in different groups.
+    """
+    key = str(SlotKey(template.series_id or template.id, template.dtstart))
+    found, missing = call.slots.segments(key), errors.no_template(template.id)
+    if changes is None:
+        call.grant.require_all("edit", found, missing)
+    else:
+        call.grant.require_change(found, changes, missing)
+    call.grant.edited = key
+    return found
+
+
 @template_decision("DELETE", "/templates/<template_id>", answers.EndAnswer, query=bodies.DryRunQuery)
 def delete_template(call: Call) -> Response:
     """Delete a whole series: hide its slots from now on. Booked and completed ones stay and are told.
 
     The template itself stays, with ``cancelled_from``, for its keys are for ever; ``restore`` takes it back.
     """
-    return _ended(call, call.slots.delete_series, _template(call, "edit").id)
+    return _ended(call, call.slots.delete_series, _edited(call).id)
 
 
 @template_decision(
@@ -140,14 +166,14 @@ def delete_template(call: Call) -> Response:
 )
 def cancel_future(call: Call) -> Response:
     """Cancel all slots of a series from a day on, booked ones too; they stay visible as cancelled."""
-    template, body = _template(call, "edit"), call.body
+    template, body = _edited(call), call.body
     return _ended(call, call.slots.cancel_future, template.id, body.from_date, reason=body.reason)
 
 
 @template_decision("POST", "/templates/<template_id>/restore", answers.EndAnswer, body=bodies.DryRunBody)
 def restore_template(call: Call) -> Response:
     """Take back that a series was cancelled or deleted; slots that were cancelled for themselves stay cancelled."""
-    return _ended(call, call.slots.restore_series, _template(call, "edit").id)
+    return _ended(call, call.slots.restore_series, _edited(call).id)
 
 
 @template_call("POST", "/closings", answers.ClosingAnswer, body=bodies.ClosingBody, refusals=(404,))
@@ -162,7 +188,7 @@ def close_days(call: Call) -> Response:
     days = {name: getattr(body, name) for name in ("first", "last", "group", "template")}
     if body.reopen and body.reason is not None:
         raise invalid("reason", body.reason, "none: days are opened again without")
-    with call.slots.transaction(dry_run) as slots:
+    with call.transaction(dry_run) as slots:
         if body.reopen:
             report = slots.reopen(**days, dry_run=dry_run)
         else:
@@ -180,7 +206,7 @@ def cancel_day(call: Call) -> Response:
     """
     body, dry_run = call.body, call.dry_run
     allowed = _editable(call, None, body.group)
-    with call.slots.transaction(dry_run) as slots:
+    with call.transaction(dry_run) as slots:
         keys = slots.cancel_date(body.group, body.day, body.reason, dry_run)
         series = {template.series_id for template in slots.templates() if template.id in allowed}
         if not call.grant.sees_all and not series.issuperset(SlotKey.parse(key).series_id for key in keys):
@@ -194,9 +220,7 @@ def _editable(call: Call, template_id: int | None, group: str | None) -> set[int
     """Return the ids of the templates of a series, of a group, or of all, if the sender may change each of them."""
     slots, grant = call.slots, call.grant
     if template_id is not None:
-        template = call.template(template_id, "edit")
-        found = slots.segments(str(SlotKey(template.series_id or template.id, template.dtstart)))
-        grant.require_all("edit", found, errors.no_template(template_id))
+        found = _edited_series(call, call.template(template_id, "edit"))
     else:
         found = slots.templates(group=group)
         if group is not None:
@@ -270,7 +294,8 @@ def _series_of(call: Call, action: str) -> tuple[str, list[TemplateMixin]]:
     """Return the key in the address and the segments of its series, if the sender may do this with them."""
     key = call.path["key"]
     found = call.slots.segments(key)
-    call.grant.require_all(action, found, errors.no_slot(key))
+    call.grant.require_all(action, found, errors.no_slot(key), slot=call.slot(key))
+    call.grant.edited = key if action == "edit" else None
     return key, found
 
 
@@ -280,10 +305,12 @@ def change_slot(call: Call) -> Response:
 
     Completed, cancelled and past slots stay as they are; booked ones keep their times and are told.
     """
-    key, segments = _series_of(call, "edit")
+    key, segments = _series_of(call, "read")
     scope, dry_run, revision = call.scope(), call.dry_run, call.revision()
     changes = {**call.body.settings, **call.body.changes(call.slots, segments[-1])}
-    with call.slots.transaction(dry_run) as slots:
+    call.grant.require_change(segments, changes, errors.no_slot(key), slot=call.slot(key))
+    call.grant.edited = key
+    with call.transaction(dry_run) as slots:
         plan = slots.edit(key, scope, revision, call.body.move_booked, dry_run, **changes)
         slot = None
         if not dry_run:
@@ -329,7 +356,7 @@ def _ended(call: Call, act: Callable[..., Any], *args: Any, **more: Any) -> Resp
     """Return the answer to a call of the facade that cancels, deletes or restores one slot or several."""
     dry_run, revision = call.dry_run, call.revision()
     slot = None
-    with call.slots.transaction(dry_run):
+    with call.transaction(dry_run):
         found = act(*args, **more, revision=revision, dry_run=dry_run)
         if isinstance(found, SlotMixin):
             slot, keys = found, [found.key]
@@ -342,7 +369,7 @@ def complete_slot(call: Call) -> Response:
     """Mark a slot as completed, so that nothing changes it any more, or take that back (``undo``)."""
     key, _ = _series_of(call, "edit")
     dry_run, revision = call.dry_run, call.revision()
-    with call.slots.transaction(dry_run) as slots:
+    with call.transaction(dry_run) as slots:
         return call.answer(answers.SlotAnswer, slots.complete(key, call.body.undo, revision, dry_run))
 
 
@@ -354,7 +381,7 @@ def materialize_slot(call: Call) -> Response:
 
 
 def _materialized(call: Call, key: str) -> Response:
-    with call.slots.transaction() as slots:
+    with call.transaction() as slots:
         status = 201 if slots.get(key).is_virtual else 200
         slot, place = slots.materialize(key), url_for(".get_slot", key=key)
         return call.answer(answers.SlotAnswer, slot, status, place, slot.template.revision)
@@ -378,9 +405,9 @@ def create_booking(call: Call) -> Response:
     if not call.grant.is_trusted and (body.hold_minutes or 0) > longest:
         raise invalid("hold_minutes", body.hold_minutes, f"at most {longest:,}")
     key, segments = _series_of(call, "read")
-    who = _person(call, segments[-1], body.who)
+    who = _person(call, key, segments, body.who)
     once = call.header("Idempotency-Key", _LONGEST_KEY)
-    with call.slots.transaction() as slots:
+    with call.transaction() as slots:
         if body.hold_minutes is None:
             made = slots.book(key, body.party, who, once)
         else:
@@ -390,9 +417,12 @@ def create_booking(call: Call) -> Response:
         return call.answer(answers.BookingAnswer, made, 201, url_for(".get_booking", booking_id=made.id))
 
 
-def _person(call: Call, template: TemplateMixin, who: str | None) -> str | None:
+def _person(call: Call, key: str, segments: Sequence[TemplateMixin], who: str | None) -> str | None:
     """Return in whose name is booked: who may book for one person only cannot name another."""
-    person = call.grant.require("book", template)
+    start = SlotKey.parse(key).original_start
+    ends = (each for each in segments if each.active_until is None or start < each.active_until)
+    template = min(ends, key=lambda each: each.active_from or datetime.min, default=segments[-1])
+    person = call.grant.require("book", template, slot=call.slot(key))
     if not isinstance(person, str):
         return who
     if who not in (None, person):
@@ -410,7 +440,7 @@ def get_booking(call: Call) -> Response:
 def confirm_booking(call: Call) -> Response:
     """Make a hold a booking; a second time changes nothing."""
     number = _booking(call).id
-    with call.slots.transaction() as slots:
+    with call.transaction() as slots:
         return call.answer(answers.BookingAnswer, slots.confirm(number))
 
 
@@ -423,9 +453,9 @@ def release_booking(call: Call) -> Response:
     """
     found, override = _booking(call), call.query.override
     if override:
-        call.grant.require_override(found.slot.template)
+        call.grant.require_override(found)
     number = found.id
-    with call.slots.transaction() as slots:
+    with call.transaction() as slots:
         slots.release(number, override)
     return _no_content()
 
@@ -453,16 +483,16 @@ def start_topup(call: Call) -> Response:
     _require_topup(call)
     asked = _asked(call)
     if call.dry_run:
-        with slots.transaction(dry_run=True):
+        with call.transaction(dry_run=True):
             report = slots.generate(**asked, dry_run=True)
         return call.answer(answers.RunAnswer, answers.shown_report(report, asked["week"]))
     try:
-        with slots.transaction():
+        with call.transaction():
             number = slots.start_topup(**asked, asked_at=asked_at)
     except errors.TopUpBusy as error:
         raise _busy(error) from error
     # A look of its own: the run may have been written by another session since this request began.
-    with slots.transaction(dry_run=True):
+    with call.transaction(dry_run=True):
         slots.read_primary()
         shown = answers.shown_run(slots.get_run(number), details=True, is_trusted=call.grant.is_trusted)
         return call.answer(answers.RunAnswer, shown, 202, url_for(".get_topup", run_id=number))
@@ -560,14 +590,18 @@ def _is_visible(call: Call, run: RunMixin) -> bool:
         return False
 
 
-@calls.add("GET", "/health", answers.HealthAnswer, tag="health")
+@calls.add("GET", "/health", answers.HealthAnswer, Needs.STATUS, tag="health")
 def get_health(call: Call) -> Response:
-    """Say whether every promised slot of the window is stored; the rest is told to whoever sends a token."""
-    report = call.slots.health()
-    if not call.grant.is_trusted:
+    """Say to anybody whether every promised slot of the window is stored; the rest to whoever may read all templates.
+
+    What went wrong is told to whoever sends a token.
+    """
+    report, grant = call.slots.health(), call.grant
+    if not grant.reads_all:
         return call.answer(answers.HealthAnswer, answers.Shown(None, status=report.status))
     lacking = [each for each in report.templates if each.missing or each.due or each.error]
-    return call.answer(answers.HealthAnswer, report, templates=lacking[: answers.MANY])
+    shown = answers.shown_health(report, lacking[: answers.MANY], is_trusted=grant.is_trusted)
+    return call.answer(answers.HealthAnswer, shown)
 
 
 # -- feeds -----------------------------------------------------------------------------------------------------
@@ -586,7 +620,14 @@ def feed_json(call: Call) -> Response:
     if query.template is not None:
         call.template(query.template)
     found = call.slots.events(
-        query.start, query.end, query.timeZone, query.floating, query.template, query.group, call.grant.sees
+        query.start,
+        query.end,
+        query.timeZone,
+        query.floating,
+        query.template,
+        query.group,
+        call.grant.sees,
+        call.grant.shown_data,
     )
     return Response(json.dumps(found), mimetype="application/json")
 
@@ -619,7 +660,8 @@ def _calendar(call: Call, group: str | None) -> Response:
     """
     try:
         # The host makes UIDs the same for one subscriber, whatever changes on the server.
-        found = call.slots.calendar(call.query.template, group, request.host, call.grant.sees)
+        grant = call.grant
+        found = call.slots.calendar(call.query.template, group, request.host, grant.sees, grant.shown_data)
     except errors.ConfigError:
         text = "calendars need the extra ics on the server: Flask-RollingSlots[ics]"
         raise Problem("not_found", text) from None

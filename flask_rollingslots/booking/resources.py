@@ -48,6 +48,7 @@ from ..statements import (
 from ..values import (
     OCCUPYING,
     BookingStatus,
+    Claim,
     PlannedSlot,
     SlotKey,
     State,
@@ -339,12 +340,12 @@ def look_around(work: Work, slot: SlotMixin, leaving: BookingMixin | None = None
     :param leaving: a booking that gives up its places in the same transaction: it is in nobody's way.
     """
     template = slot.template
-    if not template.exclusive:
+    if template.claim is None:
         return
     span = (slot.starts_at, slot.ends_at)
     # MariaDB reads from the transaction's snapshot unless it locks; the others see what is committed by now.
     lock = dialect_of(work.session) in MARIADB
-    busy = load_busy(work.session, work.models, [template.resource], *span, lock=lock)
+    busy = load_busy(work.session, work.models, [template.claim], *span, lock=lock)
     if leaving is None:
         slot.rolling_busy = Seen(work.session, busy)
         return
@@ -368,7 +369,7 @@ def is_taken(slot: SlotMixin, now: datetime) -> bool:
 class Stay(NamedTuple):
     """A slot with live bookings that is to have its exclusive resource for another while than now."""
 
-    resource: str
+    claim: Claim
     slot_id: int
     starts_at: datetime
     ends_at: datetime
@@ -385,15 +386,15 @@ def find_clashes(
     """
     if not stays:
         return set()
-    names, ids = {stay.resource for stay in stays}, {stay.slot_id for stay in stays}
+    claims, ids = {stay.claim for stay in stays}, {stay.slot_id for stay in stays}
     start, end = min(stay.starts_at for stay in stays), max(stay.ends_at for stay in stays)
     lock = lock and dialect_of(session) in MARIADB
-    found = load_busy(session, models, names, start, end, lock=lock)
+    found = load_busy(session, models, claims, start, end, lock=lock)
     others = [o for o in found if o.slot_id not in ids and live_places(o.booked, o.holds, now) > 0]
     clashes: set[int] = set()
-    for name in names:
-        taken = [(o.starts_at, o.ends_at, 0) for o in others if o.resource == name]
-        wanted = [(s.starts_at, s.ends_at, s.slot_id) for s in stays if s.resource == name]
+    for claim in claims:
+        taken = [(o.starts_at, o.ends_at, 0) for o in others if o.claim.meets(claim)]
+        wanted = [(s.starts_at, s.ends_at, s.slot_id) for s in stays if s.claim.meets(claim)]
         clashes |= _overlapping([*taken, *wanted])
     return clashes
 
@@ -432,9 +433,10 @@ def check_claim(session: Session, models: Models, template: TemplateMixin, now: 
 
     :raises InvalidTemplate: names the slots in ``keys``.
     """
-    if not _claims(template):
+    claim = template.claim
+    if claim is None or not _claims(template):
         return
-    clashes = _clashes(session, models, now, template.resource or "", models.Slot.template_id == template.id)
+    clashes = _clashes(session, models, now, claim, models.Slot.template_id == template.id)
     if clashes:
         expected = f"that no other booking has {template.resource!r} at the same time"
         text = (
@@ -448,9 +450,9 @@ def begin_stay(session: Session, models: Models, slot: SlotMixin) -> None:
 
     And its template, for others of the series are booked only while no slot of it stands at their time.
     """
-    resource = _claimed_by(session, models, slot)
-    if resource is not None:
-        lock_resource(session, models, resource)
+    claim = _claimed_by(session, models, slot)
+    if claim is not None:
+        lock_resource(session, models, claim.resource)
     if _changes(slot, "starts_at", "ends_at", "status"):
         template = models.Template.id
         session.execute(exclusive(select(template).where(template == slot.template_id), dialect_of(session)))
@@ -464,9 +466,9 @@ def check_stay(session: Session, models: Models, slot: SlotMixin, now: datetime)
     if _is_on_another(session, models, slot, now):
         text = f"slot {slot.key} is booked, and another slot of its series is booked at that time"
         raise SlotClosed(text, key=slot.key, state=State.BLOCKED.value)
-    resource = _claimed_by(session, models, slot)
-    if resource is not None and _clashes(session, models, now, resource, models.Slot.id == slot.id):
-        text = f"slot {slot.key} is booked, and {resource!r} is taken by another booking at that time"
+    claim = _claimed_by(session, models, slot)
+    if claim is not None and _clashes(session, models, now, claim, models.Slot.id == slot.id):
+        text = f"slot {slot.key} is booked, and {claim.resource!r} is taken by another booking at that time"
         raise SlotClosed(text, key=slot.key, state=State.BLOCKED.value)
 
 
@@ -489,15 +491,19 @@ def _changes(row: TemplateMixin | SlotMixin, *names: str) -> bool:
 
 
 def _claims(template: TemplateMixin) -> bool:
-    return bool(_changes(template, "resource", "exclusive") and template.exclusive and template.resource)
+    changes = _changes(template, "resource", "exclusive", "group", "resource_shared")
+    return changes and template.claim is not None
 
 
-def _claimed_by(session: Session, models: Models, slot: SlotMixin) -> str | None:
+def _claimed_by(session: Session, models: Models, slot: SlotMixin) -> Claim | None:
     """Return the exclusive resource of a slot that is to stand at another time, or again."""
     if not _changes(slot, "starts_at", "ends_at", "status") or slot.status not in OCCUPYING:
         return None
-    c = table_of(models.Template).c
-    return session.scalar(select(c.resource).where(c.id == slot.template_id, c.exclusive.is_(True)))
+    cls = models.Template
+    columns = (cls.resource, cls.group, cls.resource_shared)
+    mine = (cls.id == slot.template_id, cls.exclusive.is_(True), cls.resource.is_not(None))
+    row = session.execute(select(*columns).where(*mine)).one_or_none()
+    return None if row is None else Claim._make(row)
 
 
 def _booked(session: Session, models: Models, now: datetime, condition: Any) -> list[Any]:
@@ -508,8 +514,8 @@ def _booked(session: Session, models: Models, now: datetime, condition: Any) -> 
     return [row for row in rows if live_places(row.booked, row.holds, now) > 0]
 
 
-def _clashes(session: Session, models: Models, now: datetime, resource: str, condition: Any) -> list[str]:
+def _clashes(session: Session, models: Models, now: datetime, claim: Claim, condition: Any) -> list[str]:
     booked = _booked(session, models, now, condition)
-    stays = [Stay(resource, row.id, row.starts_at, row.ends_at) for row in booked]
+    stays = [Stay(claim, row.id, row.starts_at, row.ends_at) for row in booked]
     clashes = find_clashes(session, models, now, stays)
     return [str(SlotKey(row.series_id, row.original_start)) for row in booked if row.id in clashes]

@@ -26,6 +26,7 @@ from ..errors import (
     refusal,
 )
 from ..models import BookingMixin, Models, SlotMixin, displaced_near, forget_busy, table_of
+from ..models.kinds import Text
 from ..signals import slot_booked, slot_held
 from ..statements import (
     MARIADB,
@@ -46,6 +47,7 @@ from .resources import is_crowded, is_taken, look_around, slot_to_book
 #: The longest hold: a week.
 MAX_MINUTES = 7 * 24 * 60
 MAX_PARTY = 1_000_000
+_TEXT = Text(200)
 #: The active key of a booking in a slot for one: it makes a second live one impossible, whatever the counter says.
 _ONLY = "only"
 #: What these statements change of a slot behind the ORM's back.
@@ -85,10 +87,9 @@ class BookingRequest:
             raise refusal("party", party, f"a whole number from 1 to {MAX_PARTY:,}")
         for field in ("who", "idempotency_key"):
             value = getattr(self, field)
-            fits = isinstance(value, str) and 0 < len(value) <= 200 and "\0" not in value
-            if value is not None and not fits:
+            if value is not None and not _TEXT.takes(value):
                 hint = "" if isinstance(value, str) else "; an id as str(user.id)"
-                raise refusal(field, value, f"a text of 1 to 200 characters without NUL, or None{hint}")
+                raise refusal(field, value, f"{_TEXT.expected}, or None{hint}")
         minutes: Any = self.minutes
         is_number = isinstance(minutes, int | float) and not isinstance(minutes, bool)
         if minutes is not None and not (is_number and 0 < minutes <= MAX_MINUTES):
@@ -494,9 +495,13 @@ def take_places(work: Work, slot: SlotMixin, party: int) -> bool:
     """
     table, templates = table_of(work.models.Slot), table_of(work.models.Template)
     template = slot.template
-    as_read = [templates.c.exclusive.is_(bool(template.exclusive))]
+    as_read: list[ColumnElement[bool]] = [templates.c.exclusive.is_(bool(template.exclusive))]
     if template.exclusive:
-        as_read.append(templates.c.resource == template.resource)
+        as_read += [
+            templates.c.resource == template.resource,
+            templates.c.group_name.is_not_distinct_from(template.group),
+            templates.c.resource_shared.is_(bool(template.resource_shared)),
+        ]
     limits = _bookable(work.models, work.now, party, as_read)
     statement = update(table).where(table.c.id == slot.id, limits).values(booked=table.c.booked + party)
     return bool(work.session.execute(statement).rowcount == 1)  # type: ignore[attr-defined]

@@ -18,7 +18,7 @@ from ..errors import Interrupted, InvalidRequest, TemplateNotFound, refusal, sen
 from ..facade import current_slots
 from ..settings import MAX_DAYS
 from ..values import Report
-from .group import WRONG_INPUT, Failure, dry_run_option, json_option, print_json, slots_group
+from .group import WRONG_INPUT, Failure, dry_run_option, json_option, print_json, say, slots_group
 from .looking import NO_TEMPLATE
 
 #: The exit code of a command that ran out of time, as of timeout(1).
@@ -158,7 +158,7 @@ def _try(fill: Callable[[], Report], retries: int, stop: Stop, bar: _Bar) -> Rep
             if not left or isinstance(error, _WRONG):
                 raise
             pause = min(_LONGEST_PAUSE, 2.0 ** (retries - left))
-            click.echo(f"Failed: {sentence(error)}; next try in {pause:.0f} s, {left} left", err=True)
+            say(f"Failed: {sentence(error)}; next try in {pause:.0f} s, {left} left", err=True)
             current_slots().db.session.rollback()
             if stop.wait(pause):
                 _stopped(stop, bar)
@@ -203,22 +203,22 @@ def _print(report: Report, week: date | None, as_json: bool) -> None:
         print_json({**report.to_dict(), **about})
         return
     if about:
-        click.echo(f"Week {about['week_start']} to {about['week_end']}:")
+        say(f"Week {about['week_start']} to {about['week_end']}:")
     _print_report(report)
 
 
 def _print_report(report: Report) -> None:
     verb = "would be created" if report.dry_run else "created"
-    click.echo(f"{report.created} slots {verb}, {report.existing} there already.")
+    say(f"{report.created} slots {verb}, {report.existing} there already.")
     for name, text in (("updated", "moved to the right time"), ("removed", "no longer in a rule, removed")):
         if getattr(report, name):
-            click.echo(f"{getattr(report, name)} {text}.")
+            say(f"{getattr(report, name)} {text}.")
     if report.kept_booked:
-        click.echo(f"{report.kept_booked} no longer in a rule, kept because booked or changed.")
+        say(f"{report.kept_booked} no longer in a rule, kept because booked or changed.")
     if report.skipped:
-        click.echo("Left out: " + ", ".join(f"{n} {reason}" for reason, n in sorted(report.skipped.items())))
+        say("Left out: " + ", ".join(f"{n} {reason}" for reason, n in sorted(report.skipped.items())))
     for key, tally in report.templates.items():
         note = f"  error: {tally.error}" if tally.error else ""
-        click.echo(f"  {key:>5}  {tally.created:>6}  {tally.name}{note}")
+        say(f"  {key:>5}  {tally.created:>6}  {tally.name}{note}")
     if not report.templates:
-        click.echo(NO_TEMPLATE)
+        say(NO_TEMPLATE)

@@ -12,7 +12,15 @@ from typing import Any
 import click
 from flask.cli import AppGroup
 
-from ..errors import InvalidRequest, RollingSlotsError, TemplateNotFound
+from ..errors import (
+    InvalidRequest,
+    RollingSlotsError,
+    TemplateNotFound,
+    escaped,
+    escaped_json,
+    is_of_database,
+    sentence,
+)
 
 #: The exit code of wrong input; of everything else that is refused: 1.
 WRONG_INPUT = 2
@@ -25,7 +33,7 @@ class Failure(click.ClickException):
     """Ends a command with one line and an exit code."""
 
     def __init__(self, text: str, code: int) -> None:
-        super().__init__(text)
+        super().__init__(escaped(text))
         self.exit_code = code  # type: ignore[misc]  # click documents it as a value of each error
 
 
@@ -33,13 +41,17 @@ class SlotsGroup(AppGroup):
     """Runs a command, and says what the library refuses."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command that was asked for; every error of the library becomes a ``Failure``."""
+        """Run the command that was asked for; errors of the library and the database become a ``Failure``."""
         try:
             return super().invoke(ctx)
         except (InvalidRequest, TemplateNotFound) as error:
             raise Failure(str(error), WRONG_INPUT) from error
         except RollingSlotsError as error:
             raise Failure(str(error), 1) from error
+        except Exception as error:
+            if not is_of_database(error):
+                raise
+            raise Failure(sentence(error), 1) from error
 
 
 slots_group = SlotsGroup("slots", help="Keep bookable slots filled, and look at them.")
@@ -47,9 +59,10 @@ slots_group = SlotsGroup("slots", help="Keep bookable slots filled, and look at 
 
 def print_json(value: Any) -> None:
     """Print plain data, and moments."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False, default=datetime.isoformat))
+    text = json.dumps(value, indent=2, ensure_ascii=False, default=datetime.isoformat)
+    click.echo(escaped_json(text))
 
 
-def printable(text: str) -> str:
-    """Return a text without what a terminal could obey."""
-    return "".join(sign if sign.isprintable() else " " for sign in text)
+def say(text: str, err: bool = False) -> None:
+    """Print one line; what a terminal could obey is shown as an escape, whoever wrote it."""
+    click.echo(escaped(text), err=err)

@@ -13,14 +13,14 @@ from ..errors import InvalidRequest, InvalidRule
 from ..facade import ClosingReport, current_slots
 from ..models import BookingMixin
 from ..settings import MAX_FILE_BYTES, MAX_RETENTION_DAYS
-from .group import WRONG_INPUT, Failure, dry_run_option, json_option, print_json, printable, slots_group
+from .group import WRONG_INPUT, Failure, dry_run_option, json_option, print_json, say, slots_group
 
 
 @slots_group.command("init-db")
 def init_db() -> None:
     """Create the library's tables where they are missing."""
     for name in current_slots().create_tables():
-        click.echo(name)
+        say(name)
 
 
 @slots_group.command()
@@ -40,7 +40,7 @@ def prune(older_than: int, include_booked: bool, dry_run: bool, as_json: bool) -
         print_json(report.to_dict())
         return
     verb = "would be deleted" if dry_run else "deleted"
-    click.echo(
+    say(
         f"{report.slots} slots, {report.bookings} bookings and {report.runs} runs from before "
         f"{report.before:%Y-%m-%d %H:%M} UTC {verb}; {report.kept} past slots stay."
     )
@@ -82,15 +82,15 @@ def _show(told: dict[str, Any], word: str, dry_run: bool, as_json: bool) -> None
         print_json({"dry_run": dry_run, **told})
         return
     verb = f"would be {word}" if dry_run else word
-    click.echo(f"{len(told['changed'])} stored slots {verb}, {len(told['booked'])} of them booked.")
+    say(f"{len(told['changed'])} stored slots {verb}, {len(told['booked'])} of them booked.")
     for key in told["booked"]:
-        click.echo(f"  booked: {key}")
+        say(f"  booked: {key}")
     if told["kept_booked"]:
-        click.echo(f"{len(told['kept_booked'])} stay as they are: another slot is at their time.")
+        say(f"{len(told['kept_booked'])} stay as they are: another slot is at their time.")
     if told["overbooked"]:
-        click.echo(f"{len(told['overbooked'])} have fewer places by now than are booked in them.")
+        say(f"{len(told['overbooked'])} have fewer places by now than are booked in them.")
     if told["kept_completed"]:
-        click.echo(f"{len(told['kept_completed'])} completed ones stay.")
+        say(f"{len(told['kept_completed'])} completed ones stay.")
 
 
 @slots_group.command("close")
@@ -149,7 +149,7 @@ def cancel_date(day: datetime, group: str | None, reason: str | None, dry_run: b
             )
         else:
             verb = f"{'would be ' if dry_run else ''}cancelled"
-            click.echo(f"{day:%Y-%m-%d}: {_count(keys, 'slot')} {verb}.")
+            say(f"{day:%Y-%m-%d}: {_count(keys, 'slot')} {verb}.")
             _show_people(keys.bookings)
 
 
@@ -161,21 +161,21 @@ def _show_closing(report: ClosingReport, dry_run: bool) -> None:
         if report.unchanged
         else ""
     )
-    click.echo(f"{span}: {_count(report.templates, 'template')} {verb}{before}.")
-    click.echo(f"{_count(report.slots, 'stored slot')}, {len(report.booked)} of them booked.")
+    say(f"{span}: {_count(report.templates, 'template')} {verb}{before}.")
+    say(f"{_count(report.slots, 'stored slot')}, {len(report.booked)} of them booked.")
     for key in report.moved:
-        click.echo(f"  moved to these days, still takes place: {key}")
+        say(f"  moved to these days, still takes place: {key}")
     _show_people(report.bookings)
 
 
 def _show_people(bookings: Sequence[BookingMixin]) -> None:
     if bookings:
-        click.echo("Call:")
+        say("Call:")
     for booking in bookings:
         slot = booking.slot
-        who = printable(f"{slot.template.name}  {booking.who or 'nobody in particular'}")
+        who = f"{slot.template.name}  {booking.who or 'nobody in particular'}"
         places = _count(range(booking.party), "place")
-        click.echo(f"  {slot.local_start:%a %Y-%m-%d %H:%M %Z}  {who}  {places}  booking {booking.id}")
+        say(f"  {slot.local_start:%a %Y-%m-%d %H:%M %Z}  {who}  {places}  booking {booking.id}")
 
 
 def _count(things: Sized, word: str) -> str:
@@ -207,7 +207,7 @@ def export_templates(form: str, template: int | None, group: str | None, output:
         except OSError as error:
             raise InvalidRequest(f"output = {output!r}: {error.strerror or error}") from error
     if found.left_out:
-        click.echo(f"{found.left_out} inactive templates left out.", err=True)
+        say(f"{found.left_out} inactive templates left out.", err=True)
 
 
 @slots_group.command("import")
@@ -246,6 +246,6 @@ def import_templates(
         print_json({"templates": templates, "decisions": done.decisions, "dry_run": dry_run})
         return
     verb = "Would import" if dry_run else "Imported"
-    click.echo(f"{verb} templates: {len(found)}, decisions about slots: {done.decisions}.")
+    say(f"{verb} templates: {len(found)}, decisions about slots: {done.decisions}.")
     for number, name, rule in found:
-        click.echo(f"  {number or '':>5}  {printable(name)}  {rule}")
+        say(f"  {number or '':>5}  {name}  {rule}")

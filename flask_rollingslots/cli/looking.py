@@ -13,7 +13,7 @@ from ..errors import refusal
 from ..facade import HealthReport, current_slots
 from ..models import TemplateMixin
 from ..values import Health, local_midnight
-from .group import json_option, print_json, slots_group
+from .group import json_option, print_json, say, slots_group
 
 #: What somebody sees who has not added an offer yet.
 NO_TEMPLATE = "There is no active template: slots.create_template(...) and a commit add one."
@@ -34,23 +34,21 @@ def status(as_json: bool) -> None:
         print_json({**report.to_dict(), "runs": last})
     else:
         confirmed = f"{report.confirmed_at:%Y-%m-%d %H:%M} UTC" if report.confirmed_at else "never"
-        click.echo(f"{report.status}: {report.stored} of {report.promised} promised slots are stored")
-        click.echo(f"confirmed: {confirmed}; lease: {report.lease_owner or 'free'}")
+        say(f"{report.status}: {report.stored} of {report.promised} promised slots are stored")
+        say(f"confirmed: {confirmed}; lease: {report.lease_owner or 'free'}")
         if report.horizon:
-            click.echo(f"complete until {report.horizon:%Y-%m-%d %H:%M} UTC")
+            say(f"complete until {report.horizon:%Y-%m-%d %H:%M} UTC")
         if report.last_error:
             retry = f"; next try {report.next_try:%H:%M:%S} UTC" if report.next_try else ""
-            click.echo(f"last error ({report.failures} in a row): {report.last_error}{retry}")
+            say(f"last error ({report.failures} in a row): {report.last_error}{retry}")
         for row in report.templates:
             if row.missing or row.due or row.error:
-                click.echo(
-                    f"  {row.id:>5}  {row.missing} missing, {row.due} due  {row.name}  {row.error or ''}"
-                )
+                say(f"  {row.id:>5}  {row.missing} missing, {row.due} due  {row.name}  {row.error or ''}")
         if advice := _advice(report):
-            click.echo(advice)
+            say(advice)
         for run in runs:
             started = f"{run.started_at:%Y-%m-%d %H:%M:%S}"
-            click.echo(f"run {run.id}: {run.status}, {run.created} created, {run.trigger}, {started} UTC")
+            say(f"run {run.id}: {run.status}, {run.created} created, {run.trigger}, {started} UTC")
     if report.status is Health.MISSING:
         click.get_current_context().exit(1)
 
@@ -75,9 +73,7 @@ def templates(group: str | None, as_json: bool) -> None:
         return
     for row in rows:
         rule, off = row.recurrence.describe(times=True), "" if row.active else "  (inactive)"
-        click.echo(
-            f"{row.id:>5}  {row.name}  [{row.group or '-'}]  {rule}  {row.timezone}{_bounds(row)}{off}"
-        )
+        say(f"{row.id:>5}  {row.name}  [{row.group or '-'}]  {rule}  {row.timezone}{_bounds(row)}{off}")
 
 
 def _bounds(row: TemplateMixin) -> str:
@@ -119,7 +115,7 @@ def preview(template: int, count: int, as_json: bool) -> None:
         return
     for slot in found:
         kind = "virtual" if slot.is_virtual else "stored"
-        click.echo(f"{slot.local_start:%a %Y-%m-%d %H:%M %Z}  {slot.state_at(now)}  {kind}  {slot.key}")
+        say(f"{slot.local_start:%a %Y-%m-%d %H:%M %Z}  {slot.state_at(now)}  {kind}  {slot.key}")
 
 
 @slots_group.command()
@@ -134,7 +130,7 @@ def explain(template: int, moment: datetime, as_json: bool) -> None:
     if as_json:
         print_json(asdict(found))
     else:
-        click.echo(f"{found.code}: {found.sentence}")
+        say(f"{found.code}: {found.sentence}")
 
 
 @slots_group.command()
@@ -146,9 +142,9 @@ def doctor(as_json: bool) -> None:
         print_json([asdict(finding) for finding in found])
     else:
         for finding in found:
-            click.echo(f"{finding.level}: {finding.sentence}. {finding.advice}")
+            say(f"{finding.level}: {finding.sentence}. {finding.advice}")
         if not found:
-            click.echo("nothing to complain of")
+            say("nothing to complain of")
     if any(finding.level == "error" for finding in found):
         click.get_current_context().exit(1)
 
@@ -172,17 +168,15 @@ def stats(
         return
     for part in found.templates.values():
         span = f"{part.earliest:%Y-%m-%d} to {part.latest:%Y-%m-%d}" if part.earliest and part.latest else "-"
-        click.echo(
+        say(
             f"{part.id:>5}  {part.slots:>6} slots, {part.booked_share:>4.0%} booked, {part.cancelled} cancelled, "
             f"{span}  {part.name}"
         )
     total = found.total
-    click.echo(
-        f"total  {total.slots:>6} slots, {total.booked_share:>4.0%} booked, {total.cancelled} cancelled"
-    )
+    say(f"total  {total.slots:>6} slots, {total.booked_share:>4.0%} booked, {total.cancelled} cancelled")
     days = ((_WEEKDAYS[key], total.weekdays[key]) for key in sorted(total.weekdays))
     hours = ((f"{key:02}:00", total.hours[key]) for key in sorted(total.hours))
     for title, parts in (("by weekday", days), ("by hour", hours)):
         words = ", ".join(f"{name} {part.booked_share:.0%}" for name, part in parts)
         if words:
-            click.echo(f"booked {title}: {words}")
+            say(f"booked {title}: {words}")

@@ -1,5 +1,6 @@
 """RollingSlots: one class, the only door to decisions; what its calls return is here too."""
 
+from ..extension import Authorizer
 from ..feeds import Calendar, Exported, Imported, SecretFeed
 from ..health import Explanation, Finding, HealthReport
 from ..series.closing import CancelledKeys, ClosingReport
@@ -10,7 +11,7 @@ from ..statistics import Figures, Stats
 from .rolling_slots import RollingSlots, current_slots
 
 __all__ = [
-    "Calendar", "CancelledKeys", "ClosingReport", "EditPlan", "Explanation", "Exported", "Figures", "Finding",
-    "HealthReport", "Imported", "RollingSlots", "SecretFeed", "SeriesReport", "Stats", "SwitchReport", "TemplateChange",
-    "current_slots",
+    "Authorizer", "Calendar", "CancelledKeys", "ClosingReport", "EditPlan", "Explanation", "Exported", "Figures",
+    "Finding", "HealthReport", "Imported", "RollingSlots", "SecretFeed", "SeriesReport", "Stats", "SwitchReport",
+    "TemplateChange", "current_slots",
 ]  # fmt: skip

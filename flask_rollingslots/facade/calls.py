@@ -26,9 +26,14 @@ class Calls(Extension):
         key: Key | None = None,
         revision: int | None = None,
         template: TemplateOrId | None = None,
+        who: str | None = None,
     ) -> Iterator[Work]:
-        """Give a work that decides, at the revision of a template or slot that was seen; then tell what was done."""
+        """Give a work that decides, at the revision of a template or slot that was seen; then tell what was done.
+
+        :param who: the person who acts, if nobody else was named.
+        """
         work = self._state.writing(dry_run)
+        work.outbox.who = work.outbox.who or who
         if revision is not None and template is not None:
             templates.change_template(work, id_of(template), {}, revision)
         elif revision is not None and key is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import date, datetime
 from typing import Any
 
@@ -19,6 +19,7 @@ from ..values import key_of
 from .calls import Calls, Key, TemplateOrId, Text
 
 Sees = Callable[[TemplateMixin], bool]
+Shows = Callable[[TemplateMixin], Collection[str] | None]
 
 
 class Reads(Calls):
@@ -171,6 +172,7 @@ class Reads(Calls):
         template: TemplateOrId | None = None,
         group: str | None = None,
         sees: Sees = lambda template: True,
+        shows: Shows = lambda template: None,
     ) -> list[dict[str, Any]]:
         """Return slots and reminders as events for FullCalendar or EventCalendar.
 
@@ -178,12 +180,13 @@ class Reads(Calls):
         :param timezone: whose clock the answer is written in: an IANA name, ``UTC`` or ``local``.
         :param floating: write times without offset.
         :param sees: says of a template whether it may be shown.
+        :param shows: returns which keys of its ``data``, and own columns, may be shown; ``None``: all.
         """
         work, number = self._state.reading(), id_or_none(template)
         span = feeds.read_span(start, end, timezone, floating)
         self.ensure(number)
         found = self._healed(work, feeds.slots_in(work, span, number, group, sees))
-        return list(feeds.events(found, span, work.now))
+        return list(feeds.events(found, span, work.now, shows))
 
     def calendar(
         self,
@@ -191,15 +194,17 @@ class Reads(Calls):
         group: str | None = None,
         host: str = "",
         sees: Sees = lambda template: True,
+        shows: Shows = lambda template: None,
     ) -> Calendar:
         """Return a calendar to subscribe to (RFC 5545), from last month on.
 
         :param host: what makes UIDs unique where neither ``ROLLINGSLOTS_FEED_HOST`` nor ``SERVER_NAME`` is set.
         :param sees: says of a template whether it may be shown.
+        :param shows: returns which keys of its ``data`` may be shown; ``None``: all.
         :raises ConfigError: if icalendar is not installed.
         """
         host = self._state.app.config.get("SERVER_NAME") or host
-        return feeds.calendar(self._state.reading(), id_or_none(template), group, sees, host)
+        return feeds.calendar(self._state.reading(), id_or_none(template), group, sees, host, shows)
 
     def export(
         self, template: TemplateOrId | None = None, group: str | None = None, form: str = "json"
@@ -212,22 +217,25 @@ class Reads(Calls):
         """
         return feeds.export_templates(self._state.reading(), id_or_none(template), group, form)
 
-    def feed_url(self, group: str | None = None) -> str:
+    def feed_url(self, group: str | None = None, expires_at: datetime | None = None) -> str:
         """Return the secret address of a group's calendar, for programs that can send no header.
 
         Whoever has it sees the slots of this group, and nothing else, until ``revoke_feed_url``. The same address
-        each time: nothing of it is stored. Outside of a request the app needs ``SERVER_NAME``.
+        each time: nothing of it is stored. Its host is ``ROLLINGSLOTS_FEED_HOST``, ``SERVER_NAME``, or one of
+        ``TRUSTED_HOSTS`` that was asked.
 
         :param group: whose slots; ``None``: those of all templates.
-        :raises ConfigError: without ``SECRET_KEY``, the HTTP API or icalendar.
+        :param expires_at: aware: the address holds until then; ``None``: until it is withdrawn.
+        :raises ConfigError: without a host, ``SECRET_KEY``, the HTTP API or icalendar.
         """
         browsing.check_group(group)
         feeds.icalendar_package()
         state = self._state
-        return state.secret_address(feeds.feed_secret(state.reading(), group, state.signing_keys))
+        secret = feeds.feed_secret(state.reading(), group, state.signing_keys, expires_at)
+        return state.secret_address(secret)
 
     def feed_of(self, secret: str) -> SecretFeed | None:
-        """Return what the secret in such an address stands for; ``None`` if it is none, or was withdrawn."""
+        """Return what the secret in such an address stands for; ``None``: it is none, was withdrawn, or is over."""
         return feeds.feed_of(self._state.reading(), secret, self._state.signing_keys)
 
     def revoke_feed_url(self, group: str | None = None) -> None:

@@ -21,7 +21,7 @@ class Reservations(Calls):
         :raises SlotClosed: if it cannot be booked now: too early, too late, cancelled, or its resource is taken.
         :raises IdempotencyConflict: if the key was used for another booking.
         """
-        with self._deciding() as work:
+        with self._deciding(who=who) as work:
             return taking.book(work, key, party, who, idempotency_key)
 
     def hold(
@@ -44,7 +44,7 @@ class Reservations(Calls):
         :raises TooManyHolds: if so many holds of this person have not expired.
         :raises: as :meth:`book`.
         """
-        with self._deciding() as work:
+        with self._deciding(who=who) as work:
             return taking.hold(work, key, party, who, idempotency_key, minutes, is_person)
 
     def confirm(self, booking: BookingMixin | int) -> BookingMixin:

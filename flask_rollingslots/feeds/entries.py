@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -76,6 +76,17 @@ class StoredTemplate:
         gone = (Override(original_start=start, status=Status.DELETED.value) for start in absent)
         return replace(self, overrides=(*self.overrides, *gone))
 
+    def showing(self, keys: Collection[str] | None) -> StoredTemplate:
+        """Return it with some keys of ``data`` only; ``None``: as it is."""
+        if keys is None:
+            return self
+        overrides = (
+            each if each.data is None else replace(each, data=some(each.data, keys))
+            for each in self.overrides
+        )
+        spec = replace(self.spec, data=some(self.spec.data, keys))
+        return replace(self, spec=spec, overrides=tuple(overrides))
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -93,6 +104,11 @@ class Entry:
 
 
 # -- texts
+
+
+def some(values: Mapping[str, Any] | None, keys: Collection[str] | None) -> dict[str, Any]:
+    """Return the values that have one of the keys; ``None``: all of them."""
+    return {key: value for key, value in (values or {}).items() if keys is None or key in keys}
 
 
 def title_of(name: str, offered: Mapping[str, Any], own: Mapping[str, Any]) -> str:

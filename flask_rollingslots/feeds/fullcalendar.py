@@ -8,7 +8,7 @@ is wrong for half of the year, it can be left out.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
@@ -24,7 +24,7 @@ from ..planning import promised_after
 from ..recurrence.zones import find_zone, instant_of, wall_of
 from ..settings import MAX_EVENT_DAYS
 from ..values import OCCUPYING, State, TemplateSpec, Window
-from .entries import MAX_EVENTS, title_of
+from .entries import MAX_EVENTS, some, title_of
 
 _TIME = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9]{2}:[0-9]{2}(:[0-9]{2}([.][0-9]{1,6})?)?"
@@ -185,10 +185,18 @@ def _windows(span: Span, reminders: Iterable[Any]) -> list[Window]:
 # -- events
 
 
-def events(slots: Iterable[SlotMixin], span: Span, now: datetime) -> Iterator[dict[str, Any]]:
-    """Yield an event for each slot that is seen in the span, and each reminder in it; state and places are of now."""
+def events(
+    slots: Iterable[SlotMixin],
+    span: Span,
+    now: datetime,
+    shows: Callable[[TemplateMixin], Collection[str] | None] = lambda template: None,
+) -> Iterator[dict[str, Any]]:
+    """Yield an event for each slot that is seen in the span, and each reminder in it; state and places are of now.
+
+    :param shows: returns which keys of a template's ``data``, and own columns, are told; ``None``: all.
+    """
     for slot in slots:
-        zone = span.zone or ZoneInfo(slot.template.timezone)
+        zone, keys = span.zone or ZoneInfo(slot.template.timezone), shows(slot.template)
         start, end = slot.starts_at.astimezone(zone), slot.ends_at.astimezone(zone)
         if span.meets(start, end):
             state = slot.state_at(now).value
@@ -196,18 +204,25 @@ def events(slots: Iterable[SlotMixin], span: Span, now: datetime) -> Iterator[di
             details = {"state": state, "is_bookable": slot.is_bookable_at(now), "left": left}
             details |= {"capacity": slot.capacity}
             details["cancel_reason"] = reason if state == State.CANCELLED else None
-            yield _event("slot", slot, span.written(start), span.written(end), details)
+            yield _event("slot", slot, span.written(start), span.written(end), details, keys)
         reminder = slot.reminder_at if slot.status in OCCUPYING else None
         if reminder is not None and span.holds(reminder.astimezone(zone)):
             # It has no length, and names the slot that it is about.
             moment = span.written(reminder.astimezone(zone))
             details = {"slot": slot.key, "slot_start": span.written(start)}
-            yield _event("reminder", slot, moment, moment, details)
+            yield _event("reminder", slot, moment, moment, details, keys)
 
 
-def _event(kind: str, slot: SlotMixin, start: str, end: str, details: dict[str, Any]) -> dict[str, Any]:
+def _event(
+    kind: str,
+    slot: SlotMixin,
+    start: str,
+    end: str,
+    details: dict[str, Any],
+    keys: Collection[str] | None,
+) -> dict[str, Any]:
     is_slot, template = kind == "slot", slot.template
-    title = title_of(slot.name, template.data, slot.data)
+    title = title_of(slot.name, some(template.data, keys), some(slot.data, keys))
     classes = [f"rollingslots-{name}" for name in (kind, details.get("state")) if name]
     return {
         "id": slot.key if is_slot else f"{slot.key}/{kind}",
@@ -224,7 +239,7 @@ def _event(kind: str, slot: SlotMixin, start: str, end: str, details: dict[str, 
             "original_start": slot.original_start.isoformat(),
             "template_id": template.id,
             "group": template.group,
-            **slot.rolling_shown,
+            **some(slot.rolling_shown, keys),
             **details,
         },
     }

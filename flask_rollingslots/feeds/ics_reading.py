@@ -15,7 +15,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple, NoReturn
 from zoneinfo import ZoneInfo
 
-from ..errors import InvalidRequest
+from ..errors import CONTROLS, InvalidRequest
 from ..recurrence import Recurrence
 from ..recurrence.zones import names_of, reached_at
 from ..values import Status
@@ -73,7 +73,7 @@ class _Event:
     @property
     def name(self) -> str:
         summary = self.get("SUMMARY")
-        return (summary and summary.text.strip()) or "Untitled"
+        return (summary and CONTROLS.sub(" ", summary.text).strip()) or "Untitled"
 
     @property
     def data(self) -> dict[str, Any]:
@@ -362,7 +362,8 @@ def _override(event: _Event, fields: Mapping[str, Any], series: Recurrence) -> O
     found = Override(original_start=_original_start(event, series), starts_at=starts_at, ends_at=ends_at)
     if event.is_cancelled:
         comment = event.get("COMMENT")
-        return replace(found, status=Status.CANCELLED.value, cancel_reason=comment and comment.text[:500])
+        reason = comment and CONTROLS.sub(" ", comment.text)[:500]
+        return replace(found, status=Status.CANCELLED.value, cancel_reason=reason)
     changed = {key: value for key, value in event.data.items() if fields["data"].get(key) != value}
     if event.get("SUMMARY") and event.name != fields["name"]:
         changed["summary"] = event.name

@@ -10,10 +10,10 @@ from datetime import date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from ..errors import InvalidRequest, InvalidRule, InvalidTemplate, nearest
+from ..errors import InvalidRequest, InvalidRule, InvalidTemplate, escaped_json, nearest
 from ..models import DECIDED_FIELDS, NO_OWN, OwnColumns, OwnField
 from ..models.fields import FIELDS, SPEC_FIELDS, TO_SLOTS, Change
-from ..models.kinds import WallClock, read_moment, write_moment
+from ..models.kinds import Text, WallClock, read_moment, write_moment
 from ..recurrence import Recurrence, template_fields
 from ..recurrence.dialects import DATE, KEYS, TYPES, read_clock, read_date, read_flag
 from ..recurrence.zones import find_zone
@@ -53,7 +53,7 @@ def json_text(templates: Iterable[StoredTemplate], own: OwnColumns = NO_OWN) -> 
     :param own: the app's own columns.
     """
     found = {"templates": [_template_object(each, own) for each in templates]}
-    return json.dumps(found, indent=2, ensure_ascii=False) + "\n"
+    return escaped_json(json.dumps(found, indent=2, ensure_ascii=False)) + "\n"
 
 
 def _template_object(template: StoredTemplate, own: OwnColumns) -> dict[str, Any]:
@@ -267,6 +267,9 @@ def _override(value: Any, zone: str, own: OwnColumns) -> Override:
     return Override(**given, own=_own_values(value, own.slot))
 
 
+_REASON = Text(500)
+
+
 def _check_override(given: Mapping[str, Any], own: OwnColumns) -> None:
     if given["status"] not in STATUSES:
         refuse("status", given["status"], f"one of {', '.join(STATUSES)}")
@@ -275,8 +278,8 @@ def _check_override(given: Mapping[str, Any], own: OwnColumns) -> None:
         if name in given and kind.fault(given[name]):
             refuse(name, given[name], kind.in_json)
     reason, names = given.get("cancel_reason", ""), given.get("customised", [])
-    if not isinstance(reason, str) or len(reason) > 500:
-        refuse("cancel_reason", reason, "a text of at most 500 characters")
+    if reason != "" and not _REASON.takes(reason):
+        refuse("cancel_reason", reason, _REASON.expected)
     known = (*DECIDED_FIELDS, *own.slot)
     if not isinstance(names, list) or not all(name in known for name in names):
         refuse("customised", names, f"a list of names among {', '.join(known)}")

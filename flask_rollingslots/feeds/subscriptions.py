@@ -1,7 +1,8 @@
 """What calendar programs subscribe to: the calendar, from last month on, and its secret addresses.
 
-A secret is a signed note: which group, and the number of its address. Nothing of it is stored but that number, which
-grows when the address is withdrawn. A new key withdraws all addresses, unless the old one is kept beside it.
+A secret is a signed note: which group, the number of its address, and perhaps until when it holds. Nothing of it is
+stored but that number, which grows when the address is withdrawn. A new key withdraws all addresses, unless the old
+one is kept beside it.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 from itsdangerous import BadData, URLSafeSerializer
@@ -19,9 +20,9 @@ from itsdangerous.encoding import want_bytes
 from sqlalchemy import func, or_, select, update
 
 from .. import planning
-from ..browsing import complain
+from ..browsing import check_aware, complain
 from ..context import Work, is_decided
-from ..errors import ConfigError
+from ..errors import ConfigError, refusal
 from ..models import TemplateMixin, table_of
 from ..recurrence.zones import instant_of
 from ..statements import insert_if_absent
@@ -49,11 +50,17 @@ class Calendar(NamedTuple):
 
 
 def calendar(
-    work: Work, template_id: int | None, group: str | None, sees: Callable[[TemplateMixin], bool], host: str
+    work: Work,
+    template_id: int | None,
+    group: str | None,
+    sees: Callable[[TemplateMixin], bool],
+    host: str,
+    shows: Callable[[TemplateMixin], Collection[str] | None],
 ) -> Calendar:
     """Return the active templates as a calendar, from last month on; one that cannot be written is left out.
 
     :param group: only the templates of this group; none is no error.
+    :param shows: returns which keys of a template's ``data`` are in it; ``None``: all.
     :param host: what makes UIDs unique where ``ROLLINGSLOTS_FEED_HOST`` is not set: a host, perhaps with its port.
     :raises TemplateNotFound: if there is no such template, or it is not in the group.
     :raises InvalidRequest: if it has too many events.
@@ -72,7 +79,9 @@ def calendar(
         is_decided(work.models), slot.booked > 0, slot.run_id.is_(None), slot.own_name.is_not(None)
     )
     conditions += or_(is_late, is_meant_late), is_touched
-    found = _without_crowded(work, with_overrides(work, templates, conditions, _SHOWN))
+    read = with_overrides(work, templates, conditions, _SHOWN)
+    shown = [each.showing(shows(template)) for each, template in zip(read, templates, strict=True)]
+    found = _without_crowded(work, shown)
     return Calendar(feed_bytes(found, feed), last_change(found, feed))
 
 
@@ -122,26 +131,38 @@ class SecretFeed(NamedTuple):
     group: str | None
 
 
-def feed_secret(work: Work, group: str | None, keys: Sequence[str | bytes]) -> str:
+def feed_secret(
+    work: Work, group: str | None, keys: Sequence[str | bytes], expires_at: datetime | None = None
+) -> str:
     """Return the secret in the address of a group's calendar, the same one until it is withdrawn.
 
     :param keys: the app's secret keys, the one that signs last; none: the app has no ``SECRET_KEY``.
+    :param expires_at: aware; to the second.
     :raises ConfigError: if there is no key.
+    :raises InvalidRequest: if it is over before it begins.
     """
     if not keys:
         raise ConfigError("secret addresses of feeds are signed: set SECRET_KEY", key="SECRET_KEY")
-    return str(_signer(keys).dumps([group, _number(work, group)]))
+    note: list[Any] = [group, _number(work, group)]
+    if expires_at is not None:
+        check_aware(expires_at=expires_at)
+        if expires_at <= work.now:
+            raise refusal("expires_at", expires_at, "a moment to come")
+        note.append(int(expires_at.timestamp()))
+    return str(_signer(keys).dumps(note))
 
 
 def feed_of(work: Work, secret: str, keys: Sequence[str | bytes]) -> SecretFeed | None:
-    """Return what a secret stands for; ``None`` if it is none of ours, or was withdrawn."""
+    """Return what a secret stands for; ``None`` if it is none of ours, was withdrawn, or is over."""
     if not keys or len(secret) > _LONGEST:
         return None
     try:
-        group, number = _signer(keys).loads(secret)
+        group, number, *until = _signer(keys).loads(secret)
     except (BadData, ValueError, TypeError):
         return None
     if not isinstance(group, str | None) or not isinstance(number, int) or number != _number(work, group):
+        return None
+    if until and not (isinstance(until[0], int) and work.now.timestamp() < until[0]):
         return None
     return SecretFeed(group)
 

@@ -24,7 +24,7 @@ from .chunks import insert_absent
 from .expansion import Expansion, Stretch
 from .screening import Unit, plan_by_rows
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("flask_rollingslots")
 
 #: So far back a top-up and health look for what is lost although it was made once.
 LOOK_BACK = timedelta(days=35)

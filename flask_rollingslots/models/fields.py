@@ -6,21 +6,22 @@ answers, OpenAPI, files and the documentation read :data:`FIELDS`, so a new fiel
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from datetime import date, datetime, time, timedelta
 from enum import Enum
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
-from sqlalchemy import Integer, false, text, true
+from sqlalchemy import Integer, false, inspect, text, true
 from sqlalchemy.orm import Mapped, MappedColumn, declared_attr, mapped_column
 
 from .. import planning
-from ..errors import InvalidTemplate, overlap_refusal, refusal
+from ..errors import CONTROLS, InvalidTemplate, overlap_refusal, refusal
 from ..recurrence import Recurrence
 from ..recurrence.public_holidays import check_holidays
 from ..settings import MAX_DAYS
-from ..values import TemplateSpec, utc_now
+from ..values import Claim, TemplateSpec, utc_now
 from .kinds import (
     Choice,
     Clock,
@@ -171,7 +172,7 @@ class TemplateMixin:
     )
     active: Mapped[bool] = _field(Flag(), "`False`: nothing is shown or bookable; rows stay", default=True)
     rrule: Mapped[str | None] = _field(
-        Text(10_000, blank=False),
+        Text(10_000, blank=False, lines=True),
         "the rule, an RRULE; without one there is a single slot, or a single day of the grid",
         _EDIT,
         in_files=False,
@@ -242,6 +243,12 @@ class TemplateMixin:
     exclusive: Mapped[bool] = _field(
         Flag(), "two bookings on the resource cannot overlap in time", default=False
     )
+    resource_shared: Mapped[bool] = _field(
+        Flag(),
+        "templates of other groups that share the resource mean the same one; else each group has its own",
+        default=False,
+        before=true(),
+    )
     overlapping: Mapped[bool] = _field(
         Flag(),
         "its slots may overlap each other; needed, or `exclusive`, where the rule makes them overlap within a year",
@@ -307,9 +314,25 @@ class TemplateMixin:
         models = self.rolling_models
         return models.own.shown(self, models.own.template) if models is not None else {}
 
+    def rolling_with(self, changes: Mapping[str, Any]) -> Self:
+        """Return it as it would be with other values, outside of any session; what is no field is left out."""
+        own = self.rolling_models.own.template if self.rolling_models is not None else ()
+        values = {name: getattr(self, name) for name in (*FIELDS, *own)}
+        given = {name: value for name, value in changes.items() if name in values}
+        if isinstance(given.get("data"), dict):  # which an edit merges
+            given["data"] = {**(values["data"] or {}), **given["data"]}
+        return type(self)(**{**values, **given})
+
     def spec(self) -> TemplateSpec:
         """Return the template as plain data, independent of any session."""
         return TemplateSpec.of(self)
+
+    @property
+    def claim(self) -> Claim | None:
+        """The resource that its bookings take for themselves, if they do."""
+        if not self.exclusive or self.resource is None:
+            return None
+        return Claim(self.resource, self.group, bool(self.resource_shared))
 
     @property
     def recurrence(self) -> Recurrence:
@@ -338,6 +361,15 @@ SPEC_LISTS = tuple(name for name in SPEC_FIELDS if isinstance(FIELDS[name].kind,
 TO_SLOTS = tuple(name for name, field in FIELDS.items() if field.to_slots)
 
 
+def _is_old_text(template: Any, name: str) -> bool:
+    """Whether a text is stored as it is, from before control characters were refused: no other change fails for it."""
+    value = getattr(template, name)
+    if not isinstance(value, str) or not CONTROLS.search(value):
+        return False
+    state = inspect(template, raiseerr=False)
+    return state is not None and state.persistent and not state.attrs[name].history.has_changes()
+
+
 def check_template(template: Any) -> None:
     """Refuse a template, or what has its fields and its ``recurrence``, that could not be filled.
 
@@ -345,7 +377,8 @@ def check_template(template: Any) -> None:
     :raises InvalidRule: if the rule, the zone or the grid is not valid.
     """
     for name, field in FIELDS.items():
-        field.check(getattr(template, name))
+        if not _is_old_text(template, name):
+            field.check(getattr(template, name))
     if template.opens_before is not None and template.opens_days_before is not None:
         expected = "either opens_before or opens_days_before, not both"
         raise refusal("opens_before", template.opens_before, expected, InvalidTemplate)

@@ -19,7 +19,7 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.ext.mutable import MutableDict, MutableList
 from sqlalchemy.types import TypeEngine
 
-from ..errors import InvalidTemplate, refusal
+from ..errors import CONTROLS, InvalidTemplate, refusal
 from ..recurrence.dialects import read_clock, read_date, read_flag, read_moments
 from ..settings import MAX_DAYS
 
@@ -36,6 +36,8 @@ _MOMENT = re.compile(
     rf"{_DAY}[T ][0-9]{{2}}:[0-9]{{2}}(:[0-9]{{2}}([.][0-9]{{1,6}})?)?(Z|[+-][0-9]{{2}}:[0-9]{{2}})?"
 )
 _LONGEST_VARCHAR = 255
+#: What texts that are printed must be, besides their length.
+ONE_LINE = " on one line, without control characters"
 
 
 # -- columns
@@ -217,23 +219,25 @@ class Kind:
 
 
 class Text(Kind):
-    """A text.
+    """A text on one line.
 
     :param expected: in words, if that is more than a length.
     :param blank: whether blanks alone will do.
+    :param lines: whether it may have several lines, and control characters.
     """
 
     python, form = "text", _schema(type="string")
 
-    def __init__(self, longest: int, expected: str = "", blank: bool = True) -> None:
+    def __init__(self, longest: int, expected: str = "", blank: bool = True, lines: bool = False) -> None:
         self.column = String(longest) if longest <= _LONGEST_VARCHAR else LongText()
         self.limits = {"minLength": 1, "maxLength": longest} | ({} if blank else {"pattern": r"\S"})
-        self.expected = self.in_json = expected or f"a text of 1 to {longest} characters"
-        self._longest, self._blank = longest, blank
+        self.expected = self.in_json = expected or f"a text of 1 to {longest} characters{ONE_LINE}"
+        self._longest, self._blank, self._lines = longest, blank, lines
 
     def takes(self, value: Any) -> bool:
-        fits = isinstance(value, str) and 0 < len(value) <= self._longest
-        return fits and (self._blank or bool(value.strip()))
+        if not isinstance(value, str) or not 0 < len(value) <= self._longest:
+            return False
+        return (self._blank or bool(value.strip())) and (self._lines or not CONTROLS.search(value))
 
 
 class Choice(Kind):

@@ -9,6 +9,7 @@ Below the tables, so ``models`` (the app's :class:`~.tables.Models`) and slots h
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -30,7 +31,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Session, object_session
 
-from ..values import OCCUPYING, BookingStatus, Hold, live_places, to_us
+from ..values import OCCUPYING, BookingStatus, Claim, Hold, live_places, to_us
 from .kinds import table_of
 
 #: Where a session keeps the mark that changes with everything it writes about bookings.
@@ -70,7 +71,11 @@ def is_blocked(models: Any, slot: Any, now: Any) -> ColumnElement[bool]:
     """Return, in SQL, whether a live booking in another slot has a slot's exclusive resource meanwhile."""
     templates, other = table_of(models.Template), table_of(models.Slot).alias()
     ours, theirs = templates.alias(), templates.alias()
-    joined = ours.join(theirs, theirs.c.resource == ours.c.resource).join(
+    is_one = or_(
+        theirs.c.group_name.is_not_distinct_from(ours.c.group_name),
+        and_(theirs.c.resource_shared.is_(True), ours.c.resource_shared.is_(True)),
+    )
+    joined = ours.join(theirs, and_(theirs.c.resource == ours.c.resource, is_one)).join(
         other, other.c.template_id == theirs.c.id
     )
     return exists(
@@ -93,7 +98,7 @@ def is_blocked(models: Any, slot: Any, now: Any) -> ColumnElement[bool]:
 class Busy(NamedTuple):
     """A slot with bookings that takes a resource for a while."""
 
-    resource: str
+    claim: Claim
     slot_id: int
     starts_at: datetime
     ends_at: datetime
@@ -116,7 +121,7 @@ class Busy(NamedTuple):
 def load_busy(
     session: Session,
     models: Any,
-    resources: Iterable[str],
+    claims: Iterable[Claim],
     start: datetime,
     end: datetime,
     lock: bool = False,
@@ -125,10 +130,12 @@ def load_busy(
 
     :param lock: see what others committed meanwhile, where a transaction would else read an older state.
     """
-    slot, template = models.Slot, models.Template
+    slot, template, wanted = models.Slot, models.Template, set(claims)
     query = (
         select(
             template.resource,
+            template.group,
+            template.resource_shared,
             slot.id,
             slot.starts_at,
             slot.ends_at,
@@ -139,7 +146,7 @@ def load_busy(
         )
         .join(template, template.id == slot.template_id)
         .where(
-            template.resource.in_(sorted(resources)),
+            template.resource.in_(sorted({claim.resource for claim in wanted})),
             template.exclusive.is_(True),
             slot.status.in_(OCCUPYING),
             slot.booked > _NOTHING,
@@ -147,7 +154,9 @@ def load_busy(
             slot.ends_at > start,
         )
     )
-    return [Busy._make(row) for row in session.execute(query.with_for_update(read=True) if lock else query)]
+    rows = session.execute(query.with_for_update(read=True) if lock else query)
+    found = (Busy._make((Claim(*row[:3]), *row[3:])) for row in rows)
+    return [busy for busy in found if any(busy.claim.meets(claim) for claim in wanted)]
 
 
 class Seen(list[Busy]):
@@ -166,18 +175,24 @@ def mark_busy(session: Session, models: Any, slots: Iterable[Any]) -> None:
     exclusive = [slot for slot in slots if slot.template.exclusive]
     if not exclusive:
         return
+    claims = {slot.template: slot.template.claim for slot in exclusive}
+    wanted = {claim for claim in claims.values() if claim is not None}
     found = load_busy(
         session,
         models,
-        {slot.template.resource for slot in exclusive},
+        wanted,
         min(slot.starts_at for slot in exclusive),
         max(slot.ends_at for slot in exclusive),
     )
-    by_resource = {each.template.resource: Seen(session, ()) for each in exclusive}
+    by_resource: defaultdict[str, list[Busy]] = defaultdict(list)
     for busy in found:
-        by_resource.setdefault(busy.resource, Seen(session, ())).append(busy)
+        by_resource[busy.claim.resource].append(busy)
+    seen = {
+        claim: Seen(session, (busy for busy in by_resource[claim.resource] if busy.claim.meets(claim)))
+        for claim in wanted
+    }
     for slot in exclusive:
-        slot.rolling_busy = by_resource[slot.template.resource]
+        slot.rolling_busy = seen.get(claims[slot.template], ())
 
 
 def blocked_at(slot: Any, now: datetime) -> bool:
@@ -192,14 +207,14 @@ def _resource_taken(slot: Any, now: datetime) -> bool:
     others only by a commit.
     """
     template, busy = slot.template, slot.rolling_busy
-    if not template.exclusive:
+    if not template.exclusive or template.resource is None:
         return False
     session = object_session(slot) or object_session(template)
     is_old = session is not None and isinstance(busy, Seen) and busy.mark is not session.info.get(BUSY_MARK)
     if busy is None or is_old:
         if session is None:
             return False
-        busy = load_busy(session, slot.rolling_models, [template.resource], slot.starts_at, slot.ends_at)
+        busy = load_busy(session, slot.rolling_models, [template.claim], slot.starts_at, slot.ends_at)
     return any(other.takes(slot, now) for other in busy)
 
 

@@ -178,6 +178,7 @@ def _edited(work: Work, asked: EditPlan, check: Check, segments: Sequence[Templa
 def _decide(work: Work, asked: EditPlan, check: Check, segments: Sequence[TemplateMixin] = ()) -> EditPlan:
     key, touch_times = asked.key, asked.changes.touch_times
     with storage.deciding(work):
+        storage.lock_claims(work, key.series_id, asked.changes.settings)
         series = storage.load_series(work, key.series_id, key, resources=asked.move_booked and touch_times)
         if work.dry_run and segments:
             series = replace(series, specs=storage.in_order(TemplateSpec.of(segment) for segment in segments))

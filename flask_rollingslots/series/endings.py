@@ -18,6 +18,7 @@ from .. import planning, signals
 from ..context import Work, load_slots
 from ..errors import LostRace, SlotBooked, StatusConflict, refusal
 from ..models import BookingMixin, SlotMixin, expired_places, table_of
+from ..models.kinds import Text
 from ..statements import MARIADB, newest
 from ..values import OCCUPYING, Scope, SlotKey, Status, StoredSlot, TemplateSpec, local_midnight
 from . import storage
@@ -158,10 +159,13 @@ def restore_series(work: Work, template_id: int) -> SeriesReport:
     return _decide(work, storage.series_of(work, template_id), Status.SCHEDULED)
 
 
+_REASON = Text(500)
+
+
 def check_reason(reason: object) -> None:
     """Refuse what is no reason."""
-    if reason is not None and not (isinstance(reason, str) and len(reason) <= 500):
-        raise refusal("reason", reason, "a text of at most 500 characters")
+    if reason not in (None, "") and not _REASON.takes(reason):
+        raise refusal("reason", reason, _REASON.expected)
 
 
 # -- one slot

@@ -28,7 +28,7 @@ from ..errors import LostRace, SlotClosed, SlotNotFound, StaleEdit, no_slot, no_
 from ..models import FIELDS, BookingMixin, Models, SlotMixin, TemplateMixin, plain, table_of
 from ..models.fields import SPEC_FIELDS
 from ..statements import atomic, dialect_of, exclusive, leave_trace, newest, take_write_lock
-from ..values import MICROSECOND, MINUTE, OCCUPYING, SlotKey, State, Status, StoredSlot, TemplateSpec
+from ..values import MICROSECOND, MINUTE, OCCUPYING, Claim, SlotKey, State, Status, StoredSlot, TemplateSpec
 
 #: A slot that has started may still last; nothing older can matter to a change.
 _LOOK_BACK, _DAY = timedelta(days=2), timedelta(days=1)
@@ -61,7 +61,7 @@ class StoredSeries:
     now: datetime
     horizon: datetime
     templates: dict[int, TemplateMixin] = field(default_factory=dict)
-    resources: dict[int, str] = field(default_factory=dict)
+    resources: dict[int, Claim] = field(default_factory=dict)
     settings: dict[int, dict[str, Any]] = field(default_factory=dict)
     pruned: datetime | None = None
 
@@ -456,18 +456,35 @@ def _settings(
     return {number: dict(zip(names, values, strict=True)) for number, *values in work.session.execute(query)}
 
 
-def _lock_resources(work: Work, series_id: int) -> dict[int, str]:
+def lock_claims(work: Work, series_id: int, values: Mapping[str, Any]) -> None:
+    """Before a series claims another resource, or lets go of one: lock both, for resources are locked first.
+
+    :param values: what is to change of its templates.
+    """
+    if work.dry_run or values.keys().isdisjoint(("exclusive", "resource", "resource_shared", "group")):
+        return
+    cls = work.models.Template
+    names = {
+        *work.session.scalars(select(cls.resource).where(cls.series_id == series_id)),
+        values.get("resource"),
+    }
+    for name in sorted(name for name in names if isinstance(name, str)):
+        lock_resource(work.session, work.models, name)
+
+
+def _lock_resources(work: Work, series_id: int) -> dict[int, Claim]:
     """Return the exclusive resources of a series by segment, and keep others from booking them."""
     cls = work.models.Template
-    query = select(cls.id, cls.resource).where(cls.series_id == series_id, cls.exclusive.is_(True))
-    found = {row.id: row.resource for row in work.session.execute(query) if row.resource is not None}
-    for name in sorted(set(found.values())) if not work.dry_run else ():
+    columns = (cls.id, cls.resource, cls.group, cls.resource_shared)
+    mine = (cls.series_id == series_id, cls.exclusive.is_(True), cls.resource.is_not(None))
+    found = {row[0]: Claim._make(row[1:]) for row in work.session.execute(select(*columns).where(*mine))}
+    for name in sorted({claim.resource for claim in found.values()}) if not work.dry_run else ():
         lock_resource(work.session, work.models, name)
     return found
 
 
-def _claims(templates: Iterable[TemplateMixin]) -> dict[int, str]:
-    return {each.id: each.resource for each in templates if each.exclusive and each.resource is not None}
+def _claims(templates: Iterable[TemplateMixin]) -> dict[int, Claim]:
+    return {each.id: each.claim for each in templates if each.claim is not None}
 
 
 def _lock_templates(work: Work, series_id: int, *, was_read: bool = True) -> list[TemplateMixin]:
@@ -572,7 +589,7 @@ def refuse_blocked(work: Work, series: StoredSeries, changes: Iterable[RowChange
     (_, first), keys = blocked[0], [str(change.key) for change, _ in blocked]
     more = f" (and {len(keys) - 1} more)" if keys[1:] else ""
     text = (
-        f"slot {keys[0]}{more} is booked, and {first.resource!r} is taken by another booking at "
+        f"slot {keys[0]}{more} is booked, and {first.claim.resource!r} is taken by another booking at "
         f"{first.starts_at:%Y-%m-%d %H:%M} UTC: release or move one of both first"
     )
     raise SlotClosed(text, key=keys[0], keys=keys, state=State.BLOCKED.value)

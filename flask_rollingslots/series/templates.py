@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import islice
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from sqlalchemy import func, inspect, select
@@ -25,6 +26,7 @@ from .storage import (
     deciding,
     in_parts,
     load_series,
+    lock_claims,
     lock_templates,
     refuse_stale,
     series_of,
@@ -34,6 +36,7 @@ from .writing import settle
 
 #: How many starts of a segment are tried to find one that is no exception.
 _TRIED = 50
+_UNKNOWN: Mapping[str, Any] = MappingProxyType({})
 #: From templates to what is to be set of them, by id.
 Decide = Callable[[list[TemplateMixin]], Mapping[int, Mapping[str, Any]]]
 
@@ -126,15 +129,20 @@ def change_template(
                 refuse_stale(template.revision, revision)
         return {template.id: values for template in templates}
 
-    return set_fields(work, [series_of(work, template_id)], decide)
+    return set_fields(work, [series_of(work, template_id)], decide, values)
 
 
-def set_fields(work: Work, series_ids: Sequence[int], decide: Decide) -> list[TemplateMixin]:
+def set_fields(
+    work: Work, series_ids: Sequence[int], decide: Decide, values: Mapping[str, Any] = _UNKNOWN
+) -> list[TemplateMixin]:
     """Set fields of the segments of some series, and return all of them by id; copies in a dry run.
 
     :param decide: is given all segments by id, locked and as they are now; returns values by template id.
+    :param values: those of all of them, if they are known before.
     """
     with deciding(work):
+        for series_id in sorted(series_ids):
+            lock_claims(work, series_id, values)
         loaded: list[StoredSeries] = []
         if work.dry_run:
             templates = [copy_of(template) for template in segments(work, series_ids)]

@@ -19,11 +19,11 @@ from typing import Any, NamedTuple
 from sqlalchemy import ColumnElement, or_, select, update
 
 from ..context import Work
-from ..errors import LeaseLost
+from ..errors import LeaseLost, sentence
 from ..models import table_of
 from ..statements import insert_if_absent
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("flask_rollingslots")
 
 BREAKER_SECONDS = 60.0
 CACHE_SECONDS = 0.3
@@ -176,7 +176,7 @@ class Breaker:
             try:
                 outcome.append(call())
             except Exception as error:  # a client may raise anything
-                reason = f"{type(error).__name__}: {error}"[:300]
+                reason = sentence(error)[:300]
 
         if patience is None:
             work()

@@ -27,7 +27,7 @@ from . import waiting
 from .gate import Lease
 from .request import TopUpRequest
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("flask_rollingslots")
 
 _SMALLEST_CHUNK, _FIRST_CHUNK, _LARGEST_CHUNK = 20, 500, 20_000
 _VISIBLE_STEPS, _CHUNK_SECONDS = 5, 0.1

@@ -112,8 +112,8 @@ def make(url: str, folder: Path, **config: Any) -> ApiSite:
 
 
 def test_without_the_right_token(sqlite_url: str, tmp_path: Path) -> None:
-    """Reads are public, writes are 401 without or with a wrong token, and 403 with one for reading."""
-    site = make(sqlite_url, tmp_path)
+    """Where reads are public, writes are 401 without or with a wrong token, and 403 with one for reading."""
+    site = make(sqlite_url, tmp_path, ROLLINGSLOTS_PUBLIC_READS=True)
     before = rows(site)
     for route in GUARDED:
         assert (str(route), route.sent(site).status_code == 401) == (str(route), not route.is_public)
@@ -133,32 +133,31 @@ def test_with_the_right_token(sqlite_url: str, tmp_path: Path, route: Route) -> 
 
 
 def test_private_reads(sqlite_url: str, tmp_path: Path) -> None:
-    """With reads that are not public nothing is told without a token."""
-    site = make(sqlite_url, tmp_path, ROLLINGSLOTS_API_PUBLIC_READS=False)
+    """Unless reads are public, nothing but one word of health is told without a token."""
+    site = make(sqlite_url, tmp_path)
     before = rows(site)
     for route in GUARDED:
-        assert (str(route), route.sent(site).status_code) == (str(route), 401)
+        told = 200 if route.name == "get_health" else 401
+        assert (str(route), route.sent(site).status_code) == (str(route), told)
         assert (str(route), route.sent(site, bearer(READ)).status_code < 300) == (str(route), route.is_public)
     assert rows(site) == before
 
 
 def test_nothing_configured(sqlite_url: str, tmp_path: Path) -> None:
-    """Without tokens and callback reads work, and writes are 403 with a sentence that says how to enable them."""
+    """Without tokens and callback all is 403 with a sentence that says how to enable it, but one word of health."""
     site = make(sqlite_url, tmp_path, ROLLINGSLOTS_API_TOKEN=None, ROLLINGSLOTS_API_READ_TOKEN=None)
     before = rows(site)
     for route, headers in ((route, headers) for route in GUARDED for headers in ({}, bearer(WRONG))):
         answer = route.sent(site, headers)
-        if route.is_public:
-            assert (str(route), answer.status_code) == (str(route), 200)
+        if route.name == "get_health":
+            assert (answer.status_code, list(answer.json)) == (200, ["status"])
             continue
-        assert (str(route), answer.status_code, answer.json["code"]) == (str(route), 403, "writes_disabled")
+        code = "reads_disabled" if route.is_public else "writes_disabled"
+        assert (str(route), answer.status_code, answer.json["code"]) == (str(route), 403, code)
         assert "ROLLINGSLOTS_API_TOKEN" in answer.json["detail"]
         assert "authorize" in answer.json["detail"]
+        assert ("ROLLINGSLOTS_PUBLIC_READS" in answer.json["detail"]) is route.is_public
     assert rows(site) == before
-    private = ApiSite("sqlite://", tmp_path, **{f"ROLLINGSLOTS_API_{n}": None for n in ("TOKEN", "READ_TOKEN")},
-                      ROLLINGSLOTS_API_PUBLIC_READS=False)  # fmt: skip
-    answer = private.call("GET", "/templates", token=None)
-    assert (answer.status_code, answer.json["code"]) == (403, "reads_disabled")
 
 
 def tenants(url: str, folder: Path) -> ApiSite:
@@ -324,8 +323,13 @@ def test_the_callback_may_answer_itself(site: ApiSite) -> None:
         ("API_PREFIX", "api", "/api"),
         ("API_PREFIX", "/api/", "/api"),
         ("API_PREFIX", "/<id>", "/api"),
-        ("API_PUBLIC_READS", "no", "True or False"),
+        ("PUBLIC_READS", "no", "True or False"),
+        ("API_PUBLIC_READS", True, "it is ROLLINGSLOTS_PUBLIC_READS now, and False by default"),
+        ("PUBLIC_DATA", "level", "a tuple of keys"),
+        ("PUBLIC_DATA", [1], "a tuple of keys"),
         ("API_WRONG_TOKENS", 0, "whole number"),
+        ("API_REQUESTS_PER_MINUTE", 0, "whole number"),
+        ("FEED_HOST", "slots.example:https", "the name of a host"),
     ],
 )
 def test_settings_that_make_no_sense(tmp_path: Path, key: str, value: Any, why: str) -> None:

@@ -136,7 +136,7 @@ def test_the_apps_own_refusals_before_a_call(host: ApiSite) -> None:
 
 def test_a_blueprint_at_the_root_leaves_the_rest_to_the_app(sqlite_url: str, tmp_path: Path) -> None:
     """Without a prefix other addresses are the app's own, with its own pages."""
-    site = ApiSite(sqlite_url, tmp_path, ROLLINGSLOTS_API_PREFIX=None)
+    site = ApiSite(sqlite_url, tmp_path, ROLLINGSLOTS_API_PREFIX=None, ROLLINGSLOTS_PUBLIC_READS=True)
     site.app.register_blueprint(site.slots.api)
     client = site.app.test_client()
     assert client.get("/templates").status_code == 200

@@ -289,6 +289,29 @@ def test_wrong_tokens_are_slowed_down_and_right_ones_are_not(sqlite_url: str, tm
     assert site.call("GET", "/templates", token=READ).status_code == 200
 
 
+def test_a_token_may_not_ask_without_end(
+    sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each token has so many requests a minute, whoever sends it; then 429 with ``Retry-After`` until the next one."""
+    moment = [1000.0]
+    monkeypatch.setattr("flask_rollingslots.api.access.monotonic", lambda: moment[0])
+    site = ApiSite(
+        sqlite_url, tmp_path, ROLLINGSLOTS_API_REQUESTS_PER_MINUTE=3, ROLLINGSLOTS_API_WRONG_TOKENS=1
+    )
+    for number in range(5):
+        moment[0] += 1
+        answer = site.call("GET", "/templates", token=WRITE, environ_base={"REMOTE_ADDR": f"10.0.0.{number}"})
+        assert answer.status_code == (200 if number < 3 else 429)
+    assert (answer.json["code"], answer.headers["Retry-After"]) == ("too_many_requests", "56")
+    refused(site.call("POST", "/topups", {}, token=WRITE), 429)
+    for status in (401, 429, 429):  # wrong ones from the same address are in no right one's way
+        refused(site.call("GET", "/templates", token=WRONG), status)
+    assert site.call("GET", "/templates", token=READ).status_code == 200
+    assert site.call("GET", "/health", token=None).status_code == 200
+    moment[0] += 57
+    assert site.call("GET", "/templates", token=WRITE).status_code == 200
+
+
 def test_tokens_are_nowhere_but_in_the_header(site: ApiSite, caplog: pytest.LogCaptureFixture) -> None:
     """A token in the query or in a cookie does not count, and no log or answer repeats one."""
     caplog.set_level(0)

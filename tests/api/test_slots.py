@@ -301,7 +301,7 @@ def test_holds(hall: ApiSite) -> None:
 
 def test_what_overlaps_on_one_resource_is_a_conflict(site: ApiSite) -> None:
     """Two offers share a court: the second booking at that time is refused with a code of its own."""
-    site.fill("Match", "Party", resource="court", exclusive=True)
+    site.fill("Match", "Party", resource="court", exclusive=True, resource_shared=True)
     assert site.call("POST", f"/slots/{KEY}/bookings", {}).status_code == 201
     answer = site.call("POST", "/slots/2@20260106T1000/bookings", {})
     assert (answer.status_code, answer.json["code"]) == (409, "slot_blocked")

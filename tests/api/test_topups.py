@@ -261,8 +261,9 @@ def test_one_that_never_gets_its_turn_fails(
     assert told["finished_at"] is not None
 
 
-def test_what_goes_wrong_is_told_to_those_who_may_know(site: ApiSite) -> None:
+def test_what_goes_wrong_is_told_to_those_who_may_know(sqlite_url: str, tmp_path: Path) -> None:
     """A template that cannot be filled does not stop the others; its error is shown with a token only."""
+    site = ApiSite(sqlite_url, tmp_path, ROLLINGSLOTS_PUBLIC_READS=True)
     site.fill("Hall", "Court")
     with site.app.app_context():
         site.session.execute(text("UPDATE rolling_template SET rrule = 'FREQ=SECRET' WHERE name = 'Hall'"))

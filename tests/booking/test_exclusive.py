@@ -229,3 +229,76 @@ def test_bookings_made_before_it_was_exclusive_count(site: Site) -> None:
     site.session.commit()
     with pytest.raises(SlotClosed, match="blocked"):
         site.slots.book(PARTY.format("1000"))
+
+
+def two_venues(site: Site, *shared: bool, **fields: Any) -> Site:
+    """Add a template for each of some venues, which give their court the same name; booked where nothing else says."""
+    for number, is_shared in enumerate(shared):
+        site.add(
+            name=f"Court of {number}",
+            group=f"venue {number}",
+            resource="court 1",
+            exclusive=True,
+            resource_shared=is_shared,
+            **fields,
+        )
+    return site
+
+
+def test_each_group_has_its_own_resources(site: Site) -> None:
+    """Courts of one name in two venues are two: both are sold, and none blocks the other, in lists and in SQL."""
+    two_venues(site, False, False)
+    for number in (1, 2):
+        site.slots.book(f"{number}@20260105T1000")
+    site.session.commit()
+    assert (states(site, 1)[0], states(site, 2)[0]) == ("full", "full")
+    site.add(name="Party", group="venue 0", resource="court 1", exclusive=True)
+    assert states(site, 3)[0] == "blocked"
+    with pytest.raises(SlotClosed):
+        site.slots.book("3@20260105T1000")
+
+
+@pytest.mark.parametrize(("shared", "is_blocked"), [((True, True), True), ((True, False), False)])
+def test_groups_may_share_a_resource(site: Site, shared: tuple[bool, bool], is_blocked: bool) -> None:
+    """Only where both templates say so it is one court; in one group it is in any case."""
+    two_venues(site, *shared)
+    site.slots.book("1@20260105T1000")
+    site.session.commit()
+    assert states(site, 2)[0] == ("blocked" if is_blocked else "open")
+    site.add(name="Party", group="venue 0", resource="court 1", exclusive=True)
+    assert states(site, 3)[0] == "blocked"
+
+
+def test_a_group_is_not_left_for_a_court_that_is_taken(sqlite_site: Site) -> None:
+    """What brings bookings onto a court of another group, or makes one of two, is refused while they overlap."""
+    site = two_venues(sqlite_site, False, False)
+    for number in (1, 2):
+        site.slots.book(f"{number}@20260105T1000")
+    site.session.commit()
+    with pytest.raises(InvalidTemplate, match="1@20260105T1000 is booked"):
+        site.slots.change_template(1, group="venue 1")
+    site.session.rollback()
+    site.slots.change_template(1, resource_shared=True)
+    site.session.commit()
+    with pytest.raises(InvalidTemplate, match="2@20260105T1000 is booked"):
+        site.slots.change_template(2, resource_shared=True)
+    site.session.rollback()
+    site.session.get(site.slots.Template, 2).resource_shared = True
+    with pytest.raises(InvalidTemplate, match="2@20260105T1000 is booked"):
+        site.session.flush()
+
+
+def test_a_court_that_became_shared_meanwhile_is_asked_again(sqlite_site: Site) -> None:
+    """Booking asks what the court is by now, not what it was when the slot was read."""
+    site = two_venues(sqlite_site, True, False)
+    site.slots.generate()
+    site.slots.book("1@20260105T1000")
+    site.session.commit()
+    slot = site.slots.get("2@20260105T1000")
+    assert str(slot.state) == "open"
+    with site.db.engine.begin() as other:  # by another process
+        other.exec_driver_sql(
+            "UPDATE rolling_template SET resource_shared = 1, revision = revision + 1 WHERE id = 2"
+        )
+    with pytest.raises(SlotClosed):
+        site.slots.book("2@20260105T1000")

@@ -238,10 +238,10 @@ def test_signals_tell_of_holds_and_moves_once(sqlite_site: Site) -> None:
     for _ in range(2):
         site.slots.release(moved)
     assert heard == [
-        "slot_held booking slot",
-        "slot_booked booking slot",
-        "booking_moved booking replaces_id slot",
-        "booking_released booking slot",
+        "slot_held booking slot who",
+        "slot_booked booking slot who",
+        "booking_moved booking replaces_id slot who",
+        "booking_released booking slot who",
     ]
 
 

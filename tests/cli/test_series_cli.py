@@ -44,8 +44,9 @@ def test_close_says_whom_to_call(site: Site) -> None:
     site.add(group="north", capacity=3)
     site.add(name="Tokyo", group="south", timezone="Asia/Tokyo")
     site.slots.generate()
-    site.slots.book("1@20260106T1000", party=2, who="ada\x1b[2J")
+    old = site.slots.book("1@20260106T1000", party=2, who="ada")
     site.slots.book("2@20260107T1000")
+    old.who = "ada\x1b[2J"  # as it could be stored once
     site.session.commit()
     code, text = run(site, "close", "2026-01-06", "--group", "north", "--dry-run")
     assert (code, text.splitlines()) == (
@@ -54,7 +55,7 @@ def test_close_says_whom_to_call(site: Site) -> None:
             "2026-01-06: 1 template would be closed.",
             "8 stored slots, 1 of them booked.",
             "Call:",
-            "  Tue 2026-01-06 10:00 UTC  Hall  ada [2J  2 places  booking 1",
+            "  Tue 2026-01-06 10:00 UTC  Hall  ada\\x1b[2J  2 places  booking 1",
         ],
     )
     code, text = run(site, "close", "2026-01-06", "2026-01-07", "--reason", "Paint")

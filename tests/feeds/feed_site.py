@@ -37,7 +37,13 @@ class FeedSite(Site):
     """A site with the HTTP API."""
 
     def __init__(self, url: str, folder: Path, **config: Any) -> None:
-        config = {"SECRET_KEY": "k" * 32, "ROLLINGSLOTS_API_PREFIX": "/api", **config}
+        defaults = {
+            "SECRET_KEY": "k" * 32,
+            "ROLLINGSLOTS_API_PREFIX": "/api",
+            "ROLLINGSLOTS_PUBLIC_READS": True,
+            "ROLLINGSLOTS_PUBLIC_DATA": ("summary", "description", "location"),
+        }
+        config = {**defaults, **config}
         super().__init__(url, folder, Clock(NOW), **config)
         self.client = self.app.test_client()
 

@@ -146,11 +146,12 @@ def test_the_zone_of_floating_times(desk: Desk) -> None:
 
 
 def test_a_name_cannot_command_the_terminal(desk: Desk) -> None:
-    """Control characters of a name are not printed."""
+    """A name with control characters is refused, and printed with escapes."""
     value = {"name": "a\x1b[2J\nb", "dtstart": "2026-01-05T09:00", "duration_minutes": 60}
     result = desk.bring(value)
-    assert result.exit_code == 0
-    assert "a [2J b" in result.stdout
+    assert result.exit_code == 2
+    assert r"name = 'a\x1b[2J\nb': expected a text of 1 to 200 characters on one line" in result.stderr
+    assert "\x1b" not in result.output
 
 
 def test_many_entries(desk: Desk) -> None:

@@ -13,6 +13,7 @@ from feed_site import TOKEN, FeedSite, unfolded
 from flask import Flask, request
 from flask_sqlalchemy import SQLAlchemy
 from helpers import Clock
+from werkzeug.exceptions import SecurityError
 
 from flask_rollingslots import RollingSlots
 from flask_rollingslots.errors import ConfigError, InvalidRequest
@@ -46,7 +47,7 @@ def site(sqlite_url: str, tmp_path: Path) -> Iterator[FeedSite]:
         tmp_path,
         ROLLINGSLOTS_API_TOKEN=TOKEN,
         ROLLINGSLOTS_API_READ_TOKEN=OTHER_TOKEN,
-        ROLLINGSLOTS_API_PUBLIC_READS=False,
+        ROLLINGSLOTS_PUBLIC_READS=False,
     )
     with site.app.app_context():
         yield two_groups(site)
@@ -55,6 +56,7 @@ def site(sqlite_url: str, tmp_path: Path) -> Iterator[FeedSite]:
 def secret(site: FeedSite, group: str | None = "club") -> str:
     """Return a group's secret address, as a path below the prefix."""
     with site.app.test_request_context("/", base_url="https://slots.example"):
+        request.trusted_hosts = ["slots.example"]
         url = site.slots.feed_url(group)
     place = urlsplit(url)
     assert (place.scheme, place.netloc) == ("https", site.app.config["SERVER_NAME"] or "slots.example")
@@ -234,6 +236,54 @@ def test_without_icalendar_only_the_calendars_are_missing(
         assert "Flask-RollingSlots[ics]" in site.get(each, 404, headers=headers).get_json()["detail"]
     with site.app.test_request_context(), pytest.raises(ConfigError, match="ics"):
         site.slots.feed_url("club")
+
+
+def test_a_visitor_does_not_choose_the_host_of_a_secret_address(sqlite_url: str, tmp_path: Path) -> None:
+    """A Host header of anybody gives no address, and the error names what to set: one of three settings decides."""
+    site = FeedSite(sqlite_url, tmp_path)
+
+    def url(host: str, **config: Any) -> str:
+        site.app.config.update(config)
+        with site.app.test_request_context("/", base_url=f"https://{host}/below"):
+            return site.slots.feed_url("club").partition("/api/feed/")[0]
+
+    with pytest.raises(ConfigError, match=r"ROLLINGSLOTS_FEED_HOST, .* or SERVER_NAME, or TRUSTED_HOSTS"):
+        url("evil.example")
+    with site.app.app_context(), pytest.raises(ConfigError, match="ROLLINGSLOTS_FEED_HOST"):
+        site.slots.feed_url("club")
+    trusted = {"TRUSTED_HOSTS": ["slots.example", ".clubs.example"]}
+    assert url("one.clubs.example", **trusted) == "https://one.clubs.example/below"
+    with pytest.raises(SecurityError):
+        url("evil.example", **trusted)
+    assert url("clubs.example", SERVER_NAME="clubs.example") == "https://clubs.example/below"
+    set_by = FeedSite(sqlite_url, tmp_path, ROLLINGSLOTS_FEED_HOST="slots.example:8443")
+    with set_by.app.test_request_context("/", base_url="https://evil.example"):
+        assert set_by.slots.feed_url().startswith("https://slots.example:8443/api/feed/")
+    set_by.app.config["PREFERRED_URL_SCHEME"] = "https"
+    with set_by.app.app_context():  # such as a mail that a job sends
+        assert set_by.slots.feed_url().startswith("https://slots.example:8443/api/feed/")
+
+
+def test_a_secret_address_ends(sqlite_url: str, tmp_path: Path) -> None:
+    """One that was given an end is gone from then on, like one that was withdrawn; the one without goes on."""
+    site = FeedSite(sqlite_url, tmp_path, ROLLINGSLOTS_FEED_HOST="slots.example")
+    end = site.clock.now + timedelta(days=30)
+    with site.app.app_context():
+        two_groups(site)
+        forever, guest = (site.slots.feed_url("club", end).partition("/api")[2] for end in (None, end))
+        assert site.slots.feed_url("club", end).endswith(guest)
+        for wrong in (site.clock.now, end.replace(tzinfo=None)):
+            with pytest.raises(InvalidRequest, match="expires_at = "):
+                site.slots.feed_url("club", wrong)
+    site.clock.turn(days=29, hours=23)
+    assert site.get(guest).data == site.get(forever).data
+    site.clock.turn(hours=1)
+    assert site.get(guest, 404).get_json() == site.get("/feed/x.ics", 404).get_json()
+    site.get(forever)
+    with site.app.app_context():
+        site.slots.revoke_feed_url("club")
+        site.session.commit()
+    site.get(forever, 404)
 
 
 def test_a_blueprint_that_the_app_mounts_has_addresses_too(sqlite_url: str, tmp_path: Path) -> None:

@@ -203,7 +203,7 @@ def test_a_slot_that_was_moved_before_the_calendar_begins_does_not_come_back(sit
 
 def test_the_calendar_is_the_same_on_each_database(database_url: str, tmp_path: Path) -> None:
     """What somebody decided, what is kept and what is withdrawn is found on SQLite, PostgreSQL and MariaDB alike."""
-    site = FeedSite(database_url, tmp_path)
+    site = FeedSite(database_url, tmp_path, TRUSTED_HOSTS=["localhost"])
     with site.app.app_context():
         decided(site)
         site.slots.book("1@20261127T1900")

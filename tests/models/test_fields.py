@@ -146,6 +146,7 @@ WRONG: dict[str, Any] = {
     "reminder_before": "1 h",
     "resource": 4,
     "exclusive": "yes",
+    "resource_shared": "yes",
     "data": [],
 }
 

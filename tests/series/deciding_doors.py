@@ -60,6 +60,7 @@ def _segment(row: Any) -> Segment:
         blackouts=tuple((date.fromisoformat(a), date.fromisoformat(b)) for a, b in _json(row.blackouts) or ()),
         holidays=row.holidays, opens_before=_span(row.opens_before), closes_before=_span(row.closes_before),
         closes_days_before=row.closes_days_before, closes_time=_clock(row.closes_time), resource=row.resource,
+        resource_shared=bool(row.resource_shared),
         exclusive=bool(row.exclusive), overlapping=bool(row.overlapping), data=_json(row.data) or {},
         active_from=_wall(row.active_from), active_until=_wall(row.active_until),
         cancelled_from=_wall(row.cancelled_from), shift=_span(row.shift),

@@ -265,7 +265,7 @@ def check_new_booking(state: Committed, key: Key, party: int) -> None:
     for other in state.rows.values():
         same = other.key[0] == key[0] and slot.segment.keeps_apart and slot.live == party
         theirs = state.segments[other.template]
-        shared = slot.segment.exclusive and theirs.exclusive and slot.segment.resource == theirs.resource
+        shared = slot.segment.exclusive and theirs.exclusive and slot.segment.shares_with(theirs)
         if other.key == key or not (same or shared) or other.status not in ("scheduled", "completed"):
             continue
         if other.start < row.end and row.start < other.end and state.live(other):

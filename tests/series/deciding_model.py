@@ -71,6 +71,7 @@ class Segment:
     closes_days_before: int | None
     closes_time: time | None
     resource: str | None
+    resource_shared: bool
     exclusive: bool
     overlapping: bool
     data: dict[str, Any]
@@ -84,6 +85,11 @@ class Segment:
     def keeps_apart(self) -> bool:
         """Whether its slots must not overlap each other."""
         return not (self.overlapping or self.exclusive)
+
+    def shares_with(self, other: Segment) -> bool:
+        """Whether both name one resource: of their group, or one that groups share."""
+        is_one = self.group == other.group or (self.resource_shared and other.resource_shared)
+        return self.resource == other.resource and is_one
 
     # -- days
 
@@ -426,7 +432,7 @@ class Committed:
     def _blocked(slot: Slot, others: list[Slot], busy: list[Slot]) -> tuple[bool, bool]:
         """Return whether another slot must, and whether it may keep new people out of a slot."""
         for other in busy if slot.segment.exclusive else ():
-            if other.segment.resource == slot.segment.resource and other.meets(slot):
+            if other.segment.shares_with(slot.segment) and other.meets(slot):
                 return True, True
         if not slot.segment.keeps_apart:
             return False, False

@@ -46,6 +46,7 @@ GIVEN: dict[str, Any] = {
     "opens_time": time(8),
     "closes_time": time(18),
     "exclusive": True,
+    "resource_shared": True,
 }
 #: What goes only with something else.
 WITH: dict[str, dict[str, Any]] = {

@@ -29,7 +29,7 @@ FIRST, TOUCHED, LATER, VIRTUAL = "1@20260105T1000", "1@20260106T1000", "1@202601
 class OwnSite:
     """An app whose templates and slots have columns of its own."""
 
-    def __init__(self, url: str, folder: Path) -> None:
+    def __init__(self, url: str, folder: Path, **config: Any) -> None:
         self.clock = Clock()
         self.app = Flask("own", instance_path=str(folder))
         self.app.config.update(
@@ -38,6 +38,7 @@ class OwnSite:
             ROLLINGSLOTS_ENABLED=False,
             ROLLINGSLOTS_API_PREFIX="/api",
             ROLLINGSLOTS_API_TOKEN=TOKEN,
+            **config,
         )
         self.db = db = SQLAlchemy(self.app)
 
@@ -74,9 +75,9 @@ class OwnSite:
         self.session.expire_all()
         return [str(self.slots.get(key).price) for key in keys]
 
-    def call(self, method: str, path: str, body: Any = None) -> Any:
+    def call(self, method: str, path: str, body: Any = None, token: str | None = TOKEN) -> Any:
         """Make one request."""
-        headers = {"Authorization": f"Bearer {TOKEN}"}
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
         return self.app.test_client().open(f"/api{path}", method=method, json=body, headers=headers)
 
 
@@ -205,6 +206,20 @@ def test_the_past_may_be_corrected(lite: OwnSite) -> None:
     lite.slots.edit(FIRST, "this", price=Decimal(4))
     lite.slots.edit(LATER, "all", price=Decimal(5), duration=timedelta(minutes=30))
     assert lite.prices(FIRST, LATER) == ["4.00", "5.00"]
+
+
+def test_the_public_sees_those_that_are_named(sqlite_url: str, tmp_path: Path) -> None:
+    """Where reads are public, a column is told only if PUBLIC_DATA names it; with a token all are."""
+    config = {"ROLLINGSLOTS_PUBLIC_READS": True, "ROLLINGSLOTS_PUBLIC_DATA": ("level",)}
+    site = OwnSite(sqlite_url, tmp_path, **config)
+    with site.app.app_context():
+        site.add(level="pro")
+        site.slots.edit(FIRST, "this", price=Decimal(5))
+        site.session.commit()
+    paths = ("/templates/1", f"/slots/{FIRST}", "/feed.json?start=2026-01-05&end=2026-01-06")
+    public = [site.call("GET", path, token=None).text for path in paths]
+    assert [("level" in each, "price" in each) for each in public] == [(True, False)] * 3
+    assert all("price" in site.call("GET", path).text for path in paths)
 
 
 def test_http_has_them_beside_all_other_fields(lite: OwnSite) -> None:

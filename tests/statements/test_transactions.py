@@ -125,10 +125,14 @@ def test_a_transaction_that_read_something_older_loses(sqlite_url: str, tmp_path
         assert site.slots.book(key).slot.key == key
 
 
-def test_http_tries_a_lost_race_again(sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_http_tries_a_lost_race_again(
+    sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A call over HTTP that another transaction was in the way of is done all the same, once; and not for ever."""
     token = "a-token-that-nobody-guesses-" + "x" * 20
-    site = Site(sqlite_url, tmp_path, own_models=True, ROLLINGSLOTS_API_PREFIX="/api", ROLLINGSLOTS_API_TOKEN=token)
+    site = Site(
+        sqlite_url, tmp_path, own_models=True, ROLLINGSLOTS_API_PREFIX="/api", ROLLINGSLOTS_API_TOKEN=token
+    )
     with site.app.app_context():
         site.add(capacity=5)
         key = site.week()[0].key
