@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 from helpers import HALL, Clock, Site
 from sqlalchemy import inspect, select
 
+from flask_rollingslots.models import BookingMixin
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -145,8 +147,14 @@ def pairs() -> Iterator[tuple[str, str, str]]:
 
 
 def told(made: Any) -> tuple[frozenset[int], frozenset[str]]:
-    """Return the bookings, by id, and the slots with bookings, by key, that the answer to a call names."""
+    """Return the bookings, by id, and the slots with bookings, by key, that the answer to a call names.
+
+    Before the commit, as a page would that thanks for a booking.
+    """
     ids, keys = set[int](), set[str]()
+    if isinstance(made, BookingMixin):
+        assert made.slot.key
+        assert made.slot.template.name
     for name in ("bookings", "affected_bookings"):
         found = getattr(made, name, ())
         if isinstance(found, list | tuple):
