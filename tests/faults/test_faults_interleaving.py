@@ -105,7 +105,8 @@ def test_two_calls_meet(stage: Stage, scenes: Callable[[str], Scene]) -> None:
     """
     played, wrong = Counter[str](), list[str]()
     for trial in (all_of_them if SCALE else by_lot)(stage, scenes, SEED):
-        played.update(trials=1, met=trial.met, blocked=bool(trial.blocked))
+        lost = any(outcome.error == "LostRace" for outcome in trial.outcomes)
+        played.update(trials=1, met=trial.met, blocked=bool(trial.blocked), lost=lost)
         wrong += [f"{kind}: {trial.line}: {text}" for kind, text in trial.faults]
     if SCALE:
         tell(f"interleavings [{stage.setting.name}]", **played, wrong=len(wrong))
