@@ -7,19 +7,21 @@ here too.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from heapq import merge
 from itertools import islice
 from typing import Any, TypeVar
+from unicodedata import normalize
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import Select, and_, bindparam, func, inspect, or_, select
+from sqlalchemy import Select, and_, bindparam, inspect, or_, select
 from sqlalchemy.orm.attributes import set_committed_value
 
 from . import planning
 from .context import Work, load_shown, segments, virtual_slot
-from .errors import RollingSlotsError, no_booking, no_group, no_run, no_slot, no_template, refusal
+from .errors import RollingSlotsError, TooCostly, no_booking, no_group, no_run, no_slot, no_template, refusal
 from .models import (
     BookingMixin,
     Models,
@@ -31,7 +33,7 @@ from .models import (
     mark_near,
 )
 from .statements import newest
-from .values import MICROSECOND, PlannedSlot, SlotKey, Status, TemplateSpec, Window, key_of
+from .values import MICROSECOND, PlannedSlot, SlotKey, Status, Steps, TemplateSpec, Window, key_of
 
 log = logging.getLogger("flask_rollingslots")
 Row = TypeVar("Row")
@@ -42,10 +44,16 @@ _COMPLAINTS = 1000
 #: How many runs of all templates are searched for those that touched one.
 _RUNS_SEARCHED = 1000
 _MAX_ID = 2**63
+#: So many templates are read by their ids at once.
+_AT_ONCE = 500
 #: A span of original starts that holds none.
 _NEVER = (datetime(2000, 1, 2), datetime(2000, 1, 1))  # noqa: DTZ001 (wall clock)
 #: What a template promises at one occurrence: its plain data, the original start (naive) and the start (UTC).
 _Promise = tuple[TemplateSpec, datetime, datetime]
+#: So many starts are looked at for the next few of one template, and to find templates that have one in a span.
+_LOOKED_AT = 20_000
+#: So many templates are read at once, or named in a query.
+_PORTION = 500
 #: How far ahead ``upcoming`` looks for a rule that seldom or never matches.
 _HORIZON = timedelta(days=366 * 60)
 
@@ -98,44 +106,81 @@ def search(
     end: datetime | None = None,
     after: int = 0,
     limit: int | None = None,
-) -> Sequence[TemplateMixin]:
+) -> list[TemplateMixin]:
     """Return the templates that fit, by id; a series that never ends is found in any future span.
 
-    :param q: part of the name, of the group or of the text of the rule; case does not matter.
+    :param q: part of the name, of the group or of the text of the rule; case does not matter, accents do.
     :param start: aware; with ``end``: only series that have a slot in this span, stored or promised. Before now only
         what is stored counts.
     :param after: only those with a greater id.
-    :param limit: at most so many, where no span is looked at.
+    :param limit: at most so many.
+    :raises TooCostly: if too many starts would have to be looked at to know.
     """
     cls = work.models.Template
-    query = select(cls).where(cls.id > after).order_by(cls.id)
-    if limit is not None and start is None:
-        query = query.limit(limit)
-    if q is not None:
-        texts = (func.lower(column) for column in (cls.name, cls.group, cls.rrule))
-        query = query.where(or_(*(text.contains(q.lower(), autoescape=True) for text in texts)))
+    query = select(cls).order_by(cls.id)
     if group is not None:
         query = query.where(cls.group == group)
     if active is not None:
         query = query.where(cls.active.is_(active))
-    found = list(work.session.scalars(query))
-    if start is None or end is None or not found:
-        return found
+    called = None if q is None else _called(work, query.where(cls.id > after), q)
+    if start is None or end is None:
+        if called is None:
+            return list(work.session.scalars(query.where(cls.id > after).limit(limit)))
+        ids = called[:limit]
+        spans = [ids[first : first + _AT_ONCE] for first in range(0, len(ids), _AT_ONCE)]
+        return [each for span in spans for each in work.session.scalars(query.where(cls.id.in_(span)))]
     window = Window(start.astimezone(UTC), end.astimezone(UTC))
-    slot = work.models.Slot
+    return list(islice(_with_slots(work, query, window, after, called), limit))
+
+
+def _with_slots(
+    work: Work, query: Select[Any], window: Window, after: int, called: Sequence[int] | None
+) -> Iterator[TemplateMixin]:
+    """Yield the templates of a query, by id, that have a stored or promised slot in a window; read in portions.
+
+    :param called: only these; ``None``: all.
+    """
+    cls, slot, steps = work.models.Template, work.models.Slot, Steps(_LOOKED_AT)
     here = (slot.starts_at >= window.start, slot.starts_at < window.end, slot.status != Status.DELETED.value)
-    stored = set(work.session.scalars(select(slot.template_id).where(*here).distinct()))
-    return [template for template in found if template.id in stored or _promises(work, template, window)]
+    wanted = None if called is None else set(called)
+    while some := list(work.session.scalars(query.where(cls.id > after).limit(_PORTION))):
+        after = some[-1].id
+        some = [template for template in some if wanted is None or template.id in wanted]
+        mine = slot.template_id.in_([template.id for template in some])
+        stored = set(work.session.scalars(select(slot.template_id).where(mine, *here).distinct()))
+        for template in some:
+            steps.take()
+            if template.id in stored or _promises(work, template, window, steps):
+                yield template
 
 
-def _promises(work: Work, template: TemplateMixin, window: Window) -> bool:
+def _called(work: Work, query: Select[Any], q: str) -> list[int]:
+    """Return the ids of those templates of a query of which name, group or rule contain a text.
+
+    Told here, for databases differ in what letters they take for one: SQLite knows the case of ASCII alone.
+    """
+    cls, wanted = work.models.Template, _folded(q)
+    texts = work.session.execute(query.with_only_columns(cls.id, cls.name, cls.group, cls.rrule))
+    return [key for key, *parts in texts if any(wanted in _folded(part) for part in parts if part)]
+
+
+def _folded(text: str) -> str:
+    """Return a text without the case of its letters, each in one form."""
+    return normalize("NFC", text.casefold())
+
+
+def _promises(work: Work, template: TemplateMixin, window: Window, steps: Steps) -> bool:
     """Whether a template promises a slot in what is still to come of a window."""
     start = max(window.start, work.now)
     if start >= window.end:
         return False
     try:
-        ahead = planning.promised_starts(TemplateSpec.of(template), Window(start, window.end))
+        ahead = planning.promised_starts(
+            TemplateSpec.of(template, copied=False), Window(start, window.end), steps
+        )
         return any(reason is None for *_, reason in ahead)
+    except TooCostly:
+        raise
     except (ValueError, LookupError, OSError, ArithmeticError):  # a rule that is broken promises nothing
         return False
 
@@ -210,18 +255,55 @@ def between(
     template_id: int | None = None,
     group: str | None = None,
     overlapping: bool = False,
+    limit: int | None = None,
 ) -> list[SlotMixin]:
     """Return the slots with ``start <= starts_at < end``, by start: stored and virtual, never deleted ones.
 
     :param overlapping: also those that began before and are not over at ``start``.
+    :param limit: about so many are enough: all up to the start of the last one, and not fewer if there are as many.
+    :raises TooCostly: if the rules promise more than one request may look at.
     :raises InvalidRequest: if a bound is naive, or the end is before the start.
     """
     check_aware(start=start, end=end)
     if end < start:
         raise refusal("end", end, f"a moment not before start = {start}")
     found = templates(work, template_id, group)
-    window = Window(_utc(start), _utc(end))
-    return merged(work, {t.id: t for t in found}, [TemplateSpec.of(t) for t in found], window, overlapping)
+    window, named = Window(_utc(start), _utc(end)), {template.id: template for template in found}
+    specs = [TemplateSpec.of(template, copied=False) for template in found]
+    if limit is None:
+        return merged(work, named, specs, window, overlapping)
+    slots: list[SlotMixin] = []
+    while window.start < window.end and len(slots) < limit:
+        until = _reach(work, named, specs, window, limit - len(slots))
+        slots += merged(work, named, specs, Window(window.start, until), overlapping)
+        window, overlapping = Window(until, window.end), False
+    return slots
+
+
+def _reach(
+    work: Work, templates: Collection[int], specs: Iterable[TemplateSpec], window: Window, limit: int
+) -> datetime:
+    """Return up to when a window has so many slots, promised or stored; its end, if it has fewer."""
+    ahead = merge(*(_starts(work, spec, window) for spec in specs))
+    ends = [window.end, *islice(ahead, limit - 1, limit)]
+    if window.start < work.now:  # what is past is stored
+        slot = work.models.Slot
+        query = select(slot.starts_at).where(slot.starts_at >= window.start, slot.starts_at < window.end)
+        if len(templates) <= _PORTION:
+            query = query.where(slot.template_id.in_(templates))
+        ends += work.session.scalars(query.order_by(slot.starts_at).offset(limit - 1).limit(1))
+    return min(window.end, min(ends) + MICROSECOND)
+
+
+def _starts(work: Work, spec: TemplateSpec, window: Window) -> Iterator[datetime]:
+    """Yield when the slots start that a template still promises in a window; reading says of a rule if it is broken."""
+    try:
+        for _, starts_at in planning.promised_after(spec, work.now, window.end, window.start, work.steps):
+            yield starts_at
+    except TooCostly:
+        raise
+    except (ValueError, LookupError, OSError, ArithmeticError):
+        return
 
 
 def merged(
@@ -256,10 +338,13 @@ def _promised(work: Work, spec: TemplateSpec, window: Window, overlapping: bool)
     now = work.now.astimezone(UTC)
     try:
         if overlapping:
-            starts = planning.promised_after(spec, max(window.start, now), window.end)
+            moment = max(window.start, now)
+            starts = planning.promised_after(spec, moment, window.end, steps=work.steps)
         else:
-            starts = planning.promised_after(spec, now, window.end, window.start)
+            starts = planning.promised_after(spec, now, window.end, window.start, work.steps)
         return [(spec, original_start, starts_at) for original_start, starts_at in starts]
+    except TooCostly:
+        raise
     except (RollingSlotsError, ValueError, LookupError, OSError, ArithmeticError) as error:
         complain(spec, error)  # a page of many templates must not fail because of one
         return []
@@ -305,13 +390,16 @@ def upcoming(work: Work, template_id: int, n: int, after: datetime | None = None
     Looks 60 years ahead at most.
 
     :raises InvalidRequest: if ``n`` is not between 1 and ``ROLLINGSLOTS_PREVIEW_MAX``, or ``after`` is naive.
+    :raises TooCostly: if the template leaves out nearly all that its rule says.
     :raises TemplateNotFound: if there is no template with this id.
     """
     start = _start_after(work, n, after)
     found: list[SlotMixin] = []
+    work = replace(work, steps=Steps(_LOOKED_AT))
     specs = [TemplateSpec.of(t) for t in templates(work, template_id)]
     limit = _add(start, _HORIZON)
     while len(found) < n and start < limit and specs:
+        start = min(planning.behind_blackouts(spec, start) for spec in specs)
         end = _end_of_stretch(specs, start, n - len(found), limit)
         found += between(work, start, end, template_id)
         start = end
@@ -325,11 +413,12 @@ def preview(work: Work, template: TemplateMixin, n: int, after: datetime | None 
     :raises InvalidRequest: as :func:`upcoming`.
     """
     start = _start_after(work, n, after)
-    spec, limit = TemplateSpec.of(template), _add(start, _HORIZON)
+    spec, limit, steps = TemplateSpec.of(template), _add(start, _HORIZON), Steps(_LOOKED_AT)
     found: list[PlannedSlot] = []
     while len(found) < n and start < limit:
+        start = planning.behind_blackouts(spec, start)
         end = _end_of_stretch([spec], start, n - len(found), limit)
-        found += planning.planned(spec, Window(start, end))
+        found += planning.planned(spec, Window(start, end), steps)
         start = end
     return [virtual_slot(work.models, planned, template, work.now) for planned in found[:n]]
 

@@ -29,7 +29,7 @@ _NAMING = frozenset(
 )
 # fmt: on
 #: Of more known names than this, an error lists a few.
-_MANY, _SOME = 24, 5
+_MANY, _SOME = 40, 5
 
 
 class RollingSlotsError(Exception):
@@ -74,6 +74,13 @@ class InvalidRequest(RollingSlotsError, ValueError):
     """An argument is not valid.
 
     Attributes: ``field``, ``value``, ``expected``.
+    """
+
+
+class TooCostly(InvalidRequest):
+    """This would work out too many slots in one request: ask for a shorter span, a group or a template.
+
+    Attributes: ``limit`` (how many starts of slots may be looked at).
     """
 
 
@@ -195,6 +202,17 @@ def refusal(
     return kind(
         f"{field} = {shown}: expected {expected}", field=field, value=value, expected=expected, **more
     )
+
+
+def limit_refusal(field: str, value: Any, limit: int, of: str, setting: str) -> RollingSlotsError:
+    """Return (not raise) the error for a template that would cost more than the app's settings allow.
+
+    :param limit: the most that is allowed, of something in words.
+    :param setting: the field of the settings that says so.
+    """
+    key = f"ROLLINGSLOTS_{setting.upper()}"
+    expected = f"at most {limit:,} {of} ({key})"
+    return refusal(field, value, expected, InvalidTemplate, limit=limit, key=key)
 
 
 def overlap_refusal(

@@ -7,7 +7,7 @@ import inspect as python_inspect
 import logging
 import os
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -24,7 +24,7 @@ from sqlalchemy import JSON, event, func, inspect, select
 from sqlalchemy.exc import DatabaseError, SQLAlchemyError
 from sqlalchemy.orm import object_session
 from sqlalchemy.orm.exc import ObjectDeletedError
-from sqlalchemy.schema import CreateIndex, CreateTable
+from sqlalchemy.schema import CreateColumn, CreateIndex, CreateTable
 from werkzeug.wsgi import get_host
 
 from .booking import resources
@@ -38,7 +38,7 @@ from .queue import connect
 from .series import guards
 from .series.storage import check_unchanged
 from .settings import FEED_PATH, Settings
-from .statements import is_lost_race, own_transaction, use_primary, write_engine
+from .statements import is_lost_race, own_transaction, refused_writes, use_primary, write_engine
 from .topup import Runner, TopUp, waiting
 from .topup.executors import AfterResponseExecutor, make_executor
 from .values import utc_now
@@ -52,6 +52,8 @@ log.addFilter(Discreet())  # all rooms write to this one
 
 EXTENSION = "rollingslots"
 OWN_DATABASE = "sqlite:///rollingslots.db"
+#: How long a probe waits for SQLite's write lock.
+_PROBE_SECONDS = 1.0
 _CONFIGURED = ("SQLALCHEMY_DATABASE_URI", "SQLALCHEMY_BINDS", "SQLALCHEMY_ENGINES")
 _CHANGED, _NEW = "rollingslots_changed", "rollingslots_new"
 #: Where an app context keeps who acts.
@@ -126,6 +128,9 @@ class AppState:
             session = self.db.session()
             use_primary(session, models.classes, wholly=True)
             bind = write_engine(session, models.Slot)
+            _, columns = models.lacking(bind)
+            if columns:  # before an index on one of them fails
+                raise _missing_columns(bind, columns, migrates=not wal)
             if wal and bind.dialect.name == "sqlite":
                 # Readers and the top-up then do not wait for each other; the mode stays with the file, so it is
                 # for one of our own only.
@@ -140,11 +145,32 @@ class AppState:
             bind.dispose()  # a connection that is open now must not be shared by processes that fork later
         return [table.name for table in models.tables]
 
+    def probe(self) -> list[str]:
+        """Return what the database says to who tries to write, and changes nothing; in a session of its own."""
+        runner = self.topup.runner
+        with self.app.app_context():
+            if runner.joins:
+                return []  # the app's own transaction would end with it
+        with runner.context(patience=_PROBE_SECONDS):
+            return refused_writes(self.db.session(), self.models.tables)
+
+    def _look_at_cache(self) -> tuple[Any, int, str | None]:
+        """Return the cache's backend, how many caches the app has, and what is wrong with it; may raise anything."""
+        caches = len(self.app.extensions.get("cache") or {})
+        return self.topup.find_cache(), caches, self.topup.hint.check()
+
     def examine(self) -> list[Finding]:
         """Return the doctor's findings; in a session of its own, for the checks end its transaction."""
+        refusals, experience = self.probe(), self.topup.experience
         with self.app.app_context():
-            caches = len(self.app.extensions.get("cache") or {})
-            return examine(self.writing(), self.topup.find_cache(), caches, self.app.debug, os.environ)
+            return examine(
+                self.writing(),
+                self._look_at_cache,
+                self.app.debug,
+                os.environ,
+                experience,
+                refusals,
+            )
 
 
 def get_state() -> AppState:
@@ -161,6 +187,11 @@ def get_state() -> AppState:
 def default_timezone() -> str:
     """Return the zone of the current app's templates that name none."""
     return get_state().settings.timezone if _is_registered() else "UTC"
+
+
+def current_settings() -> Settings:
+    """Return the settings of the current app; outside of any the defaults."""
+    return get_state().settings if _is_registered() else Settings()
 
 
 def _is_registered() -> bool:
@@ -392,7 +423,9 @@ class Extension:
         known = self._models or self._given
         if isinstance(known, Models):
             return known
-        return make_models(db, known, clock=self._clock, default_timezone=default_timezone)
+        return make_models(
+            db, known, clock=self._clock, default_timezone=default_timezone, settings=current_settings
+        )
 
 
 # -- set-up ----------------------------------------------------------------------------------------------------
@@ -478,7 +511,7 @@ def _naming(method: Callable[..., Any]) -> Callable[..., Any]:
                 raise LostRace from error
             if not current_app:  # nothing to look into; in `init_app`, or a call outside of any app
                 raise
-            look = _missing_table if isinstance(error, DatabaseError) else _unreadable_row
+            look = _what_lacks if isinstance(error, DatabaseError) else _unreadable_row
             found = look(self._state.db.session(), self._state.models)
             if found is None:
                 raise
@@ -487,23 +520,38 @@ def _naming(method: Callable[..., Any]) -> Callable[..., Any]:
     return wrapper
 
 
-def _missing_table(session: Any, models: Models) -> ConfigError | None:
-    """Return an error that names a missing table.
+def _what_lacks(session: Any, models: Models) -> ConfigError | None:
+    """Return an error that names a missing table, or the columns that an older version did not have.
 
     Looked for on a connection of its own: the transaction of the app's session is the app's.
     """
     try:
-        there = set(inspect(session.get_bind(mapper=models.Slot)).get_table_names())
+        bind = session.get_bind(mapper=models.Slot)
+        tables, columns = models.lacking(bind)
     except SQLAlchemyError:
         return None
-    missing = [table.name for table in models.tables if table.name not in there]
-    if not missing:
-        return None
+    if not tables:
+        return _missing_columns(bind, columns) if columns else None
     text = (
-        f"the database has no table {missing[0]}: migrate it (`flask db migrate`, `flask db upgrade`), "
+        f"the database has no table {tables[0].name}: migrate it (`flask db migrate`, `flask db upgrade`), "
         "or create the library's tables with `flask slots init-db` or `db.create_all()`"
     )
-    return ConfigError(text, tables=missing)
+    return ConfigError(text, tables=[table.name for table in tables])
+
+
+def _missing_columns(bind: Any, columns: Sequence[Any], migrates: bool = True) -> ConfigError:
+    """Return an error that names columns, and the statements that add them.
+
+    :param migrates: whether the app may have migrations: not for the library's own file.
+    """
+    names = ", ".join(f"{column.table.name} has no column {column.name}" for column in columns)
+    adding = [
+        f"ALTER TABLE {column.table.name} ADD COLUMN {CreateColumn(column).compile(dialect=bind.dialect)};"
+        for column in columns
+    ]
+    how = "migrate it (`flask db migrate`, `flask db upgrade`), or run" if migrates else "copy it, then run"
+    text = f"an older version made the database {bind.engine.url!r}: {names}; {how}: {' '.join(adding)}"
+    return ConfigError(text, columns=[f"{column.table.name}.{column.name}" for column in columns])
 
 
 def _unreadable_row(session: Any, models: Models) -> UnreadableRow | None:
@@ -591,9 +639,8 @@ def _guard(models: Models) -> None:
         if session.is_modified(row, include_collections=False):
             check_unchanged(session, models, row)
             guards.check_neighbours(session, models, row)
-            state = get_state() if _is_registered() else None
-            settings, now = (state.settings, state.clock()) if state is not None else (Settings(), clock())
-            history.before_change(Work.writing(session, models, settings, now), row)
+            now = get_state().clock() if _is_registered() else clock()
+            history.before_change(Work.writing(session, models, current_settings(), now), row)
             resources.begin_claim(session, models, row, clock())
             guards.keep_names(session, models, row, clock())
 

@@ -5,7 +5,8 @@ The same plan serves a top-up, a dry run, reading and health, so they cannot dis
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from bisect import bisect_right
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
@@ -20,6 +21,7 @@ from .recurrence.recurrence_set import first_of_day
 from .recurrence.zones import instant_of, offset_at, reached_at, steady_until, wall_of
 from .values import (
     MICROSECOND,
+    YEARS,
     Healing,
     Occurrence,
     Plan,
@@ -27,6 +29,7 @@ from .values import (
     Shifted,
     SlotKey,
     Status,
+    Steps,
     StoredSlot,
     TemplateSpec,
     Times,
@@ -35,8 +38,8 @@ from .values import (
 )
 
 IN_THE_PAST = "in_the_past"
-#: Leaves room for the local times of every zone before the calendar ends.
-_LAST = datetime.max.replace(tzinfo=UTC) - timedelta(days=2)
+#: Nothing is promised behind the years that people may name: what a template adds to a time stays in the calendar.
+_LAST = datetime(YEARS.stop, 1, 1, tzinfo=UTC)
 _FIRST = datetime.min.replace(tzinfo=UTC)
 #: A zone moves a wall-clock time by less than a day, and a gap by at most a day.
 _ZONE_SLACK = timedelta(days=2)
@@ -104,34 +107,46 @@ def window_of(spec: TemplateSpec, now: datetime, days: int, align: str) -> Windo
     return rolling_window(spec, now, spec.window_days or days, align)
 
 
+def window_length(spec: TemplateSpec, days: int, align: str) -> int:
+    """Return how many days the rolling window of a template may have."""
+    return (spec.window_days or days) + (6 if align == "week" else 0)
+
+
 def rolling_window(spec: TemplateSpec, now: datetime, days: int, align: str) -> Window:
     """Return the window of so many local days of a template's zone, today included."""
     return Window.rolling(now, days, ZoneInfo(spec.timezone), align)
 
 
-def promised(spec: TemplateSpec, window: Window) -> Iterator[tuple[PlannedSlot, str | None]]:
+def promised(
+    spec: TemplateSpec, window: Window, steps: Steps | None = None
+) -> Iterator[tuple[PlannedSlot, str | None]]:
     """Yield what a template promises in a window, in order, with the reason why it is left out, if any.
 
     An inactive template promises nothing. Segment bounds count on original starts, the window on shown times.
     """
     zone = ZoneInfo(spec.timezone)
-    for original_start, starts_at, reason in promised_starts(spec, window):
+    for original_start, starts_at, reason in promised_starts(spec, window, steps):
         yield planned_slot(spec, original_start, starts_at, zone), reason
 
 
-def promised_starts(spec: TemplateSpec, window: Window) -> Iterator[tuple[datetime, datetime, str | None]]:
+def promised_starts(
+    spec: TemplateSpec, window: Window, steps: Steps | None = None
+) -> Iterator[tuple[datetime, datetime, str | None]]:
     """Yield (original start, start, reason) of what a template promises, without the other times of its slots.
 
     A reader needs no more of those that are stored.
+
+    :param steps: counts what is looked at, what is left out too.
     """
     if not spec.active:
         return
     zone, exdates, last = ZoneInfo(spec.timezone), frozenset(spec.exdates), spec.ends_before
     window, recurrence = life_of(spec, window), _recurrence((), *_rule_of(spec))
     latest = _LAST - spec.duration
-    is_plain = not (exdates or spec.blackouts or spec.holidays)
+    is_plain, is_off = not (exdates or spec.blackouts or spec.holidays), days_off(spec)
     is_exact = spec.ends_by == "elapsed" and not spec.may_overlap
-    for occurrence in recurrence.named_between(window.start, window.end):
+    found = recurrence.named_between(window.start, window.end)
+    for occurrence in found if steps is None else steps.counting(found):
         original_start, starts_at = occurrence
         if spec.active_from is not None and original_start < spec.active_from:
             continue
@@ -139,7 +154,7 @@ def promised_starts(spec: TemplateSpec, window: Window) -> Iterator[tuple[dateti
             continue
         if starts_at > latest:
             return  # it would end after the last day of the calendar
-        reason = None if is_plain else _left_out(spec, exdates, original_start, starts_at, zone)
+        reason = None if is_plain else _left_out(spec, exdates, is_off, original_start, starts_at, zone)
         if reason is None:
             has_room = type(occurrence) is not Shifted or _fits(spec, occurrence, recurrence, zone)
             if not has_room or (is_exact and _is_run_into(spec, occurrence, recurrence, zone)):
@@ -180,7 +195,11 @@ def _fits(spec: TemplateSpec, shifted: Shifted, recurrence: Recurrence, zone: Zo
 
 
 def promised_after(
-    spec: TemplateSpec, moment: datetime, end: datetime, start: datetime = _FIRST
+    spec: TemplateSpec,
+    moment: datetime,
+    end: datetime,
+    start: datetime = _FIRST,
+    steps: Steps | None = None,
 ) -> Iterator[tuple[datetime, datetime]]:
     """Yield (original start, start) of what a template promises and is not over at a moment.
 
@@ -190,7 +209,7 @@ def promised_after(
     first = max(start, _minus(moment, longest(spec)))
     if first >= end:
         return
-    for original_start, starts_at, reason in promised_starts(spec, Window(first, end)):
+    for original_start, starts_at, reason in promised_starts(spec, Window(first, end), steps):
         if reason is None and (starts_at >= moment or end_of(spec, original_start, starts_at, zone) > moment):
             yield original_start, starts_at
 
@@ -220,9 +239,19 @@ def life_of(spec: TemplateSpec, window: Window) -> Window:
     return Window(min(start, end), end)
 
 
-def planned(spec: TemplateSpec, window: Window) -> list[PlannedSlot]:
+def planned(spec: TemplateSpec, window: Window, steps: Steps | None = None) -> list[PlannedSlot]:
     """Return the planned slots of a template in a window: promised and not left out."""
-    return [slot for slot, reason in promised(spec, window) if reason is None]
+    return [slot for slot, reason in promised(spec, window, steps) if reason is None]
+
+
+def behind_blackouts(spec: TemplateSpec, moment: datetime) -> datetime:
+    """Return a later moment (aware, UTC) if nothing can be offered until then: days off need not be gone through."""
+    day, zone = moment.astimezone(ZoneInfo(spec.timezone)).date(), ZoneInfo(spec.timezone)
+    for first, last in joined_days(spec.blackouts):
+        # Days more on both sides: a grid reaches into the next day, and a zone moves a time by less than one.
+        if first <= day - _ZONE_SLACK and day < last - _ZONE_SLACK and last.year in YEARS:
+            return max(moment, local_midnight(last - _ZONE_SLACK, zone))
+    return moment
 
 
 def planned_at(spec: TemplateSpec, original_start: datetime) -> PlannedSlot | None:
@@ -300,7 +329,7 @@ def times_of(
         day = grid_day(spec, original_start, starts_at) - timedelta(days=spec.opens_days_before)
         opens_at = _at(day, spec.opens_time, zone)
     if spec.closes_before:
-        closes_at = min(starts_at - spec.closes_before, ends_at)
+        closes_at = starts_at - max(spec.closes_before, starts_at - ends_at)
     elif spec.closes_days_before is not None:
         day = grid_day(spec, original_start, starts_at) - timedelta(days=spec.closes_days_before)
         closes_at = min(_at(day, spec.closes_time, zone), starts_at)
@@ -379,6 +408,7 @@ def grid_day(spec: TemplateSpec, original_start: datetime, starts_at: datetime |
 def _left_out(
     spec: TemplateSpec,
     exdates: Collection[datetime | date],
+    is_off: Callable[[date], str | None],
     original_start: datetime,
     starts_at: datetime,
     zone: ZoneInfo,
@@ -389,12 +419,35 @@ def _left_out(
             return EXCLUDED
     if not (spec.blackouts or spec.holidays):
         return None
-    day = grid_day(spec, original_start, starts_at)
-    if any(first <= day <= last for first, last in spec.blackouts):
-        return BLACKOUT
-    if spec.holidays and public_holiday(spec.holidays, day):
-        return HOLIDAY
-    return None
+    return is_off(grid_day(spec, original_start, starts_at))
+
+
+def days_off(spec: TemplateSpec) -> Callable[[date], str | None]:
+    """Return a function that says why a grid day is off; what it costs does not grow with the blackouts."""
+    ranges = joined_days(spec.blackouts)
+    firsts = [first for first, _ in ranges]
+    known: dict[date, str | None] = {}
+
+    def is_off(day: date) -> str | None:
+        if day not in known:
+            place = bisect_right(firsts, day) - 1
+            is_closed = place >= 0 and day <= ranges[place][1]
+            is_holiday = not is_closed and spec.holidays and public_holiday(spec.holidays, day)
+            known[day] = BLACKOUT if is_closed else HOLIDAY if is_holiday else None
+        return known[day]
+
+    return is_off
+
+
+def joined_days(ranges: Iterable[Sequence[date]]) -> list[tuple[date, date]]:
+    """Return ranges of days in order, those that overlap or follow each other as one."""
+    found: list[tuple[date, date]] = []
+    for first, last in sorted((days[0], days[1]) for days in ranges):
+        if found and first.toordinal() <= found[-1][1].toordinal() + 1:
+            found[-1] = (found[-1][0], max(found[-1][1], last))
+        else:
+            found.append((first, last))
+    return found
 
 
 def plan(

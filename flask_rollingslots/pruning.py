@@ -10,7 +10,7 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from time import monotonic
@@ -20,12 +20,13 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import ColumnElement, and_, case, delete, func, literal, or_, select, true, update
 from sqlalchemy.exc import IntegrityError
 
-from .context import Work, pruned_until
+from .context import Work, is_decided, pruned_until
 from .errors import LeaseLost, TopUpBusy, refusal, sentence
 from .models import Models, expired_places, table_of
 from .settings import MAX_RETENTION_DAYS
+from .statements import server_time
 from .topup import Runner
-from .topup.gate import Lease, make_row
+from .topup.gate import Experience, Lease, from_ms, make_row, read_state
 from .values import BookingStatus, PruneReport, RunStatus, SlotKey, Status
 
 log = logging.getLogger("flask_rollingslots")
@@ -38,6 +39,9 @@ Position = tuple[datetime, int]
 MAX_BATCH = 10_000
 #: The log of runs is kept so long where nothing else is said.
 RUN_DAYS = 90
+_DAY = timedelta(days=1)
+#: A moment (aware), and who says so.
+_Known = tuple[datetime, str]
 #: Zones, shifts and lengths of templates that are told apart; the slots of all others wait for the latest of all.
 _KINDS = 200
 #: What one top-up forgets at most: so many batches of this size.
@@ -47,12 +51,85 @@ _SLACK = timedelta(days=31)
 
 
 @dataclass(frozen=True, slots=True)
+class Clocks:
+    """What the time is by all who know, asked before something is deleted that nobody could make again.
+
+    :param earliest: by the one that is furthest behind, aware.
+    :param doubt: why nothing may be deleted, as a sentence; ``None``: they agree within a day.
+    :param doubt_of_decisions: why what people decided stays even so; ``None``: time has really passed.
+    """
+
+    earliest: datetime
+    doubt: str | None = None
+    doubt_of_decisions: str | None = None
+
+    @classmethod
+    def compare(cls, work: Work, before: datetime, token: int | None = None) -> Clocks:
+        """Ask the database's clock and the newest things known.
+
+        :param before: aware; what ended before is to be forgotten.
+        :param token: of the lease of the run under way, whose own row proves nothing.
+        """
+        now, things = work.now, _known(work, token)
+        newest = max(things, default=None)
+        others = [each for each in (_server(work), newest) if each is not None]
+        doubt = None
+        for moment, name in others:
+            if abs(now - moment) > _DAY:
+                side = "after" if now > moment else "before"
+                differ = f"{_days(now - moment)} {side} {name}: {_shown(moment)}"
+                doubt = f"{_shown(now)} by the clock of this machine is {differ}"
+                break
+        yesterday = now - min(_DAY, (now - before) / 2)
+        lived = newest is None or before >= now or _was_awake(work, before, yesterday, things)
+        text = f"no top-up is known from between {_shown(before)} and {_shown(yesterday)}"
+        return cls(min([now, *(moment for moment, _ in others)]), doubt, None if lived else text)
+
+
+def _shown(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M} UTC"
+
+
+def _days(span: timedelta) -> str:
+    return f"{abs(span) / _DAY:.0f} days"
+
+
+def _server(work: Work) -> _Known | None:
+    moment = server_time(work.session)
+    return (moment, "the clock of the database") if moment is not None else None
+
+
+def _known(work: Work, token: int | None) -> list[_Known]:
+    """Return when the newest things were written: those of the highest id, for it is not the clock that chose them."""
+    runs, bookings, session = work.models.Run, work.models.Booking, work.session
+    others = or_(runs.token.is_(None), runs.token != token) if token is not None else true()
+    run = select(func.coalesce(runs.finished_at, runs.started_at)).where(others).order_by(runs.id.desc())
+    booking = select(bookings.created_at).order_by(bookings.id.desc())
+    confirmed = read_state(work).confirmed_ms
+    found = (
+        (session.scalar(run.limit(1)), "the newest top-up"),
+        (session.scalar(booking.limit(1)), "the newest booking"),
+        (from_ms(confirmed) if confirmed else None, "the last confirmation"),
+    )
+    return [(moment, name) for moment, name in found if moment is not None]
+
+
+def _was_awake(work: Work, start: datetime, end: datetime, things: Iterable[_Known]) -> bool:
+    """Whether a top-up, or another of the newest things, is known from a span: a clock that jumped left it out."""
+    if any(start <= moment < end for moment, _ in things):
+        return True
+    began = work.models.Run.started_at
+    return work.session.scalar(select(began).where(began >= start, began < end).limit(1)) is not None
+
+
+@dataclass(frozen=True, slots=True)
 class PruneRequest:
     """What is to be forgotten.
 
     :param before: aware; slots that ended before, and runs that began before.
     :param include_booked: booked and completed slots too, with their bookings.
     :param since: aware; leave alone what started before, for it was looked through already.
+    :param clocks: what the time is by others; ``None``: nobody else is asked.
     """
 
     before: datetime
@@ -61,6 +138,7 @@ class PruneRequest:
     batch: int = 1000
     dry_run: bool = False
     since: datetime | None = None
+    clocks: Clocks | None = None
 
     @classmethod
     def make(
@@ -100,19 +178,29 @@ def _is_past(models: Models, request: PruneRequest) -> ColumnElement[bool]:
 
 
 def _may_go(work: Work, request: PruneRequest) -> ColumnElement[bool]:
-    models = work.models
-    over = and_(_is_past(models, request), _own_time_is_over(work))
+    models, clocks = work.models, request.clocks
+    cls, bookings, moment = (
+        models.Slot,
+        table_of(models.Booking).alias(),
+        clocks.earliest if clocks else work.now,
+    )
+    free = cls.booked <= expired_places(models, cls, moment)
+    over = and_(_is_past(models, request), _own_time_is_over(work, work.now))
+    if clocks is not None:
+        # What nobody ever touched is made again, should it be missed.
+        touched = select(bookings.c.id).where(bookings.c.slot_id == cls.id).exists()
+        undecided = and_(~is_decided(models), ~touched)
+        over_for_all = and_(cls.ends_at < moment, _own_time_is_over(work, moment))
+        over = and_(over, undecided if clocks.doubt_of_decisions else or_(undecided, over_for_all))
     if request.include_booked:
         return over
-    cls, bookings = models.Slot, table_of(models.Booking).alias()
     confirmed = (bookings.c.slot_id == cls.id, bookings.c.status == BookingStatus.CONFIRMED.value)
-    unbooked = cls.booked <= expired_places(models, cls, work.now)
     history = select(bookings.c.id).where(*confirmed).exists()
-    return and_(over, cls.status != Status.COMPLETED.value, unbooked, ~history)
+    return and_(over, cls.status != Status.COMPLETED.value, free, ~history)
 
 
-def _own_time_is_over(work: Work) -> ColumnElement[bool]:
-    """Return, in SQL, whether a slot's own occurrence has ended, wherever the slot itself took place.
+def _own_time_is_over(work: Work, now: datetime) -> ColumnElement[bool]:
+    """Return, in SQL, whether a slot's own occurrence had ended at a moment, wherever the slot itself took place.
 
     As long as it has not, only the row says that it is not for sale: a slot that was moved to an earlier day, or that
     stayed behind its series, would be promised again.
@@ -120,7 +208,7 @@ def _own_time_is_over(work: Work) -> ColumnElement[bool]:
     slots, templates = table_of(work.models.Slot), table_of(work.models.Template).alias()
     kind = (templates.c.timezone, templates.c.shift, templates.c.duration)
     kinds = work.session.execute(select(*kind).distinct())
-    latest = {tuple(row): _latest_over(*row, work.now) for row in kinds}
+    latest = {tuple(row): _latest_over(*row, now) for row in kinds}
     if not latest:
         return true()
     lowest, start = min(latest.values()), slots.c.original_start
@@ -336,19 +424,41 @@ def prune(runner: Runner, request: PruneRequest) -> PruneReport:
 
 
 def _forget(pruner: Pruner) -> PruneReport:
-    began, report, request = monotonic(), pruner.report, pruner.request
+    began, report, runner = monotonic(), pruner.report, pruner.runner
+    if not runner.experience.is_trusted:
+        pruner.request = replace(pruner.request, clocks=Clocks.compare(runner.work(), pruner.request.before))
+    request, clocks = pruner.request, pruner.request.clocks
+    if clocks is not None and clocks.doubt:
+        gone, _, _, runs = _count(runner.work(), replace(request, clocks=None))
+        report.held_back = clocks.doubt if gone or runs else None
+        return report
     if not request.dry_run:
         while pruner.step():
             pass
         while pruner.forget_runs(request.before):
             pass
-    slots, bookings, report.kept, runs = _count(pruner.runner.work(), request)
+    slots, bookings, report.kept, runs = _count(runner.work(), request)
+    if clocks is not None and clocks.doubt_of_decisions:
+        others = (
+            _count(runner.work(), replace(request, clocks=replace(clocks, doubt_of_decisions=None)))[0]
+            - slots
+        )
+        if others:
+            report.held_back = f"{others} slots that somebody decided about stay: {clocks.doubt_of_decisions}"
     if request.dry_run:
         report.slots, report.bookings, report.runs = slots, bookings, runs
     else:
         report.kept += slots
     report.seconds = monotonic() - began
     return report
+
+
+def held_back(work: Work, experience: Experience) -> str | None:
+    """Return why retention forgets nothing, as the last top-up found, or as it is now; ``None``: it does, or is off."""
+    days = work.settings.retention_days
+    if experience.retention or experience.is_trusted or days is None:
+        return experience.retention
+    return Clocks.compare(work, work.now - timedelta(days=days)).doubt
 
 
 def tidy(runner: Runner, lease: Lease, must_stop: Callable[[], bool]) -> None:
@@ -360,20 +470,31 @@ def tidy(runner: Runner, lease: Lease, must_stop: Callable[[], bool]) -> None:
     before = runner.clock() - timedelta(days=days or RUN_DAYS)
     try:
         done = pruned_until(runner.work()) if days is not None else None
+        clocks = None if runner.experience.is_trusted else Clocks.compare(runner.work(), before, lease.token)
         session.rollback()
         since = done - _SLACK if done is not None else None
-        pruner = Pruner(runner, PruneRequest(before, runner.archive, batch=_BATCH, since=since), lease)
-        for _ in range(_BATCHES if days is not None else 0):
-            if must_stop() or not pruner.step():
-                break
-        if not must_stop():
-            pruner.forget_runs(before)
+        request = PruneRequest(before, runner.archive, batch=_BATCH, since=since, clocks=clocks)
+        pruner = Pruner(runner, request, lease)
+        doubt = runner.experience.retention = clocks.doubt if clocks is not None else None
+        if doubt is None:
+            _forget_a_little(pruner, days is not None, must_stop)
     except LeaseLost:
         raise
     except Exception as error:  # the archive is the app's code
         session.rollback()
+        runner.experience.retention = f"pruning failed: {sentence(error)}"
         log.warning("nothing more was pruned: %s", sentence(error), extra={"action": "prune_failed"})
         return
+    if doubt is not None:  # as after a quiet month: the next top-up goes on
+        log.info("nothing was pruned: %s", doubt, extra={"action": "prune_held_back"})
     if pruner.report.slots or pruner.report.runs:
         text, gone = "pruned %d slots and %d runs of more than %d days ago", pruner.report
         log.info(text, gone.slots, gone.runs, days or RUN_DAYS, extra={"action": "pruned"})
+
+
+def _forget_a_little(pruner: Pruner, slots: bool, must_stop: Callable[[], bool]) -> None:
+    for _ in range(_BATCHES if slots else 0):
+        if must_stop() or not pruner.step():
+            break
+    if not must_stop():
+        pruner.forget_runs(pruner.request.before)

@@ -53,6 +53,12 @@ class Settings:
         decides.
     :param public_data: the keys of ``data``, and the app's own columns, that every reader sees over HTTP; all others
         are for tokens, and for whom ``authorize`` lets edit.
+    :param slots_per_day_max: the most slots that a template may have on one day; 1 to 1,440.
+    :param slots_per_window_max: the most slots that a template may have in its window; 1 to 10,000,000.
+    :param data_bytes_max: the most bytes that ``data`` of a template or a slot may have as JSON; 2 to 1,000,000.
+    :param blackouts_max: the most ranges of days that ``blackouts`` may hold; 1 to 10,000.
+    :param dates_max: the most single dates that ``rdates`` and ``exdates`` may hold together; 1 to 10,000.
+    :param expansion_steps_max: the most starts of slots that one read may look at; 10,000 to 100,000,000.
     :param enabled: ``False`` stops automatic top-ups; ``generate`` and reading go on.
     :param queue_fallback: with a queue that takes nothing, or whose workers do not come: ``thread`` fills in the web
         process, ``none`` waits for the queue.
@@ -81,6 +87,12 @@ class Settings:
     holds_per_person: int = 3
     public_reads: bool = False
     public_data: Sequence[str] = ()
+    slots_per_day_max: int = 480
+    slots_per_window_max: int = 50_000
+    data_bytes_max: int = 16_384
+    blackouts_max: int = 1_000
+    dates_max: int = 2_000
+    expansion_steps_max: int = 100_000
     enabled: bool = True
     queue_fallback: str = "thread"
     shard_size: int = 500
@@ -119,6 +131,12 @@ class Settings:
         self._check_int("preview_max", 1, 10_000)
         self._check_int("hold_minutes_max", 1, 10_080)
         self._check_int("holds_per_person", 1, 10_000)
+        self._check_int("slots_per_day_max", 1, 1_440)
+        self._check_int("slots_per_window_max", 1, 10_000_000)
+        self._check_int("data_bytes_max", 2, 1_000_000)
+        self._check_int("blackouts_max", 1, 10_000)
+        self._check_int("dates_max", 1, 10_000)
+        self._check_int("expansion_steps_max", 10_000, 100_000_000)
         if self.retention_days is not None:
             self._check_int("retention_days", 1, MAX_RETENTION_DAYS, " or None")
         self._check_int("shard_size", 1, 10_000)

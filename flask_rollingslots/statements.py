@@ -23,10 +23,12 @@ from sqlalchemy import (
     case,
     cast,
     event,
+    false,
     func,
     insert,
     inspect,
     literal_column,
+    select,
     text,
     type_coerce,
     update,
@@ -39,7 +41,7 @@ from sqlalchemy.pool import SingletonThreadPool, StaticPool
 from sqlalchemy.sql import visitors
 from sqlalchemy.types import LargeBinary, NullType, String, Text
 
-from .errors import ConfigError
+from .errors import ConfigError, sentence
 from .values import MICROSECOND
 
 #: All writers insert in the order of the key, so that they cannot wait for each other in a circle.
@@ -54,6 +56,10 @@ _NO_SAVEPOINT = 1305
 _LEGACY = -1
 #: Where a session keeps what was made past the ORM, within which savepoint.
 _MADE = "rollingslots_made"
+#: PostgreSQL: read-only transaction, no right, disk full. MariaDB: no rights on table or column, read-only server or
+#: table, disk full, table full. SQLite, by name: read-only, full, cannot open.
+_REFUSALS = {"25006", "42501", "53100", 1142, 1143, 1290, 1036, 1792, 1021, 1114}
+_SQLITE_REFUSALS = ("SQLITE_READONLY", "SQLITE_FULL", "SQLITE_CANTOPEN", "SQLITE_IOERR", "SQLITE_PERM")
 #: Where a session keeps for how long its own transactions wait.
 _PATIENCE = "rollingslots_patience"
 _PG_EPOCH = datetime(2000, 1, 1)  # noqa: DTZ001 (the zone is taken off before)
@@ -65,6 +71,8 @@ _POSTGRES_LIMITS = text(
 _STOCK = ("sqlalchemy", "flask_sqlalchemy")
 #: The names of dialects that MariaDB is spoken to by.
 MARIADB = ("mysql", "mariadb")
+#: MariaDB's and MySQL's collations under which a text equals itself alone, blanks at its end included.
+_EXACT = ("utf8mb4_nopad_bin", "utf8mb4_0900_bin")
 _MARIADB_LOCKS = "innodb_lock_wait_timeout"
 _MARIADB_LIMITS = {_MARIADB_LOCKS: 2, "idle_write_transaction_timeout": 10}
 
@@ -341,6 +349,31 @@ def server_time(session: Session) -> datetime | None:
     return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
+def reuses_ids(session: Session, tables: Iterable[Table]) -> list[str]:
+    """Return those tables that hand out the id of a deleted row again: on SQLite, unless they were made otherwise."""
+    if dialect_of(session) != "sqlite":
+        return []
+    found = session.execute(text("SELECT name, sql FROM sqlite_master WHERE type = 'table'"))
+    plain = {name for name, sql in found if "AUTOINCREMENT" not in sql.upper()}
+    return [table.name for table in tables if table.name in plain]
+
+
+def forgiving_columns(session: Session, tables: Iterable[Table]) -> list[str]:
+    """Return the columns, as ``table.column``, in which MariaDB takes texts for equal that are not."""
+    dialect = session.connection().dialect
+    if dialect.name not in MARIADB:
+        return []
+    query = text(
+        "SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = DATABASE() "
+        "AND collation_name NOT IN :exact"
+    ).bindparams(bindparam("exact", expanding=True))
+    forgiving = {tuple(row) for row in session.execute(query, {"exact": _EXACT})}
+    columns = [
+        column for table in tables for column in table.columns if (table.name, column.name) in forgiving
+    ]
+    return [str(c) for c in columns if getattr(c.type.dialect_impl(dialect), "collation", None)]
+
+
 def keeps_writers_away(session: Session, table: Table) -> bool:
     """Whether no other connection could write to SQLite's file until the session's transaction ends.
 
@@ -461,6 +494,61 @@ def is_lost_race(error: Exception) -> bool:
     if number == _NO_SAVEPOINT and isinstance(before, Exception):
         return is_lost_race(before)
     return number in _LOST_RACES or "database is locked" in str(number)
+
+
+def refuses_writes(error: BaseException) -> bool:
+    """Whether the database took a statement for none that it may, or can, write: a file or server that is read-only or
+    full, or a right that is missing.
+    """
+    cause = getattr(error, "orig", None)
+    number = cause.args[0] if cause is not None and cause.args else None
+    name = getattr(cause, "sqlite_errorname", None) or ""
+    return (
+        getattr(cause, "sqlstate", None) in _REFUSALS
+        or number in _REFUSALS
+        or name.startswith(_SQLITE_REFUSALS)
+    )
+
+
+def refused_writes(session: Session, tables: Iterable[Table]) -> list[str]:
+    """Try to write each table, with statements that change nothing; return what the database said to those it refused.
+
+    The session's transaction has ended afterwards, and nothing is left of it.
+    """
+    found: list[str] = []
+    try:
+        dialect = _begin(session, None)
+        for table in tables:
+            try:
+                with session.begin_nested():
+                    _try_to_write(session, table, dialect)
+            except DBAPIError as error:
+                if not refuses_writes(error):
+                    raise
+                found.append(f"{table.name}: {sentence(error)}")
+        _restore_limits(session, dialect)
+    except DBAPIError as error:
+        if not is_lost_race(error):  # such as the write lock of a file that is read-only
+            found.append(sentence(error))
+    finally:
+        session.rollback()
+    return found
+
+
+def _try_to_write(session: Session, table: Table, dialect: str) -> None:
+    columns = list(table.columns)
+    session.execute(
+        insert(table).from_select(columns, select(*columns).where(false()), include_defaults=False)
+    )
+    session.execute(table.update().where(false()).values({column: column for column in table.primary_key}))
+    session.execute(table.delete().where(false()))
+    if dialect == "postgresql":
+        # Ids come from a sequence, which has rights of its own.
+        query = "SELECT has_sequence_privilege(pg_get_serial_sequence(:table, :column), 'USAGE')"
+        for column in table.primary_key:
+            names = {"table": table.fullname, "column": column.name}
+            if session.scalar(text(query), names) is False:
+                session.execute(text("SELECT nextval(pg_get_serial_sequence(:table, :column))"), names)
 
 
 # -- many rows at once -----------------------------------------------------------------------------------------

@@ -22,6 +22,8 @@ from .models import expired_places
 from .values import Status
 
 _DAY, _SECOND = timedelta(days=1), timedelta(seconds=1)
+#: In a longer span the years without slots are left out.
+_FEW_YEARS = timedelta(days=3 * 366)
 #: The databases count the days of the week from Sunday.
 _SUNDAY = datetime(2023, 12, 31, tzinfo=UTC)
 _OF_TEMPLATE = ("id", "name", "group", "active")
@@ -161,12 +163,29 @@ def gather(
     bounds = select(func.min(cls.starts_at), func.max(cls.starts_at)).where(*conditions)
     earliest, latest = work.session.execute(bounds).one()
     if earliest is not None:
-        _count(work, stats, spells(zones, earliest, latest + _SECOND), conditions)
+        spans = _spans(work, earliest, latest + _SECOND, conditions)
+        _count(work, stats, [spell for span in spans for spell in spells(zones, *span)], conditions)
     for part in stats.templates.values():
         stats.total.add(part)
         if part.group is not None:
             stats.groups.setdefault(part.group, Summary()).add(part)
     return stats
+
+
+def _spans(
+    work: Work, start: datetime, end: datetime, conditions: list[ColumnElement[bool]]
+) -> list[tuple[datetime, datetime]]:
+    """Return the years of a span in which slots start: one slot centuries away is no reason to cut up all between."""
+    if end - start < _FEW_YEARS:
+        return [(start, end)]
+    year = extract("year", work.models.Slot.starts_at)
+    years = sorted(int(each) for each in work.session.scalars(select(year).where(*conditions).distinct()))
+    # A year by the clock of the database's session may begin some hours earlier or later.
+    around = sorted({number for each in years for number in (each - 1, each, each + 1)})
+    first = (
+        (datetime(number, 1, 1, tzinfo=UTC), datetime(number + 1, 1, 1, tzinfo=UTC)) for number in around
+    )
+    return [(max(start, begin), min(end, until)) for begin, until in first if begin < end and until > start]
 
 
 def _templates(work: Work, template_id: int | None, group: str | None) -> tuple[Stats, set[str]]:

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import MISSING, dataclass, field, fields, replace
 from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 from zoneinfo import ZoneInfo
 
-from .errors import InvalidKey, refusal
+from .errors import InvalidKey, TooCostly, refusal
 
+T = TypeVar("T")
 #: Booking id, expiry in microseconds of Unix time, places: one hold, as a slot's row remembers it.
 Hold = list[int]
 
 MINUTE = timedelta(minutes=1)
+#: The years in which a person may put something: all sums with what a template may add to them stay in the calendar.
+YEARS = range(1900, 9991)
 #: The smallest step of a datetime.
 MICROSECOND = timedelta(microseconds=1)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -197,6 +200,35 @@ def key_of(key: Any) -> SlotKey:
     return SlotKey.parse(key if isinstance(key, str) else getattr(key, "key", str(key)))
 
 
+class Steps:
+    """Counts the starts of slots that one piece of work looks at: no clock, so the same request ends the same way.
+
+    :param most: how many they may be.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.most, self.used = most, 0
+
+    def take(self, count: int = 1) -> None:
+        """Count some.
+
+        :raises TooCostly: if they are too many by now.
+        """
+        self.used += count
+        if self.used > self.most:
+            text = (
+                f"this would look at more than {self.most:,} starts of slots in one request "
+                "(ROLLINGSLOTS_EXPANSION_STEPS_MAX); expected a shorter span, a group or a template"
+            )
+            raise TooCostly(text, limit=self.most)
+
+    def counting(self, found: Iterable[T]) -> Iterator[T]:
+        """Yield what is found, and count it."""
+        for each in found:
+            self.take()
+            yield each
+
+
 @dataclass(frozen=True, slots=True)
 class Window:
     """A half-open span of time.
@@ -297,8 +329,11 @@ class TemplateSpec:
     own: dict[str, Any] = field(default_factory=dict, hash=False)
 
     @classmethod
-    def of(cls, template: Any) -> TemplateSpec:
-        """Return a template's row as plain data, independent of any session."""
+    def of(cls, template: Any, copied: bool = True) -> TemplateSpec:
+        """Return a template's row as plain data, independent of any session.
+
+        :param copied: also what is deep within ``data``: for who changes templates; not for who only reads.
+        """
         values = {each.name: getattr(template, each.name) for each in fields(cls) if each.name != "own"}
         values["own"] = deepcopy(template.rolling_own)
         for each in fields(cls):
@@ -307,7 +342,9 @@ class TemplateSpec:
             elif values[each.name] is None and each.default is not MISSING:  # a row that was not stored yet
                 values[each.name] = each.default
         values["series_id"] = values["series_id"] or values["id"]
-        values["data"] = deepcopy(dict(values["data"] or {}))
+        values["data"] = dict(values["data"] or {})
+        if copied:
+            values["data"] = deepcopy(values["data"])
         return cls(**values)
 
     def changed(self, values: Mapping[str, Any]) -> TemplateSpec:
@@ -557,6 +594,7 @@ class PruneReport:
     :param runs: recorded top-ups that were deleted.
     :param kept: past slots that stay: booked, completed, or pointed to by the app's own rows.
     :param seconds: how long it took.
+    :param held_back: why nothing was deleted, or no slot that somebody decided about: the clocks do not agree.
     """
 
     before: datetime
@@ -566,8 +604,10 @@ class PruneReport:
     kept: int = 0
     seconds: float = 0.0
     dry_run: bool = False
+    held_back: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as plain data for JSON; the instant as ISO 8601 with offset."""
-        counts = {name: getattr(self, name) for name in ("slots", "bookings", "runs", "kept", "dry_run")}
+        names = ("slots", "bookings", "runs", "kept", "dry_run", "held_back")
+        counts = {name: getattr(self, name) for name in names}
         return {"before": self.before.isoformat(), **counts, "seconds": round(self.seconds, 3)}

@@ -168,7 +168,7 @@ class SlotAnswer(_Row, WithOwn):
     left: Annotated[int, Left] = _from("booked_at")
     is_virtual: bool = Field(description="Whether there is no row for it yet.")
     customised: Annotated[list[str], ListOrNone]
-    data: Annotated[dict[str, Any], DictOrNone]
+    data: Annotated[dict[str, Any], DictOrNone] = _from("rolling_data")
     cancel_reason: str | None
     revision: int | None = _from("template", "revision", about="Of its template; for If-Match.")
     run_id: int | None
@@ -513,6 +513,8 @@ class HealthAnswer(Answered):
     next_try: Instant | None = None
     failures: int | None = None
     last_error: str | None = None
+    trouble: str | None = Field(None, description="Why it is missing, whatever is stored.")
+    retention: str | None = Field(None, description="Why nothing old is forgotten.")
     templates: list[Coverage] | None = Field(None, description="Those that lack slots; the first 200.")
 
 

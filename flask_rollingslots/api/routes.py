@@ -19,14 +19,13 @@ from .. import errors
 from ..facade import SeriesReport
 from ..models import BookingMixin, RunMixin, SlotMixin, TemplateMixin
 from ..settings import FEED_PATH
-from ..values import Scope, SlotKey, Window
+from ..values import MICROSECOND, Scope, SlotKey, Window
 from . import answers, bodies
 from .access import Needs
 from .operations import IF_MATCH, Call, Operations
 from .problems import Problem, invalid
 
 _LONGEST_SEARCH = timedelta(days=3660)
-_FIRST_STRETCH, _PER_STRETCH = timedelta(days=1), 5000
 _LONGEST_KEY = 64
 _BY_KEY = ("Idempotency-Key",)
 _CALENDAR = "text/calendar"
@@ -261,24 +260,20 @@ def list_slots(call: Call) -> Response:
 
 
 def _first_slots(call: Call, window: Window) -> list[SlotMixin]:
-    """Return the slots of a span after the query's cursor: a page of them, and at least one more if there is one.
-
-    Read in stretches of about as many slots as a page may have: many templates with a slot each minute must not be
-    held in memory for three months, to show a thousand.
-    """
-    query, step = call.query, _FIRST_STRETCH
+    """Return the slots of a span after the query's cursor: a page of them, and at least one more if there is one."""
+    query = call.query
     position: bodies.Place | None = query.cursor
     start = window.start if position is None else max(window.start, position[0])
     found: list[SlotMixin] = []
     while start < window.end and len(found) <= query.limit:
-        until = min(window.end, start + step)
         before = query.overlapping and start == window.start  # what began before it comes first
-        read = call.slots.between(start, until, query.template, query.group, before)
+        limit = query.limit + 1
+        read = call.slots.between(start, window.end, query.template, query.group, before, limit)
         visible = call.grant.visible(read, attrgetter("template"))
         found += [slot for slot in visible if position is None or _place(slot) > position]
-        per_day = len(read) / ((until - start) / timedelta(days=1))
-        step = max(_FIRST_STRETCH, timedelta(days=min(bodies.LONGEST.days, _PER_STRETCH / max(per_day, 1.0))))
-        start = until
+        if len(read) < limit:
+            break
+        start = read[-1].starts_at + MICROSECOND
     return found
 
 
@@ -594,9 +589,11 @@ def _is_visible(call: Call, run: RunMixin) -> bool:
 def get_health(call: Call) -> Response:
     """Say to anybody whether every promised slot of the window is stored; the rest to whoever may read all templates.
 
-    What went wrong is told to whoever sends a token.
+    What went wrong is told to whoever sends a token. Anybody else reads what the last check found, at most as old as
+    the check interval: no slot is looked at for it.
     """
-    report, grant = call.slots.health(), call.grant
+    grant = call.grant
+    report = call.slots.health(known=not grant.reads_all)
     if not grant.reads_all:
         return call.answer(answers.HealthAnswer, answers.Shown(None, status=report.status))
     lacking = [each for each in report.templates if each.missing or each.due or each.error]

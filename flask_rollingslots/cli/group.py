@@ -6,14 +6,17 @@ Results go to standard output, progress and errors to standard error.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 from flask.cli import AppGroup
 
 from ..errors import (
     InvalidRequest,
+    LostRace,
     RollingSlotsError,
     TemplateNotFound,
     escaped,
@@ -21,7 +24,11 @@ from ..errors import (
     is_of_database,
     sentence,
 )
+from ..facade import RollingSlots, current_slots
 
+Done = TypeVar("Done")
+#: How often a decision is tried again whose transaction another one was in the way of.
+_RACES = 2
 #: The exit code of wrong input; of everything else that is refused: 1.
 WRONG_INPUT = 2
 
@@ -57,10 +64,25 @@ class SlotsGroup(AppGroup):
 slots_group = SlotsGroup("slots", help="Keep bookable slots filled, and look at them.")
 
 
+def decide(act: Callable[[RollingSlots], Done], dry_run: bool = False) -> Done:
+    """Do something in a transaction of its own; once more if another one was in the way. To be printed afterwards."""
+    for _ in range(_RACES):
+        with suppress(LostRace), current_slots().transaction(dry_run) as slots:
+            return act(slots)
+    with current_slots().transaction(dry_run) as slots:
+        return act(slots)
+
+
 def print_json(value: Any) -> None:
     """Print plain data, and moments."""
     text = json.dumps(value, indent=2, ensure_ascii=False, default=datetime.isoformat)
     click.echo(escaped_json(text))
+
+
+def say_all(lines: Iterable[str]) -> None:
+    """Print several lines."""
+    for line in lines:
+        say(line)
 
 
 def say(text: str, err: bool = False) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Sized
+from collections.abc import Iterator, Sequence, Sized
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -10,10 +10,20 @@ from typing import Any
 import click
 
 from ..errors import InvalidRequest, InvalidRule
-from ..facade import ClosingReport, current_slots
+from ..facade import ClosingReport, RollingSlots, current_slots
 from ..models import BookingMixin
 from ..settings import MAX_FILE_BYTES, MAX_RETENTION_DAYS
-from .group import WRONG_INPUT, Failure, dry_run_option, json_option, print_json, say, slots_group
+from .group import (
+    WRONG_INPUT,
+    Failure,
+    decide,
+    dry_run_option,
+    json_option,
+    print_json,
+    say,
+    say_all,
+    slots_group,
+)
 
 
 @slots_group.command("init-db")
@@ -38,12 +48,15 @@ def prune(older_than: int, include_booked: bool, dry_run: bool, as_json: bool) -
     report = current_slots().prune(older_than, include_booked=include_booked, dry_run=dry_run)
     if as_json:
         print_json(report.to_dict())
-        return
-    verb = "would be deleted" if dry_run else "deleted"
-    say(
-        f"{report.slots} slots, {report.bookings} bookings and {report.runs} runs from before "
-        f"{report.before:%Y-%m-%d %H:%M} UTC {verb}; {report.kept} past slots stay."
-    )
+    else:
+        verb = "would be deleted" if dry_run else "deleted"
+        say(
+            f"{report.slots} slots, {report.bookings} bookings and {report.runs} runs from before "
+            f"{report.before:%Y-%m-%d %H:%M} UTC {verb}; {report.kept} past slots stay."
+        )
+    if report.held_back:
+        say(f"Held back: {report.held_back}", err=True)
+        click.get_current_context().exit(1)
 
 
 # -- series ----------------------------------------------------------------------------------------------------
@@ -59,9 +72,8 @@ def cancel_future(
     template: int, from_date: datetime, reason: str | None, dry_run: bool, as_json: bool
 ) -> None:
     """Cancel all slots of TEMPLATE's series from FROM_DATE on, a day of its zone; restore-series takes it back."""
-    with current_slots().transaction(dry_run) as slots:
-        report = slots.cancel_future(template, from_date.date(), reason, dry_run=dry_run)
-        told = report.to_dict()  # it reads bookings, which end with the transaction
+    day = from_date.date()
+    told = decide(lambda s: s.cancel_future(template, day, reason, dry_run=dry_run).to_dict(), dry_run)
     _show(told, "cancelled", dry_run, as_json)
 
 
@@ -71,9 +83,7 @@ def cancel_future(
 @json_option
 def restore_series(template: int, dry_run: bool, as_json: bool) -> None:
     """Take back that TEMPLATE's series was cancelled or deleted."""
-    with current_slots().transaction(dry_run) as slots:
-        report = slots.restore_series(template, dry_run=dry_run)
-        told = report.to_dict()  # it reads bookings, which end with the transaction
+    told = decide(lambda slots: slots.restore_series(template, dry_run=dry_run).to_dict(), dry_run)
     _show(told, "restored", dry_run, as_json)
 
 
@@ -118,16 +128,17 @@ def close(
     """
     if reopen and reason is not None:
         raise click.UsageError("--reason goes with days that are closed, not with --reopen")
-    days: dict[str, Any] = {"first": first.date(), "last": last and last.date()}
-    with current_slots().transaction(dry_run) as slots:
+    what: dict[str, Any] = {"last": last and last.date(), "group": group, "template": template}
+
+    def act(slots: RollingSlots) -> tuple[dict[str, Any], list[str]]:
         if reopen:
-            report = slots.reopen(**days, group=group, template=template, dry_run=dry_run)
+            report = slots.reopen(first.date(), **what, dry_run=dry_run)
         else:
-            report = slots.close(**days, group=group, template=template, reason=reason, dry_run=dry_run)
-        if as_json:
-            print_json({"dry_run": dry_run, **report.to_dict()})
-        else:
-            _show_closing(report, dry_run)
+            report = slots.close(first.date(), **what, reason=reason, dry_run=dry_run)
+        return {"dry_run": dry_run, **report.to_dict()}, list(_closing(report, dry_run))
+
+    told, lines = decide(act, dry_run)
+    print_json(told) if as_json else say_all(lines)
 
 
 @slots_group.command("cancel-date")
@@ -141,19 +152,19 @@ def cancel_date(day: datetime, group: str | None, reason: str | None, dry_run: b
 
     Without --group of all templates there are. Of a grid the day on which it begins is meant.
     """
-    with current_slots().transaction(dry_run) as slots:
+
+    def act(slots: RollingSlots) -> tuple[dict[str, Any], list[str]]:
         keys = slots.cancel_date(group, day.date(), reason, dry_run)
-        if as_json:
-            print_json(
-                {"dry_run": dry_run, "slots": keys, "bookings": [booking.id for booking in keys.bookings]}
-            )
-        else:
-            verb = f"{'would be ' if dry_run else ''}cancelled"
-            say(f"{day:%Y-%m-%d}: {_count(keys, 'slot')} {verb}.")
-            _show_people(keys.bookings)
+        verb = f"{'would be ' if dry_run else ''}cancelled"
+        lines = [f"{day:%Y-%m-%d}: {_count(keys, 'slot')} {verb}.", *_people(keys.bookings)]
+        return {"dry_run": dry_run, "slots": keys, "bookings": [b.id for b in keys.bookings]}, lines
+
+    told, lines = decide(act, dry_run)
+    print_json(told) if as_json else say_all(lines)
 
 
-def _show_closing(report: ClosingReport, dry_run: bool) -> None:
+def _closing(report: ClosingReport, dry_run: bool) -> Iterator[str]:
+    """Say what was closed or opened, and whom to call: within the transaction, for bookings end with it."""
     span = f"{report.first}" if report.first == report.last else f"{report.first} to {report.last}"
     verb = ("would be " if dry_run else "") + ("reopened" if report.reopened else "closed")
     before = (
@@ -161,21 +172,21 @@ def _show_closing(report: ClosingReport, dry_run: bool) -> None:
         if report.unchanged
         else ""
     )
-    say(f"{span}: {_count(report.templates, 'template')} {verb}{before}.")
-    say(f"{_count(report.slots, 'stored slot')}, {len(report.booked)} of them booked.")
+    yield f"{span}: {_count(report.templates, 'template')} {verb}{before}."
+    yield f"{_count(report.slots, 'stored slot')}, {len(report.booked)} of them booked."
     for key in report.moved:
-        say(f"  moved to these days, still takes place: {key}")
-    _show_people(report.bookings)
+        yield f"  moved to these days, still takes place: {key}"
+    yield from _people(report.bookings)
 
 
-def _show_people(bookings: Sequence[BookingMixin]) -> None:
+def _people(bookings: Sequence[BookingMixin]) -> Iterator[str]:
     if bookings:
-        say("Call:")
+        yield "Call:"
     for booking in bookings:
         slot = booking.slot
         who = f"{slot.template.name}  {booking.who or 'nobody in particular'}"
         places = _count(range(booking.party), "place")
-        say(f"  {slot.local_start:%a %Y-%m-%d %H:%M %Z}  {who}  {places}  booking {booking.id}")
+        yield f"  {slot.local_start:%a %Y-%m-%d %H:%M %Z}  {who}  {places}  booking {booking.id}"
 
 
 def _count(things: Sized, word: str) -> str:
@@ -231,21 +242,24 @@ def import_templates(
     file_name = (Path(file).stem.strip() or None) if file != "-" else None
     with click.open_file(file, "rb") as stream:
         content: bytes = stream.read(MAX_FILE_BYTES + 1)  # a little more than allowed, so that it is refused
-    with current_slots().transaction(dry_run) as slots:
+
+    def act(slots: RollingSlots) -> tuple[list[tuple[int | None, str, str]], int]:
         try:
             done = slots.import_templates(content, form, group, timezone, file_name, dry_run)
         except InvalidRule as error:  # what is wrong in the file is told otherwise
             raise Failure(f"--timezone: {error}", WRONG_INPUT) from error
         # A dry run gives no ids: they would not be those of the import.
-        found = [
+        return [
             (None if dry_run else each.id, each.name, each.recurrence.describe(times=True))
             for each in done.templates
-        ]
+        ], done.decisions
+
+    found, decisions = decide(act, dry_run)
     if as_json:
         templates = [{"id": number, "name": name} for number, name, _ in found]
-        print_json({"templates": templates, "decisions": done.decisions, "dry_run": dry_run})
+        print_json({"templates": templates, "decisions": decisions, "dry_run": dry_run})
         return
     verb = "Would import" if dry_run else "Imported"
-    say(f"{verb} templates: {len(found)}, decisions about slots: {done.decisions}.")
+    say(f"{verb} templates: {len(found)}, decisions about slots: {decisions}.")
     for number, name, rule in found:
         say(f"  {number or '':>5}  {name}  {rule}")

@@ -25,10 +25,10 @@ _WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 @slots_group.command()
 @json_option
 def status(as_json: bool) -> None:
-    """Show the coverage of the window; exit code 1 if promised slots are missing."""
+    """Show the coverage of the window; exit code 1 if promised slots are missing, or the database takes no writes."""
     slots = current_slots()
     slots.read_primary()  # a replica that lags would tell of runs that are long over
-    report, runs = slots.health(), slots.runs(limit=5)
+    report, runs = slots.health(probe=True), slots.runs(limit=5)
     if as_json:
         last = [{name: getattr(r, name) for name in _OF_RUN} | {"template": r.template_id} for r in runs]
         print_json({**report.to_dict(), "runs": last})
@@ -36,6 +36,10 @@ def status(as_json: bool) -> None:
         confirmed = f"{report.confirmed_at:%Y-%m-%d %H:%M} UTC" if report.confirmed_at else "never"
         say(f"{report.status}: {report.stored} of {report.promised} promised slots are stored")
         say(f"confirmed: {confirmed}; lease: {report.lease_owner or 'free'}")
+        for text in filter(
+            None, (report.trouble, report.retention and f"nothing old goes: {report.retention}")
+        ):
+            say(text)
         if report.horizon:
             say(f"complete until {report.horizon:%Y-%m-%d %H:%M} UTC")
         if report.last_error:

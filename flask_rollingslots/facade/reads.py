@@ -32,16 +32,19 @@ class Reads(Calls):
         template: TemplateOrId | None = None,
         group: Text = None,
         overlapping: bool = False,
+        limit: int | None = None,
     ) -> list[SlotMixin]:
         """Return the slots with ``start <= starts_at < end``, sorted, stored and virtual ones merged.
 
         :param start: aware, like ``end``.
         :param template: its whole series.
         :param overlapping: also what began before ``start`` and is not over by then.
+        :param limit: about so many are enough: all up to the start of the last one, which is where to go on.
+        :raises TooCostly: beyond ``ROLLINGSLOTS_EXPANSION_STEPS_MAX`` starts.
         """
         work, number = self._state.reading(), id_or_none(template)
         self.ensure(number)
-        return self._healed(work, browsing.between(work, start, end, number, group, overlapping))
+        return self._healed(work, browsing.between(work, start, end, number, group, overlapping, limit))
 
     def upcoming(self, template: TemplateOrId, n: int = 5, after: datetime | None = None) -> list[SlotMixin]:
         """Return the next ``n`` slots that start after an aware moment (now by default).
@@ -102,7 +105,7 @@ class Reads(Calls):
     ) -> list[TemplateMixin]:
         """Return templates, by id; those above ``after``.
 
-        :param q: a part of the name, the group or the rule.
+        :param q: a part of the name, the group or the rule; case does not matter, accents do.
         :param start: aware, with ``end``: only of series with a stored or promised slot in that span.
         """
         work = self._state.reading()

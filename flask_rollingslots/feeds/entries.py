@@ -16,7 +16,7 @@ from ..values import Status, TemplateSpec
 #: More templates in a file, or single dates in one list, are no calendar any more.
 MAX_ENTRIES = 10_000
 #: More are no calendar that a page or a program could show.
-MAX_EVENTS = 20_000
+MAX_EVENTS = 5_000
 MISSING = object()
 # What some programs take for the end of a line, and what RFC 5545 section 3.1 forbids in a text.
 _BREAKS = re.compile("\r\n?|[\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")

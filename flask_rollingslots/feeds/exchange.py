@@ -14,7 +14,7 @@ from sqlalchemy import ColumnElement, select
 from .. import planning
 from ..context import Work, is_decided, row_of
 from ..errors import InvalidRequest, InvalidTemplate, no_group, no_template, refusal
-from ..models import DECIDED_FIELDS, NO_OWN, Models, OwnColumns, TemplateMixin
+from ..models import DECIDED_FIELDS, NO_OWN, Models, OwnColumns, TemplateMixin, check_data, check_times
 from ..models.fields import FIELDS, SPEC_FIELDS
 from ..recurrence.zones import find_zone, instant_of
 from ..series.storage import meeting
@@ -164,6 +164,11 @@ def import_templates(
         (entry, _template(work.models, entry, group))
         for entry in read_file(content, zone, form, name, work.models.own)
     ]
+    for entry, _ in pairs:
+        with naming(entry.label):
+            for each in entry.overrides:
+                check_data(each.data, work.settings)
+                check_times(each)
     if not work.dry_run:
         _add(work, pairs)
     rows = [

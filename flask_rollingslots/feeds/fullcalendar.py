@@ -18,12 +18,12 @@ from zoneinfo import ZoneInfo
 
 from .. import browsing
 from ..context import Work
-from ..errors import InvalidRequest, InvalidRule, RollingSlotsError, refusal
+from ..errors import InvalidRequest, InvalidRule, RollingSlotsError, TooCostly, refusal
 from ..models import SlotMixin, TemplateMixin
 from ..planning import promised_after
 from ..recurrence.zones import find_zone, instant_of, wall_of
 from ..settings import MAX_EVENT_DAYS
-from ..values import OCCUPYING, State, TemplateSpec, Window
+from ..values import OCCUPYING, State, Steps, TemplateSpec, Window
 from .entries import MAX_EVENTS, some, title_of
 
 _TIME = re.compile(
@@ -153,20 +153,24 @@ def slots_in(
     templates = {each.id: each for each in browsing.templates(work, template_id, group)}
     seen = {number: each for number, each in templates.items() if sees(each)}
     windows = _windows(span, {each.reminder_before for each in seen.values()} - {None})
-    specs = [TemplateSpec.of(each) for each in templates.values()]
-    if next(islice(_promises(specs, windows), MAX_EVENTS, None), None) is not None:
+    specs = [TemplateSpec.of(each, copied=False) for each in templates.values()]
+    found = _promises(specs, windows, work.steps)
+    if next(islice(found, MAX_EVENTS, None), None) is not None:
         expected = f"at most {MAX_EVENTS:,} events: ask for a shorter span, a template or a group"
         raise InvalidRequest(f"end: expected {expected}", field="end", expected=expected)
     slots = (each for window in windows for each in browsing.merged(work, templates, specs, window, True))
     return list({slot.key: slot for slot in slots if slot.template_id in seen}.values())
 
 
-def _promises(specs: Iterable[TemplateSpec], windows: Iterable[Window]) -> Iterator[Any]:
+def _promises(specs: Iterable[TemplateSpec], windows: Iterable[Window], steps: Steps | None) -> Iterator[Any]:
     for spec in specs:
-        # Of a template that cannot be read only what is stored is shown; reading says so.
-        with suppress(RollingSlotsError, ValueError, LookupError, OSError, ArithmeticError):
+        try:
             for window in windows:
-                yield from promised_after(spec, window.start, window.end)
+                yield from promised_after(spec, window.start, window.end, steps=steps)
+        except TooCostly:
+            raise
+        except (RollingSlotsError, ValueError, LookupError, OSError, ArithmeticError):
+            continue  # only what is stored is shown; reading says so
 
 
 def _windows(span: Span, reminders: Iterable[Any]) -> list[Window]:
@@ -222,7 +226,7 @@ def _event(
     keys: Collection[str] | None,
 ) -> dict[str, Any]:
     is_slot, template = kind == "slot", slot.template
-    title = title_of(slot.name, some(template.data, keys), some(slot.data, keys))
+    title = title_of(slot.name, some(template.data, keys), some(slot.rolling_data, keys))
     classes = [f"rollingslots-{name}" for name in (kind, details.get("state")) if name]
     return {
         "id": slot.key if is_slot else f"{slot.key}/{kind}",

@@ -213,11 +213,13 @@ def _names(moment: datetime, zone: str) -> set[datetime]:
 
 def _moments(event: _Event, name: str, zone: str) -> Iterator[date]:
     """Yield the times of a property that may be a list, and several."""
+    count = 0
     for prop in event.properties.get(name, []):
         if prop.params.get("VALUE", "").upper() == "PERIOD":
             refuse(name, prop.raw, "dates or times: periods are not supported")
         values = prop.raw.split(",") if prop.raw.strip() else []
-        if len(values) > MAX_ENTRIES:
+        count += len(values)  # of all lines: they are one list
+        if count > MAX_ENTRIES:
             refuse(name, prop.raw, f"at most {MAX_ENTRIES} dates")
         for value in values:
             yield _moment(name, _Property(prop.params, value), zone)

@@ -10,19 +10,18 @@ from calendar import monthrange
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from functools import cached_property, lru_cache
 from itertools import chain, islice, pairwise
 from typing import Any, NamedTuple, NoReturn
 from zoneinfo import ZoneInfo
 
 from .. import planning
-from ..errors import InvalidRequest, InvalidRule, RollingSlotsError
+from ..errors import InvalidRequest, InvalidRule, RollingSlotsError, TooCostly
 from ..recurrence import Recurrence
-from ..recurrence.public_holidays import public_holiday
 from ..recurrence.rule import WEEKDAYS, Rule, parse_rrule
 from ..recurrence.zones import instant_of, minus, plus
-from ..values import MINUTE, Status, TemplateSpec, Window
+from ..values import MINUTE, Status, Steps, TemplateSpec, Window
 from .entries import MAX_EVENTS, Override, StoredTemplate, clean, icalendar_package, naming, short, title_of
 
 _PRODID = "-//Flask-RollingSlots//Flask-RollingSlots//EN"
@@ -33,13 +32,15 @@ HOST = "flask-rollingslots"
 _LISTED = timedelta(days=366)
 #: A zone moves a wall clock time by less than a day, and a gap by at most a day.
 SLACK = timedelta(days=2)
-_DAY = timedelta(days=1)
+_DAY, _MOMENT = timedelta(days=1), timedelta(minutes=1)
 #: How far ahead days that public holidays and blackouts leave out are written as single dates.
 _HORIZON_DAYS = 2 * 366
 #: A pattern of a zone that holds up to here is written as a rule without end; what fits none is listed up to here.
 _LAST_YEAR = 2099
 #: How often programs are asked to look again.
 _REFRESH = "PT1H"
+#: What one template of a feed may cost, and an event, in starts that are looked at.
+_STEPS_OF_ONE, _STEPS_OF_EVENT = 50_000, 20
 #: The midnight of a shown day, and the original starts that are offered around it.
 _Closed = tuple[datetime, frozenset[datetime]]
 
@@ -78,6 +79,8 @@ class Feed:
     :param host: what makes UIDs unique on earth.
     :param complain: called with each template that cannot be written, and why.
     :param most: how many events it may have.
+    :param steps: counts what is worked out for it.
+    :param is_of_one: whether it has one template, so that one which costs too much is refused, not left out.
     """
 
     now: datetime
@@ -85,6 +88,8 @@ class Feed:
     name: str
     complain: Callable[[TemplateSpec, Exception], None]
     most: int = MAX_EVENTS
+    steps: Steps | None = None
+    is_of_one: bool = False
 
     @property
     def period(self) -> datetime:
@@ -127,13 +132,19 @@ def _feed_events(template: StoredTemplate, feed: Feed) -> list[Any]:
     """Return the events of a template; all of them or none."""
     if not template.spec.active:
         return []
+    steps = Steps(_STEPS_OF_ONE)
     try:
         recent = _with_ended(_recent(template, feed))
-        parts, start = _parts(recent, feed), instant_of(feed.since, ZoneInfo(recent.spec.timezone))
-        return list(_Writer(_with_lengths(recent, start), feed.host).events(parts))
+        parts, start = _parts(recent, feed, steps), instant_of(feed.since, ZoneInfo(recent.spec.timezone))
+        found = list(_Writer(_with_lengths(recent, start, steps), feed.host).events(parts))
     except (RollingSlotsError, ValueError, LookupError, OSError, ArithmeticError) as error:
+        if feed.is_of_one and isinstance(error, TooCostly):
+            raise
         feed.complain(template.spec, error)
-        return []
+        return []  # nobody else pays for it
+    if feed.steps is not None:
+        feed.steps.take(steps.used)
+    return found
 
 
 def _recent(template: StoredTemplate, feed: Feed) -> StoredTemplate:
@@ -168,7 +179,7 @@ def _with_ended(template: StoredTemplate) -> StoredTemplate:
     return replace(template, spec=spec).without(absent)
 
 
-def _with_lengths(template: StoredTemplate, now: datetime) -> StoredTemplate:
+def _with_lengths(template: StoredTemplate, now: datetime, steps: Steps | None = None) -> StoredTemplate:
     """Return a template with overrides for the slots of two years that a clock change makes shorter or longer.
 
     Programs keep the length exact from start to start (RFC 5545 section 3.8.5.3); ends by the wall clock are not.
@@ -185,23 +196,25 @@ def _with_lengths(template: StoredTemplate, now: datetime) -> StoredTemplate:
         first = max(now, minus(moment, planning.longest(spec) + _DAY))
         if first >= end:
             break
-        for slot in planning.planned(spec, Window(first, min(end, plus(moment, _DAY)))):
+        for slot in planning.planned(spec, Window(first, min(end, plus(moment, _DAY))), steps):
             if slot.ends_at - slot.starts_at != spec.duration and slot.original_start not in decided:
                 at = slot.original_start
                 found[at] = Override(original_start=at, starts_at=slot.starts_at, ends_at=slot.ends_at)
     return replace(template, overrides=(*template.overrides, *found.values()))
 
 
-def _parts(template: StoredTemplate, feed: Feed) -> list[Component]:
+def _parts(template: StoredTemplate, feed: Feed, steps: Steps) -> list[Component]:
     """Return a template's components: rules, or single dates where iCalendar has no such rule."""
     spec = template.spec
     start = instant_of(feed.since, ZoneInfo(spec.timezone))
     try:
-        found = components(spec, start, template.shown)
+        found = components(spec, start, template.shown, steps)
         for part in found:
             _ = part.rrule  # refused here, if it cannot be written
     except InvalidRule:
-        starts = [slot.original_start for slot in planning.planned(spec, Window(start, start + _LISTED))]
+        starts = [
+            slot.original_start for slot in planning.planned(spec, Window(start, start + _LISTED), steps)
+        ]
         if not starts:
             return []
         days = Recurrence(None, starts[0], spec.timezone)
@@ -390,11 +403,14 @@ class Component:
         return next(self.days.rule_starts(self.days.dtstart, datetime.max), None)
 
 
-def components(spec: TemplateSpec, now: datetime, shown: Iterable[datetime] = ()) -> list[Component]:
+def components(
+    spec: TemplateSpec, now: datetime, shown: Iterable[datetime] = (), steps: Steps | None = None
+) -> list[Component]:
     """Return the components of a template or segment, by time of day; those without starts have no ``first``.
 
     :param now: aware; public holidays and blackouts are left out for two years from here.
     :param shown: original starts of which an override shows: an exclusion does not hide them.
+    :param steps: counts the starts that are looked at, and each exclusion of each component.
     """
     whole: Recurrence | None = planning.recurrence_of(spec)
     if whole is not None and spec.ends_before is not None:
@@ -407,7 +423,11 @@ def components(spec: TemplateSpec, now: datetime, shown: Iterable[datetime] = ()
     found = [Component(days, offset, whole.shift, grid is not None) for offset in grid or (timedelta(0),)]
     own = (each for each in whole.rdates if not any(part.owns(each) for part in found))
     found[0] = replace(found[0], extra=tuple(filter(whole.contains, own)))
-    spare, closed = frozenset(shown), list(_closed_days(spec, whole, now))
+    closing = _days_to_look_at(spec, whole, now)
+    if steps is not None:  # counted before anything is worked out: what is too much costs nothing
+        steps.take(len(found) * (_STEPS_OF_EVENT + len(whole.exdates) + len(closing)))
+        steps.take(whole.most_a_day() * sum(1 + 2 * slack // _DAY for slack in closing.values()))
+    spare, closed = frozenset(shown), list(_closed_days(spec, closing))
     return [replace(part, excluded=frozenset(_excluded(whole, part, closed)) - spare) for part in found]
 
 
@@ -425,26 +445,35 @@ def _excluded(whole: Recurrence, part: Component, closed: list[_Closed]) -> Iter
         yield from {*part.starts(first, end), *extra} - offered
 
 
-def _closed_days(spec: TemplateSpec, whole: Recurrence, now: datetime) -> Iterator[_Closed]:
-    """Yield the days of the next two years on which the template may offer less than its rule says."""
-    zone = ZoneInfo(spec.timezone)
-    first = now.astimezone(zone).date()
+def _days_to_look_at(spec: TemplateSpec, whole: Recurrence, now: datetime) -> dict[date, timedelta]:
+    """Return the days of the next two years on which the template may offer less than its rule says.
+
+    :return: with how much time around a day a start may be shown on it: a day near a change of the clocks.
+    """
+    first = now.astimezone(ZoneInfo(spec.timezone)).date()
     # Where the clocks go forward not all starts of a day have a place.
     changes = offset_changes(spec.timezone, first.year - 1)
+    near = {day + _DAY * around for day in (each.onset.date() for each in changes) for around in (-1, 0, 1)}
     forward = (each.onset.date() for each in changes if each.after > each.before)
     days = {day + timedelta(days=around) for day in forward for around in (-1, 0, 1)}
     span = 2 if whole.grid is not None else 1  # a closed day of a grid may reach into the next one
+    is_off = planning.days_off(spec)
     for number in range(-1, _HORIZON_DAYS) if spec.holidays or spec.blackouts else ():
         day = first + timedelta(days=number)
-        closed = any(start <= day <= end for start, end in spec.blackouts)
-        if closed or (spec.holidays and public_holiday(spec.holidays, day)):
+        if is_off(day) is not None:
             days |= {day + timedelta(days=later) for later in range(span)}
-    for day in sorted(days):
-        if 0 <= (day - first).days < _HORIZON_DAYS:
-            midnight = datetime.combine(day, time())
-            # A day more on both sides: near a change of offset a wall clock time may be shown on the next day.
-            around = Window(instant_of(midnight - _DAY, zone), instant_of(midnight + 2 * _DAY, zone))
-            yield midnight, frozenset(slot.original_start for slot in planning.planned(spec, around))
+    within = sorted(day for day in days if 0 <= (day - first).days < _HORIZON_DAYS)
+    return {day: _DAY if day in near else _MOMENT for day in within}
+
+
+def _closed_days(spec: TemplateSpec, days: Mapping[date, timedelta]) -> Iterator[_Closed]:
+    """Yield days with the original starts that the template offers on them."""
+    zone = ZoneInfo(spec.timezone)
+    for day, slack in days.items():
+        midnight = datetime.combine(day, time())
+        around = Window(instant_of(midnight - slack, zone), instant_of(midnight + _DAY + slack, zone))
+        found = planning.promised_starts(spec, around)
+        yield midnight, frozenset(original for original, _, reason in found if reason is None)
 
 
 # -- a rule at another time of day

@@ -10,6 +10,8 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Any, NamedTuple
@@ -22,9 +24,9 @@ from sqlalchemy import func, or_, select, update
 from .. import planning
 from ..browsing import check_aware, complain
 from ..context import Work, is_decided
-from ..errors import ConfigError, refusal
+from ..errors import ConfigError, RollingSlotsError, refusal
 from ..models import TemplateMixin, table_of
-from ..recurrence.zones import instant_of
+from ..recurrence.zones import instant_of, minus
 from ..statements import insert_if_absent
 from ..values import MICROSECOND, OCCUPYING, PlannedSlot, SlotKey, TemplateSpec, Window
 from .entries import StoredTemplate
@@ -66,14 +68,15 @@ def calendar(
     :raises InvalidRequest: if it has too many events.
     """
     host = (work.settings.feed_host or host).rpartition("@")[2].lower().partition(":")[0]
-    feed = Feed(work.now, _NO_HOST.sub("-", host) or HOST, group or "Slots", complain)
+    feed = Feed(work.now, _NO_HOST.sub("-", host) or HOST, group or "Slots", complain, steps=work.steps)
     conditions = [*meant(work, template_id, group), work.models.Template.active.is_(True)]
     templates = [each for each in templates_where(work, conditions) if sees(each)]
+    feed = replace(feed, is_of_one=len(templates) == 1)
     # Of slots only those that may not be as the rule says; some more rather than less, for zones differ.
     slot, first = work.models.Slot, feed.since - SLACK
     shift = max((each.shift for each in templates), default=timedelta(0))
     is_late = slot.starts_at >= first.replace(tzinfo=UTC)
-    is_meant_late = slot.original_start >= min(first, first - shift)
+    is_meant_late = slot.original_start >= min(first, minus(first, shift))
     # What a top-up made and nobody touched is where the rule says.
     is_touched = or_(
         is_decided(work.models), slot.booked > 0, slot.run_id.is_(None), slot.own_name.is_not(None)
@@ -90,7 +93,11 @@ def _without_crowded(work: Work, templates: list[StoredTemplate]) -> list[Stored
     segments: defaultdict[int, list[TemplateSpec]] = defaultdict(list)
     for each in templates:
         segments[each.spec.series_id].append(each.spec)
-    rivals = {slot.key: slot for each in templates for slot in _rivals(segments[each.spec.series_id], each)}
+    rivals: dict[SlotKey, PlannedSlot] = {}
+    for each in templates:
+        # Of one that cannot be read writing says so, and leaves it out.
+        with suppress(RollingSlotsError, ValueError, LookupError, OSError, ArithmeticError):
+            rivals |= {slot.key: slot for slot in _rivals(segments[each.spec.series_id], each)}
     for key in _stored_among(work, rivals):
         rivals.pop(key, None)
     gone: defaultdict[int, list[datetime]] = defaultdict(list)

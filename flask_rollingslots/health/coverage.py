@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
 from typing import Any
@@ -10,11 +10,12 @@ from typing import Any
 from sqlalchemy import func, select
 
 from .. import planning
-from ..context import Work, load_specs, newest_of
+from ..context import Work, fingerprint, load_specs, newest_of
 from ..errors import sentence
 from ..filling import history
 from ..filling.expansion import pattern_of
 from ..filling.screening import Unit, batches, plan_by_rows, screen
+from ..pruning import held_back
 from ..topup import gate
 from ..values import Health, Plan, RunStatus, TemplateSpec, Window
 
@@ -62,7 +63,11 @@ class HealthReport:
     :param horizon: up to when every promised slot of every template is stored, UTC.
     :param lease_owner: who tops up right now, or ``None``.
     :param lease_until: when the lease ends unless it is renewed, UTC.
+    :param failures: how many top-ups failed in a row, as the database knows, or this process where it knows more.
     :param next_try: when a failed top-up is tried again, UTC.
+    :param trouble: why the status is ``missing`` whatever is stored, as a sentence: visitors came for twice
+        CHECK_INTERVAL, and nothing was confirmed; or nothing can be written.
+    :param retention: why nothing old is forgotten, as a sentence: the clocks do not agree.
     """
 
     status: Health
@@ -79,6 +84,8 @@ class HealthReport:
     failures: int = 0
     next_try: datetime | None = None
     last_error: str | None = None
+    trouble: str | None = None
+    retention: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON."""
@@ -91,8 +98,15 @@ def _plain(report: Coverage | HealthReport) -> dict[str, Any]:
     return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in values}
 
 
-def check_health(work: Work) -> HealthReport:
-    """Compare every active template's window with what is stored."""
+def check_health(
+    work: Work, experience: gate.Experience, refusals: Sequence[str] | None = None, known: bool = False
+) -> HealthReport:
+    """Compare every active template's window with what is stored.
+
+    :param experience: what this process has seen of its top-ups.
+    :param refusals: what the database said when it was tried whether it takes writes; ``None``: it was not.
+    :param known: only say what the last check found, and whether anything changed since: no slot is looked at.
+    """
     state = gate.read_state(work)
     report = HealthReport(Health.OK, failures=state.failures, last_error=state.last_error)
     report.confirmed_at, report.next_try = _moment(state.confirmed_ms), _moment(state.next_try_ms)
@@ -101,16 +115,47 @@ def check_health(work: Work) -> HealthReport:
     if state.until_ms > gate.to_ms(work.now):
         report.lease_owner, report.lease_until = state.owner, _moment(state.until_ms)
     newest = 0 if state.failures else newest_of(state.fingerprint)
-    coverages = _coverages(work, _looked_at(report, work.now), newest)
+    coverages = iter(()) if known else _coverages(work, _looked_at(report, work.now), newest)
     report.templates = sorted(coverages, key=lambda coverage: coverage.id)
     for name in _COUNTS:
         setattr(report, name, sum(getattr(coverage, name) for coverage in report.templates))
     report.horizon = min((c.horizon for c in report.templates if c.horizon), default=None)
-    if report.missing or any(c.error for c in report.templates):
+    _note(report, work, experience, refusals)
+    if report.missing or report.trouble or any(c.error for c in report.templates):
         report.status = Health.MISSING
     elif report.due:
         report.status = Health.DUE
+    if known and report.status is Health.OK:
+        report.status = _by_last_check(work, state)
     return report
+
+
+def _note(
+    report: HealthReport, work: Work, experience: gate.Experience, refusals: Sequence[str] | None
+) -> None:
+    """Write down what the database could not be told: failures of this process, and how long visitors waited."""
+    failed_at, patience = experience.failed_at, 2 * timedelta(seconds=work.settings.check_interval)
+    is_news = failed_at is not None and (report.confirmed_at is None or failed_at > report.confirmed_at)
+    if is_news and experience.failures > report.failures:
+        report.failures, report.last_error = experience.failures, experience.last_error
+    if refusals or (is_news and experience.refusal):
+        report.trouble = f"nothing can be written: {'; '.join(refusals or ()) or experience.refusal}"
+    elif experience.waited > patience and (
+        report.confirmed_age is None or report.confirmed_age > patience.total_seconds()
+    ):
+        since = f"since {report.confirmed_at:%Y-%m-%d %H:%M} UTC" if report.confirmed_at else "ever"
+        report.trouble = f"visitors come, and no top-up was confirmed {since}"
+    report.retention = experience.retention if refusals is None else held_back(work, experience)
+
+
+def _by_last_check(work: Work, state: gate.LeaseState) -> Health:
+    """Return the status that the last check left: a top-up that failed is missing, what nobody checked yet is due."""
+    if state.failures:
+        return Health.MISSING
+    templates = fingerprint(work)
+    is_same = newest_of(templates) == 0 or (state.fingerprint or "").startswith(f"{templates}:")
+    is_within = newest_of(templates) == 0 or state.complete_until_ms > gate.to_ms(work.now)
+    return Health.OK if is_same and is_within else Health.DUE
 
 
 def _filled_alone(work: Work) -> dict[int, datetime]:

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
+from shutil import disk_usage
 from typing import Any
 
 from sqlalchemy import Engine, func, inspect, select, text
 from sqlalchemy.pool import QueuePool
 
 from ..context import Work
-from ..models import table_of
+from ..errors import sentence
+from ..models import KEEP_IDS, table_of
+from ..pruning import held_back
 from ..settings import Settings
-from ..statements import is_shared, server_time
+from ..statements import forgiving_columns, is_shared, reuses_ids, server_time
 from ..topup import gate
 from ..topup.executors import SERVERLESS, has_threads
 
 _NETWORK = ("nfs", "cifs", "smb", "9p", "fuse.sshfs", "afs", "glusterfs", "ceph")
+_LEAST_FREE = 16 * 2**20
 _CLOCK_WARNING, _CLOCK_ERROR = 5.0, 60.0
 
 
@@ -50,35 +54,59 @@ class Finding:
 _note, _warning, _error = (partial(Finding, level) for level in Level)
 
 
-def examine(work: Work, cache: Any, caches: int, debug: bool, environ: Mapping[str, str]) -> list[Finding]:
+def examine(
+    work: Work,
+    look_at_cache: Callable[[], tuple[Any, int, str | None]],
+    debug: bool,
+    environ: Mapping[str, str],
+    experience: gate.Experience,
+    refusals: Sequence[str],
+) -> list[Finding]:
     """Look at one app, from inside one of its processes; the gravest findings first. Ends the session's transaction.
 
-    :param cache: the cache's backend, or ``None``; ``caches``: how many the app has.
+    :param look_at_cache: returns the cache's backend, or ``None``, how many caches the app has, and what is wrong.
     :param debug: whether the app runs in debug mode.
+    :param experience: what this process has seen of its top-ups.
+    :param refusals: what the database said when it was tried whether it takes writes.
     """
     engine = work.session.get_bind(mapper=work.models.Slot).engine
     found = list(_clock(work))  # first: what the other checks take is no difference between two clocks
-    found += [*_tables(work, engine), *_pool(engine), *_sqlite(work, engine), *_cache(cache, caches)]
+    found += [*_tables(work, engine), *_pool(engine), *_sqlite(work, engine), *_cache(look_at_cache)]
     found += _process(work.settings, debug, environ)
-    if not any(finding.code == "tables" for finding in found):
-        found += [*_failures(work), *_orphans(work)]
+    if not any(finding.code in ("tables", "columns") for finding in found):
+        found += [*_columns(work), *_writes(engine, refusals), *_failures(work, experience), *_orphans(work)]
     return sorted(found, key=lambda finding: -list(Level).index(finding.level))
 
 
 def _tables(work: Work, engine: Engine) -> Iterator[Finding]:
-    inspector = inspect(engine)
-    there = set(inspector.get_table_names())
-    missing = [table.name for table in work.models.tables if table.name not in there]
+    inspector, (missing, columns) = inspect(engine), work.models.lacking(engine)
     if missing:
-        text = f"the database has no table {', '.join(missing)}"
+        text = f"the database has no table {', '.join(table.name for table in missing)}"
         yield _error("tables", text, "Migrate the database, or run `flask slots init-db`.")
+    if columns:
+        names = ", ".join(f"{column.table.name}.{column.name}" for column in columns)
+        text = f"an older version made the database: it has no column {names}"
+        yield _error("columns", text, "Migrate the database; docs/deployment.md says how.")
     slot = table_of(work.models.Slot).name
-    if slot in there:
+    if table_of(work.models.Slot) not in missing:
         uniques: list[Any] = [unique["column_names"] for unique in inspector.get_unique_constraints(slot)]
         uniques += [index["column_names"] for index in inspector.get_indexes(slot) if index["unique"]]
         if {"series_id", "original_start"} not in map(set, uniques):
             text = f"{slot} has no unique constraint on (series_id, original_start)"
             yield _error("constraint", text, "Migrate: without it a slot can exist twice.")
+
+
+def _columns(work: Work) -> Iterator[Finding]:
+    """Look for what a migration cannot see by itself: docs/deployment.md has the text for both."""
+    reused = reuses_ids(work.session, [table_of(getattr(work.models, name)) for name in KEEP_IDS])
+    if reused:
+        text = f"ids of deleted rows are used again in {', '.join(reused)}: an old link would lead to a new booking"
+        yield _warning("ids", text, "Make them anew with AUTOINCREMENT; docs/deployment.md has the script.")
+    forgiving = forgiving_columns(work.session, work.models.tables)
+    if forgiving:
+        text = f"these columns take texts for equal that differ in case, accents or blanks: {', '.join(forgiving)}"
+        yield _error("collation", text, "Give them a binary collation; docs/deployment.md has the migration.")
+    work.session.rollback()
 
 
 def _pool(engine: Engine) -> Iterator[Finding]:
@@ -106,7 +134,19 @@ def _sqlite(work: Work, engine: Engine) -> Iterator[Finding]:
         yield _error("sqlite_network", f"the SQLite file lies on {kind}", advice)
 
 
-def _cache(cache: Any, caches: int) -> Iterator[Finding]:
+def _cache(look: Callable[[], tuple[Any, int, str | None]]) -> Iterator[Finding]:
+    try:
+        cache, caches, fault = look()
+        found = list(_of_cache(cache, caches))
+    except Exception as error:  # whatever the app has there
+        fault, found = sentence(error), []
+    if fault:
+        advice = "Mend it; until then each process asks the database once an interval."
+        yield _warning("cache_broken", f"the cache does not answer: {fault}", advice)
+    yield from found
+
+
+def _of_cache(cache: Any, caches: int) -> Iterator[Finding]:
     kind = type(cache).__name__
     if caches > 1:
         text = f"the app has {caches} caches, and none is guessed"
@@ -156,12 +196,30 @@ def _clock(work: Work) -> Iterator[Finding]:
         yield kind("clock", text, "Set both by NTP: leases and opening times depend on them.")
 
 
-def _failures(work: Work) -> Iterator[Finding]:
+def _writes(engine: Engine, refusals: Sequence[str]) -> Iterator[Finding]:
+    if refusals:
+        text = f"the database refuses writes: {'; '.join(refusals)}"
+        yield _error(
+            "writes", text, "Mend its rights, its disk, or its mode: nothing is booked or topped up."
+        )
+    if engine.dialect.name == "sqlite" and not is_shared(engine) and engine.url.database:
+        free = disk_usage(Path(engine.url.database).resolve().parent).free
+        if free < _LEAST_FREE:
+            text = f"the disk of the SQLite file has {free / 2**20:.0f} MB left"
+            yield _error("disk", text, "Make room: a full disk lets nobody book.")
+
+
+def _failures(work: Work, experience: gate.Experience) -> Iterator[Finding]:
     state = gate.read_state(work)
-    work.session.rollback()
-    if state.failures:
-        text = f"the last {state.failures} top-ups failed: {state.last_error}"
+    knows = experience if experience.failures > state.failures else state
+    if knows.failures:
+        text = f"the last {knows.failures} top-ups failed: {knows.last_error}"
         yield _error("failures", text, "Mend the cause; the next try comes by itself.")
+    doubt = held_back(work, experience)
+    if doubt:
+        advice = "Nothing old is forgotten. If this clock is right, the next top-up mends that; else set it."
+        yield _warning("retention", doubt, advice)
+    work.session.rollback()
 
 
 def _orphans(work: Work) -> Iterator[Finding]:

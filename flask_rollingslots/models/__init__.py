@@ -1,12 +1,22 @@
 """The tables: mixins for an app's own classes, and ``make_models`` for everybody else."""
 
-from .fields import FIELDS, Change, TemplateField, TemplateMixin, check_template
+from .fields import (
+    FIELDS,
+    Change,
+    TemplateField,
+    TemplateMixin,
+    check_data,
+    check_limits,
+    check_template,
+    check_times,
+)
 from .kinds import UtcDateTime, plain, table_of
 from .making import make_models
 from .noting import DECIDED_FIELDS, has_decisions
 from .own import NO_OWN, OwnColumns, OwnField
 from .places import Seen, displaced_near, expired_places, load_busy, load_neighbours, mark_busy, mark_near
 from .tables import (
+    KEEP_IDS,
     BookingMixin,
     FeedAddressMixin,
     LeaseMixin,
@@ -14,15 +24,17 @@ from .tables import (
     ResourceMixin,
     RunMixin,
     ShardMixin,
+    Shared,
     SlotMixin,
     forget_busy,
     keep_name,
 )
 
 __all__ = [
-    "DECIDED_FIELDS", "FIELDS", "NO_OWN", "BookingMixin", "Change", "FeedAddressMixin", "LeaseMixin",
-    "Models", "OwnColumns", "OwnField", "ResourceMixin", "RunMixin", "Seen", "ShardMixin", "SlotMixin",
-    "TemplateField", "TemplateMixin", "UtcDateTime", "check_template", "displaced_near", "expired_places",
+    "DECIDED_FIELDS", "FIELDS", "KEEP_IDS", "NO_OWN", "BookingMixin", "Change", "FeedAddressMixin", "LeaseMixin",
+    "Models", "OwnColumns", "OwnField", "ResourceMixin", "RunMixin", "Seen", "ShardMixin", "Shared", "SlotMixin",
+    "TemplateField", "TemplateMixin", "UtcDateTime", "check_data", "check_limits", "check_template", "check_times",
+    "displaced_near", "expired_places",
     "forget_busy", "has_decisions", "keep_name", "load_busy", "load_neighbours", "make_models", "mark_busy",
     "mark_near", "plain", "table_of",
 ]  # fmt: skip

@@ -6,7 +6,8 @@ answers, OpenAPI, files and the documentation read :data:`FIELDS`, so a new fiel
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields, replace
 from datetime import date, datetime, time, timedelta
 from enum import Enum
@@ -17,17 +18,18 @@ from sqlalchemy import Integer, false, inspect, text, true
 from sqlalchemy.orm import Mapped, MappedColumn, declared_attr, mapped_column
 
 from .. import planning
-from ..errors import CONTROLS, InvalidTemplate, overlap_refusal, refusal
+from ..errors import CONTROLS, InvalidTemplate, RollingSlotsError, limit_refusal, overlap_refusal, refusal
 from ..recurrence import Recurrence
 from ..recurrence.public_holidays import check_holidays
-from ..settings import MAX_DAYS
-from ..values import Claim, TemplateSpec, utc_now
+from ..settings import MAX_DAYS, Settings
+from ..values import YEARS, Claim, TemplateSpec, utc_now
 from .kinds import (
     Choice,
     Clock,
     Counted,
     Data,
     DayRanges,
+    FirstStart,
     Flag,
     Instant,
     Kind,
@@ -178,7 +180,7 @@ class TemplateMixin:
         in_files=False,
     )
     dtstart: Mapped[datetime] = _field(
-        WallClock(),
+        FirstStart(),
         "the first possible start, on the wall clock of the zone; whole minutes",
         _ONCE,
         needed=True,
@@ -297,11 +299,6 @@ class TemplateMixin:
     def __mapper_args__(cls) -> dict[str, Any]:
         return {"version_id_col": cls.revision}
 
-    @declared_attr.directive
-    def __table_args__(cls) -> tuple[Any, ...]:
-        # Ids are part of slot keys, so SQLite must not hand out a deleted row's id again.
-        return ({"sqlite_autoincrement": True},)
-
     @property
     def rolling_own(self) -> dict[str, Any]:
         """The values of the app's own columns that its slots have too, by name."""
@@ -400,6 +397,73 @@ def check_template(template: Any) -> None:
         expected = "a rule without BYSECOND: slot keys have no seconds"
         raise refusal("rrule", template.rrule, expected, InvalidTemplate)
     _check_overlaps(template)
+
+
+#: What it follows from how many slots there are.
+_OF_NUMBER = frozenset(("rrule", "dtstart", "duration", "every", "until_time", "rdates", "window_days"))
+
+
+def check_limits(template: Any, settings: Settings, names: Collection[str]) -> None:
+    """Refuse what would make a template cost more than the app allows; what it had before may stay.
+
+    :param template: a template, or its spec; its fields and its rule are valid.
+    :param names: the fields that are new or changed.
+    :raises InvalidTemplate: names the field, the value and the limit.
+    """
+    if "data" in names:
+        check_data(template.data, settings)
+    count = len(template.blackouts or ())
+    if "blackouts" in names and count > settings.blackouts_max:
+        raise limit_refusal("blackouts", count, settings.blackouts_max, "ranges of days", "blackouts_max")
+    dates = len(template.rdates or ()) + len(template.exdates or ())
+    if dates > settings.dates_max and not {"rdates", "exdates"}.isdisjoint(names):
+        field = "rdates" if "rdates" in names else "exdates"
+        of = "single dates, rdates and exdates together"
+        raise limit_refusal(field, dates, settings.dates_max, of, "dates_max")
+    if not _OF_NUMBER.isdisjoint(names):
+        spec = template if isinstance(template, TemplateSpec) else template.spec()
+        _check_number(spec, settings)
+
+
+def check_times(slot: Any, kind: type[RollingSlotsError] = InvalidTemplate) -> None:
+    """Refuse times of a slot that lie so far away that reading it would fail; ``None`` is no time.
+
+    :raises InvalidTemplate: or the kind of error that is given; names the field.
+    """
+    for name in ("starts_at", "ends_at", "opens_at", "closes_at"):
+        moment = getattr(slot, name)
+        # A slot that begins in the last year may end later, by its length at most.
+        if moment is not None and not YEARS.start - 11 <= moment.year < YEARS.stop + (name == "ends_at"):
+            expected = f"a time within the years {YEARS.start} to {YEARS.stop - 1}"
+            raise refusal(name, moment, expected, kind)
+
+
+def check_data(data: Mapping[str, Any] | None, settings: Settings) -> None:
+    """Refuse ``data`` of a template or a slot that is too long as JSON.
+
+    :raises InvalidTemplate: names the limit.
+    """
+    size = len(json.dumps(data or {}, ensure_ascii=False).encode(errors="surrogatepass"))
+    if size > settings.data_bytes_max:
+        raise limit_refusal("data", size, settings.data_bytes_max, "bytes as JSON", "data_bytes_max")
+
+
+def _check_number(spec: TemplateSpec, settings: Settings) -> None:
+    recurrence = planning.recurrence_of(spec)
+    field = "every" if recurrence.grid is not None else "rrule" if spec.rrule is not None else "rdates"
+    a_day, most = recurrence.most_a_day(), settings.slots_per_day_max
+    if a_day > most:
+        raise limit_refusal(
+            field, getattr(spec, field), most, f"slots a day, not {a_day:,}", "slots_per_day_max"
+        )
+    days, most = (
+        planning.window_length(spec, settings.window_days, settings.align),
+        settings.slots_per_window_max,
+    )
+    if a_day * days > most and (within := recurrence.most_within(days)) > most:
+        field = field if spec.window_days is None else "window_days"
+        of = f"slots in a window of {days:,} days, not {within:,}"
+        raise limit_refusal(field, getattr(spec, field), most, of, "slots_per_window_max")
 
 
 def _check_overlaps(template: TemplateMixin) -> None:

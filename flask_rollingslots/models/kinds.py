@@ -22,6 +22,7 @@ from sqlalchemy.types import TypeEngine
 from ..errors import CONTROLS, InvalidTemplate, refusal
 from ..recurrence.dialects import read_clock, read_date, read_flag, read_moments
 from ..settings import MAX_DAYS
+from ..values import YEARS
 
 T = TypeVar("T")
 #: 64-bit ids; SQLite only counts up by itself in a column that is called INTEGER.
@@ -30,7 +31,8 @@ Id = BigInteger().with_variant(Integer(), "sqlite")
 MAX_ENTRIES = 10_000
 _MINUTE = timedelta(minutes=1)
 _LONGEST = timedelta(days=MAX_DAYS)
-_FEWEST = {0: "zero", 1: "one minute"}
+_FEWEST = {None: f"-{MAX_DAYS:,}", 0: "zero", 1: "one minute"}
+_IN_YEARS = f"within the years {YEARS.start} to {YEARS.stop - 1}"
 _DAY = "[0-9]{4}-[0-9]{2}-[0-9]{2}"
 _MOMENT = re.compile(
     rf"{_DAY}[T ][0-9]{{2}}:[0-9]{{2}}(:[0-9]{{2}}([.][0-9]{{1,6}})?)?(Z|[+-][0-9]{{2}}:[0-9]{{2}})?"
@@ -38,6 +40,10 @@ _MOMENT = re.compile(
 _LONGEST_VARCHAR = 255
 #: What texts that are printed must be, besides their length.
 ONE_LINE = " on one line, without control characters"
+_MARIADB = ("mysql", "mariadb")
+#: By whether it is MariaDB; and one text for both servers, each of which reads its own part, for who knows neither.
+_EXACT = {True: "utf8mb4_nopad_bin", False: "utf8mb4_0900_bin"}
+_EXACT_ON_EITHER = "/*!80017 utf8mb4_0900_bin *//*M! utf8mb4_nopad_bin */"
 
 
 # -- columns
@@ -59,6 +65,29 @@ class _Plain(TypeDecorator[T]):
         return self.plain
 
 
+class Exact(_Plain[str]):
+    """A short text that equals another one only if each of its bytes does, on every database.
+
+    MariaDB and MySQL forgive case, accents and blanks at the end, unless a collation of theirs forbids it.
+    """
+
+    impl = String
+
+    def __init__(self, length: int) -> None:
+        super().__init__(length)
+        variant = f"sa.dialects.mysql.VARCHAR({length}, collation={_EXACT_ON_EITHER!r})"
+        variants = "".join(f".with_variant({variant}, {name!r})" for name in _MARIADB)
+        self.length, self.plain = length, f"String({length}){variants}"
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        if dialect.name not in _MARIADB:
+            return dialect.type_descriptor(String(self.length))
+        collation = _EXACT_ON_EITHER
+        if getattr(dialect, "server_version_info", None):  # connected
+            collation = _EXACT[bool(getattr(dialect, "is_mariadb", False))]
+        return dialect.type_descriptor(mysql.VARCHAR(self.length, collation=collation))
+
+
 class UtcDateTime(_Plain[datetime]):
     """An instant: aware in Python, UTC in the database, to the microsecond."""
 
@@ -69,7 +98,7 @@ class UtcDateTime(_Plain[datetime]):
     impl = DateTime
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        if dialect.name in ("mysql", "mariadb"):
+        if dialect.name in _MARIADB:
             return dialect.type_descriptor(mysql.DATETIME(fsp=6))
         return dialect.type_descriptor(DateTime(timezone=dialect.name == "postgresql"))
 
@@ -229,7 +258,7 @@ class Text(Kind):
     python, form = "text", _schema(type="string")
 
     def __init__(self, longest: int, expected: str = "", blank: bool = True, lines: bool = False) -> None:
-        self.column = String(longest) if longest <= _LONGEST_VARCHAR else LongText()
+        self.column = Exact(longest) if longest <= _LONGEST_VARCHAR else LongText()
         self.limits = {"minLength": 1, "maxLength": longest} | ({} if blank else {"pattern": r"\S"})
         self.expected = self.in_json = expected or f"a text of 1 to {longest} characters{ONE_LINE}"
         self._longest, self._blank, self._lines = longest, blank, lines
@@ -284,25 +313,28 @@ class Flag(Kind):
 class Length(Kind):
     """A length of time; minutes in JSON.
 
-    :param low: the shortest in minutes, 0 or 1; ``None``: any, also one before zero.
+    :param low: the shortest in minutes, 0 or 1; ``None``: also one before zero.
     :param whole: whole minutes only.
     """
 
     python, column, form, suffix = "`timedelta`", Seconds, _schema(type="number"), "_minutes"
 
     def __init__(self, low: int | None = 0, whole: bool = False) -> None:
-        self.limits, span = {"type": "integer"} if whole else {}, ""
-        if low is not None:
-            self.limits |= {"minimum": low, "maximum": MAX_DAYS * 24 * 60}
-            span = f"{', ' if whole else ' '}from {_FEWEST[low]} to {MAX_DAYS:,} days"
+        lowest = -MAX_DAYS * 24 * 60 if low is None else low
+        self.limits = {
+            **({"type": "integer"} if whole else {}),
+            "minimum": lowest,
+            "maximum": MAX_DAYS * 24 * 60,
+        }
+        span = f"{', ' if whole else ' '}from {_FEWEST[low]} to {MAX_DAYS:,} days"
         self.expected = f"a timedelta{' of whole minutes' if whole else ''}{span}"
         self.in_json = f"a number of {'whole ' if whole else ''}minutes{span}"
-        self._low, self._whole = None if low is None else low * _MINUTE, whole
+        self._low, self._whole = lowest * _MINUTE, whole
 
     def takes(self, value: Any) -> bool:
         if not isinstance(value, timedelta) or (self._whole and value % _MINUTE):
             return False
-        return self._low is None or self._low <= value <= _LONGEST
+        return self._low <= value <= _LONGEST
 
     def read(self, key: str, value: Any) -> timedelta:
         number = isinstance(value, int | float) and not isinstance(value, bool)
@@ -334,6 +366,16 @@ class WallClock(Kind):
 
     def write(self, value: datetime) -> str:
         return write_moment(value)
+
+
+class FirstStart(WallClock):
+    """A wall-clock time from which a rule counts."""
+
+    def fault(self, value: Any) -> str | None:
+        expected = super().fault(value)
+        if expected is None and value.year not in YEARS:
+            return f"{self.expected}, {_IN_YEARS}"
+        return expected
 
 
 class Clock(Kind):
@@ -379,6 +421,8 @@ class Starts(Listed):
                 return self.expected
             if isinstance(moment, datetime) and (moment.tzinfo or moment.second or moment.microsecond):
                 return "naive wall-clock times of whole minutes"
+            if moment.year not in YEARS:
+                return f"{self.expected} {_IN_YEARS}"
         return None
 
     def read(self, key: str, value: Any) -> list[Any]:

@@ -10,11 +10,12 @@ import sqlalchemy as sa
 from sqlalchemy.orm import foreign, relationship
 
 from ..errors import ConfigError
+from ..settings import Settings
 from ..values import utc_now
 from .fields import TemplateMixin
 from .kinds import table_of
 from .noting import listen
-from .tables import MIXINS, Models, SlotMixin
+from .tables import KEEP_IDS, MIXINS, UNIQUE, Models, SlotMixin
 
 
 def make_models(
@@ -23,6 +24,7 @@ def make_models(
     *,
     clock: Callable[[], datetime] = utc_now,
     default_timezone: Callable[[], str] = lambda: "UTC",
+    settings: Callable[[], Settings] = Settings,
 ) -> Models:
     """Make the model classes on an app's own ``db.Model``; the same ones each time for one ``db``.
 
@@ -30,6 +32,7 @@ def make_models(
     :param given: the app's own classes by name (``Template``, ``Slot``, …); made from the mixins.
     :param clock: returns the current time, aware; ``slot.state`` asks it.
     :param default_timezone: returns the zone of templates that name none.
+    :param settings: returns those of the current app, whose limits templates keep to.
     :raises ConfigError: if a given class is not made from its mixin, or cannot work.
     """
     info = db.Model.metadata.info
@@ -45,8 +48,10 @@ def make_models(
         name: (given or {}).get(name) or type(f"Rolling{name}", (mixin, db.Model), {})
         for name, mixin in MIXINS.items()
     }
-    models = Models(**made, default_timezone=default_timezone)
+    models = Models(**made, default_timezone=default_timezone, settings=settings)
     _check(models)
+    for name in KEEP_IDS:  # here, for an app's own class may have table arguments of its own
+        table_of(made[name]).kwargs["sqlite_autoincrement"] = True
     models.Slot.rolling_clock = models.Booking.rolling_clock = staticmethod(clock)
     models.Slot.rolling_models = models.Template.rolling_models = models
     _relate(models)
@@ -69,12 +74,15 @@ def _check(models: Models) -> None:
                     column=column.name,
                 )
     _check_shared(models)
-    uniques = [c for c in table_of(models.Slot).constraints if isinstance(c, sa.UniqueConstraint)]
-    if not any({c.name for c in u.columns} == {"series_id", "original_start"} for u in uniques):
-        raise ConfigError(
-            f"models: {models.Slot.__name__} lacks the unique constraint on (series_id, original_start); "
-            "add SlotMixin.__table_args__ to its own __table_args__"
-        )
+    for name, needed in UNIQUE.items():
+        cls = getattr(models, name)
+        uniques = [c for c in table_of(cls).constraints if isinstance(c, sa.UniqueConstraint)]
+        for columns in needed:
+            if not any({c.name for c in unique.columns} == set(columns) for unique in uniques):
+                raise ConfigError(
+                    f"models: {cls.__name__} lacks the unique constraint on ({', '.join(columns)}); "
+                    f"add {MIXINS[name].__name__}.__table_args__ to its own __table_args__"
+                )
 
 
 def _check_shared(models: Models) -> None:

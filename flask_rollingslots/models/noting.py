@@ -11,7 +11,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.orm import Mapper
 from sqlalchemy.orm.attributes import set_committed_value
 
-from .fields import FIELDS, TO_SLOTS, TemplateMixin
+from .fields import FIELDS, TO_SLOTS, TemplateMixin, check_data, check_times
 from .kinds import table_of
 from .places import MOVED
 from .tables import Models, SlotMixin
@@ -46,12 +46,20 @@ def listen(models: Models, clock: Callable[[], datetime]) -> None:
             )
             set_committed_value(template, "series_id", template.id)
 
+    def keep_within_bounds(mapper: Mapper[Any], connection: Connection, slot: SlotMixin) -> None:
+        check_times(slot)
+        if sa.inspect(slot).attrs.data.history.has_changes():
+            check_data(slot.data, models.settings())
+
     def note_when(mapper: Mapper[Any], connection: Connection, changed: SlotMixin | TemplateMixin) -> None:
         # Also called for what is only marked as touched: writing a time then would be a change of its own.
         if has_decisions(changed):
             changed.changed_at = clock()
 
     sa.event.listen(models.Slot, "expire", _forget_what_was_busy)
+    sa.event.listen(models.Slot, "before_insert", _own_what_is_shared)
+    sa.event.listen(models.Slot, "before_insert", keep_within_bounds)
+    sa.event.listen(models.Slot, "before_update", keep_within_bounds)
     sa.event.listen(models.Slot, "before_update", _note_decisions)
     sa.event.listen(models.Template, "before_insert", complete)
     sa.event.listen(models.Template, "before_insert", note_beginning)
@@ -64,6 +72,12 @@ def listen(models: Models, clock: Callable[[], datetime]) -> None:
 def _forget_what_was_busy(slot: SlotMixin | None, names: Any) -> None:
     if slot is not None:  # the last reference may just have gone
         slot.__dict__.pop("rolling_busy", None)
+
+
+def _own_what_is_shared(mapper: Mapper[Any], connection: Connection, slot: SlotMixin) -> None:
+    """Let a virtual slot that an app adds to its session store what it shares with others of its template."""
+    for name in tuple(sa.inspect(slot).callables):
+        getattr(slot, name)
 
 
 def has_decisions(changed: SlotMixin | TemplateMixin) -> bool:

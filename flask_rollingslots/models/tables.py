@@ -5,11 +5,11 @@ Nothing here creates a table. The classes live in the app's own metadata, so tha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakKeyDictionary
 from zoneinfo import ZoneInfo
 
@@ -22,14 +22,32 @@ from sqlalchemy.orm import (
     declared_attr,
     mapped_column,
 )
+from sqlalchemy.orm.base import ATTR_WAS_SET
 from sqlalchemy.types import JSON
 
 from .. import planning
+from ..settings import Settings
 from ..values import BookingStatus, Hold, SlotKey, State, Status, StoredSlot, live_places, utc_now
-from .fields import FIELDS, TemplateMixin, check_template
-from .kinds import Id, UtcDateTime, WallDateTime, plain, table_of
+from .fields import FIELDS, TemplateMixin, check_limits, check_template
+from .kinds import Exact, Id, UtcDateTime, WallDateTime, plain, table_of
 from .own import OwnColumns
 from .places import BUSY_MARK, blocked_at, expired_places, is_blocked, is_crowded_in_sql
+
+
+class Shared(NamedTuple):
+    """A value that all virtual slots of a template share until one is asked for its own: SQLAlchemy calls this then.
+
+    :param name: of the slot's attribute.
+    """
+
+    name: str
+    value: Any
+
+    def __call__(self, state: Any, passive: Any) -> Any:
+        """Give the slot a copy, as if somebody had set it."""
+        state.callables.pop(self.name)
+        setattr(state.obj(), self.name, deepcopy(self.value))
+        return ATTR_WAS_SET
 
 
 class SlotMixin:
@@ -59,7 +77,7 @@ class SlotMixin:
     customised: Mapped[list[str]] = mapped_column(JSON, default=list)
     cancel_reason: Mapped[str | None] = mapped_column(sa.String(500))
     #: What it is called, where that is not the name of its template: renamed by a person, or the name that it had.
-    own_name: Mapped[str | None] = mapped_column(sa.String(200))
+    own_name: Mapped[str | None] = mapped_column(Exact(200))
     #: Its rule does not yield it any more: it stays for the bookings in it, and takes nobody new.
     withdrawn: Mapped[bool | None] = mapped_column()
     #: It is not where its rule has it: booked and kept at its old time, or moved by a person.
@@ -142,6 +160,13 @@ class SlotMixin:
         """The values of the app's own columns as JSON has them, by the name that they have there."""
         own: OwnColumns = self.rolling_models.own
         return own.shown(self, own.slot)
+
+    @property
+    def rolling_data(self) -> Mapping[str, Any]:
+        """The app's own fields, to be read only: what nobody asked for yet is what all slots of the template share."""
+        shared = sa.inspect(self).callables.get("data") if "data" not in self.__dict__ else None
+        found: Mapping[str, Any] = shared.value if isinstance(shared, Shared) else self.data
+        return found or {}
 
     @property
     def local_start(self) -> datetime:
@@ -326,11 +351,11 @@ class BookingMixin:
     id: Mapped[int] = mapped_column(Id, primary_key=True)
     slot_id: Mapped[int] = mapped_column(Id, index=True)
     party: Mapped[int] = mapped_column(sa.Integer, default=1)
-    who: Mapped[str | None] = mapped_column(sa.String(200), index=True)
+    who: Mapped[str | None] = mapped_column(Exact(200), index=True)
     status: Mapped[str] = mapped_column(sa.String(16))
-    idempotency_key: Mapped[str | None] = mapped_column(sa.String(200))
-    request_key: Mapped[str | None] = mapped_column(sa.String(64))
-    active_key: Mapped[str | None] = mapped_column(sa.String(40))
+    idempotency_key: Mapped[str | None] = mapped_column(Exact(200))
+    request_key: Mapped[str | None] = mapped_column(Exact(64))
+    active_key: Mapped[str | None] = mapped_column(Exact(40))
     replaces_id: Mapped[int | None] = mapped_column(Id)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
     expires_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
@@ -368,7 +393,7 @@ class ResourceMixin:
     __tablename__ = "rolling_resource"
 
     id: Mapped[int] = mapped_column(Id, primary_key=True)
-    name: Mapped[str] = mapped_column(sa.String(200))
+    name: Mapped[str] = mapped_column(Exact(200))
     version: Mapped[int] = mapped_column(sa.Integer, default=0)
 
     @declared_attr.directive
@@ -387,7 +412,7 @@ class RunMixin:
     status: Mapped[str] = mapped_column(sa.String(16))
     owner: Mapped[str | None] = mapped_column(sa.String(100))
     token: Mapped[int | None] = mapped_column(Id)
-    lease_name: Mapped[str | None] = mapped_column(sa.String(64))
+    lease_name: Mapped[str | None] = mapped_column(Exact(64))
     started_at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
     finished_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     window_start: Mapped[datetime | None] = mapped_column(UtcDateTime)
@@ -417,7 +442,7 @@ class LeaseMixin:
 
     __tablename__ = "rolling_lease"
 
-    name: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
+    name: Mapped[str] = mapped_column(Exact(64), primary_key=True)
     owner: Mapped[str | None] = mapped_column(sa.String(100))
     token: Mapped[int] = mapped_column(Id, default=0)
     until_ms: Mapped[int] = mapped_column(Id, default=0)
@@ -449,7 +474,7 @@ class ShardMixin:
     status: Mapped[str] = mapped_column(sa.String(16))
     priority: Mapped[int] = mapped_column(sa.Integer, default=0)
     attempts: Mapped[int] = mapped_column(sa.Integer, default=0)
-    claim: Mapped[str | None] = mapped_column(sa.String(40))
+    claim: Mapped[str | None] = mapped_column(Exact(40))
     until_ms: Mapped[int] = mapped_column(Id, default=0)
     done: Mapped[int] = mapped_column(sa.Integer, default=0)
     results: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
@@ -472,7 +497,7 @@ class FeedAddressMixin:
 
     __tablename__ = "rolling_feed_address"
 
-    group_digest: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
+    group_digest: Mapped[str] = mapped_column(Exact(64), primary_key=True)
     number: Mapped[int] = mapped_column(Id, default=0)
 
 
@@ -491,6 +516,14 @@ MIXINS: dict[str, type[Any]] = {
     "Shard": ShardMixin,
     "FeedAddress": FeedAddressMixin,
 }
+#: Whose ids are never used again: they are in keys, addresses and logs. SQLite would hand out that of a deleted row.
+KEEP_IDS = ("Template", "Booking", "Run")
+#: Which columns the database keeps apart: what the promises rest on, also where an app brings its own classes.
+UNIQUE = {
+    "Slot": (("series_id", "original_start"),),
+    "Booking": (("slot_id", "active_key"), ("request_key",), ("replaces_id",)),
+    "Resource": (("name",),),
+}
 
 
 @dataclass(frozen=True)
@@ -506,6 +539,7 @@ class Models:
     Shard: type[ShardMixin]
     FeedAddress: type[FeedAddressMixin]
     default_timezone: Callable[[], str] = lambda: "UTC"
+    settings: Callable[[], Settings] = Settings
     _built: dict[Hashable, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def build_once(self, key: Hashable, build: Callable[[Models], Any]) -> Any:
@@ -530,12 +564,24 @@ class Models:
         :raises InvalidRule: if the rule, the zone or the day grid is not valid.
         """
         template.timezone = template.timezone or self.default_timezone()
-        values = {name: getattr(template, name) for name in (*FIELDS, *self.own.template)}
-        if template.__dict__.get(_CHECKED) != values:
+        names = (*FIELDS, *self.own.template)
+        before, values = template.__dict__.get(_CHECKED), {name: getattr(template, name) for name in names}
+        if before != values:
             check_template(template)
             for name, field in self.own.template.items():
                 field.check(values[name])
+            changed = {name for name in names if before is None or before[name] != values[name]}
+            state = sa.inspect(template)
+            if before is None and state.has_identity:
+                changed = {name for name in names if state.attrs[name].history.has_changes()}
+            check_limits(template, self.settings(), changed)
             template.__dict__[_CHECKED] = {name: deepcopy(plain(value)) for name, value in values.items()}
+
+    def as_checked(self, copied: TemplateMixin, template: TemplateMixin) -> TemplateMixin:
+        """Let a copy of a template know what that held: only what is changed of it is checked against limits."""
+        names = (*FIELDS, *self.own.template)
+        copied.__dict__[_CHECKED] = {name: deepcopy(plain(getattr(template, name))) for name in names}
+        return copied
 
     @property
     def tables(self) -> list[sa.Table]:
@@ -546,6 +592,18 @@ class Models:
     def classes(self) -> list[type[Any]]:
         """Our classes, in the order of their tables."""
         return [getattr(self, name) for name in MIXINS]
+
+    def lacking(self, bind: Any) -> tuple[list[sa.Table], list[sa.Column[Any]]]:
+        """Return what a database has not got: whole tables, and columns of tables that an older version made."""
+        inspector, tables = sa.inspect(bind), self.tables
+        there = set(inspector.get_table_names())
+        found = {
+            table: {c["name"] for c in inspector.get_columns(table.name)}
+            for table in tables
+            if table.name in there
+        }
+        columns = [column for table in found for column in table.columns if column.name not in found[table]]
+        return [table for table in tables if table not in found], columns
 
 
 def keep_name(

@@ -10,7 +10,7 @@ Days are proleptic Gregorian ordinals, as :meth:`datetime.date.toordinal` gives 
 from __future__ import annotations
 
 from calendar import isleap, monthrange
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import date, datetime, time, timedelta
 from functools import lru_cache
@@ -264,7 +264,7 @@ def times_of_day(rule: Rule, dtstart: datetime) -> tuple[time, ...]:
 # -- starts
 
 
-def choose(found: list[T], places: tuple[int, ...]) -> list[T]:
+def choose(found: Sequence[T], places: tuple[int, ...]) -> Sequence[T]:
     """Apply BYSETPOS to a sorted set: 1 is its first element, -1 its last; no places mean all (RFC 5545 3.3.10)."""
     if not places:
         return found
@@ -435,23 +435,38 @@ class Expander:
         pieces = list(self.source.pieces(first, last))
         if self.picks and len(pieces) > 1 and max(forward, backward) <= 100 * len(self.offsets):
             return self._picked_at_ends(pieces, forward, backward)
-        found = list(self._at_times(day for piece in pieces for day in self.source.within(*piece)))
-        return choose(found, self.picks)
+        days = [day for piece in pieces for day in self.source.within(*piece)]
+        if not self.picks:
+            return list(self._at_times(days))
+        # By their places: a month may hold as many starts as it has minutes, of which a few are picked.
+        return [
+            self._start_at(days, place) for place in choose(range(len(days) * len(self.offsets)), self.picks)
+        ]
+
+    def _start_at(self, days: list[int], place: int) -> datetime:
+        """Return the start at a place among all times of some days."""
+        day, time = divmod(place, len(self.offsets))
+        return _midnight(days[day]) + self.offsets[time]
 
     def _picked_at_ends(self, pieces: list[tuple[int, int]], forward: int, backward: int) -> list[datetime]:
         # A year has 366 days to look at; its first Monday needs one month.
+        times = len(self.offsets)
         head, tail = self._collect(pieces, forward, 1), self._collect(pieces, backward, -1)
-        found = {head[p - 1] for p in self.picks if 0 < p <= len(head)}
-        found |= {tail[p] for p in self.picks if p < 0 and -p <= len(tail)}
+        found = {self._start_at(head, p - 1) for p in self.picks if 0 < p <= len(head) * times}
+        found |= {
+            self._start_at(tail, len(tail) * times + p)
+            for p in self.picks
+            if p < 0 and -p <= len(tail) * times
+        }
         return sorted(found)
 
-    def _collect(self, pieces: list[tuple[int, int]], wanted: int, step: int) -> list[datetime]:
-        """Return at least ``wanted`` candidates from the front (1) or from the back (-1), or all there are."""
-        found: list[datetime] = []
+    def _collect(self, pieces: list[tuple[int, int]], wanted: int, step: int) -> list[int]:
+        """Return days with at least ``wanted`` starts from the front (1) or from the back (-1), or all there are."""
+        found: list[int] = []
         for piece in pieces[::step]:
-            if len(found) >= wanted:
+            if len(found) * len(self.offsets) >= wanted:
                 break
-            found += list(self._at_times(self.source.within(*piece)))[::step]
+            found += self.source.within(*piece)[::step]
         return found[::step]
 
     # -- made once

@@ -20,9 +20,8 @@ from .zones import instant_of, plus
 class Recurrence(RecurrenceSet):
     """The occurrences that a rule promises, in the wall clock of a zone.
 
-    Immutable and reusable; no clock, no database. Costs the same at any distance from ``dtstart``. One kind falls
-    back: where periods hold different numbers of starts (day 31, weekdays of a month, BYMONTH in a daily rule …), the
-    end of a COUNT is searched once by walking from ``dtstart``, about a microsecond a start, when it is needed.
+    Immutable and reusable; no clock, no database. Costs the same at any distance from ``dtstart``, and whatever COUNT
+    says: where a COUNT ends is computed once, when it is needed.
 
     :param rrule: an RFC 5545 RRULE value, or ``None`` for the single start ``dtstart``.
     :param dtstart: naive wall clock in ``timezone``: lower bound and anchor, itself an occurrence only if the rule

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from bisect import bisect_left
+from calendar import isleap
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass, field, fields
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from functools import cached_property
 from heapq import merge
 from itertools import islice
+from math import gcd
 from typing import TypeVar
 
 from ..errors import refusal
 from ..values import MICROSECOND, MINUTE, Occurrence
-from .expand import Expander
+from .expand import FIRST_DAY, LAST_DAY, Expander, month_bounds, month_index, new_year
 from .rule import MISSING, Rule, parse_rrule, refuse
 from .zones import find_zone, instant_of, minus, names_of, plus, shown, wall_of, walls_around
 
@@ -20,7 +24,6 @@ T = TypeVar("T")
 _NONE = timedelta(0)
 _DAY = timedelta(days=1)
 _HOURS_OF_ALL_YEARS = 24 * 366 * 10_000
-_SHORTEST = (0, 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 #: A checked day grid: distances of the day's starts from its first one, nominal; the first is zero.
 Grid = tuple[timedelta, ...]
 
@@ -139,7 +142,7 @@ class RecurrenceSet:
         starts = self.rule_starts(start, end) if self.grid is None else self._on_grid(self.grid, start, end)
         if not self.rdates and not self.exdates:
             return starts
-        extra = [moment for moment in self.rdates if start <= moment < end]
+        extra = self.rdates[bisect_left(self.rdates, start) : bisect_left(self.rdates, end)]
         return self._without_exdates(merge(starts, extra) if extra else starts)
 
     def contains(self, original_start: datetime) -> bool:
@@ -183,9 +186,29 @@ class RecurrenceSet:
 
     def count_before(self, moment: datetime) -> int:
         """Return how many starts the rule yields before a naive moment: what COUNT has used up by then."""
-        if self._expander is None:
+        if self._tally is None:
             return int(self.dtstart < moment)
-        return counted_before(self._expander, min(moment, plus(self._bound[1], MICROSECOND)))
+        return self._tally.before(min(moment, plus(self._bound[1], MICROSECOND)))
+
+    def most_a_day(self) -> int:
+        """Return how many starts one day may have at most, extra dates included."""
+        found, expander = 1, self._expander
+        if expander is not None:
+            hours = -(-24 // min(expander.interval, 24)) if expander.is_hourly else 1
+            hours = min(hours, len(expander.rule.byhour) or 24)
+            found = hours * len(expander.offsets)
+            found = min(found, len(expander.picks) or found)
+        extra = Counter(moment.date() for moment in self.rdates)
+        return found * len(self.grid or (0,)) + max(extra.values(), default=0)
+
+    def most_within(self, days: int) -> int:
+        """Return how many starts so many days may have: of the spans that begin in the first year, the fullest."""
+        most = 1
+        if self.rule is not None:
+            months = (plus(self.dtstart, 29 * _DAY * number) for number in range(13))
+            spans = ((each, plus(each, days * _DAY)) for each in months)
+            most = max(self.count_before(end) - self.count_before(start) for start, end in spans)
+        return most * len(self.grid or (0,)) + len(self.rdates)
 
     def day_of(self, moment: datetime) -> date:
         """Return the day that a nominal start (naive) belongs to: its grid day, also after midnight."""
@@ -215,12 +238,16 @@ class RecurrenceSet:
         return None if self.rule is None else Expander(self.rule, self.dtstart)
 
     @cached_property
+    def _tally(self) -> Tally | None:
+        return None if self._expander is None else Tally(self._expander)
+
+    @cached_property
     def _bound(self) -> tuple[datetime, datetime, datetime | None]:
         """Return the last wall clock time surely and possibly within the rule, and the instant that decides."""
-        expander = self._expander
+        expander, tally = self._expander, self._tally
         until = expander.rule.until if expander else None
-        if expander and expander.rule.count is not None:
-            until = last_counted(expander, expander.rule.count)
+        if tally and expander and expander.rule.count is not None:
+            until = tally.start_number(expander.rule.count)
         if until is None:
             return datetime.max, datetime.max, None
         if not isinstance(until, datetime):
@@ -231,8 +258,9 @@ class RecurrenceSet:
         return low, high, until
 
     def _on_grid(self, grid: Grid, start: datetime, end: datetime) -> Iterator[datetime]:
+        excluded = self._excluded
         for first in self.rule_starts(minus(start, grid[-1]), end):
-            for offset in grid:
+            for offset in grid if first.date() not in excluded else ():
                 if start <= (moment := plus(first, offset)) < end:
                     yield moment
 
@@ -376,29 +404,12 @@ def _check_rule(rule: Rule) -> None:
 
 # -- COUNT as a last start: once it is known, a counted rule is as quick as one with UNTIL
 #
-# Where every period holds the same number of starts, the last one is computed. That covers DAILY, WEEKLY and HOURLY
-# without other filters, days of the month that every month has, first to fourth (last to fourth last) weekdays, and
-# the like by year, with BYSETPOS too. All other kinds are walked once from DTSTART (a COUNT of a thousand takes about
-# a millisecond), and the result is remembered by the set; queries so near DTSTART that COUNT cannot be used up do
+# The Gregorian calendar repeats every 400 years, and few kinds of months, weeks and years make it up. So what a period
+# holds is worked out once for each kind, a cycle is summed up once, and whole cycles are jumped: that takes as long for
+# a COUNT of a thousand million as for one of a thousand. Queries so near DTSTART that COUNT cannot be used up do
 # without.
 
-
-def last_counted(expander: Expander, count: int) -> datetime | None:
-    """Return the start number ``count``, naive, or ``None`` if there are fewer before the year 10000.
-
-    COUNT counts from DTSTART, whatever is excluded (RFC 5545 section 3.8.5.1 and 3.3.10).
-    """
-    if expander.never:
-        return None
-    size = starts_per_period(expander)
-    if size is None:
-        return next(islice(expander.starts(expander.dtstart, datetime.max), count - 1, count), None)
-    first = [start for start in expander.period(expander.anchor) if start >= expander.dtstart]
-    if count <= len(first):
-        return first[count - 1]
-    periods, place = divmod(count - len(first) - 1, size)
-    found = expander.period(expander.anchor + (periods + 1) * expander.interval)
-    return found[place] if found else None
+_CYCLE = {"YEARLY": 400, "MONTHLY": 4800, "WEEKLY": 20_871, "DAILY": 146_097}
 
 
 def sure_until(expander: Expander, count: int) -> datetime:
@@ -411,77 +422,202 @@ def sure_until(expander: Expander, count: int) -> datetime:
     return plus(expander.dtstart, timedelta(hours=max(hours - 24, 0)))
 
 
-def counted_before(expander: Expander, moment: datetime) -> int:
-    """Return how many starts the rule yields before a naive moment, COUNT and UNTIL aside."""
-    size = None if expander.never else starts_per_period(expander)
-    first, latest = expander.anchor, expander.period_of(moment)
-    if size is None or latest <= first:
-        return sum(1 for _ in expander.starts(expander.dtstart, moment))
-    periods, rest = divmod(latest - first, expander.interval)
-    count = sum(start >= expander.dtstart for start in expander.period(first)) + periods * size
-    return count if rest else count - size + sum(start < moment for start in expander.period(latest))
+class Tally:
+    """How many starts there are, counted from DTSTART.
 
+    Periods in phase are numbered from 0, the one of DTSTART. Of DAILY and HOURLY rules with filters, whose periods are
+    many and small, calendar years are counted instead.
 
-def starts_per_period(expander: Expander) -> int | None:
-    """Return how many starts every period in phase holds, if that number never varies."""
-    rule, times = expander.rule, len(expander.offsets)
-    if rule.freq == "HOURLY":
-        return times if expander.source.is_everything and not rule.byhour else None
-    least, is_constant = _days_per_period(rule)
-    if not expander.picks:
-        return least * times if is_constant and least else None
-    if max(map(abs, expander.picks)) > least * times:
+    :param expander: of the rule.
+    """
+
+    def __init__(self, expander: Expander) -> None:
+        self._expander = expander
+        rule, self._source, self._times = expander.rule, expander.source, len(expander.offsets)
+        is_everything = self._source.is_everything and not (expander.is_hourly and rule.byhour)
+        is_steady = rule.freq == "WEEKLY" and not rule.bymonth
+        is_steady = is_steady or (rule.freq in ("DAILY", "HOURLY") and is_everything)
+        #: Whether all periods are alike.
+        self._is_steady = is_steady
+        self._is_by_year = rule.freq in ("DAILY", "HOURLY") and not is_steady
+        self._first_year = expander.dtstart.year
+        self._anchor_day = expander.dtstart.toordinal()
+        #: After how many days the phase of INTERVAL repeats; and the starts of a day in phase, by its place therein.
+        self._modulus, self._weights = self._phases() if self._is_by_year else (1, {})
+        self._cycle = self._length_of_cycle()
+        self._sizes: dict[Hashable, int] = {}
+        self._kinds: dict[Hashable, Counter[int]] = {}
+
+    def start_number(self, number: int) -> datetime | None:
+        """Return a start, naive, the first being number 1; ``None`` if there are fewer before the year 10000."""
+        if self._expander.never:
+            return None
+        place, period = number - 1 + self._before_in(0, self._expander.dtstart), 0
+        total = 0
+        while self._bounds(period)[0] <= LAST_DAY:
+            size = self._size(period)
+            if place < size:
+                return self._start_in(period, place)
+            place -= size
+            total += size if period else 0
+            period += 1
+            if period == self._cycle + 1:
+                if not total:
+                    return None
+                period += place // total * self._cycle
+                place %= total
         return None
-    if is_constant:
-        return len({pick % (least * times) if pick < 0 else pick - 1 for pick in expander.picks})
-    return len(expander.picks) if _one_sided(expander.picks) else None
 
+    def before(self, moment: datetime) -> int:
+        """Return how many starts lie before a naive moment."""
+        if self._expander.never or moment <= self._expander.dtstart:
+            return 0
+        period, rest = self._period_of(moment)
+        count = self._size(0) - self._before_in(0, self._expander.dtstart)
+        if period == 0 and not rest:
+            return self._before_in(0, moment) - self._before_in(0, self._expander.dtstart)
+        cycles, others = divmod(period - 1 if not rest else period, self._cycle)
+        if cycles:
+            count += cycles * sum(self._size(each) for each in range(1, self._cycle + 1))
+        count += sum(self._size(each) for each in range(1, others + 1))
+        return count if rest else count + self._before_in(period, moment)
 
-def _days_per_period(rule: Rule) -> tuple[int, bool]:
-    """Return the least number of days that a period holds, and whether it always holds as many."""
-    if rule.freq == "DAILY":
-        return (0, False) if rule.bymonth or rule.bymonthday or rule.byday else (1, True)
-    if rule.freq == "WEEKLY":
-        return (0, False) if rule.bymonth else (len(rule.weekdays), True)
-    if rule.freq == "MONTHLY":
-        return (0, False) if rule.bymonth else _days_per_month(rule, tuple(range(1, 13)), 1)
-    if rule.byyearday or rule.byweekno:
-        return _days_per_year(rule)
-    if rule.byday and not rule.bymonth:
-        return (0, False) if rule.bymonthday else _weekdays(rule, 52)
-    months = rule.bymonth or tuple(range(1, 13))
-    return _days_per_month(rule, months, len(months))
+    # -- periods
 
+    def _length_of_cycle(self) -> int:
+        """Return after how many periods in phase their sizes repeat."""
+        if self._is_steady:
+            return 1
+        if self._is_by_year:
+            return _CYCLE["YEARLY"] * self._modulus // gcd(_CYCLE["DAILY"], self._modulus)
+        whole = _CYCLE[self._expander.rule.freq]
+        return whole // gcd(whole, self._expander.interval)
 
-def _days_per_month(rule: Rule, months: tuple[int, ...], times: int) -> tuple[int, bool]:
-    if not _one_sided(rule.bymonthday) or (rule.byday and rule.bymonthday):
-        return 0, False
-    if rule.byday:
-        least, is_constant = _weekdays(rule, 4)
-        return least * times, is_constant
-    shortest = min(_SHORTEST[month] for month in months)
-    sure = sum(abs(day) <= shortest for day in rule.bymonthday)
-    return sure * times, sure == len(rule.bymonthday)
+    def _number(self, period: int) -> int:
+        """Return the number of a period as its expander has it."""
+        return self._expander.anchor + period * self._expander.interval
 
+    def _period_of(self, moment: datetime) -> tuple[int, int]:
+        """Return the last period in phase that begins by a moment, and zero if the moment lies in it."""
+        if self._is_by_year:
+            return moment.year - self._first_year, 0
+        return divmod(self._expander.period_of(moment) - self._expander.anchor, self._expander.interval)
 
-def _days_per_year(rule: Rule) -> tuple[int, bool]:
-    if rule.bymonth or rule.bymonthday or (rule.byyearday and (rule.byday or rule.byweekno)):
-        return 0, False
-    if rule.byyearday:
-        return len(rule.byyearday), _one_sided(rule.byyearday) and max(map(abs, rule.byyearday)) <= 365
-    weeks = rule.byweekno
-    return len(weeks) * len(rule.weekdays), _one_sided(weeks) and max(map(abs, weeks)) <= 52
+    def _bounds(self, period: int) -> tuple[int, int]:
+        """Return the first and the last day of a period, which may lie outside of the calendar."""
+        if self._is_by_year:
+            year = self._first_year + period
+            return new_year(year), new_year(year + 1) - 1
+        if self._expander.is_hourly:
+            day = self._number(period) // 24
+            return day, day
+        return self._expander.bounds_of(self._number(period))
 
+    def _size(self, period: int) -> int:
+        """Return how many starts a period holds, also before DTSTART; worked out once for each kind of period."""
+        first, last = self._bounds(period)
+        if self._is_by_year:
+            return self._size_of_year(first, self._first_year + period)
+        kind = self._kind(period, first, last)
+        size = self._sizes.get(kind) if kind is not None else None
+        if size is None:
+            if self._is_steady:
+                size = len(self._expander.period(self._number(period)))
+            else:
+                size = len(self._places(len(self._days(period)) * self._times))
+            if kind is not None:
+                self._sizes[kind] = size
+        return size
 
-def _weekdays(rule: Rule, weeks: int) -> tuple[int, bool]:
-    """Count the weekdays of BYDAY in a month or year that has at least ``weeks`` of each."""
-    numbers = tuple(n for n, _ in rule.byday)
-    if not any(numbers):
-        return weeks * len(numbers), False
-    sure = all(numbers) and _one_sided(numbers) and max(map(abs, numbers)) <= weeks
-    return (len(numbers), True) if sure else (0, False)
+    def _kind(self, period: int, first: int, last: int) -> Hashable:
+        """Return what the size of a period follows from; ``None`` at the ends of the calendar, where it may be cut."""
+        if first < FIRST_DAY or last > LAST_DAY:
+            return None
+        if self._is_steady:
+            return "steady"
+        if self._expander.rule.freq == "WEEKLY":
+            month = month_index(first)
+            return month % 12, min(month_bounds(month)[1] - first, 6)
+        number = self._number(period)
+        year, month = divmod(number, 12) if self._expander.rule.freq == "MONTHLY" else (number, 0)
+        return month, new_year(year) % 7, isleap(year - 1), isleap(year), isleap(year + 1)
 
+    def _days(self, period: int) -> list[int]:
+        pieces = self._source.pieces(*self._bounds(period))
+        return [day for piece in pieces for day in self._source.within(*piece)]
 
-def _one_sided(numbers: tuple[int, ...]) -> bool:
-    """Whether all are counted from the same end, so that no two can name the same thing."""
-    return all(n > 0 for n in numbers) or all(n < 0 for n in numbers)
+    def _places(self, size: int) -> range | list[int]:
+        """Return which of so many starts of a period BYSETPOS picks, sorted."""
+        picks = self._expander.picks
+        if not picks:
+            return range(size)
+        return sorted({pick - 1 if pick > 0 else size + pick for pick in picks if abs(pick) <= size})
+
+    # -- within a period
+
+    def _start_in(self, period: int, place: int) -> datetime:
+        """Return the start at a place, from 0, of the starts of a period."""
+        if self._is_steady:
+            return self._expander.period(self._number(period))[place]
+        if self._is_by_year:
+            for day in self._days(period):
+                weight = self._weight(day)
+                if place < weight:
+                    return self._starts_of(day)[place]
+                place -= weight
+        days = self._days(period)
+        day, time = divmod(self._places(len(days) * self._times)[place], self._times)
+        return datetime.fromordinal(days[day]) + self._expander.offsets[time]
+
+    def _before_in(self, period: int, moment: datetime) -> int:
+        """Return how many starts of a period lie before a naive moment."""
+        day = moment.toordinal()
+        if self._is_steady:
+            return sum(start < moment for start in self._expander.period(self._number(period)))
+        if self._is_by_year:
+            days = [each for each in self._days(period) if each <= day]
+            count = sum(map(self._weight, days))
+            return count - sum(start >= moment for start in self._starts_of(day)) if day in days else count
+        days = self._days(period)
+        place = bisect_left(days, day)
+        count = place * self._times
+        if place < len(days) and days[place] == day:
+            count += bisect_left(self._expander.offsets, moment - datetime.fromordinal(day))
+        return bisect_left(self._places(len(days) * self._times), count)
+
+    # -- years of DAILY and HOURLY rules
+
+    def _phases(self) -> tuple[int, dict[int, int]]:
+        """Return after how many days the phase repeats, and place in it -> starts of such a day."""
+        rule, interval = self._expander.rule, self._expander.interval
+        if not self._expander.is_hourly:
+            return interval, {0: self._times}
+        shared, hour = gcd(24, interval), self._expander.dtstart.hour
+        modulus, weights = interval // shared, Counter[int]()
+        for number in range(hour, hour + 24 // shared * interval, interval):
+            if not rule.byhour or number % 24 in rule.byhour:
+                weights[number // 24 % modulus] += self._times
+        return modulus, weights
+
+    def _weight(self, day: int) -> int:
+        """Return how many starts an allowed day has."""
+        return self._weights.get((day - self._anchor_day) % self._modulus, 0)
+
+    def _starts_of(self, day: int) -> list[datetime]:
+        """Return the starts of an allowed day."""
+        if not self._weight(day):
+            return []
+        if self._expander.is_hourly:
+            return [start for hour in range(day * 24, day * 24 + 24) for start in self._expander.period(hour)]
+        return [datetime.fromordinal(day) + offset for offset in self._expander.offsets]
+
+    def _size_of_year(self, first: int, year: int) -> int:
+        """Return how many starts a year holds: of its allowed days, those in phase."""
+        kind = (first % 7, isleap(year))
+        places = self._kinds.get(kind)
+        if places is None:
+            pieces = self._source.pieces(first, new_year(year + 1) - 1)
+            days = (day for piece in pieces for day in self._source.within(*piece))
+            places = self._kinds[kind] = Counter((day - first) % self._modulus for day in days)
+        phase = (first - self._anchor_day) % self._modulus
+        return sum(places[(at - phase) % self._modulus] * weight for at, weight in self._weights.items())

@@ -19,7 +19,7 @@ from ..booking.resources import slot_row
 from ..context import Work, load_slots
 from ..errors import no_group, refusal
 from ..models import BookingMixin, SlotMixin, TemplateMixin
-from ..values import Status, StoredSlot, TemplateSpec, Window
+from ..values import YEARS, Status, StoredSlot, TemplateSpec, Window
 from .endings import cancel_rows, check_reason
 from .storage import bookings_of, in_parts, lock_templates, series_of, shown_booking
 from .templates import set_fields
@@ -27,7 +27,6 @@ from .templates import set_fields
 #: A slot of a day grid starts within a day after the grid does, and a zone moves a wall-clock time by less than one.
 _REACH = timedelta(days=3)
 _DAY = timedelta(days=1)
-_YEARS = range(1900, 9991)
 DayRange = tuple[date, date]
 
 
@@ -86,26 +85,15 @@ class CancelledKeys(list[str]):
 # -- ranges of days
 
 
-def joined(ranges: Iterable[Sequence[date]]) -> list[DayRange]:
-    """Return ranges of days in order, those that overlap or follow each other as one."""
-    found: list[DayRange] = []
-    for first, last in sorted((days[0], days[1]) for days in ranges):
-        if found and first.toordinal() <= found[-1][1].toordinal() + 1:
-            found[-1] = (found[-1][0], max(found[-1][1], last))
-        else:
-            found.append((first, last))
-    return found
-
-
 def with_days(ranges: Iterable[Sequence[date]], first: date, last: date) -> list[DayRange]:
     """Return ranges of days with some days more, joined."""
-    return joined([*ranges, (first, last)])
+    return planning.joined_days([*ranges, (first, last)])
 
 
 def without_days(ranges: Iterable[Sequence[date]], first: date, last: date) -> list[DayRange]:
     """Return ranges of days without some days, joined."""
     left: list[DayRange] = []
-    for begin, end in joined(ranges):
+    for begin, end in planning.joined_days(ranges):
         if begin < first:
             left.append((begin, min(end, first - _DAY)))
         if end > last:
@@ -193,8 +181,8 @@ def _days(first: date, last: date | None) -> DayRange:
 
 
 def _check_day(field: str, day: object) -> None:
-    if not isinstance(day, date) or isinstance(day, datetime) or day.year not in _YEARS:
-        raise refusal(field, day, f"a date, years {_YEARS.start} to {_YEARS.stop - 1}")
+    if not isinstance(day, date) or isinstance(day, datetime) or day.year not in YEARS:
+        raise refusal(field, day, f"a date, years {YEARS.start} to {YEARS.stop - 1}")
 
 
 def _series(work: Work, group: str | None, template_id: int | None) -> list[int]:
@@ -228,7 +216,7 @@ def _changes(
     for template in templates:
         before = template.blackouts or ()
         after = days_of(before, report.first, report.last)
-        if after == joined(before):
+        if after == planning.joined_days(before):
             report.unchanged.append(template.id)
         else:
             report.templates.append(template.id)

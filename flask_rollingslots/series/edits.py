@@ -18,12 +18,13 @@ from zoneinfo import ZoneInfo
 from .. import planning
 from ..context import Work, pruned_until
 from ..errors import InvalidRequest, SlotBooked, StaleEdit, StatusConflict, overlap_refusal, refusal
-from ..models import FIELDS, TemplateMixin, check_template
+from ..models import FIELDS, TemplateMixin, check_data, check_limits, check_template
 from ..models.fields import SPEC_LISTS
 from ..recurrence.zones import instant_of
 from ..signals import series_edited
 from ..values import (
     MARKS,
+    YEARS,
     PlannedSlot,
     Scope,
     SlotKey,
@@ -252,6 +253,8 @@ def plan_this(series: StoredSeries, asked: EditPlan) -> EditPlan:
     names |= changes.settings.keys()
     own = changes.settings.items()
     values |= {name: value for name, value in own if name not in row.own or value != row.own[name]}
+    if "data" in values:
+        check_data(values["data"], series.limits)
     if changes.name is not None and changes.name != row.own_name:
         values["own_name"] = changes.name
     if not names <= set(row.customised):
@@ -283,9 +286,7 @@ def _times_of_one(
         names.add("ends_at")
     if not names:
         return {}, names
-    ends_at = planning.end_for(spec, row, starts_at)
-    if changes.duration is not None:
-        ends_at = planning.end_of(spec, row.original_start, starts_at, zone, changes.duration)
+    ends_at = _end_of_one(spec, row, starts_at, changes)
     moves = starts_at != row.starts_at
     if moves and (starts_at <= series.now or row.starts_at <= series.now):
         raise refusal("start", changes.start, "a time in the future, for a slot that has not started")
@@ -298,6 +299,21 @@ def _times_of_one(
             )
             raise refusal(field, getattr(changes, field), expected)
     return storage.changed_times(spec, row, starts_at, ends_at), names
+
+
+def _end_of_one(spec: TemplateSpec, row: StoredSlot, starts_at: datetime, changes: Changes) -> datetime:
+    """Return when one slot ends that is to start at a time; refuse what lies too far away to be read."""
+    try:
+        ends_at = planning.end_for(spec, row, starts_at)
+        if changes.duration is not None:
+            zone = ZoneInfo(spec.timezone)
+            ends_at = planning.end_of(spec, row.original_start, starts_at, zone, changes.duration)
+    except OverflowError:
+        ends_at = None
+    if ends_at is None or max(starts_at, ends_at).year not in YEARS:
+        expected = f"a time within the years {YEARS.start} to {YEARS.stop - 1}"
+        raise refusal(*changes.first_given("start", "duration"), expected)
+    return ends_at
 
 
 # -- this and future, or all
@@ -435,6 +451,7 @@ def _segment(
         begins = {"active_from": moved.bound} if is_cut else {}
         new = spec.changed({**begins, **values})
         planning.recurrence_of(new)  # refuses what is not valid before anything is written
+        check_limits(new, series.limits, values.keys())
         if changes.settings:
             _check(new, {**series.settings.get(spec.id, {}), **values})
         pruned = _behind_pruned(series, spec, new)

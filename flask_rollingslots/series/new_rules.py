@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Protocol
 from .. import planning
 from ..errors import refusal
 from ..recurrence import Recurrence
+from ..settings import MAX_DAYS
 from ..values import MICROSECOND, MINUTE, TemplateSpec
 from . import storage
 
@@ -63,7 +64,11 @@ def change_rule(
     elif start == shown:
         return RuleChange({}, original_start)
     elif start.date() == shown.date() or _goes_by_days(planning.recurrence_of(spec)):
-        return RuleChange({"shift": spec.shift + (start - shown)}, original_start)
+        shift = spec.shift + (start - shown)
+        if abs(shift) > timedelta(days=MAX_DAYS):
+            expected = f"a time at most {MAX_DAYS:,} days from where the rule has the slot; or a new template"
+            raise refusal("start", changes.start, expected)
+        return RuleChange({"shift": shift}, original_start)
     else:
         moved = _derived_rule(spec, original_start, start, is_cut)
     if after is None or moved.bound > after:

@@ -27,6 +27,7 @@ from ..context import Work, load_slots, load_specs, segments
 from ..errors import LostRace, SlotClosed, SlotNotFound, StaleEdit, no_slot, no_template
 from ..models import FIELDS, BookingMixin, Models, SlotMixin, TemplateMixin, plain, table_of
 from ..models.fields import SPEC_FIELDS
+from ..settings import Settings
 from ..statements import atomic, dialect_of, exclusive, leave_trace, newest, take_write_lock
 from ..values import MICROSECOND, MINUTE, OCCUPYING, Claim, SlotKey, State, Status, StoredSlot, TemplateSpec
 
@@ -53,6 +54,7 @@ class StoredSeries:
     :param templates: the segments' rows by id, if they are locked: for writing, plans do not look at them.
     :param resources: segment id -> its exclusive resource.
     :param settings: segment id -> its fields that a spec has not, by name.
+    :param limits: what a template may cost.
     :param pruned: the moment (aware) up to which slots were pruned; ``None``: never, or not asked for.
     """
 
@@ -63,6 +65,7 @@ class StoredSeries:
     templates: dict[int, TemplateMixin] = field(default_factory=dict)
     resources: dict[int, Claim] = field(default_factory=dict)
     settings: dict[int, dict[str, Any]] = field(default_factory=dict)
+    limits: Settings = field(default_factory=Settings)
     pruned: datetime | None = None
 
     def row_at(self, key: SlotKey) -> StoredSlot | None:
@@ -440,7 +443,9 @@ def load_series(
     days, align = work.settings.window_days, work.settings.align
     horizon = max(planning.window_of(spec, work.now, days, align).end for spec in specs)
     settings = _settings(work, series_id, templates)
-    return StoredSeries(in_order(specs), tuple(rows), work.now, horizon, templates, held, settings)
+    return StoredSeries(
+        in_order(specs), tuple(rows), work.now, horizon, templates, held, settings, work.settings
+    )
 
 
 def _settings(

@@ -145,7 +145,7 @@ def set_fields(
             lock_claims(work, series_id, values)
         loaded: list[StoredSeries] = []
         if work.dry_run:
-            templates = [copy_of(template) for template in segments(work, series_ids)]
+            templates = [work.models.as_checked(copy_of(each), each) for each in segments(work, series_ids)]
         else:
             if len(series_ids) > 1:
                 lock_templates(work, series_ids)

@@ -156,7 +156,7 @@ def _cut(work: Work, template: TemplateMixin, cut: datetime, values: dict[str, A
     """End a segment, let a copy with the changes take over, and hand the later rows to it."""
     names = [a.key for a in inspect(type(template)).column_attrs if a.key not in _NOT_COPIED]
     kept = {name: deepcopy(plain(getattr(template, name))) for name in names}
-    later = type(template)(**{**kept, "active_from": cut, **values})
+    later = work.models.as_checked(type(template)(**{**kept, "active_from": cut, **values}), template)
     later.continues_id = template.id
     later.series_id = template.series_id or template.id
     template.active_until = cut

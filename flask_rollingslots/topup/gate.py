@@ -12,14 +12,14 @@ import random
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from time import monotonic
 from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, or_, select, update
 
 from ..context import Work
-from ..errors import LeaseLost, sentence
+from ..errors import LeaseLost
 from ..models import table_of
 from ..statements import insert_if_absent
 
@@ -29,6 +29,8 @@ BREAKER_SECONDS = 60.0
 CACHE_SECONDS = 0.3
 #: Caches that cannot keep anybody waiting.
 _LOCAL_CACHES = {"NoneType", "NullCache", "SimpleCache"}
+#: What ends the process, and is no failure of what was asked.
+_ENDS = (KeyboardInterrupt, SystemExit, GeneratorExit)
 BACKOFF_LIMIT = 300.0
 _REMEMBERED_LOOKS = 10_000
 _LOST_SECONDS = 30.0
@@ -156,9 +158,48 @@ class Memory:
         self.next_check = monotonic() + max(0.0, seconds)
 
 
+@dataclass(eq=False)
+class Experience:
+    """What one process has seen of its own top-ups, also what the database could not be told.
+
+    :ivar failures: how many failed since one succeeded; the last one at ``failed_at``, aware.
+    :ivar refusal: what the last one said, if it failed because the database takes no writes.
+    :ivar waited: for how long visitors have come without a complete window: silence counts an interval at most.
+    :ivar retention: why the last one forgot nothing old, as a sentence.
+    :ivar is_trusted: the clock is the app's own: who passes one simulates, and knows what time it is.
+    """
+
+    is_trusted: bool = True
+    failures: int = 0
+    failed_at: datetime | None = None
+    last_error: str | None = None
+    refusal: str | None = None
+    waited: timedelta = timedelta(0)
+    retention: str | None = None
+    _asked_at: datetime | None = None
+
+    def reset(self) -> None:
+        """Begin anew."""
+        self.failures, self.failed_at, self.last_error, self.refusal = 0, None, None, None
+        self.waited, self._asked_at = timedelta(0), None
+
+    def asked(self, now: datetime, interval: timedelta) -> None:
+        """Note that a visitor came, and everything is to be looked at."""
+        if self._asked_at is not None:
+            self.waited += max(timedelta(0), min(now - self._asked_at, interval))
+        self._asked_at = now
+
+    def failed(self, now: datetime, error: str, refused: bool = False) -> None:
+        """Note a failure; ``refused``: for the database takes no writes."""
+        self.failures, self.failed_at, self.last_error = self.failures + 1, now, error
+        self.refusal = error if refused else None
+
+
 class Breaker:
     """Asks what may fail, or be silent for ever, and then leaves it alone for a while."""
 
+    #: What the last question came to, if it failed or was not answered.
+    fault: str | None = None
     _caller: threading.Thread | None = None
     _broken_until = 0.0
 
@@ -167,7 +208,7 @@ class Breaker:
 
         :param patience: in seconds, on a thread of its own: not every client has a time-out. ``None``: call it here.
         """
-        if monotonic() < self._broken_until or (self._caller is not None and self._caller.is_alive()):
+        if monotonic() < self._broken_until:
             return []
         outcome, reason = list[Any](), f"no answer within {patience} s"
 
@@ -175,23 +216,48 @@ class Breaker:
             nonlocal reason
             try:
                 outcome.append(call())
-            except Exception as error:  # a client may raise anything
-                reason = sentence(error)[:300]
+            except BaseException as error:  # a client may raise anything, such as a time-out of a greenlet
+                if patience is None and isinstance(error, _ENDS):
+                    raise
+                reason = _said(error)
 
-        if patience is None:
-            work()
-        else:
-            self._caller = threading.Thread(target=work, name=f"rollingslots-{what}", daemon=True)
-            try:
-                self._caller.start()
-            except RuntimeError as error:  # the interpreter shuts down
-                log.debug("no thread to ask the %s: %s", what, error)
+        try:
+            if not self._do(work, what, patience):
                 return []
-            self._caller.join(patience)
+        except _ENDS:
+            raise
+        except BaseException as error:  # there is no thread to be had, or no waiting for it
+            reason = _said(error)
+        self.fault = None if outcome else reason
         if not outcome:
             self._broken_until = monotonic() + pause
             log.warning("%s left alone for %.0f s: %s", what, pause, reason)
         return outcome
+
+    def _do(self, work: Callable[[], None], what: str, patience: float | None) -> bool:
+        """Work here, or on a thread of its own, and wait for so long; return whether there was one."""
+        if self._caller is not None and self._caller.is_alive():
+            return False
+        if patience is None:
+            work()
+            return True
+        caller = threading.Thread(target=work, name=f"rollingslots-{what}", daemon=True)
+        try:
+            caller.start()
+        except RuntimeError as error:  # the interpreter shuts down, or the machine has no thread left
+            log.debug("no thread to ask the %s: %s", what, error)
+            return False
+        self._caller = caller
+        caller.join(patience)
+        return True
+
+
+def _said(error: BaseException) -> str:
+    """Return what an error says, if it can be said."""
+    try:
+        return f"{type(error).__name__}: {error}"[:300]
+    except Exception:  # of the error's own
+        return type(error).__name__
 
 
 class CacheHint(Breaker):
@@ -217,14 +283,27 @@ class CacheHint(Breaker):
         if span >= 1:
             self._call("set", key, int(now.timestamp()) + span, timeout=span)
 
+    def check(self) -> str | None:
+        """Ask the cache something, and return what is wrong with it; ``None``: it answers, or there is none."""
+        self._call("get", "rollingslots:doctor")
+        return self.fault
+
     def _call(self, method: str, *args: Any, **kwargs: Any) -> Any:
         def call() -> Any:
             cache = self._find()
             return getattr(cache, method)(*args, **kwargs) if cache is not None else None
 
-        is_local = type(self._find()).__name__ in _LOCAL_CACHES
-        outcome = self._ask("cache", call, None if is_local else CACHE_SECONDS, BREAKER_SECONDS)
+        outcome = self._ask("cache", call, None if self._is_local() else CACHE_SECONDS, BREAKER_SECONDS)
         return outcome[0] if outcome else None
+
+    def _is_local(self) -> bool:
+        """Whether the cache cannot keep anybody waiting; in doubt it can."""
+        try:
+            return type(self._find()).__name__ in _LOCAL_CACHES
+        except _ENDS:
+            raise
+        except BaseException:  # it is found once more where that may fail
+            return False
 
 
 class LeaseState(NamedTuple):

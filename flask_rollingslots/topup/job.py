@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cached_property
 from math import inf
 from typing import Any, Protocol
 from zoneinfo import ZoneInfo
 
-from .. import signals
+from .. import signals, statements
 from ..errors import Interrupted, LeaseLost, QueueUnavailable, TopUpBusy, sentence
 from . import gate
 from .executors import Executor, reset_after_fork
@@ -50,7 +50,6 @@ class TopUp:
     find_cache: Callable[[], Any]
     workers: Workers | None = None
     memory: gate.Memory = field(default_factory=gate.Memory)
-    _failures: int = 0
     _day_ends: float = inf
     #: How often a worker was asked for since the lease last changed hands.
     _unanswered: int = 0
@@ -58,6 +57,7 @@ class TopUp:
 
     def __post_init__(self) -> None:
         self.settings, self.clock = self.runner.settings, self.runner.clock
+        self.experience = self.runner.experience
         self.hint = gate.CacheHint(self.find_cache, self.settings.check_interval)
         reset_after_fork(self.memory)
 
@@ -74,6 +74,7 @@ class TopUp:
     def notice(self) -> None:
         """Start a look at everything, if it is time."""
         if self.is_automatic and self.memory.claim(self.settings.check_interval):
+            self.experience.asked(self.clock(), timedelta(seconds=self.settings.check_interval))
             self._submit()
 
     def view(self, template_ids: Iterable[int]) -> None:
@@ -117,6 +118,8 @@ class TopUp:
 
     def _submit(self) -> None:
         if not self.executor.submit(self.job):
+            if not self.executor.stopping.is_set():
+                self._back_off(RuntimeError("no thread could be started"))
             self.memory.give_up()
 
     # -- the job, on the executor --------------------------------------------------------------------------
@@ -142,7 +145,7 @@ class TopUp:
         try:
             with self.runner.context(self.executor.budget.seconds):
                 if self._attempt(target, trigger, must_stop):
-                    self._failures = 0
+                    self.experience.reset()
         except Interrupted:
             self.memory.postpone(target, trigger, 0.0)
             return False
@@ -162,11 +165,12 @@ class TopUp:
 
     def _back_off(self, error: Exception) -> None:
         """Put off the next look; only the first of several failures is logged as an error."""
-        self._failures += 1
-        wait = gate.backoff(self._failures)
+        self.experience.failed(self.clock(), sentence(error), statements.refuses_writes(error))
+        failures = self.experience.failures
+        wait = gate.backoff(failures)
         self.memory.look_again_in(wait)
-        level = logging.ERROR if self._failures == 1 else logging.DEBUG
-        extra = {"action": "topup_failed", "failures": self._failures}
+        level = logging.ERROR if failures == 1 else logging.DEBUG
+        extra = {"action": "topup_failed", "failures": failures}
         log.log(level, "top-up failed, next try in %.0f s: %s", wait, sentence(error), extra=extra)
         signals.announce(signals.topup_failed, self.runner.app, error=error)
 

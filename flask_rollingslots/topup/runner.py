@@ -8,7 +8,7 @@ import os
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import cached_property
 from threading import Event
@@ -24,7 +24,7 @@ from ..context import Work, fingerprint, pruned_until
 from ..errors import Interrupted, LeaseLost, TopUpBusy, UncommittedChanges, refusal, sentence
 from ..models import Models, table_of
 from ..settings import Settings
-from ..values import Report, RunStatus, Status, TemplateSpec
+from ..values import Report, RunStatus, Status, TemplateSpec, utc_now
 from . import gate, waiting
 from .executors import reset_after_fork
 from .request import TopUpRequest
@@ -58,9 +58,11 @@ class Runner:
     clock: Callable[[], datetime]
     upkeep: Callable[[Runner, gate.Lease, Callable[[], bool]], None]
     archive: Callable[..., object] | None = None
+    experience: gate.Experience = field(default_factory=gate.Experience)
     _engine: Engine | None = None
 
     def __post_init__(self) -> None:
+        self.experience.is_trusted = self.clock is not utc_now
         reset_after_fork(self)
 
     @property
@@ -87,6 +89,7 @@ class Runner:
 
     def reset(self) -> None:
         """In a child process: leave the parent's connections to the parent, without closing them."""
+        self.experience.reset()
         if self._engine is not None:
             self._engine.dispose(close=False)
 

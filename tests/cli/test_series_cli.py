@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
+from typing import Any
 
+import pytest
 from helpers import A_WEEK, Site
+from sqlalchemy.exc import OperationalError
+
+from flask_rollingslots import LostRace
+
+DAY = datetime(2026, 1, 6, tzinfo=UTC), datetime(2026, 1, 7, tzinfo=UTC)
 
 
 def run(site: Site, *words: str) -> tuple[int, str]:
@@ -118,3 +126,40 @@ def test_cancel_date_says_whom_to_call(site: Site) -> None:
     assert run(site, "cancel-date", "2026-01-06", "--group", "nowhere")[0] == 2
     site.session.rollback()
     assert site.slots.get("1@20260106T1000").cancel_reason == "Snow"
+
+
+@pytest.mark.parametrize("times", [1, 9])
+def test_a_command_tries_a_lost_race_again(site: Site, monkeypatch: pytest.MonkeyPatch, times: int) -> None:
+    """It is done and told once, after its commit; one that loses again and again ends with a line."""
+    site.add()
+    lost, close = [LostRace()] * times, type(site.slots).close
+
+    def closing(*args: Any, **named: Any) -> Any:
+        report = close(*args, **named)
+        if lost:
+            raise lost.pop()
+        return report
+
+    monkeypatch.setattr(type(site.slots), "close", closing)
+    code, text = run(site, "close", "2026-01-06")
+    site.session.rollback()
+    if times == 1:
+        assert (code, text.splitlines()[0]) == (0, "2026-01-06: 1 template closed.")
+        assert text.count("closed") == 1
+        assert not site.slots.between(*DAY)
+    else:
+        assert (code, text.count("\n")) == (1, 1)
+        assert text.startswith("Error: Somebody else was faster")
+        assert site.slots.between(*DAY)
+
+
+def test_nothing_is_told_that_was_not_committed(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A commit that fails is no closed day, and nobody reads of one."""
+    site.add()
+
+    def commit(session: Any) -> None:
+        raise OperationalError("COMMIT", {}, Exception("disk full"))
+
+    monkeypatch.setattr(type(site.session()), "commit", commit)
+    code, text = run(site, "close", "2026-01-06")
+    assert (code, "closed" in text) == (1, False)

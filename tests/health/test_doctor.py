@@ -3,25 +3,33 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import types
+from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.operations import Operations
 from flask_caching import Cache
 from helpers import HALL, Clock, Site
-from sqlalchemy import create_engine, text
+from sqlalchemy import create_engine, inspect, text
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import NullPool
 
+from flask_rollingslots.errors import ConfigError
 from flask_rollingslots.health import doctor as doctor_room
+from flask_rollingslots.models.kinds import Exact
 from flask_rollingslots.statements import server_time
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from datetime import datetime
-    from pathlib import Path
 
 Examine = Any
 
@@ -124,6 +132,17 @@ def test_redis_without_a_time_out(sqlite_url: str, tmp_path: Path, examine: Exam
         assert ("cache_timeout" in examine(site)) is expected
 
 
+@pytest.mark.filterwarnings("default::ResourceWarning")
+def test_a_cache_that_does_not_answer(
+    sqlite_url: str, tmp_path: Path, examine: Examine, refused_port: int
+) -> None:
+    """A Redis that is gone costs nothing but work; still somebody should know."""
+    site = wal(Site(sqlite_url, tmp_path, ROLLINGSLOTS_ENABLED=True))
+    url = f"redis://127.0.0.1:{refused_port}/0?socket_timeout=1&socket_connect_timeout=1"
+    Cache(site.app, config={"CACHE_TYPE": "RedisCache", "CACHE_REDIS_URL": url})
+    assert examine(site)["cache_broken"] == "warning"
+
+
 def test_several_caches(sqlite_url: str, tmp_path: Path, examine: Examine) -> None:
     """With two caches none is guessed, and the doctor says so."""
     site = Site(sqlite_url, tmp_path, ROLLINGSLOTS_ENABLED=True)
@@ -180,3 +199,81 @@ def test_failed_top_ups(sqlite_url: str, tmp_path: Path, examine: Examine) -> No
         site.session.commit()
         site.slots.generate()
     assert examine(site, 1)["failures"] == "error"
+
+
+@contextmanager
+def migrating(connection: Any) -> Iterator[None]:
+    """Let what Alembic's ``op`` does go through a connection."""
+    with Operations.context(MigrationContext.configure(connection)):
+        yield
+
+
+def upgrade(site: Site, name: str) -> None:
+    """Run a migration of the page about deployment."""
+    page = (Path(__file__).parents[2] / "docs" / "deployment.md").read_text("utf-8")
+    code = re.search(rf"# versions/{name}\.py\n(.*?)```", page, re.DOTALL)
+    assert code
+    names: dict[str, Any] = {}
+    exec(code[1], names)  # noqa: S102 (our own page)
+    with site.db.engine.begin() as connection, migrating(connection):
+        names["upgrade"]()
+
+
+def test_tables_that_use_ids_again(sqlite_url: str, tmp_path: Path, examine: Examine) -> None:
+    """SQLite tables of an older version are named; the page's migration mends them, and loses nothing."""
+    site = wal(Site(sqlite_url, tmp_path, ROLLINGSLOTS_ENABLED=True))
+    with site.app.app_context():
+        with site.db.engine.begin() as connection:
+            for table in ("rolling_booking", "rolling_run"):
+                query = text("SELECT sql FROM sqlite_master WHERE name = :table")
+                made = connection.scalar(query, {"table": table})
+                connection.execute(text(f"DROP TABLE {table}"))
+                connection.execute(text(made.replace("AUTOINCREMENT", "")))
+        template = site.add()
+        site.slots.book(f"{template.id}@20260105T1000", who="ada")
+        site.session.commit()
+        assert examine(site)["ids"] == "warning"
+        upgrade(site, "ids")
+        assert "ids" not in examine(site)
+        (booking,) = site.session.scalars(site.db.select(site.slots.Booking))
+        assert (booking.id, booking.who) == (1, "ada")
+        with pytest.raises(IntegrityError, match="ck_rolling_booking_party"):
+            site.session.execute(text("UPDATE rolling_booking SET party = 0"))
+        site.session.rollback()
+        uniques = inspect(site.db.engine).get_unique_constraints("rolling_booking")
+        assert {"uq_rolling_booking_request_key", "uq_rolling_booking_slot_id_active_key"} <= {
+            unique["name"] for unique in uniques
+        }
+
+
+def test_texts_that_are_compared_loosely(mariadb_url: str, tmp_path: Path, examine: Examine) -> None:
+    """MariaDB tables of an older version are an error that names each column; the page's migration mends them."""
+    site = Site(mariadb_url, tmp_path, ServerClock(mariadb_url), ROLLINGSLOTS_ENABLED=True)
+    with site.app.app_context():
+        with site.db.engine.begin() as connection:
+            for table in site.slots.models.tables:
+                for column in table.columns:
+                    if isinstance(column.type, Exact):
+                        null = "" if column.nullable else "NOT NULL"
+                        kind = f"VARCHAR({column.type.length}) COLLATE utf8mb4_general_ci {null}"
+                        connection.execute(text(f"ALTER TABLE {table.name} MODIFY {column.name} {kind}"))
+        assert examine(site, 1)["collation"] == "error"
+        upgrade(site, "texts")
+        assert "collation" not in examine(site)
+        with site.db.engine.connect() as connection:
+            context = MigrationContext.configure(connection)
+            assert compare_metadata(context, site.db.metadata) == []
+
+
+def test_columns_of_a_newer_version(sqlite_url: str, tmp_path: Path, examine: Examine) -> None:
+    """A database that was not migrated is an error, here and in each call, that names what it lacks."""
+    site = wal(Site(sqlite_url, tmp_path, ROLLINGSLOTS_ENABLED=True))
+    with site.app.app_context():
+        site.session.execute(text("ALTER TABLE rolling_slot DROP COLUMN changed_at"))
+        site.session.commit()
+        assert examine(site, 1)["columns"] == "error"
+        site.add()
+        with pytest.raises(
+            ConfigError, match=r"rolling_slot has no column changed_at; migrate it \(`flask db"
+        ):
+            site.week()

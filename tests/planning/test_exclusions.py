@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
 
 import pytest
 from helpers import A_WEEK, MONDAY, Clock, Site
 
-from flask_rollingslots import ConfigError, InvalidRule
+from flask_rollingslots import ConfigError, InvalidRule, planning
+from flask_rollingslots.values import TemplateSpec, Window
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -110,3 +112,40 @@ def test_the_window_is_planned_over_an_exclusion_at_its_edge(site: Site) -> None
     report = site.slots.generate()
     assert (report.created, report.expected, report.skipped) == (0, 0, {"blackout": A_WEEK})
     assert site.slots.health().status == "ok"
+
+
+class CountedDay(date):
+    """A day that counts how often days are compared."""
+
+    compared = 0
+
+    def __le__(self, other: date) -> bool:
+        CountedDay.compared += 1
+        return super().__le__(other)
+
+    def __lt__(self, other: date) -> bool:
+        CountedDay.compared += 1
+        return super().__lt__(other)
+
+    def __gt__(self, other: date) -> bool:
+        CountedDay.compared += 1
+        return super().__gt__(other)
+
+    def __ge__(self, other: date) -> bool:
+        CountedDay.compared += 1
+        return super().__ge__(other)
+
+
+def test_a_thousand_blackouts_are_not_looked_through_for_each_slot() -> None:
+    """What a slot costs does not grow with the blackouts: they are sorted once, and a day is looked up once."""
+    days = [CountedDay(2026, 1, 1) + timedelta(days=3 * number) for number in range(1000)]
+    spec = TemplateSpec(
+        1, 1, 1, "Hall", None, True, "FREQ=DAILY", datetime(2026, 1, 1), "UTC", timedelta(minutes=5),
+        timedelta(minutes=5), time(0), blackouts=tuple((day, day) for day in days),
+    )  # fmt: skip
+    window = Window.rolling(MONDAY, 30, ZoneInfo("UTC"))
+    CountedDay.compared = 0
+    found = list(planning.promised_starts(spec, window))
+    assert len(found) == 30 * 288
+    assert sum(reason == "blackout" for _, _, reason in found) == 10 * 288
+    assert CountedDay.compared < 20_000

@@ -10,8 +10,8 @@ from helpers import A_WEEK, Site
 
 from flask_rollingslots import signals
 from flask_rollingslots.errors import InvalidRequest, SlotClosed, SlotNotFound, TemplateNotFound
-from flask_rollingslots.planning import grid_day
-from flask_rollingslots.series.closing import joined, with_days, without_days
+from flask_rollingslots.planning import grid_day, joined_days
+from flask_rollingslots.series.closing import with_days, without_days
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -80,7 +80,7 @@ def test_opened_days_are_taken_out(
 def test_the_ends_of_the_calendar_are_days_too() -> None:
     """No sum leaves the calendar."""
     ever = [(date.min, date.max)]
-    assert joined([*ever, (date(2026, 1, 1), date.max)]) == ever
+    assert joined_days([*ever, (date(2026, 1, 1), date.max)]) == ever
     assert without_days(ever, *ever[0]) == []
 
 

@@ -124,12 +124,13 @@ def test_finished_is_told_after_the_confirmation(site: Site) -> None:
     seen: list[Any] = []
 
     def receive(_app: Any, report: Any) -> None:
-        seen.append((report.created, report.run_id, [run.status for run in site.runs()], site.starts()))
+        runs = [(run.id == report.run_id, run.status) for run in site.runs()]
+        seen.append((report.created, runs, site.starts()))
 
     site.add_quietly()
     with signals.topup_finished.connected_to(receive, site.app):
         site.visit("/plain")
-    assert seen == [(len(week()), 1, ["confirmed"], week())]
+    assert seen == [(len(week()), [(True, "confirmed")], week())]
 
 
 def test_teardown_of_the_app_that_raises(site: Site, clock: Clock) -> None:
