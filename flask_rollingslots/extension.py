@@ -374,6 +374,7 @@ class Extension:
     @contextmanager
     def acting(self, who: str | None) -> Iterator[Self]:
         """Name the person who acts: signals that calls send within the block have it as ``who``."""
+        get_state()  # says so if there is no app
         before = g.get(_WHO)
         setattr(g, _WHO, who)
         try:

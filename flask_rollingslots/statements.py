@@ -518,21 +518,28 @@ def refused_writes(session: Session, tables: Iterable[Table]) -> list[str]:
     found: list[str] = []
     try:
         dialect = _begin(session, None)
-        for table in tables:
-            try:
-                with session.begin_nested():
-                    _try_to_write(session, table, dialect)
-            except DBAPIError as error:
-                if not refuses_writes(error):
-                    raise
-                found.append(f"{table.name}: {sentence(error)}")
-        _restore_limits(session, dialect)
+        try:
+            found += [said for table in tables if (said := _refusal(session, table, dialect))]
+        finally:
+            with suppress(SQLAlchemyError):  # a connection that broke needs no settings any more
+                _restore_limits(session, dialect)
     except DBAPIError as error:
         if not is_lost_race(error):  # such as the write lock of a file that is read-only
             found.append(sentence(error))
     finally:
         session.rollback()
     return found
+
+
+def _refusal(session: Session, table: Table, dialect: str) -> str | None:
+    try:
+        with session.begin_nested():
+            _try_to_write(session, table, dialect)
+    except DBAPIError as error:
+        if not refuses_writes(error):
+            raise
+        return f"{table.name}: {sentence(error)}"
+    return None
 
 
 def _try_to_write(session: Session, table: Table, dialect: str) -> None:

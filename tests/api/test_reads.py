@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 SPAN = "start=2026-01-05&end=2026-01-12"
 KEY = "1@20260106T1000"
-DATA = {"level": "beginners", "wage": 31, "summary": "the payroll"}
+DATA = {"level": "beginners", "wage": 31, "summary": "the payroll", "description": "the boss comes"}
 #: Reads that show templates or slots, each with a key of the list in which they are, if it is one.
 READS = (
     "/templates",
@@ -49,10 +49,11 @@ def test_the_public_sees_of_data_what_is_named(sqlite_url: str, tmp_path: Path) 
     site = offered(ApiSite(sqlite_url, tmp_path, **config))
     public = told(site)
     assert "beginners" in public
-    assert not [word for word in ("wage", "31,", "summary", "payroll", "party") if word in public]
+    assert not [word for word in ("wage", "31,", "summary", "payroll", "party", "boss") if word in public]
     assert site.get(f"/slots/{KEY}", token=None)["data"] == {"level": "beginners"}
     assert site.get("/templates/1", token=None)["data"] == {"level": "beginners"}
     assert "a secret party" in told(site, READ)
+    assert "DESCRIPTION:the boss comes" in site.call("GET", "/feed.ics", token=READ).text
     assert site.get(f"/slots/{KEY}", token=READ)["data"] == {**DATA, "summary": "a secret party"}
 
 

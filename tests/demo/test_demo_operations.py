@@ -171,3 +171,14 @@ def test_days_are_named_where_it_is_the_same_day_everywhere() -> None:
     assert charts.make_coverage([], [], {"UTC": days}).heads == [("Tue", "10"), ("Wed", "11")]
     west = {"America/Chicago": [date(2026, 3, 9), days[0]], "UTC": days}
     assert charts.make_coverage([], [], west).heads == [("", "today"), ("", "+1")]
+
+
+def test_a_database_that_takes_no_writes_is_named(client: FlaskClient, site: Flask) -> None:
+    """The page says why new dates are not stored, and why nothing old goes, instead of counting no missing slots."""
+    experience = site.extensions["rollingslots"].topup.experience
+    with site.app_context():
+        experience.failed(slots.now(), "OperationalError: attempt to write a readonly database", True)
+    experience.retention = "two clocks differ by 60 days"
+    text = read(client.get(PAGE)).text
+    assert "New dates cannot be stored: nothing can be written: OperationalError: attempt to write a" in text
+    assert "Nothing old is forgotten: two clocks differ by 60 days." in text
