@@ -1,7 +1,8 @@
 """Kills, stops, full disks, silent servers: the short forms here, the whole ones with `make faults`.
 
 `test_faults_*.py` hold both forms, `test_proof_*.py` only long proofs; `harness.py`, `proxy.py` and `fault_app.py` are
-the fleet that suffers, `mutation_audit.py` takes guards out one by one.
+the fleet that suffers, `mutation_audit.py` takes guards out one by one. `interleaving*.py` let two calls meet at each
+of their statements.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 FOLDER = Path(__file__).resolve().parent
-sys.path[:0] = [str(FOLDER), str(FOLDER.parent / "topup")]
+sys.path[:0] = [str(FOLDER), str(FOLDER.parent / "topup"), str(FOLDER.parent / "series")]
 
 from figures import SCALE  # noqa: E402
 from harness import Fleet  # noqa: E402

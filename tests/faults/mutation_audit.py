@@ -141,6 +141,20 @@ MUTANTS = (
         DECIDING,
     ),
     Mutant(
+        "template kept while booked",
+        "booking/resources.py",
+        '    if work.dialect == "sqlite":\n        return True\n    return work.session.scalar(how(',
+        "    if how:\n        return True\n    return work.session.scalar(how(",
+        ("tests/faults/test_faults_interleaving.py::test_two_calls_meet[postgresql-committed]",),
+    ),
+    Mutant(
+        "trace for older views",
+        "statements.py",
+        '    if connection.get_isolation_level() == "REPEATABLE READ":\n',
+        "    if connection is None:\n",
+        ("tests/faults/test_faults_interleaving.py::test_two_calls_meet[postgresql-repeatable]",),
+    ),
+    Mutant(
         "withdrawn is shown",
         "models/tables.py",
         '        if by_now("withdrawn"):\n',
