@@ -90,7 +90,9 @@ def _public(row: Any, template: Any, info: pydantic.ValidationInfo) -> Any:
     keys = view.keys(template)
     if keys is None:
         return row
-    name = "rolling_data" if hasattr(row, "rolling_data") else "data"  # what shows a slot is seldom one itself
+    name = (
+        "rolling_data" if hasattr(row, "rolling_data") else "data"
+    )  # what shows a slot is seldom one itself
     parts = {name: getattr(row, name) or {}, "rolling_shown": row.rolling_shown}
     return Shown(
         row, **{part: {k: v for k, v in values.items() if k in keys} for part, values in parts.items()}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from functools import cached_property
@@ -17,7 +18,15 @@ from zoneinfo import ZoneInfo
 
 from .. import planning
 from ..context import Work, pruned_until
-from ..errors import InvalidRequest, SlotBooked, StaleEdit, StatusConflict, overlap_refusal, refusal
+from ..errors import (
+    InvalidRequest,
+    SlotBooked,
+    SlotNotFound,
+    StaleEdit,
+    StatusConflict,
+    overlap_refusal,
+    refusal,
+)
 from ..models import FIELDS, TemplateMixin, check_data, check_limits, check_template
 from ..models.fields import SPEC_LISTS
 from ..recurrence.zones import instant_of
@@ -166,14 +175,21 @@ def _edited(work: Work, asked: EditPlan, check: Check, segments: Sequence[Templa
     """Do what was asked for if the plan passes a check."""
     if asked.scope is Scope.THIS and not work.dry_run:
         # Whatever is refused is refused before a virtual slot becomes a row.
-        plan = _decide(replace(work, dry_run=True), asked, check)
+        plan = _foreseen(replace(work, dry_run=True), asked, check)
         if plan.changed:
             with storage.decided_slot(work, asked.key):
                 plan = _decide(work, asked, check)
     else:
-        plan = _decide(work, asked, check, segments)
+        plan = (_foreseen if work.dry_run else _decide)(work, asked, check, segments)
     work.outbox.add(series_edited, plan=plan)
     return plan
+
+
+def _foreseen(work: Work, asked: EditPlan, check: Check, segments: Sequence[TemplateMixin] = ()) -> EditPlan:
+    """Return the plan of a dry run; read once more if the slot went over to a new segment while it was read."""
+    with suppress(SlotNotFound):
+        return _decide(work, asked, check, segments)
+    return _decide(work, asked, check, segments)
 
 
 def _decide(work: Work, asked: EditPlan, check: Check, segments: Sequence[TemplateMixin] = ()) -> EditPlan:

@@ -186,10 +186,9 @@ def _change(
             where.append(table.c.booked <= expired_places(work.models, table.c, work.now))
         written = {**values, "changed_at": work.now} if values else {"status": table.c.status}
         done: Any = work.session.execute(update(table).where(*where).values(**written))
-        work.session.refresh(
-            slot, with_for_update=work.dialect in MARIADB
-        )  # it is locked, but may not be seen
         forget_slots(work)
+        # It is locked already; MariaDB's snapshot may not have it.
+        work.session.refresh(slot, with_for_update=work.dialect in MARIADB)
         if done.rowcount == 1:
             return
     booked, key = slot.booked_at(work.now), slot.key

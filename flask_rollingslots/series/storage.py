@@ -525,8 +525,12 @@ def lock_templates(work: Work, series_ids: Iterable[int]) -> list[TemplateMixin]
         return segments(work, wanted)
     take_write_lock(work.session, table_of(work.models.Slot))
     found: list[TemplateMixin] = []
-    for part in in_parts(sorted(work.session.scalars(select(cls.id).where(cls.series_id.in_(wanted))))):
-        query: Any = select(cls).where(cls.id.in_(part)).order_by(cls.id)
+    for part in in_parts(wanted):
+        # As for one series: whoever waited for the first segments also sees those that were cut meanwhile.
+        firsts = select(cls.id).where(cls.id.in_(part)).order_by(cls.id)
+        work.session.execute(exclusive(firsts, work.dialect))
+    for part in in_parts(wanted):
+        query: Any = select(cls).where(cls.series_id.in_(part)).order_by(cls.id)
         query = exclusive(query, work.dialect).execution_options(populate_existing=True)
         found += work.session.scalars(query)
     return found
