@@ -142,17 +142,15 @@ class Racer:
             phase = "call"
             try:
                 made = self.act(self.site.slots)
+                phase = "app"
                 report = told(made)
-                phase = "commit"
                 self.site.session.commit()
                 self.outcome = Outcome("done", *report)
             except errors.RollingSlotsError as error:
                 self.outcome = Outcome("refused", error=type(error).__name__, text=str(error))
             except Exception as error:
-                # SERIALIZABLE may refuse the commit itself, which is the app's: it knows what that means.
-                lost = (
-                    phase == "commit" and getattr(getattr(error, "orig", None), "sqlstate", None) == "40001"
-                )
+                # SERIALIZABLE may refuse what the app does itself, its commit above all: it knows what that means.
+                lost = phase == "app" and getattr(getattr(error, "orig", None), "sqlstate", None) == "40001"
                 what, name = ("refused", "LostRace") if lost else ("raw", _name(error))
                 self.outcome = Outcome(what, error=name, text=f"{phase}: {error}"[:400])
             finally:

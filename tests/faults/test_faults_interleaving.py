@@ -41,6 +41,7 @@ GRAVE = (
     ("stored", "book", "close"),
     ("to_share", "hold", "edit_all_court"),
     ("stored", "cancel_all", "confirm"),
+    ("stored", "edit_future_time", "cancel_date"),
 )
 #: In the short form: at how many statements each of these is played, and how many more trials are drawn.
 AT, DRAWN = 3, 6
