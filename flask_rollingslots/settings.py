@@ -78,7 +78,7 @@ class Settings:
     holds_per_person: int = 3
     slots_per_day_max: int = 1_440
     slots_per_window_max: int = 50_000
-    data_bytes_max: int = 16_384
+    data_bytes_max: int = 65_536
     blackouts_max: int = 1_000
     dates_max: int = 2_000
     expansion_steps_max: int = 100_000
