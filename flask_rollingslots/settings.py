@@ -105,7 +105,7 @@ class Settings:
         given = {key: value for key, value in config.items() if _OURS.match(str(key))}
         for key in given:
             if key not in known:
-                hint = nearest(_OURS.sub("", key), (name.removeprefix(PREFIX) for name in known), PREFIX)
+                hint = nearest(_OURS.sub("", key), (name.removeprefix(PREFIX) for name in known), PREFIX, 40)
                 raise ConfigError(f"{key} is not a setting.{hint}", key=key)
         settings = cls(**{known[key]: value for key, value in given.items()})
         settings._check()
