@@ -29,7 +29,7 @@ _NAMING = frozenset(
 )
 # fmt: on
 #: Of more known names than this, an error lists a few.
-_MANY, _SOME = 40, 5
+_MANY, _SOME = 24, 5
 
 
 class RollingSlotsError(Exception):
@@ -255,16 +255,16 @@ def no_run(run_id: object) -> RunNotFound:
     return RunNotFound(f"run {run_id}: there is no such top-up")
 
 
-def nearest(name: str, known: Iterable[str], prefix: str = "") -> str:
+def nearest(name: str, known: Iterable[str], prefix: str = "", many: int = _MANY) -> str:
     """Return a hint that names the nearest known name, ``" Did you mean X?"``.
 
-    When none is near: all of them, or of many those that are least far.
+    When none is near: all of them, or of more than so many those that are least far.
     """
     names = sorted(known)
     close = get_close_matches(name, names, n=1, cutoff=0.6)
     if close:
         return f" Did you mean {prefix}{close[0]}?"
-    if len(names) > _MANY:
+    if len(names) > many:
         some = get_close_matches(name, names, n=_SOME, cutoff=0)
         return f" The nearest of {len(names)} known: {', '.join(prefix + each for each in some)}."
     return f" Known: {', '.join(prefix + each for each in names)}."

@@ -89,7 +89,7 @@ class Settings:
     public_data: Sequence[str] = ()
     slots_per_day_max: int = 1_440
     slots_per_window_max: int = 50_000
-    data_bytes_max: int = 16_384
+    data_bytes_max: int = 65_536
     blackouts_max: int = 1_000
     dates_max: int = 2_000
     expansion_steps_max: int = 100_000
@@ -118,7 +118,7 @@ class Settings:
             if _OURS.sub("", key) in _MOVED:
                 raise ConfigError(f"{key}: {_MOVED[_OURS.sub('', key)]}", key=key)
             if key not in known:
-                hint = nearest(_OURS.sub("", key), (name.removeprefix(PREFIX) for name in known), PREFIX)
+                hint = nearest(_OURS.sub("", key), (name.removeprefix(PREFIX) for name in known), PREFIX, 40)
                 raise ConfigError(f"{key} is not a setting.{hint}", key=key)
         settings = cls(**{known[key]: value for key, value in given.items()})
         settings._check()

@@ -212,7 +212,7 @@ def offers(draw: st.DrawFn) -> dict[str, Any]:
 
 @pytest.mark.slow
 @given(fields=offers())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_the_worst_rule_that_a_search_finds_stays_within_the_bound(fields: dict[str, Any]) -> None:
     """A search that aims at cost finds no permitted template with which a public address looks at too much."""
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
