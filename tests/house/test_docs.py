@@ -31,6 +31,7 @@ def _reader(page: Path, folder: Path, patch: pytest.MonkeyPatch) -> Iterator[Ses
     """Do what a page says in an empty folder, and go on from there."""
     patch.chdir(folder)
     patch.syspath_prepend(str(folder))
+    patch.setenv("BROKER_URL", "memory://")  # nobody answers at the usual address
     session = Session(folder)
     with time_machine.travel(NOW, tick=True):
         try:
