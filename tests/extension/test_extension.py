@@ -394,7 +394,7 @@ def test_the_pure_rooms_need_neither_flask_nor_sqlalchemy() -> None:
 
 def test_a_replaced_session_is_used(sqlite_url: str, tmp_path: Path) -> None:
     """A test suite that puts a session of its own in place of db.session gets its top-ups all the same."""
-    site = Site(sqlite_url, tmp_path, Clock(), ROLLINGSLOTS_ENABLED=True)
+    site = Site(sqlite_url, tmp_path, Clock(), own_models=True, ROLLINGSLOTS_ENABLED=True)
     site.db.session = site.db._make_scoped_session({"expire_on_commit": False})
     with site.app.app_context():
         template = site.add()
