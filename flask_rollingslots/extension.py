@@ -7,11 +7,12 @@ import inspect as python_inspect
 import logging
 import os
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import Context, copy_context
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, partial
 from importlib import import_module
 from json import JSONDecodeError
 from time import monotonic
@@ -20,25 +21,34 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from cachelib import SimpleCache
 from flask import Blueprint, Flask, Response, current_app, g, request
 from flask_sqlalchemy import SQLAlchemy
-from sqlalchemy import JSON, event, func, inspect, select
-from sqlalchemy.exc import DatabaseError, SQLAlchemyError
+from sqlalchemy import event, inspect
+from sqlalchemy.exc import DatabaseError
 from sqlalchemy.orm import object_session
 from sqlalchemy.orm.exc import ObjectDeletedError
-from sqlalchemy.schema import CreateColumn, CreateIndex, CreateTable
+from sqlalchemy.schema import CreateIndex, CreateTable
 from werkzeug.wsgi import get_host
 
 from .booking import resources
 from .context import Work
-from .errors import ConfigError, Discreet, LostRace, NotRegistered, UnreadableRow
+from .errors import ConfigError, Discreet, LostRace, NotRegistered
 from .filling import history
 from .health import Finding, examine
-from .models import BookingMixin, Models, RunMixin, SlotMixin, TemplateMixin, make_models
+from .health.doctor import missing_columns, unreadable_row, what_lacks
+from .models import BookingMixin, Models, RunMixin, SlotMixin, TemplateMixin, make_models, table_of
 from .pruning import Archive, tidy
 from .queue import connect
 from .series import guards
 from .series.storage import check_unchanged
 from .settings import FEED_PATH, Settings
-from .statements import is_lost_race, own_transaction, refused_writes, use_primary, write_engine
+from .statements import (
+    begin_writing,
+    end_reading,
+    is_lost_race,
+    own_transaction,
+    refused_writes,
+    use_primary,
+    write_engine,
+)
 from .topup import Runner, TopUp, waiting
 from .topup.executors import AfterResponseExecutor, make_executor
 from .values import utc_now
@@ -58,6 +68,8 @@ _CONFIGURED = ("SQLALCHEMY_DATABASE_URI", "SQLALCHEMY_BINDS", "SQLALCHEMY_ENGINE
 _CHANGED, _NEW = "rollingslots_changed", "rollingslots_new"
 #: Where an app context keeps who acts.
 _WHO = "rollingslots_who"
+#: Where the app context of a door that decides keeps the context around it, and that its session is only to look.
+_AROUND, _LOOKS = "rollingslots_around", "rollingslots_looks"
 #: What an ``authorize`` callback may be told beside action and template.
 _ABOUT = frozenset(("slot", "booking", "changes"))
 Facade = TypeVar("Facade", bound=type[Any])
@@ -130,7 +142,7 @@ class AppState:
             bind = write_engine(session, models.Slot)
             _, columns = models.lacking(bind)
             if columns:  # before an index on one of them fails
-                raise _missing_columns(bind, columns, migrates=not wal)
+                raise missing_columns(bind, columns, migrates=not wal)
             if wal and bind.dialect.name == "sqlite":
                 # Readers and the top-up then do not wait for each other; the mode stays with the file, so it is
                 # for one of our own only.
@@ -221,8 +233,10 @@ class Authorizer:
         return cls(decide, _ABOUT & {each.name for each in by_name})
 
     def __call__(self, action: str, template: TemplateMixin | None, **about: Any) -> bool | str:
-        """Ask the callback."""
-        return self.decide(action, template, **{name: about.get(name) for name in self.accepts})
+        """Ask the callback, in the context of the request."""
+        ask = partial(self.decide, action, template, **{name: about.get(name) for name in self.accepts})
+        around: Context | None = g.get(_AROUND)
+        return ask() if around is None else around.run(ask)
 
 
 # -- the extension ---------------------------------------------------------------------------------------------
@@ -383,7 +397,9 @@ class Extension:
             setattr(g, _WHO, before)
 
     @contextmanager
-    def transaction(self, dry_run: bool = False, who: str | None = None) -> Iterator[Self]:
+    def transaction(
+        self, dry_run: bool = False, who: str | None = None, apart: bool = False
+    ) -> Iterator[Self]:
         """Give an app context, so a session, of its own; commit at the end, or roll everything back.
 
         For doors: what the request's session holds belongs to the app, and is not theirs to commit.
@@ -391,11 +407,17 @@ class Extension:
         :param dry_run: roll back at the end, too.
         :raises LostRace: if another transaction was in the way; this one is rolled back.
         :param who: the person who acts, as with :meth:`acting`; by default who acts around it.
+        :param apart: what is done writes in sessions of its own.
         """
-        state, who = self._state, who or g.get(_WHO)
+        state, who, around = self._state, who or g.get(_WHO), g.get(_AROUND)
+        if g.get(_LOOKS):
+            end_reading(state.db.session())
         with state.app.app_context(), self.acting(who):
+            setattr(g, _AROUND, around)
             session = state.db.session
             try:
+                if not (dry_run or apart):
+                    begin_writing(session, table_of(state.models.Lease))
                 yield self
                 if dry_run:
                     session.rollback()
@@ -403,13 +425,31 @@ class Extension:
                     session.commit()
             except BaseException as error:
                 session.rollback()
-                if isinstance(error, DatabaseError) and is_lost_race(error):
-                    raise LostRace from error
+                if isinstance(error, DatabaseError):
+                    error.hide_parameters = True
+                    if is_lost_race(error):
+                        raise LostRace from error
                 raise
 
     def read_primary(self) -> None:
         """Let the app's session read our tables where it writes them, from now on: before a decision."""
         self._state.writing()
+
+    @contextmanager
+    def looking(self) -> Iterator[None]:
+        """Give a door, for a call that decides, an app context and so a session of its own: to look before it writes.
+
+        The app's session, which is not ours to end, could keep our :meth:`transaction` waiting: on SQLite, where the
+        app begins its transactions by itself. The app's callbacks go on in the context around. Our tables are read
+        where they are written.
+        """
+        state, around, who = self._state, copy_context(), g.get(_WHO)
+        with state.app.app_context():
+            setattr(g, _AROUND, around)
+            setattr(g, _LOOKS, True)
+            with self.acting(who):
+                state.writing()
+                yield
 
     @staticmethod
     def is_lost_race(error: Exception) -> bool:
@@ -508,69 +548,19 @@ def _naming(method: Callable[..., Any]) -> Callable[..., Any]:
         except ObjectDeletedError as error:  # a row of the app's session, which somebody else removed
             raise LostRace from error
         except (DatabaseError, JSONDecodeError) as error:
+            if isinstance(error, DatabaseError):
+                error.hide_parameters = True  # the names of people are among them, and the app may log it
             if is_lost_race(error):
                 raise LostRace from error
             if not current_app:  # nothing to look into; in `init_app`, or a call outside of any app
                 raise
-            look = _what_lacks if isinstance(error, DatabaseError) else _unreadable_row
+            look = what_lacks if isinstance(error, DatabaseError) else unreadable_row
             found = look(self._state.db.session(), self._state.models)
             if found is None:
                 raise
             raise found from error
 
     return wrapper
-
-
-def _what_lacks(session: Any, models: Models) -> ConfigError | None:
-    """Return an error that names a missing table, or the columns that an older version did not have.
-
-    Looked for on a connection of its own: the transaction of the app's session is the app's.
-    """
-    try:
-        bind = session.get_bind(mapper=models.Slot)
-        tables, columns = models.lacking(bind)
-    except SQLAlchemyError:
-        return None
-    if not tables:
-        return _missing_columns(bind, columns) if columns else None
-    text = (
-        f"the database has no table {tables[0].name}: migrate it (`flask db migrate`, `flask db upgrade`), "
-        "or create the library's tables with `flask slots init-db` or `db.create_all()`"
-    )
-    return ConfigError(text, tables=[table.name for table in tables])
-
-
-def _missing_columns(bind: Any, columns: Sequence[Any], migrates: bool = True) -> ConfigError:
-    """Return an error that names columns, and the statements that add them.
-
-    :param migrates: whether the app may have migrations: not for the library's own file.
-    """
-    names = ", ".join(f"{column.table.name} has no column {column.name}" for column in columns)
-    adding = [
-        f"ALTER TABLE {column.table.name} ADD COLUMN {CreateColumn(column).compile(dialect=bind.dialect)};"
-        for column in columns
-    ]
-    how = "migrate it (`flask db migrate`, `flask db upgrade`), or run" if migrates else "copy it, then run"
-    text = f"an older version made the database {bind.engine.url!r}: {names}; {how}: {' '.join(adding)}"
-    return ConfigError(text, columns=[f"{column.table.name}.{column.name}" for column in columns])
-
-
-def _unreadable_row(session: Any, models: Models) -> UnreadableRow | None:
-    """Return an error that names a row whose JSON cannot be read; such as after an edit by hand, in SQLite."""
-    if session.get_bind(mapper=models.Slot).dialect.name == "postgresql":
-        return None  # it takes nothing else than JSON
-    columns = [column for table in models.tables for column in table.columns]
-    for column in columns:
-        if isinstance(getattr(column.type, "impl", column.type), JSON):
-            table = column.table.name
-            (key,) = column.table.primary_key
-            row = session.scalar(
-                select(key).where(column.is_not(None), func.json_valid(column) == 0).limit(1)
-            )
-            if row is not None:
-                text = f"{table}, row {row}: {column.name} holds text that is no JSON; correct it in the database"
-                return UnreadableRow(text, table=table, row=row, column=column.name)
-    return None
 
 
 # -- what an app changes by itself -----------------------------------------------------------------------------

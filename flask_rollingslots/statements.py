@@ -319,6 +319,13 @@ def _begin(session: Session, table: Table | None) -> str:
     return dialect
 
 
+def end_reading(session: Session) -> None:
+    """End the transaction of a session that only looked; what it knows stays known."""
+    usual, session.expire_on_commit = session.expire_on_commit, False
+    session.commit()
+    session.expire_on_commit = usual
+
+
 @contextmanager
 def _waiting_at_most(connection: Connection, seconds: float | None) -> Iterator[None]:
     if seconds is None:

@@ -55,13 +55,13 @@ class Call:
         return any(getattr(part, "dry_run", False) for part in (self.query, self.body))
 
     @contextmanager
-    def transaction(self, dry_run: bool = False) -> Iterator[RollingSlots]:
+    def transaction(self, dry_run: bool = False, apart: bool = False) -> Iterator[RollingSlots]:
         """Give a transaction in which the sender acts, see ``RollingSlots.transaction``.
 
         :raises StaleEdit: if a series that the sender may edit became somebody else's meanwhile.
         """
         grant = self.grant
-        with self.slots.transaction(dry_run, grant.who) as slots:
+        with self.slots.transaction(dry_run, grant.who, apart) as slots:
             yield slots
             if grant.decide is not None and grant.edited is not None:
                 for segment in slots.segments(grant.edited):
@@ -186,14 +186,17 @@ class Operation:
         query = read_query(self.query)
         own = own_columns(slots, getattr(self.body, "own_of", ()))
         body = None if self.method in ("GET", "DELETE") else read_body(self.body, own)
-        # What a function of the app left in its session is not ours to write, not even to read past it.
-        with slots.db.session.no_autoflush:
-            if self.needs is Needs.WRITE:
-                slots.read_primary()
-            for _ in range(_RACES):
-                with suppress(LostRace):  # nothing was written: a new transaction sees what was in the way
-                    return self.handler(Call(slots, grant, path, query, body))
-            return self.handler(Call(slots, grant, path, query, body))
+        call = Call(slots, grant, path, query, body)
+        if self.needs is not Needs.WRITE:
+            # What a function of the app left in its session is not ours to write, not even to read past it.
+            with slots.db.session.no_autoflush:
+                return self.handler(call)
+        for _ in range(_RACES):
+            # Nothing was written by one that lost: a new transaction sees what was in the way.
+            with suppress(LostRace), slots.looking():
+                return self.handler(call)
+        with slots.looking():
+            return self.handler(call)
 
 
 class Operations(list[Operation]):

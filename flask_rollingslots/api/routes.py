@@ -488,7 +488,7 @@ def start_topup(call: Call) -> Response:
             report = slots.generate(**asked, dry_run=True)
         return call.answer(answers.RunAnswer, answers.shown_report(report, asked["week"]))
     try:
-        with call.transaction():
+        with call.transaction(apart=True):
             number = slots.start_topup(**asked, asked_at=asked_at)
     except errors.TopUpBusy as error:
         raise _busy(error) from error

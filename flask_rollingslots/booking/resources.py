@@ -204,7 +204,7 @@ def _as_locked(work: Work, template: TemplateMixin) -> TemplateSpec:
     if spec.revision != template.revision:
         work.session.refresh(template, with_for_update={"read": True})
         claim = _claim_of(template)
-        if claim is not None and claim != held and not _lock_at_once(work, claim):
+        if claim is not None and claim != held and not lock_at_once(work, claim):
             raise LostRace
     return spec
 
@@ -213,7 +213,7 @@ def _claim_of(template: TemplateMixin) -> str | None:
     return template.resource if template.exclusive else None
 
 
-def _lock_at_once(work: Work, name: str) -> bool:
+def lock_at_once(work: Work, name: str) -> bool:
     """Lock a resource out of order: only if nobody has it, for two that wait for each other wait for ever."""
     table = table_of(work.models.Resource)
     query = exclusive(select(table.c.id).where(table.c.name == name), work.dialect, skips=True)

@@ -150,16 +150,15 @@ def slots_in(
     :raises TemplateNotFound: if there is no such template.
     :raises InvalidRequest: if the rules promise too many slots; nothing was read of them then.
     """
-    templates = {each.id: each for each in browsing.templates(work, template_id, group)}
-    seen = {number: each for number, each in templates.items() if sees(each)}
+    seen = {each.id: each for each in browsing.templates(work, template_id, group) if sees(each)}
     windows = _windows(span, {each.reminder_before for each in seen.values()} - {None})
-    specs = [TemplateSpec.of(each, copied=False) for each in templates.values()]
+    specs = [TemplateSpec.of(each, copied=False) for each in seen.values()]
     found = _promises(specs, windows, work.steps)
     if next(islice(found, MAX_EVENTS, None), None) is not None:
         expected = f"at most {MAX_EVENTS:,} events: ask for a shorter span, a template or a group"
         raise InvalidRequest(f"end: expected {expected}", field="end", expected=expected)
-    slots = (each for window in windows for each in browsing.merged(work, templates, specs, window, True))
-    return list({slot.key: slot for slot in slots if slot.template_id in seen}.values())
+    slots = (each for window in windows for each in browsing.merged(work, seen, specs, window, True))
+    return list({slot.key: slot for slot in slots}.values())
 
 
 def _promises(specs: Iterable[TemplateSpec], windows: Iterable[Window], steps: Steps | None) -> Iterator[Any]:

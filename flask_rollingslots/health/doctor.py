@@ -11,12 +11,14 @@ from pathlib import Path
 from shutil import disk_usage
 from typing import Any
 
-from sqlalchemy import Engine, func, inspect, select, text
+from sqlalchemy import JSON, Engine, func, inspect, select, text
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import QueuePool
+from sqlalchemy.schema import CreateColumn
 
 from ..context import Work
-from ..errors import sentence
-from ..models import KEEP_IDS, table_of
+from ..errors import ConfigError, UnreadableRow, sentence
+from ..models import KEEP_IDS, Models, table_of
 from ..pruning import held_back
 from ..settings import Settings
 from ..statements import forgiving_columns, is_shared, reuses_ids, server_time
@@ -255,3 +257,58 @@ def _file_system(path: Path) -> str:
         if place.is_relative_to(point) and len(point) >= len(best):
             best, kind = point, name
     return kind
+
+
+# -- what a call meets: a database that is not as the models say
+
+
+def what_lacks(session: Any, models: Models) -> ConfigError | None:
+    """Return an error that names a missing table, or the columns that an older version did not have.
+
+    Looked for on a connection of its own: the transaction of the app's session is the app's.
+    """
+    try:
+        bind = session.get_bind(mapper=models.Slot)
+        tables, columns = models.lacking(bind)
+    except SQLAlchemyError:
+        return None
+    if not tables:
+        return missing_columns(bind, columns) if columns else None
+    said = (
+        f"the database has no table {tables[0].name}: migrate it (`flask db migrate`, `flask db upgrade`), "
+        "or create the library's tables with `flask slots init-db` or `db.create_all()`"
+    )
+    return ConfigError(said, tables=[table.name for table in tables])
+
+
+def missing_columns(bind: Any, columns: Sequence[Any], migrates: bool = True) -> ConfigError:
+    """Return an error that names columns, and the statements that add them.
+
+    :param migrates: whether the app may have migrations: not for the library's own file.
+    """
+    names = ", ".join(f"{column.table.name} has no column {column.name}" for column in columns)
+    adding = [
+        f"ALTER TABLE {column.table.name} ADD COLUMN {CreateColumn(column).compile(dialect=bind.dialect)};"
+        for column in columns
+    ]
+    how = "migrate it (`flask db migrate`, `flask db upgrade`), or run" if migrates else "copy it, then run"
+    said = f"an older version made the database {bind.engine.url!r}: {names}; {how}: {' '.join(adding)}"
+    return ConfigError(said, columns=[f"{column.table.name}.{column.name}" for column in columns])
+
+
+def unreadable_row(session: Any, models: Models) -> UnreadableRow | None:
+    """Return an error that names a row whose JSON cannot be read; such as after an edit by hand, in SQLite."""
+    if session.get_bind(mapper=models.Slot).dialect.name == "postgresql":
+        return None  # it takes nothing else than JSON
+    columns = [column for table in models.tables for column in table.columns]
+    for column in columns:
+        if isinstance(getattr(column.type, "impl", column.type), JSON):
+            table = column.table.name
+            (key,) = column.table.primary_key
+            row = session.scalar(
+                select(key).where(column.is_not(None), func.json_valid(column) == 0).limit(1)
+            )
+            if row is not None:
+                said = f"{table}, row {row}: {column.name} holds text that is no JSON; correct it in the database"
+                return UnreadableRow(said, table=table, row=row, column=column.name)
+    return None

@@ -22,7 +22,7 @@ from sqlalchemy.orm.exc import StaleDataError
 
 from .. import planning
 from ..booking.lifecycle import live_bookings
-from ..booking.resources import Stay, find_clashes, lock_resource, slot_row
+from ..booking.resources import Stay, find_clashes, lock_at_once, lock_resource, slot_row
 from ..context import Work, load_slots, load_specs, segments
 from ..errors import LostRace, SlotClosed, SlotNotFound, StaleEdit, no_slot, no_template
 from ..models import FIELDS, BookingMixin, Models, SlotMixin, TemplateMixin, plain, table_of
@@ -430,8 +430,8 @@ def load_series(
         templates = {template.id: template for template in _lock_templates(work, series_id)}
         specs = [TemplateSpec.of(template) for template in templates.values()]
         claims = _claims(templates.values())
-        if resources and not set(claims.values()) <= set(held.values()):
-            raise LostRace
+        if resources:
+            _hold(work, claims, held)
         held = claims
     if not specs:
         raise SlotNotFound(f"series {series_id}: there is no such series", key=str(key or series_id))
@@ -492,6 +492,16 @@ def _claims(templates: Iterable[TemplateMixin]) -> dict[int, Claim]:
     return {each.id: each.claim for each in templates if each.claim is not None}
 
 
+def _hold(work: Work, claims: Mapping[int, Claim], held: Mapping[int, Claim]) -> None:
+    """Lock the resources that templates claim since they were looked for, if nobody else has them.
+
+    :raises LostRace: if somebody has.
+    """
+    missing = {claim.resource for claim in claims.values()} - {claim.resource for claim in held.values()}
+    if not all(lock_at_once(work, name) for name in sorted(missing)):
+        raise LostRace
+
+
 def _lock_templates(work: Work, series_id: int, *, was_read: bool = True) -> list[TemplateMixin]:
     """Return the segments of a series as they are now, by id; nobody else changes them or books their slots.
 
@@ -548,8 +558,7 @@ def decided_slot(
     def keep(template: TemplateMixin) -> TemplateSpec:
         held = _lock_resources(work, key.series_id)
         parts = _lock_templates(work, key.series_id, was_read=False)
-        if not set(_claims(parts).values()) <= set(held.values()):
-            raise LostRace
+        _hold(work, _claims(parts), held)
         # Others of the series are booked by where this slot is.
         leave_trace(work.session, table_of(work.models.Template), [template.id])
         return next(each.spec() for each in parts if each.id == template.id)

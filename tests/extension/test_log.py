@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from helpers import HALL, Site
+from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError, OperationalError
 
 from flask_rollingslots import browsing
@@ -269,3 +270,18 @@ def test_a_command_that_fails_says_one_line(
 def test_what_a_database_says_without_its_values(said: str, told: str) -> None:
     """Names of tables and columns stay, what may be a value does not; whatever the driver puts into the text."""
     assert sentence(OperationalError("SELECT ?", ("ada",), Exception(1, said))) == f"Exception: {told}"
+
+
+def test_an_error_that_the_app_logs_has_no_values(sqlite_url: str, tmp_path: Path) -> None:
+    """A call that the database fails raises its error without the values of the statement, nobody's name among them."""
+    site = Site(sqlite_url, tmp_path)
+    with site.app.app_context():
+        site.add()
+        site.slots.generate()
+        refuse = "CREATE TRIGGER no BEFORE INSERT ON rolling_booking BEGIN SELECT RAISE(ABORT, 'no'); END"
+        site.session.execute(text(refuse))
+        site.session.commit()
+        with pytest.raises(IntegrityError) as failed:
+            site.slots.book(site.week()[0].key, who="Ada-Secret")
+        assert "Ada-Secret" not in str(failed.value)
+        assert "INSERT" in str(failed.value)

@@ -45,5 +45,5 @@ def test_the_librarys_own_file_of_an_older_version(tmp_path: Path) -> None:
 def test_a_column_without_an_index(tmp_path: Path) -> None:
     """What no index needs is named at start too, not by the first visitor's error."""
     make_older(tmp_path, "ALTER TABLE rolling_template DROP COLUMN keep_history")
-    with pytest.raises(ConfigError, match="ADD COLUMN keep_history BOOLEAN DEFAULT 0 NOT NULL"):
+    with pytest.raises(ConfigError, match=r"ADD COLUMN keep_history BOOLEAN DEFAULT \(?0\)? NOT NULL"):
         RollingSlots(make_app(tmp_path))

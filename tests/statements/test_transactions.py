@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from flask import g
 from helpers import A_WEEK, Site
 from sqlalchemy import event
 
@@ -156,6 +157,45 @@ def test_http_tries_a_lost_race_again(
     assert (answer.status_code, answer.json["code"], answer.headers["Retry-After"]) == (409, "try_again", "1")
     with site.app.app_context():
         assert site.slots.get(key).booked == 1
+
+
+@pytest.mark.parametrize("begin", RECIPES)
+@pytest.mark.parametrize("callback", [False, True])
+def test_every_http_decision_follows_the_recipe(
+    sqlite_url: str, tmp_path: Path, begin: str, callback: bool
+) -> None:
+    """A request looks first and then writes, and does not wait for itself; a callback goes on in its own context."""
+    token = "a-token-that-nobody-guesses-" + "x" * 20
+    site = Site(
+        sqlite_url, tmp_path, own_models=True, ROLLINGSLOTS_API_PREFIX="/api", ROLLINGSLOTS_API_TOKEN=token
+    )
+    with site.app.app_context():
+        begin_by_itself(site, begin)
+        number = site.add(capacity=5).id
+        key, other = (slot.key for slot in site.week()[:2])
+    headers = {} if callback else {"Authorization": f"Bearer {token}"}
+    seen: list[Any] = []
+    if callback:
+        site.app.before_request(lambda: setattr(g, "user", "ada"))
+        site.slots.authorize(lambda action, template: bool(seen.append(g.user) or g.user == "ada"))
+    client = site.app.test_client()
+    made = client.post(f"/api/slots/{key}/bookings", json={"who": "ada"}, headers=headers)
+    calls = [
+        made,
+        client.patch(f"/api/slots/{other}", json={"capacity": 2}, headers=headers),
+        client.patch(f"/api/templates/{number}", json={"capacity": 4}, headers=headers),
+        client.delete(f"/api/bookings/{made.json['id']}", headers=headers),
+        client.post(f"/api/slots/{other}/cancel", json={}, headers=headers),
+        client.post("/api/closings", json={"first": "2026-01-09", "template": number}, headers=headers),
+        client.post("/api/topups", json={"dry_run": True}, headers=headers),
+        client.post("/api/topups", json={}, headers=headers),
+        client.delete(f"/api/templates/{number}", headers=headers),
+    ]
+    site.settle()
+    assert [
+        (call.request.method, call.request.path, call.text) for call in calls if call.status_code > 204
+    ] == []
+    assert set(seen) == ({"ada"} if callback else set())
 
 
 def test_an_engine_that_commits_each_statement_is_refused(sqlite_url: str, tmp_path: Path) -> None:
