@@ -213,6 +213,19 @@ def test_unknown_and_forbidden_are_told_alike(sqlite_url: str, tmp_path: Path) -
         assert dict(answers[0].headers) == dict(answers[1].headers)
 
 
+def test_a_small_page_of_who_sees_little_is_read_at_once(site: ApiSite) -> None:
+    """Seventy hidden templates before the one that may be seen are not looked for two by two."""
+    site.fill(*(f"T{n}" for n in range(71)))
+    site.slots.authorize(lambda action, template: template is None or template.name == "T70")
+    seen: list[str] = []
+    with site.app.app_context():
+        engine = site.db.engine
+    event.listen(engine, "before_cursor_execute", lambda _c, _u, statement, *_rest: seen.append(statement))
+    answer = site.call("GET", "/templates?limit=1", token=None)
+    assert [each["name"] for each in answer.json["items"]] == ["T70"]
+    assert len(seen) <= 3
+
+
 def test_lists_ask_the_database_as_often_for_one_template_as_for_fifty(site: ApiSite) -> None:
     """The callback is asked for each template, the database is not."""
     site.slots.authorize(lambda action, template: template is None or template.id % 2 == 0)
