@@ -459,7 +459,8 @@ def restored_values(
     is_history_named = row.own_name is not None and "name" not in row.customised
     return {
         **({"own_name": None} if is_history_named else {}),
-        **storage.changed_values(row, spec.capacity, spec.data, spec.own),
+        **storage.changed_values(row, spec.capacity, None, spec.own),
+        **({"data": dict(spec.data)} if "data" not in row.customised and row.data != spec.data else {}),
         **times,
         "status": Status.SCHEDULED.value,
         "cancel_reason": None,
