@@ -751,3 +751,18 @@ def test_a_report_says_what_changes_and_whom_to_call(site: Site) -> None:
     )
     report = site.slots.delete_series(1, dry_run=True)
     assert [each.id for each in report.bookings] == [booking.id]
+
+
+def test_what_comes_back_has_the_data_of_its_series(site: Site) -> None:
+    """A key that the series lost while a slot was cancelled does not come back with it."""
+    template = site.add(data={"a": 1, "b": 2})
+    site.slots.generate()
+    key = site.week()[0].key
+    site.slots.cancel(key)
+    site.session.commit()
+    template.data = {"a": 5}
+    site.session.commit()
+    site.slots.restore(key)
+    site.session.commit()
+    assert site.slots.get(key).data == {"a": 5}
+    assert site.rows()[0].data == {"a": 5}
