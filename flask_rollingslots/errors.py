@@ -9,11 +9,15 @@ from __future__ import annotations
 import logging
 import re
 import traceback
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from datetime import date, datetime, time, timedelta
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, TypeVar
 
+Done = TypeVar("Done")
+#: How often a door tries again, in a new transaction, what lost a race.
+TRIES_OF_A_DOOR = 2
 #: So much of a value is shown in an error.
 _SHOWN = 80
 #: What no text on one line has: control characters, ends of lines, what turns the direction, halves of pairs.
@@ -191,6 +195,17 @@ class LeaseLost(RollingSlotsError):
 
 class Interrupted(RollingSlotsError):
     """The top-up was told to stop: what is written stays, the next one does the rest."""
+
+
+def again_if_lost(act: Callable[[], Done], tries: int = 1) -> Done:
+    """Do something; again, so many times, if another transaction was in the way.
+
+    :raises LostRace: if one was in the way each time.
+    """
+    for _ in range(tries):
+        with suppress(LostRace):
+            return act()
+    return act()
 
 
 def refusal(

@@ -42,6 +42,7 @@ from sqlalchemy.sql import visitors
 from sqlalchemy.types import LargeBinary, NullType, String, Text
 
 from .errors import ConfigError, sentence
+from .models import kinds
 from .values import MICROSECOND
 
 #: All writers insert in the order of the key, so that they cannot wait for each other in a circle.
@@ -70,9 +71,7 @@ _POSTGRES_LIMITS = text(
 #: Packages whose sessions do not choose between engines by what is done.
 _STOCK = ("sqlalchemy", "flask_sqlalchemy")
 #: The names of dialects that MariaDB is spoken to by.
-MARIADB = ("mysql", "mariadb")
-#: MariaDB's and MySQL's collations under which a text equals itself alone, blanks at its end included.
-_EXACT = ("utf8mb4_nopad_bin", "utf8mb4_0900_bin")
+MARIADB = kinds.MARIADB
 _MARIADB_LOCKS = "innodb_lock_wait_timeout"
 _MARIADB_LIMITS = {_MARIADB_LOCKS: 2, "idle_write_transaction_timeout": 10}
 
@@ -374,7 +373,7 @@ def forgiving_columns(session: Session, tables: Iterable[Table]) -> list[str]:
         "SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = DATABASE() "
         "AND collation_name NOT IN :exact"
     ).bindparams(bindparam("exact", expanding=True))
-    forgiving = {tuple(row) for row in session.execute(query, {"exact": _EXACT})}
+    forgiving = {tuple(row) for row in session.execute(query, {"exact": list(kinds.EXACT.values())})}
     columns = [
         column for table in tables for column in table.columns if (table.name, column.name) in forgiving
     ]

@@ -11,7 +11,7 @@ from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import Engine, create_mock_engine, event, inspect
 from sqlalchemy.util import LRUCache
 
-from flask_rollingslots import RollingSlots
+from flask_rollingslots import LostRace, RollingSlots
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -189,3 +189,17 @@ def meanwhile(site: Site, act: Callable[[], Any]) -> tuple[threading.Thread, lis
     thread.start()
     assert entered.wait(60)
     return thread, outcome
+
+
+def lose_races(patch: Any, site: Site, name: str, times: int) -> list[LostRace]:
+    """Let a call of the facade lose so many races after it did all; return those that are still to be lost."""
+    lost, call = [LostRace() for _ in range(times)], getattr(type(site.slots), name)
+
+    def losing(*args: Any, **named: Any) -> Any:
+        made = call(*args, **named)
+        if lost:
+            raise lost.pop()
+        return made
+
+    patch.setattr(type(site.slots), name, losing)
+    return lost

@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 from flask import Response, current_app, request
 from pydantic import BaseModel, ValidationError
 
-from ..errors import LostRace, RollingSlotsError, SlotNotFound, StaleEdit, nearest
+from ..errors import TRIES_OF_A_DOOR, RollingSlotsError, SlotNotFound, StaleEdit, again_if_lost, nearest
 from ..facade import RollingSlots, current_slots
 from ..models import OwnField, SlotMixin, TemplateMixin
 from ..values import Scope
@@ -29,8 +29,6 @@ MAX_DEPTH = 32
 MAX_KEY = 200
 MAX_TEXT = 10_000
 _MAX_NUMBER = 2**63
-#: How often a call is tried again whose transaction another one was in the way of.
-_RACES = 2
 Handler = Callable[["Call"], Response]
 
 
@@ -191,12 +189,12 @@ class Operation:
             # What a function of the app left in its session is not ours to write, not even to read past it.
             with slots.db.session.no_autoflush:
                 return self.handler(call)
-        for _ in range(_RACES):
-            # Nothing was written by one that lost: a new transaction sees what was in the way.
-            with suppress(LostRace), slots.looking():
+
+        def decide() -> Response:
+            with slots.looking():
                 return self.handler(call)
-        with slots.looking():
-            return self.handler(call)
+
+        return again_if_lost(decide, TRIES_OF_A_DOOR)
 
 
 class Operations(list[Operation]):

@@ -12,7 +12,16 @@ from sqlalchemy.orm.attributes import set_committed_value
 
 from ..browsing import find_booking
 from ..context import Work
-from ..errors import BookingNotFound, HoldExpired, LostRace, SlotClosed, StatusConflict, no_booking, refusal
+from ..errors import (
+    BookingNotFound,
+    HoldExpired,
+    LostRace,
+    SlotClosed,
+    StatusConflict,
+    again_if_lost,
+    no_booking,
+    refusal,
+)
 from ..models import BookingMixin, SlotMixin, TemplateMixin, table_of
 from ..signals import booking_moved, booking_released, slot_booked
 from ..statements import newest, take_write_lock
@@ -21,7 +30,6 @@ from .resources import is_taken, lock_offer, look_around, slot_to_book
 from .taking import (
     LIVE,
     BookingRequest,
-    again_if_lost,
     change_slot,
     end_booking,
     lock_slots,

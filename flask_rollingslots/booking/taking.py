@@ -5,10 +5,9 @@ from __future__ import annotations
 import hashlib
 import uuid
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any
 
 from blinker import NamedSignal
 from sqlalchemy import ColumnElement, and_, bindparam, case, func, inspect, or_, select, true, update
@@ -23,6 +22,7 @@ from ..errors import (
     SlotClosed,
     SlotFull,
     TooManyHolds,
+    again_if_lost,
     refusal,
 )
 from ..models import BookingMixin, Models, SlotMixin, displaced_near, forget_busy, table_of
@@ -54,7 +54,6 @@ _ONLY = "only"
 _COUNTED = ["booked", "holds", "hold_until"]
 #: The ids of the slot in which places were taken, and of the booking; without the second a unique key forbids it.
 _Written = tuple[int | None, int | None]
-Made = TypeVar("Made")
 LIVE = (BookingStatus.CONFIRMED, BookingStatus.HELD)
 
 
@@ -179,18 +178,12 @@ def _reserve(work: Work, key: str | SlotMixin, request: BookingRequest, signal: 
                         raise
                     return known, False
 
+        # Once more if the row of the slot was removed meanwhile: it is made again then.
         made, is_new = again_if_lost(reserve)
         if not is_new:
             return made
     report(work, signal, made)
     return made
-
-
-def again_if_lost(act: Callable[[], Made]) -> Made:
-    """Take places; once more if the row of the slot was removed meanwhile, for it is made again then."""
-    with suppress(LostRace):
-        return act()
-    return act()
 
 
 def report(work: Work, signal: NamedSignal, booking: BookingMixin, **facts: Any) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -15,10 +14,11 @@ import click
 from flask.cli import AppGroup
 
 from ..errors import (
+    TRIES_OF_A_DOOR,
     InvalidRequest,
-    LostRace,
     RollingSlotsError,
     TemplateNotFound,
+    again_if_lost,
     escaped,
     escaped_json,
     is_of_database,
@@ -27,8 +27,6 @@ from ..errors import (
 from ..facade import RollingSlots, current_slots
 
 Done = TypeVar("Done")
-#: How often a decision is tried again whose transaction another one was in the way of.
-_RACES = 2
 #: The exit code of wrong input; of everything else that is refused: 1.
 WRONG_INPUT = 2
 
@@ -65,12 +63,13 @@ slots_group = SlotsGroup("slots", help="Keep bookable slots filled, and look at 
 
 
 def decide(act: Callable[[RollingSlots], Done], dry_run: bool = False) -> Done:
-    """Do something in a transaction of its own; once more if another one was in the way. To be printed afterwards."""
-    for _ in range(_RACES):
-        with suppress(LostRace), current_slots().transaction(dry_run) as slots:
+    """Do something in a transaction of its own; again if another one was in the way. To be printed afterwards."""
+
+    def once() -> Done:
+        with current_slots().transaction(dry_run) as slots:
             return act(slots)
-    with current_slots().transaction(dry_run) as slots:
-        return act(slots)
+
+    return again_if_lost(once, TRIES_OF_A_DOOR)
 
 
 def print_json(value: Any) -> None:

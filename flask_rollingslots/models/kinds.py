@@ -40,9 +40,11 @@ _MOMENT = re.compile(
 _LONGEST_VARCHAR = 255
 #: What texts that are printed must be, besides their length.
 ONE_LINE = " on one line, without control characters"
-_MARIADB = ("mysql", "mariadb")
-#: By whether it is MariaDB; and one text for both servers, each of which reads its own part, for who knows neither.
-_EXACT = {True: "utf8mb4_nopad_bin", False: "utf8mb4_0900_bin"}
+#: The names of dialects that MariaDB is spoken to by.
+MARIADB = ("mysql", "mariadb")
+#: The collations under which a text equals itself alone, blanks at its end included; by whether it is MariaDB.
+#: And one text for both servers, each of which reads its own part, for who knows neither.
+EXACT = {True: "utf8mb4_nopad_bin", False: "utf8mb4_0900_bin"}
 _EXACT_ON_EITHER = "/*!80017 utf8mb4_0900_bin *//*M! utf8mb4_nopad_bin */"
 
 
@@ -76,15 +78,15 @@ class Exact(_Plain[str]):
     def __init__(self, length: int) -> None:
         super().__init__(length)
         variant = f"sa.dialects.mysql.VARCHAR({length}, collation={_EXACT_ON_EITHER!r})"
-        variants = "".join(f".with_variant({variant}, {name!r})" for name in _MARIADB)
+        variants = "".join(f".with_variant({variant}, {name!r})" for name in MARIADB)
         self.length, self.plain = length, f"String({length}){variants}"
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        if dialect.name not in _MARIADB:
+        if dialect.name not in MARIADB:
             return dialect.type_descriptor(String(self.length))
         collation = _EXACT_ON_EITHER
         if getattr(dialect, "server_version_info", None):  # connected
-            collation = _EXACT[bool(getattr(dialect, "is_mariadb", False))]
+            collation = EXACT[bool(getattr(dialect, "is_mariadb", False))]
         return dialect.type_descriptor(mysql.VARCHAR(self.length, collation=collation))
 
 
@@ -98,7 +100,7 @@ class UtcDateTime(_Plain[datetime]):
     impl = DateTime
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        if dialect.name in _MARIADB:
+        if dialect.name in MARIADB:
             return dialect.type_descriptor(mysql.DATETIME(fsp=6))
         return dialect.type_descriptor(DateTime(timezone=dialect.name == "postgresql"))
 

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import ColumnElement, or_, select, update
 
 from ..context import Work
-from ..errors import LeaseLost
+from ..errors import LeaseLost, sentence
 from ..models import table_of
 from ..statements import insert_if_absent
 
@@ -255,7 +255,7 @@ class Breaker:
 def _said(error: BaseException) -> str:
     """Return what an error says, if it can be said."""
     try:
-        return f"{type(error).__name__}: {error}"[:300]
+        return sentence(error)[:300]
     except Exception:  # of the error's own
         return type(error).__name__
 

@@ -7,10 +7,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from helpers import A_WEEK, Site
+from helpers import A_WEEK, Site, lose_races
 from sqlalchemy.exc import OperationalError
-
-from flask_rollingslots import LostRace
 
 DAY = datetime(2026, 1, 6, tzinfo=UTC), datetime(2026, 1, 7, tzinfo=UTC)
 
@@ -132,15 +130,7 @@ def test_cancel_date_says_whom_to_call(site: Site) -> None:
 def test_a_command_tries_a_lost_race_again(site: Site, monkeypatch: pytest.MonkeyPatch, times: int) -> None:
     """It is done and told once, after its commit; one that loses again and again ends with a line."""
     site.add()
-    lost, close = [LostRace()] * times, type(site.slots).close
-
-    def closing(*args: Any, **named: Any) -> Any:
-        report = close(*args, **named)
-        if lost:
-            raise lost.pop()
-        return report
-
-    monkeypatch.setattr(type(site.slots), "close", closing)
+    lose_races(monkeypatch, site, "close", times)
     code, text = run(site, "close", "2026-01-06")
     site.session.rollback()
     if times == 1:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -82,26 +83,29 @@ class Hall:
         return [(booking.id, booking.who, booking.status, booking.is_live) for booking in found]
 
 
-@pytest.fixture
-def hall(database_url: str, tmp_path: Path) -> Iterator[Hall]:
-    """The app on each database, and a clock that a test turns."""
+@contextmanager
+def decided(url: str, folder: Path) -> Iterator[Hall]:
+    """Give an app about whose slots people decided, and a clock that a test turns."""
     with time_machine.travel(MONDAY, tick=False) as traveller:
-        hall = Hall(database_url, tmp_path, traveller)
+        hall = Hall(url, folder, traveller)
         with hall.app.app_context():
             create_tables(hall.db.engine)
             hall.decide()
             yield hall
+
+
+@pytest.fixture
+def hall(database_url: str, tmp_path: Path) -> Iterator[Hall]:
+    """The app on each database."""
+    with decided(database_url, tmp_path) as hall:
+        yield hall
 
 
 @pytest.fixture
 def small(sqlite_url: str, tmp_path: Path) -> Iterator[Hall]:
     """The same on a SQLite file, where no server has a clock of its own."""
-    with time_machine.travel(MONDAY, tick=False) as traveller:
-        hall = Hall(sqlite_url, tmp_path, traveller)
-        with hall.app.app_context():
-            create_tables(hall.db.engine)
-            hall.decide()
-            yield hall
+    with decided(sqlite_url, tmp_path) as hall:
+        yield hall
 
 
 @pytest.mark.parametrize("hours", [[0], [0, 1, 2]], ids=["one top-up", "three top-ups"])

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from flask import g
-from helpers import A_WEEK, Site
+from helpers import A_WEEK, Site, lose_races
 from sqlalchemy import event
 
 from flask_rollingslots import ConfigError, LostRace, SlotFull
@@ -137,16 +137,7 @@ def test_http_tries_a_lost_race_again(
     with site.app.app_context():
         site.add(capacity=5)
         key = site.week()[0].key
-    lost = [LostRace(), LostRace()]
-    original = type(site.slots).book
-
-    def book(*args: Any, **named: Any) -> Any:
-        made = original(*args, **named)
-        if lost:
-            raise lost.pop()
-        return made
-
-    monkeypatch.setattr(type(site.slots), "book", book)
+    lost = lose_races(monkeypatch, site, "book", 2)
     client, bearer = site.app.test_client(), {"Authorization": f"Bearer {token}"}
     answer = client.post(f"/api/slots/{key}/bookings", json={"who": "ada"}, headers=bearer)
     assert answer.status_code == 201, answer.text
