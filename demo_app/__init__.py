@@ -10,21 +10,28 @@ from __future__ import annotations
 
 import os
 from datetime import UTC, datetime
-from functools import partial
+from functools import partial, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flask import Flask, render_template
-from werkzeug.exceptions import HTTPException, NotFound
+from werkzeug.exceptions import Conflict, HTTPException, NotFound
 
-from flask_rollingslots.errors import InvalidKey, SlotNotFound, TemplateNotFound
+from flask_rollingslots.errors import (
+    TRIES_OF_A_DOOR,
+    InvalidKey,
+    LostRace,
+    SlotNotFound,
+    TemplateNotFound,
+    again_if_lost,
+)
 
 from . import booking, calendar, operations, owner, safety, services, visitor, words
 from .models import cache, db, slots
 from .seed import prepare_database
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 __all__ = ["create_app", "db", "slots"]
 
@@ -77,9 +84,36 @@ def _add_pages(app: Flask) -> None:
     app.after_request(safety.add_headers)
     for module in (visitor, booking, owner, calendar, operations):
         app.register_blueprint(module.pages)
+    for endpoint, view in app.view_functions.items():
+        if endpoint != "static":
+            app.view_functions[endpoint] = _patient(view)
     app.register_error_handler(HTTPException, _show_error)
+    app.register_error_handler(LostRace, _show_lost)
     for error in (SlotNotFound, InvalidKey, TemplateNotFound):
         app.register_error_handler(error, _show_not_found)
+
+
+def _patient(view: Callable[..., Any]) -> Callable[..., Any]:
+    """Let a page be tried again, in a new transaction, if another visitor's was in the way: nothing was written."""
+
+    @wraps(view)
+    def page(**path: Any) -> Any:
+        def show() -> Any:
+            try:
+                return view(**path)
+            except Exception as error:
+                if not isinstance(error, LostRace) and not slots.is_lost_race(error):
+                    raise
+                db.session.rollback()
+                raise LostRace from error
+
+        return again_if_lost(show, TRIES_OF_A_DOOR)
+
+    return page
+
+
+def _show_lost(error: LostRace) -> tuple[str, int]:
+    return _show_error(Conflict())
 
 
 def _show_error(error: HTTPException) -> tuple[str, int]:

@@ -50,6 +50,10 @@ ERRORS = {
     ),
     404: ("Nothing here", "There is no such page, or no such date in the calendar."),
     405: ("That did not work", "This page cannot be opened like that. Begin at the venues once more."),
+    409: (
+        "Somebody else was faster",
+        "Others changed the same just now. Nothing was booked or changed. Go back, and send it once more.",
+    ),
     413: ("Too much", "That was more than this site reads at once."),
     500: (
         "Something broke",

@@ -191,9 +191,9 @@ def meanwhile(site: Site, act: Callable[[], Any]) -> tuple[threading.Thread, lis
     return thread, outcome
 
 
-def lose_races(patch: Any, site: Site, name: str, times: int) -> list[LostRace]:
+def lose_races(patch: Any, slots: RollingSlots, name: str, times: int) -> list[LostRace]:
     """Let a call of the facade lose so many races after it did all; return those that are still to be lost."""
-    lost, call = [LostRace() for _ in range(times)], getattr(type(site.slots), name)
+    lost, call = [LostRace() for _ in range(times)], getattr(type(slots), name)
 
     def losing(*args: Any, **named: Any) -> Any:
         made = call(*args, **named)
@@ -201,5 +201,5 @@ def lose_races(patch: Any, site: Site, name: str, times: int) -> list[LostRace]:
             raise lost.pop()
         return made
 
-    patch.setattr(type(site.slots), name, losing)
+    patch.setattr(type(slots), name, losing)
     return lost

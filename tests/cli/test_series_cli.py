@@ -130,7 +130,7 @@ def test_cancel_date_says_whom_to_call(site: Site) -> None:
 def test_a_command_tries_a_lost_race_again(site: Site, monkeypatch: pytest.MonkeyPatch, times: int) -> None:
     """It is done and told once, after its commit; one that loses again and again ends with a line."""
     site.add()
-    lose_races(monkeypatch, site, "close", times)
+    lose_races(monkeypatch, site.slots, "close", times)
     code, text = run(site, "close", "2026-01-06")
     site.session.rollback()
     if times == 1:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import icalendar
 import pytest
 from demo_site import book, hold, read, send, template_id
+from helpers import lose_races
 
 from demo_app import db, slots
 
@@ -361,3 +362,17 @@ def test_a_booking_whose_date_was_cancelled_says_so_and_leaves_the_list(
         "Taken off your list: Laser tag, Wed 11 Mar, 10:00. My bookings You have no bookings."
         in read(client.get("/bookings")).text
     )
+
+
+@pytest.mark.parametrize("times", [2, 3])
+def test_a_visitor_whose_race_is_lost_gets_the_place_all_the_same(
+    client: FlaskClient, site: Flask, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    """The page tries again by itself; one that loses again and again says so, and nothing is booked."""
+    address = at(site, "Bubble football", "20260311T1000")
+    lose_races(monkeypatch, slots, "hold", times)
+    answer = hold(client, address)
+    assert answer.status_code == (303 if times == 2 else 409)
+    assert taken(site, address) == (1 if times == 2 else 0)
+    if times == 3:
+        assert "Somebody else was faster" in read(answer).text

@@ -137,7 +137,7 @@ def test_http_tries_a_lost_race_again(
     with site.app.app_context():
         site.add(capacity=5)
         key = site.week()[0].key
-    lost = lose_races(monkeypatch, site, "book", 2)
+    lost = lose_races(monkeypatch, site.slots, "book", 2)
     client, bearer = site.app.test_client(), {"Authorization": f"Bearer {token}"}
     answer = client.post(f"/api/slots/{key}/bookings", json={"who": "ada"}, headers=bearer)
     assert answer.status_code == 201, answer.text
