@@ -240,7 +240,7 @@ def test_every_error_and_signal_is_explained() -> None:
 
 @pytest.mark.parametrize(("mixin", "title"), [(TemplateMixin, "a template"), (SlotMixin, "a slot")])
 def test_every_column_is_explained(mixin: type[Any], title: str) -> None:
-    """Each column of templates and slots is in the table of its page, but for what holds and waiting lists keep inside."""
+    """Each column of templates and slots is in the table of its page, but for what holds and queues keep inside."""
     page = (ROOT / "docs" / "templates.md").read_text("utf-8")
     section = page.partition(f"## Fields of {title}\n")[2].partition("\n## ")[0]
     first_cells = re.findall(r"^\| (`.*?`) \|", section, re.MULTILINE)
