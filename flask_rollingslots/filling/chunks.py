@@ -18,7 +18,7 @@ from ..context import Work, row_of
 from ..errors import RowsRefused
 from ..models import table_of
 from ..statements import MARIADB, as_text, bare_insert, insert_rows, leave_trace, locked, product_insert
-from ..values import Healing, Plan, PlannedSlot, Status, StoredSlot, TemplateSpec, Times
+from ..values import Healing, Plan, PlannedSlot, StoredSlot, TemplateSpec, Times
 from .expansion import Expansion, Stretch
 
 _OF_TEMPLATE = ("series_id", "template_id", "capacity", "data")
