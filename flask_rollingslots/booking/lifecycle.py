@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -83,6 +83,51 @@ def release(work: Work, booking: BookingMixin | int, override: bool = False) -> 
     if _end(work, found, slot):
         report(work, booking_released, found)
     return found
+
+
+def release_following(work: Work, booking: BookingMixin | int, override: bool = False) -> list[BookingMixin]:
+    """Give back a booking and the later ones of the person's series, all or none; see ``RollingSlots.release``."""
+    take_write_lock(work.session, table_of(work.models.Slot))
+    begun = _find(work, booking)
+    found = _following(work, begun)
+    for each in sorted(found, key=lambda one: _template_of(one).id):
+        _keep_template(work, each)
+    slots = lock_slots(work, *(each.slot_id for each in found))
+    for each in sorted(found, key=lambda one: one.id):
+        _lock(work, each)
+    if {each.id for each in _following(work, begun, newest)} != {each.id for each in found}:
+        raise LostRace  # one of them moved meanwhile
+    late: list[SlotClosed] = []
+    for each in found if not override else ():
+        try:
+            _check_in_time(work, each, slots[each.slot_id])
+        except SlotClosed as error:
+            late.append(error)
+    if late:
+        text = f"{len(late)} of {len(found)} bookings of the series stay, so all do: {late[0]}"
+        raise SlotClosed(text, **late[0].details, too_late=[error.details["key"] for error in late])
+    ended = [each for each in found if _end(work, each, slots[each.slot_id])]
+    for each in ended:
+        report(work, booking_released, each)
+    return ended
+
+
+def _following(
+    work: Work, booking: BookingMixin, seen: Callable[[Any, str], Any] = lambda query, dialect: query
+) -> list[BookingMixin]:
+    """Return a booking and those of the person's series that begin later and take places, by start.
+
+    :param seen: how the query sees what others committed meanwhile.
+    """
+    cls = work.models.Booking
+    if booking.repeats_id is None:
+        return [booking]
+    places = (BookingStatus.WAITING.value, *(status.value for status in LIVE))
+    query: Any = select(cls).where(cls.repeats_id == booking.repeats_id, cls.status.in_(places))
+    rows = [each for each in work.session.scalars(seen(query, work.dialect)) if each.slot is not None]
+    start = booking.slot.starts_at
+    later = [each for each in rows if each is booking or each.slot.starts_at > start]
+    return sorted(later, key=lambda each: (each.slot.starts_at, each.id))
 
 
 def move(

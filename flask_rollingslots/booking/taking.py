@@ -55,6 +55,8 @@ _TEXT = Text(200)
 _OF_PERSON = {"name": _TEXT, "contact": _TEXT, "note": Text(2000, lines=True)}
 #: The active key of a booking in a slot for one: it makes a second live one impossible, whatever the counter says.
 _ONLY = "only"
+#: Instead of the id of the first booking of a person's series: this is the first.
+FIRST = 0
 #: What these statements change of a slot behind the ORM's back.
 _COUNTED = ["booked", "holds", "hold_until"]
 #: The ids of the slot in which places were taken, and of the booking; without the second a unique key forbids it.
@@ -72,7 +74,7 @@ class BookingRequest:
     :param is_person: whether the limits on what a person may hold apply.
     :param override: staff asks: too early, too late and too many do not count.
     :param token: of the booking that moves; by default a new one.
-    :param repeats_id: the first booking of the person's series.
+    :param repeats_id: the first booking of the person's series, or ``FIRST``.
     """
 
     party: int
@@ -129,7 +131,7 @@ class BookingRequest:
             **self.person._asdict(),
             "token": self.token or secrets.token_urlsafe(_TOKEN_BYTES),
             "override": self.override or None,
-            "repeats_id": self.repeats_id,
+            "repeats_id": self.repeats_id or None,
             "status": status.value,
             "idempotency_key": self.idempotency_key,
             "request_key": self.request_key,
@@ -142,7 +144,8 @@ class BookingRequest:
         """Whether a booking is what an earlier, equal request was given."""
         held = booking.expires_at - booking.created_at if booking.expires_at is not None else None
         wanted = timedelta(minutes=self.minutes) if self.minutes is not None else None
-        return (booking.slot_id, booking.party, held) == (slot.id, self.party, wanted)
+        given = (booking.slot_id, booking.party, held, booking.repeats_id)
+        return given == (slot.id, self.party, wanted, self.repeats_id)
 
 
 def book(work: Work, key: str | SlotMixin, request: BookingRequest) -> BookingMixin:

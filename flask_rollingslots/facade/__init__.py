@@ -1,5 +1,6 @@
 """RollingSlots: one class, the only door to decisions; what its calls return is here too."""
 
+from ..booking.repeating import FreeSlot, RefusedWeek, RepeatReport
 from ..extension import Authorizer
 from ..feeds import Calendar, Exported, Imported, SecretFeed
 from ..health import Explanation, Finding, HealthReport
@@ -12,6 +13,6 @@ from .rolling_slots import RollingSlots, current_slots
 
 __all__ = [
     "Authorizer", "Calendar", "CancelledKeys", "ClosingReport", "EditPlan", "Explanation", "Exported", "Figures",
-    "Finding", "HealthReport", "Imported", "RollingSlots", "SecretFeed", "SeriesReport", "Stats", "SwitchReport",
-    "TemplateChange", "current_slots",
+    "Finding", "FreeSlot", "HealthReport", "Imported", "RefusedWeek", "RepeatReport", "RollingSlots", "SecretFeed",
+    "SeriesReport", "Stats", "SwitchReport", "TemplateChange", "current_slots",
 ]  # fmt: skip
