@@ -131,7 +131,7 @@ def test_beyond_the_calendar(sqlite_site: Site) -> None:
 
 
 def spoil(site: Site) -> None:
-    """Offer slots for two; the second week is full for a party of two, the third one cancelled, the fourth a day off."""
+    """Offer slots for two; the second week is full for two, the third one cancelled, the fourth a day off."""
     site.add(capacity=2, blackouts=[(date(2026, 1, 27), date(2026, 1, 27))])
     site.slots.book(TUESDAYS[1])
     site.slots.cancel(TUESDAYS[2])
