@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import date
 from typing import Literal, overload
 
-from ..booking import lifecycle, repeating, taking
+from ..booking import lifecycle, repeating, taking, waiting
 from ..booking.repeating import RepeatReport, Repeats
 from ..booking.taking import BookingRequest
 from ..models import BookingMixin
@@ -104,6 +104,36 @@ class Reservations(Calls):
             person = Person(name, contact, note)
             request = BookingRequest(party, who, idempotency_key, override=override, person=person)
             return repeating.book_series(work, key, Repeats(count, until, every, conflicts), request)
+
+    def wait(
+        self,
+        key: Key,
+        party: int = 1,
+        who: Text = None,
+        name: Text = None,
+        contact: Text = None,
+        *,
+        note: Text = None,
+        idempotency_key: Text = None,
+    ) -> BookingMixin:
+        """Take a place on the waiting list of a slot that is full, in the app's session; the app commits.
+
+        Whoever waits takes no places; ``booking.ahead`` says how many bookings wait before it, ``release`` ends it.
+        Places that get free are offered to the first that fits: the booking is ``held`` then, ``is_offer`` is true,
+        and ``confirm`` takes them until ``expires_at``, ``OFFER_MINUTES`` later, at the latest when the slot starts;
+        with ``waiting_auto`` it is ``confirmed`` at once. Waiting ends when the slot starts, or with it.
+
+        :param party: how many places. The same ``who`` for the same slot again gets the same booking.
+        :raises StatusConflict: if there is no waiting list (``waiting`` of the template is 0), the places are free, or
+            this person waits for another number of places there.
+        :raises SlotFull: if the waiting list has too few places left.
+        :raises SlotClosed: if the slot cannot be booked now, or has begun.
+        :raises InvalidRequest: also if the party is larger than the slot.
+        """
+        with self._deciding(who=who) as work:
+            person = Person(name, contact, note)
+            request = BookingRequest(party, who, idempotency_key, person=person, waits=True)
+            return waiting.wait(work, key, request)
 
     def confirm(self, booking: BookingMixin | int) -> BookingMixin:
         """Make a hold a booking, also after booking closed; a second time changes nothing. The app commits.
