@@ -31,7 +31,7 @@ from ..errors import (
 )
 from ..models import BookingMixin, SlotMixin, TemplateMixin, table_of
 from ..signals import Outbox
-from ..statements import atomic, exclusive, newest, take_write_lock
+from ..statements import MARIADB, atomic, exclusive, newest, take_write_lock
 from ..values import LIVE, MICROSECOND, YEARS, SlotKey, State, Steps, key_of
 from .resources import lock_exclusive
 from .taking import FIRST, BookingRequest, book
@@ -244,7 +244,7 @@ def lock_series(work: Work, key: SlotKey) -> list[TemplateMixin]:
     """Have a series alone until the app commits, its resources locked before; return its segments as they are now.
 
     :raises SlotNotFound: if there is no such series.
-    :raises LostRace: if it got another resource meanwhile.
+    :raises LostRace: if it was cut, or got another resource, meanwhile.
     """
     session, cls = work.session, work.models.Template
     take_write_lock(session, table_of(work.models.Slot))
@@ -260,6 +260,9 @@ def lock_series(work: Work, key: SlotKey) -> list[TemplateMixin]:
     query = exclusive(query, work.dialect).execution_options(populate_existing=True)
     templates: list[TemplateMixin] = list(session.scalars(query))
     if any(each.resource and before.get(each.id) != each.revision for each in templates):
+        raise LostRace
+    # What this transaction sees by reading alone may be older there: without the segments that were cut meanwhile.
+    if work.dialect in MARIADB and len(segments(work, [key.series_id])) != len(templates):
         raise LostRace
     return templates
 
