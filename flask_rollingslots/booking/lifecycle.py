@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -25,7 +25,7 @@ from ..errors import (
 from ..models import BookingMixin, SlotMixin, TemplateMixin, table_of
 from ..signals import booking_moved, booking_released, slot_booked
 from ..statements import newest, take_write_lock
-from ..values import LIVE, BookingStatus, State, Status, key_of
+from ..values import LIVE, BookingStatus, Person, State, Status, key_of
 from . import waiting
 from .resources import is_taken, lock_exclusive, lock_offer, lock_resource, look_around, slot_to_book
 from .taking import (
@@ -215,6 +215,19 @@ def _lock_resources(work: Work, found: BookingMixin, key: str | SlotMixin) -> No
     there = segments(work, [key_of(key).series_id])
     for name in sorted({each.claim.resource for each in (template, *there) if each.claim is not None}):
         lock_resource(work.session, work.models, name)
+
+
+def change_person(work: Work, booking: BookingMixin | int, said: Mapping[str, str | None]) -> BookingMixin:
+    """Change what is kept of whoever booked; see ``RollingSlots.change_person``."""
+    unknown = sorted(set(said) - set(Person._fields))
+    if unknown:
+        raise refusal(unknown[0], said[unknown[0]], f"one of {', '.join(Person._fields)}")
+    found, _ = _locked(work, booking)
+    BookingRequest(found.party, found.who, person=found.person._replace(**said)).check()
+    for name, value in said.items():
+        setattr(found, name, value)
+    work.session.flush()
+    return found
 
 
 def may_be_given_back(slot: SlotMixin, booking: BookingMixin, now: datetime) -> bool:

@@ -190,3 +190,11 @@ class Reservations(Calls):
         """
         with self._deciding() as work:
             return lifecycle.move(work, booking, key, override)
+
+    def change_person(self, booking: BookingMixin | int, **said: Text) -> BookingMixin:
+        """Change what is kept of whoever booked: ``name``, ``contact``, ``note``; ``None`` clears. The app commits.
+
+        What is not said stays. ``who``, in whose name it is booked, is for ever.
+        """
+        with self._deciding() as work:
+            return lifecycle.change_person(work, booking, said)
