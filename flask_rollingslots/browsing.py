@@ -29,6 +29,7 @@ from .models import (
     SlotMixin,
     TemplateMixin,
     expired_places,
+    keeps_for_waiting,
     mark_busy,
     mark_near,
 )
@@ -442,11 +443,18 @@ def _following(spec: TemplateSpec, start: datetime, n: int) -> Iterable[datetime
 
 
 def holes(work: Work, slots: Iterable[SlotMixin]) -> set[int]:
-    """Return the templates of which a slot is virtual although its window should hold a row by now."""
+    """Return the templates of which a slot is virtual although its window should hold a row by now.
+
+    And those of which a slot has places for somebody who waits, and nobody has offered them yet.
+    """
     ends: dict[int, datetime] = {}
     found = set()
     for slot in slots:
-        if not slot.is_virtual or slot.starts_at <= work.now or slot.template_id in found:
+        if not slot.is_virtual:
+            if slot.waits_for is not None and _is_due(slot, work.now):
+                found.add(slot.template_id)
+            continue
+        if slot.starts_at <= work.now or slot.template_id in found:
             continue
         if slot.template_id not in ends:
             days, align = work.settings.window_days, work.settings.align
@@ -456,6 +464,11 @@ def holes(work: Work, slots: Iterable[SlotMixin]) -> set[int]:
         if slot.starts_at < ends[slot.template_id]:
             found.add(slot.template_id)
     return found
+
+
+def _is_due(slot: SlotMixin, now: datetime) -> bool:
+    left = slot.capacity - slot.booked_at(now)
+    return slot.status == Status.SCHEDULED and keeps_for_waiting(slot, left, slot.starts_at, now)
 
 
 def due_reminders(work: Work, since: datetime, until: datetime | None = None) -> list[SlotMixin]:

@@ -200,7 +200,9 @@ def load_slots(
     data = cls.data if wholly else sa.null()  # a top-up has no use for it, and it may be large
     own_name, own = (cls.own_name, work.models.own.slot) if wholly else (sa.null(), ())
     more = (cls.customised, cls.ended_with_series, cls.holds, cls.withdrawn, cls.displaced, cls.changed_at)
-    query: Any = sa.select(*columns, data, own_name, *more, *(getattr(cls, name) for name in own))
+    query: Any = sa.select(
+        *columns, data, own_name, *more, cls.waits_for, *(getattr(cls, name) for name in own)
+    )
     query = query.where(*conditions).order_by(cls.series_id, cls.original_start)
     found = work.session.execute(exclusive(query, work.dialect) if lock else query).all()
     history: frozenset[int] = frozenset()
@@ -209,14 +211,12 @@ def load_slots(
         history = frozenset(work.session.scalars(pointed.distinct()))
     slots, size = [], len(_SLOT_COLUMNS)
     for row in found:
-        plain, (data, name, customised, ended, holds, withdrawn, displaced, changed_at, *owned) = (
-            row[:size],
-            row[size:],
-        )
+        plain = row[:size]
+        data, name, customised, ended, holds, withdrawn, displaced, changed_at, waits_for, *owned = row[size:]
         live, is_pointed_to = live_places(plain[_BOOKED], holds, work.now), plain[0] in history
         known = (data or {}, tuple(customised or ()), bool(ended), live, is_pointed_to)
         marks = (withdrawn or None, displaced or None, changed_at)
-        slots.append((*plain, *known, *marks, name, dict(zip(own, owned, strict=True))))
+        slots.append((*plain, *known, *marks, name, dict(zip(own, owned, strict=True)), waits_for))
     return list(map(StoredSlot._make, slots))
 
 

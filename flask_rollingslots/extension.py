@@ -49,7 +49,7 @@ from .statements import (
     use_primary,
     write_engine,
 )
-from .topup import Runner, TopUp, waiting
+from .topup import Runner, TopUp, pending
 from .topup.executors import AfterResponseExecutor, make_executor
 from .values import utc_now
 
@@ -605,7 +605,7 @@ class _Changes:
         new = session.info.pop(_NEW, None)
         if new:
             connection = session.connection(bind_arguments={"mapper": inspect(self.models.Run)})
-            waiting.enter(connection, self.models, new, self.models.Slot.rolling_clock())
+            pending.enter(connection, self.models, new, self.models.Slot.rolling_clock())
 
     def committed(self, session: Any) -> None:
         """Start the top-ups."""

@@ -37,6 +37,11 @@ slot_held = _signals.signal("slot-held")
 booking_released = _signals.signal("booking-released")
 #: A booking moved. Arguments: ``booking`` and ``slot`` (the new ones), ``replaces_id`` (id of the old booking).
 booking_moved = _signals.signal("booking-moved")
+#: Somebody takes a place on a waiting list. Arguments: ``booking``, ``slot``.
+booking_waiting = _signals.signal("booking-waiting")
+#: Places that got free are kept for whoever waited first, until ``booking.expires_at``; where the template books them
+#: at once it is ``slot_booked``. By a top-up it is sent in its transaction. Arguments: ``booking``, ``slot``.
+booking_offered = _signals.signal("booking-offered")
 #: A slot was cancelled. Arguments: ``slot``, ``reason``, ``bookings`` (the live ones in it: whom to tell).
 slot_cancelled = _signals.signal("slot-cancelled")
 #: A cancelled or deleted slot was restored. Arguments: ``slot``.

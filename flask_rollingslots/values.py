@@ -445,6 +445,7 @@ class StoredSlot(NamedTuple):
     :param changed_at: when somebody last decided about it, aware, UTC.
     :param own_name: what it is called if that is not its template's name; known only if it was asked for.
     :param own: values of the app's own columns by name; known only if they were asked for.
+    :param waits_for: the fewest places that somebody waits for; ``None``: nobody waits.
     """
 
     id: int
@@ -470,6 +471,7 @@ class StoredSlot(NamedTuple):
     changed_at: datetime | None = None
     own_name: str | None = None
     own: Mapping[str, Any] = MappingProxyType({})
+    waits_for: int | None = None
 
     @property
     def key(self) -> SlotKey:

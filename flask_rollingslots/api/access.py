@@ -137,10 +137,9 @@ class Grant:
             if not self.may("edit", template.rolling_with(changes), changes=changes, **about):
                 raise Problem("forbidden", "you may not do this: edit it so that it becomes what was sent")
 
-    def require_override(self, booking: Any) -> None:
+    def require_override(self, template: Any, slot: Any = None, booking: Any = None) -> None:
         """Refuse to go past a limit, unless it is said in so many words: a person's name is no yes here."""
-        slot = booking.slot
-        if self.may("override", slot.template, slot=slot, booking=booking) is not True:
+        if self.may("override", template, slot=slot, booking=booking) is not True:
             raise Problem("forbidden", "you may not do this: override")
 
     def require_booking(self, booking: Any) -> None:
@@ -150,6 +149,11 @@ class Grant:
             if self.require("book", slot.template, slot=slot, booking=booking) in (True, booking.who):
                 return
         raise no_booking(booking.id)
+
+    def sees_booking(self, booking: Any) -> bool:
+        """Whether the sender may know of a booking."""
+        slot = booking.slot
+        return self.may("book", slot.template, slot=slot, booking=booking) in (True, booking.who)
 
 
 class Guard:

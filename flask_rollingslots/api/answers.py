@@ -201,19 +201,73 @@ class SlotPage(SlotList):
     next: str | None = Field(description="The address of the next page.")
 
 
+FlagOrNone = BeforeValidator(bool)
+
+
 class BookingAnswer(_Row):
-    """Somebody's places in a slot."""
+    """Somebody's places in a slot, or in its waiting list; shown to nobody else but those who run it."""
 
     belongs_to = "slot"
 
     id: int
+    token: str | None = Field(description="Stays the same when it moves; nobody guesses it.")
     key: str = _from("slot", "key")
     party: int
     who: str | None
-    status: Annotated[str, AtTheMoment] = _from("status_at", about="held, confirmed, released or expired.")
+    name: str | None
+    contact: str | None
+    note: str | None
+    status: Annotated[str, AtTheMoment] = _from(
+        "status_at", about="waiting, held, confirmed, released or expired."
+    )
+    is_offer: Annotated[bool, FlagOrNone] = Field(
+        description="Whether the places are kept for who waited; confirm it."
+    )
+    ahead: int | None = Field(description="How many bookings wait before it; null if it does not wait.")
+    override: Annotated[bool, FlagOrNone] = Field(description="Whether staff made it past a limit.")
+    attendance: str | None = Field(description="arrived, no_show or null.")
+    replaces_id: int | None = Field(description="The booking that moved here.")
+    repeats_id: int | None = Field(description="The first booking of the person's series.")
     created_at: Instant
     expires_at: Instant | None
     released_at: Instant | None
+
+
+class BookingPage(Answered):
+    """Some bookings, by the start of their slots."""
+
+    items: list[BookingAnswer]
+    next: str | None = Field(description="The address of the next page.")
+
+
+class FreeSlotAnswer(Answered):
+    """A slot with places, in place of one that was refused."""
+
+    key: str
+    starts_at: Instant
+    left: int
+
+
+class RefusedAnswer(Answered):
+    """A week that was not booked."""
+
+    key: str
+    starts_at: Instant
+    code: str = Field(description="For machines, as in a problem document.")
+    text: str = Field(description="Why, for people.")
+    nearest: list[FreeSlotAnswer] = Field(description="The nearest free slots of the same offer.")
+
+
+class RepeatAnswer(Answered):
+    """What became of a person's series."""
+
+    key: str
+    every: int
+    party: int
+    keys: list[str] = Field(description="All slots that were tried.")
+    repeats_id: int | None = Field(description="The id of the first booking; null if none was made.")
+    bookings: list[BookingAnswer]
+    refused: list[RefusedAnswer]
 
 
 _fields: dict[str, Any] = {

@@ -23,9 +23,9 @@ from ..facade import RollingSlots, current_slots
 from .access import Needs
 from .answers import Answered, ProblemDocument, SlotAnswer, TemplateAnswer
 from .bodies import SlotChange, TemplateBody, TemplateChange
+from .booking_calls import calls
 from .operations import Operation, own_columns
 from .problems import CODES, MIME, Problem, on_any_error, on_http_error, on_library_error
-from .routes import calls
 
 NAME = "rollingslots_api"
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
@@ -107,7 +107,12 @@ _VARIABLE = re.compile(r"<([a-z_]+)>")
 _ID = {"type": "integer", "minimum": 1, "maximum": 10**18 - 1}
 _PATHS = {
     "template_id": _ID,
-    "booking_id": _ID,
+    "booking_id": {
+        "type": "string",
+        "pattern": "^[A-Za-z0-9_-]{1,43}$",
+        "description": "Its id, or its token.",
+        "examples": ["1"],
+    },
     "run_id": _ID,
     "secret": {"type": "string", "pattern": "^[A-Za-z0-9_.-]{1,4000}$"},
     "key": {"type": "string", "pattern": "^[0-9]{1,18}@[0-9]{8}T[0-9]{4}$", "examples": ["7@20260105T1000"]},

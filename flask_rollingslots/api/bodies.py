@@ -14,7 +14,7 @@ import pydantic
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, PrivateAttr, Tag, WithJsonSchema
 
 from ..errors import InvalidRule
-from ..facade import RollingSlots
+from ..facade import LONGEST_STEP, MOST_WEEKS, RollingSlots
 from ..models import FIELDS, Change, TemplateField, TemplateMixin
 from ..settings import MAX_EVENT_DAYS
 from ..values import SlotKey, Window, local_midnight
@@ -463,11 +463,20 @@ class MaterializeBody(Strict):
     original_start: WallClock
 
 
-class BookingBody(Strict):
-    """Places that somebody wants."""
+OneLine = Annotated[str, Field(min_length=1, max_length=200)]
+Lines = Annotated[str, Field(min_length=1, max_length=2000)]
+Party = Annotated[int, Field(ge=1, le=1_000_000)]
+OVERRIDE = "Staff books: too early, too late, full and the limits of a person do not count."
 
-    party: int = Field(1, ge=1, le=1_000_000)
-    who: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+
+class BookingBody(Strict):
+    """Places that somebody wants: to be booked, held, waited for, or booked every week."""
+
+    party: Party = 1
+    who: OneLine | None = None
+    name: OneLine | None = Field(None, description="Of the person, as contact and note: for whoever runs it.")
+    contact: OneLine | None = None
+    note: Lines | None = None
     hold_minutes: int | None = Field(
         None,
         ge=1,
@@ -475,6 +484,70 @@ class BookingBody(Strict):
         description="Hold the places so long, until they are confirmed; "
         "a person at most ROLLINGSLOTS_HOLD_MINUTES_MAX, 30 by default.",
     )
+    wait: bool = Field(False, description="Wait for places in a slot that is full.")
+    count: int | None = Field(
+        None, ge=1, le=MOST_WEEKS, description="The same slot in so many weeks, this one included."
+    )
+    until: Day | None = Field(None, description="The same slot every week until this day, included.")
+    every: int = Field(1, ge=1, le=LONGEST_STEP, description="With count or until; 2: every second week.")
+    conflicts: Literal["refuse", "skip"] = Field(
+        "refuse",
+        description="With count or until: book all weeks or none, or leave out what cannot be booked.",
+    )
+    override: bool = Field(False, description=OVERRIDE)
+
+    @property
+    def repeats(self) -> bool:
+        """Whether the slot is wanted in several weeks."""
+        return self.count is not None or self.until is not None
+
+    def check(self) -> None:
+        """Refuse what contradicts itself."""
+        said = self.model_fields_set
+        series = "count" if self.count is not None else "until"
+        kinds = {"hold_minutes": self.hold_minutes is not None, "wait": self.wait, series: self.repeats}
+        given = [name for name, is_given in kinds.items() if is_given]
+        if len(given) > 1:
+            raise invalid(given[1], getattr(self, given[1]), f"either {given[0]} or {given[1]}")
+        for name in ("every", "conflicts"):
+            if name in said and not self.repeats:
+                raise invalid(name, getattr(self, name), f"{name} with count or until only")
+        if self.override and (self.wait or self.hold_minutes is not None):
+            raise invalid("override", True, f"no override with {given[0]}")
+
+
+def _unsaid(schema: dict[str, Any]) -> None:
+    """Show no default of what changes only if it is said."""
+    schema.pop("default", None)
+
+
+class BookingChange(Strict):
+    """What is to be changed of a booking: one thing or several, all or none; null clears."""
+
+    party: Party = Field(1, description="For so many people.", json_schema_extra=_unsaid)
+    slot: str = Field(
+        "", max_length=200, description="The key of the slot to move to.", json_schema_extra=_unsaid
+    )
+    name: OneLine | None = None
+    contact: OneLine | None = None
+    note: Lines | None = None
+    attendance: Literal["arrived", "no_show"] | None = Field(
+        None, description="Whether its people came: for staff."
+    )
+    override: bool = Field(False, description="For staff: party and slot past all limits.")
+
+    def check(self) -> None:
+        """Refuse a change of nothing, and an override of nothing."""
+        said = self.model_fields_set - {"override"}
+        if not said:
+            raise invalid("body", None, "at least one field that is to be changed")
+        if self.override and said.isdisjoint(("party", "slot")):
+            raise invalid("override", True, "override with party or slot only")
+
+    @property
+    def person(self) -> dict[str, str | None]:
+        """What is said of the person, by name."""
+        return {n: getattr(self, n) for n in ("name", "contact", "note") if n in self.model_fields_set}
 
 
 Week = Annotated[
@@ -552,6 +625,30 @@ class ReleaseQuery(Strict):
     """How a booking is given back."""
 
     override: QueryFlag = Field(False, description="Also when it is too late for a person.")
+    following: QueryFlag = Field(
+        False, description="This one and all later ones of the person's series, all or none."
+    )
+
+
+class BookingsQuery(Strict):
+    """Which bookings."""
+
+    who: OneLine | None = None
+    slot: Annotated[str, Field(min_length=1, max_length=200)] | None = Field(
+        None, description="The key of a slot: who is in it."
+    )
+    template: OfSeries = None
+    group: Group | None = None
+    start: MomentOrDay | None = Field(
+        None,
+        description="Only in slots that start at this moment or later. A day: its midnight in the "
+        "template's zone, else in the app's.",
+    )
+    end: MomentOrDay | None = Field(None, description="Only in slots that start before.")
+    live: QueryFlag = Field(True, description="Only what takes places now; false: all there were.")
+    waiting: QueryFlag = Field(False, description="With live: also those who wait.")
+    limit: Annotated[int, Field(ge=1, le=500), _Number] = 100
+    cursor: IdCursor | None = None
 
 
 class ScopeQuery(Strict):

@@ -25,15 +25,15 @@ MIME = "application/problem+json"
 _ERRORS: tuple[tuple[type[errors.RollingSlotsError], int, str, tuple[str, ...]], ...] = (
     (errors.InvalidKey, 404, "invalid_key", ()),
     (errors.TemplateNotFound, 404, "template_not_found", ()),
-    (errors.SlotNotFound, 404, "slot_not_found", ()),
+    (errors.SlotNotFound, 404, "slot_not_found", ("report",)),
     (errors.BookingNotFound, 404, "booking_not_found", ()),
     (errors.RunNotFound, 404, "run_not_found", ()),
     (errors.InvalidRule, 422, "invalid_rule", ()),
     (errors.InvalidTemplate, 422, "invalid_template", ()),
     (errors.InvalidRequest, 422, "invalid_request", ()),
     (errors.IdempotencyConflict, 422, "idempotency_conflict", ()),
-    (errors.SlotFull, 409, "slot_full", ("key", "left", "party")),
-    (errors.SlotClosed, 409, "slot_closed", ("key", "state", "until")),
+    (errors.SlotFull, 409, "slot_full", ("key", "left", "party", "report")),
+    (errors.SlotClosed, 409, "slot_closed", ("key", "state", "until", "too_late", "report")),
     (errors.TooManyHolds, 409, "too_many_holds", ("held", "limit")),
     (errors.SlotBooked, 409, "slot_booked", ("key", "booked")),
     (errors.StatusConflict, 409, "status_conflict", ("key", "status")),
@@ -134,7 +134,7 @@ def plain(value: Any) -> Any:
         return [plain(each) for each in value]
     if isinstance(value, dict):
         return {str(key): plain(each) for key, each in value.items()}
-    return str(value)
+    return plain(value.to_dict()) if hasattr(value, "to_dict") else str(value)
 
 
 def _sentence(found: Mapping[str, Any]) -> str:

@@ -1,12 +1,12 @@
-"""Each call of the API, in the order of its documentation: what it checks, asks the facade for, and answers."""
+"""Each call of the API but those about bookings: what it checks, asks the facade for, and answers."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from functools import partial
 from operator import attrgetter
 from typing import Any, Literal
@@ -17,7 +17,7 @@ from werkzeug.http import http_date
 
 from .. import errors
 from ..facade import SeriesReport
-from ..models import BookingMixin, RunMixin, SlotMixin, TemplateMixin
+from ..models import RunMixin, SlotMixin, TemplateMixin
 from ..settings import FEED_PATH
 from ..values import MICROSECOND, Scope, SlotKey, Window
 from . import answers, bodies
@@ -26,8 +26,6 @@ from .operations import IF_MATCH, Call, Operations
 from .problems import Problem, invalid
 
 _LONGEST_SEARCH = timedelta(days=3660)
-_LONGEST_KEY = 64
-_BY_KEY = ("Idempotency-Key",)
 _CALENDAR = "text/calendar"
 calls = Operations()
 
@@ -290,12 +288,12 @@ def _first_slots(call: Call, window: Window) -> list[SlotMixin]:
 @slot_call("GET", "/slots/<key>", answers.SlotAnswer)
 def get_slot(call: Call) -> Response:
     """Return one slot, stored or virtual; its ETag is the revision of its template."""
-    key, _ = _series_of(call, "read")
+    key, _ = series_of(call, "read")
     slot = call.slots.get(key)
     return call.answer(answers.SlotAnswer, slot, revision=slot.template.revision)
 
 
-def _series_of(call: Call, action: str) -> tuple[str, list[TemplateMixin]]:
+def series_of(call: Call, action: str) -> tuple[str, list[TemplateMixin]]:
     """Return the key in the address and the segments of its series, if the sender may do this with them."""
     key = call.path["key"]
     found = call.slots.segments(key)
@@ -310,7 +308,7 @@ def change_slot(call: Call) -> Response:
 
     Completed, cancelled and past slots stay as they are; booked ones keep their times and are told.
     """
-    key, segments = _series_of(call, "read")
+    key, segments = series_of(call, "read")
     scope, dry_run, revision = call.scope(), call.dry_run, call.revision()
     changes = {**call.body.settings, **call.body.changes(call.slots, segments[-1])}
     call.grant.require_change(segments, changes, errors.no_slot(key), slot=call.slot(key))
@@ -329,10 +327,10 @@ def change_slot(call: Call) -> Response:
 def delete_slot(call: Call) -> Response:
     """Hide a slot (204), or this and later ones, or all of its series (200 with what stays because it is booked)."""
     found = _end(call, call.slots.delete)
-    return _no_content() if call.scope() is Scope.THIS and not call.dry_run else found
+    return no_content() if call.scope() is Scope.THIS and not call.dry_run else found
 
 
-def _no_content() -> Response:
+def no_content() -> Response:
     response = Response(status=204)
     response.headers.pop("Content-Type")
     return response
@@ -353,7 +351,7 @@ def restore_slot(call: Call) -> Response:
 
 
 def _end(call: Call, act: Callable[..., Any], **more: Any) -> Response:
-    key, _ = _series_of(call, "edit")
+    key, _ = series_of(call, "edit")
     return _ended(call, act, key, call.scope(), **more)
 
 
@@ -372,7 +370,7 @@ def _ended(call: Call, act: Callable[..., Any], *args: Any, **more: Any) -> Resp
 @slot_decision("POST", "/slots/<key>/complete", answers.SlotAnswer, body=bodies.CompleteBody)
 def complete_slot(call: Call) -> Response:
     """Mark a slot as completed, so that nothing changes it any more, or take that back (``undo``)."""
-    key, _ = _series_of(call, "edit")
+    key, _ = series_of(call, "edit")
     dry_run, revision = call.dry_run, call.revision()
     with call.transaction(dry_run) as slots:
         return call.answer(answers.SlotAnswer, slots.complete(key, call.body.undo, revision, dry_run))
@@ -381,7 +379,7 @@ def complete_slot(call: Call) -> Response:
 @slot_call("POST", "/slots/<key>/materialize", _ROW)
 def materialize_slot(call: Call) -> Response:
     """Make the row of a slot, if it is still virtual; a second time changes nothing."""
-    key, _ = _series_of(call, "edit")
+    key, _ = series_of(call, "edit")
     return _materialized(call, key)
 
 
@@ -390,85 +388,6 @@ def _materialized(call: Call, key: str) -> Response:
         status = 201 if slots.get(key).is_virtual else 200
         slot, place = slots.materialize(key), url_for(".get_slot", key=key)
         return call.answer(answers.SlotAnswer, slot, status, place, slot.template.revision)
-
-
-# -- bookings --------------------------------------------------------------------------------------------------
-
-booking_call = partial(calls.add, tag="bookings")
-_BOOKED = {201: answers.BookingAnswer}
-
-
-@booking_call("POST", "/slots/<key>/bookings", _BOOKED, body=bodies.BookingBody, headers=_BY_KEY)
-def create_booking(call: Call) -> Response:
-    """Take places in a slot, stored or virtual; never more than it has.
-
-    With ``hold_minutes`` they are free again after that time, unless they are confirmed. With an ``Idempotency-Key``
-    the same request again returns the same booking; the key belongs to ``who``. Without a token a hold has the limits
-    of a person: ``HOLD_MINUTES_MAX``, and for each ``who`` ``HOLDS_PER_PERSON``.
-    """
-    body, longest = call.body, call.slots.settings.hold_minutes_max
-    if not call.grant.is_trusted and (body.hold_minutes or 0) > longest:
-        raise invalid("hold_minutes", body.hold_minutes, f"at most {longest:,}")
-    key, segments = _series_of(call, "read")
-    who = _person(call, key, segments, body.who)
-    once = call.header("Idempotency-Key", _LONGEST_KEY)
-    with call.transaction() as slots:
-        if body.hold_minutes is None:
-            made = slots.book(key, body.party, who, once)
-        else:
-            made = slots.hold(
-                key, body.party, who, once, body.hold_minutes, is_person=not call.grant.is_trusted
-            )
-        return call.answer(answers.BookingAnswer, made, 201, url_for(".get_booking", booking_id=made.id))
-
-
-def _person(call: Call, key: str, segments: Sequence[TemplateMixin], who: str | None) -> str | None:
-    """Return in whose name is booked: who may book for one person only cannot name another."""
-    start = SlotKey.parse(key).original_start
-    ends = (each for each in segments if each.active_until is None or start < each.active_until)
-    template = min(ends, key=lambda each: each.active_from or datetime.min, default=segments[-1])
-    person = call.grant.require("book", template, slot=call.slot(key))
-    if not isinstance(person, str):
-        return who
-    if who not in (None, person):
-        raise Problem("forbidden", "you may book in your own name only: leave who out")
-    return person
-
-
-@booking_call("GET", "/bookings/<booking_id>", answers.BookingAnswer, Needs.WRITE)
-def get_booking(call: Call) -> Response:
-    """Return a booking; not a public read, for it may name a person."""
-    return call.answer(answers.BookingAnswer, _booking(call))
-
-
-@booking_call("POST", "/bookings/<booking_id>/confirm", answers.BookingAnswer)
-def confirm_booking(call: Call) -> Response:
-    """Make a hold a booking; a second time changes nothing."""
-    number = _booking(call).id
-    with call.transaction() as slots:
-        return call.answer(answers.BookingAnswer, slots.confirm(number))
-
-
-@booking_call("DELETE", "/bookings/<booking_id>", {204: None}, query=bodies.ReleaseQuery)
-def release_booking(call: Call) -> Response:
-    """Give the places of a booking or a hold back; a second time changes nothing.
-
-    Until ``cancel_before`` ahead of the start, else until the start: then 409 ``slot_closed``. ``override`` is for
-    staff: with the token, or where ``authorize`` says ``True`` to ``override``.
-    """
-    found, override = _booking(call), call.query.override
-    if override:
-        call.grant.require_override(found)
-    number = found.id
-    with call.transaction() as slots:
-        slots.release(number, override)
-    return _no_content()
-
-
-def _booking(call: Call) -> BookingMixin:
-    found = call.slots.get_booking(call.number("booking_id", errors.BookingNotFound))
-    call.grant.require_booking(found)
-    return found
 
 
 # -- top-ups and health ----------------------------------------------------------------------------------------

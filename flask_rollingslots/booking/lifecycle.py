@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -11,7 +11,7 @@ from sqlalchemy import inspect, or_, select, update
 from sqlalchemy.orm.attributes import set_committed_value
 
 from ..browsing import find_booking
-from ..context import Work
+from ..context import Work, segments
 from ..errors import (
     BookingNotFound,
     HoldExpired,
@@ -25,8 +25,9 @@ from ..errors import (
 from ..models import BookingMixin, SlotMixin, TemplateMixin, table_of
 from ..signals import booking_moved, booking_released, slot_booked
 from ..statements import newest, take_write_lock
-from ..values import LIVE, BookingStatus, State, Status
-from .resources import is_taken, lock_offer, look_around, slot_to_book
+from ..values import LIVE, BookingStatus, Person, State, Status, key_of
+from . import waiting
+from .resources import is_taken, lock_exclusive, lock_offer, lock_resource, look_around, slot_to_book
 from .taking import (
     BookingRequest,
     change_slot,
@@ -49,13 +50,13 @@ def confirm(work: Work, booking: BookingMixin | int) -> BookingMixin:
     status = found.status_at(work.now)
     if status is BookingStatus.CONFIRMED:
         return found
-    if status is BookingStatus.EXPIRED:
+    if status is BookingStatus.EXPIRED and found.expires_at is not None:
         raise HoldExpired(
             f"booking {found.id}: the hold expired at {found.expires_at:%Y-%m-%d %H:%M:%S} UTC: book again",
             booking_id=found.id,
             expired_at=found.expires_at,
         )
-    if status is BookingStatus.RELEASED:
+    if status is not BookingStatus.HELD:
         raise _conflict(found, slot, status, "confirmed")
     if slot.status != Status.SCHEDULED:
         text = f"slot {slot.key} cannot be booked: it is {slot.status}"
@@ -72,6 +73,7 @@ def confirm(work: Work, booking: BookingMixin | int) -> BookingMixin:
     change_slot(work, slot, 0, _without(slot, found))
     work.session.expire(found)
     report(work, slot_booked, found)
+    waiting.serve(work, slot)
     return found
 
 
@@ -82,7 +84,69 @@ def release(work: Work, booking: BookingMixin | int, override: bool = False) -> 
         _check_in_time(work, found, slot)
     if _end(work, found, slot):
         report(work, booking_released, found)
+    waiting.serve(work, slot)
     return found
+
+
+def release_following(work: Work, booking: BookingMixin | int, override: bool = False) -> list[BookingMixin]:
+    """Give back a booking and the later ones of the person's series, all or none; see ``RollingSlots.release``."""
+    take_write_lock(work.session, table_of(work.models.Slot))
+    begun = _find(work, booking)
+    found = _following(work, begun)
+    _lock_offers(work, found)
+    slots = lock_slots(work, *(each.slot_id for each in found))
+    for each in sorted(found, key=lambda one: one.id):
+        _lock(work, each)
+    if {each.id for each in _following(work, begun, newest)} != {each.id for each in found}:
+        raise LostRace  # one of them moved meanwhile
+    late: list[SlotClosed] = []
+    for each in found if not override else ():
+        try:
+            _check_in_time(work, each, slots[each.slot_id])
+        except SlotClosed as error:
+            late.append(error)
+    if late:
+        text = f"{len(late)} of {len(found)} bookings of the series stay, so all do: {late[0]}"
+        raise SlotClosed(text, **late[0].details, too_late=[error.details["key"] for error in late])
+    ended = [each for each in found if _end(work, each, slots[each.slot_id])]
+    for each in ended:
+        report(work, booking_released, each)
+        waiting.serve(work, slots[each.slot_id])
+    return ended
+
+
+def _lock_offers(work: Work, bookings: Iterable[BookingMixin]) -> None:
+    """Keep the templates of some bookings from changing; where somebody may wait, resources are locked before."""
+    by_template = sorted(bookings, key=lambda each: _template_of(each).id)
+    served = {
+        _template_of(each).id: _template_of(each) for each in bookings if waiting.may_be_served(each.slot)
+    }
+    for template in sorted(served.values(), key=lambda each: each.resource or ""):
+        lock_exclusive(work, template)
+    for each in by_template:
+        template = _template_of(each)
+        if template.id in served:
+            lock_offer(work, template)
+        else:
+            _keep_template(work, each)
+
+
+def _following(
+    work: Work, booking: BookingMixin, seen: Callable[[Any, str], Any] = lambda query, dialect: query
+) -> list[BookingMixin]:
+    """Return a booking and those of the person's series that begin later and take places, by start.
+
+    :param seen: how the query sees what others committed meanwhile.
+    """
+    cls = work.models.Booking
+    if booking.repeats_id is None:
+        return [booking]
+    places = (BookingStatus.WAITING.value, *(status.value for status in LIVE))
+    query: Any = select(cls).where(cls.repeats_id == booking.repeats_id, cls.status.in_(places))
+    rows = [each for each in work.session.scalars(seen(query, work.dialect)) if each.slot is not None]
+    start = booking.slot.starts_at
+    later = [each for each in rows if each is booking or each.slot.starts_at > start]
+    return sorted(later, key=lambda each: (each.slot.starts_at, each.id))
 
 
 def move(
@@ -100,6 +164,7 @@ def _moved(
     work: Work, found: BookingMixin, key: str | SlotMixin, override: bool
 ) -> tuple[BookingMixin, bool]:
     """Take the new places and give the old ones back; return the booking there, and whether it was made now."""
+    _lock_resources(work, found, key)
     with slot_to_book(work, key) as target:
         _keep_template(work, found)
         near, rows = target.rolling_neighbours, lock_slots(work, found.slot_id, target.id)
@@ -137,7 +202,32 @@ def _moved(
         made = take(work, target, request)
         _end(work, found, old)
         target.rolling_busy = None
+        waiting.serve(work, old)
     return made, True
+
+
+def _lock_resources(work: Work, found: BookingMixin, key: str | SlotMixin) -> None:
+    """Where the places that a booking leaves may be offered: lock the resources of both slots, in the order for all."""
+    template = _template_of(found)
+    if template.claim is None or not waiting.may_be_served(found.slot):
+        return
+    take_write_lock(work.session, table_of(work.models.Slot))
+    there = segments(work, [key_of(key).series_id])
+    for name in sorted({each.claim.resource for each in (template, *there) if each.claim is not None}):
+        lock_resource(work.session, work.models, name)
+
+
+def change_person(work: Work, booking: BookingMixin | int, said: Mapping[str, str | None]) -> BookingMixin:
+    """Change what is kept of whoever booked; see ``RollingSlots.change_person``."""
+    unknown = sorted(set(said) - set(Person._fields))
+    if unknown:
+        raise refusal(unknown[0], said[unknown[0]], f"one of {', '.join(Person._fields)}")
+    found, _ = _locked(work, booking)
+    BookingRequest(found.party, found.who, person=found.person._replace(**said)).check()
+    for name, value in said.items():
+        setattr(found, name, value)
+    work.session.flush()
+    return found
 
 
 def may_be_given_back(slot: SlotMixin, booking: BookingMixin, now: datetime) -> bool:
@@ -211,8 +301,9 @@ def _locked(
     """
     take_write_lock(work.session, table_of(work.models.Slot))
     found = _find(work, booking)
-    if with_resource:
-        lock_offer(work, _template_of(found))
+    template = _template_of(found)
+    if with_resource or waiting.may_be_served(found.slot):
+        lock_offer(work, template)
     else:
         _keep_template(work, found)
     slots = lock_slots(work, found.slot_id)
@@ -255,6 +346,8 @@ def _end(work: Work, found: BookingMixin, slot: SlotMixin) -> bool:
         "status": (BookingStatus.EXPIRED if over else BookingStatus.RELEASED).value,
         "released_at": found.expires_at if over else work.now,
     }
+    if found.status == BookingStatus.WAITING:
+        return waiting.leave(work, slot, found)
     holds = _without(slot, found)
     if not end_booking(work, found.id, LIVE, **values):
         return False

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, true
 
 from ..context import Work
 from ..errors import TooManyHolds, refusal
@@ -64,7 +64,13 @@ def check_number(work: Work, who: str, is_old: bool) -> None:
     """
     cls, limit = work.models.Booking, work.settings.holds_per_person
     query: Any = select(func.count()).select_from(table_of(cls))
-    query = query.where(cls.who == who, cls.status == BookingStatus.HELD.value, cls.expires_at > work.now)
+    # What was offered to who waited is nothing that one helped oneself to.
+    query = query.where(
+        cls.who == who,
+        cls.status == BookingStatus.HELD.value,
+        cls.expires_at > work.now,
+        cls.is_offer.is_not(true()),
+    )
     held = work.session.scalar(newest(query, work.dialect) if is_old else query) or 0
     if held >= limit and not is_old:  # some may just have been confirmed or released
         held = work.session.scalar(newest(query, work.dialect)) or 0

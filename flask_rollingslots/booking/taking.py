@@ -26,7 +26,15 @@ from ..errors import (
     again_if_lost,
     refusal,
 )
-from ..models import BookingMixin, Models, SlotMixin, displaced_near, forget_busy, table_of
+from ..models import (
+    BookingMixin,
+    Models,
+    SlotMixin,
+    displaced_near,
+    forget_busy,
+    keeps_for_waiting,
+    table_of,
+)
 from ..models.kinds import Text
 from ..signals import slot_booked, slot_held
 from ..statements import (
@@ -54,9 +62,13 @@ _TEXT = Text(200)
 #: What may be said of the person.
 _OF_PERSON = {"name": _TEXT, "contact": _TEXT, "note": Text(2000, lines=True)}
 #: The active key of a booking in a slot for one: it makes a second live one impossible, whatever the counter says.
-_ONLY = "only"
+ONLY = "only"
+#: Instead of the id of the first booking of a person's series: this is the first.
+FIRST = 0
 #: What these statements change of a slot behind the ORM's back.
-_COUNTED = ["booked", "holds", "hold_until"]
+_COUNTED = ["booked", "holds", "hold_until", "queue", "waits_for"]
+#: Said of a queue that nobody changes.
+UNCHANGED: Any = object()
 #: The ids of the slot in which places were taken, and of the booking; without the second a unique key forbids it.
 _Written = tuple[int | None, int | None]
 
@@ -72,7 +84,8 @@ class BookingRequest:
     :param is_person: whether the limits on what a person may hold apply.
     :param override: staff asks: too early, too late and too many do not count.
     :param token: of the booking that moves; by default a new one.
-    :param repeats_id: the first booking of the person's series.
+    :param repeats_id: the first booking of the person's series, or ``FIRST``.
+    :param waits: not places are wanted now, but one on the waiting list.
     """
 
     party: int
@@ -86,6 +99,7 @@ class BookingRequest:
     override: bool = False
     token: str | None = None
     repeats_id: int | None = None
+    waits: bool = False
 
     def check(self) -> None:
         """Refuse what makes no sense.
@@ -123,13 +137,15 @@ class BookingRequest:
         if self.minutes is not None:
             expires_at = now.astimezone(UTC) + timedelta(minutes=self.minutes)
         status = BookingStatus.CONFIRMED if expires_at is None else BookingStatus.HELD
+        if self.waits:
+            status = BookingStatus.WAITING
         return {
             "party": self.party,
             "who": self.who,
             **self.person._asdict(),
             "token": self.token or secrets.token_urlsafe(_TOKEN_BYTES),
             "override": self.override or None,
-            "repeats_id": self.repeats_id,
+            "repeats_id": self.repeats_id or None,
             "status": status.value,
             "idempotency_key": self.idempotency_key,
             "request_key": self.request_key,
@@ -140,9 +156,12 @@ class BookingRequest:
 
     def is_answered_by(self, booking: BookingMixin, slot: SlotMixin) -> bool:
         """Whether a booking is what an earlier, equal request was given."""
-        held = booking.expires_at - booking.created_at if booking.expires_at is not None else None
+        waited = booking.status == BookingStatus.WAITING or bool(booking.is_offer)
+        is_held = booking.expires_at is not None and not waited
+        held = booking.expires_at - booking.created_at if is_held and booking.expires_at is not None else None
         wanted = timedelta(minutes=self.minutes) if self.minutes is not None else None
-        return (booking.slot_id, booking.party, held) == (slot.id, self.party, wanted)
+        asked = (slot.id, self.party, wanted, self.waits, self.repeats_id)
+        return (booking.slot_id, booking.party, held, waited, booking.repeats_id) == asked
 
 
 def book(work: Work, key: str | SlotMixin, request: BookingRequest) -> BookingMixin:
@@ -166,7 +185,7 @@ def _reserve(work: Work, key: str | SlotMixin, request: BookingRequest, signal: 
 
         def reserve() -> tuple[BookingMixin, bool]:
             with slot_to_book(work, key) as slot:
-                known = _find_known(work, request, slot)
+                known = find_known(work, request, slot)
                 if known is not None:
                     return known, False
                 look_around(work, slot)
@@ -176,7 +195,7 @@ def _reserve(work: Work, key: str | SlotMixin, request: BookingRequest, signal: 
                     return take(work, slot, request), True
                 except (SlotFull, SlotClosed, TooManyHolds):
                     # What is in the way may be our own booking: committed by an earlier try of this very request.
-                    known = _find_known(work, request, slot, fresh=True)
+                    known = find_known(work, request, slot, fresh=True)
                     if known is None:
                         raise
                     return known, False
@@ -194,7 +213,7 @@ def report(work: Work, signal: NamedSignal, booking: BookingMixin, **facts: Any)
     work.outbox.add(signal, lambda: {"slot": booking.slot}, booking=booking, **facts)
 
 
-def _find_known(
+def find_known(
     work: Work, request: BookingRequest, slot: SlotMixin, fresh: bool = False
 ) -> BookingMixin | None:
     """Return the booking of an earlier request with the same key, or where that was moved to, if there is one.
@@ -224,7 +243,7 @@ def _find_known(
             break
         known = follower
     status = known.status_at(work.now)
-    if fault is None and status not in LIVE:
+    if fault is None and status not in (*LIVE, BookingStatus.WAITING):
         fault = f"belongs to booking {known.id}, which is {status.value}: book again with another key"
     if fault is not None:
         text = f"idempotency_key = {request.idempotency_key!r} {fault}"
@@ -275,7 +294,7 @@ def _in_one(work: Work, place: dict[str, Any], row: dict[str, Any]) -> _Written:
     if found is None:
         return None, None
     if found.capacity == 1:
-        row["active_key"] = _ONLY
+        row["active_key"] = ONLY
     return found.slot_id, found.id
 
 
@@ -286,7 +305,7 @@ def _in_two(work: Work, place: dict[str, Any], row: dict[str, Any]) -> _Written:
         return None, None
     row["slot_id"], capacity = taken
     if capacity == 1:
-        row["active_key"] = _ONLY
+        row["active_key"] = ONLY
     dialect = work.dialect
     statement = work.models.build_once(
         ("write", dialect), lambda m: insert_if_absent(table_of(m.Booking), dialect)
@@ -332,7 +351,7 @@ def _take_and_write(models: Models, names: list[str]) -> Any:
     bookings = table_of(models.Booking)
     taken = _take_by_key(models).cte("taken")
     values: dict[str, Any] = {name: bindparam(f"new_{name}", type_=bookings.c[name].type) for name in names}
-    values["active_key"] = case((taken.c.capacity == 1, _ONLY), else_=values["active_key"])
+    values["active_key"] = case((taken.c.capacity == 1, ONLY), else_=values["active_key"])
     source = select(taken.c.id, *values.values())
     writing = postgresql.insert(bookings).from_select(["slot_id", *values], source, include_defaults=False)
     made = writing.on_conflict_do_nothing().returning(bookings.c.id).cte("made")
@@ -414,22 +433,24 @@ def take(work: Work, slot: SlotMixin, request: BookingRequest) -> BookingMixin:
         raise _refusal(work, slot, request, is_blocked=True)
     if not take_places(work, slot, request.party):
         # Only now is it worth a lock to see whether expired holds are in the way.
-        slot = _locked(work, slot)
-        if not _sweep(work, slot) or not take_places(work, slot, request.party):
+        slot = lock_again(work, slot)
+        may_be_there = sweep(work, slot) or slot.waits_for is not None
+        if not may_be_there or not take_places(work, slot, request.party, is_swept=True):
             raise _refusal(work, slot, request)
-    made = _insert_booking(work, slot, request)
+    made = insert_booking(work, slot, request)
     if made is None and slot.capacity == 1:
         # The capacity may have been 1 when this transaction read it.
-        slot = _locked(work, slot)
-        made = _insert_booking(work, slot, request) if slot.capacity > 1 else None
+        slot = lock_again(work, slot)
+        made = insert_booking(work, slot, request) if slot.capacity > 1 else None
     if made is None:
-        slot = _locked(work, slot)
+        slot = lock_again(work, slot)
         change_slot(work, slot, -request.party, slot.holds)
         raise SlotFull(f"slot {slot.key} is full", key=slot.key, left=slot.left, party=request.party)
     return made
 
 
-def _locked(work: Work, slot: SlotMixin) -> SlotMixin:
+def lock_again(work: Work, slot: SlotMixin) -> SlotMixin:
+    """Keep others from changing a slot that was looked at, and return it as it is now, with what was seen around it."""
     busy, near = slot.rolling_busy, slot.rolling_neighbours
     slot = lock_slots(work, slot.id)[slot.id]
     slot.rolling_busy, slot.rolling_neighbours = busy, near
@@ -443,7 +464,7 @@ def _refusal(
 
     :param is_blocked: something was found in the way, by a lock: MariaDB's snapshot may not know of it.
     """
-    slot, template = _locked(work, slot), slot.template
+    slot, template = lock_again(work, slot), slot.template
     forget_busy(work.session)
     state, left = slot.state_at(work.now), max(0, slot.capacity - slot.booked_at(work.now))
     may_join = state is State.RUNNING and (slot.closes_at or slot.starts_at) > work.now
@@ -457,6 +478,9 @@ def _refusal(
     is_over = (slot.closes_at or slot.starts_at) <= work.now or slot.is_withdrawn_at(work.now)
     if state is State.RUNNING and is_over:
         return SlotClosed(f"slot {slot.key} cannot be booked: it is running", key=slot.key, state=state.value)
+    if left >= request.party and keeps_for_waiting(slot, left, slot.starts_at, work.now):
+        text = f"slot {slot.key} has {left} of {slot.capacity} places left, kept for whoever waits for them"
+        return SlotFull(text, key=slot.key, left=0, party=request.party)
     if left >= request.party:
         return LostRace(f"slot {slot.key}: its template was changed in the meantime: try again")
     text = f"slot {slot.key} has {left} of {slot.capacity} places left, {request.party} asked for"
@@ -490,10 +514,12 @@ def _bookable(
     )
 
 
-def take_places(work: Work, slot: SlotMixin, party: int) -> bool:
-    """Take places with one conditional UPDATE; return whether they were there.
+def take_places(work: Work, slot: SlotMixin, party: int, is_swept: bool = False) -> bool:
+    """Take places with one conditional UPDATE; return whether they were there, and nobody waits who comes first.
 
     The statement carries all limits itself: capacity, opening, closing, end, status, and the template as it is now.
+
+    :param is_swept: the slot is locked and counts no hold that has expired: else whoever waits may come first.
     """
     table, templates = table_of(work.models.Slot), table_of(work.models.Template)
     template = slot.template
@@ -505,14 +531,23 @@ def take_places(work: Work, slot: SlotMixin, party: int) -> bool:
             templates.c.resource_shared.is_(bool(template.resource_shared)),
         ]
     limits = _bookable(work.models, work.now, party, as_read)
+    comes_first = or_(table.c.waits_for.is_(None), table.c.starts_at <= work.now)
+    if is_swept:
+        comes_first = or_(comes_first, table.c.waits_for > table.c.capacity - table.c.booked)
+    limits = and_(limits, only_if(comes_first))
     statement = update(table).where(table.c.id == slot.id, limits).values(booked=table.c.booked + party)
     return bool(work.session.execute(statement).rowcount == 1)  # type: ignore[attr-defined]
 
 
-def _insert_booking(work: Work, slot: SlotMixin, request: BookingRequest) -> BookingMixin | None:
-    """Write the booking whose places were taken; ``None`` if a unique constraint forbids it."""
+def active_key_in(slot: SlotMixin) -> str:
+    """Return the active key of a new live booking in a slot."""
+    return ONLY if slot.capacity == 1 else uuid.uuid4().hex
+
+
+def insert_booking(work: Work, slot: SlotMixin, request: BookingRequest) -> BookingMixin | None:
+    """Write the booking whose places were taken, or that waits; ``None`` if a unique constraint forbids it."""
     session, models = work.session, work.models
-    active_key = _ONLY if slot.capacity == 1 else uuid.uuid4().hex
+    active_key = None if request.waits else active_key_in(slot)
     row = {"slot_id": slot.id, "active_key": active_key, **request.values(work.now)}
     result: Any = session.execute(insert_if_absent(table_of(models.Booking), work.dialect), row)
     if result.rowcount != 1:
@@ -572,7 +607,7 @@ def lock_slots(work: Work, *slot_ids: int) -> dict[int, SlotMixin]:
     return found
 
 
-def _sweep(work: Work, slot: SlotMixin) -> int:
+def sweep(work: Work, slot: SlotMixin) -> int:
     """Release the expired holds of a locked slot; return how many places that freed."""
     moment = to_us(work.now)
     over = [hold for hold in slot.holds or () if hold[1] <= moment]
@@ -592,7 +627,7 @@ def release_expired(work: Work, slot_ids: Iterable[int]) -> None:
     The slots are locked, so that whoever is confirming comes first and keeps the place, or comes later and is told.
     """
     for slot in lock_slots(work, *slot_ids).values():
-        _sweep(work, slot)
+        sweep(work, slot)
 
 
 def end_booking(work: Work, booking_id: int, allowed: tuple[BookingStatus, ...], **values: Any) -> bool:
@@ -605,11 +640,23 @@ def end_booking(work: Work, booking_id: int, allowed: tuple[BookingStatus, ...],
     return ended
 
 
-def change_slot(work: Work, slot: SlotMixin, places: int, holds: list[Hold] | None) -> None:
-    """Add places to what is booked in a locked slot, and write down the holds that it has now."""
+def change_slot(
+    work: Work,
+    slot: SlotMixin,
+    places: int,
+    holds: list[Hold] | None,
+    queue: list[list[int]] | None = UNCHANGED,
+) -> None:
+    """Add places to what is booked in a locked slot, and write down the holds that it has now, and who waits.
+
+    :param queue: who waits for it, in order: booking id and places.
+    """
     table = table_of(work.models.Slot)
     until = from_us(min(hold[1] for hold in holds)) if holds else None
-    values = {"booked": table.c.booked + places, "holds": holds or None, "hold_until": until}
+    values: dict[str, Any] = {"booked": table.c.booked + places, "holds": holds or None, "hold_until": until}
+    if queue is not UNCHANGED:
+        fewest = min((party for _, party in queue or ()), default=None)
+        values |= {"queue": queue or None, "waits_for": fewest}
     work.session.execute(update(table).where(table.c.id == slot.id).values(values))
     forget_busy(work.session)
     work.session.expire(slot, _COUNTED)

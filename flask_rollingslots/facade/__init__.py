@@ -1,5 +1,6 @@
 """RollingSlots: one class, the only door to decisions; what its calls return is here too."""
 
+from ..booking.repeating import LONGEST_STEP, MOST_WEEKS, FreeSlot, RefusedWeek, RepeatReport
 from ..extension import Authorizer
 from ..feeds import Calendar, Exported, Imported, SecretFeed
 from ..health import Explanation, Finding, HealthReport
@@ -11,7 +12,8 @@ from ..statistics import Figures, Stats
 from .rolling_slots import RollingSlots, current_slots
 
 __all__ = [
+    "LONGEST_STEP", "MOST_WEEKS",
     "Authorizer", "Calendar", "CancelledKeys", "ClosingReport", "EditPlan", "Explanation", "Exported", "Figures",
-    "Finding", "HealthReport", "Imported", "RollingSlots", "SecretFeed", "SeriesReport", "Stats", "SwitchReport",
-    "TemplateChange", "current_slots",
+    "Finding", "FreeSlot", "HealthReport", "Imported", "RefusedWeek", "RepeatReport", "RollingSlots", "SecretFeed",
+    "SeriesReport", "Stats", "SwitchReport", "TemplateChange", "current_slots",
 ]  # fmt: skip

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from ..booking import lifecycle, taking
+from datetime import date
+from typing import Literal, overload
+
+from ..booking import lifecycle, repeating, taking, waiting
+from ..booking.repeating import RepeatReport, Repeats
 from ..booking.taking import BookingRequest
 from ..models import BookingMixin
 from ..values import Person
@@ -67,6 +71,70 @@ class Reservations(Calls):
             request = BookingRequest(party, who, idempotency_key, minutes, is_person=is_person, person=person)
             return taking.hold(work, key, request)
 
+    def book_series(
+        self,
+        key: Key,
+        count: int | None = None,
+        until: date | None = None,
+        every: int = 1,
+        conflicts: str = "refuse",
+        party: int = 1,
+        who: Text = None,
+        name: Text = None,
+        contact: Text = None,
+        *,
+        note: Text = None,
+        override: bool = False,
+        idempotency_key: Text = None,
+    ) -> RepeatReport:
+        """Book the same slot every week, or every n-th, however far away; the app commits.
+
+        The bookings have the id of the first one as ``repeats_id``. Each can be given back or moved by itself.
+
+        :param key: the first slot; the others have the same wall-clock time in the rule of its series.
+        :param count: how many weeks are tried, the first one included: at most 104. Or ``until``: a date, included.
+        :param every: 2: every second week.
+        :param conflicts: what is done if a week cannot be booked: ``"refuse"`` books none of them, ``"skip"`` leaves it
+            out. The report says which were refused and why, and names the nearest free slots.
+        :param idempotency_key: of the whole series: the same request again returns the bookings that it has by now.
+        :raises SlotFull: with ``"refuse"``, as :meth:`book`, by what keeps the first such week from being booked;
+            ``report`` (a ``RepeatReport``) names all of them. Nothing is written.
+        """
+        with self._deciding(who=who) as work:
+            person = Person(name, contact, note)
+            request = BookingRequest(party, who, idempotency_key, override=override, person=person)
+            return repeating.book_series(work, key, Repeats(count, until, every, conflicts), request)
+
+    def wait(
+        self,
+        key: Key,
+        party: int = 1,
+        who: Text = None,
+        name: Text = None,
+        contact: Text = None,
+        *,
+        note: Text = None,
+        idempotency_key: Text = None,
+    ) -> BookingMixin:
+        """Take a place on the waiting list of a slot that is full, in the app's session; the app commits.
+
+        Whoever waits takes no places; ``booking.ahead`` says how many bookings wait before it, ``release`` ends it.
+        Places that get free are offered to the first that fits: the booking is ``held`` then, ``is_offer`` is true,
+        and ``confirm`` takes them until ``expires_at``, ``OFFER_MINUTES`` later, at the latest when the slot starts;
+        with ``waiting_auto`` it is ``confirmed`` at once. Waiting ends when the slot starts, or with it.
+
+        :param party: how many places. The same ``who`` for the same slot again gets the same booking.
+        :raises StatusConflict: if there is no waiting list (``waiting`` of the template is 0), the places are free, or
+            this person waits for another number of places there.
+        :raises SlotFull: if the waiting list has too few places left.
+        :raises SlotClosed: if the slot cannot be booked now, or has begun.
+        :raises InvalidRequest: also if the party is larger than the slot.
+        """
+        with self._deciding(who=who) as work:
+            person = Person(name, contact, note)
+            request = BookingRequest(party, who, idempotency_key, person=person, waits=True)
+            return waiting.wait(work, key, request)
+
     def confirm(self, booking: BookingMixin | int) -> BookingMixin:
         """Make a hold a booking, also after booking closed; a second time changes nothing. The app commits.
 
@@ -77,17 +145,33 @@ class Reservations(Calls):
         with self._deciding() as work:
             return lifecycle.confirm(work, booking)
 
-    def release(self, booking: BookingMixin | int, override: bool = False) -> BookingMixin:
+    @overload
+    def release(
+        self, booking: BookingMixin | int, override: bool = False, *, following: Literal[False] = False
+    ) -> BookingMixin: ...
+
+    @overload
+    def release(
+        self, booking: BookingMixin | int, override: bool = False, *, following: Literal[True]
+    ) -> list[BookingMixin]: ...
+
+    def release(
+        self, booking: BookingMixin | int, override: bool = False, *, following: bool = False
+    ) -> BookingMixin | list[BookingMixin]:
         """Give the places of a booking or a hold back; a second time changes nothing. The app commits.
 
         A person may do so until ``slot.cancel_until``: ``cancel_before`` ahead of the start, at the latest until the
         start. Holds and places in cancelled or withdrawn slots may always be given back.
 
         :param override: also later: for staff.
+        :param following: this one and all later ones of the person's series (see :meth:`book_series`), and a list of
+            them is returned. All or none: if it is too late for some, ``too_late`` of the error has their keys.
         :raises SlotClosed: if it is too late; ``until`` says when that was over, ``state`` what the slot is by now, or
             ``too_late``.
         """
         with self._deciding() as work:
+            if following:
+                return lifecycle.release_following(work, booking, override)
             return lifecycle.release(work, booking, override)
 
     def move(self, booking: BookingMixin | int, key: Key, override: bool = False) -> BookingMixin:
@@ -106,3 +190,11 @@ class Reservations(Calls):
         """
         with self._deciding() as work:
             return lifecycle.move(work, booking, key, override)
+
+    def change_person(self, booking: BookingMixin | int, **said: Text) -> BookingMixin:
+        """Change what is kept of whoever booked: ``name``, ``contact``, ``note``; ``None`` clears. The app commits.
+
+        What is not said stays. ``who``, in whose name it is booked, is for ever.
+        """
+        with self._deciding() as work:
+            return lifecycle.change_person(work, booking, said)

@@ -14,7 +14,18 @@ from .kinds import UtcDateTime, plain, table_of
 from .making import make_models
 from .noting import DECIDED_FIELDS, has_decisions
 from .own import NO_OWN, OwnColumns, OwnField
-from .places import Seen, displaced_near, expired_places, load_busy, load_neighbours, mark_busy, mark_near
+from .places import (
+    Seen,
+    displaced_near,
+    expired_places,
+    forget_busy,
+    is_kept_for_waiting,
+    keeps_for_waiting,
+    load_busy,
+    load_neighbours,
+    mark_busy,
+    mark_near,
+)
 from .tables import (
     KEEP_IDS,
     BookingMixin,
@@ -26,7 +37,6 @@ from .tables import (
     ShardMixin,
     Shared,
     SlotMixin,
-    forget_busy,
     keep_name,
 )
 
@@ -35,6 +45,7 @@ __all__ = [
     "Models", "OwnColumns", "OwnField", "ResourceMixin", "RunMixin", "Seen", "ShardMixin", "Shared", "SlotMixin",
     "TemplateField", "TemplateMixin", "UtcDateTime", "check_data", "check_limits", "check_template", "check_times",
     "displaced_near", "expired_places",
-    "forget_busy", "has_decisions", "keep_name", "load_busy", "load_neighbours", "make_models", "mark_busy",
+    "forget_busy", "has_decisions", "is_kept_for_waiting", "keep_name",
+    "keeps_for_waiting", "load_busy", "load_neighbours", "make_models", "mark_busy",
     "mark_near", "plain", "table_of",
 ]  # fmt: skip

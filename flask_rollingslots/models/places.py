@@ -67,6 +67,17 @@ def expired_places(models: Any, slot: Any, now: Any) -> ColumnElement[int]:
     return case((slot.hold_until <= now, expired), else_=0)
 
 
+def keeps_for_waiting(slot: Any, left: int, starts_at: datetime, now: datetime) -> bool:
+    """Whether what is left in a slot is enough for somebody who waits, and so for nobody else, at a moment (aware)."""
+    return slot.waits_for is not None and slot.waits_for <= left and starts_at > now
+
+
+def is_kept_for_waiting(models: Any, slot: Any, now: Any) -> ColumnElement[bool]:
+    """Return, in SQL, whether what is left in a slot is enough for somebody who waits, and so for nobody else."""
+    left = slot.capacity - slot.booked + expired_places(models, slot, now)
+    return and_(slot.waits_for.is_not(None), slot.starts_at > now, slot.waits_for <= left)
+
+
 def is_blocked(models: Any, slot: Any, now: Any) -> ColumnElement[bool]:
     """Return, in SQL, whether a live booking in another slot has a slot's exclusive resource meanwhile."""
     templates, other = table_of(models.Template), table_of(models.Slot).alias()
@@ -157,6 +168,11 @@ def load_busy(
     rows = session.execute(query.with_for_update(read=True) if lock else query)
     found = (Busy._make((Claim(*row[:3]), *row[3:])) for row in rows)
     return [busy for busy in found if any(busy.claim.meets(claim) for claim in wanted)]
+
+
+def forget_busy(session: Session) -> None:
+    """Let all slots that this session gave out ask again what takes their resources: it wrote something about that."""
+    session.info[BUSY_MARK] = object()
 
 
 class Seen(list[Busy]):

@@ -18,7 +18,6 @@ from sqlalchemy.ext.hybrid import hybrid_property
 from sqlalchemy.ext.mutable import MutableDict
 from sqlalchemy.orm import (
     Mapped,
-    Session,
     declared_attr,
     mapped_column,
 )
@@ -42,7 +41,14 @@ from ..values import (
 from .fields import FIELDS, TemplateMixin, check_limits, check_template
 from .kinds import Exact, Id, UtcDateTime, WallDateTime, plain, table_of
 from .own import OwnColumns
-from .places import BUSY_MARK, blocked_at, expired_places, is_blocked, is_crowded_in_sql
+from .places import (
+    blocked_at,
+    expired_places,
+    is_blocked,
+    is_crowded_in_sql,
+    is_kept_for_waiting,
+    keeps_for_waiting,
+)
 
 
 class Shared(NamedTuple):
@@ -121,7 +127,7 @@ class SlotMixin:
     @declared_attr.directive
     def __table_args__(cls) -> tuple[Any, ...]:
         table, busy, opens = cls.__tablename__, sa.text("booked > 0"), sa.text("opens_at IS NOT NULL")
-        displaced = sa.text("displaced IS NOT NULL")
+        displaced, waited_for = sa.text("displaced IS NOT NULL"), sa.text("waits_for IS NOT NULL")
         return (
             sa.UniqueConstraint("series_id", "original_start", name=f"uq_{table}_series_id_original_start"),
             # A template's week out of years that are stored.
@@ -136,6 +142,14 @@ class SlotMixin:
                 "ends_at",
                 sqlite_where=displaced,
                 postgresql_where=displaced,
+            ),
+            # The few for which somebody waits: a top-up looks whether places are free there.
+            sa.Index(
+                f"ix_{table}_waits_for",
+                "waits_for",
+                "starts_at",
+                sqlite_where=waited_for,
+                postgresql_where=waited_for,
             ),
             # What takes an exclusive resource is found among the booked slots alone, where the database can do that.
             sa.Index(f"ix_{table}_busy", "template_id", "ends_at", sqlite_where=busy, postgresql_where=busy),
@@ -263,7 +277,9 @@ class SlotMixin:
             return by_time, State.CLOSED
         if by_time in (None, State.RUNNING) and blocked_at(self, now):
             return by_time, State.BLOCKED
-        return by_time, State.FULL if self.booked_at(now) >= by_now("capacity") else None
+        left = by_now("capacity") - self.booked_at(now)
+        is_kept = not self.is_virtual and keeps_for_waiting(self, left, by_now("starts_at"), now)
+        return by_time, State.FULL if left <= 0 or is_kept else None
 
     def is_withdrawn_at(self, now: datetime) -> bool:
         """Whether its template does not offer the slot any more at a moment (aware)."""
@@ -296,6 +312,7 @@ class SlotMixin:
             cls.withdrawn.is_(None),
             sa.func.coalesce(cls.closes_at, cls.starts_at) > now,
             cls.booked - expired_places(models, cls, now) < cls.capacity,
+            sa.not_(is_kept_for_waiting(models, cls, now)),
             sa.not_(is_blocked(models, cls, now)),
             sa.not_(is_crowded_in_sql(models, cls, now)),
         )
@@ -334,6 +351,7 @@ class SlotMixin:
             (is_blocked(models, cls, now), _literal(State.BLOCKED)),
             (is_crowded_in_sql(models, cls, now), _literal(State.BLOCKED)),
             (cls.booked - expired_places(models, cls, now) >= cls.capacity, _literal(State.FULL)),
+            (is_kept_for_waiting(models, cls, now), _literal(State.FULL)),
             else_=_literal(State.OPEN),
         )
 
@@ -398,10 +416,26 @@ class BookingMixin:
         return Person(self.name, self.contact, self.note)
 
     def status_at(self, now: datetime) -> BookingStatus:
-        """Return what the booking is at a moment (aware): a hold is ``expired`` from ``expires_at`` on."""
+        """Return what the booking is at a moment (aware): a hold is ``expired`` from ``expires_at`` on.
+
+        Who waits does so until the slot starts, or is cancelled, deleted or completed; then that is ``expired``.
+        """
         status = BookingStatus(self.status)
-        over = status is BookingStatus.HELD and self.expires_at is not None and self.expires_at <= now
+        if status is BookingStatus.WAITING:
+            slot = self.slot
+            over = slot is None or slot.status != Status.SCHEDULED or slot.starts_at <= now
+        else:
+            over = status is BookingStatus.HELD and self.expires_at is not None and self.expires_at <= now
         return BookingStatus.EXPIRED if over else status
+
+    @property
+    def ahead(self) -> int | None:
+        """How many bookings wait before it for the same slot; ``None``: it does not wait."""
+        if self.status_at(self.rolling_clock()) is not BookingStatus.WAITING:
+            return None
+        return next(
+            (place for place, (number, _) in enumerate(self.slot.queue or ()) if number == self.id), None
+        )
 
     @property
     def is_live(self) -> bool:
@@ -654,8 +688,3 @@ def keep_name(
     is_history = sa.or_(slot.c.starts_at <= now, slot.c.status != Status.SCHEDULED.value)
     mine = (slot.c.template_id == template_id, slot.c.own_name.is_(None), is_history)
     return sa.update(slot).where(*mine, *conditions).values(own_name=name)
-
-
-def forget_busy(session: Session) -> None:
-    """Let all slots that this session gave out ask again what takes their resources: it wrote something about that."""
-    session.info[BUSY_MARK] = object()

@@ -32,7 +32,7 @@ from .. import planning, signals
 from ..context import Work
 from ..errors import Interrupted, LeaseLost, QueueUnavailable, TopUpBusy, refusal, sentence
 from ..statements import is_lost_race
-from ..topup import TopUp, TopUpRequest, waiting
+from ..topup import TopUp, TopUpRequest, pending
 from ..topup.executors import QueueExecutor
 from ..topup.gate import Lease, Target, to_ms
 from ..topup.run import Recorder, Run
@@ -281,6 +281,7 @@ class Distributor:
         work.session.rollback()
         run.settle(*claim.asked_for(work, job))
         run.fill(specs)
+        run.serve_waiting(self.runner.app, *claim.asked_for(work, job))
         run.note_history()
         for template_id, number in before.items():
             tally = run.report.templates.get(template_id)
@@ -319,7 +320,7 @@ class Distributor:
             recorder = Recorder(began, request, job.lease, job.run_id, done)
             recorder.end(outcome.status, report, work.now, outcome.error)
             if not outcome.busy:
-                waiting.close(work, report, covers_all=covers_all)
+                pending.close(work, report, covers_all=covers_all)
         announce_end(self.runner.app, request, outcome, edges)
         return True
 

@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import select, update
 
 from .. import planning, signals
+from ..booking.waiting import serve_rows
 from ..context import Work, load_slots
 from ..errors import LostRace, SlotBooked, StatusConflict, refusal
 from ..models import BookingMixin, SlotMixin, expired_places, table_of
@@ -111,6 +112,8 @@ def complete(work: Work, key: SlotKey, undo: bool = False) -> SlotMixin:
         if undo and slot.status == Status.COMPLETED:
             values |= _followed(work, slot)
         _change(work, slot, (Status.SCHEDULED, Status.COMPLETED), values)
+        if not work.dry_run:
+            serve_rows(work, [slot.id])
     work.outbox.add(signals.slot_completed, slot=slot, undo=undo)
     return slot
 
@@ -127,6 +130,8 @@ def restore(work: Work, key: SlotKey, scope: Scope) -> SlotMixin | SeriesReport:
             with storage.deciding(work):
                 # From now on it is a person's slot: no top-up takes it away because its series ended.
                 _change(work, slot, _UNCOMPLETED, {**_restored_alone(work, key, was), "run_id": None})
+                if not work.dry_run:
+                    serve_rows(work, [slot.id])
     if slot.status != was:
         work.outbox.add(signals.slot_restored, slot=slot)
     return slot

@@ -28,6 +28,7 @@ _OF_BOOKINGS = {
 }
 _OF_SLOTS = {
     **dict.fromkeys(("booked", "holds", "hold_until"), "slots.book, slots.hold and slots.release"),
+    **dict.fromkeys(("queue", "waits_for"), "slots.wait and slots.release"),
     # By these it is found; who booked it would be elsewhere, and its place sold again.
     **dict.fromkeys(
         ("series_id", "template_id", "original_start"), "slots.edit(key, scope, start=…) or slots.move"

@@ -423,7 +423,7 @@ def load_series(
     slot = work.models.Slot
     templates: dict[int, TemplateMixin] = {}
     # Before anything else: whoever books locks in this order too.
-    held = _lock_resources(work, series_id) if resources else {}
+    held = _lock_resources(work, series_id, resources)
     if work.dry_run:
         specs = load_specs(work, work.models.Template.series_id == series_id)
     else:
@@ -477,11 +477,16 @@ def lock_claims(work: Work, series_id: int, values: Mapping[str, Any]) -> None:
         lock_resource(work.session, work.models, name)
 
 
-def _lock_resources(work: Work, series_id: int) -> dict[int, Claim]:
-    """Return the exclusive resources of a series by segment, and keep others from booking them."""
+def _lock_resources(work: Work, series_id: int, are_all_wanted: bool = True) -> dict[int, Claim]:
+    """Return the exclusive resources of a series by segment, and keep others from booking them.
+
+    :param are_all_wanted: else only those of segments with a waiting list: whoever waits may be offered places.
+    """
     cls = work.models.Template
     columns = (cls.id, cls.resource, cls.group, cls.resource_shared)
-    mine = (cls.series_id == series_id, cls.exclusive.is_(True), cls.resource.is_not(None))
+    mine = [cls.series_id == series_id, cls.exclusive.is_(True), cls.resource.is_not(None)]
+    if not are_all_wanted:
+        mine.append(cls.waiting > 0)
     found = {row[0]: Claim._make(row[1:]) for row in work.session.execute(select(*columns).where(*mine))}
     for name in sorted({claim.resource for claim in found.values()}) if not work.dry_run else ():
         lock_resource(work.session, work.models, name)

@@ -17,6 +17,7 @@ from sqlalchemy.orm.attributes import set_committed_value
 
 from .. import planning
 from ..booking.taking import release_expired
+from ..booking.waiting import serve_rows
 from ..context import Work
 from ..models import FIELDS, TemplateMixin, forget_busy, keep_name, plain, table_of
 from ..values import MARKS, OCCUPYING, Status, StoredSlot, TemplateSpec
@@ -82,6 +83,8 @@ def _settle(
                     changed[change.row.id] = change
     _write_rows(work, list(changed.values()), removed)
     _note_settled(work, unsettled.values())
+    # More places, or a slot that is offered again: there may be somebody who waits for that.
+    serve_rows(work, (row.id for row in series.rows if row.waits_for is not None and row.id not in removed))
 
 
 def _follows(series: StoredSeries, row: StoredSlot, changed: Mapping[int, RowChange]) -> bool:

@@ -14,16 +14,18 @@ from sqlalchemy import ColumnElement, insert, update
 from sqlalchemy.exc import DBAPIError, OperationalError, StatementError
 
 from .. import planning
+from ..booking import waiting
 from ..context import Work, load_slots, load_specs
-from ..errors import Interrupted, RowsRefused, sentence
+from ..errors import Interrupted, LeaseLost, LostRace, RowsRefused, sentence
 from ..filling import history
 from ..filling.chunks import Backlog, Chunk, Written, write_chunk
 from ..filling.expansion import pattern_of
 from ..filling.screening import UNITS_AT_ONCE, Unit, batches, plan_by_rows, screen
 from ..models import table_of
+from ..signals import Outbox
 from ..statements import is_lost_race, own_transaction
 from ..values import COUNTS, TALLIED, Plan, Report, RunStatus, StoredSlot, Tally, TemplateSpec, Window
-from . import waiting
+from . import pending
 from .gate import Lease
 from .request import TopUpRequest
 
@@ -90,7 +92,7 @@ class Recorder:
         if lease is not None:
             values |= {"owner": lease.owner, "token": lease.token, "lease_name": work.settings.name}
         if request.template_id is not None:
-            self.run_id = waiting.adopt(work, request.template_id, values)
+            self.run_id = pending.adopt(work, request.template_id, values)
             if self.run_id is not None:
                 return
         row = insert(table_of(work.models.Run)).values(**values)
@@ -299,6 +301,38 @@ class Run:
                     self.leave_out(spec.id, spec.name, error)
             self._write_all(backlog)
             self._note_settled([spec for spec in sound if spec.id not in self._stale | self.busy])
+
+    def serve_waiting(self, app: Any, *asked: ColumnElement[bool]) -> None:
+        """Offer places that are free to those who wait for them, each slot in a transaction of its own.
+
+        Nearly always that was done in the transaction that freed them; what got free by the time is offered here.
+
+        :param app: the sender of the signals.
+        :param asked: which templates this run is about.
+        """
+        if self.request.dry_run:
+            return
+        due = waiting.find_due(self.work, *asked)
+        self._end_reading()
+        for slot_id in due:
+            if self.stops():
+                raise Interrupted
+            try:
+                with self._transaction():
+                    work = replace(self.work, now=self.clock(), outbox=Outbox())
+                    if self.recorder.lease is not None:
+                        self.recorder.lease.renew(work)
+                    waiting.serve_one(work, slot_id)
+                    work.outbox.send(app)
+            except LeaseLost:
+                raise
+            except Exception as error:  # receivers of signals are the app's code
+                if self.joins:
+                    raise
+                level = (
+                    logging.DEBUG if isinstance(error, LostRace) or is_lost_race(error) else logging.WARNING
+                )
+                log.log(level, "slot %s: nobody was offered places: %s", slot_id, sentence(error))
 
     def _note_settled(self, specs: list[TemplateSpec]) -> None:
         """Write down with which revision the stored slots of some templates were brought in line."""

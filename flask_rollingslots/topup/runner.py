@@ -25,7 +25,7 @@ from ..errors import Interrupted, LeaseLost, TopUpBusy, UncommittedChanges, refu
 from ..models import Models, table_of
 from ..settings import Settings
 from ..values import Report, RunStatus, Status, TemplateSpec, utc_now
-from . import gate, waiting
+from . import gate, pending
 from .executors import reset_after_fork
 from .request import TopUpRequest
 from .run import Outcome, Recorder, Run
@@ -281,6 +281,7 @@ class Runner:
         try:
             run.settle(*request.asked_for(work))
             run.fill(specs)
+            run.serve_waiting(self.app, *request.asked_for(work))
             run.note_history()
             report = run.finish(specs)
             covers_all = request.covers_all((spec.window_days for spec in specs), self.settings)
@@ -312,7 +313,7 @@ class Runner:
         lease = run.recorder.lease
         if lease is None:  # the app's own transaction
             self._close_row(run)
-            waiting.close(self.work(), run.report, run.busy, all_specs is not None)
+            pending.close(self.work(), run.report, run.busy, all_specs is not None)
             return None
         complete_until = None
         if all_specs is not None and not run.outcome.errors:  # no zone is unknown
@@ -325,7 +326,7 @@ class Runner:
             if edges is not None:
                 edges.note(run.report)
             self._close_row(run)
-            waiting.close(work, run.report, run.busy, all_specs is not None)
+            pending.close(work, run.report, run.busy, all_specs is not None)
         return edges
 
     def _close_row(self, run: Run) -> None:

@@ -40,13 +40,22 @@ BODIES: dict[str, Any] = {
     "complete_slot": {},
     "materialize_slot": {},
     "create_booking": {},
+    "change_booking": {"note": "chalk"},
     "confirm_booking": {},
     "start_topup": {"group": "hall"},
 }
 QUERIES = {"list_slots": f"?{SPAN}", "feed_json": f"?{SPAN}"}
 #: A booking may name a person: it is no public read.
-PERSONAL = ("get_booking",)
-LISTS = ("list_templates", "list_slots", "list_topups", "get_health", "feed_json", "feed_ics")
+PERSONAL = ("get_booking", "list_bookings")
+LISTS = (
+    "list_templates",
+    "list_slots",
+    "list_bookings",
+    "list_topups",
+    "get_health",
+    "feed_json",
+    "feed_ics",
+)
 
 
 class Route:

@@ -16,10 +16,12 @@ from helpers import Site
 from sqlalchemy import func, insert, select
 from sqlalchemy.exc import OperationalError
 
-from flask_rollingslots.booking import resources, taking
-from flask_rollingslots.errors import SlotClosed, SlotFull, TooManyHolds
+from flask_rollingslots.booking import repeating, resources, taking
+from flask_rollingslots.context import segments
+from flask_rollingslots.errors import LostRace, SlotClosed, SlotFull, TooManyHolds
 from flask_rollingslots.models import table_of
 from flask_rollingslots.statements import is_lost_race
+from flask_rollingslots.values import SlotKey, key_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -63,9 +65,40 @@ def hold_without_lock(site: Site, key: str, who: str) -> int:
     return hold_for_one(site, key, who)
 
 
+def book_weeks(site: Site, key: str, who: str) -> int:
+    """Book four weeks, all or none."""
+    report = site.slots.book_series(key, 4, who=who, idempotency_key=key)
+    assert report.repeats_id is not None
+    return report.repeats_id
+
+
+def book_weeks_without_lock(site: Site, key: str, who: str) -> int:
+    """Book four weeks, but lock each of them when its turn comes."""
+    repeating.lock_series = lambda work, key: segments(work, [key.series_id])
+    return book_weeks(site, key, who)
+
+
+def book_weeks_one_by_one(site: Site, key: str, who: str) -> int:
+    """Book one week after the other: what everybody writes who has no call for it."""
+    keys = repeating.Repeats(4).starts(key_of(key).original_start, site.slots.segments(key))
+    for start in keys:
+        made = site.slots.book(str(SlotKey(key_of(key).series_id, start)), who=who)
+        site.session.commit()
+    return int(made.id)
+
+
 WAYS = {
     function.__name__: function
-    for function in (book, check_then_book, book_without_lock, hold_for_one, hold_without_lock)
+    for function in (
+        book,
+        check_then_book,
+        book_without_lock,
+        hold_for_one,
+        hold_without_lock,
+        book_weeks,
+        book_weeks_without_lock,
+        book_weeks_one_by_one,
+    )
 }
 
 
@@ -79,9 +112,9 @@ def attempt(site: Site, way: str, key: str, who: str, say: Callable[[str], None]
         except (SlotFull, SlotClosed, TooManyHolds) as refusal:
             site.session.rollback()
             return f"{type(refusal).__name__} {key}"
-        except OperationalError as error:
+        except (OperationalError, LostRace) as error:
             site.session.rollback()
-            if not is_lost_race(error) or tries == TRIES - 1:
+            if not (isinstance(error, LostRace) or is_lost_race(error)) or tries == TRIES - 1:
                 raise
             say(f"again {key}")
     raise AssertionError

@@ -31,6 +31,8 @@ TOKEN = "w" * 40
 FREE, BOOKED, HELD, CANCELLED, DELETED = (f"1@20260106T1{hour}00" for hour in range(5))
 CLOSED = date(2026, 1, 10)
 VIRTUAL, NONE = "1@20260301T1000", "1@20260106T1030"
+#: A full slot with a waiting list, and the first booking of a series.
+WAITED, SERIES = "3@20260106T1000", 4
 RED = {"data": {"colour": "red"}}
 
 
@@ -214,19 +216,58 @@ DECISIONS: dict[str, Decision] = {
         ask("hold", FREE, who="Bob", minutes=5),
         ("POST", f"/slots/{FREE}/bookings", {"who": "Bob", "hold_minutes": 5}),
     ),
+    "book for somebody": Decision(
+        ask("book", FREE, who="Bob", name="Bob", contact="bob@example.org", note="late", override=True),
+        (
+            "POST",
+            f"/slots/{FREE}/bookings",
+            {"who": "Bob", "name": "Bob", "contact": "bob@example.org", "note": "late", "override": True},
+        ),
+    ),
+    "wait, no list": Decision(
+        ask("wait", BOOKED, 2), ("POST", f"/slots/{BOOKED}/bookings", {"party": 2, "wait": True})
+    ),
+    "wait": Decision(
+        ask("wait", WAITED, who="Bob", name="Bob"),
+        ("POST", f"/slots/{WAITED}/bookings", {"who": "Bob", "name": "Bob", "wait": True}),
+    ),
+    "book a series": Decision(
+        ask("book_series", FREE, 3, every=2, party=2, who="Bob"),
+        ("POST", f"/slots/{FREE}/bookings", {"count": 3, "every": 2, "party": 2, "who": "Bob"}),
+    ),
+    "book a series, full": Decision(
+        ask("book_series", BOOKED, until=date(2026, 1, 20), party=2),
+        ("POST", f"/slots/{BOOKED}/bookings", {"until": "2026-01-20", "party": 2}),
+    ),
+    "book what is free of a series": Decision(
+        ask("book_series", BOOKED, 3, conflicts="skip", party=2),
+        ("POST", f"/slots/{BOOKED}/bookings", {"count": 3, "conflicts": "skip", "party": 2}),
+    ),
     "confirm": Decision(ask("confirm", 2), ("POST", "/bookings/2/confirm", None)),
     "confirm, unknown": Decision(ask("confirm", 9), ("POST", "/bookings/9/confirm", None)),
     "release": Decision(ask("release", 1), ("DELETE", "/bookings/1", None)),
-    "move": Decision(ask("move", 1, FREE)),
+    "release and the following": Decision(
+        ask("release", SERIES, following=True), ("DELETE", f"/bookings/{SERIES}?following=true", None)
+    ),
+    "move": Decision(ask("move", 1, FREE), ("PATCH", "/bookings/1", {"slot": FREE})),
+    "move, unknown": Decision(ask("move", 99, FREE), ("PATCH", "/bookings/99", {"slot": FREE})),
+    "change the party": Decision(ask("change_party", 1, 2), ("PATCH", "/bookings/1", {"party": 2})),
+    "change the party, full": Decision(ask("change_party", 1, 3), ("PATCH", "/bookings/1", {"party": 3})),
+    "mark": Decision(ask("mark", 1, "arrived"), ("PATCH", "/bookings/1", {"attendance": "arrived"})),
+    "change the person": Decision(
+        ask("change_person", 1, name="Ann", note=None),
+        ("PATCH", "/bookings/1", {"name": "Ann", "note": None}),
+    ),
 }
 #: What decides and needs no list: it is how another one above is written, or nothing of a person's.
 NOT_LISTED = {
     "apply_edit", "preview_edit", "materialize", "generate", "prune", "work", "revoke_feed_url", "transaction",
 }  # fmt: skip
 DECIDING = {
-    "activate", "apply_edit", "book", "cancel", "cancel_date", "cancel_future", "change_template", "close", "complete",
-    "confirm", "create_template", "deactivate", "delete", "delete_series", "edit", "hold", "import_templates", "move",
-    "release", "reopen", "restore", "restore_series",
+    "activate", "apply_edit", "book", "book_series", "cancel", "cancel_date", "cancel_future", "change_party",
+    "change_person", "change_template", "close", "complete", "confirm", "create_template", "deactivate", "delete",
+    "delete_series", "edit", "hold", "import_templates", "mark", "move", "release", "reopen", "restore",
+    "restore_series", "wait",
 }  # fmt: skip
 TOLD = [each for each in vars(signals).values() if isinstance(each, signals.NamedSignal)]
 
@@ -272,7 +313,8 @@ class Doors(RoutedSite):
 
     def _fill(self) -> None:
         with self.app.app_context():
-            for fields in ({**HALL, "group": "club", "capacity": 2}, {**GYM, "name": "Gym"}):
+            spa = {**GYM, "name": "Spa", "dtstart": datetime(2026, 1, 6, 10), "waiting": 9}
+            for fields in ({**HALL, "group": "club", "capacity": 2}, {**GYM, "name": "Gym"}, spa):
                 self.slots.create_template(**fields)
             self.db.session.commit()
             self.slots.generate()
@@ -282,6 +324,8 @@ class Doors(RoutedSite):
             self.slots.delete(DELETED)
             self.slots.delete_series(2)
             self.slots.close(CLOSED)
+            self.slots.book(WAITED, who="Ann")
+            self.slots.book_series(VIRTUAL, 2, who="Ann")
             self.db.session.commit()
 
     def _listen(self) -> None:
@@ -356,7 +400,7 @@ class Doors(RoutedSite):
         with self.writer.connect() as connection:
             for table in self.app.extensions["rollingslots"].models.tables:
                 # What is drawn by lot is left out.
-                columns = [each for each in table.columns if each.name != "active_key"]
+                columns = [each for each in table.columns if each.name not in ("active_key", "token")]
                 rows = connection.execute(select(*columns).order_by(*table.primary_key)).all()
                 found.rows[table.name] = [tuple(row) for row in rows]
         self.outcome = Outcome()
@@ -385,7 +429,7 @@ def summary(answer: Any) -> Any:
         # Whoever writes settings first raises the revision; a segment that is only planned has no id yet.
         return {k: v for k, v in answer.to_dict().items() if k not in ("revision", "token", "segments")}
     if isinstance(answer, list):
-        return list(answer), [booking.id for booking in answer.bookings]
+        return list(map(str, answer)), [booking.id for booking in getattr(answer, "bookings", answer)]
     if hasattr(answer, "rrule"):
         return answer.name, answer.group, answer.rrule, answer.dtstart, answer.capacity
     names = ("key", "status", "starts_at", "ends_at", "capacity", "booked", "data", "cancel_reason")

@@ -7,7 +7,7 @@ places and somebody has booked, in the slot itself if it has a row, else in the 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any
@@ -90,12 +90,19 @@ def _edit(scope: str, **changes: Any) -> Act:
     return lambda slots, scene, who: slots.edit(scene.key, scope, **changes)
 
 
+def _first(bookings: Iterable[Any]) -> Any:
+    return next(iter(bookings), None)
+
+
 _MORE = False
 CALLS = {
     call.name: call
     for call in (
         Call("book", "stored virtual", lambda slots, scene, who: slots.book(scene.key, who=who)),
         Call("hold", "full virtual to_share to_join", lambda slots, scene, who: slots.hold(scene.key, who=who)),
+        # Its answer names every booking; like book it is to name one, so that the others are looked for.
+        Call("book_series", "stored virtual",
+             lambda slots, s, who: _first(slots.book_series(s.key, 3, who=who).bookings)),
         Call("confirm", "stored", lambda slots, scene, who: slots.confirm(scene.hold)),
         Call("release", "stored", lambda slots, scene, who: slots.release(scene.booking)),
         Call("move", "stored virtual", lambda slots, scene, who: slots.move(scene.mover, scene.key)),
@@ -114,6 +121,10 @@ CALLS = {
         Call("book_keyed", "single", lambda slots, s, who: slots.book(s.key, who="kim", idempotency_key="1"), _MORE),
         Call("book_seen", "virtual", lambda slots, s, who: (slots.get(s.key), slots.book(s.key, who=who))[1], _MORE),
         Call("book_rival", "shared near", lambda slots, scene, who: slots.book(scene.rival, who=who), _MORE),
+        Call("release_series", "repeated", lambda slots, s, who: _first(
+            slots.release(s.booking, following=True)), _MORE),
+        Call("book_weeks_back", "stored", lambda slots, s, who: _first(slots.book_series(
+            s.rival, 2, every=2, conflicts="skip", who=who).bookings), _MORE),
         Call("release_hold", "", lambda slots, scene, who: slots.release(scene.hold), _MORE),
         Call("move_away", "near shared", lambda slots, s, who: slots.move(s.booking, s.rival), _MORE),
         Call("materialize", "virtual", lambda slots, scene, who: slots.materialize(scene.key), _MORE),
@@ -236,6 +247,13 @@ def _near(site: Site, scene: Scene) -> None:
     scene.rival = "1@20260106T1100"
 
 
+def _repeated(site: Site, scene: Scene) -> None:
+    """Let the guest have booked three weeks."""
+    _hall(site, scene, OTHER)
+    scene.booking = site.slots.book_series(KEY, 3, who="regular").bookings[0].id
+    site.session.commit()
+
+
 def _courts(site: Site, scene: Scene, **yoga: Any) -> None:
     """Let a yoga class be in question, whose time overlaps with that of a court."""
     site.clock.now = SUNDAY
@@ -283,6 +301,7 @@ SCENES: dict[str, Callable[[Site, Scene], None]] = {
     "ended": _ended,
     "closed": _closed,
     "near": _near,
+    "repeated": _repeated,
     "shared": _shared,
     "to_share": _to_share,
     "to_join": _to_join,

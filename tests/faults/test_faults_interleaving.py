@@ -37,6 +37,7 @@ QUICK = (
 GRAVE = (
     ("virtual", "book", "cancel_future"),
     ("virtual", "hold", "delete_this"),
+    ("virtual", "book_series", "cancel_future"),
     ("virtual", "move", "edit_all_capacity"),
     ("stored", "book", "close"),
     ("to_share", "hold", "edit_all_court"),
