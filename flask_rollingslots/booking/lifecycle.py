@@ -30,7 +30,9 @@ from .resources import is_taken, lock_offer, look_around, slot_to_book
 from .taking import (
     BookingRequest,
     change_slot,
+    check_limits,
     end_booking,
+    lock_first,
     lock_slots,
     report,
     take,
@@ -45,7 +47,7 @@ def confirm(work: Work, booking: BookingMixin | int) -> BookingMixin:
 
     A hold was taken while the slot was open, so it may be confirmed after booking closed.
     """
-    found, slot = _locked(work, booking, with_resource=True)
+    found, slot = locked_booking(work, booking, with_resource=True)
     status = found.status_at(work.now)
     if status is BookingStatus.CONFIRMED:
         return found
@@ -56,7 +58,7 @@ def confirm(work: Work, booking: BookingMixin | int) -> BookingMixin:
             expired_at=found.expires_at,
         )
     if status is BookingStatus.RELEASED:
-        raise _conflict(found, slot, status, "confirmed")
+        raise conflict(found, slot, status, "confirmed")
     if slot.status != Status.SCHEDULED:
         text = f"slot {slot.key} cannot be booked: it is {slot.status}"
         raise SlotClosed(text, key=slot.key, state=slot.status)
@@ -71,17 +73,17 @@ def confirm(work: Work, booking: BookingMixin | int) -> BookingMixin:
     work.session.execute(statement.values(status=BookingStatus.CONFIRMED.value))
     change_slot(work, slot, 0, _without(slot, found))
     work.session.expire(found)
-    report(work, slot_booked, found)
+    report(work, slot_booked, found, override=False)
     return found
 
 
 def release(work: Work, booking: BookingMixin | int, override: bool = False) -> BookingMixin:
     """Give the places of a booking or a hold back; see ``RollingSlots.release``."""
-    found, slot = _locked(work, booking)
+    found, slot = locked_booking(work, booking)
     if not override:
-        _check_in_time(work, found, slot)
+        check_in_time(work, found, slot)
     if _end(work, found, slot):
-        report(work, booking_released, found)
+        report(work, booking_released, found, override=override)
     return found
 
 
@@ -89,10 +91,10 @@ def move(
     work: Work, booking: BookingMixin | int, key: str | SlotMixin, override: bool = False
 ) -> BookingMixin:
     """Move a live booking, and a hold until the same moment, to another slot; see ``RollingSlots.move``."""
-    found = _find(work, booking)
+    found = find(work, booking)
     made, is_new = again_if_lost(lambda: _moved(work, found, key, override))
     if is_new:
-        report(work, booking_moved, made, replaces_id=found.id)
+        report(work, booking_moved, made, replaces_id=found.id, override=override)
     return made
 
 
@@ -100,12 +102,13 @@ def _moved(
     work: Work, found: BookingMixin, key: str | SlotMixin, override: bool
 ) -> tuple[BookingMixin, bool]:
     """Take the new places and give the old ones back; return the booking there, and whether it was made now."""
-    with slot_to_book(work, key) as target:
+    request = BookingRequest(found.party, found.who, override=override)
+    with slot_to_book(work, key, lock_first(work, request)) as target:
         _keep_template(work, found)
         near, rows = target.rolling_neighbours, lock_slots(work, found.slot_id, target.id)
         old, target = rows[found.slot_id], rows[target.id]
         target.rolling_neighbours = near
-        _lock(work, found)
+        keep_booking(work, found)
         status = found.status_at(work.now)
         if status not in LIVE:
             cls = work.models.Booking
@@ -117,12 +120,12 @@ def _moved(
                 and follower.status_at(work.now) in LIVE
             ):
                 return follower, False
-            raise _conflict(found, old, status, "moved")
+            raise conflict(found, old, status, "moved")
         if old is target:
             return found, False
         _check_not_over(work, found, old)
         if not override:
-            _check_in_time(work, found, old)
+            check_in_time(work, found, old)
         look_around(work, target, leaving=found)
         expires_at = found.expires_at if status is BookingStatus.HELD else None
         request = BookingRequest(
@@ -133,7 +136,9 @@ def _moved(
             person=found.person,
             token=found.token,
             repeats_id=found.repeats_id,
+            override=override,
         )
+        check_limits(work, target, request)
         made = take(work, target, request)
         _end(work, found, old)
         target.rolling_busy = None
@@ -152,7 +157,7 @@ def may_be_given_back(slot: SlotMixin, booking: BookingMixin, now: datetime) -> 
     return slot.status != Status.SCHEDULED or now < slot.cancel_until
 
 
-def _check_in_time(work: Work, booking: BookingMixin, slot: SlotMixin) -> None:
+def check_in_time(work: Work, booking: BookingMixin, slot: SlotMixin) -> None:
     """Refuse what a person may not give back any more; template and slot are locked, so the times are what they are."""
     if may_be_given_back(slot, booking, work.now):
         return
@@ -192,13 +197,14 @@ def live_bookings(work: Work, slot_ids: Iterable[int]) -> list[BookingMixin]:
     return list(work.session.scalars(query if work.dry_run else newest(query, work.dialect)))
 
 
-def _find(work: Work, booking: BookingMixin | int) -> BookingMixin:
+def find(work: Work, booking: BookingMixin | int) -> BookingMixin:
+    """Return a booking that is given itself or by its id."""
     if booking is None:
         raise refusal("booking", booking, "a booking or its id")
     return find_booking(work, getattr(booking, "id", booking))
 
 
-def _locked(
+def locked_booking(
     work: Work, booking: BookingMixin | int, with_resource: bool = False
 ) -> tuple[BookingMixin, SlotMixin]:
     """Return a booking, its slot and its template as they are now; nobody else can change them.
@@ -210,13 +216,13 @@ def _locked(
     :raises LostRace: if they were pruned meanwhile.
     """
     take_write_lock(work.session, table_of(work.models.Slot))
-    found = _find(work, booking)
+    found = find(work, booking)
     if with_resource:
         lock_offer(work, _template_of(found))
     else:
         _keep_template(work, found)
     slots = lock_slots(work, found.slot_id)
-    _lock(work, found)
+    keep_booking(work, found)
     return found, slots[found.slot_id]
 
 
@@ -238,7 +244,7 @@ def _keep_template(work: Work, booking: BookingMixin) -> None:
         set_committed_value(template, "cancel_before", before)
 
 
-def _lock(work: Work, found: BookingMixin) -> None:
+def keep_booking(work: Work, found: BookingMixin) -> None:
     """Keep a booking from being changed, and read it as it is now.
 
     :raises BookingNotFound: if it was pruned meanwhile.
@@ -266,7 +272,8 @@ def _without(slot: SlotMixin, booking: BookingMixin) -> list[list[int]]:
     return [hold for hold in slot.holds or () if hold[0] != booking.id]
 
 
-def _conflict(booking: BookingMixin, slot: SlotMixin, status: BookingStatus, verb: str) -> StatusConflict:
+def conflict(booking: BookingMixin, slot: SlotMixin, status: BookingStatus, verb: str) -> StatusConflict:
+    """Return (not raise) the error for a booking whose status does not allow it."""
     return StatusConflict(
         f"booking {booking.id} is {status.value}: it cannot be {verb}", key=slot.key, status=status.value
     )

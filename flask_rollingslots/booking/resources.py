@@ -159,14 +159,19 @@ def _made(work: Work, planned: PlannedSlot) -> SlotMixin | None:
 
 
 @contextmanager
-def slot_to_book(work: Work, key: str | SlotKey | SlotMixin) -> Iterator[SlotMixin]:
+def slot_to_book(
+    work: Work, key: str | SlotKey | SlotMixin, lock_first: Callable[[TemplateMixin], None] | None = None
+) -> Iterator[SlotMixin]:
     """Give the row at a key as its template says by now, and keep that from changing; else as ``slot_row``.
 
+    :param lock_first: locks what is to be locked before a template's resource, such as a person.
     :raises LostRace: if the row was removed meanwhile, too.
     """
     kept: dict[int, tuple[TemplateSpec, bool]] = {}
 
     def keep(template: TemplateMixin) -> TemplateSpec:
+        if lock_first is not None:
+            lock_first(template)
         lock_exclusive(work, template)
         was_apart = _keep_offer(work, template.id)
         kept[template.id] = _as_locked(work, template), was_apart
