@@ -35,7 +35,7 @@ class Reservations(Calls):
         :raises SlotFull: if too few places are left.
         :raises SlotClosed: if it cannot be booked now: too early, too late, cancelled, or its resource is taken.
         :raises LimitReached: if this person may not have so many places in the slot, on its day or in its week.
-        :raises InvalidRequest: if the party is larger than ``max_party``, or a person has limits and there is no ``who``.
+        :raises InvalidRequest: if the party exceeds ``max_party``, or a person has limits and there is no ``who``.
         :raises IdempotencyConflict: if the key was used for another booking.
         """
         with self._deciding(who=who) as work:

@@ -16,8 +16,8 @@ from helpers import Site
 from sqlalchemy import func, insert, select
 from sqlalchemy.exc import OperationalError
 
-from flask_rollingslots.booking import resources, taking
-from flask_rollingslots.errors import SlotClosed, SlotFull, TooManyHolds
+from flask_rollingslots.booking import limits, resources, taking
+from flask_rollingslots.errors import LimitReached, LostRace, SlotClosed, SlotFull, TooManyHolds
 from flask_rollingslots.models import table_of
 from flask_rollingslots.statements import is_lost_race
 
@@ -63,9 +63,38 @@ def hold_without_lock(site: Site, key: str, who: str) -> int:
     return hold_for_one(site, key, who)
 
 
+def take_for_one(site: Site, key: str, who: str) -> int:
+    """Book for the one person that all racers are; every third time hold, and make it more."""
+    request = f"{who} {key}"
+    if sum(map(ord, request)) % 3:
+        return int(site.slots.book(key, who="ada", idempotency_key=request).id)
+    booking = site.slots.hold(key, who="ada", idempotency_key=request, minutes=30, is_person=False)
+    try:
+        with site.session.begin_nested():
+            site.slots.change_party(booking, 2)
+    except LimitReached:
+        pass
+    return int(booking.id)
+
+
+def take_without_lock(site: Site, key: str, who: str) -> int:
+    """Count what this person has, but let others of this person count at the same time."""
+    limits._lock_person = lambda *_: False  # type: ignore[assignment]
+    limits._is_old = lambda *_: False  # type: ignore[assignment]
+    return take_for_one(site, key, who)
+
+
 WAYS = {
     function.__name__: function
-    for function in (book, check_then_book, book_without_lock, hold_for_one, hold_without_lock)
+    for function in (
+        book,
+        check_then_book,
+        book_without_lock,
+        hold_for_one,
+        hold_without_lock,
+        take_for_one,
+        take_without_lock,
+    )
 }
 
 
@@ -76,12 +105,12 @@ def attempt(site: Site, way: str, key: str, who: str, say: Callable[[str], None]
             booking_id = WAYS[way](site, key, who)
             site.session.commit()
             return f"booked {key} {booking_id}"
-        except (SlotFull, SlotClosed, TooManyHolds) as refusal:
+        except (SlotFull, SlotClosed, TooManyHolds, LimitReached) as refusal:
             site.session.rollback()
             return f"{type(refusal).__name__} {key}"
-        except OperationalError as error:
+        except (LostRace, OperationalError) as error:
             site.session.rollback()
-            if not is_lost_race(error) or tries == TRIES - 1:
+            if not (isinstance(error, LostRace) or is_lost_race(error)) or tries == TRIES - 1:
                 raise
             say(f"again {key}")
     raise AssertionError
