@@ -7,10 +7,10 @@ from typing import Any
 from sqlalchemy import update
 
 from ..context import Work
-from ..errors import LostRace, SlotClosed, StatusConflict, again_if_lost, refusal
+from ..errors import LostRace, StatusConflict, again_if_lost, refusal
 from ..models import BookingMixin, table_of
 from ..signals import booking_changed, booking_marked
-from ..values import LIVE, Attendance, BookingStatus, Status
+from ..values import LIVE, Attendance, BookingStatus
 from .lifecycle import check_in_time, conflict, find, keep_booking, locked_booking
 from .resources import look_around, slot_to_book
 from .taking import BookingRequest, change_slot, check_limits, lock_first, lock_slots, report, take_more
@@ -58,11 +58,8 @@ def _changed(work: Work, found: BookingMixin, party: int, override: bool) -> int
 
 def _enlarged(work: Work, found: BookingMixin, party: int, override: bool) -> int:
     """Take the places that are missing, by the rules of a booking."""
-    slot = found.slot
-    if slot is not None and slot.status == Status.DELETED:
-        raise SlotClosed(f"slot {slot.key} cannot be booked: it is deleted", key=slot.key, state=slot.status)
     wanted = BookingRequest(party, found.who, override=override, replaces_id=found.id)
-    with slot_to_book(work, slot, lock_first(work, wanted)) as kept:
+    with slot_to_book(work, found.slot, lock_first(work, wanted)) as kept:
         near, slot = kept.rolling_neighbours, lock_slots(work, kept.id)[kept.id]
         slot.rolling_neighbours = near
         keep_booking(work, found)
