@@ -169,7 +169,7 @@ def slot_to_book(
     :param lock_first: locks what is to be locked before a template's resource, such as a person, once.
     :raises LostRace: if the row was removed meanwhile, too.
     """
-    # With the template itself, or the session would forget it, and read it again as it was: MariaDB's snapshot is older.
+    # With the template itself: else the session forgets it, and reads it again from MariaDB's snapshot, which is older.
     kept: dict[int, tuple[TemplateSpec, bool, TemplateMixin]] = {}
 
     def keep(template: TemplateMixin) -> TemplateSpec:

@@ -1,8 +1,7 @@
-"""How many places one person may have: in one booking, in a slot, on a grid day, in a week; also for several at once."""
+"""How many places one person may have: in a booking, in a slot, on a grid day, in a week; also for several at once."""
 
 from __future__ import annotations
 
-import threading
 from collections import Counter
 from contextlib import contextmanager
 from datetime import UTC, datetime, time, timedelta
@@ -12,7 +11,7 @@ import pytest
 from helpers import MONDAY, Site, meanwhile
 from marks import DATABASES, quick_databases, quick_on
 from races import Race
-from sqlalchemy import event, select, text, update
+from sqlalchemy import event, select, text
 
 from flask_rollingslots.booking import limits, taking
 from flask_rollingslots.errors import InvalidRequest, LimitReached, SlotClosed, SlotFull
@@ -104,7 +103,7 @@ def test_one_party(site: Site, way: str) -> None:
     }
     if way == "move":
         offer(site, max_party=2)
-    with pytest.raises(InvalidRequest, match="party = .*: expected at most . at once") as caught:
+    with pytest.raises(InvalidRequest, match=r"party = .*: expected at most . at once") as caught:
         ways[way]()
     assert caught.value.field == "party"  # type: ignore[attr-defined]
 
