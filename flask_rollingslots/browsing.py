@@ -210,6 +210,24 @@ def find_booking(work: Work, booking_id: Any) -> BookingMixin:
     return _by_id(work, work.models.Booking, booking_id, no_booking(booking_id))
 
 
+def history(work: Work, booking_id: Any) -> list[BookingMixin]:
+    """Return a booking with those that it replaced and those that replaced it, the oldest first.
+
+    :raises BookingNotFound: if there is none.
+    """
+    cls, found = work.models.Booking, [find_booking(work, booking_id)]
+    while found[0].replaces_id is not None:
+        before = work.session.get(cls, found[0].replaces_id)
+        if before is None:  # pruned
+            break
+        found.insert(0, before)
+    while True:
+        after = work.session.scalars(select(cls).where(cls.replaces_id == found[-1].id)).one_or_none()
+        if after is None:
+            return found
+        found.append(after)
+
+
 def find_run(work: Work, run_id: int) -> RunMixin:
     """Return a recorded top-up, or raise ``RunNotFound``."""
     return _by_id(work, work.models.Run, run_id, no_run(run_id))

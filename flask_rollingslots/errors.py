@@ -151,6 +151,15 @@ class TooManyHolds(RollingSlotsError):
     """
 
 
+class LimitReached(RollingSlotsError):
+    """This person has as many places as one may have in the slot, on its day or in its week.
+
+    Attributes: ``limit`` (the template's field), ``most``, ``taken`` (what this person has, and waits for), ``party``
+    (how many were asked for), ``key``, ``next_at`` (aware, UTC: when the next day or week begins, in which there may be
+    more; ``None``: a slot has no next one, or so many places are never given to one person).
+    """
+
+
 class IdempotencyConflict(RollingSlotsError):
     """The idempotency key was used for another booking before, or for one that was released or has expired."""
 

@@ -29,19 +29,27 @@ topup_failed = _signals.signal("topup-failed")
 slots_opened = _signals.signal("slots-opened")
 #: A confirmed top-up noticed that slots ended. Arguments: as of ``slots_opened``.
 slots_closed = _signals.signal("slots-closed")
-#: A slot was booked, or a hold confirmed; not again for a repeated request. Arguments: ``booking``, ``slot``.
+#: A slot was booked, or a hold confirmed; not again for a repeated request. Arguments: ``booking``, ``slot``,
+#: ``override`` (staff did it past the limits).
 slot_booked = _signals.signal("slot-booked")
 #: Places were held for a while. Arguments: ``booking``, ``slot``.
 slot_held = _signals.signal("slot-held")
-#: A booking or a hold was released. Arguments: ``booking``, ``slot``.
+#: A booking or a hold was released. Arguments: ``booking``, ``slot``, ``override``.
 booking_released = _signals.signal("booking-released")
-#: A booking moved. Arguments: ``booking`` and ``slot`` (the new ones), ``replaces_id`` (id of the old booking).
+#: A booking moved. Arguments: ``booking`` and ``slot`` (the new ones), ``replaces_id`` (id of the old booking),
+#: ``override``.
 booking_moved = _signals.signal("booking-moved")
 #: Somebody takes a place on a waiting list. Arguments: ``booking``, ``slot``.
 booking_waiting = _signals.signal("booking-waiting")
 #: Places that got free are kept for whoever waited first, until ``booking.expires_at``; where the template books them
 #: at once it is ``slot_booked``. By a top-up it is sent in its transaction. Arguments: ``booking``, ``slot``.
 booking_offered = _signals.signal("booking-offered")
+#: A booking, a hold or a place in the queue is for more or fewer people by now. Arguments: ``booking``, ``slot``,
+#: ``before`` (how many they were), ``override``.
+booking_changed = _signals.signal("booking-changed")
+#: It was marked whether the people of a booking came. Arguments: ``booking``, ``slot``, ``attendance`` (``arrived``,
+#: ``no_show``, or ``None``: the mark was taken back).
+booking_marked = _signals.signal("booking-marked")
 #: A slot was cancelled. Arguments: ``slot``, ``reason``, ``bookings`` (the live ones in it: whom to tell).
 slot_cancelled = _signals.signal("slot-cancelled")
 #: A cancelled or deleted slot was restored. Arguments: ``slot``.

@@ -18,8 +18,8 @@ from sqlalchemy import ColumnElement, Integer, and_, case, cast, extract, func, 
 from .browsing import check_aware, check_group
 from .context import Work
 from .errors import no_group, no_template, refusal
-from .models import expired_places
-from .values import Status
+from .models import expired_places, table_of
+from .values import Attendance, BookingStatus, Status
 
 _DAY, _SECOND = timedelta(days=1), timedelta(seconds=1)
 #: In a longer span the years without slots are left out.
@@ -27,7 +27,7 @@ _FEW_YEARS = timedelta(days=3 * 366)
 #: The databases count the days of the week from Sunday.
 _SUNDAY = datetime(2023, 12, 31, tzinfo=UTC)
 _OF_TEMPLATE = ("id", "name", "group", "active")
-_COUNTS = ("slots", "generated", "cancelled", "completed", "capacity", "booked")
+_COUNTS = ("slots", "generated", "cancelled", "completed", "capacity", "booked", "arrived", "no_show")
 
 
 @dataclass(slots=True)
@@ -38,6 +38,8 @@ class Figures:
     :param generated: those of them that a top-up made; the others were made by somebody's booking or change.
     :param capacity: places of all slots that are not cancelled.
     :param booked: places taken in them, by bookings and live holds.
+    :param arrived: those of them whose people came, by what was marked.
+    :param no_show: those whose people did not come, by what was marked.
     :param earliest: first start, aware, UTC; ``None`` without slots.
     :param latest: last start, aware, UTC; ``None`` without slots.
     """
@@ -48,6 +50,8 @@ class Figures:
     completed: int = 0
     capacity: int = 0
     booked: int = 0
+    arrived: int = 0
+    no_show: int = 0
     earliest: datetime | None = None
     latest: datetime | None = None
 
@@ -261,10 +265,20 @@ def _count(work: Work, stats: Stats, cut: list[Spell], conditions: list[ColumnEl
         "capacity": case((cancelled, 0), else_=cls.capacity),
         "booked": case((cancelled, 0), else_=live),
     }
+    # All marks of a slot at once: the bookings are read once, and joined to their slots.
+    bookings = table_of(work.models.Booking)
+    marks = select(bookings.c.slot_id, *(_marked(bookings.c, mark) for mark in Attendance))
+    marks = marks.where(
+        bookings.c.attendance.is_not(None), bookings.c.status == BookingStatus.CONFIRMED.value
+    )
+    marked = marks.group_by(bookings.c.slot_id).subquery()
+    for mark in Attendance:
+        counted[mark.value] = case((cancelled, 0), else_=func.coalesce(marked.c[mark.value], 0))
     each = select(cls.template_id, cls.starts_at, case(*within, else_=null()).label("spell"))
     each = each.add_columns(*_minute_of_week(cls.starts_at, work.dialect))
     each = each.add_columns(*(column.label(name) for name, column in counted.items()))
-    rows = each.join(template, template.id == cls.template_id).where(*conditions).subquery().c
+    each = each.join(template, template.id == cls.template_id).outerjoin(marked, marked.c.slot_id == cls.id)
+    rows = each.where(*conditions).subquery().c
     keys = [rows[name] for name in ("template_id", "spell", "weekday", "hour", "minute")]
     sums = [func.sum(rows[name]).label(name) for name in _COUNTS[1:]]
     bounds = (func.min(rows.starts_at).label("earliest"), func.max(rows.starts_at).label("latest"))
@@ -278,6 +292,11 @@ def _count(work: Work, stats: Stats, cut: list[Spell], conditions: list[ColumnEl
         Figures.add(summary, figures)
         summary.weekdays.setdefault(local.weekday(), Figures()).add(figures)
         summary.hours.setdefault(local.hour, Figures()).add(figures)
+
+
+def _marked(booking: Any, mark: Attendance) -> Any:
+    """Return, in SQL, how many places of bookings have a mark."""
+    return func.sum(case((booking.attendance == mark.value, booking.party), else_=0)).label(mark.value)
 
 
 def _minute_of_week(moment: Any, dialect: str) -> list[ColumnElement[Any]]:

@@ -31,7 +31,9 @@ from .resources import is_taken, lock_exclusive, lock_offer, lock_resource, look
 from .taking import (
     BookingRequest,
     change_slot,
+    check_limits,
     end_booking,
+    lock_first,
     lock_slots,
     report,
     take,
@@ -46,7 +48,7 @@ def confirm(work: Work, booking: BookingMixin | int) -> BookingMixin:
 
     A hold was taken while the slot was open, so it may be confirmed after booking closed.
     """
-    found, slot = _locked(work, booking, with_resource=True)
+    found, slot = locked_booking(work, booking, with_resource=True)
     status = found.status_at(work.now)
     if status is BookingStatus.CONFIRMED:
         return found
@@ -57,7 +59,7 @@ def confirm(work: Work, booking: BookingMixin | int) -> BookingMixin:
             expired_at=found.expires_at,
         )
     if status is not BookingStatus.HELD:
-        raise _conflict(found, slot, status, "confirmed")
+        raise conflict(found, slot, status, "confirmed")
     if slot.status != Status.SCHEDULED:
         text = f"slot {slot.key} cannot be booked: it is {slot.status}"
         raise SlotClosed(text, key=slot.key, state=slot.status)
@@ -72,18 +74,18 @@ def confirm(work: Work, booking: BookingMixin | int) -> BookingMixin:
     work.session.execute(statement.values(status=BookingStatus.CONFIRMED.value))
     change_slot(work, slot, 0, _without(slot, found))
     work.session.expire(found)
-    report(work, slot_booked, found)
+    report(work, slot_booked, found, override=False)
     waiting.serve(work, slot)
     return found
 
 
 def release(work: Work, booking: BookingMixin | int, override: bool = False) -> BookingMixin:
     """Give the places of a booking or a hold back; see ``RollingSlots.release``."""
-    found, slot = _locked(work, booking)
+    found, slot = locked_booking(work, booking)
     if not override:
-        _check_in_time(work, found, slot)
+        check_in_time(work, found, slot)
     if _end(work, found, slot):
-        report(work, booking_released, found)
+        report(work, booking_released, found, override=override)
     waiting.serve(work, slot)
     return found
 
@@ -91,18 +93,18 @@ def release(work: Work, booking: BookingMixin | int, override: bool = False) -> 
 def release_following(work: Work, booking: BookingMixin | int, override: bool = False) -> list[BookingMixin]:
     """Give back a booking and the later ones of the person's series, all or none; see ``RollingSlots.release``."""
     take_write_lock(work.session, table_of(work.models.Slot))
-    begun = _find(work, booking)
+    begun = find(work, booking)
     found = _following(work, begun)
     _lock_offers(work, found)
     slots = lock_slots(work, *(each.slot_id for each in found))
     for each in sorted(found, key=lambda one: one.id):
-        _lock(work, each)
+        keep_booking(work, each)
     if {each.id for each in _following(work, begun, newest)} != {each.id for each in found}:
         raise LostRace  # one of them moved meanwhile
     late: list[SlotClosed] = []
     for each in found if not override else ():
         try:
-            _check_in_time(work, each, slots[each.slot_id])
+            check_in_time(work, each, slots[each.slot_id])
         except SlotClosed as error:
             late.append(error)
     if late:
@@ -110,7 +112,7 @@ def release_following(work: Work, booking: BookingMixin | int, override: bool = 
         raise SlotClosed(text, **late[0].details, too_late=[error.details["key"] for error in late])
     ended = [each for each in found if _end(work, each, slots[each.slot_id])]
     for each in ended:
-        report(work, booking_released, each)
+        report(work, booking_released, each, override=override)
         waiting.serve(work, slots[each.slot_id])
     return ended
 
@@ -153,10 +155,10 @@ def move(
     work: Work, booking: BookingMixin | int, key: str | SlotMixin, override: bool = False
 ) -> BookingMixin:
     """Move a live booking, and a hold until the same moment, to another slot; see ``RollingSlots.move``."""
-    found = _find(work, booking)
+    found = find(work, booking)
     made, is_new = again_if_lost(lambda: _moved(work, found, key, override))
     if is_new:
-        report(work, booking_moved, made, replaces_id=found.id)
+        report(work, booking_moved, made, replaces_id=found.id, override=override)
     return made
 
 
@@ -164,13 +166,15 @@ def _moved(
     work: Work, found: BookingMixin, key: str | SlotMixin, override: bool
 ) -> tuple[BookingMixin, bool]:
     """Take the new places and give the old ones back; return the booking there, and whether it was made now."""
-    _lock_resources(work, found, key)
-    with slot_to_book(work, key) as target:
+    request = BookingRequest(found.party, found.who, override=override)
+    lock_person = lock_first(work, request)
+    _lock_resources(work, found, key, lock_person)
+    with slot_to_book(work, key, lock_person) as target:
         _keep_template(work, found)
         near, rows = target.rolling_neighbours, lock_slots(work, found.slot_id, target.id)
         old, target = rows[found.slot_id], rows[target.id]
         target.rolling_neighbours = near
-        _lock(work, found)
+        keep_booking(work, found)
         status = found.status_at(work.now)
         if status not in LIVE:
             cls = work.models.Booking
@@ -182,12 +186,12 @@ def _moved(
                 and follower.status_at(work.now) in LIVE
             ):
                 return follower, False
-            raise _conflict(found, old, status, "moved")
+            raise conflict(found, old, status, "moved")
         if old is target:
             return found, False
         _check_not_over(work, found, old)
         if not override:
-            _check_in_time(work, found, old)
+            check_in_time(work, found, old)
         look_around(work, target, leaving=found)
         expires_at = found.expires_at if status is BookingStatus.HELD else None
         request = BookingRequest(
@@ -198,7 +202,9 @@ def _moved(
             person=found.person,
             token=found.token,
             repeats_id=found.repeats_id,
+            override=override,
         )
+        check_limits(work, target, request)
         made = take(work, target, request)
         _end(work, found, old)
         target.rolling_busy = None
@@ -206,13 +212,17 @@ def _moved(
     return made, True
 
 
-def _lock_resources(work: Work, found: BookingMixin, key: str | SlotMixin) -> None:
+def _lock_resources(
+    work: Work, found: BookingMixin, key: str | SlotMixin, lock_person: Callable[[TemplateMixin], None]
+) -> None:
     """Where the places that a booking leaves may be offered: lock the resources of both slots, in the order for all."""
     template = _template_of(found)
     if template.claim is None or not waiting.may_be_served(found.slot):
         return
     take_write_lock(work.session, table_of(work.models.Slot))
     there = segments(work, [key_of(key).series_id])
+    for each in there:
+        lock_person(each)
     for name in sorted({each.claim.resource for each in (template, *there) if each.claim is not None}):
         lock_resource(work.session, work.models, name)
 
@@ -222,7 +232,7 @@ def change_person(work: Work, booking: BookingMixin | int, said: Mapping[str, st
     unknown = sorted(set(said) - set(Person._fields))
     if unknown:
         raise refusal(unknown[0], said[unknown[0]], f"one of {', '.join(Person._fields)}")
-    found, _ = _locked(work, booking)
+    found, _ = locked_booking(work, booking)
     BookingRequest(found.party, found.who, person=found.person._replace(**said)).check()
     for name, value in said.items():
         setattr(found, name, value)
@@ -242,7 +252,7 @@ def may_be_given_back(slot: SlotMixin, booking: BookingMixin, now: datetime) -> 
     return slot.status != Status.SCHEDULED or now < slot.cancel_until
 
 
-def _check_in_time(work: Work, booking: BookingMixin, slot: SlotMixin) -> None:
+def check_in_time(work: Work, booking: BookingMixin, slot: SlotMixin) -> None:
     """Refuse what a person may not give back any more; template and slot are locked, so the times are what they are."""
     if may_be_given_back(slot, booking, work.now):
         return
@@ -282,13 +292,14 @@ def live_bookings(work: Work, slot_ids: Iterable[int]) -> list[BookingMixin]:
     return list(work.session.scalars(query if work.dry_run else newest(query, work.dialect)))
 
 
-def _find(work: Work, booking: BookingMixin | int) -> BookingMixin:
+def find(work: Work, booking: BookingMixin | int) -> BookingMixin:
+    """Return a booking that is given itself or by its id."""
     if booking is None:
         raise refusal("booking", booking, "a booking or its id")
     return find_booking(work, getattr(booking, "id", booking))
 
 
-def _locked(
+def locked_booking(
     work: Work, booking: BookingMixin | int, with_resource: bool = False
 ) -> tuple[BookingMixin, SlotMixin]:
     """Return a booking, its slot and its template as they are now; nobody else can change them.
@@ -300,14 +311,14 @@ def _locked(
     :raises LostRace: if they were pruned meanwhile.
     """
     take_write_lock(work.session, table_of(work.models.Slot))
-    found = _find(work, booking)
+    found = find(work, booking)
     template = _template_of(found)
     if with_resource or waiting.may_be_served(found.slot):
         lock_offer(work, template)
     else:
         _keep_template(work, found)
     slots = lock_slots(work, found.slot_id)
-    _lock(work, found)
+    keep_booking(work, found)
     return found, slots[found.slot_id]
 
 
@@ -329,7 +340,7 @@ def _keep_template(work: Work, booking: BookingMixin) -> None:
         set_committed_value(template, "cancel_before", before)
 
 
-def _lock(work: Work, found: BookingMixin) -> None:
+def keep_booking(work: Work, found: BookingMixin) -> None:
     """Keep a booking from being changed, and read it as it is now.
 
     :raises BookingNotFound: if it was pruned meanwhile.
@@ -359,7 +370,8 @@ def _without(slot: SlotMixin, booking: BookingMixin) -> list[list[int]]:
     return [hold for hold in slot.holds or () if hold[0] != booking.id]
 
 
-def _conflict(booking: BookingMixin, slot: SlotMixin, status: BookingStatus, verb: str) -> StatusConflict:
+def conflict(booking: BookingMixin, slot: SlotMixin, status: BookingStatus, verb: str) -> StatusConflict:
+    """Return (not raise) the error for a booking whose status does not allow it."""
     return StatusConflict(
         f"booking {booking.id} is {status.value}: it cannot be {verb}", key=slot.key, status=status.value
     )

@@ -7,7 +7,7 @@ before: two such calls follow one another, and neither can hold what the other o
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Literal, NamedTuple
@@ -20,6 +20,7 @@ from .. import browsing
 from ..context import Work, segments
 from ..errors import (
     IdempotencyConflict,
+    LimitReached,
     LostRace,
     RollingSlotsError,
     SlotClosed,
@@ -34,7 +35,7 @@ from ..signals import Outbox
 from ..statements import MARIADB, atomic, exclusive, newest, take_write_lock
 from ..values import LIVE, MICROSECOND, YEARS, SlotKey, State, Steps, key_of
 from .resources import lock_exclusive
-from .taking import FIRST, BookingRequest, book
+from .taking import FIRST, BookingRequest, book, lock_first
 
 #: The most weeks that one call tries, and the longest step between two of them.
 MOST_WEEKS, LONGEST_STEP = 104, 52
@@ -45,7 +46,7 @@ _AROUND = (timedelta(days=1), timedelta(days=7), timedelta(days=28))
 #: So many starts are looked at for all of them together: who asks has the series alone meanwhile.
 _LOOKED_AT = 5_000
 #: What keeps one week from being booked, and none of the others.
-_REFUSALS = (SlotFull, SlotClosed, SlotNotFound)
+_REFUSALS = (SlotFull, SlotClosed, SlotNotFound, LimitReached)
 Conflicts = Literal["refuse", "skip"]
 
 
@@ -204,7 +205,7 @@ def book_series(work: Work, key: str | SlotMixin, repeats: Repeats, request: Boo
     first = key_of(key)
     request.check()
     repeats.check()
-    templates = lock_series(work, first)
+    templates = lock_series(work, first, lock_first(work, request))
     starts = repeats.starts(first.original_start, templates)
     wanted = _Wanted(work, templates, [SlotKey(first.series_id, start) for start in starts], request)
     report = RepeatReport(str(first), repeats.every, request.party, tuple(map(str, wanted.keys)))
@@ -240,8 +241,12 @@ def _refusal(report: RepeatReport, error: RollingSlotsError) -> RollingSlotsErro
     return type(error)(text, **{**error.details, "report": report})
 
 
-def lock_series(work: Work, key: SlotKey) -> list[TemplateMixin]:
-    """Have a series alone until the app commits, its resources locked before; return its segments as they are now.
+def lock_series(
+    work: Work, key: SlotKey, lock_person: Callable[[TemplateMixin], None]
+) -> list[TemplateMixin]:
+    """Have a series alone until the app commits; return its segments as they are now.
+
+    The person is locked before, if the series has limits for each, and then its resources.
 
     :raises SlotNotFound: if there is no such series.
     :raises LostRace: if it was cut, or got another resource, meanwhile.
@@ -252,6 +257,8 @@ def lock_series(work: Work, key: SlotKey) -> list[TemplateMixin]:
     if not seen:
         raise no_slot(key)
     before = {each.id: each.revision for each in seen}
+    for template in seen:
+        lock_person(template)
     for template in sorted(seen, key=lambda each: each.resource or ""):
         lock_exclusive(work, template)
     # The first segment stands for the series: whoever waited for it also sees the segments that were cut meanwhile.

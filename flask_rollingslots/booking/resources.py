@@ -159,21 +159,31 @@ def _made(work: Work, planned: PlannedSlot) -> SlotMixin | None:
 
 
 @contextmanager
-def slot_to_book(work: Work, key: str | SlotKey | SlotMixin) -> Iterator[SlotMixin]:
+def slot_to_book(
+    work: Work,
+    key: str | SlotKey | SlotMixin,
+    lock_first: Callable[[TemplateMixin], None] = lambda _template: None,
+) -> Iterator[SlotMixin]:
     """Give the row at a key as its template says by now, and keep that from changing; else as ``slot_row``.
 
+    :param lock_first: locks what is to be locked before a template's resource, such as a person, once.
     :raises LostRace: if the row was removed meanwhile, too.
     """
-    kept: dict[int, tuple[TemplateSpec, bool]] = {}
+    # With the template itself: else the session forgets it, and reads it again from MariaDB's snapshot, which is older.
+    kept: dict[int, tuple[TemplateSpec, bool, TemplateMixin]] = {}
 
     def keep(template: TemplateMixin) -> TemplateSpec:
+        lock_first(template)
         lock_exclusive(work, template)
         was_apart = _keep_offer(work, template.id)
-        kept[template.id] = _as_locked(work, template), was_apart
+        kept[template.id] = _as_locked(work, template), was_apart, template
+        lock_first(
+            template
+        )  # what it has got meanwhile: out of order, and so rare that databases sort it out
         return kept[template.id][0]
 
     with slot_row(work, key, keep) as slot:
-        spec, was_apart = kept[slot.template_id]
+        spec, was_apart, _ = kept[slot.template_id]
         # After the row was made: on MariaDB this look keeps others from making theirs.
         is_apart = was_apart and _is_still_apart(work, spec.id)
         _renew(work, slot, spec)

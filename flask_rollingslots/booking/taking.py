@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 from blinker import NamedSignal
@@ -18,6 +19,7 @@ from sqlalchemy.orm import make_transient_to_detached
 from ..context import Work
 from ..errors import (
     IdempotencyConflict,
+    LimitReached,
     LostRace,
     RollingSlotsError,
     SlotClosed,
@@ -30,6 +32,7 @@ from ..models import (
     BookingMixin,
     Models,
     SlotMixin,
+    TemplateMixin,
     displaced_near,
     forget_busy,
     keeps_for_waiting,
@@ -50,7 +53,20 @@ from ..statements import (
     writes_within_a_query,
 )
 from ..values import LIVE, NOBODY, BookingStatus, Hold, Person, SlotKey, State, Status, from_us, key_of, to_us
-from .limits import LIMITS, check_length, check_number, lock_holds
+from .limits import (
+    as_known,
+    check_length,
+    check_number,
+    check_places,
+    known_limits,
+    lock_holds,
+    lock_known,
+    lock_places,
+    may_be_one_party,
+    sums,
+    unlimited,
+    within_limits,
+)
 from .resources import is_crowded, is_taken, look_around, slot_to_book
 
 #: The longest hold: a week.
@@ -124,6 +140,11 @@ class BookingRequest:
             raise refusal("minutes", minutes, f"a number above 0, at most {MAX_MINUTES:,}")
 
     @property
+    def is_beyond(self) -> bool:
+        """Whether places are taken that there may not be: staff books. What moves takes what is free."""
+        return self.override and self.replaces_id is None
+
+    @property
     def request_key(self) -> str | None:
         """The key under which the database keeps two bookings for one request apart: unique per ``who``."""
         if self.idempotency_key is None:
@@ -161,7 +182,8 @@ class BookingRequest:
         held = booking.expires_at - booking.created_at if is_held and booking.expires_at is not None else None
         wanted = timedelta(minutes=self.minutes) if self.minutes is not None else None
         asked = (slot.id, self.party, wanted, self.waits, self.repeats_id)
-        return (booking.slot_id, booking.party, held, waited, booking.repeats_id) == asked
+        party = booking.asked_party or booking.party
+        return (booking.slot_id, party, held, waited, booking.repeats_id) == asked
 
 
 def book(work: Work, key: str | SlotMixin, request: BookingRequest) -> BookingMixin:
@@ -184,7 +206,7 @@ def _reserve(work: Work, key: str | SlotMixin, request: BookingRequest, signal: 
         is_old = holder is not None and lock_holds(work, holder)
 
         def reserve() -> tuple[BookingMixin, bool]:
-            with slot_to_book(work, key) as slot:
+            with slot_to_book(work, key, lock_first(work, request)) as slot:
                 known = find_known(work, request, slot)
                 if known is not None:
                     return known, False
@@ -192,8 +214,9 @@ def _reserve(work: Work, key: str | SlotMixin, request: BookingRequest, signal: 
                 try:
                     if holder is not None:
                         check_number(work, holder, is_old)
+                    check_limits(work, slot, request)
                     return take(work, slot, request), True
-                except (SlotFull, SlotClosed, TooManyHolds):
+                except (SlotFull, SlotClosed, TooManyHolds, LimitReached):
                     # What is in the way may be our own booking: committed by an earlier try of this very request.
                     known = find_known(work, request, slot, fresh=True)
                     if known is None:
@@ -204,8 +227,23 @@ def _reserve(work: Work, key: str | SlotMixin, request: BookingRequest, signal: 
         made, is_new = again_if_lost(reserve)
         if not is_new:
             return made
-    report(work, signal, made)
+    facts = {} if signal is slot_held else {"override": bool(made.override)}
+    report(work, signal, made, **facts)
     return made
+
+
+def lock_first(work: Work, request: BookingRequest) -> Callable[[TemplateMixin], None]:
+    """Return what is locked before a template from which somebody wants places: the person, if that has limits."""
+    return lambda template: None if request.override else lock_places(work, template, request.who)
+
+
+def check_limits(work: Work, slot: SlotMixin, request: BookingRequest) -> None:
+    """Refuse what is more than the slot's template gives one person; staff is not bound.
+
+    The slot is that of ``slot_to_book``, which was given ``lock_first``. The errors are those of ``check_places``.
+    """
+    if not request.override:
+        check_places(work, slot, request.party, request.who, leaving=request.replaces_id)
 
 
 def report(work: Work, signal: NamedSignal, booking: BookingMixin, **facts: Any) -> None:
@@ -259,7 +297,8 @@ def find_known(
 def book_at_once(work: Work, key: SlotKey, request: BookingRequest) -> BookingMixin | None:
     """Take the places and write the booking; ``None``, with nothing changed, if there is more to it."""
     session, models = work.session, work.models
-    if request.minutes is not None or request.override:
+    limits = known_limits(work, key)
+    if request.minutes is not None or request.override or (limits is not None and request.who is None):
         return None
     begin_writing(session, table_of(models.Slot))
     if session.autoflush:  # the statements go past the ORM, and must see what the app changed
@@ -269,9 +308,13 @@ def book_at_once(work: Work, key: SlotKey, request: BookingRequest) -> BookingMi
         if session.scalar(known, {"key": request.request_key}) is not None:
             return None
     place = {"series": key.series_id, "original": key.original_start, "party": request.party, "now": work.now}
+    if limits is not None and request.who is not None:
+        place |= {**limits, "who": request.who}
+        if lock_known(work, key, request.who):
+            return None
     # A statement that waits goes on with what it saw of other rows before: the template is kept as it is first.
     keeps = waits_while_it_reads(work.dialect)
-    if keeps and session.scalar(models.build_once("keep offer", _keep_offer), place) is None:
+    if keeps and session.scalar(_built(work, place, _keep_offer), place) is None:
         return None
     row = {"active_key": uuid.uuid4().hex, **request.values(work.now)}
     write = _in_one if writes_within_a_query(work.dialect) else _in_two
@@ -288,7 +331,9 @@ def book_at_once(work: Work, key: SlotKey, request: BookingRequest) -> BookingMi
 
 def _in_one(work: Work, place: dict[str, Any], row: dict[str, Any]) -> _Written:
     """Take places and write the booking with one statement."""
-    statement = work.models.build_once("take and write", lambda m: _take_and_write(m, list(row)))
+    statement = _built(
+        work, place, lambda m, limited: _take_and_write(m, limited, list(row)), "take and write"
+    )
     values = {**{f"new_{name}": value for name, value in row.items()}, **place}
     found = work.session.execute(statement, values).one_or_none()
     if found is None:
@@ -316,21 +361,29 @@ def _in_two(work: Work, place: dict[str, Any], row: dict[str, Any]) -> _Written:
 
 def _take(work: Work, values: dict[str, Any]) -> tuple[int, int] | None:
     """Take places in a stored slot without an exclusive resource; return its id and capacity."""
-    session, models = work.session, work.models
+    session = work.session
     if tells_what_it_updated(session.connection().dialect):
-        found = session.execute(models.build_once("take by key", _take_by_key), values).one_or_none()
+        found = session.execute(_built(work, values, _take_by_key), values).one_or_none()
         return (found.id, found.capacity) if found is not None else None
     # MariaDB would lock what its condition then excludes, and the place where a row is missing, and the slot before
     # its template: this locks the template alone.
-    found = session.execute(models.build_once("slot to take", _slot_to_take), values).one_or_none()
+    found = session.execute(_built(work, values, _slot_to_take), values).one_or_none()
     if found is None:
         return None
     values["slot"] = found.id
-    taken: Any = session.execute(models.build_once("take by id", _take_by_id), values)
+    taken: Any = session.execute(_built(work, values, _take_by_id), values)
     return (found.id, found.capacity) if taken.rowcount == 1 else None
 
 
-# -- the statements for that, built once
+# -- the statements for that, built once: with limits for each person, or without
+
+
+def _built(
+    work: Work, values: dict[str, Any], build: Callable[[Models, bool], Any], name: str | None = None
+) -> Any:
+    """Return a statement, the one that counts what a person has if the values say who that is."""
+    limited = "who" in values
+    return work.models.build_once((name or build.__name__, limited), lambda models: build(models, limited))
 
 
 def _known(models: Models) -> Any:
@@ -338,18 +391,22 @@ def _known(models: Models) -> Any:
     return select(c.id).where(c.request_key == bindparam("key"))
 
 
-def _take_by_key(models: Models) -> Any:
-    c = table_of(models.Slot).c
-    return _taking(models, *_of_key(models)).returning(c.id, c.capacity)
+def _take_by_key(models: Models, limited: bool) -> Any:
+    c, template = table_of(models.Slot).c, table_of(models.Template).c
+    if not limited:
+        return _taking(models, *_of_key(models), limits=unlimited(template)).returning(c.id, c.capacity)
+    limits = [*as_known(models, c, template), *within_limits(template, sums(models, c))]
+    return _taking(models, *_of_key(models), limits=limits).returning(c.id, c.capacity)
 
 
-def _take_by_id(models: Models) -> Any:
-    return _taking(models, table_of(models.Slot).c.id == bindparam("slot"), joined=only_if)
+def _take_by_id(models: Models, limited: bool) -> Any:
+    limits = [] if limited else unlimited(table_of(models.Template).c)  # else the template is locked by now
+    return _taking(models, table_of(models.Slot).c.id == bindparam("slot"), limits=limits, joined=only_if)
 
 
-def _take_and_write(models: Models, names: list[str]) -> Any:
+def _take_and_write(models: Models, limited: bool, names: list[str]) -> Any:
     bookings = table_of(models.Booking)
-    taken = _take_by_key(models).cte("taken")
+    taken = _take_by_key(models, limited).cte("taken")
     values: dict[str, Any] = {name: bindparam(f"new_{name}", type_=bookings.c[name].type) for name in names}
     values["active_key"] = case((taken.c.capacity == 1, ONLY), else_=values["active_key"])
     source = select(taken.c.id, *values.values())
@@ -363,25 +420,30 @@ def _take_and_write(models: Models, names: list[str]) -> Any:
 # taken here could not be given back, and there more may be to be locked before it.
 
 
-def _offered(models: Models) -> Any:
+def _offered(models: Models, limits: Callable[[Any, Any], list[ColumnElement[bool]]]) -> Any:
     slots, templates = table_of(models.Slot), table_of(models.Template).alias()
     joined = slots.join(templates, templates.c.id == slots.c.template_id)
     query = select(slots.c.id, slots.c.capacity, slots.c.template_id).select_from(joined)
-    return query.where(*_of_key(models), *_simple(models, templates.c))
+    return query.where(*_of_key(models), *_simple(models, templates.c, limits(slots.c, templates.c)))
 
 
-def _slot_to_take(models: Models) -> Any:
-    # With a limit, what it is read from is not locked.
-    slots, templates = _offered(models).limit(1).subquery("slot"), table_of(models.Template)
-    query = select(slots.c.id, slots.c.capacity).join_from(
-        slots, templates, templates.c.id == slots.c.template_id
+def _slot_to_take(models: Models, limited: bool) -> Any:
+    # With a limit, what it is read from is not locked; neither is what a person has.
+    slots, templates = table_of(models.Slot), table_of(models.Template)
+    counted = sums(models, slots.c) if limited else {}
+    offered = _offered(models, partial(as_known, models) if limited else lambda _, t: unlimited(t))
+    offered = offered.add_columns(*(taken.label(name) for name, taken in counted.items()))
+    slot = offered.limit(1).subquery("slot")
+    query = select(slot.c.id, slot.c.capacity).join_from(
+        slot, templates, templates.c.id == slot.c.template_id
     )
-    return locked(query, MARIADB[0])
+    return locked(query.where(*within_limits(templates.c, slot.c)) if limited else query, MARIADB[0])
 
 
-def _keep_offer(models: Models) -> Any:
+def _keep_offer(models: Models, limited: bool) -> Any:
     templates = table_of(models.Template)
-    mine = _offered(models).with_only_columns(table_of(models.Slot).c.template_id).scalar_subquery()
+    offered = _offered(models, lambda _, template: [] if limited else unlimited(template))
+    mine = offered.with_only_columns(table_of(models.Slot).c.template_id).scalar_subquery()
     return locked(select(templates.c.id).where(templates.c.id == mine), "postgresql")
 
 
@@ -390,20 +452,29 @@ def _of_key(models: Models) -> tuple[Any, Any]:
     return c.series_id == bindparam("series"), c.original_start == bindparam("original")
 
 
-def _taking(models: Models, *place: Any, joined: Callable[..., ColumnElement[bool]] = and_) -> Any:
+def _taking(
+    models: Models,
+    *place: Any,
+    limits: list[ColumnElement[bool]],
+    joined: Callable[..., ColumnElement[bool]] = and_,
+) -> Any:
     slots, templates = table_of(models.Slot), table_of(models.Template)
     now, party = bindparam("now", type_=slots.c.starts_at.type), bindparam("party", type_=slots.c.booked.type)
-    limits = _bookable(models, now, party, _simple(models, templates.c, joined))
-    return update(slots).where(*place, limits).values(booked=slots.c.booked + party)
+    bookable = _bookable(models, now, party, _simple(models, templates.c, limits, joined))
+    return update(slots).where(*place, bookable).values(booked=slots.c.booked + party)
 
 
 def _simple(
-    models: Models, template: Any, joined: Callable[..., ColumnElement[bool]] = and_
+    models: Models,
+    template: Any,
+    limits: list[ColumnElement[bool]],
+    joined: Callable[..., ColumnElement[bool]] = and_,
 ) -> list[ColumnElement[bool]]:
     """Return what must be true of a template and its slot so that nothing more is to be looked at.
 
     Else the marks of its rows may not be true yet, or slots of its series may overlap.
 
+    :param limits: what is asked of the limits for each person.
     :param joined: how to join what is asked of other slots; MariaDB locks all that an index leads it to.
     """
     slot = table_of(models.Slot).c
@@ -411,7 +482,9 @@ def _simple(
     is_settled = template.settled_revision == template.revision
     return [
         template.exclusive.is_(False),
-        *(template[name].is_(None) for name in ("pool", *LIMITS)),
+        template.pool.is_(None),
+        may_be_one_party(template),
+        *limits,
         slot.waits_for.is_(None),
         is_settled,
         or_(template.overlapping.is_(True), apart),
@@ -431,10 +504,10 @@ def take(work: Work, slot: SlotMixin, request: BookingRequest) -> BookingMixin:
     """Take places in a stored slot whose exclusive resource is locked and looked at, or raise why that cannot be."""
     if is_taken(slot, work.now) or is_crowded(work, slot):
         raise _refusal(work, slot, request, is_blocked=True)
-    if not take_places(work, slot, request.party):
+    if not take_places(work, slot, request.party, request.is_beyond):
         # Only now is it worth a lock to see whether expired holds are in the way.
         slot = lock_again(work, slot)
-        may_be_there = sweep(work, slot) or slot.waits_for is not None
+        may_be_there = not request.is_beyond and (sweep(work, slot) > 0 or slot.waits_for is not None)
         if not may_be_there or not take_places(work, slot, request.party, is_swept=True):
             raise _refusal(work, slot, request)
     made = insert_booking(work, slot, request)
@@ -447,6 +520,21 @@ def take(work: Work, slot: SlotMixin, request: BookingRequest) -> BookingMixin:
         change_slot(work, slot, -request.party, slot.holds)
         raise SlotFull(f"slot {slot.key} is full", key=slot.key, left=slot.left, party=request.party)
     return made
+
+
+def take_more(work: Work, slot: SlotMixin, request: BookingRequest, holds: Callable[[], list[Hold]]) -> None:
+    """Take further places for a booking or a hold that is there, by the rules of ``take``; the slot is locked.
+
+    :param holds: returns the holds that the slot has then.
+    """
+    if is_taken(slot, work.now) or is_crowded(work, slot):
+        raise _refusal(work, slot, request, is_blocked=True)
+    sweep(work, slot)
+    more = {"holds": holds() or None}
+    if not take_places(work, slot, request.party, request.is_beyond, is_swept=True, **more):
+        raise _refusal(work, slot, request)
+    forget_busy(work.session)
+    work.session.expire(slot, _COUNTED)
 
 
 def lock_again(work: Work, slot: SlotMixin) -> SlotMixin:
@@ -467,6 +555,8 @@ def _refusal(
     slot, template = lock_again(work, slot), slot.template
     forget_busy(work.session)
     state, left = slot.state_at(work.now), max(0, slot.capacity - slot.booked_at(work.now))
+    if request.is_beyond and slot.status == Status.SCHEDULED:
+        state = State.WITHDRAWN if slot.is_withdrawn_at(work.now) else State.OPEN
     may_join = state is State.RUNNING and (slot.closes_at or slot.starts_at) > work.now
     if is_blocked and (may_join or state in (State.OPEN, State.FULL)):
         state = State.BLOCKED
@@ -478,10 +568,11 @@ def _refusal(
     is_over = (slot.closes_at or slot.starts_at) <= work.now or slot.is_withdrawn_at(work.now)
     if state is State.RUNNING and is_over:
         return SlotClosed(f"slot {slot.key} cannot be booked: it is running", key=slot.key, state=state.value)
-    if left >= request.party and keeps_for_waiting(slot, left, slot.starts_at, work.now):
+    is_kept = not request.is_beyond and left >= request.party
+    if is_kept and keeps_for_waiting(slot, left, slot.starts_at, work.now):
         text = f"slot {slot.key} has {left} of {slot.capacity} places left, kept for whoever waits for them"
         return SlotFull(text, key=slot.key, left=0, party=request.party)
-    if left >= request.party:
+    if left >= request.party or request.is_beyond:
         return LostRace(f"slot {slot.key}: its template was changed in the meantime: try again")
     text = f"slot {slot.key} has {left} of {slot.capacity} places left, {request.party} asked for"
     return SlotFull(text, key=slot.key, left=left, party=request.party)
@@ -492,34 +583,43 @@ def _bookable(
     now: Any,
     party: Any,
     template: Iterable[ColumnElement[bool]],
+    beyond: bool = False,
 ) -> ColumnElement[bool]:
     """Return all limits of a booking as one condition on the slot: capacity, times, status, and its template.
 
     :param now: a moment (aware), or a parameter for one.
     :param party: how many places, or a parameter.
     :param template: what must be true of the template besides being active.
+    :param beyond: staff books: capacity and times do not count.
     """
     c, templates = table_of(models.Slot).c, table_of(models.Template)
     mine = select(templates.c.id).where(
         templates.c.id == c.template_id, templates.c.active.is_(True), *template
     )
-    return only_if(
-        c.status == Status.SCHEDULED.value,
+    usual = (
         c.booked + party <= c.capacity,
-        c.withdrawn.is_(None),
         c.ends_at > now,
         or_(c.opens_at.is_(None), c.opens_at <= now),
         func.coalesce(c.closes_at, c.starts_at) > now,
+    )
+    return only_if(
+        c.status == Status.SCHEDULED.value,
+        c.withdrawn.is_(None),
+        *(() if beyond else usual),
         mine.exists(),
     )
 
 
-def take_places(work: Work, slot: SlotMixin, party: int, is_swept: bool = False) -> bool:
+def take_places(
+    work: Work, slot: SlotMixin, party: int, beyond: bool = False, is_swept: bool = False, **more: Any
+) -> bool:
     """Take places with one conditional UPDATE; return whether they were there, and nobody waits who comes first.
 
     The statement carries all limits itself: capacity, opening, closing, end, status, and the template as it is now.
 
+    :param beyond: staff books: what there is, when, and who waits does not count.
     :param is_swept: the slot is locked and counts no hold that has expired: else whoever waits may come first.
+    :param more: what else changes with it.
     """
     table, templates = table_of(work.models.Slot), table_of(work.models.Template)
     template = slot.template
@@ -530,24 +630,26 @@ def take_places(work: Work, slot: SlotMixin, party: int, is_swept: bool = False)
             templates.c.group_name.is_not_distinct_from(template.group),
             templates.c.resource_shared.is_(bool(template.resource_shared)),
         ]
-    limits = _bookable(work.models, work.now, party, as_read)
-    comes_first = or_(table.c.waits_for.is_(None), table.c.starts_at <= work.now)
-    if is_swept:
-        comes_first = or_(comes_first, table.c.waits_for > table.c.capacity - table.c.booked)
-    limits = and_(limits, only_if(comes_first))
-    statement = update(table).where(table.c.id == slot.id, limits).values(booked=table.c.booked + party)
+    limits = _bookable(work.models, work.now, party, as_read, beyond)
+    if not beyond:
+        comes_first = or_(table.c.waits_for.is_(None), table.c.starts_at <= work.now)
+        if is_swept:
+            comes_first = or_(comes_first, table.c.waits_for > table.c.capacity - table.c.booked)
+        limits = and_(limits, only_if(comes_first))
+    values = {"booked": table.c.booked + party, **more}
+    statement = update(table).where(table.c.id == slot.id, limits).values(values)
     return bool(work.session.execute(statement).rowcount == 1)  # type: ignore[attr-defined]
 
 
-def active_key_in(slot: SlotMixin) -> str:
-    """Return the active key of a new live booking in a slot."""
-    return ONLY if slot.capacity == 1 else uuid.uuid4().hex
+def active_key_in(slot: SlotMixin, is_beyond: bool = False) -> str:
+    """Return the active key of a new live booking in a slot; of one beyond its capacity none that is the only one."""
+    return ONLY if slot.capacity == 1 and not is_beyond else uuid.uuid4().hex
 
 
 def insert_booking(work: Work, slot: SlotMixin, request: BookingRequest) -> BookingMixin | None:
     """Write the booking whose places were taken, or that waits; ``None`` if a unique constraint forbids it."""
     session, models = work.session, work.models
-    active_key = None if request.waits else active_key_in(slot)
+    active_key = None if request.waits else active_key_in(slot, request.is_beyond)
     row = {"slot_id": slot.id, "active_key": active_key, **request.values(work.now)}
     result: Any = session.execute(insert_if_absent(table_of(models.Booking), work.dialect), row)
     if result.rowcount != 1:
@@ -570,7 +672,7 @@ def _instance(work: Work, values: dict[str, Any]) -> BookingMixin:
     if held is not None:
         return held
     made: BookingMixin = inspect(work.models.Booking).class_manager.new_instance()
-    made.__dict__.update(values, released_at=None, is_offer=None, attendance=None)
+    made.__dict__.update(values, released_at=None, is_offer=None, attendance=None, asked_party=None)
     make_transient_to_detached(made)
     work.session.add(made)
     made_here(work.session, made)

@@ -26,10 +26,12 @@ from .taking import (
     BookingRequest,
     active_key_in,
     change_slot,
+    check_limits,
     end_booking,
     find_known,
     insert_booking,
     lock_again,
+    lock_first,
     lock_slots,
     report,
     sweep,
@@ -53,12 +55,13 @@ def wait(work: Work, key: str | SlotMixin, request: BookingRequest) -> BookingMi
 
 def _waited(work: Work, key: str | SlotMixin, request: BookingRequest) -> tuple[BookingMixin, bool]:
     """Return the booking that waits, and whether it was made now."""
-    with slot_to_book(work, key) as slot:
+    with slot_to_book(work, key, lock_first(work, request)) as slot:
         slot = lock_again(work, slot)
         known = find_known(work, request, slot) or _that_waits(work, slot, request)
         if known is not None:
             return known, False
         look_around(work, slot)
+        check_limits(work, slot, request)
         _refuse(work, slot, request)
         made = insert_booking(work, slot, request)
         if made is None:  # the key is that of a request that was committed meanwhile

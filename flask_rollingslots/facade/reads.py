@@ -121,6 +121,10 @@ class Reads(Calls):
         """Return a booking by its id, live or not."""
         return browsing.find_booking(self._state.reading(), getattr(booking, "id", booking))
 
+    def history(self, booking: BookingMixin | int) -> list[BookingMixin]:
+        """Return a booking with those from which it moved and those to which, the oldest first; the token is one."""
+        return browsing.history(self._state.reading(), getattr(booking, "id", booking))
+
     def reminders(self, since: datetime, until: datetime | None = None) -> list[SlotMixin]:
         """Return the booked slots whose ``reminder_at`` lies after ``since`` and not after ``until``, by start.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import date
 from typing import Literal, overload
 
-from ..booking import lifecycle, repeating, taking, waiting
+from ..booking import changing, lifecycle, repeating, taking, waiting
 from ..booking.repeating import RepeatReport, Repeats
 from ..booking.taking import BookingRequest
 from ..models import BookingMixin
@@ -33,8 +33,13 @@ class Reservations(Calls):
         :param party: how many places.
         :param idempotency_key: unique per ``who``: the same request again returns the same booking.
         :param name: of the person, as ``contact`` and ``note``: for whoever runs it; ``forget`` takes them out.
+        :param override: staff books: too early, too late, full and the limits of a person do not count. What is
+            cancelled, withdrawn or blocked by its resource stays refused. A slot that has ended can be booked if it has
+            a row; without one it is not found. The booking says ``override``.
         :raises SlotFull: if too few places are left.
         :raises SlotClosed: if it cannot be booked now: too early, too late, cancelled, or its resource is taken.
+        :raises LimitReached: if this person may not have so many places in the slot, on its day or in its week.
+        :raises InvalidRequest: if the party exceeds ``max_party``, or a person has limits and there is no ``who``.
         :raises IdempotencyConflict: if the key was used for another booking.
         """
         with self._deciding(who=who) as work:
@@ -182,11 +187,12 @@ class Reservations(Calls):
         the same booking.
 
         :param key: the slot to move to, stored or virtual.
-        :param override: also after the old place may be given back (see :meth:`release`); the new one is taken by the
-            usual rules.
+        :param override: also after the old place may be given back (see :meth:`release`), and past the limits of a
+            person; the slot of the new one is taken by the usual rules.
         :raises StatusConflict: if it is released or expired.
         :raises SlotFull: if too few places are left there.
         :raises SlotClosed: if the new slot cannot be booked now, or the old one is too near; if it is over, always.
+        :raises LimitReached: if this person may not have so many places there.
         """
         with self._deciding() as work:
             return lifecycle.move(work, booking, key, override)
@@ -198,3 +204,29 @@ class Reservations(Calls):
         """
         with self._deciding() as work:
             return lifecycle.change_person(work, booking, said)
+
+    def change_party(self, booking: BookingMixin | int, party: int, override: bool = False) -> BookingMixin:
+        """Let a booking or a hold be for more or fewer people, where it is; the app commits.
+
+        More are taken by the rules of a booking: there is room, the slot can be booked now, and the limits of a person
+        hold. Fewer by those of :meth:`release`. Who waits keeps the place in the queue with fewer. The same party
+        changes nothing.
+
+        :param override: for staff: more past all this, as in :meth:`book`, and then the booking says so; fewer at any
+            time.
+        :raises SlotFull: if too few places are left.
+        :raises SlotClosed: if the slot cannot be booked now, or it is too late to give places back.
+        :raises LimitReached: if this person may not have so many places.
+        :raises StatusConflict: if it was released or has expired, or waits and is to be for more.
+        """
+        with self._deciding() as work:
+            return changing.change_party(work, booking, party, override)
+
+    def mark(self, booking: BookingMixin | int, attendance: Text) -> BookingMixin:
+        """Note whether the people of a booking came; the app commits. The statistics count their places.
+
+        :param attendance: ``arrived``, ``no_show``, or ``None``: take the mark back.
+        :raises StatusConflict: if it is no confirmed booking.
+        """
+        with self._deciding() as work:
+            return changing.mark(work, booking, attendance)

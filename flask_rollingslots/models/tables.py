@@ -395,6 +395,8 @@ class BookingMixin:
     override: Mapped[bool | None] = mapped_column()
     #: A hold that was offered to whoever waited first.
     is_offer: Mapped[bool | None] = mapped_column()
+    #: How many places were asked for at first, if they were changed since.
+    asked_party: Mapped[int | None] = mapped_column(sa.Integer)
     #: ``arrived`` or ``no_show``.
     attendance: Mapped[str | None] = mapped_column(sa.String(16))
     #: The first booking of a person's series.

@@ -21,13 +21,13 @@ OF_SEGMENTS = (*OF_TIMES, "active_from", "active_until")
 
 #: What a slot counts of its bookings, or knows of their holds: the column, and the calls that write both sides.
 _OF_BOOKINGS = {
-    "party": "slots.release(booking), then slots.book(key, party)",
+    "party": "slots.change_party(booking, party)",
     "slot_id": "slots.move(booking, key)",
     "status": "slots.confirm(booking) or slots.release(booking)",
     "expires_at": "slots.release(booking), then slots.hold(key, minutes=…)",
 }
 _OF_SLOTS = {
-    **dict.fromkeys(("booked", "holds", "hold_until"), "slots.book, slots.hold and slots.release"),
+    **dict.fromkeys(("booked", "holds", "hold_until"), "slots.book, slots.change_party and slots.release"),
     **dict.fromkeys(("queue", "waits_for"), "slots.wait and slots.release"),
     # By these it is found; who booked it would be elsewhere, and its place sold again.
     **dict.fromkeys(

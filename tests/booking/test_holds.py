@@ -239,9 +239,9 @@ def test_signals_tell_of_holds_and_moves_once(sqlite_site: Site) -> None:
         site.slots.release(moved)
     assert heard == [
         "slot_held booking slot who",
-        "slot_booked booking slot who",
-        "booking_moved booking replaces_id slot who",
-        "booking_released booking slot who",
+        "slot_booked booking override slot who",
+        "booking_moved booking override replaces_id slot who",
+        "booking_released booking override slot who",
     ]
 
 

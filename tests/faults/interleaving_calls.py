@@ -106,6 +106,7 @@ CALLS = {
         Call("confirm", "stored", lambda slots, scene, who: slots.confirm(scene.hold)),
         Call("release", "stored", lambda slots, scene, who: slots.release(scene.booking)),
         Call("move", "stored virtual", lambda slots, scene, who: slots.move(scene.mover, scene.key)),
+        Call("grow", "stored limited", lambda slots, scene, who: slots.change_party(scene.booking, 3)),
         Call("edit_this_capacity", "", _edit("this", capacity=1)),
         Call("edit_future_time", "", _edit("this_and_future", start=time(14))),
         Call("edit_all_capacity", "", _edit("all", capacity=1)),
@@ -127,6 +128,9 @@ CALLS = {
             s.rival, 2, every=2, conflicts="skip", who=who).bookings), _MORE),
         Call("release_hold", "", lambda slots, scene, who: slots.release(scene.hold), _MORE),
         Call("move_away", "near shared", lambda slots, s, who: slots.move(s.booking, s.rival), _MORE),
+        Call("shrink", "limited", lambda slots, scene, who: slots.change_party(scene.booking, 1), _MORE),
+        Call("book_for_guest", "limited", lambda slots, scene, who: slots.book(scene.key, who="guest"), _MORE),
+        Call("hold_for_guest", "limited", lambda slots, scene, who: slots.hold(scene.rival, who="guest"), _MORE),
         Call("materialize", "virtual", lambda slots, scene, who: slots.materialize(scene.key), _MORE),
         Call("edit_this_time", "", _edit("this", start=time(15)), _MORE),
         Call("edit_rival_time", "near", lambda slots, s, who: slots.edit(
@@ -254,6 +258,14 @@ def _repeated(site: Site, scene: Scene) -> None:
     site.session.commit()
 
 
+def _limited(site: Site, scene: Scene) -> None:
+    """Let the guest have two places of the three that one person may have on a day."""
+    _hall(site, scene, max_per_person=3, max_per_person_day=3, max_per_person_week=9)
+    scene.rival = "1@20260106T1100"
+    site.slots.change_party(scene.booking, 2)
+    site.session.commit()
+
+
 def _courts(site: Site, scene: Scene, **yoga: Any) -> None:
     """Let a yoga class be in question, whose time overlaps with that of a court."""
     site.clock.now = SUNDAY
@@ -302,6 +314,7 @@ SCENES: dict[str, Callable[[Site, Scene], None]] = {
     "closed": _closed,
     "near": _near,
     "repeated": _repeated,
+    "limited": _limited,
     "shared": _shared,
     "to_share": _to_share,
     "to_join": _to_join,

@@ -7,10 +7,12 @@ calls do not come in either order, one after the other.
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from deciding_frame import Broken, check_committed, check_settled
+from deciding_model import PER_PERSON
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 #: What a call may be refused with because somebody else was there first, and not by what it asks for.
 LOST = ("LostRace", "StaleEdit", "TopUpBusy")
 #: The gravest first.
-KINDS = ("sold", "overlap", "capacity", "counter", "back", "raw", "order", "refused")
+KINDS = ("sold", "overlap", "capacity", "limit", "counter", "back", "raw", "order", "refused")
 Fault = tuple[str, str]
 #: What is committed, without what differs from one time to the next.
 Shape = tuple[Any, ...]
@@ -131,6 +133,7 @@ def violations(met: Met, ends: Ends) -> list[Fault]:
     found = [
         *(each[:2] for each in unnamed(met.after, met.answers) if each[:2] not in likely.unnamed),
         *_overlaps(met.after),
+        *_limits(met.after),
         *_counted(met.after),
         *_back(met),
         *_raw(met),
@@ -159,6 +162,21 @@ def _overlaps(after: Committed) -> Iterator[Fault]:
     for one, other in itertools.combinations(taken, 2):
         if one.start < other.end and other.start < one.end and _apart(after, one, other):
             yield "overlap", f"{text_of(one.key)} and {text_of(other.key)} overlap, and both are booked"
+
+
+def _limits(after: Committed) -> Iterator[Fault]:
+    """Nobody has more places than one person may have."""
+    taken: Counter[tuple[str, int, str, Any]] = Counter()
+    for row in after.rows.values():
+        day = row.key[1].date()
+        for each in after.of_slot.get(row.id, ()):
+            if each.who is not None and (each.lives(after.now) or each.status == "waiting"):
+                for name, within in zip(PER_PERSON, (row.key, day, day.isocalendar()[:2]), strict=True):
+                    taken[each.who, row.template, name, within] += each.party
+    for (who, template, name, within), number in taken.items():
+        most = after.segments[template].per_person[PER_PERSON.index(name)]
+        if most is not None and number > most:
+            yield "limit", f"{who} has {number} places in {within}: {name} is {most}"
 
 
 def _apart(after: Committed, one: Row, other: Row) -> bool:

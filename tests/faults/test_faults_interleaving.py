@@ -16,7 +16,7 @@ from interleaving import SETTINGS, Stage
 from interleaving_calls import CALLS, Scene, build, pairs
 from marks import FIXTURES
 
-from flask_rollingslots.booking import resources
+from flask_rollingslots.booking import limits, resources
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -43,6 +43,8 @@ GRAVE = (
     ("to_share", "hold", "edit_all_court"),
     ("stored", "cancel_all", "confirm"),
     ("stored", "edit_future_time", "cancel_date"),
+    ("limited", "grow", "book_for_guest"),
+    ("limited", "book_for_guest", "hold_for_guest"),
 )
 #: In the short form: at how many statements each of these is played, and how many more trials are drawn.
 AT, DRAWN = 3, 6
@@ -124,3 +126,14 @@ def test_a_lock_that_is_missing_is_found(
     monkeypatch.setattr(resources, "_lock_template", lambda *_: True)
     trials = stage.play_all(scenes("virtual"), "book", "cancel_future")
     assert any(kind == "sold" for trial in trials for kind, _ in trial.faults)
+
+
+@pytest.mark.parametrize("stage", ["postgresql-committed"], indirect=True)
+def test_a_person_without_a_lock_is_found(
+    stage: Stage, scenes: Callable[[str], Scene], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same for limits: two that only count exceed one."""
+    monkeypatch.setattr(limits, "_lock_person", lambda *_: False)
+    monkeypatch.setattr(limits, "_is_old", lambda *_: False)
+    trials = stage.play_all(scenes("limited"), "grow", "book_for_guest")
+    assert any(kind == "limit" for trial in trials for kind, _ in trial.faults)

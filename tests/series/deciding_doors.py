@@ -9,7 +9,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
 
-from deciding_model import Booking, Committed, Key, Row, Segment
+from deciding_model import PER_PERSON, Booking, Committed, Key, Row, Segment
 from helpers import Clock, Site
 from sqlalchemy import Connection, NullPool, create_engine, text
 
@@ -65,6 +65,7 @@ def _segment(row: Any) -> Segment:
         active_from=_wall(row.active_from), active_until=_wall(row.active_until),
         cancelled_from=_wall(row.cancelled_from), shift=_span(row.shift),
         is_settled=row.settled_revision == row.revision,
+        per_person=tuple(getattr(row, name) for name in PER_PERSON),
     )  # fmt: skip
 
 

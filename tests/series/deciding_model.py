@@ -25,6 +25,8 @@ HOLIDAYS = {
 }  # fmt: skip
 #: What nobody new gets into, whatever is left.
 TIMED = ("ended", "running", "upcoming")
+#: How many places one person may have: in a slot, on a day, in a week.
+PER_PERSON = ("max_per_person", "max_per_person_day", "max_per_person_week")
 Key = tuple[int, datetime]
 
 
@@ -80,6 +82,7 @@ class Segment:
     cancelled_from: datetime | None
     shift: timedelta
     is_settled: bool
+    per_person: tuple[int | None, ...] = ()
 
     @property
     def keeps_apart(self) -> bool:

@@ -11,7 +11,8 @@ from zoneinfo import ZoneInfo
 import pytest
 from helpers import MONDAY, Site
 from marks import quick_on
-from sqlalchemy import event
+from sqlalchemy import event, select
+from sqlalchemy.orm import object_session
 
 from flask_rollingslots.errors import InvalidRequest, TemplateNotFound
 from flask_rollingslots.statistics import spells
@@ -32,7 +33,8 @@ def busy(site: Site) -> Site:
     rows = site.rows()
     for number, slot in enumerate(rows):
         if number % 5 == 0:
-            site.slots.book(slot.key, party=1 + number % slot.capacity)
+            booking = site.slots.book(slot.key, party=1 + number % slot.capacity)
+            site.slots.mark(booking, ("arrived", "no_show", None)[number % 3])
         if number % 7 == 0:
             site.slots.hold(slot.key) if slot.left else None
         if number % 11 == 0:
@@ -47,6 +49,12 @@ def busy(site: Site) -> Site:
     return site
 
 
+def marked(slot: Any, mark: str) -> int:
+    """Return how many places in a slot have a mark."""
+    bookings = object_session(slot).scalars(select(slot.rolling_models.Booking).filter_by(slot_id=slot.id))
+    return sum(each.party for each in bookings if each.attendance == mark)
+
+
 def by_hand(slots: list[Any]) -> dict[str, Any]:
     """Count loaded slots one by one."""
     shown = [slot for slot in slots if slot.status != "deleted"]
@@ -58,6 +66,7 @@ def by_hand(slots: list[Any]) -> dict[str, Any]:
         "completed": sum(slot.status == "completed" for slot in shown),
         "capacity": sum(slot.capacity for slot in counting),
         "booked": sum(slot.capacity - slot.left for slot in counting),
+        **{mark: sum(marked(slot, mark) for slot in counting) for mark in ("arrived", "no_show")},
         "earliest": min((slot.starts_at for slot in shown), default=None),
         "latest": max((slot.starts_at for slot in shown), default=None),
     }
