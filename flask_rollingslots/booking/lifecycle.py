@@ -26,7 +26,7 @@ from ..models import BookingMixin, SlotMixin, TemplateMixin, table_of
 from ..signals import booking_moved, booking_released, slot_booked
 from ..statements import newest, take_write_lock
 from ..values import LIVE, BookingStatus, State, Status
-from .resources import is_taken, lock_offer, look_around, slot_to_book
+from .resources import is_overtaken, lock_offer, look_around, slot_to_book
 from .taking import (
     BookingRequest,
     change_slot,
@@ -61,7 +61,7 @@ def confirm(work: Work, booking: BookingMixin | int) -> BookingMixin:
         text = f"slot {slot.key} cannot be booked: it is {slot.status}"
         raise SlotClosed(text, key=slot.key, state=slot.status)
     look_around(work, slot)
-    if is_taken(slot, work.now):
+    if is_overtaken(slot, work.now):
         # By somebody whose clock is ahead of ours, and said that the hold had expired.
         name = slot.template.resource
         text = f"slot {slot.key}: {name!r} was taken by another booking meanwhile: book again"
@@ -205,7 +205,7 @@ def _locked(
 
     Whoever changes a booking locks its slot before.
 
-    :param with_resource: nobody else can take the slot's exclusive resource either.
+    :param with_resource: nobody else can take the slot's resource either.
     :raises BookingNotFound: if there is none, or no slot of it.
     :raises LostRace: if they were pruned meanwhile.
     """

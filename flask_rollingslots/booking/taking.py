@@ -43,7 +43,7 @@ from ..statements import (
 )
 from ..values import LIVE, NOBODY, BookingStatus, Hold, Person, SlotKey, State, Status, from_us, key_of, to_us
 from .limits import LIMITS, check_length, check_number, lock_holds
-from .resources import is_crowded, is_taken, look_around, slot_to_book
+from .resources import is_crowded, is_taken, left_in_pool, look_around, slot_to_book
 
 #: The longest hold: a week.
 MAX_MINUTES = 7 * 24 * 60
@@ -233,8 +233,8 @@ def _find_known(
 
 
 # -- the way that nearly all bookings go: two statements, for a stored slot that nothing special is about. Whatever is
-# -- not that simple (no row yet, no places, an exclusive resource, expired holds, a refusal) changes nothing there and
-# -- is left to the long way, which knows all cases
+# -- not that simple (no row yet, no places, a resource that bookings take, expired holds, a refusal) changes nothing
+# -- there and is left to the long way, which knows all cases
 
 
 def book_at_once(work: Work, key: SlotKey, request: BookingRequest) -> BookingMixin | None:
@@ -409,9 +409,12 @@ def _give_back(models: Models) -> Any:
 
 
 def take(work: Work, slot: SlotMixin, request: BookingRequest) -> BookingMixin:
-    """Take places in a stored slot whose exclusive resource is locked and looked at, or raise why that cannot be."""
+    """Take places in a stored slot whose resource is locked and looked at, or raise why that cannot be."""
     if is_taken(slot, work.now) or is_crowded(work, slot):
         raise _refusal(work, slot, request, is_blocked=True)
+    in_pool = left_in_pool(slot, work.now)
+    if in_pool is not None and in_pool < request.party:
+        raise _refusal(work, slot, request, in_pool=in_pool)
     if not take_places(work, slot, request.party):
         # Only now is it worth a lock to see whether expired holds are in the way.
         slot = _locked(work, slot)
@@ -437,16 +440,22 @@ def _locked(work: Work, slot: SlotMixin) -> SlotMixin:
 
 
 def _refusal(
-    work: Work, slot: SlotMixin, request: BookingRequest, is_blocked: bool = False
+    work: Work,
+    slot: SlotMixin,
+    request: BookingRequest,
+    is_blocked: bool = False,
+    in_pool: int | None = None,
 ) -> RollingSlotsError:
     """Say why places could not be taken, by what the slot and its template are now.
 
     :param is_blocked: something was found in the way, by a lock: MariaDB's snapshot may not know of it.
+    :param in_pool: how many places the pool was found to have, which are too few.
     """
     slot, template = _locked(work, slot), slot.template
     forget_busy(work.session)
     state, left = slot.state_at(work.now), max(0, slot.capacity - slot.booked_at(work.now))
     may_join = state is State.RUNNING and (slot.closes_at or slot.starts_at) > work.now
+    is_blocked = is_blocked or (in_pool == 0 and left > 0)
     if is_blocked and (may_join or state in (State.OPEN, State.FULL)):
         state = State.BLOCKED
     if not template.active or state not in (State.OPEN, State.FULL, State.RUNNING):
@@ -457,6 +466,12 @@ def _refusal(
     is_over = (slot.closes_at or slot.starts_at) <= work.now or slot.is_withdrawn_at(work.now)
     if state is State.RUNNING and is_over:
         return SlotClosed(f"slot {slot.key} cannot be booked: it is running", key=slot.key, state=state.value)
+    if in_pool is not None and in_pool < left:
+        text = (
+            f"slot {slot.key} has {left} of {slot.capacity} places left, but {template.resource!r} only {in_pool} of "
+            f"{template.pool} meanwhile, {request.party} asked for"
+        )
+        return SlotFull(text, key=slot.key, left=in_pool, party=request.party)
     if left >= request.party:
         return LostRace(f"slot {slot.key}: its template was changed in the meantime: try again")
     text = f"slot {slot.key} has {left} of {slot.capacity} places left, {request.party} asked for"
@@ -497,12 +512,17 @@ def take_places(work: Work, slot: SlotMixin, party: int) -> bool:
     """
     table, templates = table_of(work.models.Slot), table_of(work.models.Template)
     template = slot.template
-    as_read: list[ColumnElement[bool]] = [templates.c.exclusive.is_(bool(template.exclusive))]
-    if template.exclusive:
+    as_read: list[ColumnElement[bool]] = [
+        templates.c.exclusive.is_(bool(template.exclusive)),
+        templates.c.pool.is_not_distinct_from(template.pool),
+    ]
+    if template.claim is not None:
         as_read += [
             templates.c.resource == template.resource,
             templates.c.group_name.is_not_distinct_from(template.group),
             templates.c.resource_shared.is_(bool(template.resource_shared)),
+            templates.c.setup.is_not_distinct_from(template.setup),
+            templates.c.cleanup.is_not_distinct_from(template.cleanup),
         ]
     limits = _bookable(work.models, work.now, party, as_read)
     statement = update(table).where(table.c.id == slot.id, limits).values(booked=table.c.booked + party)

@@ -14,7 +14,21 @@ from .kinds import UtcDateTime, plain, table_of
 from .making import make_models
 from .noting import DECIDED_FIELDS, has_decisions
 from .own import NO_OWN, OwnColumns, OwnField
-from .places import Seen, displaced_near, expired_places, load_busy, load_neighbours, mark_busy, mark_near
+from .places import (
+    Seen,
+    Stay,
+    claim_columns,
+    displaced_near,
+    expired_places,
+    has_claim,
+    is_excluded,
+    load_busy,
+    load_neighbours,
+    mark_busy,
+    mark_near,
+    most_taken,
+    taken_of_pool,
+)
 from .tables import (
     KEEP_IDS,
     BookingMixin,
@@ -31,10 +45,10 @@ from .tables import (
 )
 
 __all__ = [
-    "DECIDED_FIELDS", "FIELDS", "KEEP_IDS", "NO_OWN", "BookingMixin", "Change", "FeedAddressMixin", "LeaseMixin",
-    "Models", "OwnColumns", "OwnField", "ResourceMixin", "RunMixin", "Seen", "ShardMixin", "Shared", "SlotMixin",
-    "TemplateField", "TemplateMixin", "UtcDateTime", "check_data", "check_limits", "check_template", "check_times",
-    "displaced_near", "expired_places",
-    "forget_busy", "has_decisions", "keep_name", "load_busy", "load_neighbours", "make_models", "mark_busy",
-    "mark_near", "plain", "table_of",
+    "DECIDED_FIELDS", "FIELDS", "KEEP_IDS", "NO_OWN", "BookingMixin", "Change", "FeedAddressMixin",
+    "LeaseMixin", "Models", "OwnColumns", "OwnField", "ResourceMixin", "RunMixin", "Seen", "ShardMixin",
+    "Shared", "SlotMixin", "Stay", "TemplateField", "TemplateMixin", "UtcDateTime", "check_data",
+    "check_limits", "check_template", "check_times", "claim_columns", "displaced_near", "expired_places",
+    "forget_busy", "has_claim", "has_decisions", "is_excluded", "keep_name", "load_busy", "load_neighbours",
+    "make_models", "mark_busy", "mark_near", "most_taken", "plain", "table_of", "taken_of_pool",
 ]  # fmt: skip

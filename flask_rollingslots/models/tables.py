@@ -42,7 +42,15 @@ from ..values import (
 from .fields import FIELDS, TemplateMixin, check_limits, check_template
 from .kinds import Exact, Id, UtcDateTime, WallDateTime, plain, table_of
 from .own import OwnColumns
-from .places import BUSY_MARK, blocked_at, expired_places, is_blocked, is_crowded_in_sql
+from .places import (
+    BUSY_MARK,
+    blocked_at,
+    expired_places,
+    is_blocked,
+    is_crowded_in_sql,
+    is_used_up,
+    used_up_at,
+)
 
 
 class Shared(NamedTuple):
@@ -111,7 +119,7 @@ class SlotMixin:
         rolling_neighbours: Any
         affected_bookings: Any
     else:
-        #: What takes the exclusive resource, as read together with this slot; ``None``: ask the database.
+        #: What takes the resource, as read together with this slot; ``None``: ask the database.
         rolling_busy = None
         #: What may be in its way in its series, as found when it was locked to be booked; ``None``: ask.
         rolling_neighbours = None
@@ -261,9 +269,12 @@ class SlotMixin:
             return by_time, State.WITHDRAWN
         if (by_now("starts_at") if closes_at is None else closes_at) <= now:
             return by_time, State.CLOSED
-        if by_time in (None, State.RUNNING) and blocked_at(self, now):
+        may_be_asked = by_time in (None, State.RUNNING)
+        if may_be_asked and blocked_at(self, now):
             return by_time, State.BLOCKED
-        return by_time, State.FULL if self.booked_at(now) >= by_now("capacity") else None
+        if self.booked_at(now) >= by_now("capacity"):
+            return by_time, State.FULL
+        return by_time, State.BLOCKED if may_be_asked and used_up_at(self, now) else None
 
     def is_withdrawn_at(self, now: datetime) -> bool:
         """Whether its template does not offer the slot any more at a moment (aware)."""
@@ -298,6 +309,7 @@ class SlotMixin:
             cls.booked - expired_places(models, cls, now) < cls.capacity,
             sa.not_(is_blocked(models, cls, now)),
             sa.not_(is_crowded_in_sql(models, cls, now)),
+            sa.not_(is_used_up(models, cls, now)),
         )
 
     @hybrid_property
@@ -334,6 +346,7 @@ class SlotMixin:
             (is_blocked(models, cls, now), _literal(State.BLOCKED)),
             (is_crowded_in_sql(models, cls, now), _literal(State.BLOCKED)),
             (cls.booked - expired_places(models, cls, now) >= cls.capacity, _literal(State.FULL)),
+            (is_used_up(models, cls, now), _literal(State.BLOCKED)),
             else_=_literal(State.OPEN),
         )
 

@@ -49,7 +49,7 @@ from .storage import Expanded, RowChange, SegmentChange, SeriesPlan, StoredSerie
 from .writing import write_plan
 
 #: Fields of a template, of which one says that slots may overlap.
-_ALLOWING = ("overlapping", "exclusive")
+_ALLOWING = ("overlapping", "exclusive", "pool")
 #: Changes of these move a slot.
 _TIMES = {"starts_at", "ends_at"}
 #: What a slot's row notes, and no report tells.
