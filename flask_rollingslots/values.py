@@ -306,6 +306,14 @@ class Claim(NamedTuple):
     setup: timedelta | None = None
     cleanup: timedelta | None = None
 
+    @classmethod
+    def of(cls, template: Any) -> Claim | None:
+        """Return what the bookings of a template, or of what has its fields, take; ``None``: nothing."""
+        if template.resource is None or not (template.exclusive or template.pool is not None):
+            return None
+        shared = bool(template.resource_shared)
+        return cls(template.resource, template.group, shared, template.pool, template.setup, template.cleanup)
+
     def meets(self, other: Claim) -> bool:
         """Whether both mean the same court, room or teacher."""
         is_one = self.group == other.group or (self.is_shared and other.is_shared)

@@ -355,10 +355,7 @@ class TemplateMixin:
     @property
     def claim(self) -> Claim | None:
         """What its bookings take of its resource, if they do: all of it (``exclusive``), or places (``pool``)."""
-        if self.resource is None or not (self.exclusive or self.pool is not None):
-            return None
-        shared = bool(self.resource_shared)
-        return Claim(self.resource, self.group, shared, self.pool, self.setup, self.cleanup)
+        return Claim.of(self)
 
     @property
     def may_overlap(self) -> bool:

@@ -118,21 +118,13 @@ def is_used_up(models: Any, slot: Any, now: Any) -> ColumnElement[bool]:
     slots of its own series each moment with which they have it in common.
     """
     templates, slots = table_of(models.Template), table_of(models.Slot)
-    ours, theirs, every = (templates.alias() for _ in range(3))
+    ours, theirs, parts, every = (templates.alias() for _ in range(4))
     first, near, other = (slots.alias() for _ in range(3))
-    of_ours = every.c.series_id == ours.c.series_id
-    begins = _widened(slot, ours.c)[0]
-    first_begins, first_ends = _widened(first.c, theirs.c)
+    begins, first_begins = _widened(slot, ours.c)[0], _widened(first.c, theirs.c)[0]
     other_begins, other_ends = _widened(other.c, every.c)
-    is_there = (
-        or_(other_begins <= begins, other_begins <= first_begins),
-        other_ends > begins,
-        other_ends > first_begins,
-    )
     is_beside = and_(
         or_(other.c.starts_at <= slot.starts_at, other.c.starts_at <= near.c.starts_at),
-        other.c.ends_at > slot.starts_at,
-        other.c.ends_at > near.c.starts_at,
+        or_(near.c.id.is_(None), other.c.ends_at > near.c.starts_at),
     )
     taken = (
         select(func.sum(other.c.booked - expired_places(models, other.c, now)))
@@ -142,18 +134,24 @@ def is_used_up(models: Any, slot: Any, now: Any) -> ColumnElement[bool]:
             every.c.pool.is_not(None),
             *_occupied(other.c),
             *_meanwhile(ours.c, slot, every.c, other.c),
-            *is_there,
-            or_(not_(of_ours), is_beside),
+            or_(other_begins <= begins, other_begins <= first_begins),
+            other_ends > begins,
+            other_ends > first_begins,
+            or_(every.c.series_id != ours.c.series_id, is_beside),
         )
         .correlate_except(every, other)
         .scalar_subquery()
     )
+    overlapping = (near.c.starts_at < slot.ends_at, near.c.ends_at > slot.starts_at)
     joined = (
         ours.join(theirs, _is_one(ours.c, theirs.c))
         .join(first, first.c.template_id == theirs.c.id)
-        .join(near, near.c.series_id == ours.c.series_id)
+        .outerjoin(
+            parts.join(near, near.c.template_id == parts.c.id),
+            and_(parts.c.series_id == ours.c.series_id, *_occupied(near.c), *overlapping),
+        )
     )
-    return exists(
+    found = exists(
         select(1)
         .select_from(joined)
         .where(
@@ -162,12 +160,11 @@ def is_used_up(models: Any, slot: Any, now: Any) -> ColumnElement[bool]:
             theirs.c.pool.is_not(None),
             *_occupied(first.c),
             *_meanwhile(ours.c, slot, theirs.c, first.c),
-            or_(near.c.id == slot.id, and_(*_occupied(near.c))),
-            near.c.starts_at < slot.ends_at,
-            near.c.ends_at > slot.starts_at,
             taken >= ours.c.pool,
         )
     )
+    # As a case it is asked for one slot after the other: PostgreSQL would else work it out for all slots first.
+    return case((found, true()), else_=false())
 
 
 def _is_one(ours: Any, theirs: Any) -> ColumnElement[bool]:

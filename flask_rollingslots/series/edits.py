@@ -203,7 +203,7 @@ def _decide(work: Work, asked: EditPlan, check: Check, segments: Sequence[Templa
             plan = plan_this(series, asked)
         else:
             plan = plan_edit(replace(series, pruned=pruned_until(work)) if touch_times else series, asked)
-        storage.refuse_blocked(work, series, plan.changed)
+        storage.refuse_blocked(work, *storage.claiming(series, plan))
         if not work.dry_run:
             _refuse_overlaps(series, plan)
         check(plan)

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from types import MappingProxyType
+from types import MappingProxyType, SimpleNamespace
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -605,6 +605,34 @@ def find_blocked(
     asked = [stay for _, stay in stays]
     clashes = find_clashes(work.session, work.models, work.now, asked, lock=not work.dry_run)
     return [pair for pair in stays if pair[1].slot_id in clashes]
+
+
+def claiming(series: StoredSeries, plan: SeriesPlan) -> tuple[StoredSeries, list[RowChange]]:
+    """Return a series with what its segments are to take of resources; and what changes, with all to which that is new.
+
+    What does not change of a slot itself is in there too, for ``refuse_blocked``.
+    """
+    resources, specs = dict(series.resources), {spec.id: spec for spec in series.specs}
+    changes = {change.row.id: change for change in plan.changed}
+    for number, values, cut in plan.segments:
+        if values.keys().isdisjoint(CLAIMED):
+            continue
+        held = {**series.settings.get(number, {}), **values}
+        fields = {name: held.get(name, getattr(specs[number], name, None)) for name in CLAIMED}
+        resources.pop(number, None)
+        claim = Claim.of(SimpleNamespace(**fields))
+        if claim is None:
+            continue
+        resources[number] = claim
+        for row in series.rows:
+            if (
+                row.template_id == number
+                and row.ends_at > series.now
+                and row.original_start >= (cut or datetime.min)
+            ):
+                known = changes[row.id].values if row.id in changes else {}
+                changes[row.id] = RowChange(row, {"status": row.status, **known})
+    return replace(series, resources=resources), list(changes.values())
 
 
 def refuse_blocked(work: Work, series: StoredSeries, changes: Iterable[RowChange]) -> None:
