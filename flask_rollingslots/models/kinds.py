@@ -138,7 +138,7 @@ def _later_in_text(element: Any, compiler: Any, **kw: Any) -> str:
     # Stored as a text of fixed length: SQLite's own functions know three of its six decimals.
     moment, seconds = (compiler.process(each, **kw) for each in element.clauses)
     whole = f"strftime('%Y-%m-%d %H:%M:%S', substr({moment}, 1, 19), ({seconds}) || ' seconds')"
-    return f"({whole} || substr({moment}, 20))"
+    return f"CASE WHEN ({seconds}) = 0 THEN {moment} ELSE {whole} || substr({moment}, 20) END"
 
 
 @compiles(later, *MARIADB)

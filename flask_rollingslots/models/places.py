@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
+    Integer,
     String,
     and_,
     case,
@@ -31,6 +32,7 @@ from sqlalchemy import (
     select,
     true,
     type_coerce,
+    union_all,
 )
 from sqlalchemy.orm import Session, object_session
 
@@ -48,6 +50,8 @@ _STRETCHES = 100
 #: Written out, so that SQLite recognises the condition of the index on booked slots.
 _NOTHING: ColumnElement[int] = literal_column("0")
 _NO_TIME = timedelta(0)
+#: In seconds: more than a change of the clock adds to a slot.
+_A_DAY: ColumnElement[int] = literal_column("86400")
 
 
 def expired_places(models: Any, slot: Any, now: Any) -> ColumnElement[int]:
@@ -114,57 +118,99 @@ def is_blocked(models: Any, slot: Any, now: Any) -> ColumnElement[bool]:
 def is_used_up(models: Any, slot: Any, now: Any) -> ColumnElement[bool]:
     """Return, in SQL, whether a pool has no place left for a slot at some moment; as ``most_taken`` counts them.
 
-    The most places are taken when something begins: what is looked at is each such moment within the slot, and for
-    slots of its own series each moment with which they have it in common.
+    The most places are taken when something begins: what is looked at is the beginning and each such moment within the
+    slot, and for slots of its own series each moment at which the slot has one of them beside it.
     """
-    templates, slots = table_of(models.Template), table_of(models.Slot)
-    ours, theirs, parts, every = (templates.alias() for _ in range(4))
-    first, near, other = (slots.alias() for _ in range(3))
-    begins, first_begins = _widened(slot, ours.c)[0], _widened(first.c, theirs.c)[0]
-    other_begins, other_ends = _widened(other.c, every.c)
-    is_beside = and_(
-        or_(other.c.starts_at <= slot.starts_at, other.c.starts_at <= near.c.starts_at),
-        or_(near.c.id.is_(None), other.c.ends_at > near.c.starts_at),
+    ours, theirs, parts = (table_of(models.Template).alias() for _ in range(3))
+    first, near = (table_of(models.Slot).alias() for _ in range(2))
+    later_ones, beside = (_with_and_without() for _ in range(2))
+    starts_within = (
+        first.c.starts_at > later(slot.starts_at, _seconds(theirs.c.setup) - _seconds(ours.c.setup)),
+        _meanwhile(ours.c, slot, theirs.c, first.c)[0],
     )
-    taken = (
-        select(func.sum(other.c.booked - expired_places(models, other.c, now)))
-        .select_from(every.join(other, other.c.template_id == every.c.id))
-        .where(
-            _is_one(ours.c, every.c),
-            every.c.pool.is_not(None),
-            *_occupied(other.c),
-            *_meanwhile(ours.c, slot, every.c, other.c),
-            or_(other_begins <= begins, other_begins <= first_begins),
-            other_ends > begins,
-            other_ends > first_begins,
-            or_(every.c.series_id != ours.c.series_id, is_beside),
-        )
-        .correlate_except(every, other)
-        .scalar_subquery()
-    )
-    overlapping = (near.c.starts_at < slot.ends_at, near.c.ends_at > slot.starts_at)
+    starts_beside = (near.c.starts_at > slot.starts_at, near.c.starts_at < slot.ends_at)
+    is_shared = and_(later_ones.c.is_with == 1, _is_one(ours.c, theirs.c), theirs.c.pool.is_not(None))
+    is_part = and_(beside.c.is_with == 1, parts.c.series_id == ours.c.series_id)
     joined = (
-        ours.join(theirs, _is_one(ours.c, theirs.c))
-        .join(first, first.c.template_id == theirs.c.id)
-        .outerjoin(
-            parts.join(near, near.c.template_id == parts.c.id),
-            and_(parts.c.series_id == ours.c.series_id, *_occupied(near.c), *overlapping),
-        )
+        ours.join(later_ones, later_ones.c.is_with <= ours.c.pool)  # always: a pool has a place
+        .join(beside, beside.c.is_with <= ours.c.pool)
+        .outerjoin(theirs, is_shared)
+        .outerjoin(first, and_(first.c.template_id == theirs.c.id, *_occupied(first.c), *starts_within))
+        .outerjoin(parts, is_part)
+        .outerjoin(near, and_(near.c.template_id == parts.c.id, *_occupied(near.c), *starts_beside))
     )
+    begins, first_begins = _widened(slot, ours.c)[0], _widened(first.c, theirs.c)[0]
+
+    def there(every: Any, other: Any) -> tuple[ColumnElement[bool], ...]:
+        other_begins, other_ends = _widened(other, every)
+        is_beside = and_(
+            or_(other.starts_at <= slot.starts_at, other.starts_at <= near.c.starts_at),
+            or_(near.c.id.is_(None), other.ends_at > near.c.starts_at),
+        )
+        return (
+            *_meanwhile(ours.c, slot, every, other),
+            or_(other_begins <= begins, other_begins <= first_begins),
+            or_(first.c.id.is_(None), other_ends > first_begins),
+            other_ends > begins,
+            or_(every.series_id != ours.c.series_id, is_beside),
+        )
+
     found = exists(
         select(1)
         .select_from(joined)
         .where(
             ours.c.id == slot.template_id,
             ours.c.pool.is_not(None),
-            theirs.c.pool.is_not(None),
-            *_occupied(first.c),
-            *_meanwhile(ours.c, slot, theirs.c, first.c),
-            taken >= ours.c.pool,
+            or_(later_ones.c.is_with == 0, first.c.id.is_not(None)),
+            or_(beside.c.is_with == 0, near.c.id.is_not(None)),
+            _taken_places(models, ours.c, slot, now, there) >= ours.c.pool,
         )
     )
     # As a case it is asked for one slot after the other: PostgreSQL would else work it out for all slots first.
     return case((found, true()), else_=false())
+
+
+def _with_and_without() -> Any:
+    """Return two rows to join others to, one of them with none."""
+    rows = (select(literal_column(number, Integer).label("is_with")) for number in "01")
+    return union_all(*rows).subquery()
+
+
+def _taken_places(
+    models: Any,
+    ours: Any,
+    slot: Any,
+    now: Any,
+    there: Callable[[Any, Any], tuple[ColumnElement[bool], ...]],
+) -> ColumnElement[int]:
+    """Return, in SQL, how many places are taken of the pool of a slot.
+
+    What is where its rule has it lasts as long as that says, and is found by its start; the few others by their mark.
+
+    :param there: returns the conditions on a template and a slot of it.
+    """
+    sums = []
+    for is_displaced in (False, True):
+        every, other = table_of(models.Template).alias(), table_of(models.Slot).alias()
+        reach = _seconds(every.c.duration) + _seconds(every.c.cleanup) + _seconds(ours.setup) + _A_DAY
+        found = (
+            (other.c.displaced == true(), other.c.series_id == every.c.series_id)
+            if is_displaced
+            else (other.c.displaced.is_(None), other.c.starts_at > later(slot.starts_at, -reach))
+        )
+        query = (
+            select(func.sum(other.c.booked - expired_places(models, other.c, now)))
+            .select_from(every.join(other, other.c.template_id == every.c.id))
+            .where(
+                _is_one(ours, every.c),
+                every.c.pool.is_not(None),
+                *found,
+                *_occupied(other.c),
+                *there(every.c, other.c),
+            )
+        )
+        sums.append(func.coalesce(query.correlate_except(every, other).scalar_subquery(), _NOTHING))
+    return sums[0] + sums[1]
 
 
 def _is_one(ours: Any, theirs: Any) -> ColumnElement[bool]:
