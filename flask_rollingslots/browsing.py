@@ -349,7 +349,7 @@ def merged(
         found.append(virtual_slot(work.models, planned, templates[spec.id], work.now))
     found.sort(key=lambda slot: (slot.starts_at, slot.series_id, slot.original_start))
     mark_near(work.session, templates.values(), displaced, window)
-    if any(template.exclusive for template in templates.values()):
+    if any(template.claim is not None for template in templates.values()):
         mark_busy(work.session, work.models, found)
     return found
 

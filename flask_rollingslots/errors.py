@@ -248,7 +248,7 @@ def overlap_refusal(
     """
     told = [[start.isoformat(" ", "minutes") for start in pair] for pair in pairs]
     expected = (
-        "overlapping=True, or exclusive=True with a resource, because slots of the rule overlap, such as "
+        "overlapping=True, or exclusive=True or a pool with a resource, because slots of the rule overlap, such as "
         f"{' and '.join(told[0])}"
     )
     return refusal(field, value, expected, kind, overlaps=told)

@@ -635,10 +635,16 @@ def _guard(models: Models) -> None:
             resources.begin_claim(session, models, row, clock())
             guards.keep_names(session, models, row, clock())
 
-    _listen(template, "before_update", before)
+    def after(session: Any, row: TemplateMixin) -> None:
+        resources.check_sharing(session, models, row, clock())
+        resources.check_claim(session, models, row, clock())
+
+    _listen(template, "before_insert", lambda session, row: resources.begin_sharing(session, models, row))
     _listen(
-        template, "after_update", lambda session, row: resources.check_claim(session, models, row, clock())
+        template, "after_insert", lambda session, row: resources.check_sharing(session, models, row, clock())
     )
+    _listen(template, "before_update", before)
+    _listen(template, "after_update", after)
     _listen(slot, "before_update", lambda session, row: guards.check_slot(row))
     _listen(slot, "before_update", lambda session, row: resources.begin_stay(session, models, row))
     _listen(slot, "after_update", lambda session, row: resources.check_stay(session, models, row, clock()))

@@ -62,7 +62,7 @@ _RULE = ("rrule", "dtstart", "timezone", "rdates", "duration", "every", "until_t
 _rule_of = attrgetter(*_RULE)
 _starts_of = attrgetter(*_RULE, "exdates", "holidays", "blackouts", "active", "cancelled_from", "ends_by")
 #: What the times of slots follow from, and whether they may overlap.
-OF_TIMES = (*_RULE, "exdates", "overlapping", "exclusive")
+OF_TIMES = (*_RULE, "exdates", "overlapping", "exclusive", "pool")
 
 
 def recurrence_of(spec: TemplateSpec) -> Recurrence:

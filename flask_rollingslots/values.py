@@ -293,11 +293,26 @@ def local_midnight(day: date, zone: ZoneInfo) -> datetime:
 
 
 class Claim(NamedTuple):
-    """What an exclusive template takes: a resource of its group, or one that groups share."""
+    """What a template's bookings take: a resource of its group, or one that groups share.
+
+    :param pool: how many places can be taken on it at a moment; ``None``: one slot has it alone.
+    :param setup: how long before a slot it is taken already, as others see it; ``cleanup``: and after it still.
+    """
 
     resource: str
     group: str | None
     is_shared: bool
+    pool: int | None = None
+    setup: timedelta | None = None
+    cleanup: timedelta | None = None
+
+    @classmethod
+    def of(cls, template: Any) -> Claim | None:
+        """Return what the bookings of a template, or of what has its fields, take; ``None``: nothing."""
+        if template.resource is None or not (template.exclusive or template.pool is not None):
+            return None
+        shared = bool(template.resource_shared)
+        return cls(template.resource, template.group, shared, template.pool, template.setup, template.cleanup)
 
     def meets(self, other: Claim) -> bool:
         """Whether both mean the same court, room or teacher."""
@@ -344,6 +359,7 @@ class TemplateSpec:
     ends_by: str = "wall_clock"
     overlapping: bool = False
     exclusive: bool = False
+    pool: int | None = None
     keep_history: bool = False
     settled_revision: int | None = None
     history_until: datetime | None = None
@@ -385,7 +401,7 @@ class TemplateSpec:
     @property
     def may_overlap(self) -> bool:
         """Whether its slots may overlap each other: it says so, or its resource keeps their bookings apart."""
-        return self.overlapping or self.exclusive
+        return self.overlapping or self.exclusive or self.pool is not None
 
     @property
     def is_settled(self) -> bool:

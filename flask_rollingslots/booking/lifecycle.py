@@ -27,7 +27,7 @@ from ..signals import booking_moved, booking_released, slot_booked
 from ..statements import newest, take_write_lock
 from ..values import LIVE, BookingStatus, Person, State, Status, key_of
 from . import waiting
-from .resources import is_taken, lock_exclusive, lock_offer, lock_resource, look_around, slot_to_book
+from .resources import is_overtaken, lock_exclusive, lock_offer, lock_resource, look_around, slot_to_book
 from .taking import (
     BookingRequest,
     change_slot,
@@ -64,7 +64,7 @@ def confirm(work: Work, booking: BookingMixin | int) -> BookingMixin:
         text = f"slot {slot.key} cannot be booked: it is {slot.status}"
         raise SlotClosed(text, key=slot.key, state=slot.status)
     look_around(work, slot)
-    if is_taken(slot, work.now):
+    if is_overtaken(slot, work.now):
         # By somebody whose clock is ahead of ours, and said that the hold had expired.
         name = slot.template.resource
         text = f"slot {slot.key}: {name!r} was taken by another booking meanwhile: book again"
@@ -306,7 +306,7 @@ def locked_booking(
 
     Whoever changes a booking locks its slot before.
 
-    :param with_resource: nobody else can take the slot's exclusive resource either.
+    :param with_resource: nobody else can take the slot's resource either.
     :raises BookingNotFound: if there is none, or no slot of it.
     :raises LostRace: if they were pruned meanwhile.
     """

@@ -1,4 +1,4 @@
-"""Exclusive resources: a court, a room, a teacher that two bookings cannot have at the same time.
+"""Resources: a court, a room, a teacher that two bookings cannot have at once; machines of which there are so many.
 
 The resource's row is locked before anything else of a booking is written, so that all bookings of one resource
 follow one another, on every database; then what overlaps is looked for. What an app changes by itself through the
@@ -7,9 +7,10 @@ ORM, a template's resource or a slot's time, is held to the same while it is flu
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -19,18 +20,25 @@ from sqlalchemy.orm import Session
 from .. import planning
 from ..browsing import promised_at, promised_by, row_at
 from ..context import Work, load_slots, load_specs, row_of, segments, virtual_slot
-from ..errors import InvalidTemplate, LostRace, SlotClosed, no_slot, no_template
+from ..errors import InvalidTemplate, LostRace, SlotClosed, no_slot, no_template, refusal
 from ..models import (
     BookingMixin,
     Models,
     Seen,
     SlotMixin,
+    Stay,
     TemplateMixin,
+    claim_columns,
     forget_busy,
+    has_claim,
+    is_excluded,
     load_busy,
     load_neighbours,
+    most_taken,
     table_of,
+    taken_of_pool,
 )
+from ..models.places import have_in_common
 from ..statements import (
     MARIADB,
     atomic,
@@ -60,6 +68,12 @@ from ..values import (
 
 #: How often a slot is looked for again whose series was changed between a look and the lock.
 _TRIES = 3
+#: More than a zone can be away from UTC.
+_A_ZONE = timedelta(days=2)
+#: The fields of a template that say for how long a booking has its resource beside the slot itself.
+_WIDENING = ("setup", "cleanup")
+#: The fields that say what its bookings take.
+CLAIMED = ("resource", "exclusive", "pool", "group", "resource_shared", *_WIDENING)
 
 
 #: Gives a template that nobody changes from now on, as plain values: as it is by now.
@@ -220,7 +234,7 @@ def _as_locked(work: Work, template: TemplateMixin) -> TemplateSpec:
 
 
 def _claim_of(template: TemplateMixin) -> str | None:
-    return template.resource if template.exclusive else None
+    return template.resource if template.claim is not None else None
 
 
 def lock_at_once(work: Work, name: str) -> bool:
@@ -273,7 +287,7 @@ def _is_apart(work: Work, template_id: int, lock: bool = False) -> bool:
     cls, slot = work.models.Template, work.models.Slot
     query: Any = select(
         cls.series_id,
-        or_(cls.overlapping == true(), cls.exclusive == true()),
+        or_(cls.overlapping == true(), cls.exclusive == true(), cls.pool.is_not(None)),
         cls.settled_revision == cls.revision,
     ).where(cls.id == template_id)
     row = work.session.execute(query.with_for_update(read=True) if lock else query).one_or_none()
@@ -323,7 +337,7 @@ def _renew(work: Work, slot: SlotMixin, spec: TemplateSpec) -> None:
 def is_crowded(work: Work, slot: SlotMixin) -> bool:
     """Whether another slot of the series has the time of this one, by what is committed now."""
     template, neighbours = slot.template, slot.rolling_neighbours
-    if template.overlapping or template.exclusive:
+    if template.may_overlap:
         return False
     if neighbours is None:
         neighbours = load_neighbours(work.session, work.models, slot, lock=work.dialect in MARIADB)
@@ -331,9 +345,10 @@ def is_crowded(work: Work, slot: SlotMixin) -> bool:
 
 
 def lock_exclusive(work: Work, template: TemplateMixin) -> None:
-    """Let all others that want a template's exclusive resource, if it has one, wait likewise."""
-    if template.exclusive and template.resource is not None:
-        lock_resource(work.session, work.models, template.resource)
+    """Let all others that want a template's resource, if its bookings take one, wait likewise."""
+    name = _claim_of(template)
+    if name is not None:
+        lock_resource(work.session, work.models, name)
 
 
 def lock_resource(session: Session, models: Models, name: str) -> None:
@@ -345,7 +360,7 @@ def lock_resource(session: Session, models: Models, name: str) -> None:
 
 
 def look_around(work: Work, slot: SlotMixin, leaving: BookingMixin | None = None) -> None:
-    """Tell a slot of a locked exclusive resource what else takes that resource while it lasts.
+    """Tell a slot of a locked resource what takes that resource while it lasts.
 
     :param leaving: a booking that gives up its places in the same transaction: it is in nobody's way.
     """
@@ -372,23 +387,34 @@ def look_around(work: Work, slot: SlotMixin, leaving: BookingMixin | None = None
 
 
 def is_taken(slot: SlotMixin, now: datetime) -> bool:
-    """Whether another slot was found to have the resource, after ``look_around``."""
-    return slot.template.exclusive and any(other.takes(slot, now) for other in slot.rolling_busy or ())
+    """Whether another slot was found to have the exclusive resource, after ``look_around``."""
+    return slot.template.exclusive and is_excluded(slot, slot.rolling_busy or (), now)
 
 
-class Stay(NamedTuple):
-    """A slot with live bookings that is to have its exclusive resource for another while than now."""
+def left_in_pool(slot: SlotMixin, now: datetime) -> int | None:
+    """Return how many places the pool has for a slot at each of its moments; ``None``: it has no pool.
 
-    claim: Claim
-    slot_id: int
-    starts_at: datetime
-    ends_at: datetime
+    After ``look_around``.
+    """
+    claim: Claim | None = slot.template.claim
+    if claim is None or claim.pool is None:
+        return None
+    return max(0, claim.pool - taken_of_pool(slot, slot.rolling_busy or (), now))
+
+
+def is_overtaken(slot: SlotMixin, now: datetime) -> bool:
+    """Whether a slot was found, after ``look_around``, without the resource that places in it were taken on."""
+    claim: Claim | None = slot.template.claim
+    if claim is None or claim.pool is None:
+        return is_taken(slot, now)
+    # What is there was taken by what was free then; it is not asked again whether it would be free now.
+    return taken_of_pool(slot, slot.rolling_busy or (), now, passed_on=True) > claim.pool
 
 
 def find_clashes(
     session: Session, models: Models, now: datetime, stays: Sequence[Stay], lock: bool = True
 ) -> set[int]:
-    """Return the ids of the slots that would overlap with other bookings, or with each other, on their resources.
+    """Return the ids of the slots that their resources cannot take, beside other bookings and each other.
 
     Of two that overlap with each other the later one is named.
 
@@ -399,31 +425,36 @@ def find_clashes(
     claims, ids = {stay.claim for stay in stays}, {stay.slot_id for stay in stays}
     start, end = min(stay.starts_at for stay in stays), max(stay.ends_at for stay in stays)
     lock = lock and dialect_of(session) in MARIADB
-    found = load_busy(session, models, claims, start, end, lock=lock)
-    others = [o for o in found if o.slot_id not in ids and live_places(o.booked, o.holds, now) > 0]
+    found = (busy.stay(now) for busy in load_busy(session, models, claims, start, end, lock=lock))
+    others = [stay for stay in found if stay.slot_id not in ids and stay.places > 0]
     clashes: set[int] = set()
     for claim in claims:
-        taken = [(o.starts_at, o.ends_at, 0) for o in others if o.claim.meets(claim)]
-        wanted = [(s.starts_at, s.ends_at, s.slot_id) for s in stays if s.claim.meets(claim)]
-        clashes |= _overlapping([*taken, *wanted])
+        taken = [other for other in others if other.claim.meets(claim)]
+        clashes |= _too_many(taken, [stay for stay in stays if stay.claim.meets(claim)])
     return clashes
 
 
-def _overlapping(spans: Iterable[tuple[datetime, datetime, int]]) -> set[int]:
-    """Return which slots of one resource cannot stay; those with the id 0 do in any case."""
-    lost: set[int] = set()
-    fixed = last = None  # until when the others have it, and the last slot that can stay
-    for start, end, slot_id in sorted(spans):
-        if slot_id == 0:
-            if last is not None and start < last[0]:
-                lost.add(last[1])
-                last = None
-            fixed = end if fixed is None else max(fixed, end)
-        elif (fixed is not None and start < fixed) or (last is not None and start < last[0]):
-            lost.add(slot_id)
+def _too_many(taken: Iterable[Stay], wanted: Iterable[Stay]) -> set[int]:
+    """Return which stays on one resource cannot be; those that are taken are in any case."""
+    coming, near, lost = deque(sorted(taken, key=_by_begin)), list[Stay](), set[int]()
+    for stay in sorted(wanted, key=_by_begin):
+        near = [other for other in near if other.ends > stay.begins]
+        while coming and coming[0].begins < stay.ends:
+            near.append(coming.popleft())
+        pool = stay.claim.pool
+        if pool is None:
+            is_lost = any(have_in_common(stay, other) for other in near)
         else:
-            last = (end, slot_id)
+            is_lost = most_taken(stay, near, passed_on=True) > pool
+        if is_lost:
+            lost.add(stay.slot_id)
+        else:
+            near.append(stay)
     return lost
+
+
+def _by_begin(stay: Stay) -> tuple[datetime, datetime, int]:
+    return stay.begins, stay.ends, stay.slot_id
 
 
 # -- while the ORM flushes: before the rows are written others are kept away; after all of a flush are written, what is
@@ -448,11 +479,57 @@ def check_claim(session: Session, models: Models, template: TemplateMixin, now: 
         return
     clashes = _clashes(session, models, now, claim, models.Slot.template_id == template.id)
     if clashes:
-        expected = f"that no other booking has {template.resource!r} at the same time"
-        text = (
-            f"exclusive = True: slot {clashes[0]} is booked: expected {expected}; release or move one of both"
+        expected = f"that no other booking has {claim.resource!r} at the same time"
+        if claim.pool is not None:
+            expected = f"at most {claim.pool} places taken on {claim.resource!r} at any moment"
+        field = "exclusive" if claim.pool is None else "pool"
+        changed = [name for name in CLAIMED if _changes(template, name)]
+        if not {*changed} - {*_WIDENING}:
+            field = changed[0]
+        value = getattr(template, field)
+        text = f"{field} = {value}: slot {clashes[0]} is booked: expected {expected}; release or move one of both"
+        raise InvalidTemplate(text, field=field, value=value, expected=expected, keys=clashes)
+
+
+def begin_sharing(session: Session, models: Models, template: TemplateMixin) -> None:
+    """Before a template is added: nobody else adds or changes one that takes places on its resource."""
+    claim = template.claim
+    if (
+        claim is not None and template.continues_id is None
+    ):  # a part of a series: its resource is locked already
+        lock_resource(session, models, claim.resource)
+
+
+def check_sharing(session: Session, models: Models, template: TemplateMixin, now: datetime) -> None:
+    """After a template was written: refuse it if others that share its resource take that in another way.
+
+    :raises InvalidTemplate: names the field, its value, and the other template, ``template_id``.
+    """
+    claim = template.claim
+    if claim is None or not _changes(template, *CLAIMED, "active_until", "cancelled_from"):
+        return
+    cls = models.Template
+    columns = (cls.id, cls.name, cls.exclusive, cls.active_until, cls.cancelled_from, cls.shift, cls.duration)
+    others = (has_claim(cls), cls.resource == claim.resource, cls.id != template.id)
+    query: Any = select(*columns, *claim_columns(cls)).where(*others).order_by(cls.id)
+    for row in session.execute(newest(query, dialect_of(session))):
+        theirs = Claim._make(row[-len(Claim._fields) :])
+        if theirs.pool == claim.pool or not theirs.meets(claim) or _is_over(row, now):
+            continue
+        field = "exclusive" if claim.pool is None else "pool"
+        held = "exclusive=True" if theirs.pool is None else f"pool={theirs.pool}"
+        expected = (
+            f"{held}, as template {row.id} ({row.name!r}) has it, which shares the resource {claim.resource!r}: "
+            "change both at once"
         )
-        raise InvalidTemplate(text, field="exclusive", value=True, expected=expected, keys=clashes)
+        raise refusal(field, getattr(template, field), expected, InvalidTemplate, template_id=row.id)
+
+
+def _is_over(template: Any, now: datetime) -> bool:
+    """Whether no slot of a template lasts into the time from now on, whatever its zone."""
+    ends = [end for end in (template.active_until, template.cancelled_from) if end is not None]
+    begun = now.astimezone(UTC).replace(tzinfo=None) - template.shift - template.duration - _A_ZONE
+    return bool(ends) and min(ends) < begun
 
 
 def begin_stay(session: Session, models: Models, slot: SlotMixin) -> None:
@@ -488,8 +565,7 @@ def _is_on_another(session: Session, models: Models, slot: SlotMixin, now: datet
     came_back = bool(before) and before[0] not in OCCUPYING
     if slot.status not in OCCUPYING or not (came_back or _changes(slot, "starts_at", "ends_at")):
         return False
-    template = slot.template
-    if template.overlapping or template.exclusive or not live_places(slot.booked, slot.holds, now):
+    if slot.template.may_overlap or not live_places(slot.booked, slot.holds, now):
         return False
     others = load_neighbours(session, models, slot, lock=dialect_of(session) in MARIADB)
     return any(other.id != slot.id and live_places(other.booked, other.holds, now) > 0 for other in others)
@@ -501,8 +577,7 @@ def _changes(row: TemplateMixin | SlotMixin, *names: str) -> bool:
 
 
 def _claims(template: TemplateMixin) -> bool:
-    changes = _changes(template, "resource", "exclusive", "group", "resource_shared")
-    return changes and template.claim is not None
+    return _changes(template, *CLAIMED) and template.claim is not None
 
 
 def _claimed_by(session: Session, models: Models, slot: SlotMixin) -> Claim | None:
@@ -510,9 +585,8 @@ def _claimed_by(session: Session, models: Models, slot: SlotMixin) -> Claim | No
     if not _changes(slot, "starts_at", "ends_at", "status") or slot.status not in OCCUPYING:
         return None
     cls = models.Template
-    columns = (cls.resource, cls.group, cls.resource_shared)
-    mine = (cls.id == slot.template_id, cls.exclusive.is_(True), cls.resource.is_not(None))
-    row = session.execute(select(*columns).where(*mine)).one_or_none()
+    query = select(*claim_columns(cls)).where(cls.id == slot.template_id, has_claim(cls))
+    row = session.execute(query).one_or_none()
     return None if row is None else Claim._make(row)
 
 
@@ -526,6 +600,11 @@ def _booked(session: Session, models: Models, now: datetime, condition: Any) -> 
 
 def _clashes(session: Session, models: Models, now: datetime, claim: Claim, condition: Any) -> list[str]:
     booked = _booked(session, models, now, condition)
-    stays = [Stay(claim, row.id, row.starts_at, row.ends_at) for row in booked]
+    stays = [
+        Stay(
+            claim, row.id, row.series_id, row.starts_at, row.ends_at, live_places(row.booked, row.holds, now)
+        )
+        for row in booked
+    ]
     clashes = find_clashes(session, models, now, stays)
     return [str(SlotKey(row.series_id, row.original_start)) for row in booked if row.id in clashes]

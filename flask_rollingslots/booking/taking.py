@@ -67,7 +67,7 @@ from .limits import (
     unlimited,
     within_limits,
 )
-from .resources import is_crowded, is_taken, look_around, slot_to_book
+from .resources import is_crowded, is_taken, left_in_pool, look_around, slot_to_book
 
 #: The longest hold: a week.
 MAX_MINUTES = 7 * 24 * 60
@@ -290,8 +290,8 @@ def find_known(
 
 
 # -- the way that nearly all bookings go: two statements, for a stored slot that nothing special is about. Whatever is
-# -- not that simple (no row yet, no places, an exclusive resource, expired holds, a refusal) changes nothing there and
-# -- is left to the long way, which knows all cases
+# -- not that simple (no row yet, no places, a resource that bookings take, expired holds, a refusal) changes nothing
+# -- there and is left to the long way, which knows all cases
 
 
 def book_at_once(work: Work, key: SlotKey, request: BookingRequest) -> BookingMixin | None:
@@ -501,9 +501,12 @@ def _give_back(models: Models) -> Any:
 
 
 def take(work: Work, slot: SlotMixin, request: BookingRequest) -> BookingMixin:
-    """Take places in a stored slot whose exclusive resource is locked and looked at, or raise why that cannot be."""
+    """Take places in a stored slot whose resource is locked and looked at, or raise why that cannot be."""
     if is_taken(slot, work.now) or is_crowded(work, slot):
         raise _refusal(work, slot, request, is_blocked=True)
+    in_pool = left_in_pool(slot, work.now)
+    if in_pool is not None and in_pool < request.party:
+        raise _refusal(work, slot, request, in_pool=in_pool)
     if not take_places(work, slot, request.party, request.is_beyond):
         # Only now is it worth a lock to see whether expired holds are in the way.
         slot = lock_again(work, slot)
@@ -529,6 +532,9 @@ def take_more(work: Work, slot: SlotMixin, request: BookingRequest, holds: Calla
     """
     if is_taken(slot, work.now) or is_crowded(work, slot):
         raise _refusal(work, slot, request, is_blocked=True)
+    in_pool = left_in_pool(slot, work.now)
+    if in_pool is not None and in_pool < request.party:
+        raise _refusal(work, slot, request, in_pool=in_pool)
     sweep(work, slot)
     more = {"holds": holds() or None}
     if not take_places(work, slot, request.party, request.is_beyond, is_swept=True, **more):
@@ -546,11 +552,16 @@ def lock_again(work: Work, slot: SlotMixin) -> SlotMixin:
 
 
 def _refusal(
-    work: Work, slot: SlotMixin, request: BookingRequest, is_blocked: bool = False
+    work: Work,
+    slot: SlotMixin,
+    request: BookingRequest,
+    is_blocked: bool = False,
+    in_pool: int | None = None,
 ) -> RollingSlotsError:
     """Say why places could not be taken, by what the slot and its template are now.
 
     :param is_blocked: something was found in the way, by a lock: MariaDB's snapshot may not know of it.
+    :param in_pool: how many places the pool was found to have, which are too few.
     """
     slot, template = lock_again(work, slot), slot.template
     forget_busy(work.session)
@@ -558,6 +569,7 @@ def _refusal(
     if request.is_beyond and slot.status == Status.SCHEDULED:
         state = State.WITHDRAWN if slot.is_withdrawn_at(work.now) else State.OPEN
     may_join = state is State.RUNNING and (slot.closes_at or slot.starts_at) > work.now
+    is_blocked = is_blocked or (in_pool == 0 and left > 0)
     if is_blocked and (may_join or state in (State.OPEN, State.FULL)):
         state = State.BLOCKED
     if not template.active or state not in (State.OPEN, State.FULL, State.RUNNING):
@@ -568,6 +580,12 @@ def _refusal(
     is_over = (slot.closes_at or slot.starts_at) <= work.now or slot.is_withdrawn_at(work.now)
     if state is State.RUNNING and is_over:
         return SlotClosed(f"slot {slot.key} cannot be booked: it is running", key=slot.key, state=state.value)
+    if in_pool is not None and in_pool < (request.party if request.is_beyond else left):
+        text = (
+            f"slot {slot.key} has {left} of {slot.capacity} places left, but {template.resource!r} only {in_pool} of "
+            f"{template.pool} meanwhile, {request.party} asked for"
+        )
+        return SlotFull(text, key=slot.key, left=in_pool, party=request.party)
     is_kept = not request.is_beyond and left >= request.party
     if is_kept and keeps_for_waiting(slot, left, slot.starts_at, work.now):
         text = f"slot {slot.key} has {left} of {slot.capacity} places left, kept for whoever waits for them"
@@ -623,12 +641,17 @@ def take_places(
     """
     table, templates = table_of(work.models.Slot), table_of(work.models.Template)
     template = slot.template
-    as_read: list[ColumnElement[bool]] = [templates.c.exclusive.is_(bool(template.exclusive))]
-    if template.exclusive:
+    as_read: list[ColumnElement[bool]] = [
+        templates.c.exclusive.is_(bool(template.exclusive)),
+        templates.c.pool.is_not_distinct_from(template.pool),
+    ]
+    if template.claim is not None:
         as_read += [
             templates.c.resource == template.resource,
             templates.c.group_name.is_not_distinct_from(template.group),
             templates.c.resource_shared.is_(bool(template.resource_shared)),
+            templates.c.setup.is_not_distinct_from(template.setup),
+            templates.c.cleanup.is_not_distinct_from(template.cleanup),
         ]
     limits = _bookable(work.models, work.now, party, as_read, beyond)
     if not beyond:

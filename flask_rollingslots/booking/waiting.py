@@ -20,7 +20,7 @@ from ..models import BookingMixin, SlotMixin, is_kept_for_waiting, keeps_for_wai
 from ..signals import booking_offered, booking_waiting, slot_booked
 from ..statements import newest
 from ..values import BookingStatus, State, Status, to_us
-from .resources import is_crowded, is_taken, lock_at_once, lock_offer, look_around, slot_to_book
+from .resources import is_crowded, is_taken, left_in_pool, lock_at_once, lock_offer, look_around, slot_to_book
 from .taking import (
     ONLY,
     BookingRequest,
@@ -112,7 +112,7 @@ def _refuse(work: Work, slot: SlotMixin, request: BookingRequest) -> None:
     if not template.waiting:
         text = f"slot {slot.key} has no waiting list"
         raise StatusConflict(text, key=slot.key, status=state.value)
-    left = slot.capacity - slot.booked_at(work.now)
+    left = _left(work, slot)
     if request.party <= left and not keeps_for_waiting(slot, left, slot.starts_at, work.now):
         text = f"slot {slot.key} has {left} of {slot.capacity} places left: book them, nobody has to wait"
         raise StatusConflict(text, key=slot.key, status=state.value)
@@ -161,7 +161,7 @@ def serve(work: Work, slot: SlotMixin) -> list[BookingMixin]:
     if not slot.queue or not _may_be_served(work, slot):
         return []
     sweep(work, slot)
-    chosen = fitting(slot.queue, slot.capacity - slot.booked)
+    chosen = fitting(slot.queue, _left(work, slot))
     if slot.capacity == 1 and chosen and _is_held_by_key(work, slot):
         return []
     offered = [
@@ -176,6 +176,12 @@ def serve(work: Work, slot: SlotMixin) -> list[BookingMixin]:
     for each in offered:
         report(work, booking_offered if each.expires_at is not None else slot_booked, each)
     return offered
+
+
+def _left(work: Work, slot: SlotMixin) -> int:
+    """Return how many places are free in a locked slot that was looked around, and in its pool."""
+    left, in_pool = slot.capacity - slot.booked_at(work.now), left_in_pool(slot, work.now)
+    return left if in_pool is None else min(left, in_pool)
 
 
 def _may_be_served(work: Work, slot: SlotMixin) -> bool:

@@ -25,7 +25,7 @@ _STARTS_AT = attrgetter("starts_at")
 _of_pattern = attrgetter(
     "active", "rrule", "timezone", "duration", "every", "until_time", "shift", "rdates", "exdates", "holidays",
     "blackouts", "opens_before", "opens_days_before", "opens_time", "closes_before", "closes_days_before",
-    "closes_time", "ends_by", "overlapping", "exclusive",
+    "closes_time", "ends_by", "overlapping", "exclusive", "pool",
 )  # fmt: skip
 
 

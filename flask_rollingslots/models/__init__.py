@@ -16,15 +16,21 @@ from .noting import DECIDED_FIELDS, has_decisions
 from .own import NO_OWN, OwnColumns, OwnField
 from .places import (
     Seen,
+    Stay,
+    claim_columns,
     displaced_near,
     expired_places,
     forget_busy,
+    has_claim,
+    is_excluded,
     is_kept_for_waiting,
     keeps_for_waiting,
     load_busy,
     load_neighbours,
     mark_busy,
     mark_near,
+    most_taken,
+    taken_of_pool,
 )
 from .tables import (
     KEEP_IDS,
@@ -43,9 +49,8 @@ from .tables import (
 __all__ = [
     "DECIDED_FIELDS", "FIELDS", "KEEP_IDS", "NO_OWN", "BookingMixin", "Change", "FeedAddressMixin", "LeaseMixin",
     "Models", "OwnColumns", "OwnField", "ResourceMixin", "RunMixin", "Seen", "ShardMixin", "Shared", "SlotMixin",
-    "TemplateField", "TemplateMixin", "UtcDateTime", "check_data", "check_limits", "check_template", "check_times",
-    "displaced_near", "expired_places",
-    "forget_busy", "has_decisions", "is_kept_for_waiting", "keep_name",
-    "keeps_for_waiting", "load_busy", "load_neighbours", "make_models", "mark_busy",
-    "mark_near", "plain", "table_of",
+    "Stay", "TemplateField", "TemplateMixin", "UtcDateTime", "check_data", "check_limits", "check_template",
+    "check_times", "claim_columns", "displaced_near", "expired_places", "forget_busy", "has_claim",
+    "has_decisions", "is_excluded", "is_kept_for_waiting", "keep_name", "keeps_for_waiting", "load_busy",
+    "load_neighbours", "make_models", "mark_busy", "mark_near", "most_taken", "plain", "table_of", "taken_of_pool",
 ]  # fmt: skip

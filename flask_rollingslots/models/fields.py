@@ -281,7 +281,7 @@ class TemplateMixin:
     )
     overlapping: Mapped[bool] = _field(
         Flag(),
-        "its slots may overlap each other; needed, or `exclusive`, where the rule makes them overlap within a year",
+        "its slots may overlap each other; needed, or `exclusive` or `pool`, where the rule lets them within a year",
         default=False,
         before=true(),
     )
@@ -354,10 +354,13 @@ class TemplateMixin:
 
     @property
     def claim(self) -> Claim | None:
-        """The resource that its bookings take for themselves, if they do."""
-        if not self.exclusive or self.resource is None:
-            return None
-        return Claim(self.resource, self.group, bool(self.resource_shared))
+        """What its bookings take of its resource, if they do: all of it (``exclusive``), or places (``pool``)."""
+        return Claim.of(self)
+
+    @property
+    def may_overlap(self) -> bool:
+        """Whether its slots may overlap each other: it says so, or its resource bounds their bookings."""
+        return bool(self.overlapping or self.exclusive or self.pool is not None)
 
     @property
     def recurrence(self) -> Recurrence:
@@ -415,9 +418,7 @@ def check_template(template: Any) -> None:
         if clock is not None and getattr(template, f"{name}_days_before") is None:
             expected = f"{name}_days_before too: the number of days before"
             raise refusal(f"{name}_time", clock, expected, InvalidTemplate)
-    if template.exclusive and template.resource is None:
-        expected = "a resource too: the name of what only one may have at a time"
-        raise refusal("exclusive", template.exclusive, expected, InvalidTemplate)
+    _check_resource(template)
     if template.holidays is not None:
         check_holidays(template.holidays)
     rule = template.recurrence.rule  # raises InvalidRule
@@ -425,6 +426,19 @@ def check_template(template: Any) -> None:
         expected = "a rule without BYSECOND: slot keys have no seconds"
         raise refusal("rrule", template.rrule, expected, InvalidTemplate)
     _check_overlaps(template)
+
+
+def _check_resource(template: Any) -> None:
+    """Refuse to take something of a resource that is not named, or to take it in two ways."""
+    if template.exclusive and template.resource is None:
+        expected = "a resource too: the name of what only one may have at a time"
+        raise refusal("exclusive", template.exclusive, expected, InvalidTemplate)
+    if template.pool is not None and template.resource is None:
+        expected = "a resource too: the name of what has so many places"
+        raise refusal("pool", template.pool, expected, InvalidTemplate)
+    if template.pool is not None and template.exclusive:
+        expected = "either exclusive or pool, not both"
+        raise refusal("pool", template.pool, expected, InvalidTemplate)
 
 
 #: What it follows from how many slots there are.

@@ -16,7 +16,9 @@ from sqlalchemy import JSON, BigInteger, Boolean, DateTime, Integer, String, Tab
 from sqlalchemy import Text as LongText
 from sqlalchemy.dialects import mysql
 from sqlalchemy.engine import Dialect
+from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.ext.mutable import MutableDict, MutableList
+from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import TypeEngine
 
 from ..errors import CONTROLS, InvalidTemplate, refusal
@@ -116,6 +118,33 @@ class UtcDateTime(_Plain[datetime]):
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class later(FunctionElement[datetime]):
+    """In SQL, the moment that is so many seconds after another one; as exact as that, and comparable to any."""
+
+    name, inherit_cache = "later", True
+    type = UtcDateTime()
+
+
+@compiles(later)
+def _later(element: Any, compiler: Any, **kw: Any) -> str:
+    moment, seconds = (compiler.process(each, **kw) for each in element.clauses)
+    return f"({moment} + ({seconds}) * INTERVAL '1 second')"
+
+
+@compiles(later, "sqlite")
+def _later_in_text(element: Any, compiler: Any, **kw: Any) -> str:
+    # Stored as a text of fixed length: SQLite's own functions know three of its six decimals.
+    moment, seconds = (compiler.process(each, **kw) for each in element.clauses)
+    whole = f"strftime('%Y-%m-%d %H:%M:%S', substr({moment}, 1, 19), ({seconds}) || ' seconds')"
+    return f"CASE WHEN ({seconds}) = 0 THEN {moment} ELSE {whole} || substr({moment}, 20) END"
+
+
+@compiles(later, *MARIADB)
+def _later_in_mariadb(element: Any, compiler: Any, **kw: Any) -> str:
+    moment, seconds = (compiler.process(each, **kw) for each in element.clauses)
+    return f"TIMESTAMPADD(SECOND, {seconds}, CAST({moment} AS DATETIME(6)))"
 
 
 class WallDateTime(_Plain[datetime]):

@@ -1,4 +1,4 @@
-"""What takes a slot's places: live bookings of the slot itself, and of others on the same exclusive resource.
+"""What takes a slot's places: live bookings of the slot itself, and of others on the same resource.
 
 And what takes its time: another slot of its series that is not where its rule has it, or that it is in the way of.
 
@@ -10,12 +10,14 @@ Below the tables, so ``models`` (the app's :class:`~.tables.Models`) and slots h
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 from sqlalchemy import (
+    BigInteger,
     ColumnElement,
+    Integer,
     String,
     and_,
     case,
@@ -23,16 +25,19 @@ from sqlalchemy import (
     exists,
     false,
     func,
+    literal,
     literal_column,
     not_,
     or_,
     select,
     true,
+    type_coerce,
+    union_all,
 )
 from sqlalchemy.orm import Session, object_session
 
 from ..values import OCCUPYING, BookingStatus, Claim, Hold, live_places, to_us
-from .kinds import table_of
+from .kinds import UtcDateTime, later, table_of
 
 #: Where a session keeps the mark that changes with everything it writes about bookings.
 BUSY_MARK = "rollingslots_busy"
@@ -44,6 +49,9 @@ _NEAR = "rolling_near"
 _STRETCHES = 100
 #: Written out, so that SQLite recognises the condition of the index on booked slots.
 _NOTHING: ColumnElement[int] = literal_column("0")
+_NO_TIME = timedelta(0)
+#: In seconds: more than a change of the clock adds to a slot.
+_A_DAY: ColumnElement[int] = literal_column("86400")
 
 
 def expired_places(models: Any, slot: Any, now: Any) -> ColumnElement[int]:
@@ -78,17 +86,31 @@ def is_kept_for_waiting(models: Any, slot: Any, now: Any) -> ColumnElement[bool]
     return and_(slot.waits_for.is_not(None), slot.starts_at > now, slot.waits_for <= left)
 
 
+# -- resources
+#
+# With an exclusive resource, slots that overlap exclude each other. With a pool, places are counted moment by moment.
+# For slots of other series a booking also takes the resource during setup and cleanup; among themselves the slots of
+# one series pass it on at once.
+
+
+def has_claim(template: Any) -> ColumnElement[bool]:
+    """Return, in SQL, whether the bookings of a template take its resource.
+
+    :param template: the template class, or the columns of the table or of an alias of it.
+    """
+    return and_(template.resource.is_not(None), or_(template.exclusive.is_(True), template.pool.is_not(None)))
+
+
+def claim_columns(cls: Any) -> tuple[Any, ...]:
+    """Return the columns of a template class that a claim is made of, in its order."""
+    return cls.resource, cls.group, cls.resource_shared, cls.pool, cls.setup, cls.cleanup
+
+
 def is_blocked(models: Any, slot: Any, now: Any) -> ColumnElement[bool]:
     """Return, in SQL, whether a live booking in another slot has a slot's exclusive resource meanwhile."""
-    templates, other = table_of(models.Template), table_of(models.Slot).alias()
-    ours, theirs = templates.alias(), templates.alias()
-    is_one = or_(
-        theirs.c.group_name.is_not_distinct_from(ours.c.group_name),
-        and_(theirs.c.resource_shared.is_(True), ours.c.resource_shared.is_(True)),
-    )
-    joined = ours.join(theirs, and_(theirs.c.resource == ours.c.resource, is_one)).join(
-        other, other.c.template_id == theirs.c.id
-    )
+    ours, theirs = (table_of(models.Template).alias() for _ in range(2))
+    other = table_of(models.Slot).alias()
+    joined = ours.join(theirs, _is_one(ours.c, theirs.c)).join(other, other.c.template_id == theirs.c.id)
     return exists(
         select(1)
         .select_from(joined)
@@ -97,12 +119,208 @@ def is_blocked(models: Any, slot: Any, now: Any) -> ColumnElement[bool]:
             ours.c.exclusive.is_(True),
             theirs.c.exclusive.is_(True),
             other.c.id != slot.id,
-            other.c.status.in_(OCCUPYING),
-            other.c.booked > _NOTHING,
-            other.c.starts_at < slot.ends_at,
-            other.c.ends_at > slot.starts_at,
+            *_occupied(other.c),
+            *_meanwhile(ours.c, slot, theirs.c, other.c),
             other.c.booked > expired_places(models, other.c, now),
         )
+    )
+
+
+def is_used_up(models: Any, slot: Any, now: Any) -> ColumnElement[bool]:
+    """Return, in SQL, whether a pool has no place left for a slot at some moment; as ``most_taken`` counts them.
+
+    The most places are taken when something begins: what is looked at is the beginning and each such moment within the
+    slot, and for slots of its own series each moment at which the slot has one of them beside it.
+    """
+    ours, theirs, parts = (table_of(models.Template).alias() for _ in range(3))
+    first, near = (table_of(models.Slot).alias() for _ in range(2))
+    later_ones, beside = (_with_and_without() for _ in range(2))
+    starts_within = (
+        first.c.starts_at > later(slot.starts_at, _seconds(theirs.c.setup) - _seconds(ours.c.setup)),
+        _meanwhile(ours.c, slot, theirs.c, first.c)[0],
+    )
+    starts_beside = (near.c.starts_at > slot.starts_at, near.c.starts_at < slot.ends_at)
+    is_shared = and_(later_ones.c.is_with == 1, _is_one(ours.c, theirs.c), theirs.c.pool.is_not(None))
+    is_part = and_(beside.c.is_with == 1, parts.c.series_id == ours.c.series_id)
+    joined = (
+        ours.join(later_ones, later_ones.c.is_with <= ours.c.pool)  # always: a pool has a place
+        .join(beside, beside.c.is_with <= ours.c.pool)
+        .outerjoin(theirs, is_shared)
+        .outerjoin(first, and_(first.c.template_id == theirs.c.id, *_occupied(first.c), *starts_within))
+        .outerjoin(parts, is_part)
+        .outerjoin(near, and_(near.c.template_id == parts.c.id, *_occupied(near.c), *starts_beside))
+    )
+    begins, first_begins = _widened(slot, ours.c)[0], _widened(first.c, theirs.c)[0]
+
+    def there(every: Any, other: Any) -> tuple[ColumnElement[bool], ...]:
+        other_begins, other_ends = _widened(other, every)
+        is_beside = and_(
+            or_(other.starts_at <= slot.starts_at, other.starts_at <= near.c.starts_at),
+            or_(near.c.id.is_(None), other.ends_at > near.c.starts_at),
+        )
+        return (
+            *_meanwhile(ours.c, slot, every, other),
+            or_(other_begins <= begins, other_begins <= first_begins),
+            or_(first.c.id.is_(None), other_ends > first_begins),
+            other_ends > begins,
+            or_(every.series_id != ours.c.series_id, is_beside),
+        )
+
+    found = exists(
+        select(1)
+        .select_from(joined)
+        .where(
+            ours.c.id == slot.template_id,
+            ours.c.pool.is_not(None),
+            or_(later_ones.c.is_with == 0, first.c.id.is_not(None)),
+            or_(beside.c.is_with == 0, near.c.id.is_not(None)),
+            _taken_places(models, ours.c, slot, now, there) >= ours.c.pool,
+        )
+    )
+    # As a case it is asked for one slot after the other: PostgreSQL would else work it out for all slots first.
+    return case((found, true()), else_=false())
+
+
+def _with_and_without() -> Any:
+    """Return two rows to join others to, one of them with none."""
+    rows = (select(literal_column(number, Integer).label("is_with")) for number in "01")
+    return union_all(*rows).subquery()
+
+
+def _taken_places(
+    models: Any,
+    ours: Any,
+    slot: Any,
+    now: Any,
+    there: Callable[[Any, Any], tuple[ColumnElement[bool], ...]],
+) -> ColumnElement[int]:
+    """Return, in SQL, how many places are taken of the pool of a slot.
+
+    What is where its rule has it lasts as long as that says, and is found by its start; the few others by their mark.
+
+    :param there: returns the conditions on a template and a slot of it.
+    """
+    sums = []
+    for is_displaced in (False, True):
+        every, other = table_of(models.Template).alias(), table_of(models.Slot).alias()
+        reach = _seconds(every.c.duration) + _seconds(every.c.cleanup) + _seconds(ours.setup) + _A_DAY
+        found = (
+            (other.c.displaced == true(), other.c.series_id == every.c.series_id)
+            if is_displaced
+            else (other.c.displaced.is_(None), other.c.starts_at > later(slot.starts_at, -reach))
+        )
+        query = (
+            select(func.sum(other.c.booked - expired_places(models, other.c, now)))
+            .select_from(every.join(other, other.c.template_id == every.c.id))
+            .where(
+                _is_one(ours, every.c),
+                every.c.pool.is_not(None),
+                *found,
+                *_occupied(other.c),
+                *there(every.c, other.c),
+            )
+        )
+        sums.append(func.coalesce(query.correlate_except(every, other).scalar_subquery(), _NOTHING))
+    return sums[0] + sums[1]
+
+
+def _is_one(ours: Any, theirs: Any) -> ColumnElement[bool]:
+    """Return, in SQL, whether two templates mean the same resource."""
+    is_one = or_(
+        theirs.group_name.is_not_distinct_from(ours.group_name),
+        and_(theirs.resource_shared.is_(True), ours.resource_shared.is_(True)),
+    )
+    return and_(theirs.resource == ours.resource, is_one)
+
+
+def _occupied(slot: Any) -> tuple[ColumnElement[bool], ...]:
+    return slot.status.in_(OCCUPYING), slot.booked > _NOTHING
+
+
+def _seconds(span: Any) -> ColumnElement[int]:
+    return func.coalesce(type_coerce(span, BigInteger), _NOTHING)
+
+
+def _widened(slot: Any, template: Any) -> tuple[ColumnElement[datetime], ColumnElement[datetime]]:
+    """Return, in SQL, from when to when a slot takes its resource, as other series see it."""
+    return later(slot.starts_at, -_seconds(template.setup)), later(slot.ends_at, _seconds(template.cleanup))
+
+
+def _meanwhile(
+    ours: Any, slot: Any, theirs: Any, other: Any
+) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    """Return, in SQL, whether two slots have a resource at the same time.
+
+    The columns of the other one stand alone: an index leads to what is not over.
+    """
+    is_same = theirs.series_id == ours.series_id
+    after = case((is_same, _NOTHING), else_=_seconds(ours.cleanup) + _seconds(theirs.setup))
+    before = case((is_same, _NOTHING), else_=_seconds(ours.setup) + _seconds(theirs.cleanup))
+    return other.starts_at < later(slot.ends_at, after), other.ends_at > later(slot.starts_at, -before)
+
+
+class Stay(NamedTuple):
+    """A slot whose bookings take a resource for a while, or are to do so.
+
+    :param slot_id: 0: it has no row.
+    :param places: how many are taken in it.
+    """
+
+    claim: Claim
+    slot_id: int
+    series_id: int
+    starts_at: datetime
+    ends_at: datetime
+    places: int
+
+    @property
+    def begins(self) -> datetime:
+        """From when on other series see the resource taken."""
+        return self.starts_at - (self.claim.setup or _NO_TIME)
+
+    @property
+    def ends(self) -> datetime:
+        """Until when they do."""
+        return self.ends_at + (self.claim.cleanup or _NO_TIME)
+
+
+def have_in_common(one: Stay | Busy, other: Stay | Busy) -> bool:
+    """Whether two slots have their resource at the same time."""
+    if one.series_id == other.series_id:
+        return one.starts_at < other.ends_at and other.starts_at < one.ends_at
+    after = (one.claim.cleanup or _NO_TIME) + (other.claim.setup or _NO_TIME)
+    before = (one.claim.setup or _NO_TIME) + (other.claim.cleanup or _NO_TIME)
+    return other.starts_at - one.ends_at < after and one.starts_at - other.ends_at < before
+
+
+def most_taken(mine: Stay, others: Iterable[Stay], passed_on: bool = False) -> int:
+    """Return the most places of a pool that are taken at a moment while a slot has it, the slot's own included.
+
+    :param passed_on: count what is truly taken, where slots of another series pass places on to each other. Else, as in
+        SQL, who looks from another series has each of them for itself: with cleanup that may be more, never fewer.
+    """
+    near = [other for other in others if have_in_common(mine, other)]
+    moments = {mine.begins, *(max(mine.begins, other.begins) for other in near)}
+    return max(_taken_at(moment, mine, near, passed_on) for moment in moments)
+
+
+def _taken_at(moment: datetime, mine: Stay, near: Iterable[Stay], passed_on: bool) -> int:
+    by_series: defaultdict[int, list[Stay]] = defaultdict(list)
+    by_series[mine.series_id].append(mine)
+    for other in near:
+        if other.begins <= moment < other.ends:
+            by_series[other.series_id].append(other)
+    return sum(
+        _at_once(stays) if passed_on or series_id == mine.series_id else sum(stay.places for stay in stays)
+        for series_id, stays in by_series.items()
+    )
+
+
+def _at_once(stays: Sequence[Stay]) -> int:
+    """Return how many places slots of one series take at the same time; it is the most when one of them begins."""
+    return max(
+        sum(other.places for other in stays if other.starts_at <= stay.starts_at < other.ends_at)
+        for stay in stays
     )
 
 
@@ -118,15 +336,36 @@ class Busy(NamedTuple):
     series_id: int
     original_start: datetime
 
-    def takes(self, slot: Any, now: datetime) -> bool:
-        """Whether this keeps others out of a slot at a moment."""
-        # By key, for this may be the row of a slot that was virtual when it was read.
-        return (
-            (self.series_id, self.original_start) != (slot.series_id, slot.original_start)
-            and self.starts_at < slot.ends_at
-            and self.ends_at > slot.starts_at
-            and live_places(self.booked, self.holds, now) > 0
-        )
+    def stay(self, now: datetime) -> Stay:
+        """Return what it takes at a moment."""
+        places = live_places(self.booked, self.holds, now)
+        return Stay(self.claim, self.slot_id, self.series_id, self.starts_at, self.ends_at, places)
+
+    def is_of(self, slot: Any) -> bool:
+        """Whether this is a slot's own row, which may have been virtual when this was read."""
+        return (self.series_id, self.original_start) == (slot.series_id, slot.original_start)
+
+
+def stay_of(slot: Any, places: int) -> Stay:
+    """Return what a slot takes of its template's resource, or would with so many places."""
+    claim = slot.template.claim
+    return Stay(claim, slot.id or 0, slot.series_id, slot.starts_at, slot.ends_at, places)
+
+
+def is_excluded(slot: Any, busy: Iterable[Busy], now: datetime) -> bool:
+    """Whether another slot, of those that take something, has the exclusive resource of this one."""
+    mine = stay_of(slot, 0)
+    others = (other for other in busy if have_in_common(mine, other) and not other.is_of(slot))
+    return any(other.stay(now).places > 0 for other in others)
+
+
+def taken_of_pool(slot: Any, busy: Iterable[Busy], now: datetime, passed_on: bool = False) -> int:
+    """Return the most places that are taken of a slot's pool at a moment while the slot has it, its own included."""
+    mine = stay_of(slot, 0)
+    near = [each for each in busy if have_in_common(mine, each)]
+    own = sum(each.stay(now).places for each in near if each.is_of(slot))
+    theirs = (each.stay(now) for each in near if not each.is_of(slot))
+    return most_taken(mine._replace(places=own), [stay for stay in theirs if stay.places], passed_on)
 
 
 def load_busy(
@@ -137,16 +376,17 @@ def load_busy(
     end: datetime,
     lock: bool = False,
 ) -> list[Busy]:
-    """Return what takes some exclusive resources at any time in a span.
+    """Return what takes some resources at any time in a span, setup and cleanup on both sides included.
 
     :param lock: see what others committed meanwhile, where a transaction would else read an older state.
     """
     slot, template, wanted = models.Slot, models.Template, set(claims)
+    start -= max((claim.setup or _NO_TIME for claim in wanted), default=_NO_TIME)
+    end += max((claim.cleanup or _NO_TIME for claim in wanted), default=_NO_TIME)
+    first, last = (literal(moment, UtcDateTime()) for moment in (start, end))
     query = (
         select(
-            template.resource,
-            template.group,
-            template.resource_shared,
+            *claim_columns(template),
             slot.id,
             slot.starts_at,
             slot.ends_at,
@@ -158,15 +398,15 @@ def load_busy(
         .join(template, template.id == slot.template_id)
         .where(
             template.resource.in_(sorted({claim.resource for claim in wanted})),
-            template.exclusive.is_(True),
-            slot.status.in_(OCCUPYING),
-            slot.booked > _NOTHING,
-            slot.starts_at < end,
-            slot.ends_at > start,
+            has_claim(template),
+            *_occupied(slot),
+            slot.starts_at < later(last, _seconds(template.setup)),
+            slot.ends_at > later(first, -_seconds(template.cleanup)),
         )
     )
     rows = session.execute(query.with_for_update(read=True) if lock else query)
-    found = (Busy._make((Claim(*row[:3]), *row[3:])) for row in rows)
+    size = len(Claim._fields)
+    found = (Busy._make((Claim(*row[:size]), *row[size:])) for row in rows)
     return [busy for busy in found if any(busy.claim.meets(claim) for claim in wanted)]
 
 
@@ -187,51 +427,55 @@ class Seen(list[Busy]):
 
 
 def mark_busy(session: Session, models: Any, slots: Iterable[Any]) -> None:
-    """Let some slots know what takes their exclusive resources, with one query; none if there are no such slots."""
-    exclusive = [slot for slot in slots if slot.template.exclusive]
-    if not exclusive:
+    """Let some slots know what takes their resources, with one query; none if no bookings of theirs take any."""
+    claiming = [(slot, claim) for slot in slots if (claim := slot.template.claim) is not None]
+    if not claiming:
         return
-    claims = {slot.template: slot.template.claim for slot in exclusive}
-    wanted = {claim for claim in claims.values() if claim is not None}
-    found = load_busy(
-        session,
-        models,
-        wanted,
-        min(slot.starts_at for slot in exclusive),
-        max(slot.ends_at for slot in exclusive),
-    )
+    wanted = {claim for _, claim in claiming}
+    start, end = min(slot.starts_at for slot, _ in claiming), max(slot.ends_at for slot, _ in claiming)
     by_resource: defaultdict[str, list[Busy]] = defaultdict(list)
-    for busy in found:
+    for busy in load_busy(session, models, wanted, start, end):
         by_resource[busy.claim.resource].append(busy)
     seen = {
         claim: Seen(session, (busy for busy in by_resource[claim.resource] if busy.claim.meets(claim)))
         for claim in wanted
     }
-    for slot in exclusive:
-        slot.rolling_busy = seen.get(claims[slot.template], ())
+    for slot, claim in claiming:
+        slot.rolling_busy = seen[claim]
 
 
 def blocked_at(slot: Any, now: datetime) -> bool:
     """Whether another slot has the exclusive resource of this one, or its time in the series."""
-    return _resource_taken(slot, now) or is_crowded(slot, now)
+    is_taken = slot.template.exclusive and is_excluded(slot, _busy_around(slot), now)
+    return is_taken or is_crowded(slot, now)
 
 
-def _resource_taken(slot: Any, now: datetime) -> bool:
-    """Whether another slot has the exclusive resource of this one; asks the database unless it was told.
+def used_up_at(slot: Any, now: datetime) -> bool:
+    """Whether the pool of a slot, if there is one, has no place left at some moment of it."""
+    claim = slot.template.claim
+    if claim is None or claim.pool is None:
+        return False
+    most: int = claim.pool
+    return taken_of_pool(slot, _busy_around(slot), now) >= most
+
+
+def _busy_around(slot: Any) -> Iterable[Busy]:
+    """Return what has the resource of a slot meanwhile; asks the database unless the slot was told.
 
     What it was told holds until its session books, releases or ends something: virtual slots are not expired, and
     others only by a commit.
     """
     template, busy = slot.template, slot.rolling_busy
-    if not template.exclusive or template.resource is None:
-        return False
+    if template.claim is None:
+        return ()
     session = object_session(slot) or object_session(template)
     is_old = session is not None and isinstance(busy, Seen) and busy.mark is not session.info.get(BUSY_MARK)
     if busy is None or is_old:
         if session is None:
-            return False
+            return ()
         busy = load_busy(session, slot.rolling_models, [template.claim], slot.starts_at, slot.ends_at)
-    return any(other.takes(slot, now) for other in busy)
+    found: Iterable[Busy] = busy
+    return found
 
 
 # -- the time of a slot in its series
@@ -299,7 +543,7 @@ class Near(list[Neighbour]):
 def is_crowded(slot: Any, now: datetime) -> bool:
     """Whether another slot of the series has the time of this one; asks the database unless it was told."""
     template = slot.template
-    if template.overlapping or template.exclusive:
+    if template.may_overlap:
         return False
     session = object_session(slot) or object_session(template)
     if session is None:
@@ -368,7 +612,10 @@ def is_crowded_in_sql(models: Any, slot: Any, now: Any) -> ColumnElement[bool]:
     """Return, in SQL, whether another slot of the series has the time of a slot."""
     templates, other = table_of(models.Template).alias().c, table_of(models.Slot).alias().c
     keeps_apart = select(templates.id).where(
-        templates.id == slot.template_id, templates.overlapping == false(), templates.exclusive == false()
+        templates.id == slot.template_id,
+        templates.overlapping == false(),
+        templates.exclusive == false(),
+        templates.pool.is_(None),
     )
     theirs, mine = (each.booked > expired_places(models, each, now) for each in (other, slot))
     they_moved, we_moved = (

@@ -47,7 +47,9 @@ from .places import (
     is_blocked,
     is_crowded_in_sql,
     is_kept_for_waiting,
+    is_used_up,
     keeps_for_waiting,
+    used_up_at,
 )
 
 
@@ -117,7 +119,7 @@ class SlotMixin:
         rolling_neighbours: Any
         affected_bookings: Any
     else:
-        #: What takes the exclusive resource, as read together with this slot; ``None``: ask the database.
+        #: What takes the resource, as read together with this slot; ``None``: ask the database.
         rolling_busy = None
         #: What may be in its way in its series, as found when it was locked to be booked; ``None``: ask.
         rolling_neighbours = None
@@ -275,11 +277,16 @@ class SlotMixin:
             return by_time, State.WITHDRAWN
         if (by_now("starts_at") if closes_at is None else closes_at) <= now:
             return by_time, State.CLOSED
-        if by_time in (None, State.RUNNING) and blocked_at(self, now):
+        may_be_asked = by_time in (None, State.RUNNING)
+        if may_be_asked and blocked_at(self, now):
             return by_time, State.BLOCKED
         left = by_now("capacity") - self.booked_at(now)
+        if left <= 0:
+            return by_time, State.FULL
+        if may_be_asked and used_up_at(self, now):
+            return by_time, State.BLOCKED
         is_kept = not self.is_virtual and keeps_for_waiting(self, left, by_now("starts_at"), now)
-        return by_time, State.FULL if left <= 0 or is_kept else None
+        return by_time, State.FULL if is_kept else None
 
     def is_withdrawn_at(self, now: datetime) -> bool:
         """Whether its template does not offer the slot any more at a moment (aware)."""
@@ -315,6 +322,7 @@ class SlotMixin:
             sa.not_(is_kept_for_waiting(models, cls, now)),
             sa.not_(is_blocked(models, cls, now)),
             sa.not_(is_crowded_in_sql(models, cls, now)),
+            sa.not_(is_used_up(models, cls, now)),
         )
 
     @hybrid_property
@@ -351,6 +359,7 @@ class SlotMixin:
             (is_blocked(models, cls, now), _literal(State.BLOCKED)),
             (is_crowded_in_sql(models, cls, now), _literal(State.BLOCKED)),
             (cls.booked - expired_places(models, cls, now) >= cls.capacity, _literal(State.FULL)),
+            (is_used_up(models, cls, now), _literal(State.BLOCKED)),
             (is_kept_for_waiting(models, cls, now), _literal(State.FULL)),
             else_=_literal(State.OPEN),
         )

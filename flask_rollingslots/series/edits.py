@@ -49,7 +49,7 @@ from .storage import Expanded, RowChange, SegmentChange, SeriesPlan, StoredSerie
 from .writing import write_plan
 
 #: Fields of a template, of which one says that slots may overlap.
-_ALLOWING = ("overlapping", "exclusive")
+_ALLOWING = ("overlapping", "exclusive", "pool")
 #: Changes of these move a slot.
 _TIMES = {"starts_at", "ends_at"}
 #: What a slot's row notes, and no report tells.
@@ -203,7 +203,7 @@ def _decide(work: Work, asked: EditPlan, check: Check, segments: Sequence[Templa
             plan = plan_this(series, asked)
         else:
             plan = plan_edit(replace(series, pruned=pruned_until(work)) if touch_times else series, asked)
-        storage.refuse_blocked(work, series, plan.changed)
+        storage.refuse_blocked(work, *storage.claiming(series, plan))
         if not work.dry_run:
             _refuse_overlaps(series, plan)
         check(plan)

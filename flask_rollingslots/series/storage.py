@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from types import MappingProxyType
+from types import MappingProxyType, SimpleNamespace
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -22,10 +22,21 @@ from sqlalchemy.orm.exc import StaleDataError
 
 from .. import planning
 from ..booking.lifecycle import live_bookings
-from ..booking.resources import Stay, find_clashes, lock_at_once, lock_resource, slot_row
+from ..booking.resources import CLAIMED, find_clashes, lock_at_once, lock_resource, slot_row
 from ..context import Work, load_slots, load_specs, segments
 from ..errors import LostRace, SlotClosed, SlotNotFound, StaleEdit, no_slot, no_template
-from ..models import FIELDS, BookingMixin, Models, SlotMixin, TemplateMixin, plain, table_of
+from ..models import (
+    FIELDS,
+    BookingMixin,
+    Models,
+    SlotMixin,
+    Stay,
+    TemplateMixin,
+    claim_columns,
+    has_claim,
+    plain,
+    table_of,
+)
 from ..models.fields import SPEC_FIELDS
 from ..settings import Settings
 from ..statements import atomic, dialect_of, exclusive, leave_trace, newest, take_write_lock
@@ -52,7 +63,7 @@ class StoredSeries:
     :param now: aware.
     :param horizon: until when slots are stored, UTC: created ones are counted up to there.
     :param templates: the segments' rows by id, if they are locked: for writing, plans do not look at them.
-    :param resources: segment id -> its exclusive resource.
+    :param resources: segment id -> what its bookings take of a resource.
     :param settings: segment id -> its fields that a spec has not, by name.
     :param limits: what a template may cost.
     :param pruned: the moment (aware) up to which slots were pruned; ``None``: never, or not asked for.
@@ -415,7 +426,7 @@ def load_series(
     """Return a series as it is now, and keep others from changing it until the app commits.
 
     :param key: a slot that is read also if it is over.
-    :param resources: keep others from booking its exclusive resources, too.
+    :param resources: keep others from booking its resources, too.
     :raises SlotNotFound: if there is no such series.
     :raises StaleEdit: if this session has read a template that somebody else changed since.
     :raises LostRace: if the series got another resource meanwhile.
@@ -466,7 +477,7 @@ def lock_claims(work: Work, series_id: int, values: Mapping[str, Any]) -> None:
 
     :param values: what is to change of its templates.
     """
-    if work.dry_run or values.keys().isdisjoint(("exclusive", "resource", "resource_shared", "group")):
+    if work.dry_run or values.keys().isdisjoint(CLAIMED):
         return
     cls = work.models.Template
     names = {
@@ -478,16 +489,16 @@ def lock_claims(work: Work, series_id: int, values: Mapping[str, Any]) -> None:
 
 
 def _lock_resources(work: Work, series_id: int, are_all_wanted: bool = True) -> dict[int, Claim]:
-    """Return the exclusive resources of a series by segment, and keep others from booking them.
+    """Return what a series takes of its resources by segment, and keep others from booking them.
 
-    :param are_all_wanted: else only those of segments with a waiting list: whoever waits may be offered places.
+    :param are_all_wanted: else only of segments with a waiting list: whoever waits may be offered places.
     """
     cls = work.models.Template
-    columns = (cls.id, cls.resource, cls.group, cls.resource_shared)
-    mine = [cls.series_id == series_id, cls.exclusive.is_(True), cls.resource.is_not(None)]
+    mine = [cls.series_id == series_id, has_claim(cls)]
     if not are_all_wanted:
         mine.append(cls.waiting > 0)
-    found = {row[0]: Claim._make(row[1:]) for row in work.session.execute(select(*columns).where(*mine))}
+    query = select(cls.id, *claim_columns(cls)).where(*mine)
+    found = {row[0]: Claim._make(row[1:]) for row in work.session.execute(query)}
     for name in sorted({claim.resource for claim in found.values()}) if not work.dry_run else ():
         lock_resource(work.session, work.models, name)
     return found
@@ -581,13 +592,13 @@ def copy_of(instance: Any, **values: Any) -> Any:
     return copied
 
 
-# -- exclusive resources of booked slots that get other times
+# -- resources of booked slots that get other times
 
 
 def find_blocked(
     work: Work, series: StoredSeries, changes: Iterable[RowChange]
 ) -> list[tuple[RowChange, Stay]]:
-    """Return the changes that would let bookings overlap with others on an exclusive resource, and where."""
+    """Return the changes of slots with bookings that their resource could not take, and where."""
     stays: list[tuple[RowChange, Stay]] = []
     for change in changes:
         row, values = change
@@ -595,14 +606,43 @@ def find_blocked(
         takes_time = stands and not values.keys().isdisjoint((*_SPAN, "status"))
         if row.live and takes_time and row.template_id in series.resources:
             start, end = (values.get(name, getattr(row, name)) for name in _SPAN)
-            stays.append((change, Stay(series.resources[row.template_id], row.id, start, end)))
+            claim = series.resources[row.template_id]
+            stays.append((change, Stay(claim, row.id, row.series_id, start, end, row.live)))
     asked = [stay for _, stay in stays]
     clashes = find_clashes(work.session, work.models, work.now, asked, lock=not work.dry_run)
     return [pair for pair in stays if pair[1].slot_id in clashes]
 
 
+def claiming(series: StoredSeries, plan: SeriesPlan) -> tuple[StoredSeries, list[RowChange]]:
+    """Return a series with what its segments are to take of resources; and what changes, with all to which that is new.
+
+    What does not change of a slot itself is in there too, for ``refuse_blocked``.
+    """
+    resources, specs = dict(series.resources), {spec.id: spec for spec in series.specs}
+    changes = {change.row.id: change for change in plan.changed}
+    for number, values, cut in plan.segments:
+        if values.keys().isdisjoint(CLAIMED):
+            continue
+        held = {**series.settings.get(number, {}), **values}
+        fields = {name: held.get(name, getattr(specs[number], name, None)) for name in CLAIMED}
+        resources.pop(number, None)
+        claim = Claim.of(SimpleNamespace(**fields))
+        if claim is None:
+            continue
+        resources[number] = claim
+        for row in series.rows:
+            if (
+                row.template_id == number
+                and row.ends_at > series.now
+                and row.original_start >= (cut or datetime.min)
+            ):
+                known = changes[row.id].values if row.id in changes else {}
+                changes[row.id] = RowChange(row, {"status": row.status, **known})
+    return replace(series, resources=resources), list(changes.values())
+
+
 def refuse_blocked(work: Work, series: StoredSeries, changes: Iterable[RowChange]) -> None:
-    """Refuse changes that would let bookings overlap on an exclusive resource.
+    """Refuse changes that would let bookings overlap on an exclusive resource, or take more than a pool has.
 
     :raises SlotClosed: names the first slot in its text, and all in ``keys``.
     """
