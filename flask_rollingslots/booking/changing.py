@@ -29,7 +29,7 @@ def change_party(work: Work, booking: BookingMixin | int, party: int, override: 
 
 def _changed(work: Work, found: BookingMixin, party: int, override: bool) -> int:
     """Change it; return for how many it was until now."""
-    if party > found.party and found.status_at(work.now) in LIVE:
+    if party > found.party and found.status_at(work.now) in LIVE and found.slot is not None:
         return _enlarged(work, found, party, override)
     _, slot = locked_booking(work, found)
     before, status = found.party, found.status_at(work.now)

@@ -395,7 +395,7 @@ def sums(models: Models, slot: Any) -> dict[str, ColumnElement[int]]:
     return found
 
 
-def within_limits(template: Any, taken: Any) -> list[ColumnElement[bool]]:
+def within(template: Any, taken: Any) -> list[ColumnElement[bool]]:
     """Return, in SQL, that a template has limits for each person, and none of them is exceeded.
 
     :param taken: how many places a person has, by the limit that counts them.

@@ -53,20 +53,7 @@ from ..statements import (
     writes_within_a_query,
 )
 from ..values import LIVE, NOBODY, BookingStatus, Hold, Person, SlotKey, State, Status, from_us, key_of, to_us
-from .limits import (
-    as_known,
-    check_length,
-    check_number,
-    check_places,
-    known_limits,
-    lock_holds,
-    lock_known,
-    lock_places,
-    may_be_one_party,
-    sums,
-    unlimited,
-    within_limits,
-)
+from . import limits
 from .resources import is_crowded, is_taken, left_in_pool, look_around, slot_to_book
 
 #: The longest hold: a week.
@@ -199,11 +186,11 @@ def hold(work: Work, key: str | SlotMixin, request: BookingRequest) -> BookingMi
 def _reserve(work: Work, key: str | SlotMixin, request: BookingRequest, signal: NamedSignal) -> BookingMixin:
     request.check()
     if request.is_person and request.minutes is not None:
-        check_length(work, request.minutes)
+        limits.check_length(work, request.minutes)
     made = book_at_once(work, key_of(key), request)
     if made is None:
         holder = request.who if request.is_person else None
-        is_old = holder is not None and lock_holds(work, holder)
+        is_old = holder is not None and limits.lock_holds(work, holder)
 
         def reserve() -> tuple[BookingMixin, bool]:
             with slot_to_book(work, key, lock_first(work, request)) as slot:
@@ -213,7 +200,7 @@ def _reserve(work: Work, key: str | SlotMixin, request: BookingRequest, signal: 
                 look_around(work, slot)
                 try:
                     if holder is not None:
-                        check_number(work, holder, is_old)
+                        limits.check_number(work, holder, is_old)
                     check_limits(work, slot, request)
                     return take(work, slot, request), True
                 except (SlotFull, SlotClosed, TooManyHolds, LimitReached):
@@ -234,7 +221,7 @@ def _reserve(work: Work, key: str | SlotMixin, request: BookingRequest, signal: 
 
 def lock_first(work: Work, request: BookingRequest) -> Callable[[TemplateMixin], None]:
     """Return what is locked before a template from which somebody wants places: the person, if that has limits."""
-    return lambda template: None if request.override else lock_places(work, template, request.who)
+    return lambda template: None if request.override else limits.lock_places(work, template, request.who)
 
 
 def check_limits(work: Work, slot: SlotMixin, request: BookingRequest) -> None:
@@ -243,7 +230,7 @@ def check_limits(work: Work, slot: SlotMixin, request: BookingRequest) -> None:
     The slot is that of ``slot_to_book``, which was given ``lock_first``. The errors are those of ``check_places``.
     """
     if not request.override:
-        check_places(work, slot, request.party, request.who, leaving=request.replaces_id)
+        limits.check_places(work, slot, request.party, request.who, leaving=request.replaces_id)
 
 
 def report(work: Work, signal: NamedSignal, booking: BookingMixin, **facts: Any) -> None:
@@ -297,8 +284,8 @@ def find_known(
 def book_at_once(work: Work, key: SlotKey, request: BookingRequest) -> BookingMixin | None:
     """Take the places and write the booking; ``None``, with nothing changed, if there is more to it."""
     session, models = work.session, work.models
-    limits = known_limits(work, key)
-    if request.minutes is not None or request.override or (limits is not None and request.who is None):
+    bounds = limits.known_limits(work, key)
+    if request.minutes is not None or request.override or (bounds is not None and request.who is None):
         return None
     begin_writing(session, table_of(models.Slot))
     if session.autoflush:  # the statements go past the ORM, and must see what the app changed
@@ -308,9 +295,9 @@ def book_at_once(work: Work, key: SlotKey, request: BookingRequest) -> BookingMi
         if session.scalar(known, {"key": request.request_key}) is not None:
             return None
     place = {"series": key.series_id, "original": key.original_start, "party": request.party, "now": work.now}
-    if limits is not None and request.who is not None:
-        place |= {**limits, "who": request.who}
-        if lock_known(work, key, request.who):
+    if bounds is not None and request.who is not None:
+        place |= {**bounds, "who": request.who}
+        if limits.lock_known(work, key, request.who):
             return None
     # A statement that waits goes on with what it saw of other rows before: the template is kept as it is first.
     keeps = waits_while_it_reads(work.dialect)
@@ -393,15 +380,16 @@ def _known(models: Models) -> Any:
 
 def _take_by_key(models: Models, limited: bool) -> Any:
     c, template = table_of(models.Slot).c, table_of(models.Template).c
-    if not limited:
-        return _taking(models, *_of_key(models), limits=unlimited(template)).returning(c.id, c.capacity)
-    limits = [*as_known(models, c, template), *within_limits(template, sums(models, c))]
-    return _taking(models, *_of_key(models), limits=limits).returning(c.id, c.capacity)
+    bounds = limits.unlimited(template)
+    if limited:
+        bounds = limits.as_known(models, c, template) + limits.within(template, limits.sums(models, c))
+    return _taking(models, *_of_key(models), bounds=bounds).returning(c.id, c.capacity)
 
 
 def _take_by_id(models: Models, limited: bool) -> Any:
-    limits = [] if limited else unlimited(table_of(models.Template).c)  # else the template is locked by now
-    return _taking(models, table_of(models.Slot).c.id == bindparam("slot"), limits=limits, joined=only_if)
+    slot, template = table_of(models.Slot).c, table_of(models.Template).c
+    bounds = [] if limited else limits.unlimited(template)  # what was looked at is locked
+    return _taking(models, slot.id == bindparam("slot"), bounds=bounds, joined=only_if)
 
 
 def _take_and_write(models: Models, limited: bool, names: list[str]) -> Any:
@@ -420,29 +408,31 @@ def _take_and_write(models: Models, limited: bool, names: list[str]) -> Any:
 # taken here could not be given back, and there more may be to be locked before it.
 
 
-def _offered(models: Models, limits: Callable[[Any, Any], list[ColumnElement[bool]]]) -> Any:
+def _offered(models: Models, bounds: Callable[[Any, Any], list[ColumnElement[bool]]]) -> Any:
     slots, templates = table_of(models.Slot), table_of(models.Template).alias()
     joined = slots.join(templates, templates.c.id == slots.c.template_id)
     query = select(slots.c.id, slots.c.capacity, slots.c.template_id).select_from(joined)
-    return query.where(*_of_key(models), *_simple(models, templates.c, limits(slots.c, templates.c)))
+    return query.where(*_of_key(models), *_simple(models, templates.c, bounds(slots.c, templates.c)))
 
 
 def _slot_to_take(models: Models, limited: bool) -> Any:
     # With a limit, what it is read from is not locked; neither is what a person has.
     slots, templates = table_of(models.Slot), table_of(models.Template)
-    counted = sums(models, slots.c) if limited else {}
-    offered = _offered(models, partial(as_known, models) if limited else lambda _, t: unlimited(t))
+    counted = limits.sums(models, slots.c) if limited else {}
+    offered = _offered(
+        models, partial(limits.as_known, models) if limited else lambda _, t: limits.unlimited(t)
+    )
     offered = offered.add_columns(*(taken.label(name) for name, taken in counted.items()))
     slot = offered.limit(1).subquery("slot")
     query = select(slot.c.id, slot.c.capacity).join_from(
         slot, templates, templates.c.id == slot.c.template_id
     )
-    return locked(query.where(*within_limits(templates.c, slot.c)) if limited else query, MARIADB[0])
+    return locked(query.where(*limits.within(templates.c, slot.c)) if limited else query, MARIADB[0])
 
 
 def _keep_offer(models: Models, limited: bool) -> Any:
     templates = table_of(models.Template)
-    offered = _offered(models, lambda _, template: [] if limited else unlimited(template))
+    offered = _offered(models, lambda _, template: [] if limited else limits.unlimited(template))
     mine = offered.with_only_columns(table_of(models.Slot).c.template_id).scalar_subquery()
     return locked(select(templates.c.id).where(templates.c.id == mine), "postgresql")
 
@@ -452,29 +442,24 @@ def _of_key(models: Models) -> tuple[Any, Any]:
     return c.series_id == bindparam("series"), c.original_start == bindparam("original")
 
 
-def _taking(
-    models: Models,
-    *place: Any,
-    limits: list[ColumnElement[bool]],
-    joined: Callable[..., ColumnElement[bool]] = and_,
-) -> Any:
+def _taking(models: Models, *place: Any, bounds: list[Any], joined: Callable[..., Any] = and_) -> Any:
     slots, templates = table_of(models.Slot), table_of(models.Template)
     now, party = bindparam("now", type_=slots.c.starts_at.type), bindparam("party", type_=slots.c.booked.type)
-    bookable = _bookable(models, now, party, _simple(models, templates.c, limits, joined))
+    bookable = _bookable(models, now, party, _simple(models, templates.c, bounds, joined))
     return update(slots).where(*place, bookable).values(booked=slots.c.booked + party)
 
 
 def _simple(
     models: Models,
     template: Any,
-    limits: list[ColumnElement[bool]],
+    bounds: list[ColumnElement[bool]],
     joined: Callable[..., ColumnElement[bool]] = and_,
 ) -> list[ColumnElement[bool]]:
     """Return what must be true of a template and its slot so that nothing more is to be looked at.
 
     Else the marks of its rows may not be true yet, or slots of its series may overlap.
 
-    :param limits: what is asked of the limits for each person.
+    :param bounds: what is asked of the limits for each person.
     :param joined: how to join what is asked of other slots; MariaDB locks all that an index leads it to.
     """
     slot = table_of(models.Slot).c
@@ -483,8 +468,8 @@ def _simple(
     return [
         template.exclusive.is_(False),
         template.pool.is_(None),
-        may_be_one_party(template),
-        *limits,
+        limits.may_be_one_party(template),
+        *bounds,
         slot.waits_for.is_(None),
         is_settled,
         or_(template.overlapping.is_(True), apart),
@@ -653,14 +638,14 @@ def take_places(
             templates.c.setup.is_not_distinct_from(template.setup),
             templates.c.cleanup.is_not_distinct_from(template.cleanup),
         ]
-    limits = _bookable(work.models, work.now, party, as_read, beyond)
+    bounds = _bookable(work.models, work.now, party, as_read, beyond)
     if not beyond:
         comes_first = or_(table.c.waits_for.is_(None), table.c.starts_at <= work.now)
         if is_swept:
             comes_first = or_(comes_first, table.c.waits_for > table.c.capacity - table.c.booked)
-        limits = and_(limits, only_if(comes_first))
+        bounds = and_(bounds, only_if(comes_first))
     values = {"booked": table.c.booked + party, **more}
-    statement = update(table).where(table.c.id == slot.id, limits).values(values)
+    statement = update(table).where(table.c.id == slot.id, bounds).values(values)
     return bool(work.session.execute(statement).rowcount == 1)  # type: ignore[attr-defined]
 
 
