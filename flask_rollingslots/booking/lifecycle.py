@@ -92,7 +92,7 @@ def move(
     found = _find(work, booking)
     made, is_new = again_if_lost(lambda: _moved(work, found, key, override))
     if is_new:
-        report(work, booking_moved, made, replaces_id=found.id)
+        report(work, booking_moved, made, replaces_id=found.id, old_slot=found.slot)
     return made
 
 
