@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field, fields
 from datetime import UTC, date, datetime
+from enum import StrEnum
 from types import MappingProxyType
 from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
@@ -184,6 +185,8 @@ def _thawed(value: Any) -> Any:
         return {key: _thawed(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
         return [_thawed(each) for each in value]
+    if isinstance(value, StrEnum):
+        return value.value
     return value.isoformat() if isinstance(value, date) else value
 
 

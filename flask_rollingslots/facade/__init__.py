@@ -1,5 +1,7 @@
 """RollingSlots: one class, the only door to decisions; what its calls return is here too."""
 
+from ..browsing import SeriesEntry
+from ..events import BookingView, Event, SlotView
 from ..extension import Authorizer
 from ..feeds import Calendar, Exported, Imported, SecretFeed
 from ..health import Explanation, Finding, HealthReport
@@ -11,7 +13,7 @@ from ..statistics import Figures, Stats
 from .rolling_slots import RollingSlots, current_slots
 
 __all__ = [
-    "Authorizer", "Calendar", "CancelledKeys", "ClosingReport", "EditPlan", "Explanation", "Exported", "Figures",
-    "Finding", "HealthReport", "Imported", "RollingSlots", "SecretFeed", "SeriesReport", "Stats", "SwitchReport",
-    "TemplateChange", "current_slots",
+    "Authorizer", "BookingView", "Calendar", "CancelledKeys", "ClosingReport", "EditPlan", "Event", "Explanation",
+    "Exported", "Figures", "Finding", "HealthReport", "Imported", "RollingSlots", "SecretFeed", "SeriesEntry",
+    "SeriesReport", "SlotView", "Stats", "SwitchReport", "TemplateChange", "current_slots",
 ]  # fmt: skip

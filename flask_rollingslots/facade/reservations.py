@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..booking import lifecycle, taking
+from ..booking import forgetting, lifecycle, taking
 from ..booking.taking import BookingRequest
 from ..models import BookingMixin
 from ..values import Person
@@ -106,3 +106,13 @@ class Reservations(Calls):
         """
         with self._deciding() as work:
             return lifecycle.move(work, booking, key, override)
+
+    def forget(self, who: str) -> int:
+        """Take a person out of all bookings, live or not, and return how many there are; the app commits.
+
+        Their name, contact, note and idempotency keys go, and ``who`` becomes a random text, the same for all of them.
+        Places stay taken and counts stay as they are; a link with a booking's token still leads to it. What the app
+        keeps in tables of its own is the app's to forget.
+        """
+        with self._deciding() as work:
+            return forgetting.forget(work, who)
