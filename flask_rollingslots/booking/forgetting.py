@@ -10,10 +10,11 @@ from sqlalchemy import select, update
 from ..context import Work
 from ..errors import refusal
 from ..models import table_of
+from ..models.kinds import Text
 from ..signals import person_forgotten
 from ..statements import exclusive, take_write_lock
-from .taking import TEXT
 
+_WHO = Text(200)
 #: Before the random part of the text that stands for a person who was forgotten.
 _PREFIX = "forgotten-"
 #: What a booking no longer has: what was said of the person, and keys that the person's name is part of.
@@ -23,8 +24,8 @@ _GONE = ("name", "contact", "note", "idempotency_key", "request_key")
 def forget(work: Work, who: str) -> int:
     """Take a person out of all bookings, and return how many these are; see ``RollingSlots.forget``."""
     value: Any = who
-    if not TEXT.takes(value):
-        raise refusal("who", value, f"{TEXT.expected}: whom to forget")
+    if not _WHO.takes(value):
+        raise refusal("who", value, f"{_WHO.expected}: whom to forget")
     session, cls, table = work.session, work.models.Booking, table_of(work.models.Booking)
     session.flush()
     take_write_lock(session, table)

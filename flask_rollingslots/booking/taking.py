@@ -50,9 +50,9 @@ MAX_MINUTES = 7 * 24 * 60
 MAX_PARTY = 1_000_000
 #: Of the text that links to a booking: nobody guesses so many.
 _TOKEN_BYTES = 18
-TEXT = Text(200)
+_TEXT = Text(200)
 #: What may be said of the person.
-_OF_PERSON = {"name": TEXT, "contact": TEXT, "note": Text(2000, lines=True)}
+_OF_PERSON = {"name": _TEXT, "contact": _TEXT, "note": Text(2000, lines=True)}
 #: The active key of a booking in a slot for one: it makes a second live one impossible, whatever the counter says.
 _ONLY = "only"
 #: What these statements change of a slot behind the ORM's back.
@@ -97,9 +97,9 @@ class BookingRequest:
             raise refusal("party", party, f"a whole number from 1 to {MAX_PARTY:,}")
         for field in ("who", "idempotency_key"):
             value = getattr(self, field)
-            if value is not None and not TEXT.takes(value):
+            if value is not None and not _TEXT.takes(value):
                 hint = "" if isinstance(value, str) else "; an id as str(user.id)"
-                raise refusal(field, value, f"{TEXT.expected}, or None{hint}")
+                raise refusal(field, value, f"{_TEXT.expected}, or None{hint}")
         for field, kind in _OF_PERSON.items():
             value = getattr(self.person, field)
             if value is not None and not kind.takes(value):
