@@ -12,8 +12,8 @@ from helpers import HALL, Site
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError, OperationalError
 
-from flask_rollingslots.browsing import merging
 from flask_rollingslots.booking import taking
+from flask_rollingslots.browsing import merging
 from flask_rollingslots.errors import InvalidRequest, InvalidTemplate, sentence
 from flask_rollingslots.facade import RollingSlots
 from flask_rollingslots.topup.run import Run
