@@ -40,5 +40,6 @@ def forget(work: Work, who: str) -> int:
             session.expire(held, ["who", *_GONE])
     if work.outbox.who == who:  # who forgets oneself is in no record of it either
         work.outbox.who = pseudonym
-    work.outbox.add(person_forgotten, pseudonym=pseudonym, count=count)
+    if count:
+        work.outbox.add(person_forgotten, pseudonym=pseudonym, count=count)
     return count
