@@ -1,9 +1,9 @@
 """Blinker signals, and the one collector of what is told. The sender is always the Flask app.
 
 Receivers run where the signal is sent: the top-up signals in the top-up's thread, the others inside the
-caller's transaction, before its commit. Those of decisions and bookings have one argument more, ``who``: the person
-who acts, as ``authorize`` or ``slots.acting`` said, or whom ``book`` and ``hold`` are told. Receivers should take
-``**more``: signals may get arguments.
+caller's transaction, before its commit. Those of decisions and bookings have two arguments more: ``who`` acts, as
+``authorize`` or ``slots.acting`` said, or whom ``book`` and ``hold`` are told, and through which ``door``. Receivers
+should take ``**more``: signals may get arguments.
 
 Each of those is an event too, which ``slots.on`` hears of after the commit.
 """
@@ -145,7 +145,7 @@ class Outbox(list[tuple[NamedSignal, "Callable[[], dict[str, Any]]", dict[str, A
         facts |= late()
         if notes is not None and name is not None and is_wanted:  # first, for a receiver may do more
             notes.take_down(work, name, facts)
-        signal.send(self.sender, who=self.who, **facts)
+        signal.send(self.sender, who=self.who, door=self.door, **facts)
 
 
 def announce(signal: NamedSignal, sender: Any, **facts: Any) -> None:

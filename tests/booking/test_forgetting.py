@@ -142,7 +142,7 @@ def test_the_event_does_not_say_who(sqlite_site: Site) -> None:
         site.slots.forget("nobody")
     site.session.commit()
     (event,), (facts,) = heard, sent
-    assert facts == {"who": booking.who, "pseudonym": booking.who, "count": 1}
+    assert facts == {"who": booking.who, "door": "pages", "pseudonym": booking.who, "count": 1}
     assert (event.who, event.booking, event.slot, event.door) == (booking.who, None, None, "pages")
     assert dict(event.details) == {"pseudonym": booking.who, "count": 1}
     with site.slots.acting("desk"):
