@@ -14,7 +14,7 @@ from functools import partial, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flask import Flask, render_template
+from flask import Flask, render_template, session
 from werkzeug.exceptions import Conflict, HTTPException, NotFound
 
 from flask_rollingslots.errors import (
@@ -100,7 +100,8 @@ def _patient(view: Callable[..., Any]) -> Callable[..., Any]:
     def page(**path: Any) -> Any:
         def show() -> Any:
             try:
-                return view(**path)
+                with slots.acting(session.get("visitor"), door="pages"):
+                    return view(**path)
             except Exception as error:
                 if not isinstance(error, LostRace) and not slots.is_lost_race(error):
                     raise

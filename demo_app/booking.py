@@ -10,8 +10,6 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from flask import Blueprint, Response, abort, flash, redirect, render_template, request, url_for
-from sqlalchemy import select
-from sqlalchemy.orm import joinedload
 
 from flask_rollingslots.errors import (
     HoldExpired,
@@ -26,7 +24,7 @@ from flask_rollingslots.values import BookingStatus, Status
 
 from . import words
 from .ics import booking_ics
-from .models import BookingName, db, slots
+from .models import db, slots
 from .safety import visitor_id
 from .venues import find_venue
 from .visitor import next_free, slot_page, week_of
@@ -69,10 +67,9 @@ def hold(key: str) -> ResponseReturnValue:
 
 def _let_go(who: str, besides: BookingMixin) -> None:
     """Give back what a visitor holds elsewhere: nobody types two names at once."""
-    cls = slots.Booking
-    query = select(cls).where(cls.who == who, cls.status == BookingStatus.HELD.value, cls.id != besides.id)
-    for each in db.session.scalars(query):
-        slots.release(each)
+    for each in slots.bookings(who=who, limit=1000):
+        if each.status == BookingStatus.HELD and each.id != besides.id:
+            slots.release(each)
 
 
 # -- the second click: book it -----------------------------------------------------------------------------------
@@ -154,9 +151,9 @@ def _make(held: BookingMixin, party: int) -> BookingMixin:
 
 def _remember_name(booking: BookingMixin, name: str) -> bool:
     """Keep the name, and return whether the booking is a new one and not that of a form sent twice."""
-    is_new = db.session.get(BookingName, booking.id) is None
+    is_new = booking.name is None
     if is_new:
-        db.session.add(BookingName(booking_id=booking.id, name=name))
+        booking.name = name
     return is_new
 
 
@@ -206,12 +203,10 @@ def booked(booking_id: int) -> ResponseReturnValue:
     booking = _own(booking_id)
     if booking.status != BookingStatus.CONFIRMED:
         return redirect(url_for(".bookings"))
-    name = db.session.get(BookingName, booking.id)
     return render_template(
         "booked.html",
         booking=booking,
         slot=booking.slot,
-        name=name.name if name else "",
         venue=find_venue(booking.slot.template.group),
         zones=booking.slot.template.timezone,
         around=[booking.slot.starts_at],
@@ -236,18 +231,12 @@ def calendar_file(booking_id: int) -> Response:
 @pages.get("/bookings")
 def bookings() -> str:
     """List this visitor's bookings, the next one first, then those that are over."""
-    booking, slot_class = slots.Booking, slots.Slot
-    query = (
-        select(booking, BookingName.name)
-        .outerjoin(BookingName, BookingName.booking_id == booking.id)
-        .where(booking.who == visitor_id(), booking.status == BookingStatus.CONFIRMED.value)
-        .options(joinedload(booking.slot).joinedload(slot_class.template))
-    )
-    rows = sorted(db.session.execute(query), key=lambda row: row[0].slot.starts_at)
+    live = slots.bookings(who=visitor_id(), limit=1000)
+    found = [booking for booking in live if booking.status == BookingStatus.CONFIRMED]
     now = datetime.now(UTC)
-    coming = [row for row in rows if row[0].slot.ends_at > now]
-    over = [row for row in rows if row[0].slot.ends_at <= now]
-    zones = " ".join({row[0].slot.template.timezone for row in rows})
+    coming = [booking for booking in found if booking.slot.ends_at > now]
+    over = [booking for booking in found if booking.slot.ends_at <= now]
+    zones = " ".join({booking.slot.template.timezone for booking in found})
     return render_template(
         "bookings.html",
         coming=coming,
@@ -256,7 +245,7 @@ def bookings() -> str:
         may_cancel=lambda slot: _may_cancel(slot, now),
         find_venue=find_venue,
         zones=zones,
-        around=[row[0].slot.starts_at for row in rows],
+        around=[booking.slot.starts_at for booking in found],
     )
 
 

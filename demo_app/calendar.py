@@ -99,8 +99,8 @@ def _values(shown: SlotMixin) -> dict[str, str]:
 
 
 def _people(shown: SlotMixin) -> list[tuple[str, int]]:
-    """Return who booked, and how many places; holds are not people yet."""
-    return [] if shown.is_virtual else changing.named(slots.Booking.slot_id == shown.id)
+    """Return who booked, and how many places."""
+    return changing.named(slots.bookings(slot=shown))
 
 
 @pages.post("/slots/<key>/edit")

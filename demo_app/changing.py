@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 from flask import flash, render_template, request
-from sqlalchemy import select
 
 from flask_rollingslots.errors import (
     InvalidRequest,
@@ -23,14 +22,12 @@ from flask_rollingslots.errors import (
 from flask_rollingslots.values import BookingStatus, Scope
 
 from . import words
-from .models import BookingName, db, slots
+from .models import db, slots
 from .venues import find_venue
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import datetime
-
-    from sqlalchemy import ColumnElement
 
     from flask_rollingslots import BookingMixin, SlotMixin
     from flask_rollingslots.facade import EditPlan
@@ -139,23 +136,15 @@ def apply(question: Question) -> str:
     return str(plan.key)
 
 
-def named(meant: ColumnElement[bool]) -> list[tuple[str, int]]:
-    """Return the names in some bookings that hold, and for how many each is."""
-    cls = slots.Booking
-    query = (
-        select(BookingName.name, cls.party)
-        .select_from(cls)
-        .outerjoin(BookingName, BookingName.booking_id == cls.id)
-        .where(meant, cls.status == BookingStatus.CONFIRMED.value)
-        .order_by(cls.id)
-    )
-    return [(name or "nobody by name", party) for name, party in db.session.execute(query)]
+def named(bookings: Iterable[BookingMixin]) -> list[tuple[str, int]]:
+    """Return the names in some bookings, and for how many each is; holds are not people yet."""
+    booked = (each for each in bookings if each.status == BookingStatus.CONFIRMED)
+    return [(each.name or "nobody by name", each.party) for each in booked]
 
 
 def to_call(bookings: Iterable[BookingMixin]) -> str:
     """Return a sentence that names the people who have booked; nothing if nobody has."""
-    found = named(slots.Booking.id.in_([booking.id for booking in bookings]))
-    names = [name if party == 1 else f"{name} ({party})" for name, party in found]
+    names = [name if party == 1 else f"{name} ({party})" for name, party in named(bookings)]
     return f" Call {', '.join(names)}." if names else ""
 
 

@@ -1,4 +1,4 @@
-"""The database of the demo, the slots on it, and one small table of its own."""
+"""The database of the demo, and the slots on it: it has no table of its own."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 from flask_caching import Cache
 from flask_sqlalchemy import SQLAlchemy
-from sqlalchemy import ForeignKey, String, select
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy import select
 
 from flask_rollingslots import RollingSlots
 
@@ -18,17 +17,6 @@ db = SQLAlchemy()
 #: Only used where a shared cache is configured; the slots find it on the app.
 cache = Cache()
 slots = RollingSlots(db=db)
-
-
-class BookingName(db.Model):
-    """The name that somebody typed when booking; written in the same transaction as the booking."""
-
-    __tablename__ = "demo_booking_name"
-
-    booking_id: Mapped[int] = mapped_column(
-        ForeignKey("rolling_booking.id", ondelete="CASCADE"), primary_key=True
-    )
-    name: Mapped[str] = mapped_column(String(80))
 
 
 def active_templates(group: str | None = None) -> list[TemplateMixin]:

@@ -16,7 +16,7 @@ from flask_rollingslots import RollingSlots
 from flask_rollingslots.errors import RollingSlotsError
 from flask_rollingslots.values import State
 
-from .models import BookingName, db
+from .models import db
 
 if TYPE_CHECKING:
     from flask_rollingslots import SlotMixin
@@ -78,10 +78,9 @@ class _Story:
     def _book(self, slot: SlotMixin, party: int) -> None:
         name = f"{self.chance.choice(_NAMES)} {self.chance.choice(_INITIALS)}."
         try:
-            booking = self.slots.book(slot.key, party=party, who=f"sample {name}")
+            self.slots.book(slot.key, party=party, who=f"sample {name}", name=name)
         except RollingSlotsError:  # full by now, or closed: people live with that
             return
-        db.session.add(BookingName(booking_id=booking.id, name=name))
 
     def _decide(self) -> None:
         """Do what owners do: fill an evening, cancel a date, move one, and change a series from a day on."""

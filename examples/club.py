@@ -134,11 +134,6 @@ def _visitor() -> str:
 
 def _bookings() -> list[BookingMixin]:
     """Return this visitor's live bookings of slots that are not over."""
-    booking, slot = slots.Booking, slots.Slot
-    query = (
-        slots.db.select(booking)
-        .join(slot, slot.id == booking.slot_id)
-        .where(booking.who == session.get("visitor", ""), slot.ends_at > datetime.now(UTC))
-        .order_by(slot.starts_at)
-    )
-    return [found for found in slots.db.session.scalars(query) if found.is_live]
+    now = datetime.now(UTC)
+    mine = slots.bookings(who=session.get("visitor", ""), start=now - timedelta(days=1))
+    return [booking for booking in mine if booking.slot.ends_at > now]

@@ -77,17 +77,17 @@ class Work:
         settings: Settings,
         now: datetime,
         dry_run: bool = False,
-        who: str | None = None,
+        outbox: Outbox | None = None,
     ) -> Work:
         """Return a work that decides by what it reads: the session stays on the engine of its writes from now on.
 
-        :param who: the person who acts, for those who are told.
+        :param outbox: knows who acts, and whom to tell.
         :raises ConfigError: if that engine commits each statement by itself.
         """
         use_primary(session, models.classes)
         refuse_autocommit(session.connection())
         follow_savepoint(session, models.classes)
-        return cls(session, models, settings, now, dry_run, Outbox(who))
+        return cls(session, models, settings, now, dry_run, Outbox() if outbox is None else outbox)
 
     @property
     def dialect(self) -> str:

@@ -324,12 +324,16 @@ def _without_value(found: re.Match[str]) -> str:
     return found[0] if is_name else f"{found['word']}{found['gap']}…"
 
 
-def trail(error: BaseException) -> str:
-    """Return the traceback of an error and of what caused it; of each text only its :func:`sentence`."""
+def trail(error: BaseException, is_private: bool = False) -> str:
+    """Return the traceback of an error and of what caused it; of each text only its :func:`sentence`.
+
+    :param is_private: of each text nothing, only what kind of error it is.
+    """
     causes = _causes(error)
     inner = [getattr(each, "orig", None) for each in causes]  # told already by what wraps it
     return "\ncaused by\n".join(
-        "".join(traceback.format_tb(each.__traceback__)) + sentence(each)
+        "".join(traceback.format_tb(each.__traceback__))
+        + (type(each).__name__ if is_private else sentence(each))
         for each in causes
         if not any(each is other for other in inner)
     )
@@ -344,15 +348,19 @@ def _causes(error: BaseException | None) -> list[BaseException]:
 
 
 class Discreet(logging.Filter):
-    """Keeps out of the library's log what others wrote to forge it, and the values of statements that failed."""
+    """Keeps out of the library's log what others wrote to forge it, and the values of statements that failed.
+
+    What an error of the app's own code says may be about a person: a record that ``is_private`` leaves that out too.
+    """
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Let a record through, with texts on one line, and errors of the database as sentences."""
         if isinstance(record.args, tuple):
             record.args = tuple(map(_told, record.args))
         error = record.exc_info[1] if isinstance(record.exc_info, tuple) else None
-        if error is not None and any(map(is_of_database, _causes(error))):
-            record.exc_info, record.exc_text = None, trail(error)
+        is_private = bool(getattr(record, "is_private", False))
+        if error is not None and (is_private or any(map(is_of_database, _causes(error)))):
+            record.exc_info, record.exc_text = None, trail(error, is_private)
         return True
 
 

@@ -31,6 +31,7 @@ from werkzeug.wsgi import get_host
 from .booking import resources
 from .context import Work
 from .errors import ConfigError, Discreet, LostRace, NotRegistered
+from .events import Listeners
 from .filling import history
 from .health import Finding, examine
 from .health.doctor import missing_columns, unreadable_row, what_lacks
@@ -40,6 +41,7 @@ from .queue import connect
 from .series import guards
 from .series.storage import check_unchanged
 from .settings import FEED_PATH, Settings
+from .signals import Outbox
 from .statements import (
     begin_writing,
     end_reading,
@@ -66,8 +68,8 @@ OWN_DATABASE = "sqlite:///rollingslots.db"
 _PROBE_SECONDS = 1.0
 _CONFIGURED = ("SQLALCHEMY_DATABASE_URI", "SQLALCHEMY_BINDS", "SQLALCHEMY_ENGINES")
 _CHANGED, _NEW = "rollingslots_changed", "rollingslots_new"
-#: Where an app context keeps who acts.
-_WHO = "rollingslots_who"
+#: Where an app context keeps who acts, and through which door.
+_WHO, _DOOR = "rollingslots_who", "rollingslots_door"
 #: Where the app context of a door that decides keeps the context around it, and that its session is only to look.
 _AROUND, _LOOKS = "rollingslots_around", "rollingslots_looks"
 #: What an ``authorize`` callback may be told beside action and template.
@@ -96,8 +98,8 @@ class AppState:
 
     def writing(self, dry_run: bool = False) -> Work:
         """Return a work on the app's own session that decides; from now on it reads our tables where it writes them."""
-        session, who = self.db.session(), g.get(_WHO)
-        return Work.writing(session, self.models, self.settings, self.clock(), dry_run, who)
+        outbox = Outbox(self.app, g.get(_WHO), g.get(_DOOR) or "facade", self.facade.listeners)
+        return Work.writing(self.db.session(), self.models, self.settings, self.clock(), dry_run, outbox)
 
     @property
     def signing_keys(self) -> list[str | bytes]:
@@ -268,6 +270,8 @@ class Extension:
         :raises ConfigError: if the app is set up wrongly; the text says what to change.
         """
         self._archive = archive
+        #: The app's functions that hear of what happened, after the commit.
+        self.listeners = Listeners()
         #: The app's own decision about requests to the HTTP API, if it makes any.
         self.authorizer = None if authorize is None else Authorizer.of(authorize)
         self._db, self._cache, self._given, self._clock = db, cache, models, clock
@@ -288,7 +292,7 @@ class Extension:
         settings = Settings.from_mapping(app.config)
         db, is_ours = (self._db, False) if self._db is not None else find_db(app)
         models = self._make_models(db)
-        runner = Runner(app, db, models, settings, self._clock, tidy, self._archive)
+        runner = Runner(app, db, models, settings, self._clock, tidy, self._archive, self.listeners)
         topup = TopUp(runner, make_executor(settings.executor), find_cache(app, self._cache))
         topup.executor.bind(app)
         connect(topup)
@@ -386,19 +390,28 @@ class Extension:
         return self._state.create_tables()
 
     @contextmanager
-    def acting(self, who: str | None) -> Iterator[Self]:
-        """Name the person who acts: signals that calls send within the block have it as ``who``."""
+    def acting(self, who: str | None, door: str | None = None) -> Iterator[Self]:
+        """Name the person who acts: signals and events of calls within the block have it as ``who``.
+
+        :param door: the way in, for events: ``pages``, or a word of your own; by default that of the block around.
+        """
         get_state()  # says so if there is no app
-        before = g.get(_WHO)
+        before = g.get(_WHO), g.get(_DOOR)
         setattr(g, _WHO, who)
+        setattr(g, _DOOR, door or before[1])
         try:
             yield self
         finally:
-            setattr(g, _WHO, before)
+            setattr(g, _WHO, before[0])
+            setattr(g, _DOOR, before[1])
 
     @contextmanager
     def transaction(
-        self, dry_run: bool = False, who: str | None = None, apart: bool = False
+        self,
+        dry_run: bool = False,
+        who: str | None = None,
+        apart: bool = False,
+        door: str | None = None,
     ) -> Iterator[Self]:
         """Give an app context, so a session, of its own; commit at the end, or roll everything back.
 
@@ -406,13 +419,14 @@ class Extension:
 
         :param dry_run: roll back at the end, too.
         :raises LostRace: if another transaction was in the way; this one is rolled back.
-        :param who: the person who acts, as with :meth:`acting`; by default who acts around it.
+        :param who: the person who acts, as with :meth:`acting`; by default who acts around it. ``door`` alike.
         :param apart: what is done writes in sessions of its own.
         """
         state, who, around = self._state, who or g.get(_WHO), g.get(_AROUND)
+        door = door or g.get(_DOOR)
         if g.get(_LOOKS):
             end_reading(state.db.session())
-        with state.app.app_context(), self.acting(who):
+        with state.app.app_context(), self.acting(who, door):
             setattr(g, _AROUND, around)
             session = state.db.session
             try:
@@ -443,11 +457,11 @@ class Extension:
         app begins its transactions by itself. The app's callbacks go on in the context around. Our tables are read
         where they are written.
         """
-        state, around, who = self._state, copy_context(), g.get(_WHO)
+        state, around, who, door = self._state, copy_context(), g.get(_WHO), g.get(_DOOR)
         with state.app.app_context():
             setattr(g, _AROUND, around)
             setattr(g, _LOOKS, True)
-            with self.acting(who):
+            with self.acting(who, door):
                 state.writing()
                 yield
 

@@ -1,16 +1,18 @@
-"""Blinker signals. The sender is always the Flask app.
+"""Blinker signals, and the one collector of what is told. The sender is always the Flask app.
 
 Receivers run where the signal is sent: the top-up signals in the top-up's thread, the others inside the
-caller's transaction, before its commit. Those of decisions and bookings have one argument more, ``who``: the person
-who acts, as ``authorize`` or ``slots.acting`` said, or whom ``book`` and ``hold`` are told. Receivers should take
-``**more``: signals may get arguments.
+caller's transaction, before its commit. Those of decisions and bookings have two arguments more: ``who`` acts, as
+``authorize`` or ``slots.acting`` said, or whom ``book`` and ``hold`` are told, and through which ``door``. Receivers
+should take ``**more``: signals may get arguments.
+
+Each of those is an event too, which ``slots.on`` hears of after the commit.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Container
+from typing import Any, Protocol
 
 from blinker import NamedSignal, Namespace
 
@@ -37,7 +39,7 @@ slot_held = _signals.signal("slot-held")
 #: A booking or a hold was released. Arguments: ``booking``, ``slot``, ``override``.
 booking_released = _signals.signal("booking-released")
 #: A booking moved. Arguments: ``booking`` and ``slot`` (the new ones), ``replaces_id`` (id of the old booking),
-#: ``override``.
+#: ``old_slot``, ``override``.
 booking_moved = _signals.signal("booking-moved")
 #: Somebody takes a place on a waiting list. Arguments: ``booking``, ``slot``.
 booking_waiting = _signals.signal("booking-waiting")
@@ -70,15 +72,63 @@ days_closed = _signals.signal("days-closed")
 days_reopened = _signals.signal("days-reopened")
 
 
+#: A person was forgotten. Arguments: ``pseudonym`` (what stands for the person from now on), ``count`` (of bookings).
+person_forgotten = _signals.signal("person-forgotten")
+
+#: What ``slots.on`` calls what a signal tells; a new signal of bookings or decisions is one entry more.
+EVENTS: dict[NamedSignal, str] = {
+    slot_booked: "booked",
+    slot_held: "held",
+    booking_released: "released",
+    booking_moved: "moved",
+    booking_waiting: "waiting",
+    booking_offered: "offered",
+    booking_changed: "party_changed",
+    booking_marked: "marked",
+    slot_cancelled: "cancelled",
+    slot_restored: "restored",
+    slot_deleted: "deleted",
+    slot_completed: "completed",
+    series_edited: "edited",
+    series_ended: "ended",
+    series_restored: "restored",
+    days_closed: "closed",
+    days_reopened: "reopened",
+    person_forgotten: "forgotten",
+}
+
+
+class Notes(Protocol):
+    """Takes down events, to tell them once they are committed."""
+
+    @property
+    def wanted(self) -> Container[str]:
+        """Names of the events that somebody listens for."""
+
+    def take_down(self, work: Any, name: str, facts: dict[str, Any]) -> None:
+        """Take down one event of a piece of work."""
+
+
 class Outbox(list[tuple[NamedSignal, "Callable[[], dict[str, Any]]", dict[str, Any]]]):
     """Gathers what one piece of work tells; sent once it is done, in the order in which it came.
 
+    :param sender: the app.
     :param who: the person who acts, for all that is told; ``None``: a program, or nobody said.
+    :param door: the way in: ``facade``, ``http``, ``cli``, ``pages``, ``topup``, or a word of the app's own.
+    :param notes: takes down what is told again after the commit.
+    :param is_calm: a receiver that fails is logged, and cannot turn a top-up into a failure.
     """
 
-    def __init__(self, who: str | None = None) -> None:
+    def __init__(
+        self,
+        sender: Any = None,
+        who: str | None = None,
+        door: str = "facade",
+        notes: Notes | None = None,
+        is_calm: bool = False,
+    ) -> None:
         super().__init__()
-        self.who = who
+        self.sender, self.who, self.door, self._notes, self._is_calm = sender, who, door, notes, is_calm
 
     def add(self, signal: NamedSignal, late: Callable[[], dict[str, Any]] = dict, **facts: Any) -> None:
         """Take in a signal with its arguments.
@@ -87,12 +137,31 @@ class Outbox(list[tuple[NamedSignal, "Callable[[], dict[str, Any]]", dict[str, A
         """
         self.append((signal, late, facts))
 
-    def send(self, sender: Any) -> None:
-        """Send what was gathered, each once; a receiver's error goes to the caller."""
+    def send(self, work: Any) -> None:
+        """Send what was gathered, each once, and take down the events; a receiver's error goes to the caller.
+
+        :param work: what this is the outbox of; its transaction goes on.
+        """
         while self:
             signal, late, facts = self.pop(0)
-            if signal.has_receivers_for(sender):
-                signal.send(sender, who=self.who, **facts, **late())
+            try:
+                self._send(work, signal, late, facts)
+            except Exception:  # receivers are the app's code
+                if not self._is_calm:
+                    raise
+                log.exception("a receiver of %s failed", signal.name, extra={"is_private": True})
+
+    def _send(
+        self, work: Any, signal: NamedSignal, late: Callable[[], dict[str, Any]], facts: dict[str, Any]
+    ) -> None:
+        name, notes = EVENTS.get(signal), self._notes
+        is_wanted = notes is not None and name in notes.wanted
+        if not (is_wanted or signal.has_receivers_for(self.sender)):
+            return
+        facts |= late()
+        if notes is not None and name is not None and is_wanted:  # first, for a receiver may do more
+            notes.take_down(work, name, facts)
+        signal.send(self.sender, who=self.who, door=self.door, **facts)
 
 
 def announce(signal: NamedSignal, sender: Any, **facts: Any) -> None:

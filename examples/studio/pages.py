@@ -68,14 +68,9 @@ def release(number: int) -> ResponseReturnValue:
 
 
 def _bookings() -> list[BookingMixin]:
-    booking, slot = slots.Booking, slots.Slot
-    query = (
-        select(booking)
-        .join(slot, slot.id == booking.slot_id)
-        .where(booking.who == current_user.get_id(), slot.ends_at > datetime.now(UTC))
-        .order_by(slot.starts_at)
-    )
-    return [found for found in db.session.scalars(query) if found.is_live]
+    now = datetime.now(UTC)
+    mine = slots.bookings(who=current_user.get_id(), start=now - timedelta(days=1))
+    return [booking for booking in mine if booking.slot.ends_at > now]
 
 
 @pages.route("/register", methods=["GET", "POST"])

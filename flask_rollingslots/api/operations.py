@@ -59,7 +59,7 @@ class Call:
         :raises StaleEdit: if a series that the sender may edit became somebody else's meanwhile.
         """
         grant = self.grant
-        with self.slots.transaction(dry_run, grant.who, apart) as slots:
+        with self.slots.transaction(dry_run, grant.who, apart, "http") as slots:
             yield slots
             if grant.decide is not None and grant.edited is not None:
                 for segment in slots.segments(grant.edited):

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import inspect, or_, select, update
+from sqlalchemy import inspect, select, update
 from sqlalchemy.orm.attributes import set_committed_value
 
 from ..browsing import find_booking
@@ -158,7 +158,7 @@ def move(
     found = find(work, booking)
     made, is_new = again_if_lost(lambda: _moved(work, found, key, override))
     if is_new:
-        report(work, booking_moved, made, replaces_id=found.id, override=override)
+        report(work, booking_moved, made, replaces_id=found.id, old_slot=found.slot, override=override)
     return made
 
 
@@ -281,14 +281,7 @@ def live_bookings(work: Work, slot_ids: Iterable[int]) -> list[BookingMixin]:
     A dry run locks neither.
     """
     cls = work.models.Booking
-    query: Any = select(cls).where(
-        cls.slot_id.in_(sorted(slot_ids)),
-        or_(
-            cls.status == BookingStatus.CONFIRMED.value,
-            (cls.status == BookingStatus.HELD.value) & (cls.expires_at > work.now),
-        ),
-    )
-    query = query.order_by(cls.id)
+    query: Any = select(cls).where(cls.slot_id.in_(sorted(slot_ids)), cls.live_at(work.now)).order_by(cls.id)
     return list(work.session.scalars(query if work.dry_run else newest(query, work.dialect)))
 
 

@@ -66,7 +66,7 @@ def decide(act: Callable[[RollingSlots], Done], dry_run: bool = False) -> Done:
     """Do something in a transaction of its own; again if another one was in the way. To be printed afterwards."""
 
     def once() -> Done:
-        with current_slots().transaction(dry_run) as slots:
+        with current_slots().transaction(dry_run, door="cli") as slots:
             return act(slots)
 
     return again_if_lost(once, TRIES_OF_A_DOOR)

@@ -1,4 +1,4 @@
-"""``flask slots init-db``, ``prune``, ``import``, ``cancel-future`` …: what changes what is stored; and ``export``."""
+"""``flask slots init-db``, ``prune``, ``forget``, ``import`` …: what changes what is stored; and ``export``."""
 
 from __future__ import annotations
 
@@ -60,6 +60,18 @@ def prune(older_than: int, include_booked: bool, dry_run: bool, as_json: bool) -
 
 
 # -- series ----------------------------------------------------------------------------------------------------
+
+
+@slots_group.command()
+@click.argument("who")
+@json_option
+def forget(who: str, as_json: bool) -> None:
+    """Take a person out of all bookings: name, contact and note go, the bookings stay under a random name."""
+    count = decide(lambda slots: slots.forget(who))
+    if as_json:
+        print_json({"bookings": count})
+    else:
+        say(f"Forgotten in {_count(range(count), 'booking')}.")
 
 
 @slots_group.command("cancel-future")

@@ -1,9 +1,10 @@
-"""``flask slots status``, ``templates``, ``preview``, ``explain``, ``doctor``, ``stats``: what is there, how it is."""
+"""``flask slots status``, ``templates``, ``bookings``, ``explain``, ``doctor`` …: what is there, and how it is."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -11,13 +12,28 @@ import click
 
 from ..errors import refusal
 from ..facade import HealthReport, current_slots
-from ..models import TemplateMixin
+from ..models import BookingMixin, TemplateMixin
 from ..values import Health, local_midnight
 from .group import json_option, print_json, say, slots_group
 
 #: What somebody sees who has not added an offer yet.
 NO_TEMPLATE = "There is no active template: slots.create_template(...) and a commit add one."
 _OF_RUN = ("id", "trigger", "status", "created", "error", "started_at")
+_OF_BOOKING = (
+    "id",
+    "who",
+    "name",
+    "contact",
+    "note",
+    "party",
+    "status",
+    "attendance",
+    "created_at",
+    "expires_at",
+)
+#: So many bookings are read at once.
+_PAGE = 1000
+_MOMENTS = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M"])
 _OF_SLOT = ("key", "starts_at", "ends_at", "state", "left", "is_virtual")
 _WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 
@@ -120,6 +136,54 @@ def preview(template: int, count: int, as_json: bool) -> None:
     for slot in found:
         kind = "virtual" if slot.is_virtual else "stored"
         say(f"{slot.local_start:%a %Y-%m-%d %H:%M %Z}  {slot.state_at(now)}  {kind}  {slot.key}")
+
+
+@slots_group.command()
+@click.option("--who", help="Only those of this person.")
+@click.option("--slot", help="Only those in the slot at this key.")
+@click.option("--template", type=int, help="Only those of the series of this template (id).")
+@click.option("--group", help="Only those of this group.")
+@click.option("--day", type=click.DateTime(["%Y-%m-%d"]), help="Only this day, in the zone of the settings.")
+@click.option("--start", type=_MOMENTS, help="From this day or time on, in the zone of the settings.")
+@click.option("--end", type=_MOMENTS, help="Before this day or time.")
+@click.option("--all", "dead", is_flag=True, help="Those that were released or have expired, too.")
+@json_option
+def bookings(as_json: bool, dead: bool, day: datetime | None, **asked: Any) -> None:
+    """List bookings, by the start of their slots: a person's, who comes to a slot, a day's list for the door."""
+    slots = current_slots()
+    zone = ZoneInfo(slots.settings.timezone)
+    if day is not None:
+        if asked["start"] or asked["end"]:
+            raise refusal("day", f"{day:%Y-%m-%d}", "either --day, or --start and --end")
+        asked["start"], asked["end"] = day, day + timedelta(days=1)
+    asked |= {name: asked[name] and asked[name].replace(tzinfo=zone) for name in ("start", "end")}
+    found = _all_bookings(live=not dead, **asked)
+    if as_json:
+        print_json([_booking_dict(booking) for booking in found])
+        return
+    for each in found:
+        slot, about = each.slot, "  ".join(filter(None, (each.name, each.contact, each.attendance)))
+        note = " ".join((each.note or "").split())
+        line = f"{slot.local_start:%a %Y-%m-%d %H:%M %Z}  {slot.name}  {each.party:>2}  {each.who or '-'}  {about}"
+        say(f"{line.rstrip()}  {_status(each)}  {each.id}{f'  {note}' if note else ''}")
+
+
+def _all_bookings(**asked: Any) -> Iterator[BookingMixin]:
+    after = None
+    while page := current_slots().bookings(limit=_PAGE, after=after, **asked):
+        yield from page
+        after = page[-1]
+
+
+def _status(booking: BookingMixin) -> str:
+    return booking.status_at(current_slots().now()).value
+
+
+def _booking_dict(booking: BookingMixin) -> dict[str, Any]:
+    slot = booking.slot
+    of_slot = {"key": slot.key, "slot": slot.name, "starts_at": slot.starts_at, "ends_at": slot.ends_at}
+    shown = {name: getattr(booking, name) for name in _OF_BOOKING}
+    return {**shown, "status": _status(booking), **of_slot}
 
 
 @slots_group.command()

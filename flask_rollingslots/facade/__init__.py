@@ -1,6 +1,8 @@
 """RollingSlots: one class, the only door to decisions; what its calls return is here too."""
 
 from ..booking.repeating import LONGEST_STEP, MOST_WEEKS, FreeSlot, RefusedWeek, RepeatReport
+from ..browsing import SeriesEntry
+from ..events import BookingView, Event, SlotView
 from ..extension import Authorizer
 from ..feeds import Calendar, Exported, Imported, SecretFeed
 from ..health import Explanation, Finding, HealthReport
@@ -12,8 +14,8 @@ from ..statistics import Figures, Stats
 from .rolling_slots import RollingSlots, current_slots
 
 __all__ = [
-    "LONGEST_STEP", "MOST_WEEKS",
-    "Authorizer", "Calendar", "CancelledKeys", "ClosingReport", "EditPlan", "Explanation", "Exported", "Figures",
-    "Finding", "FreeSlot", "HealthReport", "Imported", "RefusedWeek", "RepeatReport", "RollingSlots", "SecretFeed",
-    "SeriesReport", "Stats", "SwitchReport", "TemplateChange", "current_slots",
+    "LONGEST_STEP", "MOST_WEEKS", "Authorizer", "BookingView", "Calendar", "CancelledKeys", "ClosingReport",
+    "EditPlan", "Event", "Explanation", "Exported", "Figures", "Finding", "FreeSlot", "HealthReport", "Imported",
+    "RefusedWeek", "RepeatReport", "RollingSlots", "SecretFeed", "SeriesEntry", "SeriesReport", "SlotView", "Stats",
+    "SwitchReport", "TemplateChange", "current_slots",
 ]  # fmt: skip

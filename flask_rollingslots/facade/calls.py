@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from ..context import Work, id_of
+from ..errors import refusal
+from ..events import Function, check_names
 from ..extension import Extension
 from ..models import SlotMixin, TemplateMixin
 from ..series import templates
@@ -17,7 +19,24 @@ Text = str | None
 
 
 class Calls(Extension):
-    """Gives each call the work that it hands down."""
+    """Gives each call the work that it hands down; and tells an app's functions of what the calls did."""
+
+    def on(self, *names: str) -> Callable[[Function], Function]:
+        """Let a function hear of events after the commit: ``@slots.on("booked", "moved")``; for mail and the like.
+
+        It is called with one frozen :class:`~flask_rollingslots.events.Event`, once for each event, in their order,
+        after the outermost commit of whichever session wrote it, and never after a rollback. It has an app context,
+        so a session, of its own, whose transaction it commits; the request is still there. An error in it is logged,
+        without its text, and reaches nobody else. A process that dies between commit and call loses the event.
+
+        :param names: booked, held, released, moved, cancelled, restored, deleted, completed, edited, ended, closed,
+            reopened, forgotten.
+        :raises InvalidRequest: for a name that no event has; names the nearest.
+        """
+        if not names:
+            raise refusal("names", names, "the name of an event, or several")
+        check_names(names)
+        return lambda function: self.listeners.add(names, function)
 
     @contextmanager
     def _deciding(
@@ -40,4 +59,4 @@ class Calls(Extension):
             templates.check_revision(work, key_of(key), revision)
         yield work
         if not dry_run:
-            work.outbox.send(self._state.app)
+            work.outbox.send(work)

@@ -8,6 +8,7 @@ from typing import Any
 
 from .. import browsing, feeds
 from ..booking.resources import slot_row
+from ..browsing import BookingsAsked, SeriesEntry
 from ..context import Work, id_of, id_or_none
 from ..feeds import Calendar, Exported, SecretFeed
 from ..health import Explanation, explain
@@ -107,23 +108,70 @@ class Reads(Calls):
     ) -> list[TemplateMixin]:
         """Return templates, by id; those above ``after``.
 
-        :param q: a part of the name, the group or the rule; case does not matter, accents do.
+        :param q: a part of the name, the group or the rule; case and accents do not matter.
         :param start: aware, with ``end``: only of series with a stored or promised slot in that span.
         """
         work = self._state.reading()
         return list(browsing.search(work, q, group, active, start, end, after, limit))
 
+    def series(
+        self,
+        q: str | None = None,
+        group: str | None = None,
+        active: bool | None = None,
+        limit: int = 200,
+        after: int = 0,
+    ) -> list[SeriesEntry]:
+        """Return one entry for each series, by its id: its segment that holds now, its last one, whether it is over.
+
+        :param q: a part of the name, the group or the rule; case and accents do not matter.
+        :param limit: at most so many, 1 to 1,000.
+        :param after: only those with a greater ``series_id``: that of the last entry gives the next page.
+        """
+        return browsing.series(self._state.reading(), q, group, active, limit, after)
+
     def segments(self, key: Key) -> list[TemplateMixin]:
         """Return the templates of the series that a slot belongs to, active or not, in order."""
         return browsing.segments_of(self._state.reading(), key_of(key))
 
-    def get_booking(self, booking: BookingMixin | int) -> BookingMixin:
-        """Return a booking by its id, live or not."""
+    def get_booking(self, booking: BookingMixin | int | str) -> BookingMixin:
+        """Return a booking, live or not, by its id, or by its token: then the newest, if it was moved."""
         return browsing.find_booking(self._state.reading(), getattr(booking, "id", booking))
 
     def history(self, booking: BookingMixin | int) -> list[BookingMixin]:
         """Return a booking with those from which it moved and those to which, the oldest first; the token is one."""
         return browsing.history(self._state.reading(), getattr(booking, "id", booking))
+
+    def bookings(
+        self,
+        who: Text = None,
+        slot: Key | None = None,
+        template: TemplateOrId | None = None,
+        group: Text = None,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        live: bool = True,
+        limit: int = 200,
+        *,
+        waiting: bool = False,
+        after: BookingMixin | int | None = None,
+        sees: Sees | None = None,
+    ) -> list[BookingMixin]:
+        """Return bookings by the start of their slots, then id, with slot and template; one query.
+
+        A person's bookings, who comes to a slot (none if it is virtual), a day's list for the door.
+
+        :param template: those of its whole series.
+        :param start: aware, like ``end``: of slots with ``start <= starts_at < end``.
+        :param live: only those that take places: booked, or held and not expired. ``False``: all there ever were.
+        :param limit: at most so many, 1 to 1,000.
+        :param waiting: those that wait for places too.
+        :param after: a booking: only those behind it. The last one of a page gives the next page.
+        :param sees: says of a template whether its bookings may be shown.
+        """
+        key, number = None if slot is None else key_of(slot), id_or_none(template)
+        asked = BookingsAsked(who, key, number, group, start, end, live, waiting, limit, after)
+        return browsing.bookings(self._state.reading(), asked, sees)
 
     def reminders(self, since: datetime, until: datetime | None = None) -> list[SlotMixin]:
         """Return the booked slots whose ``reminder_at`` lies after ``since`` and not after ``until``, by start.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import date
 from typing import Literal, overload
 
-from ..booking import changing, lifecycle, repeating, taking, waiting
+from ..booking import changing, forgetting, lifecycle, repeating, taking, waiting
 from ..booking.repeating import RepeatReport, Repeats
 from ..booking.taking import BookingRequest
 from ..models import BookingMixin
@@ -230,3 +230,13 @@ class Reservations(Calls):
         """
         with self._deciding() as work:
             return changing.mark(work, booking, attendance)
+
+    def forget(self, who: str) -> int:
+        """Take a person out of all bookings, live or not, and return how many there are; the app commits.
+
+        Their name, contact, note and idempotency keys go, and ``who`` becomes a random text, the same for all of them.
+        Places stay taken and counts stay as they are; a link with a booking's token still leads to it. What the app
+        keeps in tables of its own is the app's to forget.
+        """
+        with self._deciding() as work:
+            return forgetting.forget(work, who)

@@ -69,6 +69,11 @@ class Shared(NamedTuple):
         return ATTR_WAS_SET
 
 
+def _late_now(cls: Any) -> Any:
+    """Return a parameter that is the time, by the clock of a class, when a statement runs."""
+    return sa.bindparam("rolling_now", callable_=cls.rolling_clock, type_=UtcDateTime(), unique=False)
+
+
 class SlotMixin:
     """A bookable thing at one occurrence: a row, or virtual (no row yet).
 
@@ -223,7 +228,7 @@ class SlotMixin:
 
     @classmethod
     def _now(cls) -> Any:
-        return sa.bindparam("rolling_now", callable_=cls.rolling_clock, type_=UtcDateTime(), unique=False)
+        return _late_now(cls)
 
     @property
     def reminder_at(self) -> datetime | None:
@@ -448,10 +453,21 @@ class BookingMixin:
             (place for place, (number, _) in enumerate(self.slot.queue or ()) if number == self.id), None
         )
 
-    @property
+    @hybrid_property
     def is_live(self) -> bool:
-        """Whether it takes places now: confirmed, or a hold that has not expired."""
+        """Whether it takes places now: confirmed, or a hold that has not expired; in SQL too."""
         return self.status_at(self.rolling_clock()) in LIVE
+
+    @is_live.inplace.expression
+    @classmethod
+    def _is_live_expression(cls) -> sa.ColumnElement[bool]:
+        return cls.live_at(_late_now(cls))
+
+    @classmethod
+    def live_at(cls, now: Any) -> sa.ColumnElement[bool]:
+        """Return, in SQL, whether it takes places at a moment (aware)."""
+        holds = sa.and_(cls.status == BookingStatus.HELD.value, cls.expires_at > now)
+        return sa.or_(cls.status == BookingStatus.CONFIRMED.value, holds)
 
     @declared_attr.directive
     def __table_args__(cls) -> tuple[Any, ...]:

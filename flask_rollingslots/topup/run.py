@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Hashable, Iterable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from time import monotonic
@@ -236,13 +236,17 @@ class Run:
             self._end_reading()
         return found
 
-    def _transaction(self) -> AbstractContextManager[None]:
-        """Begin a short transaction of our own, unless the run joins one."""
-        return (
-            nullcontext()
-            if self.joins
-            else own_transaction(self.work.session, table_of(self.work.models.Lease))
-        )
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """Begin a short transaction of our own, unless the run joins one; tell at its end what is told within it."""
+        work = self.work
+        try:
+            with nullcontext() if self.joins else own_transaction(work.session, table_of(work.models.Lease)):
+                yield
+                work.outbox.send(work)
+        except BaseException:
+            work.outbox.clear()
+            raise
 
     def note_history(self) -> None:
         """Note up to where templates that keep their history are complete: all that they promise is committed."""

@@ -49,6 +49,7 @@ class Runner:
     :param db: the app's Flask-SQLAlchemy object; the transaction of its own session is never committed.
     :param upkeep: follows each run that covers everything, under its lease, in transactions of its own.
     :param archive: gets past slots before a top-up deletes them; for ``upkeep``.
+    :param notes: takes down what is told after the commit.
     """
 
     app: Any
@@ -58,6 +59,7 @@ class Runner:
     clock: Callable[[], datetime]
     upkeep: Callable[[Runner, gate.Lease, Callable[[], bool]], None]
     archive: Callable[..., object] | None = None
+    notes: signals.Notes | None = None
     experience: gate.Experience = field(default_factory=gate.Experience)
     _engine: Engine | None = None
 
@@ -73,7 +75,8 @@ class Runner:
 
     def work(self) -> Work:
         """Return a work on the present session, at this moment."""
-        return Work.writing(self.session(), self.models, self.settings, self.clock())
+        outbox = signals.Outbox(self.app, door="topup", notes=self.notes, is_calm=True)
+        return Work.writing(self.session(), self.models, self.settings, self.clock(), outbox=outbox)
 
     @property
     def owner(self) -> str:
@@ -119,6 +122,7 @@ class Runner:
             if lease is not None:
                 lease.renew(work)
             yield work
+            work.outbox.send(work)
 
     # -- the state row and the lease -----------------------------------------------------------------------
 

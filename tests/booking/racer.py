@@ -16,7 +16,7 @@ from helpers import Site
 from sqlalchemy import func, insert, select
 from sqlalchemy.exc import OperationalError
 
-from flask_rollingslots.booking import limits, repeating, resources, taking
+from flask_rollingslots.booking import limits, repeating, resources
 from flask_rollingslots.context import segments
 from flask_rollingslots.errors import LimitReached, LostRace, SlotClosed, SlotFull, TooManyHolds
 from flask_rollingslots.models import table_of

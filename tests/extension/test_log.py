@@ -12,8 +12,8 @@ from helpers import HALL, Site
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError, OperationalError
 
-from flask_rollingslots import browsing
 from flask_rollingslots.booking import taking
+from flask_rollingslots.browsing import merging
 from flask_rollingslots.errors import InvalidRequest, InvalidTemplate, sentence
 from flask_rollingslots.facade import RollingSlots
 from flask_rollingslots.topup.run import Run
@@ -173,7 +173,7 @@ def test_the_log_has_one_line_for_one_record(
 ) -> None:
     """A template that cannot be read is named as escapes, wherever it is complained of."""
     monkeypatch.setattr(
-        browsing, "_complained", set()
+        merging, "_complained", set()
     )  # another test may have met such a template of this number
     spoil(site)
     with site.app.app_context():

@@ -138,6 +138,12 @@ def test_the_quickstart_makes_a_page_that_books(tmp_path: Path, monkeypatch: pyt
         answers = [
             client.post(last, data={"name": name}, follow_redirects=True).text for name in ("A", "B", "C")
         ]
+        mine = re.findall(r'action="(/give-back/[^"]+)"', answers[2])
+        late = client.post("/book/1@20260105T1000", data={"name": "A"}, follow_redirects=True).text
+        late = client.post(re.findall(r'action="(/give-back/[^"]+)"', late)[0], follow_redirects=True).text
+        back = client.post(mine[0], follow_redirects=True).text
+        others = importlib.import_module("app").app.test_client()
+        stolen = others.post(mine[1], follow_redirects=True).text
         gone = client.post("/book/1@20260104T1000", data={"name": "D"}, follow_redirects=True).text
         made_up = client.post("/book/nonsense", data={"name": "D"}, follow_redirects=True).text
         # The app of step 4, with the views and the imports of step 2.
@@ -153,6 +159,10 @@ def test_the_quickstart_makes_a_page_that_books(tmp_path: Path, monkeypatch: pyt
     assert ["1 left" in answer for answer in answers] == [True, False, False]
     assert ["Booked." in answer for answer in answers] == [True, True, False]
     assert "somebody was faster" in answers[2]
+    assert len(mine) == 2
+    assert "Given back." in back
+    assert "Too late: that was possible until Sun 04 Jan 09:00 UTC." in late
+    assert ("Given back." in stolen, "give-back" in stolen) == (False, False)
     assert all("cannot be booked any more" in text for text in (gone, made_up))
 
 

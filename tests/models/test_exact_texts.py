@@ -88,15 +88,15 @@ def test_names_that_look_alike(site: Site) -> None:
         ("halle", ["Halle", "HALLE 2"]),
         ("ÜBUNG", ["Übung", "übung"]),
         ("übung", ["Übung", "übung"]),
-        ("ubung", []),
+        ("ubung", ["Übung", "übung"]),
         ("straße", ["Straße"]),
         ("100%", ["100%"]),
         ("a_b", ["a_b"]),
-        ("ΣΊΣΥΦΟΣ", ["σίσυφος"]),
+        ("ΣΙΣΥΦΟΣ", ["σίσυφος"]),
     ],
 )
 def test_a_search_finds_the_same_everywhere(searchable: Site, q: str, names: list[str]) -> None:
-    """Case does not matter, of any letter; accents and blanks do, and no sign has a meaning of its own."""
+    """Case and accents do not matter, of any letter; blanks do, and no sign has a meaning of its own."""
     assert sorted(t.name for t in searchable.slots.templates(q=q)) == sorted(names)
     pages = [t.name for t in searchable.slots.templates(q=q, limit=1)]
     assert pages == [t.name for t in searchable.slots.templates(q=q)][:1]

@@ -1,7 +1,6 @@
 """Reading: stored rows merged with virtual slots, so that no promised slot is ever missing from a page.
 
-Nothing virtual enters the session by itself. Lists of templates, runs and reminders, and what is found by its id, are
-here too.
+Nothing virtual enters the session by itself. The list of reminders is here too.
 """
 
 from __future__ import annotations
@@ -12,256 +11,31 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from heapq import merge
 from itertools import islice
-from typing import Any, TypeVar
-from unicodedata import normalize
+from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import Select, and_, bindparam, inspect, or_, select
+from sqlalchemy import and_, inspect, or_, select
 from sqlalchemy.orm.attributes import set_committed_value
 
-from . import planning
-from .context import Work, load_shown, segments, virtual_slot
-from .errors import RollingSlotsError, TooCostly, no_booking, no_group, no_run, no_slot, no_template, refusal
-from .models import (
-    BookingMixin,
-    Models,
-    RunMixin,
-    SlotMixin,
-    TemplateMixin,
-    expired_places,
-    keeps_for_waiting,
-    mark_busy,
-    mark_near,
-)
-from .statements import newest
-from .values import MICROSECOND, PlannedSlot, SlotKey, Status, Steps, TemplateSpec, Window, key_of
+from .. import planning
+from ..context import Work, load_shown, segments, virtual_slot
+from ..errors import RollingSlotsError, TooCostly, no_slot, refusal
+from ..models import SlotMixin, TemplateMixin, expired_places, keeps_for_waiting, mark_busy, mark_near
+from ..statements import newest
+from ..values import MICROSECOND, PlannedSlot, SlotKey, Status, Steps, TemplateSpec, Window, key_of
+from .searching import LOOKED_AT, PORTION, check_aware, templates
 
 log = logging.getLogger("flask_rollingslots")
-Row = TypeVar("Row")
 
 #: Templates, by id and revision, of which was said that their rule is broken: once each, not on every page.
 _complained: set[tuple[int, int]] = set()
 _COMPLAINTS = 1000
-#: How many runs of all templates are searched for those that touched one.
-_RUNS_SEARCHED = 1000
-_MAX_ID = 2**63
-#: So many templates are read by their ids at once.
-_AT_ONCE = 500
 #: A span of original starts that holds none.
 _NEVER = (datetime(2000, 1, 2), datetime(2000, 1, 1))  # noqa: DTZ001 (wall clock)
 #: What a template promises at one occurrence: its plain data, the original start (naive) and the start (UTC).
 _Promise = tuple[TemplateSpec, datetime, datetime]
-#: So many starts are looked at for the next few of one template, and to find templates that have one in a span.
-_LOOKED_AT = 20_000
-#: So many templates are read at once, or named in a query.
-_PORTION = 500
 #: How far ahead ``upcoming`` looks for a rule that seldom or never matches.
 _HORIZON = timedelta(days=366 * 60)
-
-
-# -- templates -------------------------------------------------------------------------------------------------
-
-
-def templates(work: Work, template_id: int | None = None, group: str | None = None) -> list[TemplateMixin]:
-    """Return the active templates of a series, of a group, or all.
-
-    :raises TemplateNotFound: if there is no template with this id.
-    """
-    check_group(group)
-    kind = ("templates", template_id is not None, group is not None)
-    query = work.models.build_once(kind, lambda models: _query_for_templates(models, *kind[1:]))
-    found = list(work.session.scalars(query, {"template_id": template_id, "group": group}))
-    if template_id is not None and not found:
-        find_template(work, template_id)
-    return found
-
-
-def _query_for_templates(models: Models, of_series: bool, of_group: bool) -> Select[Any]:
-    cls = models.Template
-    query = select(cls).where(cls.active.is_(True)).order_by(cls.id)
-    if of_series:
-        series = select(cls.series_id).where(cls.id == bindparam("template_id"))
-        query = query.where(cls.series_id.in_(series))
-    if of_group:
-        query = query.where(cls.group == bindparam("group"))
-    return query
-
-
-def templates_in(work: Work, group: str) -> list[TemplateMixin]:
-    """Return the templates of a group, active or not.
-
-    :raises TemplateNotFound: if there is none: an unknown group means nothing, never everything.
-    """
-    found = list(search(work, group=group))
-    if not found:
-        raise no_group(group)
-    return found
-
-
-def search(
-    work: Work,
-    q: str | None = None,
-    group: str | None = None,
-    active: bool | None = None,
-    start: datetime | None = None,
-    end: datetime | None = None,
-    after: int = 0,
-    limit: int | None = None,
-) -> list[TemplateMixin]:
-    """Return the templates that fit, by id; a series that never ends is found in any future span.
-
-    :param q: part of the name, of the group or of the text of the rule; case does not matter, accents do.
-    :param start: aware; with ``end``: only series that have a slot in this span, stored or promised. Before now only
-        what is stored counts.
-    :param after: only those with a greater id.
-    :param limit: at most so many.
-    :raises TooCostly: if too many starts would have to be looked at to know.
-    """
-    cls = work.models.Template
-    query = select(cls).order_by(cls.id)
-    if group is not None:
-        query = query.where(cls.group == group)
-    if active is not None:
-        query = query.where(cls.active.is_(active))
-    called = None if q is None else _called(work, query.where(cls.id > after), q)
-    if start is None or end is None:
-        if called is None:
-            return list(work.session.scalars(query.where(cls.id > after).limit(limit)))
-        ids = called[:limit]
-        spans = [ids[first : first + _AT_ONCE] for first in range(0, len(ids), _AT_ONCE)]
-        return [each for span in spans for each in work.session.scalars(query.where(cls.id.in_(span)))]
-    window = Window(start.astimezone(UTC), end.astimezone(UTC))
-    return list(islice(_with_slots(work, query, window, after, called), limit))
-
-
-def _with_slots(
-    work: Work, query: Select[Any], window: Window, after: int, called: Sequence[int] | None
-) -> Iterator[TemplateMixin]:
-    """Yield the templates of a query, by id, that have a stored or promised slot in a window; read in portions.
-
-    :param called: only these; ``None``: all.
-    """
-    cls, slot, steps = work.models.Template, work.models.Slot, Steps(_LOOKED_AT)
-    here = (slot.starts_at >= window.start, slot.starts_at < window.end, slot.status != Status.DELETED.value)
-    wanted = None if called is None else set(called)
-    while some := list(work.session.scalars(query.where(cls.id > after).limit(_PORTION))):
-        after = some[-1].id
-        some = [template for template in some if wanted is None or template.id in wanted]
-        mine = slot.template_id.in_([template.id for template in some])
-        stored = set(work.session.scalars(select(slot.template_id).where(mine, *here).distinct()))
-        for template in some:
-            steps.take()
-            if template.id in stored or _promises(work, template, window, steps):
-                yield template
-
-
-def _called(work: Work, query: Select[Any], q: str) -> list[int]:
-    """Return the ids of those templates of a query of which name, group or rule contain a text.
-
-    Told here, for databases differ in what letters they take for one: SQLite knows the case of ASCII alone.
-    """
-    cls, wanted = work.models.Template, _folded(q)
-    texts = work.session.execute(query.with_only_columns(cls.id, cls.name, cls.group, cls.rrule))
-    return [key for key, *parts in texts if any(wanted in _folded(part) for part in parts if part)]
-
-
-def _folded(text: str) -> str:
-    """Return a text without the case of its letters, each in one form."""
-    return normalize("NFC", text.casefold())
-
-
-def _promises(work: Work, template: TemplateMixin, window: Window, steps: Steps) -> bool:
-    """Whether a template promises a slot in what is still to come of a window."""
-    start = max(window.start, work.now)
-    if start >= window.end:
-        return False
-    try:
-        ahead = planning.promised_starts(
-            TemplateSpec.of(template, copied=False), Window(start, window.end), steps
-        )
-        return any(reason is None for *_, reason in ahead)
-    except TooCostly:
-        raise
-    except (ValueError, LookupError, OSError, ArithmeticError):  # a rule that is broken promises nothing
-        return False
-
-
-# -- by id -----------------------------------------------------------------------------------------------------
-
-
-def find_template(work: Work, template_id: int) -> TemplateMixin:
-    """Return a template, or raise ``TemplateNotFound``."""
-    return _by_id(work, work.models.Template, template_id, no_template(template_id))
-
-
-def segments_of(work: Work, key: SlotKey) -> list[TemplateMixin]:
-    """Return the templates of the series of a slot, in order.
-
-    :raises SlotNotFound: if there is no such series.
-    """
-    found = segments(work, [key.series_id])
-    if not found:
-        raise no_slot(key)
-    return found
-
-
-def find_booking(work: Work, booking_id: Any) -> BookingMixin:
-    """Return a booking, or raise ``BookingNotFound``."""
-    return _by_id(work, work.models.Booking, booking_id, no_booking(booking_id))
-
-
-def history(work: Work, booking_id: Any) -> list[BookingMixin]:
-    """Return a booking with those that it replaced and those that replaced it, the oldest first.
-
-    :raises BookingNotFound: if there is none.
-    """
-    cls, found = work.models.Booking, [find_booking(work, booking_id)]
-    while found[0].replaces_id is not None:
-        before = work.session.get(cls, found[0].replaces_id)
-        if before is None:  # pruned
-            break
-        found.insert(0, before)
-    while True:
-        after = work.session.scalars(select(cls).where(cls.replaces_id == found[-1].id)).one_or_none()
-        if after is None:
-            return found
-        found.append(after)
-
-
-def find_run(work: Work, run_id: int) -> RunMixin:
-    """Return a recorded top-up, or raise ``RunNotFound``."""
-    return _by_id(work, work.models.Run, run_id, no_run(run_id))
-
-
-def _by_id(work: Work, cls: type[Row], number: Any, missing: RollingSlotsError) -> Row:
-    is_number = isinstance(number, int) and not isinstance(number, bool) and 0 < number < _MAX_ID
-    found = work.session.get(cls, number) if is_number else None
-    if found is None:
-        raise missing
-    return found
-
-
-def runs(
-    work: Work, template_id: int | None = None, limit: int = 50, before: int | None = None
-) -> list[RunMixin]:
-    """Return the recorded top-ups, newest first; of one template: those of the last 1,000 that touched it.
-
-    :param limit: at most so many.
-    :param before: only those with a smaller id.
-    """
-    cls = work.models.Run
-    query = select(cls).order_by(cls.id.desc())
-    if before is not None:
-        query = query.where(cls.id < before)
-    if template_id is None:
-        return list(work.session.scalars(query.limit(limit)))
-    query = query.where(or_(cls.template_id == template_id, cls.template_id.is_(None)))
-    found = (
-        run
-        for run in work.session.scalars(query.limit(_RUNS_SEARCHED))
-        if run.template_id == template_id or str(template_id) in (run.results or {}).get("templates", {})
-    )
-    return list(islice(found, limit))
 
 
 # -- slots -----------------------------------------------------------------------------------------------------
@@ -310,7 +84,7 @@ def _reach(
     if window.start < work.now:  # what is past is stored
         slot = work.models.Slot
         query = select(slot.starts_at).where(slot.starts_at >= window.start, slot.starts_at < window.end)
-        if len(templates) <= _PORTION:
+        if len(templates) <= PORTION:
             query = query.where(slot.template_id.in_(templates))
         ends += work.session.scalars(query.order_by(slot.starts_at).offset(limit - 1).limit(1))
     return min(window.end, min(ends) + MICROSECOND)
@@ -416,7 +190,7 @@ def upcoming(work: Work, template_id: int, n: int, after: datetime | None = None
     """
     start = _start_after(work, n, after)
     found: list[SlotMixin] = []
-    work = replace(work, steps=Steps(_LOOKED_AT))
+    work = replace(work, steps=Steps(LOOKED_AT))
     specs = [TemplateSpec.of(t) for t in templates(work, template_id)]
     limit = _add(start, _HORIZON)
     while len(found) < n and start < limit and specs:
@@ -434,7 +208,7 @@ def preview(work: Work, template: TemplateMixin, n: int, after: datetime | None 
     :raises InvalidRequest: as :func:`upcoming`.
     """
     start = _start_after(work, n, after)
-    spec, limit, steps = TemplateSpec.of(template), _add(start, _HORIZON), Steps(_LOOKED_AT)
+    spec, limit, steps = TemplateSpec.of(template), _add(start, _HORIZON), Steps(LOOKED_AT)
     found: list[PlannedSlot] = []
     while len(found) < n and start < limit:
         start = planning.behind_blackouts(spec, start)
@@ -591,25 +365,6 @@ def _start_after(work: Work, n: int, after: datetime | None) -> datetime:
     if after is not None:
         check_aware(after=after)
     return _add(_utc(after or work.now), MICROSECOND)
-
-
-def check_group(group: str | None) -> None:
-    """Refuse what is no group.
-
-    :raises InvalidRequest: names the argument.
-    """
-    if group is not None and not isinstance(group, str):
-        raise refusal("group", group, "a text")
-
-
-def check_aware(**moments: Any) -> None:
-    """Refuse moments, by name, that are naive or no moments.
-
-    :raises InvalidRequest: names the argument.
-    """
-    for name, value in moments.items():
-        if not isinstance(value, datetime) or value.tzinfo is None:
-            raise refusal(name, value, "an aware datetime (with a time zone), such as datetime.now(UTC)")
 
 
 def _utc(moment: datetime) -> datetime:
