@@ -281,7 +281,7 @@ class Distributor:
         work.session.rollback()
         run.settle(*claim.asked_for(work, job))
         run.fill(specs)
-        run.serve_waiting(self.runner.app, *claim.asked_for(work, job))
+        run.serve_waiting(*claim.asked_for(work, job))
         run.note_history()
         for template_id, number in before.items():
             tally = run.report.templates.get(template_id)

@@ -22,7 +22,6 @@ from ..filling.chunks import Backlog, Chunk, Written, write_chunk
 from ..filling.expansion import pattern_of
 from ..filling.screening import UNITS_AT_ONCE, Unit, batches, plan_by_rows, screen
 from ..models import table_of
-from ..signals import Outbox
 from ..statements import is_lost_race, own_transaction
 from ..values import COUNTS, TALLIED, Plan, Report, RunStatus, StoredSlot, Tally, TemplateSpec, Window
 from . import pending
@@ -306,12 +305,11 @@ class Run:
             self._write_all(backlog)
             self._note_settled([spec for spec in sound if spec.id not in self._stale | self.busy])
 
-    def serve_waiting(self, app: Any, *asked: ColumnElement[bool]) -> None:
+    def serve_waiting(self, *asked: ColumnElement[bool]) -> None:
         """Offer places that are free to those who wait for them, each slot in a transaction of its own.
 
         Nearly always that was done in the transaction that freed them; what got free by the time is offered here.
 
-        :param app: the sender of the signals.
         :param asked: which templates this run is about.
         """
         if self.request.dry_run:
@@ -323,14 +321,13 @@ class Run:
                 raise Interrupted
             try:
                 with self._transaction():
-                    work = replace(self.work, now=self.clock(), outbox=Outbox())
+                    work = replace(self.work, now=self.clock())
                     if self.recorder.lease is not None:
                         self.recorder.lease.renew(work)
                     waiting.serve_one(work, slot_id)
-                    work.outbox.send(app)
             except LeaseLost:
                 raise
-            except Exception as error:  # receivers of signals are the app's code
+            except Exception as error:  # one slot must not keep the others from it
                 if self.joins:
                     raise
                 level = (

@@ -285,7 +285,7 @@ class Runner:
         try:
             run.settle(*request.asked_for(work))
             run.fill(specs)
-            run.serve_waiting(self.app, *request.asked_for(work))
+            run.serve_waiting(*request.asked_for(work))
             run.note_history()
             report = run.finish(specs)
             covers_all = request.covers_all((spec.window_days for spec in specs), self.settings)
