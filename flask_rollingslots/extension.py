@@ -330,9 +330,9 @@ class Extension:
 
         :param decide: called inside the request with an action (``read``, ``book``, ``override``, ``edit``,
             ``create``, ``top_up``) and a template, or ``None`` where all templates are meant. It returns ``True``,
-            ``False``, or a name: in that person's name alone bookings may then be made and seen, and ``override``
-            (giving back when it is too late) is not allowed. What may not be read is "not found" for the sender, and
-            left out of lists.
+            ``False``, or a name: in that person's name alone bookings may then be made, changed and seen, and
+            ``override`` (what is staff's: past all limits, and marking who came) is not allowed. What may not be read
+            is "not found" for the sender, and left out of lists.
 
             If it has parameters ``slot``, ``booking`` or ``changes``, it is told these too, ``None`` where there is
             none: which slot, whose booking, and what an edit changes or a new template has (by field). About an edit
