@@ -378,9 +378,8 @@ class _Wanted:
         mine = list(work.session.scalars(newest(query, work.dialect)))
         follower = {each.replaces_id: each for each in mine if each.replaces_id is not None}
         begun = {_key(each): each for each in mine if each.replaces_id is None}
-        is_other = any(each.party != self.request.party for each in begun.values()) or not begun.keys() <= {
-            *self.keys
-        }
+        parties = {each.asked_party or each.party for each in begun.values()}
+        is_other = parties != {self.request.party} or not begun.keys() <= {*self.keys}
         if is_other or (is_whole and len(begun) < len(self.keys)):
             raise self._conflict("was used for other bookings", first.id)
         now: dict[SlotKey, BookingMixin] = {}

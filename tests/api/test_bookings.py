@@ -212,6 +212,25 @@ def test_a_series_asks_about_each_part(site: ApiSite) -> None:
     refused(site.call("POST", PATH, {"count": 4}, token=None), 403, "forbidden")
 
 
+def test_what_one_person_may_have(site: ApiSite) -> None:
+    """409 ``limit_reached`` says which limit and from when on more is possible; of a series with the report."""
+    site.call("PATCH", "/templates/1", {"max_party": 2, "max_per_person_week": 2})
+    refused(as_user(site, "ada", "POST", PATH, {"party": 3}), 422, "invalid_request", "party")
+    made(as_user(site, "ada", "POST", PATH, {"party": 2}))
+    problem = refused(as_user(site, "ada", "POST", f"/slots/{NEXT}/bookings", {}), 409, "limit_reached")
+    told = {name: problem[name] for name in ("limit", "most", "taken", "next_at")}
+    assert told == {
+        "limit": "max_per_person_week",
+        "most": 2,
+        "taken": 2,
+        "next_at": "2026-01-12T00:00:00+00:00",
+    }
+    problem = refused(as_user(site, "ada", "POST", PATH, {"count": 3}), 409, "limit_reached")
+    assert [each["key"] for each in problem["report"]["refused"]] == [KEY]
+    refused(site.call("POST", PATH, {}), 422, "invalid_request", "who")
+    assert made(site.call("POST", PATH, {"override": True, "party": 3}))["override"] is True
+
+
 # --- waiting -----------------------------------------------------------------------------------------------------
 
 

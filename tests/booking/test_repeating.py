@@ -11,6 +11,7 @@ from flask_rollingslots import signals
 from flask_rollingslots.errors import (
     IdempotencyConflict,
     InvalidRequest,
+    LimitReached,
     SlotClosed,
     SlotFull,
     SlotNotFound,
@@ -208,6 +209,46 @@ def test_an_exclusive_court(site: Site) -> None:
     assert site.slots.book_series(KEY, 3, conflicts="skip").booked == [TUESDAYS[0], TUESDAYS[2]]
 
 
+def test_a_persons_limits(site: Site) -> None:
+    """A week in which this person has enough is refused by that; without a ``who`` the whole makes no sense."""
+    site.add(capacity=9, max_per_person_week=2)
+    site.slots.book("1@20260115T1200", party=2, who="ada")
+    site.session.commit()
+    report = refused(site, LimitReached, KEY, 3, who="ada")
+    assert [(each.key, each.code) for each in report.refused] == [(TUESDAYS[1], "limit_reached")]
+    report = site.slots.book_series(KEY, 3, who="ada", conflicts="skip")
+    site.session.commit()
+    assert report.booked == [TUESDAYS[0], TUESDAYS[2]]
+    for wrong in ({"party": 3, "who": "bob"}, {}):
+        with pytest.raises((InvalidRequest, LimitReached)):
+            site.slots.book_series(KEY, 2, **wrong)
+        site.session.rollback()
+    assert len(site.slots.book_series(KEY, 3, who="ada", override=True).bookings) == 3
+
+
+def test_staff_books_what_is_full(site: Site) -> None:
+    """With ``override`` full and begun weeks are booked, and each says so; cancelled ones and days off stay refused."""
+    spoil(site)
+    report = site.slots.book_series(KEY, 4, party=2, conflicts="skip", override=True)
+    site.session.commit()
+    assert report.booked == TUESDAYS[:2]
+    assert all(booking.override for booking in report.bookings)
+    assert [each.code for each in report.refused] == ["slot_closed", "slot_not_found"]
+    assert site.slots.get(TUESDAYS[1]).booked == 3
+
+
+def test_who_waits_comes_first(site: Site) -> None:
+    """Places that a series gives back are offered; a week that somebody waits for is full."""
+    site.add(capacity=2, waiting=4)
+    report = site.slots.book_series(KEY, 2, party=2, who="ada")
+    waiting = site.slots.wait(TUESDAYS[1], who="bob")
+    site.session.commit()
+    assert refused(site, SlotFull, KEY, 2, who="eve").refused[1].code == "slot_full"
+    site.slots.release(report.bookings[0], following=True)
+    site.session.commit()
+    assert (waiting.status, bool(waiting.is_offer)) == ("held", True)
+
+
 def test_each_is_told_once(site: Site) -> None:
     """One signal for each booking, in order, with the person who acts."""
     spoil(site)
@@ -267,6 +308,16 @@ def test_what_became_free_is_not_booked_by_a_repetition(site: Site) -> None:
     assert (again.booked, [each.key for each in again.refused]) == ([KEY], [TUESDAYS[1]])
     assert "by now it could" in again.refused[0].text
     assert site.slots.get(TUESDAYS[1]).left == 1
+
+
+def test_the_same_request_after_another_party(site: Site) -> None:
+    """A party that was changed meanwhile is no other request."""
+    site.add(capacity=4)
+    asked: dict[str, Any] = {"count": 2, "party": 2, "who": "ada", "idempotency_key": "k"}
+    report = site.slots.book_series(KEY, **asked)
+    site.slots.change_party(report.bookings[1], 3)
+    site.session.commit()
+    assert site.slots.book_series(KEY, **asked).bookings == report.bookings
 
 
 @pytest.mark.parametrize("change", [{"party": 2}, {"count": 3}, {"count": 1}, {"every": 2}])

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 WEEKS = 4  # as racer.py books
-SHORT, FULL = 6, 120
+SHORT, FULL = 6, 60
 BOTH = [
     pytest.param(SHORT, id="short"),
     pytest.param(FULL, id="full", marks=[pytest.mark.faults, pytest.mark.slow]),

@@ -278,7 +278,7 @@ class Outcome:
 
     :param replica: statements that the replica was asked.
     :param writes: statements on the primary that write, or lock.
-    :param told: signals, with what they said.
+    :param told: signals, with what they said; ``doors``: the doors that they named.
     :param rows: all rows of ours afterwards, by table.
     :param error: code and sentence of a refusal.
     :param answer: what the door said.
@@ -287,6 +287,7 @@ class Outcome:
     replica: list[str] = field(default_factory=list)
     writes: list[str] = field(default_factory=list)
     told: list[tuple[str, str]] = field(default_factory=list)
+    doors: set[str | None] = field(default_factory=set)
     rows: dict[str, list[Any]] = field(default_factory=dict)
     error: tuple[str, str] | None = None
     answer: Any = None
@@ -339,7 +340,11 @@ class Doors(RoutedSite):
                 self.outcome.writes.append(statement)
 
         def told(signal: Any) -> Callable[..., None]:
-            return lambda sender, **facts: self.outcome.told.append((signal.name, plain(facts)))
+            def receive(_sender: Any, door: str | None = None, **facts: Any) -> None:
+                self.outcome.doors |= {door} - {None}
+                self.outcome.told.append((signal.name, plain(facts)))
+
+            return receive
 
         self.receivers = [(signal, told(signal)) for signal in TOLD]
         for signal, receiver in self.receivers:
@@ -466,6 +471,7 @@ def test_each_door_does_the_same(doors: Any, name: str) -> None:
     by_facade = doors().facade(decision)
     assert by_facade.replica == []
     assert len(by_facade.told) == len(set(by_facade.told))
+    assert by_facade.doors <= {"facade"}
     assert bool(by_facade.error) == (", " in name and name != "change, switched off")
     others = [("http", decision.http), ("command", decision.command)]
     for door, asked in others:
@@ -474,6 +480,7 @@ def test_each_door_does_the_same(doors: Any, name: str) -> None:
         found: Outcome = getattr(doors(), door)(decision)
         assert found.replica == [], door
         assert found.told == by_facade.told, door
+        assert found.doors <= {"cli" if door == "command" else door}
         assert found.rows == by_facade.rows, door
         if door == "http":
             assert (found.error and found.error[0]) == (by_facade.error and by_facade.error[0])
