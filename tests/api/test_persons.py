@@ -108,6 +108,28 @@ def test_what_the_owner_called_off_and_holds(site: ApiSite) -> None:
     assert call(site, "ada", "DELETE", f"/bookings/{booked}").status_code == 204
 
 
+# --- limits ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_limit_says_when_more_is_possible(site: ApiSite) -> None:
+    """409 with the limit, the numbers and the next day; a party that nobody gets is 422."""
+    site.fill("Yoga", capacity=12, max_per_person_day=2, max_party=3)
+    assert call(site, "ada", "POST", "/slots/2@20260106T1000/bookings", {"party": 2}).status_code == 201
+    answer = call(site, "ada", "POST", "/slots/2@20260106T1100/bookings", {})
+    assert (answer.status_code, answer.json["code"]) == (409, "limit_reached")
+    told = {name: answer.json[name] for name in ("limit", "most", "taken", "party", "next_at", "key")}
+    assert told == {
+        "limit": "max_per_person_day",
+        "most": 2,
+        "taken": 2,
+        "party": 1,
+        "next_at": "2026-01-07T00:00:00+00:00",
+        "key": "2@20260106T1100",
+    }
+    answer = call(site, "ada", "POST", "/slots/2@20260107T1100/bookings", {"party": 4})
+    assert (answer.status_code, answer.json["errors"][0]["field"]) == (422, "party")
+
+
 # --- holds ------------------------------------------------------------------------------------------------------
 
 

@@ -48,7 +48,7 @@ def class_of_ten(database_url: str, tmp_path: Path) -> Iterator[Site]:
 @pytest.mark.parametrize(
     ("field", "value", "call"),
     [
-        ("party", 6, "slots.release"),
+        ("party", 6, "slots.change_party"),
         ("slot_id", 2, "slots.move"),
         ("status", "released", "slots.confirm"),
         ("expires_at", datetime(2026, 1, 5, 9, tzinfo=UTC), "slots.release"),
