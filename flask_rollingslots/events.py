@@ -276,7 +276,7 @@ class _Kept:
     def of(cls, session: Session) -> _Kept:
         """Return what a session keeps; from the first event on."""
         found = session.info.get(_KEPT)
-        if not isinstance(found, cls):
+        if not isinstance(found, cls) or found._session is not session:
             found = session.info[_KEPT] = cls(session)
         return found
 
