@@ -145,6 +145,68 @@ def test_a_court_without_a_lock_is_booked_twice(
         assert overlaps(site) > 0
 
 
+# --- pools -------------------------------------------------------------------------------------------------------
+
+
+def share_machines(site: Site, pairs: int) -> tuple[list[str], list[str]]:
+    """Offer two templates on three machines, and return so many keys of each: those at one position overlap."""
+    for minutes, cleanup in ((60, None), (50, timedelta(minutes=10))):
+        shape = {"duration": timedelta(minutes=minutes), "cleanup": cleanup, "capacity": CAPACITY + 1}
+        site.add(resource="machines", pool=CAPACITY, **shape)
+    days, start = pairs // 8 + 2, site.clock.now
+    found = site.slots.between(start, start + timedelta(days=days))
+    lanes = [[slot.key for slot in found if slot.template_id == number][:pairs] for number in (1, 2)]
+    site.slots.generate(days=days // 2)
+    site.session.remove()
+    return lanes[0], lanes[1]
+
+
+def taken_at_once(site: Site, lanes: tuple[list[str], list[str]]) -> list[int]:
+    """Return how many places are taken on the machines, hour by hour."""
+    found = sold(site)
+    return [found[one] + found[other] for one, other in zip(*lanes, strict=True)]
+
+
+@quick_on("postgresql")  # elsewhere it is the same lock, which is raced for as a court
+@pytest.mark.parametrize("pairs", BOTH)
+def test_a_race_for_machines(site: Site, tmp_path: Path, pairs: int) -> None:
+    """Eight processes want one of three machines at the same hours, in two offers: three get one, each hour."""
+    lanes = share_machines(site, pairs)
+    race = Race(url_of(site), tmp_path, [*lanes] * (RACERS // 2), laps=True).run()
+    assert taken_at_once(site, lanes) == [CAPACITY] * pairs
+    assert race.outcomes["booked"] == CAPACITY * pairs
+    assert race.outcomes["SlotClosed"] == (RACERS - CAPACITY) * pairs
+    assert not race.outcomes["again"]
+
+
+@quick_on("postgresql")
+@pytest.mark.faults
+@pytest.mark.parametrize(("pairs", "kills"), [(SHORT, 8), pytest.param(FULL, 60, marks=pytest.mark.slow)])
+def test_a_race_for_machines_with_kills(site: Site, tmp_path: Path, pairs: int, kills: int) -> None:
+    """Killed at any point and started again: never more than there are, and what was acknowledged is all there is."""
+    lanes = share_machines(site, pairs)
+    race = Race(url_of(site), tmp_path, [*lanes] * (RACERS // 2), kills=kills).run()
+    assert taken_at_once(site, lanes) == [CAPACITY] * pairs
+    cls = site.slots.Booking
+    assert race.booked == {(b.who, b.slot.key): b.id for b in site.session.scalars(site.db.select(cls))}
+
+
+@pytest.mark.parametrize("pairs", BOTH)
+@pytest.mark.parametrize(
+    "database", ["postgres_url", pytest.param("mariadb_url", marks=[pytest.mark.faults, pytest.mark.slow])]
+)
+def test_machines_without_a_lock_are_oversold(
+    request: pytest.FixtureRequest, tmp_path: Path, database: str, pairs: int
+) -> None:
+    """The same race without the resource's lock sells more than there are: the racers do meet."""
+    url = request.getfixturevalue(database)
+    site = Site(url, tmp_path)
+    with site.app.app_context():
+        lanes = share_machines(site, pairs)
+        Race(url, tmp_path, [*lanes] * (RACERS // 2), "book_without_lock", laps=True).run()
+        assert max(taken_at_once(site, lanes)) > CAPACITY
+
+
 # --- two transactions, step by step ------------------------------------------------------------------------------
 
 
