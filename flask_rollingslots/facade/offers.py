@@ -210,7 +210,7 @@ class Offers(Calls):
         :raises InvalidRule: if the new rule is not valid.
         :raises InvalidRequest: if the change makes no sense: with ``this`` also if a slot that is booked, or was moved
             there by a person, has the new time; else if the new rule lets slots overlap, though the template is
-            neither ``overlapping`` nor ``exclusive``.
+            neither ``overlapping`` nor ``exclusive`` nor a ``pool``.
         :raises SlotBooked: with ``this``, if the slot is booked and would be moved.
         :raises StatusConflict: with ``this``, if it is cancelled; if it is over or completed, for all but ``data``,
             ``name`` and own columns.
