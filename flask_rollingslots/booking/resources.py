@@ -505,14 +505,18 @@ def check_sharing(session: Session, models: Models, template: TemplateMixin, now
 
     :raises InvalidTemplate: names the field, its value, and the other template, ``template_id``.
     """
-    claim = template.claim
-    if claim is None or not _changes(template, *CLAIMED, "active_until", "cancelled_from"):
+    claim, cls = template.claim, models.Template
+    if claim is None or not (_changes(template, *CLAIMED) or _comes_back(template)):
         return
-    cls = models.Template
+    # A part of a series that goes on as the one before it: nothing new, and its resource may not be locked.
+    before = session.get(cls, template.continues_id) if template.continues_id is not None else None
+    if before is not None and before.claim == claim and not inspect(template).persistent:
+        return
     columns = (cls.id, cls.name, cls.exclusive, cls.active_until, cls.cancelled_from, cls.shift, cls.duration)
     others = (has_claim(cls), cls.resource == claim.resource, cls.id != template.id)
     query: Any = select(*columns, *claim_columns(cls)).where(*others).order_by(cls.id)
-    for row in session.execute(newest(query, dialect_of(session))):
+    is_old = dialect_of(session) in MARIADB  # what it sees of others: see ``look_around``
+    for row in session.execute(query.with_for_update(read=True) if is_old else query):
         theirs = Claim._make(row[-len(Claim._fields) :])
         if theirs.pool == claim.pool or not theirs.meets(claim) or _is_over(row, now):
             continue
@@ -523,6 +527,14 @@ def check_sharing(session: Session, models: Models, template: TemplateMixin, now
             "change both at once"
         )
         raise refusal(field, getattr(template, field), expected, InvalidTemplate, template_id=row.id)
+
+
+def _comes_back(template: TemplateMixin) -> bool:
+    """Whether it lasts longer than before."""
+    attributes = inspect(template).attrs
+    ends = ((name, attributes[name].history.deleted) for name in ("active_until", "cancelled_from"))
+    found = ((getattr(template, name), old[0]) for name, old in ends if old and old[0] is not None)
+    return any(new is None or new > old for new, old in found)
 
 
 def _is_over(template: Any, now: datetime) -> bool:

@@ -414,6 +414,19 @@ def test_two_templates_wait_for_each_other(site: Site) -> None:
     assert isinstance(outcome[0], InvalidTemplate)
 
 
+@pytest.mark.parametrize("database_url", ["postgresql", "mariadb"], indirect=True)
+def test_cuts_of_two_that_share_do_not_wait_for_each_other(site: Site) -> None:
+    """Who cuts a series without a word about its resource asks nothing of others that share it."""
+    classes(machines(site))
+    site.slots.edit(STEAM.format("1200"), "this_and_future", name="Afternoon")  # not committed
+    thread, outcome = meanwhile(
+        site, lambda: site.slots.edit(GROUP.format("1200"), "this_and_future", name="Afternoon")
+    )
+    thread.join(60)
+    assert outcome[0].segments  # type: ignore[attr-defined]
+    site.session.commit()
+
+
 def _class(pool: int) -> dict[str, Any]:
     return {
         "name": "Class",
