@@ -77,7 +77,11 @@ class Screened:
         return plan
 
 
-def batches(groups: Mapping[Hashable, Sequence[tuple[TemplateSpec, Window]]]) -> Iterator[list[Unit]]:
+def batches(
+    groups: Mapping[Hashable, Sequence[tuple[TemplateSpec, Window]]],
+    most: int = _SLOTS_AT_ONCE,
+    most_different: int = _DIFFERENT_SLOTS_AT_ONCE,
+) -> Iterator[list[Unit]]:
     """Cut templates, grouped by ``pattern_of``, into batches of so many slots, different slots, and templates."""
     batch: list[Unit] = []
     slots = different = 0
@@ -90,7 +94,7 @@ def batches(groups: Mapping[Hashable, Sequence[tuple[TemplateSpec, Window]]]) ->
         for spec, window in members:
             batch.append(Unit(spec, window, expansion))
             slots += size
-            full = slots >= _SLOTS_AT_ONCE or different >= _DIFFERENT_SLOTS_AT_ONCE
+            full = slots >= most or different >= most_different
             if full or len(batch) >= _TEMPLATES_AT_ONCE:
                 yield batch
                 batch, slots, different = [], 0, size
