@@ -40,6 +40,8 @@ _BOOKED = _SLOT_COLUMNS.index("booked")
 _ID, _SERIES_ID = SPEC_FIELDS.index("id"), SPEC_FIELDS.index("series_id")
 # A zone is at most 14 hours from UTC, and a gap at most a day wide.
 _ZONE_SLACK = timedelta(days=2)
+#: What a virtual slot has not got: else SQLAlchemy would look for a default each time that somebody asks.
+_NOT_STORED = dict.fromkeys(("id", "holds", "hold_until", "ended_with_series", "changed_at"))
 #: Beyond so many templates their ids are not listed in a query: databases bound the number of parameters.
 _MANY_TEMPLATES = 500
 
@@ -181,6 +183,11 @@ def fingerprint(work: Work) -> str:
     return ":".join(str(value or 0) for value in row)
 
 
+def count_of(known: str) -> int:
+    """Return the number of templates in a text that ``fingerprint`` began."""
+    return int(known.partition(":")[0])
+
+
 def newest_of(known: str | None) -> int:
     """Return the greatest id in a text that ``fingerprint`` began; 0: there is none."""
     parts = (known or "").split(":")
@@ -287,7 +294,7 @@ def virtual_slot(models: Models, slot: PlannedSlot, template: TemplateMixin, now
             shared[name] = values.pop(name)
     # Made as a loaded row is, without an event for each attribute: a seventh of the time that the constructor takes.
     virtual: SlotMixin = sa.inspect(models.Slot).class_manager.new_instance()
-    virtual.__dict__.update(values, template=template)
+    virtual.__dict__.update(_NOT_STORED, **values, template=template)
     sa.inspect(virtual).callables = {name: Shared(name, value) for name, value in shared.items()}
     return virtual
 

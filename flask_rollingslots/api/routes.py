@@ -18,7 +18,7 @@ from werkzeug.http import http_date
 from .. import errors
 from ..facade import SeriesReport
 from ..models import BookingMixin, RunMixin, SlotMixin, TemplateMixin
-from ..settings import FEED_PATH
+from ..settings import FEED_PATH, MAX_HEALTH_STARTS
 from ..values import MICROSECOND, Scope, SlotKey, Window
 from . import answers, bodies
 from .access import Needs
@@ -600,10 +600,11 @@ def get_health(call: Call) -> Response:
     """Say to anybody whether every promised slot of the window is stored; the rest to whoever may read all templates.
 
     What went wrong is told to whoever sends a token. Anybody else reads what the last check found, at most as old as
-    the check interval: no slot is looked at for it.
+    the check interval: no slot is looked at for it. So does everybody where too many slots would have to be compared:
+    ``checked`` is false then, and nothing is counted.
     """
     grant = call.grant
-    report = call.slots.health(known=not grant.reads_all)
+    report = call.slots.health(known=not grant.reads_all, most=MAX_HEALTH_STARTS)
     if not grant.reads_all:
         return call.answer(answers.HealthAnswer, answers.Shown(None, status=report.status))
     lacking = [each for each in report.templates if each.missing or each.due or each.error]
