@@ -313,7 +313,9 @@ def load_shown(
     :param overlapping: also rows that began before the window and are not over when it begins.
     """
     first, last = originals
+    longest = max((template.duration for template in templates.values()), default=timedelta(0))
     values: dict[str, Any] = {"start": window.start, "end": window.end, "first": first, "last": last}
+    values["near"] = _after(window.end, longest + timedelta(days=1))
     are_named = len(templates) <= _MANY_TEMPLATES
     if are_named:
         values["templates"] = list(templates)
@@ -327,13 +329,19 @@ def load_shown(
     return found
 
 
+def _after(moment: datetime, span: timedelta) -> datetime:
+    last = datetime.max.replace(tzinfo=UTC)
+    return moment + span if last - moment > span else last
+
+
 def _query_for_shown(models: Models, are_named: bool, overlapping: bool) -> sa.Select[Any]:
     slot = models.Slot
     edge = slot.ends_at > sa.bindparam("start") if overlapping else slot.starts_at >= sa.bindparam("start")
     here: sa.ColumnElement[bool] = sa.and_(edge, slot.starts_at < sa.bindparam("end"))
     meant: sa.ColumnElement[bool] = slot.original_start.between(sa.bindparam("first"), sa.bindparam("last"))
     # Also what may stand in the way of slots at the edges.
-    near: sa.ColumnElement[bool] = sa.and_(slot.displaced == sa.true(), slot.ends_at > sa.bindparam("start"))
+    is_near = (slot.ends_at > sa.bindparam("start"), slot.starts_at < sa.bindparam("near"))
+    near: sa.ColumnElement[bool] = sa.and_(slot.displaced == sa.true(), *is_near)
     if are_named:  # each part has an index of its own
         here = sa.and_(slot.template_id.in_(sa.bindparam("templates", expanding=True)), here)
         series = slot.series_id.in_(sa.bindparam("series", expanding=True))

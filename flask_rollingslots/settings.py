@@ -17,6 +17,8 @@ MAX_DAYS = 3660
 MAX_RETENTION_DAYS = 36_600
 #: The longest span of events in one answer.
 MAX_EVENT_DAYS = 92
+#: So many bytes of ``data``, as JSON, one answer may hold.
+MAX_ANSWER_DATA = 1_000_000
 #: So many starts of slots are compared for an answer about health over HTTP.
 MAX_HEALTH_STARTS = 4_000
 #: Where the HTTP API serves the calendar of a secret address.

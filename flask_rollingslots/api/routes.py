@@ -18,7 +18,7 @@ from werkzeug.http import http_date
 from .. import errors
 from ..facade import SeriesReport
 from ..models import BookingMixin, RunMixin, SlotMixin, TemplateMixin
-from ..settings import FEED_PATH, MAX_HEALTH_STARTS
+from ..settings import FEED_PATH, MAX_ANSWER_DATA, MAX_HEALTH_STARTS
 from ..values import MICROSECOND, Scope, SlotKey, Window
 from . import answers, bodies
 from .access import Needs
@@ -63,7 +63,7 @@ def list_templates(call: Call) -> Response:
         if len(found) < portion:
             break
         after = found[-1].id
-    shown = visible[: query.limit]
+    shown = call.fitting(visible[: query.limit])
     return call.page(answers.TemplatePage, shown, shown[-1].id if len(visible) > len(shown) else None)
 
 
@@ -85,8 +85,12 @@ def preview_template(call: Call) -> Response:
     if count > most:
         raise invalid("count", count, f"at most {most:,}")
     after = bodies.instant(call.query.after, ZoneInfo(template.timezone))
-    found = call.slots.upcoming(template, count, after)
-    return call.answer(answers.SlotList, items=call.grant.visible(found, attrgetter("template")))
+    found = call.grant.visible(call.slots.upcoming(template, count, after), attrgetter("template"))
+    if len(fitting := call.fitting(found)) < len(found):
+        raise invalid(
+            "count", count, f"at most {len(fitting)}: more would be over {MAX_ANSWER_DATA:,} bytes of data"
+        )
+    return call.answer(answers.SlotList, items=found)
 
 
 @template_call("POST", "/templates", _MADE, body=bodies.TemplateBody)
@@ -263,7 +267,7 @@ def list_slots(call: Call) -> Response:
         zone = call.template(query.template).timezone
     window = bodies.span_of({"start": query.start, "end": query.end}, ZoneInfo(zone), bodies.LONGEST)
     found = _first_slots(call, window)
-    shown = found[: query.limit]
+    shown = call.fitting(found[: query.limit])
     last = shown[-1] if len(found) > len(shown) else None
     return call.page(answers.SlotPage, shown, last and f"{int(last.starts_at.timestamp())}.{last.key}")
 

@@ -245,7 +245,7 @@ def crowded(url: str, folder: Path, days: int) -> FeedSite:
 def test_a_calendar_with_too_much_to_tell_ends_before_it_would_be_wrong(
     sqlite_url: str, tmp_path: Path
 ) -> None:
-    """It has the next days as they are, says up to when, and then nothing: what is cancelled is never shown as offered."""
+    """It has the next days, says up to when, and then nothing: what is cancelled is never shown as offered."""
     site = crowded(sqlite_url, tmp_path, 20)
     with site.app.app_context():
         text, end = site.ics(), local("Europe/Madrid", 2026, 11, 27, 12)
