@@ -573,8 +573,13 @@ def settled(
     :param starts_at: when the rule has it; ``None``: the template does not offer it.
     :param wholly: compare the app's own fields too.
     """
-    if row.status != Status.SCHEDULED or row.ends_at <= now:
+    if not row.stands or row.ends_at <= now:
         return {}
+    if (
+        row.status == Status.COMPLETED
+    ):  # nothing of it changes any more, but it may be in the way of others now
+        is_beside = is_displaced(spec, row.original_start, row.starts_at, row.ends_at, zone) or None
+        return {} if is_beside == row.displaced else {"displaced": is_beside}
     is_ahead = row.starts_at > now
     if starts_at is not None and is_ahead and starts_at <= now and not (row.live or _is_moved(row)):
         starts_at = None  # by its rule it has started already, and what has started is not made any more
@@ -626,7 +631,7 @@ def _times_by_now(
 ) -> dict[str, Any]:
     """Return when a slot that is offered takes place: by its rule, unless it is booked or a person moved it."""
     rule = times_of(spec, row.original_start, starts_at, zone)
-    if row.live or starts_at <= now:
+    if row.live or (starts_at <= now and "starts_at" not in row.customised):
         start, end = row.starts_at, row.ends_at
     else:
         start = row.starts_at if "starts_at" in row.customised else starts_at

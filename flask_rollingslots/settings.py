@@ -53,6 +53,7 @@ class Settings:
     :param preview_max: the most slots that ``upcoming`` gives at once; 1 to 10,000.
     :param hold_minutes_max: the longest hold of a person, in minutes; 1 to 10,080.
     :param holds_per_person: how many holds a person may have at once; 1 to 10,000.
+    :param offer_minutes: how long places are kept for whoever waited for them, in minutes; 1 to 10,080.
     :param public_reads: whether anybody may read templates, slots and runs over HTTP, where no ``authorize`` callback
         decides.
     :param public_data: the keys of ``data``, and the app's own columns, that every reader sees over HTTP; all others
@@ -91,6 +92,7 @@ class Settings:
     preview_max: int = 200
     hold_minutes_max: int = 30
     holds_per_person: int = 3
+    offer_minutes: int = 60
     public_reads: bool = False
     public_data: Sequence[str] = ()
     slots_per_day_max: int = 1_440
@@ -138,6 +140,7 @@ class Settings:
         self._check_int("preview_max", 1, 10_000)
         self._check_int("hold_minutes_max", 1, 10_080)
         self._check_int("holds_per_person", 1, 10_000)
+        self._check_int("offer_minutes", 1, 10_080)
         self._check_int("slots_per_day_max", 1, 1_440)
         self._check_int("slots_per_window_max", 1, 10_000_000)
         self._check_int("data_bytes_max", 2, 1_000_000)

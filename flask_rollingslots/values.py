@@ -85,12 +85,38 @@ OCCUPYING = (Status.SCHEDULED, Status.COMPLETED)
 
 
 class BookingStatus(StrEnum):
-    """What is stored of a booking; a hold that has expired may still be stored as ``held``."""
+    """What is stored of a booking; a hold that has expired may still be stored as ``held``.
 
+    ``waiting`` takes no places: it is a place in the waiting list of its slot.
+    """
+
+    WAITING = "waiting"
     HELD = "held"
     CONFIRMED = "confirmed"
     RELEASED = "released"
     EXPIRED = "expired"
+
+
+#: A booking with one of these takes places; a hold does until it expires.
+LIVE = (BookingStatus.CONFIRMED, BookingStatus.HELD)
+
+
+class Person(NamedTuple):
+    """What is kept of whoever booked, besides ``who``: for whoever runs it, and for as long as they may."""
+
+    name: str | None = None
+    contact: str | None = None
+    note: str | None = None
+
+
+NOBODY = Person()
+
+
+class Attendance(StrEnum):
+    """What was marked about a booking: whether its people came."""
+
+    ARRIVED = "arrived"
+    NO_SHOW = "no_show"
 
 
 class State(StrEnum):

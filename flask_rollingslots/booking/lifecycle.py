@@ -25,10 +25,9 @@ from ..errors import (
 from ..models import BookingMixin, SlotMixin, TemplateMixin, table_of
 from ..signals import booking_moved, booking_released, slot_booked
 from ..statements import newest, take_write_lock
-from ..values import BookingStatus, State, Status
+from ..values import LIVE, BookingStatus, State, Status
 from .resources import is_taken, lock_offer, look_around, slot_to_book
 from .taking import (
-    LIVE,
     BookingRequest,
     change_slot,
     end_booking,
@@ -126,7 +125,15 @@ def _moved(
             _check_in_time(work, found, old)
         look_around(work, target, leaving=found)
         expires_at = found.expires_at if status is BookingStatus.HELD else None
-        request = BookingRequest(found.party, found.who, expires_at=expires_at, replaces_id=found.id)
+        request = BookingRequest(
+            found.party,
+            found.who,
+            expires_at=expires_at,
+            replaces_id=found.id,
+            person=found.person,
+            token=found.token,
+            repeats_id=found.repeats_id,
+        )
         made = take(work, target, request)
         _end(work, found, old)
         target.rolling_busy = None

@@ -22,6 +22,8 @@ from .resources import lock_resource
 
 #: Before the name of a row that is locked: no resource of an app begins so.
 _ROW = "\x01holds:"
+#: The fields of a template that say how much one person may book.
+LIMITS = ("max_party", "max_per_person", "max_per_person_day", "max_per_person_week")
 #: So many digits of a person's hash name the row.
 _DIGITS = 3
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import secrets
 import uuid
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -40,21 +41,24 @@ from ..statements import (
     waits_while_it_reads,
     writes_within_a_query,
 )
-from ..values import BookingStatus, Hold, SlotKey, State, Status, from_us, key_of, to_us
-from .limits import check_length, check_number, lock_holds
+from ..values import LIVE, NOBODY, BookingStatus, Hold, Person, SlotKey, State, Status, from_us, key_of, to_us
+from .limits import LIMITS, check_length, check_number, lock_holds
 from .resources import is_crowded, is_taken, look_around, slot_to_book
 
 #: The longest hold: a week.
 MAX_MINUTES = 7 * 24 * 60
 MAX_PARTY = 1_000_000
+#: Of the text that links to a booking: nobody guesses so many.
+_TOKEN_BYTES = 18
 _TEXT = Text(200)
+#: What may be said of the person.
+_OF_PERSON = {"name": _TEXT, "contact": _TEXT, "note": Text(2000, lines=True)}
 #: The active key of a booking in a slot for one: it makes a second live one impossible, whatever the counter says.
 _ONLY = "only"
 #: What these statements change of a slot behind the ORM's back.
 _COUNTED = ["booked", "holds", "hold_until"]
 #: The ids of the slot in which places were taken, and of the booking; without the second a unique key forbids it.
 _Written = tuple[int | None, int | None]
-LIVE = (BookingStatus.CONFIRMED, BookingStatus.HELD)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +70,9 @@ class BookingRequest:
     :param expires_at: the end of a hold that goes on in another slot, aware.
     :param replaces_id: the booking that moves.
     :param is_person: whether the limits on what a person may hold apply.
+    :param override: staff asks: too early, too late and too many do not count.
+    :param token: of the booking that moves; by default a new one.
+    :param repeats_id: the first booking of the person's series.
     """
 
     party: int
@@ -75,6 +82,10 @@ class BookingRequest:
     expires_at: datetime | None = None
     replaces_id: int | None = None
     is_person: bool = False
+    person: Person = NOBODY
+    override: bool = False
+    token: str | None = None
+    repeats_id: int | None = None
 
     def check(self) -> None:
         """Refuse what makes no sense.
@@ -89,6 +100,10 @@ class BookingRequest:
             if value is not None and not _TEXT.takes(value):
                 hint = "" if isinstance(value, str) else "; an id as str(user.id)"
                 raise refusal(field, value, f"{_TEXT.expected}, or None{hint}")
+        for field, kind in _OF_PERSON.items():
+            value = getattr(self.person, field)
+            if value is not None and not kind.takes(value):
+                raise refusal(field, value, f"{kind.expected}, or None")
         minutes: Any = self.minutes
         is_number = isinstance(minutes, int | float) and not isinstance(minutes, bool)
         if minutes is not None and not (is_number and 0 < minutes <= MAX_MINUTES):
@@ -111,6 +126,10 @@ class BookingRequest:
         return {
             "party": self.party,
             "who": self.who,
+            **self.person._asdict(),
+            "token": self.token or secrets.token_urlsafe(_TOKEN_BYTES),
+            "override": self.override or None,
+            "repeats_id": self.repeats_id,
             "status": status.value,
             "idempotency_key": self.idempotency_key,
             "request_key": self.request_key,
@@ -126,29 +145,13 @@ class BookingRequest:
         return (booking.slot_id, booking.party, held) == (slot.id, self.party, wanted)
 
 
-def book(
-    work: Work,
-    key: str | SlotMixin,
-    party: int = 1,
-    who: str | None = None,
-    idempotency_key: str | None = None,
-) -> BookingMixin:
+def book(work: Work, key: str | SlotMixin, request: BookingRequest) -> BookingMixin:
     """Take places in a slot, stored or virtual; see ``RollingSlots.book`` for what is refused."""
-    return _reserve(work, key, BookingRequest(party, who, idempotency_key), slot_booked)
+    return _reserve(work, key, request, slot_booked)
 
 
-def hold(
-    work: Work,
-    key: str | SlotMixin,
-    party: int = 1,
-    who: str | None = None,
-    idempotency_key: str | None = None,
-    minutes: float = 10,
-    is_person: bool | None = None,
-) -> BookingMixin:
+def hold(work: Work, key: str | SlotMixin, request: BookingRequest) -> BookingMixin:
     """Take places for some minutes; see ``RollingSlots.hold``."""
-    is_person = who is not None if is_person is None else is_person
-    request = BookingRequest(party, who, idempotency_key, minutes, is_person=is_person)
     return _reserve(work, key, request, slot_held)
 
 
@@ -237,7 +240,7 @@ def _find_known(
 def book_at_once(work: Work, key: SlotKey, request: BookingRequest) -> BookingMixin | None:
     """Take the places and write the booking; ``None``, with nothing changed, if there is more to it."""
     session, models = work.session, work.models
-    if request.minutes is not None:
+    if request.minutes is not None or request.override:
         return None
     begin_writing(session, table_of(models.Slot))
     if session.autoflush:  # the statements go past the ORM, and must see what the app changed
@@ -387,7 +390,13 @@ def _simple(
     slot = table_of(models.Slot).c
     apart = and_(slot.displaced.is_(None), ~displaced_near(models, slot, joined))
     is_settled = template.settled_revision == template.revision
-    return [template.exclusive.is_(False), is_settled, or_(template.overlapping.is_(True), apart)]
+    return [
+        template.exclusive.is_(False),
+        *(template[name].is_(None) for name in ("pool", *LIMITS)),
+        slot.waits_for.is_(None),
+        is_settled,
+        or_(template.overlapping.is_(True), apart),
+    ]
 
 
 def _give_back(models: Models) -> Any:
@@ -526,7 +535,7 @@ def _instance(work: Work, values: dict[str, Any]) -> BookingMixin:
     if held is not None:
         return held
     made: BookingMixin = inspect(work.models.Booking).class_manager.new_instance()
-    made.__dict__.update(values, released_at=None)
+    made.__dict__.update(values, released_at=None, is_offer=None, attendance=None)
     make_transient_to_detached(made)
     work.session.add(made)
     made_here(work.session, made)

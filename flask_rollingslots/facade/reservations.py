@@ -3,35 +3,52 @@
 from __future__ import annotations
 
 from ..booking import lifecycle, taking
+from ..booking.taking import BookingRequest
 from ..models import BookingMixin
-from .calls import Calls, Key
+from ..values import Person
+from .calls import Calls, Key, Text
 
 
 class Reservations(Calls):
     """The calls about bookings."""
 
     def book(
-        self, key: Key, party: int = 1, who: str | None = None, idempotency_key: str | None = None
+        self,
+        key: Key,
+        party: int = 1,
+        who: Text = None,
+        idempotency_key: Text = None,
+        name: Text = None,
+        contact: Text = None,
+        override: bool = False,
+        *,
+        note: Text = None,
     ) -> BookingMixin:
         """Take places in a slot, stored or virtual, in the app's session; the app commits.
 
         :param party: how many places.
         :param idempotency_key: unique per ``who``: the same request again returns the same booking.
+        :param name: of the person, as ``contact`` and ``note``: for whoever runs it; ``forget`` takes them out.
         :raises SlotFull: if too few places are left.
         :raises SlotClosed: if it cannot be booked now: too early, too late, cancelled, or its resource is taken.
         :raises IdempotencyConflict: if the key was used for another booking.
         """
         with self._deciding(who=who) as work:
-            return taking.book(work, key, party, who, idempotency_key)
+            person = Person(name, contact, note)
+            request = BookingRequest(party, who, idempotency_key, override=override, person=person)
+            return taking.book(work, key, request)
 
     def hold(
         self,
         key: Key,
         party: int = 1,
-        who: str | None = None,
-        idempotency_key: str | None = None,
+        who: Text = None,
+        idempotency_key: Text = None,
         minutes: float = 10,
+        name: Text = None,
+        contact: Text = None,
         *,
+        note: Text = None,
         is_person: bool | None = None,
     ) -> BookingMixin:
         """Take places for some minutes, such as while somebody pays; then ``confirm`` or ``release`` them.
@@ -45,7 +62,10 @@ class Reservations(Calls):
         :raises: as :meth:`book`.
         """
         with self._deciding(who=who) as work:
-            return taking.hold(work, key, party, who, idempotency_key, minutes, is_person)
+            is_person = who is not None if is_person is None else is_person
+            person = Person(name, contact, note)
+            request = BookingRequest(party, who, idempotency_key, minutes, is_person=is_person, person=person)
+            return taking.hold(work, key, request)
 
     def confirm(self, booking: BookingMixin | int) -> BookingMixin:
         """Make a hold a booking, also after booking closed; a second time changes nothing. The app commits.

@@ -18,7 +18,7 @@ from ..context import Work, row_of
 from ..errors import RowsRefused
 from ..models import table_of
 from ..statements import MARIADB, as_text, bare_insert, insert_rows, leave_trace, locked, product_insert
-from ..values import Healing, Plan, PlannedSlot, Status, StoredSlot, TemplateSpec, Times
+from ..values import Healing, Plan, PlannedSlot, StoredSlot, TemplateSpec, Times
 from .expansion import Expansion, Stretch
 
 _OF_TEMPLATE = ("series_id", "template_id", "capacity", "data")
@@ -205,7 +205,7 @@ def _remove(work: Work, pairs: list[tuple[int, StoredSlot]], written: Written) -
 def _undecided(table: Table, row: StoredSlot) -> tuple[ColumnElement[bool], ...]:
     """Return, in SQL, that a row is there and nobody decided about it meanwhile."""
     as_read = table.c.changed_at.is_(None) if row.changed_at is None else table.c.changed_at == row.changed_at
-    return table.c.id == row.id, table.c.status == Status.SCHEDULED.value, as_read
+    return table.c.id == row.id, table.c.status == row.status, as_read
 
 
 # -- new slots as bare rows: what they share with others is turned into the database's form once

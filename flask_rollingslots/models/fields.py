@@ -238,6 +238,25 @@ class TemplateMixin:
     cancel_before: Mapped[timedelta | None] = _field(
         Length(), "until so long before the start places may be given back or moved; empty: until the start"
     )
+    max_party: Mapped[int | None] = _field(Number(1, 1_000_000), "the most places in one booking")
+    max_per_person: Mapped[int | None] = _field(
+        Number(1, 1_000_000), "the most places of one person (`who`) in one slot, those waited for too"
+    )
+    max_per_person_day: Mapped[int | None] = _field(
+        Number(1, 1_000_000), "the same on one grid day of the series"
+    )
+    max_per_person_week: Mapped[int | None] = _field(
+        Number(1, 1_000_000), "the same in one week of the series, Monday to Sunday"
+    )
+    waiting: Mapped[int] = _field(
+        Number(0, 1_000_000), "places on the waiting list; 0: there is none", default=0, before=text("0")
+    )
+    waiting_auto: Mapped[bool] = _field(
+        Flag(),
+        "places that become free are booked for whoever waits first; else they are offered",
+        default=False,
+        before=false(),
+    )
     reminder_before: Mapped[timedelta | None] = _field(Length(), "when `slots.reminders()` tells of it")
     resource: Mapped[str | None] = _field(
         Text(200), "a court, a room, a teacher that several templates share", index=True
@@ -245,6 +264,15 @@ class TemplateMixin:
     exclusive: Mapped[bool] = _field(
         Flag(), "two bookings on the resource cannot overlap in time", default=False
     )
+    pool: Mapped[int | None] = _field(
+        Number(1, 1_000_000),
+        "so many places can be taken on the resource at any moment, over all templates that share it",
+    )
+    setup: Mapped[timedelta | None] = _field(
+        Length(),
+        "a booking occupies the resource so long before the slot starts; slots of its own series apart",
+    )
+    cleanup: Mapped[timedelta | None] = _field(Length(), "the same after the slot ends")
     resource_shared: Mapped[bool] = _field(
         Flag(),
         "templates of other groups that share the resource mean the same one; else each group has its own",

@@ -27,7 +27,18 @@ from sqlalchemy.types import JSON
 
 from .. import planning
 from ..settings import Settings
-from ..values import BookingStatus, Hold, SlotKey, State, Status, StoredSlot, live_places, utc_now
+from ..values import (
+    LIVE,
+    BookingStatus,
+    Hold,
+    Person,
+    SlotKey,
+    State,
+    Status,
+    StoredSlot,
+    live_places,
+    utc_now,
+)
 from .fields import FIELDS, TemplateMixin, check_limits, check_template
 from .kinds import Exact, Id, UtcDateTime, WallDateTime, plain, table_of
 from .own import OwnColumns
@@ -73,6 +84,9 @@ class SlotMixin:
     booked: Mapped[int] = mapped_column(sa.Integer, default=0)
     holds: Mapped[list[Hold] | None] = mapped_column(JSON(none_as_null=True))
     hold_until: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    #: Who waits for places, in order: id of the booking, and how many places; and the fewest that one of them needs.
+    queue: Mapped[list[list[int]] | None] = mapped_column(JSON(none_as_null=True))
+    waits_for: Mapped[int | None] = mapped_column(sa.Integer)
     data: Mapped[dict[str, Any]] = mapped_column(MutableDict.as_mutable(JSON()), default=dict)
     customised: Mapped[list[str]] = mapped_column(JSON, default=list)
     cancel_reason: Mapped[str | None] = mapped_column(sa.String(500))
@@ -342,10 +356,10 @@ def _literal(state: State) -> sa.ColumnElement[str]:
 
 
 class BookingMixin:
-    """Somebody's places in a slot.
+    """Somebody's places in a slot, or in its waiting list.
 
-    ``status`` is what is stored: ``held``, ``confirmed``, ``released`` or ``expired``. A hold ends by the time alone;
-    ``status_at`` says what holds at a moment.
+    ``status`` is what is stored: ``waiting``, ``held``, ``confirmed``, ``released`` or ``expired``. A hold ends by the
+    time alone; ``status_at`` says what holds at a moment.
     """
 
     __tablename__ = "rolling_booking"
@@ -355,7 +369,21 @@ class BookingMixin:
     slot_id: Mapped[int] = mapped_column(Id, index=True)
     party: Mapped[int] = mapped_column(sa.Integer, default=1)
     who: Mapped[str | None] = mapped_column(Exact(200), index=True)
+    #: Of the person, for whoever runs it; ``slots.forget(who)`` takes them out.
+    name: Mapped[str | None] = mapped_column(Exact(200))
+    contact: Mapped[str | None] = mapped_column(Exact(200))
+    note: Mapped[str | None] = mapped_column(sa.Text)
+    #: A text that nobody guesses, for links; the booking that follows when it moves has the same.
+    token: Mapped[str | None] = mapped_column(Exact(43), index=True)
     status: Mapped[str] = mapped_column(sa.String(16))
+    #: Staff made it past a limit: too late, too early, or beyond the capacity.
+    override: Mapped[bool | None] = mapped_column()
+    #: A hold that was offered to whoever waited first.
+    is_offer: Mapped[bool | None] = mapped_column()
+    #: ``arrived`` or ``no_show``.
+    attendance: Mapped[str | None] = mapped_column(sa.String(16))
+    #: The first booking of a person's series.
+    repeats_id: Mapped[int | None] = mapped_column(Id, index=True)
     idempotency_key: Mapped[str | None] = mapped_column(Exact(200))
     request_key: Mapped[str | None] = mapped_column(Exact(64))
     active_key: Mapped[str | None] = mapped_column(Exact(40))
@@ -367,6 +395,11 @@ class BookingMixin:
     if TYPE_CHECKING:
         slot: Any
 
+    @property
+    def person(self) -> Person:
+        """What is kept of whoever booked."""
+        return Person(self.name, self.contact, self.note)
+
     def status_at(self, now: datetime) -> BookingStatus:
         """Return what the booking is at a moment (aware): a hold is ``expired`` from ``expires_at`` on."""
         status = BookingStatus(self.status)
@@ -376,7 +409,7 @@ class BookingMixin:
     @property
     def is_live(self) -> bool:
         """Whether it takes places now: confirmed, or a hold that has not expired."""
-        return self.status_at(self.rolling_clock()) in (BookingStatus.CONFIRMED, BookingStatus.HELD)
+        return self.status_at(self.rolling_clock()) in LIVE
 
     @declared_attr.directive
     def __table_args__(cls) -> tuple[Any, ...]:

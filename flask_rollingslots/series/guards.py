@@ -13,7 +13,7 @@ from ..errors import InvalidTemplate, SlotBooked, StatusConflict, overlap_refusa
 from ..models import BookingMixin, Models, SlotMixin, TemplateMixin, keep_name, table_of
 from ..planning import OF_TIMES
 from ..statements import dialect_of, newest, take_write_lock
-from ..values import BookingStatus, Status
+from ..values import LIVE, BookingStatus, Status
 from .storage import DECIDING, in_order, meeting
 
 #: What the times of a segment's slots follow from.
@@ -81,7 +81,7 @@ def check_new_booking(booking: BookingMixin) -> None:
 
     :raises InvalidRequest: names the status and the calls that are right.
     """
-    if booking.status in (BookingStatus.HELD, BookingStatus.CONFIRMED):
+    if booking.status in (*LIVE, BookingStatus.WAITING):
         expected = "no booking that is added through the ORM, but by slots.book(key) or slots.hold(key)"
         raise refusal("status", booking.status, expected)
 
@@ -103,7 +103,7 @@ def check_booking_gone(session: Session, models: Models, booking: BookingMixin) 
     take_write_lock(session, table_of(models.Slot))
     query = select(table.c.status).where(table.c.id == booking.id)
     status = session.scalar(newest(query, dialect_of(session)))
-    if status in (BookingStatus.HELD, BookingStatus.CONFIRMED):
+    if status in (*LIVE, BookingStatus.WAITING):
         text = f"booking {booking.id} is {status}: give its places back by slots.release(booking), then delete it"
         raise StatusConflict(text, status=status)
 

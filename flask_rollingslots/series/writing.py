@@ -19,7 +19,7 @@ from .. import planning
 from ..booking.taking import release_expired
 from ..context import Work
 from ..models import FIELDS, TemplateMixin, forget_busy, keep_name, plain, table_of
-from ..values import MARKS, Status, StoredSlot, TemplateSpec
+from ..values import MARKS, OCCUPYING, Status, StoredSlot, TemplateSpec
 from .storage import Expanded, RowChange, SeriesPlan, StoredSeries, in_parts
 
 _NOT_COPIED = {name for name, field in FIELDS.items() if not field.copied}
@@ -85,9 +85,9 @@ def _settle(
 
 
 def _follows(series: StoredSeries, row: StoredSlot, changed: Mapping[int, RowChange]) -> bool:
-    """Whether a stored slot is one that follows its template: scheduled, or about to be, and not over."""
+    """Whether a stored slot is one that follows its template, or stands in the way of those: it is not over."""
     status = changed[row.id].values.get("status", row.status) if row.id in changed else row.status
-    return status == Status.SCHEDULED and row.ends_at > series.now
+    return status in OCCUPYING and row.ends_at > series.now
 
 
 def _settled(

@@ -31,7 +31,7 @@ def offered(site: ApiSite) -> ApiSite:
     """Add a template with fields of the app's own, and one slot with another value of one."""
     site.fill("Hall", data=DATA, reminder_before=timedelta(hours=1))
     with site.app.app_context():
-        site.slots.edit(KEY, "this", data={"summary": "a secret party"})
+        site.slots.edit(KEY, "this", data={"summary": "a secret feast"})
         site.session.commit()
     return site
 
@@ -49,12 +49,12 @@ def test_the_public_sees_of_data_what_is_named(sqlite_url: str, tmp_path: Path) 
     site = offered(ApiSite(sqlite_url, tmp_path, **config))
     public = told(site)
     assert "beginners" in public
-    assert not [word for word in ("wage", "31,", "summary", "payroll", "party", "boss") if word in public]
+    assert not [word for word in ("wage", "31,", "summary", "payroll", "feast", "boss") if word in public]
     assert site.get(f"/slots/{KEY}", token=None)["data"] == {"level": "beginners"}
     assert site.get("/templates/1", token=None)["data"] == {"level": "beginners"}
-    assert "a secret party" in told(site, READ)
+    assert "a secret feast" in told(site, READ)
     assert "DESCRIPTION:the boss comes" in site.call("GET", "/feed.ics", token=READ).text
-    assert site.get(f"/slots/{KEY}", token=READ)["data"] == {**DATA, "summary": "a secret party"}
+    assert site.get(f"/slots/{KEY}", token=READ)["data"] == {**DATA, "summary": "a secret feast"}
 
 
 def test_who_may_edit_sees_all_of_data(sqlite_url: str, tmp_path: Path) -> None:
@@ -68,8 +68,8 @@ def test_who_may_edit_sees_all_of_data(sqlite_url: str, tmp_path: Path) -> None:
         return action == "read" or "X-Owner" in request.headers
 
     visitor, owner = told(site), told(site, **{"X-Owner": "yes"})
-    assert not [word for word in ("wage", "payroll", "party") if word in visitor]
-    assert not [word for word in ("wage", "payroll", "party") if word not in owner]
+    assert not [word for word in ("wage", "payroll", "feast") if word in visitor]
+    assert not [word for word in ("wage", "payroll", "feast") if word not in owner]
     asked.clear()
     assert site.call("GET", f"/slots?{SPAN}", token=None).json["items"][1]["data"] == {"level": "beginners"}
     assert asked.count(("edit", 1)) == 1  # not once for each slot

@@ -144,6 +144,19 @@ def test_a_booked_slot_blocks_what_is_moved_over_it(court: Desk, door: str, by: 
     assert_seen(court, at("1100"), "full", 0)
 
 
+@pytest.mark.parametrize("door", ["edit all", "orm"])
+def test_a_completed_slot_blocks_what_is_moved_over_it(court: Desk, door: str) -> None:
+    """A slot that was completed early keeps its time, and the places in it stand."""
+    by_facade("complete", at("1100"))(court)
+    moves(LATER)[door](court)
+    for topped_up in (False, True):
+        assert_seen(court, at("1000"), "blocked", sql=door != "orm" or topped_up)
+        assert_refused(court, at("1000"), "blocked")
+        assert_seen(court, at("1200"), "open", 1, sql=door != "orm" or topped_up)
+        assert shown_at(court, at("1100")) == time(11)
+        court.top_up()
+
+
 GRIDS = of_fields({"dtstart": datetime(2025, 12, 1, 9, 30)}, {"dtstart": "2025-12-01T09:30"}, at("0900"))
 
 
@@ -229,6 +242,19 @@ PERSONS: dict[str, Callable[[time, str], Callable[[Desk], Any]]] = {
     "http": lambda clock, key: by_http("PATCH", f"/slots/{key}", {"start": f"{clock:%H:%M}"}),
     "orm": _by_attribute,
 }
+
+
+def test_a_slot_that_a_person_moved_has_the_length_of_its_series(court: Desk) -> None:
+    """Also once the time has passed at which its rule has it, until a top-up follows and after."""
+    moved = at("1400")
+    by_facade("edit", moved, "this", start=datetime(2025, 12, 31, 14))(court)
+    by_orm(duration=HALF)(court)
+    court.clock.now = datetime(2025, 12, 30, 14, 20, tzinfo=UTC)
+    for _ in range(2):
+        court.session.rollback()
+        (shown,) = (slot for slot in court.slots.upcoming(1, 30) if slot.key == moved)
+        assert shown.ends_at == datetime(2025, 12, 31, 14, 30, tzinfo=UTC)
+        court.top_up()
 
 
 @pytest.mark.parametrize("door", PERSONS)

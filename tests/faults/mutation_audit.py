@@ -48,8 +48,8 @@ MUTANTS = (
         (
             (
                 "models/making.py",
-                "    if not any({c.name for c in u.columns}",
-                "    if 0 and any({c.name for c in u.columns}",
+                "    if not any({c.name for c in unique.columns}",
+                "    if 0 and any({c.name for c in unique.columns}",
             ),
         ),
     ),

@@ -240,13 +240,13 @@ def test_every_error_and_signal_is_explained() -> None:
 
 @pytest.mark.parametrize(("mixin", "title"), [(TemplateMixin, "a template"), (SlotMixin, "a slot")])
 def test_every_column_is_explained(mixin: type[Any], title: str) -> None:
-    """Each column of templates and slots is in the table of its page, but for what holds keep inside."""
+    """Each column of templates and slots is in the table of its page, but for what holds and queues keep inside."""
     page = (ROOT / "docs" / "templates.md").read_text("utf-8")
     section = page.partition(f"## Fields of {title}\n")[2].partition("\n## ")[0]
     first_cells = re.findall(r"^\| (`.*?`) \|", section, re.MULTILINE)
     named = {name for cell in first_cells for name in re.findall(r"`(\w+)`", cell)}
     columns = {name for name, hint in mixin.__annotations__.items() if "Mapped" in str(hint)}
-    assert columns - named - {"holds", "hold_until"} == set()
+    assert columns - named - {"holds", "hold_until", "queue", "waits_for"} == set()
 
 
 def test_every_room_is_explained() -> None:

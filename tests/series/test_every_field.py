@@ -47,12 +47,22 @@ GIVEN: dict[str, Any] = {
     "closes_time": time(18),
     "exclusive": True,
     "resource_shared": True,
+    "max_party": 2,
+    "max_per_person": 2,
+    "max_per_person_day": 3,
+    "max_per_person_week": 4,
+    "waiting": 5,
+    "waiting_auto": True,
+    "pool": 3,
+    "setup": timedelta(minutes=15),
+    "cleanup": timedelta(minutes=10),
 }
 #: What goes only with something else.
 WITH: dict[str, dict[str, Any]] = {
     "opens_time": {"opens_days_before": 2},
     "closes_time": {"closes_days_before": 1},
     "exclusive": {"resource": "court"},
+    "pool": {"resource": "court"},
 }
 
 
