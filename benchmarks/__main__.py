@@ -29,6 +29,7 @@ MODULES = (
     "missing",
     "storm",
     "reading",
+    "costs",
     "pages",
     "booking",
     "size",

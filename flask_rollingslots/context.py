@@ -40,6 +40,8 @@ _BOOKED = _SLOT_COLUMNS.index("booked")
 _ID, _SERIES_ID = SPEC_FIELDS.index("id"), SPEC_FIELDS.index("series_id")
 # A zone is at most 14 hours from UTC, and a gap at most a day wide.
 _ZONE_SLACK = timedelta(days=2)
+#: What a virtual slot has not got: else SQLAlchemy would look for a default each time that somebody asks.
+_NOT_STORED = dict.fromkeys(("id", "holds", "hold_until", "ended_with_series", "changed_at"))
 #: Beyond so many templates their ids are not listed in a query: databases bound the number of parameters.
 _MANY_TEMPLATES = 500
 
@@ -181,6 +183,11 @@ def fingerprint(work: Work) -> str:
     return ":".join(str(value or 0) for value in row)
 
 
+def count_of(known: str) -> int:
+    """Return the number of templates in a text that ``fingerprint`` began."""
+    return int(known.partition(":")[0])
+
+
 def newest_of(known: str | None) -> int:
     """Return the greatest id in a text that ``fingerprint`` began; 0: there is none."""
     parts = (known or "").split(":")
@@ -287,7 +294,7 @@ def virtual_slot(models: Models, slot: PlannedSlot, template: TemplateMixin, now
             shared[name] = values.pop(name)
     # Made as a loaded row is, without an event for each attribute: a seventh of the time that the constructor takes.
     virtual: SlotMixin = sa.inspect(models.Slot).class_manager.new_instance()
-    virtual.__dict__.update(values, template=template)
+    virtual.__dict__.update(_NOT_STORED, **values, template=template)
     sa.inspect(virtual).callables = {name: Shared(name, value) for name, value in shared.items()}
     return virtual
 
@@ -306,7 +313,9 @@ def load_shown(
     :param overlapping: also rows that began before the window and are not over when it begins.
     """
     first, last = originals
+    longest = max((template.duration for template in templates.values()), default=timedelta(0))
     values: dict[str, Any] = {"start": window.start, "end": window.end, "first": first, "last": last}
+    values["near"] = _after(window.end, longest + timedelta(days=1))
     are_named = len(templates) <= _MANY_TEMPLATES
     if are_named:
         values["templates"] = list(templates)
@@ -320,13 +329,19 @@ def load_shown(
     return found
 
 
+def _after(moment: datetime, span: timedelta) -> datetime:
+    last = datetime.max.replace(tzinfo=UTC)
+    return moment + span if last - moment > span else last
+
+
 def _query_for_shown(models: Models, are_named: bool, overlapping: bool) -> sa.Select[Any]:
     slot = models.Slot
     edge = slot.ends_at > sa.bindparam("start") if overlapping else slot.starts_at >= sa.bindparam("start")
     here: sa.ColumnElement[bool] = sa.and_(edge, slot.starts_at < sa.bindparam("end"))
     meant: sa.ColumnElement[bool] = slot.original_start.between(sa.bindparam("first"), sa.bindparam("last"))
     # Also what may stand in the way of slots at the edges.
-    near: sa.ColumnElement[bool] = sa.and_(slot.displaced == sa.true(), slot.ends_at > sa.bindparam("start"))
+    is_near = (slot.ends_at > sa.bindparam("start"), slot.starts_at < sa.bindparam("near"))
+    near: sa.ColumnElement[bool] = sa.and_(slot.displaced == sa.true(), *is_near)
     if are_named:  # each part has an index of its own
         here = sa.and_(slot.template_id.in_(sa.bindparam("templates", expanding=True)), here)
         series = slot.series_id.in_(sa.bindparam("series", expanding=True))

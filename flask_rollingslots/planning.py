@@ -336,6 +336,7 @@ def times_of(
     return Times(original_start, starts_at, ends_at, opens_at, closes_at)
 
 
+@lru_cache(maxsize=1024)
 def _at(day: date, clock: time | None, zone: ZoneInfo) -> datetime:
     """Return when the clocks of a zone show a time of a day, midnight by default; UTC."""
     return reached_at(datetime.combine(day, clock or time()), zone)

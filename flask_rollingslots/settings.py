@@ -17,6 +17,10 @@ MAX_DAYS = 3660
 MAX_RETENTION_DAYS = 36_600
 #: The longest span of events in one answer.
 MAX_EVENT_DAYS = 92
+#: So many bytes of ``data``, as JSON, one answer may hold.
+MAX_ANSWER_DATA = 1_000_000
+#: So many starts of slots are compared for an answer about health over HTTP.
+MAX_HEALTH_STARTS = 4_000
 #: Where the HTTP API serves the calendar of a secret address.
 FEED_PATH = "/feed/<secret>.ics"
 #: The largest file that is imported.
@@ -60,6 +64,8 @@ class Settings:
     :param blackouts_max: the most ranges of days that ``blackouts`` may hold; 1 to 10,000.
     :param dates_max: the most single dates that ``rdates`` and ``exdates`` may hold together; 1 to 10,000.
     :param expansion_steps_max: the most starts of slots that one read may look at; 10,000 to 100,000,000.
+    :param events_max: the most events of one answer of ``feed.json`` and ``feed.ics``; 100 to 1,000,000. Of a calendar
+        at most half of them are slots that are not as their rule says, the next ones first.
     :param enabled: ``False`` stops automatic top-ups; ``generate`` and reading go on.
     :param queue_fallback: with a queue that takes nothing, or whose workers do not come: ``thread`` fills in the web
         process, ``none`` waits for the queue.
@@ -94,7 +100,8 @@ class Settings:
     data_bytes_max: int = 65_536
     blackouts_max: int = 1_000
     dates_max: int = 2_000
-    expansion_steps_max: int = 100_000
+    expansion_steps_max: int = 25_000
+    events_max: int = 3_000
     enabled: bool = True
     queue_fallback: str = "thread"
     shard_size: int = 500
@@ -140,6 +147,7 @@ class Settings:
         self._check_int("blackouts_max", 1, 10_000)
         self._check_int("dates_max", 1, 10_000)
         self._check_int("expansion_steps_max", 10_000, 100_000_000)
+        self._check_int("events_max", 100, 1_000_000)
         if self.retention_days is not None:
             self._check_int("retention_days", 1, MAX_RETENTION_DAYS, " or None")
         self._check_int("shard_size", 1, 10_000)

@@ -8,6 +8,7 @@ from copy import deepcopy
 from dataclasses import MISSING, dataclass, field, fields, replace
 from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, NamedTuple, TypeVar
 from zoneinfo import ZoneInfo
@@ -255,6 +256,12 @@ class Steps:
             yield each
 
 
+@lru_cache(maxsize=8)
+def _defaults(cls: Any) -> tuple[tuple[str, Any], ...]:
+    """Return the fields of a template's plain data but for its own columns, with what they are by default."""
+    return tuple((each.name, each.default) for each in fields(cls) if each.name != "own")
+
+
 @dataclass(frozen=True, slots=True)
 class Window:
     """A half-open span of time.
@@ -376,13 +383,14 @@ class TemplateSpec:
 
         :param copied: also what is deep within ``data``: for who changes templates; not for who only reads.
         """
-        values = {each.name: getattr(template, each.name) for each in fields(cls) if each.name != "own"}
-        values["own"] = deepcopy(template.rolling_own)
-        for each in fields(cls):
-            if each.default == ():  # a list in the row, or nothing yet
-                values[each.name] = tuple(values[each.name] or ())
-            elif values[each.name] is None and each.default is not MISSING:  # a row that was not stored yet
-                values[each.name] = each.default
+        values: dict[str, Any] = {"own": deepcopy(template.rolling_own)}
+        for name, default in _defaults(cls):  # type: ignore[arg-type]
+            value = getattr(template, name)
+            if default == ():  # a list in the row, or nothing yet
+                value = tuple(value or ())
+            elif value is None and default is not MISSING:  # a row that was not stored yet
+                value = default
+            values[name] = value
         values["series_id"] = values["series_id"] or values["id"]
         values["data"] = dict(values["data"] or {})
         if copied:

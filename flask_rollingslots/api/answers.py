@@ -561,6 +561,9 @@ class HealthAnswer(Answered):
     """Whether every promised slot of the window is stored."""
 
     status: str = Field(description="ok, due (the next visitor starts what is missing), or missing.")
+    checked: bool | None = Field(
+        None, description="Whether slots were compared now: if not, nothing is counted."
+    )
     promised: int | None = None
     stored: int | None = None
     missing: int | None = None
@@ -595,12 +598,17 @@ def shown_run(run: Any, *, details: bool, is_trusted: bool) -> Shown:
 
 def shown_health(report: Any, lacking: Sequence[Any], *, is_trusted: bool) -> Shown:
     """Return a report as an answer reads it; what went wrong is for those who may know the server."""
+    counts = () if report.checked else ("promised", "stored", "missing", "due", "horizon")
+    said = dict.fromkeys(counts)
     if is_trusted:
-        return Shown(report, templates=lacking)
+        return Shown(report, templates=lacking, **said)
     hidden = {} if report.last_error is None else {"last_error": f"a top-up failed; {_SEE_LOG}"}
     told = f"it was left out; {_SEE_LOG}"
     return Shown(
-        report, templates=[Shown(each, error=told) if each.error else each for each in lacking], **hidden
+        report,
+        templates=[Shown(each, error=told) if each.error else each for each in lacking],
+        **hidden,
+        **said,
     )
 
 

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ValidationError
 from ..errors import TRIES_OF_A_DOOR, RollingSlotsError, SlotNotFound, StaleEdit, again_if_lost, nearest
 from ..facade import RollingSlots, current_slots
 from ..models import OwnField, SlotMixin, TemplateMixin
+from ..settings import MAX_ANSWER_DATA
 from ..values import Scope
 from .access import GUARD, Grant, Guard, Needs
 from .answers import Answered, Shown, View
@@ -136,6 +137,22 @@ class Call:
         if location is not None:
             response.headers["Location"] = location
         return response
+
+    def fitting(self, found: Sequence[Any]) -> Sequence[Any]:
+        """Return the first of some slots or templates, at least one: as many as one answer may hold the data of."""
+        sizes, total = dict[tuple[int, Any], int](), 0
+        for number, each in enumerate(found):
+            is_slot = hasattr(each, "rolling_data")
+            data = (each.rolling_data if is_slot else each.data) or {}
+            keys = self.grant.shown_data(each.template if is_slot else each)
+            mark = (id(data), keys)  # what slots of a template share is looked at once
+            if mark not in sizes:
+                told = data if keys is None else {key: data[key] for key in keys if key in data}
+                sizes[mark] = len(json.dumps(told, default=str))
+            total += sizes[mark]
+            if number and total > MAX_ANSWER_DATA:
+                return found[:number]
+        return found
 
     def page(
         self, model: type[Answered], items: Sequence[Any], cursor: object | None, **said: Any

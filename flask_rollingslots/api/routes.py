@@ -18,7 +18,7 @@ from werkzeug.http import http_date
 from .. import errors
 from ..facade import SeriesReport
 from ..models import RunMixin, SlotMixin, TemplateMixin
-from ..settings import FEED_PATH
+from ..settings import FEED_PATH, MAX_ANSWER_DATA, MAX_HEALTH_STARTS
 from ..values import MICROSECOND, Scope, SlotKey, Window
 from . import answers, bodies
 from .access import Needs
@@ -61,7 +61,7 @@ def list_templates(call: Call) -> Response:
         if len(found) < portion:
             break
         after = found[-1].id
-    shown = visible[: query.limit]
+    shown = call.fitting(visible[: query.limit])
     return call.page(answers.TemplatePage, shown, shown[-1].id if len(visible) > len(shown) else None)
 
 
@@ -83,8 +83,12 @@ def preview_template(call: Call) -> Response:
     if count > most:
         raise invalid("count", count, f"at most {most:,}")
     after = bodies.instant(call.query.after, ZoneInfo(template.timezone))
-    found = call.slots.upcoming(template, count, after)
-    return call.answer(answers.SlotList, items=call.grant.visible(found, attrgetter("template")))
+    found = call.grant.visible(call.slots.upcoming(template, count, after), attrgetter("template"))
+    if len(fitting := call.fitting(found)) < len(found):
+        raise invalid(
+            "count", count, f"at most {len(fitting)}: more would be over {MAX_ANSWER_DATA:,} bytes of data"
+        )
+    return call.answer(answers.SlotList, items=found)
 
 
 @template_call("POST", "/templates", _MADE, body=bodies.TemplateBody)
@@ -261,7 +265,7 @@ def list_slots(call: Call) -> Response:
         zone = call.template(query.template).timezone
     window = bodies.span_of({"start": query.start, "end": query.end}, ZoneInfo(zone), bodies.LONGEST)
     found = _first_slots(call, window)
-    shown = found[: query.limit]
+    shown = call.fitting(found[: query.limit])
     last = shown[-1] if len(found) > len(shown) else None
     return call.page(answers.SlotPage, shown, last and f"{int(last.starts_at.timestamp())}.{last.key}")
 
@@ -519,10 +523,11 @@ def get_health(call: Call) -> Response:
     """Say to anybody whether every promised slot of the window is stored; the rest to whoever may read all templates.
 
     What went wrong is told to whoever sends a token. Anybody else reads what the last check found, at most as old as
-    the check interval: no slot is looked at for it.
+    the check interval: no slot is looked at for it. So does everybody where too many slots would have to be compared:
+    ``checked`` is false then, and nothing is counted.
     """
     grant = call.grant
-    report = call.slots.health(known=not grant.reads_all)
+    report = call.slots.health(known=not grant.reads_all, most=MAX_HEALTH_STARTS)
     if not grant.reads_all:
         return call.answer(answers.HealthAnswer, answers.Shown(None, status=report.status))
     lacking = [each for each in report.templates if each.missing or each.due or each.error]

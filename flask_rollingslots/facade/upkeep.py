@@ -99,17 +99,18 @@ class Upkeep(Calls):
         archive = runner.archive if archive is None else archive
         return prune(runner, PruneRequest.make(older_than, now, archive, include_booked, batch, dry_run))
 
-    def health(self, probe: bool = False, known: bool = False) -> HealthReport:
+    def health(self, probe: bool = False, known: bool = False, most: int | None = None) -> HealthReport:
         """Return the coverage of the window: is every promised slot stored?
 
         :param probe: try, too, whether the database takes writes, with statements that change nothing. Else what
             this process has seen of its own top-ups has to do.
         :param known: only the status, by what the last check found: for whoever may ask as often as they like.
+        :param most: of more starts of slots than this it is as if ``known``, and ``checked`` is ``False``.
         """
         state = self._state
         refusals = state.probe() if probe else None
         # By what is missing somebody decides: a replica that lags would cry wolf.
-        return check_health(state.writing(), state.topup.experience, refusals, known)
+        return check_health(state.writing(), state.topup.experience, refusals, known, most)
 
     def doctor(self) -> list[Finding]:
         """Return what is wrong with the deployment and what to do about it, the gravest first."""

@@ -94,15 +94,21 @@ def with_overrides(
     templates: Iterable[TemplateMixin],
     conditions: Iterable[ColumnElement[bool]],
     names: Sequence[str] = _OVERRIDE_FIELDS,
+    most: int | None = None,
 ) -> list[StoredTemplate]:
-    """Return templates as plain values, with their stored slots that meet the conditions; by one query."""
+    """Return templates as plain values, with their stored slots that meet the conditions; by one query.
+
+    :param most: so many of those slots are read.
+    """
     cls, slot = work.models.Template, work.models.Slot
     own = tuple(work.models.own.slot) if names is _OVERRIDE_FIELDS else ()
     columns = [getattr(slot, _IN_SLOT.get(name, name)) for name in (*names, *own)]
     query = select(slot.template_id, *columns)
     query = query.join(cls, cls.id == slot.template_id).where(*conditions)
     found: defaultdict[int, list[Override]] = defaultdict(list)
-    for template_id, *values in work.session.execute(query.order_by(slot.series_id, slot.original_start)):
+    for template_id, *values in work.session.execute(
+        query.order_by(slot.series_id, slot.original_start).limit(most)
+    ):
         given = dict(zip(names, values[: len(names)], strict=True))
         owned = dict(zip(own, values[len(names) :], strict=True))
         found[template_id].append(Override(**given, own=owned))

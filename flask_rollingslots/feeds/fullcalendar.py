@@ -24,7 +24,7 @@ from ..planning import promised_after
 from ..recurrence.zones import find_zone, instant_of, wall_of
 from ..settings import MAX_EVENT_DAYS
 from ..values import OCCUPYING, State, Steps, TemplateSpec, Window
-from .entries import MAX_EVENTS, some, title_of
+from .entries import some, title_of
 
 _TIME = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9]{2}:[0-9]{2}(:[0-9]{2}([.][0-9]{1,6})?)?"
@@ -154,8 +154,9 @@ def slots_in(
     windows = _windows(span, {each.reminder_before for each in seen.values()} - {None})
     specs = [TemplateSpec.of(each, copied=False) for each in seen.values()]
     found = _promises(specs, windows, work.steps)
-    if next(islice(found, MAX_EVENTS, None), None) is not None:
-        expected = f"at most {MAX_EVENTS:,} events: ask for a shorter span, a template or a group"
+    most = work.settings.events_max
+    if next(islice(found, most, None), None) is not None:
+        expected = f"at most {most:,} events (ROLLINGSLOTS_EVENTS_MAX): ask for a shorter span, a template or a group"
         raise InvalidRequest(f"end: expected {expected}", field="end", expected=expected)
     slots = (each for window in windows for each in browsing.merged(work, seen, specs, window, True))
     return list({slot.key: slot for slot in slots}.values())
@@ -198,15 +199,21 @@ def events(
 
     :param shows: returns which keys of a template's ``data``, and own columns, are told; ``None``: all.
     """
+    told: dict[int, Collection[str] | None] = {}
     for slot in slots:
-        zone, keys = span.zone or ZoneInfo(slot.template.timezone), shows(slot.template)
+        if slot.template_id not in told:
+            told[slot.template_id] = shows(slot.template)
+        zone, keys = span.zone or ZoneInfo(slot.template.timezone), told[slot.template_id]
         start, end = slot.starts_at.astimezone(zone), slot.ends_at.astimezone(zone)
         if span.meets(start, end):
-            state = slot.state_at(now).value
-            left, reason = max(0, slot.capacity - slot.booked_at(now)), slot.cancel_reason
-            details = {"state": state, "is_bookable": slot.is_bookable_at(now), "left": left}
-            details |= {"capacity": slot.capacity}
-            details["cancel_reason"] = reason if state == State.CANCELLED else None
+            (state, is_bookable), capacity = slot.seen_at(now), slot.capacity
+            details = {
+                "state": state.value,
+                "is_bookable": is_bookable,
+                "left": max(0, capacity - slot.booked_at(now)),
+                "capacity": capacity,
+                "cancel_reason": slot.cancel_reason if state is State.CANCELLED else None,
+            }
             yield _event("slot", slot, span.written(start), span.written(end), details, keys)
         reminder = slot.reminder_at if slot.status in OCCUPYING else None
         if reminder is not None and span.holds(reminder.astimezone(zone)):
@@ -224,11 +231,12 @@ def _event(
     details: dict[str, Any],
     keys: Collection[str] | None,
 ) -> dict[str, Any]:
-    is_slot, template = kind == "slot", slot.template
-    title = title_of(slot.name, some(template.data, keys), some(slot.rolling_data, keys))
+    is_slot, template, key, title = kind == "slot", slot.template, slot.key, slot.name
+    if keys is None or "summary" in keys:
+        title = title_of(title, template.data or {}, slot.rolling_data)
     classes = [f"rollingslots-{name}" for name in (kind, details.get("state")) if name]
     return {
-        "id": slot.key if is_slot else f"{slot.key}/{kind}",
+        "id": key if is_slot else f"{key}/{kind}",
         "title": title if is_slot else f"Reminder: {title}",
         "start": start,
         "end": end,

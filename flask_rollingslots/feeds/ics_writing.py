@@ -9,10 +9,10 @@ from __future__ import annotations
 from calendar import monthrange
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from functools import cached_property, lru_cache
-from itertools import chain, islice, pairwise
+from itertools import islice, pairwise
 from typing import Any, NamedTuple, NoReturn
 from zoneinfo import ZoneInfo
 
@@ -22,10 +22,21 @@ from ..recurrence import Recurrence
 from ..recurrence.rule import WEEKDAYS, Rule, parse_rrule
 from ..recurrence.zones import instant_of, minus, plus
 from ..values import MINUTE, Status, Steps, TemplateSpec, Window
-from .entries import MAX_EVENTS, Override, StoredTemplate, clean, icalendar_package, naming, short, title_of
+from .entries import (
+    UTC_NAMES,
+    Event,
+    Override,
+    StoredTemplate,
+    clean,
+    escaped,
+    folded,
+    icalendar_package,
+    naming,
+    short,
+    title_of,
+)
 
 _PRODID = "-//Flask-RollingSlots//Flask-RollingSlots//EN"
-_UTC_NAMES = {"UTC", "Etc/UTC", "Etc/UCT", "UCT", "Etc/Zulu", "Zulu", "Etc/Universal", "Universal"}
 #: What UIDs have where no host is known.
 HOST = "flask-rollingslots"
 #: How far single dates of a feed go where no rule can be written, or the rule has ended.
@@ -40,7 +51,7 @@ _LAST_YEAR = 2099
 #: How often programs are asked to look again.
 _REFRESH = "PT1H"
 #: What one template of a feed may cost, and an event, in starts that are looked at.
-_STEPS_OF_ONE, _STEPS_OF_EVENT = 50_000, 20
+_STEPS_OF_ONE, _STEPS_OF_EVENT = 20_000, 20
 #: The midnight of a shown day, and the original starts that are offered around it.
 _Closed = tuple[datetime, frozenset[datetime]]
 
@@ -59,13 +70,13 @@ def ics_bytes(templates: Iterable[StoredTemplate], now: datetime) -> bytes:
         from here.
     :raises InvalidRequest: names a template that iCalendar cannot say.
     """
-    events: list[Any] = []
+    events: list[Event] = []
     for template in templates:
         if template.spec.active:
             with naming(f"template {template.spec.id} ({short(template.spec.name)})"):
                 parts = components(template.spec, now, template.shown)
                 events += _Writer(_with_lengths(template, now)).events(parts)
-    return bytes(_calendar(events).to_ical())
+    return _calendar(events)
 
 
 # -- a feed
@@ -80,6 +91,7 @@ class Feed:
     :param complain: called with each template that cannot be written, and why.
     :param most: how many events it may have.
     :param steps: counts what is worked out for it.
+    :param begins: midnight, naive, if it holds nothing of the days before. ``note``: what it says of itself.
     :param is_of_one: whether it has one template, so that one which costs too much is refused, not left out.
     """
 
@@ -87,9 +99,11 @@ class Feed:
     host: str
     name: str
     complain: Callable[[TemplateSpec, Exception], None]
-    most: int = MAX_EVENTS
+    most: int = 3_000
     steps: Steps | None = None
     is_of_one: bool = False
+    begins: datetime | None = None
+    note: str | None = None
 
     @property
     def period(self) -> datetime:
@@ -99,7 +113,7 @@ class Feed:
     @property
     def since(self) -> datetime:
         """The first day of the last month: its midnight, naive, in any zone."""
-        return (self.period - timedelta(days=1)).replace(day=1, tzinfo=None)
+        return self.begins or (self.period - timedelta(days=1)).replace(day=1, tzinfo=None)
 
 
 def feed_bytes(templates: Iterable[StoredTemplate], feed: Feed) -> bytes:
@@ -107,7 +121,6 @@ def feed_bytes(templates: Iterable[StoredTemplate], feed: Feed) -> bytes:
 
     :raises InvalidRequest: if it has too many events.
     """
-    refresh = icalendar_package().vText(_REFRESH, params={"VALUE": "DURATION"})
     found = (event for template in templates for event in _feed_events(template, feed))
     events = list(islice(found, feed.most + 1))
     if len(events) > feed.most:
@@ -115,9 +128,8 @@ def feed_bytes(templates: Iterable[StoredTemplate], feed: Feed) -> bytes:
         text = f"the calendar is too large: expected {expected}"
         raise InvalidRequest(text, field="template", expected=expected)
     names = {"x-wr-calname": feed.name, "name": feed.name, "x-published-ttl": _REFRESH}
-    calendar = _calendar(events, **names)
-    calendar.add("refresh-interval", refresh, encode=0)
-    return bytes(calendar.to_ical())
+    names |= {} if feed.note is None else {"description": feed.note, "x-wr-caldesc": feed.note}
+    return _calendar(events, _REFRESH, **names)
 
 
 def last_change(templates: Iterable[StoredTemplate], feed: Feed) -> datetime:
@@ -128,7 +140,7 @@ def last_change(templates: Iterable[StoredTemplate], feed: Feed) -> datetime:
     return max(changes)
 
 
-def _feed_events(template: StoredTemplate, feed: Feed) -> list[Any]:
+def _feed_events(template: StoredTemplate, feed: Feed) -> list[Event]:
     """Return the events of a template; all of them or none."""
     if not template.spec.active:
         return []
@@ -193,10 +205,12 @@ def _with_lengths(template: StoredTemplate, now: datetime, steps: Steps | None =
         if change.after == change.before:
             continue
         moment = (change.onset - change.before).replace(tzinfo=UTC)
-        first = max(now, minus(moment, planning.longest(spec) + _DAY))
+        # What it moves begins no earlier than its length before, nor later than the hour that is left out.
+        slack = 2 * abs(change.after - change.before) + _MOMENT
+        first = max(now, minus(moment, spec.duration + slack))
         if first >= end:
             break
-        for slot in planning.planned(spec, Window(first, min(end, plus(moment, _DAY))), steps):
+        for slot in planning.planned(spec, Window(first, min(end, plus(moment, slack))), steps):
             if slot.ends_at - slot.starts_at != spec.duration and slot.original_start not in decided:
                 at = slot.original_start
                 found[at] = Override(original_start=at, starts_at=slot.starts_at, ends_at=slot.ends_at)
@@ -225,7 +239,12 @@ def _parts(template: StoredTemplate, feed: Feed, steps: Steps) -> list[Component
 # -- calendars and events
 
 
-def _calendar(events: Iterable[Any], **names: str) -> Any:
+@lru_cache(maxsize=1024)
+def _rule_line(rrule: str) -> str:
+    return str(icalendar_package().vRecur.from_ical(rrule).to_ical().decode())
+
+
+def _calendar(events: Iterable[Event], refresh: str | None = None, **names: str) -> bytes:
     """Return a VCALENDAR of some events, with the time zones that they name (RFC 5545 section 3.2.19)."""
     package = icalendar_package()
     calendar = package.Calendar()
@@ -234,17 +253,19 @@ def _calendar(events: Iterable[Any], **names: str) -> Any:
     for name, value in names.items():
         # As a text, for what icalendar does not know it does not escape.
         calendar.add(name, package.vText(clean(value)))
+    if refresh is not None:
+        calendar.add("refresh-interval", package.vText(refresh, params={"VALUE": "DURATION"}), encode=0)
     used: dict[str, int] = {}
+    texts = []
     for event in events:
-        calendar.add_component(event)
-        lists = (event[name].dts for name in ("RDATE", "EXDATE") if name in event)
-        for moment in (each.dt for each in (event["DTSTART"], *chain.from_iterable(lists))):
-            if zone := getattr(moment.tzinfo, "key", None):
-                used[zone] = min(used.get(zone, moment.year), moment.year)
+        texts.append(event.text())
+        if event.zone not in UTC_NAMES:
+            used[event.zone] = min(used.get(event.zone, event.year), event.year)
     # A year more, for the time that holds when the first begins; nobody keeps a diary of years before 1970.
     zones = [timezone_component(name, max(year - 1, 1970)) for name, year in sorted(used.items())]
-    calendar.subcomponents[:0] = zones  # before the events that name them
-    return calendar
+    head, end = bytes(calendar.to_ical()), b"END:VCALENDAR\r\n"
+    # Zones before the events that name them.
+    return b"".join([head.removesuffix(end), *zones, "".join(texts).encode(), end])
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,13 +274,17 @@ class _Writer:
 
     template: StoredTemplate
     host: str = HOST
-    package: Any = field(default_factory=icalendar_package)
 
-    def events(self, parts: Iterable[Component]) -> Iterator[Any]:
+    def events(self, parts: Iterable[Component]) -> Iterator[Event]:
         """Yield the VEVENTs: of each component, each override, and what no component has."""
         overrides = {each.original_start: each for each in self.template.overrides}
+        by_clock: defaultdict[time, list[datetime]] = defaultdict(list)
+        for start in overrides:
+            by_clock[start.time()].append(start)
         for part in parts:
-            own = {start: overrides.pop(start) for start in list(overrides) if part.owns(start)}
+            clock = (part.days.dtstart + part.offset).time()
+            near = [*by_clock[clock], *part.extra] if part.is_grid else list(overrides)
+            own = {start: overrides.pop(start) for start in near if start in overrides and part.owns(start)}
             if part.first is not None:
                 yield from self._of_component(part, part.first, own)
         # What was changed by hand, and the rule no longer has: events of their own.
@@ -269,7 +294,9 @@ class _Writer:
                 uid = f"series-{series}-{start:%Y%m%dT%H%M}@{self.host}"
                 yield self._event(uid, self._shown(start + shift), override)
 
-    def _of_component(self, part: Component, first: datetime, own: dict[datetime, Override]) -> Iterator[Any]:
+    def _of_component(
+        self, part: Component, first: datetime, own: dict[datetime, Override]
+    ) -> Iterator[Event]:
         """Yield the VEVENT of a component, and one with RECURRENCE-ID for each slot that differs from it."""
         spec, rrule = self.template.spec, part.rrule
         # The same for a series whatever else changes; each time of day of a grid is an event.
@@ -278,28 +305,28 @@ class _Writer:
         uid = f"series-{spec.series_id}{segment}{clock}@{self.host}"
         event = self._event(uid, self._shown(first + part.shift))
         if rrule is not None:
-            event.add("rrule", self.package.vRecur.from_ical(rrule))
+            event.add(rrule=_rule_line(rrule))
         deleted = {start for start, each in own.items() if each.status == Status.DELETED}
-        for name, starts in (("rdate", {*part.extra} - {first}), ("exdate", part.excluded | deleted)):
+        for name, starts in (("RDATE", {*part.extra} - {first}), ("EXDATE", part.excluded | deleted)):
             if starts:
-                event.add(name, [self._shown(start + part.shift) for start in sorted(starts)])
+                event.add_moments(name, [start + part.shift for start in sorted(starts)])
         yield event
         for start, override in sorted(own.items()):
             nominal = self._shown(start + part.shift)
             if start in deleted or not self._differs(nominal, override):
                 continue
             event = self._event(uid, nominal, override)
-            event.add("recurrence-id", nominal)
+            event.add_moments("RECURRENCE-ID", [nominal])
             if override.status == Status.CANCELLED:
-                event.add("status", "CANCELLED")
+                event.add(status="CANCELLED")
                 if override.cancel_reason:
-                    event.add("comment", clean(override.cancel_reason))
+                    event.add(comment=escaped(override.cancel_reason))
             yield event
 
     def _shown(self, wall: datetime) -> datetime:
         """Return a wall clock time of the template's zone as iCalendar writes it."""
         name = self.template.spec.timezone
-        return wall.replace(tzinfo=UTC if name in _UTC_NAMES else ZoneInfo(name))
+        return wall.replace(tzinfo=UTC if name in UTC_NAMES else ZoneInfo(name))
 
     def _times(self, nominal: datetime, override: Override) -> tuple[datetime, timedelta]:
         """Return when the slot of an override starts, and how long it is."""
@@ -317,7 +344,7 @@ class _Writer:
         is_renamed = self._texts(own, override.name) != self._texts(spec.data)
         return is_moved or is_renamed or override.status == Status.CANCELLED
 
-    def _event(self, uid: str, nominal: datetime, override: Override | None = None) -> Any:
+    def _event(self, uid: str, nominal: datetime, override: Override | None = None) -> Event:
         spec, stamp, start = self.template.spec, self.template.stamp, nominal
         duration, before = spec.duration, self.template.fields.get("reminder_before")
         data: Mapping[str, Any] = spec.data
@@ -327,27 +354,24 @@ class _Writer:
             stamp = max(stamp, override.changed_at or stamp)
             data = data if override.data is None else override.data
             before = None if override.status == Status.CANCELLED else before
-        event = self.package.Event()
+        event, texts = Event(spec.timezone), self._texts(data, name)
+        event.add_moments("DTSTART", [start])
         # Without METHOD both say when it last changed (RFC 5545 section 3.8.7.2).
-        stamps = dict.fromkeys(("dtstamp", "last-modified"), stamp.astimezone(UTC))
-        plain = {"uid": uid, "sequence": spec.revision, "dtstart": start, **stamps, **self._texts(data, name)}
-        for key, value in plain.items():
-            event.add(key, value)
-        event.add("duration", self.package.vText(_period(duration)), encode=0)
+        changed = f"{stamp.astimezone(UTC):%Y%m%dT%H%M%SZ}"
+        event.add(uid=uid, sequence=spec.revision, dtstamp=changed, last_modified=changed)
+        event.add(**{name: escaped(text) for name, text in texts.items()}, duration=_period(duration))
         if before is not None:
-            alarm = self.package.Alarm()
-            alarm.add("action", "DISPLAY")
-            alarm.add("description", event["summary"])
-            alarm.add("trigger", self.package.vText(f"-{_period(before)}"), encode=0)
-            event.add_component(alarm)
+            about = folded(f"DESCRIPTION:{escaped(texts['summary'])}")
+            lines = ("BEGIN:VALARM", "ACTION:DISPLAY", about, f"TRIGGER:-{_period(before)}", "END:VALARM")
+            event.alarm = "\r\n".join(lines)
         return event
 
     def _texts(self, data: Mapping[str, Any], name: str | None = None) -> dict[str, str]:
         """Return what people read of a slot with some data, and perhaps a name of its own, by property."""
         spec = self.template.spec
         texts = {key: data.get(key) for key in ("description", "location")}
-        found = {key: clean(text) for key, text in texts.items() if isinstance(text, str) and text}
-        return {"summary": clean(title_of(name or spec.name, spec.data, data)), **found}
+        found = {key: text for key, text in texts.items() if isinstance(text, str) and text}
+        return {"summary": title_of(name or spec.name, spec.data, data), **found}
 
 
 def _period(span: timedelta) -> str:
@@ -393,7 +417,7 @@ class Component:
         """
         return plus(self._begin, self.offset) if self._begin else min(self.extra, default=None)
 
-    @property
+    @cached_property
     def rrule(self) -> str | None:
         """The RRULE for the shown times; InvalidRule says it where iCalendar has none."""
         return _moved(self.days, self.offset + self.shift) if self._begin else None
@@ -452,8 +476,13 @@ def _days_to_look_at(spec: TemplateSpec, whole: Recurrence, now: datetime) -> di
     """
     first = now.astimezone(ZoneInfo(spec.timezone)).date()
     # Where the clocks go forward not all starts of a day have a place.
-    changes = offset_changes(spec.timezone, first.year - 1)
-    near = {day + _DAY * around for day in (each.onset.date() for each in changes) for around in (-1, 0, 1)}
+    known = offset_changes(spec.timezone, first.year - 1)
+    changes = [each for each in known if each.onset.year <= first.year + 3]
+    near = {
+        each.onset.date() + _DAY * around: 2 * abs(each.after - each.before) + _MOMENT
+        for each in changes
+        for around in (-1, 0, 1)
+    }
     forward = (each.onset.date() for each in changes if each.after > each.before)
     days = {day + timedelta(days=around) for day in forward for around in (-1, 0, 1)}
     span = 2 if whole.grid is not None else 1  # a closed day of a grid may reach into the next one
@@ -463,17 +492,23 @@ def _days_to_look_at(spec: TemplateSpec, whole: Recurrence, now: datetime) -> di
         if is_off(day) is not None:
             days |= {day + timedelta(days=later) for later in range(span)}
     within = sorted(day for day in days if 0 <= (day - first).days < _HORIZON_DAYS)
-    return {day: _DAY if day in near else _MOMENT for day in within}
+    return {day: near.get(day, _MOMENT) for day in within}
 
 
 def _closed_days(spec: TemplateSpec, days: Mapping[date, timedelta]) -> Iterator[_Closed]:
     """Yield days with the original starts that the template offers on them."""
-    zone = ZoneInfo(spec.timezone)
-    for day, slack in days.items():
-        midnight = datetime.combine(day, time())
-        around = Window(instant_of(midnight - slack, zone), instant_of(midnight + _DAY + slack, zone))
+    zone, rows = ZoneInfo(spec.timezone), list[list[datetime]]()
+    for midnight in (datetime.combine(day, time()) for day in days):
+        if rows and midnight - rows[-1][-1] == _DAY:
+            rows[-1].append(midnight)  # days that follow each other are looked at together
+        else:
+            rows.append([midnight])
+    for row in rows:
+        slack = max(days[midnight.date()] for midnight in row)
+        around = Window(instant_of(row[0] - slack, zone), instant_of(row[-1] + _DAY + slack, zone))
         found = planning.promised_starts(spec, around)
-        yield midnight, frozenset(original for original, _, reason in found if reason is None)
+        offered = frozenset(original for original, _, reason in found if reason is None)
+        yield from ((midnight, offered) for midnight in row)
 
 
 # -- a rule at another time of day
@@ -541,8 +576,8 @@ class Change(NamedTuple):
 
 
 @lru_cache(maxsize=128)
-def timezone_component(name: str, first_year: int) -> Any:
-    """Return the VTIMEZONE of a zone, right from a year on; not to be changed."""
+def timezone_component(name: str, first_year: int) -> bytes:
+    """Return the VTIMEZONE of a zone, right from a year on, as text."""
     package = icalendar_package()
     found = package.Timezone()
     found.add("tzid", name)
@@ -557,7 +592,7 @@ def timezone_component(name: str, first_year: int) -> Any:
         elif others:
             part.add("rdate", [each.onset for each in others])
         found.add_component(part)
-    return found
+    return bytes(found.to_ical())
 
 
 def _observances(name: str, first_year: int) -> Iterator[tuple[list[Change], str | None]]:

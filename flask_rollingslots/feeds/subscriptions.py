@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -19,14 +19,14 @@ from zoneinfo import ZoneInfo
 
 from itsdangerous import BadData, URLSafeSerializer
 from itsdangerous.encoding import want_bytes
-from sqlalchemy import func, or_, select, update
+from sqlalchemy import ColumnElement, and_, func, or_, select, update
 
 from .. import planning
 from ..browsing import check_aware, complain
 from ..context import Work, is_decided
 from ..errors import ConfigError, RollingSlotsError, refusal
 from ..models import TemplateMixin, table_of
-from ..recurrence.zones import instant_of, minus
+from ..recurrence.zones import instant_of, minus, wall_of
 from ..statements import insert_if_absent
 from ..values import MICROSECOND, OCCUPYING, PlannedSlot, SlotKey, TemplateSpec, Window
 from .entries import StoredTemplate
@@ -68,24 +68,74 @@ def calendar(
     :raises InvalidRequest: if it has too many events.
     """
     host = (work.settings.feed_host or host).rpartition("@")[2].lower().partition(":")[0]
-    feed = Feed(work.now, _NO_HOST.sub("-", host) or HOST, group or "Slots", complain, steps=work.steps)
+    named, most = _NO_HOST.sub("-", host) or HOST, work.settings.events_max
+    feed = Feed(work.now, named, group or "Slots", complain, most, work.steps)
     conditions = [*meant(work, template_id, group), work.models.Template.active.is_(True)]
     templates = [each for each in templates_where(work, conditions) if sees(each)]
     feed = replace(feed, is_of_one=len(templates) == 1)
-    # Of slots only those that may not be as the rule says; some more rather than less, for zones differ.
-    slot, first = work.models.Slot, feed.since - SLACK
-    shift = max((each.shift for each in templates), default=timedelta(0))
-    is_late = slot.starts_at >= first.replace(tzinfo=UTC)
-    is_meant_late = slot.original_start >= min(first, minus(first, shift))
-    # What a top-up made and nobody touched is where the rule says.
-    is_touched = or_(
-        is_decided(work.models), slot.booked > 0, slot.run_id.is_(None), slot.own_name.is_not(None)
+    shift, conditions = (
+        max((each.shift for each in templates), default=timedelta(0)),
+        [*conditions, _is_other(work)],
     )
-    conditions += or_(is_late, is_meant_late), is_touched
-    read = with_overrides(work, templates, conditions, _SHOWN)
+    read = with_overrides(work, templates, [*conditions, _since(work, feed, shift)], _SHOWN, most // 2 + 1)
+    if sum(len(each.overrides) for each in read) > most // 2:
+        feed, until = _nearest(work, feed, conditions)
+        conditions += [_since(work, feed, shift), *([] if until is None else [_before(work, until, shift)])]
+        read = [_ending(each, until) for each in with_overrides(work, templates, conditions, _SHOWN)]
     shown = [each.showing(shows(template)) for each, template in zip(read, templates, strict=True)]
     found = _without_crowded(work, shown)
     return Calendar(feed_bytes(found, feed), last_change(found, feed))
+
+
+def _is_other(work: Work) -> ColumnElement[bool]:
+    """Return, in SQL, whether a slot may not be as its rule says: not what a top-up or a booking left as it was."""
+    slot, cls = work.models.Slot, work.models.Template
+    is_elsewhere = or_(slot.withdrawn.is_not(None), slot.displaced.is_not(None))
+    is_unsettled = cls.settled_revision.is_distinct_from(cls.revision)
+    is_kept = and_(or_(slot.booked > 0, slot.run_id.is_(None)), or_(is_elsewhere, is_unsettled))
+    return or_(is_decided(work.models), slot.own_name.is_not(None), is_kept)
+
+
+def _since(work: Work, feed: Feed, shift: timedelta) -> ColumnElement[bool]:
+    """Return, in SQL, whether a slot is, or was meant to be, late enough; some more rather than less: zones differ."""
+    slot, first = work.models.Slot, feed.since - SLACK
+    is_meant = slot.original_start >= min(first, minus(first, shift))
+    return or_(slot.starts_at >= first.replace(tzinfo=UTC), is_meant)
+
+
+def _before(work: Work, until: datetime, shift: timedelta) -> ColumnElement[bool]:
+    slot, last = work.models.Slot, until.replace(tzinfo=None) + SLACK
+    return or_(slot.starts_at < until, slot.original_start < max(last, minus(last, shift)))
+
+
+def _nearest(
+    work: Work, feed: Feed, conditions: Iterable[ColumnElement[bool]]
+) -> tuple[Feed, datetime | None]:
+    """Return a feed that leaves out past days, and where (aware) it ends: before more slots than it may hold.
+
+    A slot that is left out for itself would be shown as its rule has it, although it was cancelled.
+    """
+    slot, cls, most = work.models.Slot, work.models.Template, feed.most // 2
+    today = work.now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    query = select(slot.starts_at).join(cls, cls.id == slot.template_id).where(*conditions)
+    query = query.where(slot.starts_at >= today).order_by(slot.starts_at).offset(most).limit(1)
+    until, note = (
+        work.session.scalar(query),
+        f"Past days are left out: over {most:,} slots are not as their rule says.",
+    )
+    if until is not None:
+        note = f"Only up to {until:%Y-%m-%d %H:%M} UTC: until then {most:,} slots are not as their rule says."
+    text = f"{note} A calendar of one group or template holds more."
+    return replace(feed, begins=today.replace(tzinfo=None), note=text), until
+
+
+def _ending(template: StoredTemplate, until: datetime | None) -> StoredTemplate:
+    """Return a template that promises nothing from a moment on."""
+    if until is None:
+        return template
+    spec = template.spec
+    end = minus(wall_of(until, ZoneInfo(spec.timezone)), spec.shift)
+    return replace(template, spec=replace(spec, active_until=min(end, spec.active_until or end)))
 
 
 def _without_crowded(work: Work, templates: list[StoredTemplate]) -> list[StoredTemplate]:

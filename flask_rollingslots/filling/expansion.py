@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo
 
 from .. import planning
 from ..recurrence.rule import parse_rrule
-from ..values import TemplateSpec, Times, Window
+from ..values import Steps, TemplateSpec, Times, Window
 
 #: More than a zone, a gap, a day grid and the first week of a rule can move anything.
 _FAR = timedelta(days=10)
@@ -78,10 +78,13 @@ class Stretch:
         return self.expansion.times[self.first : self.end]
 
 
-def expand(spec: TemplateSpec, window: Window) -> Expansion:
-    """Return what a template promises in a window: exactly what planning says, less what is left out."""
+def expand(spec: TemplateSpec, window: Window, steps: Steps | None = None) -> Expansion:
+    """Return what a template promises in a window: exactly what planning says, less what is left out.
+
+    :raises TooCostly: if that are too many steps.
+    """
     times, skipped, zone = [], Counter[str](), ZoneInfo(spec.timezone)
-    for original_start, starts_at, reason in planning.promised_starts(spec, window):
+    for original_start, starts_at, reason in planning.promised_starts(spec, window, steps):
         if reason is None:
             times.append(planning.times_of(spec, original_start, starts_at, zone))
         else:

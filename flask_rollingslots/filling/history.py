@@ -36,11 +36,11 @@ _NAMED = 500
 _SPAN = timedelta(days=31)
 
 
-def spans(window: Window) -> Iterator[Window]:
+def spans(window: Window, length: timedelta = _SPAN) -> Iterator[Window]:
     """Cut a window into spans that can be planned at once: that bounds the memory of a year of quarter-hours."""
     start = window.start
     while start < window.end:
-        end = min(start + _SPAN, window.end)
+        end = min(start + min(length, _SPAN), window.end)
         yield Window(start, end)
         start = end
 

@@ -6,9 +6,9 @@ simply a missing beginning or end is left to planning, row by row.
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -17,10 +17,13 @@ from sqlalchemy import ColumnElement, Select, bindparam, func, select
 
 from .. import planning
 from ..context import Work, load_stored
+from ..errors import TooCostly
 from ..models import Models, UtcDateTime, table_of
 from ..statements import among, joined_times, times_form
-from ..values import Plan, SlotKey, Status, StoredSlot, TemplateSpec, Window
+from ..values import Plan, SlotKey, Status, Steps, StoredSlot, TemplateSpec, Window
 from .expansion import Expansion, Part, expand, stored_part
+
+log = logging.getLogger("flask_rollingslots")
 
 #: How many slots are compared at once, and how many of them may be of different rules.
 _SLOTS_AT_ONCE, _DIFFERENT_SLOTS_AT_ONCE, _UNKNOWN_SIZE = 50_000, 10_000, 100
@@ -77,20 +80,32 @@ class Screened:
         return plan
 
 
-def batches(groups: Mapping[Hashable, Sequence[tuple[TemplateSpec, Window]]]) -> Iterator[list[Unit]]:
-    """Cut templates, grouped by ``pattern_of``, into batches of so many slots, different slots, and templates."""
+def batches(
+    groups: Mapping[Hashable, Sequence[tuple[TemplateSpec, Window]]],
+    most: int = _SLOTS_AT_ONCE,
+    most_different: int = _DIFFERENT_SLOTS_AT_ONCE,
+    steps: Steps | None = None,
+) -> Iterator[list[Unit]]:
+    """Cut templates, grouped by ``pattern_of``, into batches of so many slots, different slots, and templates.
+
+    :raises TooCostly: if that are too many steps.
+    """
     batch: list[Unit] = []
     slots = different = 0
     for members in groups.values():
         expansion: Expansion | None = None
-        with suppress(Exception):  # planning will say what is wrong, with each template of this rule
-            expansion = expand(*members[0])
+        try:
+            expansion = expand(*members[0], steps)
+        except TooCostly:
+            raise
+        except Exception as error:
+            log.debug("planning will say of each template of this rule what is wrong: %s", error)
         size = 1 + len(expansion.times) if expansion is not None else _UNKNOWN_SIZE
         different += size
         for spec, window in members:
             batch.append(Unit(spec, window, expansion))
             slots += size
-            full = slots >= _SLOTS_AT_ONCE or different >= _DIFFERENT_SLOTS_AT_ONCE
+            full = slots >= most or different >= most_different
             if full or len(batch) >= _TEMPLATES_AT_ONCE:
                 yield batch
                 batch, slots, different = [], 0, size

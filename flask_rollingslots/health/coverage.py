@@ -10,17 +10,19 @@ from typing import Any
 from sqlalchemy import func, select
 
 from .. import planning
-from ..context import Work, fingerprint, load_specs, newest_of
-from ..errors import sentence
+from ..context import Work, count_of, fingerprint, load_specs, newest_of
+from ..errors import TooCostly, sentence
 from ..filling import history
 from ..filling.expansion import pattern_of
 from ..filling.screening import Unit, batches, plan_by_rows, screen
 from ..pruning import held_back
 from ..topup import gate
-from ..values import Health, Plan, RunStatus, TemplateSpec, Window
+from ..values import Health, Plan, RunStatus, Steps, TemplateSpec, Window
 
-#: Up to so many, one query for all their rows is quicker than one a window and those for what lacks.
-_FEW = 50
+#: Up to so many, one query for all their rows is quicker than one a window and those for what lacks; and so many slots.
+_FEW, _FEW_SLOTS = 50, 2_000
+#: What reading a template and joining its slots costs, in starts that are looked at.
+_STEPS_OF_TEMPLATE = 10
 #: Of templates that keep their history so much of the past is looked at, at most.
 _LOOK_BACK = timedelta(days=92)
 _COUNTS = ("promised", "stored", "missing", "due")
@@ -68,6 +70,7 @@ class HealthReport:
     :param trouble: why the status is ``missing`` whatever is stored, as a sentence: visitors came for twice
         CHECK_INTERVAL, and nothing was confirmed; or nothing can be written.
     :param retention: why nothing old is forgotten, as a sentence: the clocks do not agree.
+    :param checked: whether slots were looked at; if not, the status is that of the last check, and nothing is counted.
     """
 
     status: Health
@@ -86,6 +89,7 @@ class HealthReport:
     last_error: str | None = None
     trouble: str | None = None
     retention: str | None = None
+    checked: bool = True
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON."""
@@ -99,13 +103,18 @@ def _plain(report: Coverage | HealthReport) -> dict[str, Any]:
 
 
 def check_health(
-    work: Work, experience: gate.Experience, refusals: Sequence[str] | None = None, known: bool = False
+    work: Work,
+    experience: gate.Experience,
+    refusals: Sequence[str] | None = None,
+    known: bool = False,
+    most: int | None = None,
 ) -> HealthReport:
     """Compare every active template's window with what is stored.
 
     :param experience: what this process has seen of its top-ups.
     :param refusals: what the database said when it was tried whether it takes writes; ``None``: it was not.
     :param known: only say what the last check found, and whether anything changed since: no slot is looked at.
+    :param most: so many starts of slots may be looked at; if they are more, it is as if ``known``.
     """
     state = gate.read_state(work)
     report = HealthReport(Health.OK, failures=state.failures, last_error=state.last_error)
@@ -115,8 +124,13 @@ def check_health(
     if state.until_ms > gate.to_ms(work.now):
         report.lease_owner, report.lease_until = state.owner, _moment(state.until_ms)
     newest = 0 if state.failures else newest_of(state.fingerprint)
-    coverages = iter(()) if known else _coverages(work, _looked_at(report, work.now), newest)
-    report.templates = sorted(coverages, key=lambda coverage: coverage.id)
+    try:
+        steps = None if most is None else Steps(most)
+        coverages = iter(()) if known else _coverages(work, _looked_at(report, work.now), newest, steps)
+        report.templates = sorted(coverages, key=lambda coverage: coverage.id)
+    except TooCostly:
+        known = True
+    report.checked = not known
     for name in _COUNTS:
         setattr(report, name, sum(getattr(coverage, name) for coverage in report.templates))
     report.horizon = min((c.horizon for c in report.templates if c.horizon), default=None)
@@ -174,11 +188,15 @@ def _looked_at(report: HealthReport, now: datetime) -> datetime | None:
     return max(min(now, report.next_try), report.confirmed_at or report.next_try)
 
 
-def _coverages(work: Work, looked_at: datetime | None, newest: int) -> Iterator[Coverage]:
+def _coverages(
+    work: Work, looked_at: datetime | None, newest: int, steps: Steps | None
+) -> Iterator[Coverage]:
     """Yield the coverage of each active template. The rows of those with nothing odd are not read.
 
     :param newest: of the templates that there were then; 0: they all count as looked at.
     """
+    if steps is not None:
+        steps.take(_STEPS_OF_TEMPLATE * count_of(fingerprint(work)))
     days, align, filled = work.settings.window_days, work.settings.align, _filled_alone(work)
     covered: dict[int, datetime | None] = {}
     groups: dict[bool, dict[Hashable, list[tuple[TemplateSpec, Window]]]] = {False: {}, True: {}}
@@ -205,13 +223,14 @@ def _coverages(work: Work, looked_at: datetime | None, newest: int) -> Iterator[
     yield from errors
     for backfill, some in groups.items():
         few = sum(map(len, some.values())) <= _FEW
-        for batch in batches(some):
+        for batch in batches(some, steps=steps):
             yield from _of_batch(work, batch, few, backfill, covered)
 
 
 def _of_batch(
     work: Work, batch: list[Unit], few: bool, backfill: bool, covered: dict[int, datetime | None]
 ) -> Iterator[Coverage]:
+    few = few and sum(len(unit.expansion.times) for unit in batch if unit.expansion) <= _FEW_SLOTS
     known, odd = ([], batch) if few else screen(work, batch, backfill=backfill)
     for each in known:
         first, end = each.missing(backfill)

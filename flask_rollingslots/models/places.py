@@ -9,9 +9,11 @@ Below the tables, so ``models`` (the app's :class:`~.tables.Models`) and slots h
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 from sqlalchemy import (
@@ -515,6 +517,9 @@ def _rank(slot: Any, now: datetime) -> tuple[bool, bool, int]:
     )
 
 
+_STARTS_AT = attrgetter("starts_at")
+
+
 class Near(list[Neighbour]):
     """The displaced slots of a series near a span that was read, for as long as the session's transaction lasts.
 
@@ -524,7 +529,16 @@ class Near(list[Neighbour]):
     def __init__(self, session: Session, window: Any) -> None:
         super().__init__()
         self.window = window
+        self._longest: timedelta | None = None
         self._mark, self._transaction = session.info.get(BUSY_MARK), session.get_transaction()
+
+    def around(self, slot: Any) -> list[Neighbour]:
+        """Return those that overlap a slot, and perhaps some that end before it."""
+        if self._longest is None:
+            self.sort(key=_STARTS_AT)
+            self._longest = max((each.ends_at - each.starts_at for each in self), default=timedelta(0))
+        first = bisect_left(self, slot.starts_at - self._longest, key=_STARTS_AT)
+        return self[first : bisect_left(self, slot.ends_at, key=_STARTS_AT)]
 
     def holds(self, session: Session) -> bool:
         """Whether nothing has ended what is known: no transaction, and no write of this session."""
@@ -551,7 +565,7 @@ def is_crowded(slot: Any, now: datetime) -> bool:
     if template.settled_revision == template.revision:
         for near in template.__dict__.get(_NEAR, ()):
             if near.tells(session, slot):
-                return any(other.blocks(slot, now) for other in near)
+                return any(other.blocks(slot, now) for other in near.around(slot))
     return any(other.blocks(slot, now) for other in load_neighbours(session, slot.rolling_models, slot))
 
 

@@ -269,18 +269,17 @@ class SlotMixin:
         values = self.by_now(now)
 
         def by_now(name: str) -> Any:
-            return values.get(name, getattr(self, name))
+            return values[name] if name in values else getattr(self, name)
 
-        opens_at, closes_at = by_now("opens_at"), by_now("closes_at")
-        tests = (
-            (State.ENDED, by_now("ends_at") <= now),
-            (State.RUNNING, by_now("starts_at") <= now),
-            (State.UPCOMING, opens_at is not None and opens_at > now),
-        )
-        by_time = next((state for state, holds in tests if holds), None)
+        starts_at, opens_at, closes_at = by_now("starts_at"), by_now("opens_at"), by_now("closes_at")
+        by_time = None
+        if starts_at <= now:
+            by_time = State.ENDED if by_now("ends_at") <= now else State.RUNNING
+        elif opens_at is not None and opens_at > now:
+            by_time = State.UPCOMING
         if by_now("withdrawn"):
             return by_time, State.WITHDRAWN
-        if (by_now("starts_at") if closes_at is None else closes_at) <= now:
+        if (starts_at if closes_at is None else closes_at) <= now:
             return by_time, State.CLOSED
         may_be_asked = by_time in (None, State.RUNNING)
         if may_be_asked and blocked_at(self, now):
@@ -297,16 +296,20 @@ class SlotMixin:
         """Whether its template does not offer the slot any more at a moment (aware)."""
         return bool(self.by_now(now).get("withdrawn", self.withdrawn))
 
+    def seen_at(self, now: datetime) -> tuple[State, bool]:
+        """Return what :meth:`state_at` and :meth:`is_bookable_at` say, in one look."""
+        if self.status != Status.SCHEDULED:
+            return State(self.status), False
+        by_time, hindrance = self._seen(now)
+        return by_time or hindrance or State.OPEN, hindrance is None and by_time in (None, State.RUNNING)
+
     def state_at(self, now: datetime) -> State:
         """Return what the slot is at a moment (aware), exact to the second."""
-        if self.status != Status.SCHEDULED:
-            return State(self.status)
-        by_time, hindrance = self._seen(now)
-        return by_time or hindrance or State.OPEN
+        return self.seen_at(now)[0]
 
     def is_bookable_at(self, now: datetime) -> bool:
         """Whether an ordinary booking of one place would be taken at a moment (aware)."""
-        return self.status == Status.SCHEDULED and self._seen(now) in ((None, None), (State.RUNNING, None))
+        return self.seen_at(now)[1]
 
     @hybrid_property
     def is_bookable(self) -> bool:

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass, field, fields
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
-from functools import cached_property
+from functools import cached_property, lru_cache
 from heapq import merge
 from itertools import islice
 from math import gcd
@@ -346,6 +346,7 @@ def first_of_day(wall: datetime, dtstart: datetime, until_time: time | None) -> 
     return wall - since if since < _span_of_grid(dtstart, until_time) else wall
 
 
+@lru_cache(maxsize=1024)
 def _span_of_grid(dtstart: datetime, until_time: time) -> timedelta:
     end = datetime.combine(dtstart.date(), until_time.replace(microsecond=0))
     return (end - dtstart) % _DAY or _DAY

@@ -12,7 +12,6 @@ import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from itertools import count
 from math import inf
 from time import monotonic
 from typing import Any
@@ -38,11 +37,31 @@ class Budget:
     chunks: int | None = None
     seconds: float | None = None
 
-    def spender(self) -> Callable[[], bool]:
-        """Return a function to call after each chunk: whether the job must stop now."""
-        written, most = count(1), inf if self.chunks is None else self.chunks
-        end = inf if self.seconds is None else monotonic() + self.seconds
-        return lambda: next(written) >= most or monotonic() >= end
+    def spender(self, stopping: threading.Event) -> Spender:
+        """Return what one job spends of it.
+
+        :param stopping: set when the job should stop whatever is left.
+        """
+        until = None if self.seconds is None else monotonic() + self.seconds
+        return Spender(stopping, self.chunks or inf, until)
+
+
+@dataclass(slots=True)
+class Spender:
+    """What one job spends; called after each chunk, it says whether the job must stop now.
+
+    :param until: of ``monotonic()``: when the time is over; ``None``: never.
+    """
+
+    stopping: threading.Event
+    chunks: float
+    until: float | None
+    _written: int = 0
+
+    def __call__(self) -> bool:
+        self._written += 1
+        is_over = self.until is not None and monotonic() >= self.until
+        return is_over or self._written >= self.chunks or self.stopping.is_set()
 
 
 class Executor(ABC):

@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 from .. import signals, statements
 from ..errors import Interrupted, LeaseLost, QueueUnavailable, TopUpBusy, sentence
 from . import gate
-from .executors import Executor, reset_after_fork
+from .executors import Executor, Spender, reset_after_fork
 from .request import TopUpRequest
 from .runner import Runner
 
@@ -126,11 +126,7 @@ class TopUp:
 
     def job(self) -> None:
         """Do everything that was asked for. Never raises."""
-        spent, stopping = self.executor.budget.spender(), self.executor.stopping
-
-        def must_stop() -> bool:
-            return spent() or stopping.is_set()
-
+        must_stop = self.executor.budget.spender(self.executor.stopping)
         while (taken := self.memory.take()) is not None:
             try:
                 goes_on = self._serve(*taken, must_stop)
@@ -140,7 +136,7 @@ class TopUp:
             if not goes_on:
                 return
 
-    def _serve(self, target: gate.Target, trigger: str, must_stop: Callable[[], bool]) -> bool:
+    def _serve(self, target: gate.Target, trigger: str, must_stop: Spender) -> bool:
         """Do one thing that was asked for; return whether the job may go on."""
         try:
             with self.runner.context(self.executor.budget.seconds):
@@ -174,7 +170,7 @@ class TopUp:
         log.log(level, "top-up failed, next try in %.0f s: %s", wait, sentence(error), extra=extra)
         signals.announce(signals.topup_failed, self.runner.app, error=error)
 
-    def _attempt(self, target: gate.Target, trigger: str, must_stop: Callable[[], bool]) -> bool:
+    def _attempt(self, target: gate.Target, trigger: str, must_stop: Spender) -> bool:
         """Ask the gate, and fill if it is open; return whether everything is known to be complete."""
         now, is_complete = self.clock(), False
         key = self._hint_key(target, now)
@@ -204,7 +200,7 @@ class TopUp:
         now = self.clock()
         self.hint.close(self._hint_key(target, now), now, self.settings.check_interval)
 
-    def _everything(self, must_stop: Callable[[], bool], knows_better: bool) -> tuple[float, bool]:
+    def _everything(self, must_stop: Spender, knows_better: bool) -> tuple[float, bool]:
         """Fill all windows if that is due; return for how many seconds nothing is due, and if all is complete.
 
         :param knows_better: holes were seen, whatever the state row says.
@@ -221,7 +217,7 @@ class TopUp:
             lease = runner.acquire()
             if lease is None:
                 return runner.holder_rest(), False
-            runner.run(lease, TopUpRequest("request"), must_stop)
+            runner.run(lease, TopUpRequest("request", until=must_stop.until), must_stop)
             state = runner.read_state()
             rest = runner.complete_for(state)
         self._day_ends = state.complete_until_ms / 1000
@@ -245,7 +241,7 @@ class TopUp:
         self._unanswered += taken and target is None
         return taken
 
-    def _one(self, template_id: int, trigger: str, must_stop: Callable[[], bool]) -> tuple[float, bool]:
+    def _one(self, template_id: int, trigger: str, must_stop: Spender) -> tuple[float, bool]:
         runner, insists, budget = self.runner, trigger == "edit", self.executor.budget
         state = runner.read_state()
         put_off = not insists and runner.put_off_for(state) > 0
@@ -261,5 +257,6 @@ class TopUp:
             return 0.0, False
         # A job that may write one chunk only makes the most of it.
         watched = insists and budget.chunks is None
-        report = runner.run(lease, TopUpRequest(trigger, template_id=template_id, watched=watched), must_stop)
+        request = TopUpRequest(trigger, template_id=template_id, watched=watched, until=must_stop.until)
+        report = runner.run(lease, request, must_stop)
         return float(self.settings.check_interval), not any(t.error for t in report.templates.values())

@@ -30,6 +30,7 @@ class TopUpRequest:
     :param first_day: a local day of each template's zone; past slots are created too.
     :param end_day: the local day at which it ends (excluded); ``None``: after today.
     :param run_id: the run row, if it is written already.
+    :param until: of ``monotonic()``: somebody waits: plan little at a time, and stop then for the next run to go on.
     :param watched: somebody may look at the run row: begin with chunks so small that its progress can be seen.
     """
 
@@ -45,6 +46,7 @@ class TopUpRequest:
     first_day: date | None = None
     end_day: date | None = None
     run_id: int | None = None
+    until: float | None = None
 
     @classmethod
     def manual(cls, week: date | None = None, since: date | None = None, **options: Any) -> TopUpRequest:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from time import monotonic
 from typing import Any
 
-from sqlalchemy import ColumnElement, insert, update
+from sqlalchemy import ColumnElement, insert, select, update
 from sqlalchemy.exc import DBAPIError, OperationalError, StatementError
 
 from .. import planning
@@ -25,7 +25,7 @@ from ..models import table_of
 from ..statements import is_lost_race, own_transaction
 from ..values import COUNTS, TALLIED, Plan, Report, RunStatus, StoredSlot, Tally, TemplateSpec, Window
 from . import pending
-from .gate import Lease
+from .gate import Lease, from_ms, read_state
 from .request import TopUpRequest
 
 log = logging.getLogger("flask_rollingslots")
@@ -33,10 +33,16 @@ log = logging.getLogger("flask_rollingslots")
 _SMALLEST_CHUNK, _FIRST_CHUNK, _LARGEST_CHUNK = 20, 500, 20_000
 _VISIBLE_STEPS, _CHUNK_SECONDS = 5, 0.1
 _REPLANS, _RACES = 5, 3
+#: So many slots, and different starts, are planned at once while somebody waits for a page, and so many rows settled.
+_SLOTS_IN_A_REQUEST, _STARTS_IN_A_REQUEST, _ROWS_IN_A_REQUEST = 10_000, 1_500, 200
 #: What a database may say to a chunk.
 _REFUSALS = (DBAPIError, StatementError, RowsRefused)
 #: Up to so many templates a run row keeps the result of each, and never of more than so many.
 _FEW, _MOST = 100, 10_000
+
+
+#: Templates to be settled, which of their rows, and whether those are the last.
+_Rows = tuple[dict[int, TemplateSpec], Sequence[ColumnElement[bool]], bool]
 
 
 @dataclass
@@ -65,7 +71,10 @@ class Outcome:
 
 @dataclass
 class Recorder:
-    """Keeps one run row, with a work of the moment when the run began. Nothing here commits."""
+    """Keeps one run row, with a work of the moment when the run began. Nothing here commits.
+
+    :param place: where the next run is to go on, if this one had to stop.
+    """
 
     work: Work
     request: TopUpRequest
@@ -74,6 +83,7 @@ class Recorder:
     done: int = 0
     total: int = 0
     created: int = 0
+    place: Mapping[str, Any] | None = None
     _planned: int = 0
 
     def expect(self, planned: int, share: float) -> None:
@@ -97,6 +107,17 @@ class Recorder:
         row = insert(table_of(work.models.Run)).values(**values)
         self.run_id = work.session.execute(row).inserted_primary_key[0]  # type: ignore[attr-defined]
 
+    def find_place(self, key: str) -> Mapping[str, Any]:
+        """Return where the last run of the same request stopped, unless everything was confirmed since; or nothing."""
+        work, runs, confirmed = self.work, self.work.models.Run, read_state(self.work).confirmed_ms
+        mine = (runs.lease_name == work.settings.name, runs.started_at >= from_ms(confirmed))
+        query = select(runs.status, runs.results).where(
+            runs.template_id.is_not_distinct_from(self.request.template_id), *mine
+        )
+        row = work.session.execute(query.order_by(runs.id.desc()).limit(1)).one_or_none()
+        place = (row.results or {}).get("place") if row and row.status == RunStatus.INTERRUPTED else None
+        return place if place and place["key"] == key else {}
+
     def close_dead_runs(self) -> None:
         """Close the runs of holders that never came back."""
         if self.lease is not None:
@@ -114,7 +135,9 @@ class Recorder:
         self._set(done=self.done, created=self.created, total=self.total)
 
     def end(self, status: RunStatus, report: Report | None, now: datetime, error: str | None = None) -> None:
-        """Close the row, if there is one."""
+        """Close the row, if there is one, or one is needed to keep the place."""
+        if self.place is not None:
+            self.start()
         if self.run_id is None:
             return
         values: dict[str, Any] = {"status": status.value, "finished_at": now, "error": error and error[:2000]}
@@ -122,6 +145,7 @@ class Recorder:
             values |= {name: getattr(report, name) for name in COUNTS}
             values |= {"skipped": report.skipped, "total": self.done}
             values["results"] = {**results_of(report), **asked(self.request)}
+            values["results"] |= {"place": self.place} if self.place is not None else {}
             if report.window is not None:
                 values |= {"window_start": report.window.start, "window_end": report.window.end}
         self._set(**values)
@@ -162,6 +186,7 @@ class Run:
 
     :param recorder: keeps the run row; knows what is asked for, and the lease that each chunk renews.
     :param joins: all is written into the session's own transaction.
+    :param fingerprint: of the templates, for a run that goes on where another one stopped.
     :param busy: templates that somebody was editing all the time: left out, to be looked at again soon.
     """
 
@@ -169,13 +194,19 @@ class Run:
     clock: Callable[[], datetime]
     must_stop: Callable[[], bool]
     joins: bool = False
+    fingerprint: str = ""
     report: Report = field(init=False)
     busy: set[int] = field(default_factory=set)
     _chunk_size: int = 0
     _stale: set[int] = field(default_factory=set)
     _windows: dict[tuple[str, int | None], Window] = field(default_factory=dict)
     _wrote: bool = False
+    _planned: bool = False
     _kept: dict[int, TemplateSpec] = field(default_factory=dict)
+    #: Of the spans of all templates, in their order, how many an earlier run saw to, and how many are seen to by now.
+    began_at: int = 0
+    _seen: int = 0
+    _key: str = ""
 
     def __post_init__(self) -> None:
         self.work, self.request, self._began = self.recorder.work, self.recorder.request, monotonic()
@@ -195,15 +226,15 @@ class Run:
 
     def fill(self, specs: list[TemplateSpec]) -> None:
         """Fill the windows of some templates; those edited meanwhile are read and planned again."""
-        for _ in range(_REPLANS):
-            self._fill_once(specs)
+        for number in range(_REPLANS):
+            self._fill_once(specs, goes_on=not number and self.request.until is not None)
             if not self._stale:
                 return
             ids, self._stale = self._stale, set()
             found = load_specs(self.work, self.work.models.Template.id.in_(ids))
             specs = [spec for spec in found if spec.active]
 
-    def _fill_once(self, specs: list[TemplateSpec]) -> None:
+    def _fill_once(self, specs: list[TemplateSpec], goes_on: bool) -> None:
         # What has the same expansion is put together, in the order in which it comes first.
         backfills, past = self.request.backfills(self.now), self._past_starts(specs)
         groups: dict[bool, dict[Hashable, list[tuple[TemplateSpec, Window]]]] = {False: {}, True: {}}
@@ -212,19 +243,58 @@ class Run:
             try:
                 window = self._window(spec)
                 window = window if start is None else Window(start, window.end)
-                mine = [(pattern_of(spec, span), span) for span in history.spans(window)]
+                spans = history.spans(window, *self._length(spec))
+                mine = [(pattern_of(spec, span), span) for span in spans]
             except Exception as error:  # such as a zone that this machine does not know
                 self.leave_out(spec.id, spec.name, error)
                 continue
             for pattern, span in mine:
                 groups[backfills or start is not None].setdefault(pattern, []).append((spec, span))
-        total, done = sum(len(members) for each in groups.values() for members in each.values()), 0
+        total = sum(len(members) for each in groups.values() for members in each.values())
+        done = self._go_on(groups.values(), total) if goes_on else 0
+        bounds = () if self.request.until is None else (_SLOTS_IN_A_REQUEST, _STARTS_IN_A_REQUEST)
         for backfill, some in groups.items():
-            for batch in batches(some):
+            for batch in batches(some, *bounds):
+                self._stop_in_time()
                 backlog = self._plan_batch(batch, backfill)
                 done += len(batch)
                 self.recorder.expect(len(backlog), done / total)
                 self._write_all(backlog)
+                self._seen = done if goes_on else self._seen
+
+    def _length(self, spec: TemplateSpec) -> tuple[timedelta, ...]:
+        """Return how much of a template's window is planned at once while somebody waits; nothing: as usual."""
+        if self.request.until is None:
+            return ()
+        return (timedelta(days=max(1, _STARTS_IN_A_REQUEST // planning.recurrence_of(spec).most_a_day())),)
+
+    def _go_on(self, groups: Iterable[dict[Hashable, list[Any]]], total: int) -> int:
+        """Leave out what a run that had to stop saw to already; return how much that is."""
+        span = self.report.window
+        self._key = f"{self.fingerprint} {span and (span.start, span.end)} {total}"
+        place, self.recorder.place = self.recorder.find_place(self._key), None
+        self._end_reading()
+        for number, name, error in place.get("left_out", ()):
+            self.report.templates[number] = Tally(name, error=error)
+        self.busy |= set(place.get("busy", ()))
+        self.began_at = self._seen = done = place.get("seen", 0)
+        for members in (each for some in groups for each in some.values()):
+            seen = min(done, len(members))
+            del members[:seen]
+            done -= seen
+        return self._seen
+
+    def keep_place(self) -> None:
+        """Let the run row say where the next run is to go on, if this is one of those that do."""
+        if not self._key:
+            return
+        left_out = [(number, tally.name, tally.error) for number, tally in self.report.templates.items()]
+        self.recorder.place = {
+            "key": self._key,
+            "seen": self._seen,
+            "left_out": [each for each in left_out if each[2]][:_MOST],
+            "busy": sorted(self.busy | self._stale)[:_MOST],
+        }
 
     def _past_starts(self, specs: list[TemplateSpec]) -> dict[int, datetime]:
         """Return from where on templates that keep their history are filled, by id; note which they are."""
@@ -282,12 +352,12 @@ class Run:
         cls, slot = self.work.models.Template, self.work.models.Slot
         unsettled = cls.settled_revision.is_distinct_from(cls.revision)
         specs = load_specs(self.work, unsettled, *asked, unreadable=self.leave_out)
-        for position in range(0, len(specs), UNITS_AT_ONCE):
-            some = {spec.id: spec for spec in specs[position : position + UNITS_AT_ONCE]}
+        for some, which, is_all in (
+            self._some_rows(specs) if self.request.until is None else self._few_rows(specs)
+        ):
             rows: dict[int, list[StoredSlot]] = {spec_id: [] for spec_id in some}
-            for row in load_slots(
-                self.work, slot.template_id.in_(list(some)), slot.ends_at > self.now, wholly=True
-            ):
+            mine = (slot.template_id.in_(list(some)), slot.ends_at > self.now, *which)
+            for row in load_slots(self.work, *mine, wholly=True):
                 rows[row.template_id].append(row)
             self._end_reading()
             backlog, sound = Backlog(), []
@@ -303,7 +373,40 @@ class Run:
                 except Exception as error:
                     self.leave_out(spec.id, spec.name, error)
             self._write_all(backlog)
-            self._note_settled([spec for spec in sound if spec.id not in self._stale | self.busy])
+            if is_all:
+                self._note_settled([spec for spec in sound if spec.id not in self._stale | self.busy])
+
+    def _some_rows(self, specs: list[TemplateSpec]) -> Iterator[_Rows]:
+        """Yield templates to be settled, many at a time, with all of their rows."""
+        for position in range(0, len(specs), UNITS_AT_ONCE):
+            yield {spec.id: spec for spec in specs[position : position + UNITS_AT_ONCE]}, (), True
+
+    def _few_rows(self, specs: list[TemplateSpec]) -> Iterator[_Rows]:
+        """Yield templates to be settled, with a chunk of rows at a time; go on where another run had to stop."""
+        slot, key = self.work.models.Slot, f"settling {self.fingerprint}"
+        place = self.recorder.find_place(key)
+        for spec in specs:
+            after = datetime.fromisoformat(place["after"]) if place.get("template") == spec.id else None
+            while True:
+                which = [] if after is None else [slot.original_start > after]
+                mine = (slot.template_id == spec.id, slot.ends_at > self.now, *which)
+                query = select(slot.original_start).where(*mine).order_by(slot.original_start)
+                last = self.work.session.scalar(query.offset(_ROWS_IN_A_REQUEST - 1).limit(1))
+                self._stop_in_time()
+                up_to = [] if last is None else [slot.original_start <= last]
+                yield {spec.id: spec}, [*which, *up_to], last is None
+                if spec.id in self._stale:
+                    raise Interrupted  # somebody was faster with a row: the next run reads these again
+                if spec.id in self.busy or last is None:
+                    break
+                after = last
+                self.recorder.place = {"key": key, "template": spec.id, "after": after.isoformat()}
+
+    def _stop_in_time(self) -> None:
+        """Before more is planned: stop if the time of somebody who waits is over, but for the first time."""
+        if self._planned and self.request.until is not None and monotonic() >= self.request.until:
+            raise Interrupted
+        self._planned = True
 
     def serve_waiting(self, *asked: ColumnElement[bool]) -> None:
         """Offer places that are free to those who wait for them, each slot in a transaction of its own.

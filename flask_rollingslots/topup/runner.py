@@ -279,7 +279,7 @@ class Runner:
         joins: bool = False,
     ) -> Report:
         current, work = self.fingerprint(), self.work()
-        run = Run(Recorder(work, request, lease, request.run_id), self.clock, must_stop, joins)
+        run = Run(Recorder(work, request, lease, request.run_id), self.clock, must_stop, joins, current)
         specs = request.specs(work, run.leave_out)
         signals.announce(signals.topup_started, self.app, trigger=request.trigger)
         try:
@@ -335,7 +335,7 @@ class Runner:
 
     def _close_row(self, run: Run) -> None:
         recorder, outcome = run.recorder, run.outcome
-        if recorder.request.trigger in ("manual", "edit", "api") or outcome.errors:
+        if recorder.request.trigger in ("manual", "edit", "api") or outcome.errors or run.began_at:
             recorder.start()
         run.report.run_id = recorder.run_id
         recorder.end(outcome.status, run.report, self.clock(), outcome.error)
@@ -345,6 +345,8 @@ class Runner:
         calm = isinstance(error, _CALM) or not isinstance(error, Exception)
         status, text = (RunStatus.INTERRUPTED, None) if calm else (RunStatus.FAILED, sentence(error))
         report = run.finish(specs)
+        if isinstance(error, Interrupted):
+            run.keep_place()
         self._write_calmly(lambda work: run.recorder.end(status, report, work.now, text))
 
 

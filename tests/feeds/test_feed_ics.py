@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from feed_site import NOW, FeedSite, expanded
+from feed_site import NOW, FeedSite, expanded, local, unfolded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -228,3 +228,59 @@ def _ms(moment: datetime) -> int:
 
 def _moment(milliseconds: int) -> datetime:
     return datetime.fromtimestamp(milliseconds / 1000, UTC)
+
+
+def crowded(url: str, folder: Path, days: int) -> FeedSite:
+    """Return a site with an hourly template, of which so many days were cancelled; calendars hold 50 of those."""
+    site = FeedSite(url, folder, ROLLINGSLOTS_EVENTS_MAX=100)
+    with site.app.app_context():
+        site.add(dtstart=datetime(2026, 9, 1, 10), timezone="Europe/Madrid", window_days=40)
+        site.slots.generate()
+        for day in range(days):
+            site.slots.cancel_date(None, date(2026, 11, 21) + timedelta(days=day))
+        site.session.commit()
+    return site
+
+
+def test_a_calendar_with_too_much_to_tell_ends_before_it_would_be_wrong(
+    sqlite_url: str, tmp_path: Path
+) -> None:
+    """It has the next days, says up to when, and then nothing: what is cancelled is never shown as offered."""
+    site = crowded(sqlite_url, tmp_path, 20)
+    with site.app.app_context():
+        text, end = site.ics(), local("Europe/Madrid", 2026, 11, 27, 12)
+        assert expanded(text, NOW, end) == site.shown(NOW, end)
+        assert expanded(text, end, end + timedelta(days=400)) == []
+        said = next(line for line in unfolded(text) if line.startswith("X-WR-CALDESC:"))
+        assert "Only up to 2026-11-27 11:00 UTC" in said
+        assert "one group or template" in said
+        few = FeedSite(sqlite_url, tmp_path)
+        assert "X-WR-CALDESC" not in few.ics()
+
+
+def test_a_calendar_whose_past_is_crowded_leaves_that_out(sqlite_url: str, tmp_path: Path) -> None:
+    """What is to come stays whole, without an end; the days before today are not in it, and it says so."""
+    site = crowded(sqlite_url, tmp_path, 8)
+    with site.app.app_context():
+        site.clock.turn(days=6)
+        text, today = site.ics(), site.clock.now.replace(hour=0)
+        later = today + timedelta(days=30)
+        assert expanded(text, today, later) == site.shown(today, later)
+        assert expanded(text, NOW, today) == []
+        assert "Past days are left out" in text.replace("\r\n ", "")
+
+
+def test_what_is_booked_where_its_rule_has_it_is_not_read(site: FeedSite) -> None:
+    """A booked slot costs a calendar nothing, until its rule lacks it: then it is an event of its own."""
+    site.evening()
+    site.slots.book("1@20261125T1900")
+    site.slots.book("1@20270325T1900")
+    site.session.commit()
+    assert site.ics().count("BEGIN:VEVENT") == 1
+    site.slots.edit("1@20261120T1900", "all", rrule="FREQ=WEEKLY;BYDAY=SA")
+    site.session.commit()
+    found = expanded(site.ics(), NOW, NOW + timedelta(days=200))
+    assert {start.date() for start, *_ in found if start.weekday() != 5} == {
+        date(2026, 11, 25),
+        date(2027, 3, 25),
+    }

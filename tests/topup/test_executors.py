@@ -5,14 +5,19 @@ from __future__ import annotations
 import sqlite3
 import sys
 import types
-from typing import TYPE_CHECKING
+from datetime import datetime, time, timedelta
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from helpers import A_WEEK, HALL, Clock, Site
 from sqlalchemy import event, text
 
+from flask_rollingslots import planning
+from flask_rollingslots.topup import run
 from flask_rollingslots.topup.executors import (
     AfterResponseExecutor,
+    Budget,
     Executor,
     InlineExecutor,
     ThreadExecutor,
@@ -20,7 +25,7 @@ from flask_rollingslots.topup.executors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 
@@ -103,6 +108,131 @@ def test_work_inside_requests_completes_the_window(sqlite_url: str, tmp_path: Pa
     assert len(counts) <= 10
     with site.app.app_context():
         assert site.slots.health().status == "ok"
+
+
+#: A slot each minute, around the clock.
+MINUTELY: dict[str, Any] = {
+    "every": timedelta(minutes=1),
+    "duration": timedelta(minutes=1),
+    "dtstart": datetime(2026, 1, 1),
+    "until_time": time(0),
+}
+
+
+def looked_at(patch: pytest.MonkeyPatch) -> list[datetime]:
+    """Gather the starts that planning looks at."""
+    found: list[datetime] = []
+    promised = planning.promised_starts
+
+    def looking(*given: Any) -> Iterator[Any]:
+        for each in promised(*given):
+            found.append(each[0])
+            yield each
+
+    patch.setattr(planning, "promised_starts", looking)
+    return found
+
+
+def crowded(url: str, folder: Path, executor: str = "inline", **fields: Any) -> Site:
+    """Return a site that fills in its requests, with a template of 1,440 slots a day."""
+    site = Site(url, folder, Clock(), ROLLINGSLOTS_ENABLED=True, ROLLINGSLOTS_EXECUTOR=executor)
+    with site.app.app_context():
+        site.add(**MINUTELY | fields)
+    site.topup.memory.next_check = 0
+    return site
+
+
+@pytest.mark.parametrize("executor", ["inline", "after_response"])
+def test_a_request_looks_at_a_part_of_a_crowded_window(
+    sqlite_url: str, tmp_path: Path, executor: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 34 days with a slot each minute a request plans a day or two, writes a chunk, and the next one goes on."""
+    site, seen = crowded(sqlite_url, tmp_path, executor, window_days=34), looked_at(monkeypatch)
+    counts = [0]
+    for _ in range(8):
+        seen.clear()
+        site.app.test_client().get("/").close()
+        assert len(seen) < 4 * 1440
+        with site.app.app_context():
+            counts.append(len(site.rows()))
+    assert all(0 < later - earlier <= 500 for earlier, later in pairwise(counts))
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.15])
+def test_requests_that_go_on_where_the_last_one_stopped_lose_and_double_nothing(
+    sqlite_url: str, tmp_path: Path, seconds: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However little time each request has, also in another process: the end is a full, confirmed window.
+
+    What is lost after that is found by the next look, which begins at the beginning.
+    """
+    site = crowded(sqlite_url, tmp_path, window_days=3)
+    config = {"ROLLINGSLOTS_ENABLED": True, "ROLLINGSLOTS_EXECUTOR": "inline"}
+    other = Site(sqlite_url, tmp_path, site.clock, **config)
+    monkeypatch.setattr(InlineExecutor, "budget", Budget(chunks=1, seconds=seconds))
+    for _ in range(15):
+        ask(site)
+        ask(other)
+        with site.app.app_context():
+            if site.slots.health(known=True).status == "ok":
+                break
+    with site.app.app_context():
+        starts = [row.original_start for row in site.rows()]
+        assert len(starts) == len(set(starts)) == 3 * 1440 - 8 * 60 - 1
+        assert site.slots.runs()[0].status == "confirmed"
+        site.session.execute(text("DELETE FROM rolling_slot WHERE id % 100 = 0"))
+        site.session.commit()
+    site.clock.turn(hours=2)
+    for _ in range(10):
+        ask(site)
+    with site.app.app_context():
+        assert site.slots.health().status == "ok"
+
+
+def test_a_request_settles_a_part_of_what_an_app_changed(
+    sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a change through the ORM each request reads and writes a chunk of rows, and the last one says so."""
+    site = crowded(sqlite_url, tmp_path, window_days=2)
+    with site.app.app_context():
+        site.slots.generate()
+        site.slots.get_template(1).capacity = 3
+        site.session.commit()
+    read, load = [], run.load_slots
+    monkeypatch.setattr(
+        run, "load_slots", lambda *given, **more: read.append(load(*given, **more)) or read[-1]
+    )
+    for _ in range(20):
+        read.clear()
+        ask(site)
+        assert max(map(len, read), default=0) <= 200
+        assert sum(map(len, read)) <= 600
+        with site.app.app_context():
+            template = site.slots.get_template(1)
+            if template.settled_revision == template.revision:
+                break
+    with site.app.app_context():
+        assert {row.capacity for row in site.rows()} == {3}
+        assert len(site.rows()) == 2 * 1440 - 8 * 60 - 1
+
+
+def test_what_was_left_out_is_remembered_until_the_end(
+    sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A template that cannot be planned does not stop the others, and the run that ends the work says so."""
+    site = crowded(sqlite_url, tmp_path, window_days=2)
+    with site.app.app_context():
+        site.add(name="Other")
+        site.session.execute(text("UPDATE rolling_template SET timezone = 'No/Where' WHERE id = 1"))
+        site.session.commit()
+    monkeypatch.setattr(InlineExecutor, "budget", Budget(chunks=1, seconds=0.0))
+    for _ in range(4):
+        ask(site)
+    with site.app.app_context():
+        assert len(site.rows()) == A_WEEK
+        failed = next(run for run in site.slots.runs() if run.status == "failed")
+        assert "No/Where" in failed.error
+        assert site.slots.health(known=True).status == "missing"
 
 
 def test_after_response_waits_for_the_close(sqlite_url: str, tmp_path: Path) -> None:
