@@ -667,7 +667,10 @@ def insert_booking(work: Work, slot: SlotMixin, request: BookingRequest) -> Book
     if made.expires_at is not None:
         held = session.scalar(select(models.Slot.holds).where(models.Slot.id == slot.id))
         change_slot(work, slot, 0, [*(held or ()), [made.id, to_us(made.expires_at), made.party]])
-    session.expire(slot, _COUNTED)
+    if (
+        not request.waits
+    ):  # what was not written is not read again: MariaDB's snapshot may be older than the lock
+        session.expire(slot, _COUNTED)
     return made
 
 

@@ -18,7 +18,7 @@ from ..context import Work
 from ..errors import IdempotencyConflict, SlotClosed, SlotFull, StatusConflict, again_if_lost, refusal
 from ..models import BookingMixin, SlotMixin, is_kept_for_waiting, keeps_for_waiting, table_of
 from ..signals import booking_offered, booking_waiting, slot_booked
-from ..statements import newest
+from ..statements import newest, only_if
 from ..values import BookingStatus, State, Status, to_us
 from .resources import is_crowded, is_taken, left_in_pool, lock_at_once, lock_offer, look_around, slot_to_book
 from .taking import (
@@ -80,20 +80,19 @@ def _that_waits(work: Work, slot: SlotMixin, request: BookingRequest) -> Booking
 
     :raises StatusConflict: if it is for another number of places.
     """
-    if request.who is None:
+    ids = [each[0] for each in (*(slot.queue or ()), *(slot.holds or ()))]
+    if request.who is None or not ids:
         return None
     cls = work.models.Booking
-    mine = (cls.slot_id == slot.id, cls.who == request.who)
-    waited = (cls.status == BookingStatus.WAITING.value) | (
-        (cls.status == BookingStatus.HELD.value) & cls.is_offer.is_(True) & (cls.expires_at > work.now)
-    )
-    query: Any = select(cls).where(*mine, waited).order_by(cls.id).limit(1)
-    known: BookingMixin | None = work.session.scalars(newest(query, work.dialect)).one_or_none()
-    status = known.status_at(work.now) if known is not None else BookingStatus.EXPIRED
-    if known is None or status is BookingStatus.EXPIRED:
-        return None
-    if known.party == request.party:
+    waited = (cls.status == BookingStatus.WAITING.value) | cls.is_offer.is_(True)
+    # By their ids alone: MariaDB locks what another index leads it to, and those who come meanwhile.
+    mine = (cls.id.in_(ids), only_if(cls.who == request.who, waited))
+    query: Any = select(cls).where(*mine).order_by(cls.id)
+    found: list[BookingMixin] = list(work.session.scalars(newest(query, work.dialect)))
+    known = next((each for each in found if each.status_at(work.now) is not BookingStatus.EXPIRED), None)
+    if known is None or known.party == request.party:
         return known
+    status = known.status_at(work.now)
     word = "waits for" if status is BookingStatus.WAITING else "is offered"
     text = f"slot {slot.key}: booking {known.id} of this person {word} {known.party} places already: release it first"
     raise StatusConflict(text, key=slot.key, status=status.value)
@@ -158,21 +157,17 @@ def serve(work: Work, slot: SlotMixin) -> list[BookingMixin]:
     The slot is locked, its template is kept from changing, and whoever expects that somebody waits has locked its
     exclusive resource before: one that is not, and that somebody else has, leaves all to the next top-up.
     """
-    if not slot.queue or not _may_be_served(work, slot):
+    chosen = fitting(slot.queue, _places_for(work, slot)) if slot.queue else []
+    if not chosen:
         return []
     sweep(work, slot)
-    chosen = fitting(slot.queue, _left(work, slot))
-    if slot.capacity == 1 and chosen and _is_held_by_key(work, slot):
+    if slot.capacity == 1 and _is_held_by_key(work, slot):
         return []
-    offered = [
-        booking for booking in (_offer(work, slot, *waiting) for waiting in chosen) if booking is not None
-    ]
-    if chosen:
-        holds = [
-            [each.id, to_us(each.expires_at), each.party] for each in offered if each.expires_at is not None
-        ]
-        queue = [waiting for waiting in slot.queue if waiting not in chosen]
-        change_slot(work, slot, sum(each.party for each in offered), [*(slot.holds or ()), *holds], queue)
+    found = [_offer(work, slot, *waiting) for waiting in chosen]
+    offered = [booking for booking in found if booking is not None]
+    holds = [[each.id, to_us(each.expires_at), each.party] for each in offered if each.expires_at is not None]
+    queue = [waiting for waiting in slot.queue or () if waiting not in chosen]
+    change_slot(work, slot, sum(each.party for each in offered), [*(slot.holds or ()), *holds], queue)
     for each in offered:
         report(work, booking_offered if each.expires_at is not None else slot_booked, each)
     return offered
@@ -184,22 +179,22 @@ def _left(work: Work, slot: SlotMixin) -> int:
     return left if in_pool is None else min(left, in_pool)
 
 
-def _may_be_served(work: Work, slot: SlotMixin) -> bool:
-    """Whether a locked slot has places for somebody who waits, and is offered as it is stored.
+def _places_for(work: Work, slot: SlotMixin) -> int:
+    """Return how many places a locked slot has for those who wait: none unless it is offered as it is stored.
 
     Of one that does not follow its template yet the next top-up takes care, which lets it follow first.
     """
     left = slot.capacity - slot.booked_at(work.now)
     if slot.status != Status.SCHEDULED or not keeps_for_waiting(slot, left, slot.starts_at, work.now):
-        return False
+        return 0
     template = slot.template
     if not template.active or slot.withdrawn or slot.by_now(work.now):
-        return False
+        return 0
     if template.claim is not None and not lock_at_once(work, template.claim.resource):
-        return False
+        return 0
     slot.rolling_neighbours = None
     look_around(work, slot)
-    return not (is_taken(slot, work.now) or is_crowded(work, slot))
+    return 0 if is_taken(slot, work.now) or is_crowded(work, slot) else _left(work, slot)
 
 
 def _is_held_by_key(work: Work, slot: SlotMixin) -> bool:

@@ -9,7 +9,7 @@ import pytest
 from helpers import Site, meanwhile
 from sqlalchemy import event, select
 
-from flask_rollingslots import signals
+from flask_rollingslots import browsing, signals
 from flask_rollingslots.errors import (
     HoldExpired,
     IdempotencyConflict,
@@ -148,6 +148,10 @@ def test_the_same_person_waits_once(site: Site) -> None:
     assert site.slots.wait(KEY, 2, who="ada") is first
     with pytest.raises(StatusConflict, match="is offered 2 places already"):
         site.slots.wait(KEY, 1, who="ada")
+    site.clock.turn(minutes=60)
+    again = site.slots.wait(KEY, 1, who="ada")
+    assert (again.status, first.status, site.slots.wait(KEY, 1, who="ada")) == ("waiting", "expired", again)
+    site.session.commit()
     check(site)
 
 
@@ -313,12 +317,14 @@ def test_an_offer_that_is_not_taken_goes_on(site: Site) -> None:
     with pytest.raises(HoldExpired):
         site.slots.confirm(waiting[1])
     site.session.rollback()
-    slot = site.slots.get(KEY)
+    slot, work = site.slots.get(KEY), site.app.extensions["rollingslots"].reading()
     assert (slot.left, slot.state, slot.is_bookable) == (1, "full", False)
+    assert browsing.holes(work, [slot]) == {1}  # a page that shows it asks for a top-up
     check_states(site)
     site.slots.wait(KEY, who="one more")
     site.session.commit()
     assert statuses(site, waiting) == ["released", "expired", "held"]
+    assert browsing.holes(work, [slot]) == set()
     check(site)
     site.clock.turn(minutes=60)
     site.slots.generate()
