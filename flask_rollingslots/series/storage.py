@@ -15,7 +15,7 @@ from types import MappingProxyType, SimpleNamespace
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import inspect, or_, select
+from sqlalchemy import inspect, or_, select, true
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.attributes import set_committed_value
 from sqlalchemy.orm.exc import StaleDataError
@@ -434,7 +434,9 @@ def load_series(
     slot = work.models.Slot
     templates: dict[int, TemplateMixin] = {}
     # Before anything else: whoever books locks in this order too.
-    held = _lock_resources(work, series_id, resources)
+    held = {}
+    if resources or not work.dry_run:
+        held = _lock_resources(work, [series_id], resources)
     if work.dry_run:
         specs = load_specs(work, work.models.Template.series_id == series_id)
     else:
@@ -488,17 +490,16 @@ def lock_claims(work: Work, series_id: int, values: Mapping[str, Any]) -> None:
         lock_resource(work.session, work.models, name)
 
 
-def _lock_resources(work: Work, series_id: int, are_all_wanted: bool = True) -> dict[int, Claim]:
-    """Return what a series takes of its resources by segment, and keep others from booking them.
+def _lock_resources(work: Work, series_ids: Iterable[int], are_all_wanted: bool = True) -> dict[int, Claim]:
+    """Return what some series take of their resources by segment, and keep others from booking them.
 
     :param are_all_wanted: else only of segments with a waiting list: whoever waits may be offered places.
     """
-    cls = work.models.Template
-    mine = [cls.series_id == series_id, has_claim(cls)]
-    if not are_all_wanted:
-        mine.append(cls.waiting > 0)
-    query = select(cls.id, *claim_columns(cls)).where(*mine)
-    found = {row[0]: Claim._make(row[1:]) for row in work.session.execute(query)}
+    cls, found = work.models.Template, dict[int, Claim]()
+    wanted = true() if are_all_wanted else cls.waiting > 0
+    for part in in_parts(sorted(series_ids)):
+        query = select(cls.id, *claim_columns(cls)).where(cls.series_id.in_(part), has_claim(cls), wanted)
+        found |= {row[0]: Claim._make(row[1:]) for row in work.session.execute(query)}
     for name in sorted({claim.resource for claim in found.values()}) if not work.dry_run else ():
         lock_resource(work.session, work.models, name)
     return found
@@ -551,6 +552,7 @@ def lock_templates(work: Work, series_ids: Iterable[int]) -> list[TemplateMixin]
         return segments(work, wanted)
     take_write_lock(work.session, table_of(work.models.Slot))
     found: list[TemplateMixin] = []
+    _lock_resources(work, wanted, are_all_wanted=False)
     for part in in_parts(wanted):
         # As for one series: whoever waited for the first segments also sees those that were cut meanwhile.
         firsts = select(cls.id).where(cls.id.in_(part)).order_by(cls.id)
@@ -572,7 +574,7 @@ def decided_slot(
     """
 
     def keep(template: TemplateMixin) -> TemplateSpec:
-        held = _lock_resources(work, key.series_id)
+        held = _lock_resources(work, [key.series_id])
         parts = _lock_templates(work, key.series_id, was_read=False)
         _hold(work, _claims(parts), held)
         # Others of the series are booked by where this slot is.
