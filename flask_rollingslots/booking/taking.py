@@ -487,11 +487,7 @@ def _give_back(models: Models) -> Any:
 
 def take(work: Work, slot: SlotMixin, request: BookingRequest) -> BookingMixin:
     """Take places in a stored slot whose resource is locked and looked at, or raise why that cannot be."""
-    if is_taken(slot, work.now) or is_crowded(work, slot):
-        raise _refusal(work, slot, request, is_blocked=True)
-    in_pool = left_in_pool(slot, work.now)
-    if in_pool is not None and in_pool < request.party:
-        raise _refusal(work, slot, request, in_pool=in_pool)
+    _check_resource(work, slot, request)
     if not take_places(work, slot, request.party, request.is_beyond):
         # Only now is it worth a lock to see whether expired holds are in the way.
         slot = lock_again(work, slot)
@@ -515,17 +511,22 @@ def take_more(work: Work, slot: SlotMixin, request: BookingRequest, holds: Calla
 
     :param holds: returns the holds that the slot has then.
     """
-    if is_taken(slot, work.now) or is_crowded(work, slot):
-        raise _refusal(work, slot, request, is_blocked=True)
-    in_pool = left_in_pool(slot, work.now)
-    if in_pool is not None and in_pool < request.party:
-        raise _refusal(work, slot, request, in_pool=in_pool)
+    _check_resource(work, slot, request)
     sweep(work, slot)
     more = {"holds": holds() or None}
     if not take_places(work, slot, request.party, request.is_beyond, is_swept=True, **more):
         raise _refusal(work, slot, request)
     forget_busy(work.session)
     work.session.expire(slot, _COUNTED)
+
+
+def _check_resource(work: Work, slot: SlotMixin, request: BookingRequest) -> None:
+    """Refuse places for which the resource has no room, or the series no time; staff has no more of either."""
+    if is_taken(slot, work.now) or is_crowded(work, slot):
+        raise _refusal(work, slot, request, is_blocked=True)
+    in_pool = left_in_pool(slot, work.now)
+    if in_pool is not None and in_pool < request.party:
+        raise _refusal(work, slot, request, in_pool=in_pool)
 
 
 def lock_again(work: Work, slot: SlotMixin) -> SlotMixin:
@@ -554,7 +555,8 @@ def _refusal(
     if request.is_beyond and slot.status == Status.SCHEDULED:
         state = State.WITHDRAWN if slot.is_withdrawn_at(work.now) else State.OPEN
     may_join = state is State.RUNNING and (slot.closes_at or slot.starts_at) > work.now
-    is_blocked = is_blocked or (in_pool == 0 and left > 0)
+    is_short = in_pool is not None and (in_pool < left or request.is_beyond)
+    is_blocked = is_blocked or (is_short and in_pool == 0)
     if is_blocked and (may_join or state in (State.OPEN, State.FULL)):
         state = State.BLOCKED
     if not template.active or state not in (State.OPEN, State.FULL, State.RUNNING):
@@ -565,7 +567,7 @@ def _refusal(
     is_over = (slot.closes_at or slot.starts_at) <= work.now or slot.is_withdrawn_at(work.now)
     if state is State.RUNNING and is_over:
         return SlotClosed(f"slot {slot.key} cannot be booked: it is running", key=slot.key, state=state.value)
-    if in_pool is not None and in_pool < (request.party if request.is_beyond else left):
+    if is_short:
         text = (
             f"slot {slot.key} has {left} of {slot.capacity} places left, but {template.resource!r} only {in_pool} of "
             f"{template.pool} meanwhile, {request.party} asked for"
