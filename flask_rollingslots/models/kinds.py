@@ -144,7 +144,8 @@ def _later_in_text(element: Any, compiler: Any, **kw: Any) -> str:
 @compiles(later, *MARIADB)
 def _later_in_mariadb(element: Any, compiler: Any, **kw: Any) -> str:
     moment, seconds = (compiler.process(each, **kw) for each in element.clauses)
-    return f"TIMESTAMPADD(SECOND, {seconds}, CAST({moment} AS DATETIME(6)))"
+    moment = f"CAST({moment} AS DATETIME(6))"  # a parameter is a text
+    return f"IF(({seconds}) = 0, {moment}, TIMESTAMPADD(SECOND, {seconds}, {moment}))"
 
 
 class WallDateTime(_Plain[datetime]):

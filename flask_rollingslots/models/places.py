@@ -179,8 +179,19 @@ def is_used_up(models: Any, slot: Any, now: Any) -> ColumnElement[bool]:
             _taken_places(models, ours.c, slot, now, there) >= ours.c.pool,
         )
     )
-    # As a case it is asked for one slot after the other: PostgreSQL would else work it out for all slots first.
-    return case((found, true()), else_=false())
+    # One slot after the other, and only where all that it shares the pool with would be too much at once. As a
+    # condition PostgreSQL would work it out for all slots first.
+    return case((not_(_may_be_used_up(models, slot, now)), false()), (found, true()), else_=false())
+
+
+def _may_be_used_up(models: Any, slot: Any, now: Any) -> ColumnElement[bool]:
+    """Return, in SQL, whether a slot and all that overlaps it take as many places as its pool has."""
+    ours = table_of(models.Template).alias()
+    taken = _taken_places(
+        models, ours.c, slot, now, lambda every, other: _meanwhile(ours.c, slot, every, other)
+    )
+    own = (ours.c.id == slot.template_id, ours.c.pool.is_not(None))
+    return exists(select(1).select_from(ours).where(*own, taken >= ours.c.pool))
 
 
 def _with_and_without() -> Any:
@@ -217,8 +228,8 @@ def _taken_places(
             .where(
                 _is_one(ours, every.c),
                 every.c.pool.is_not(None),
+                *_occupied(other.c),  # first what costs less to be told
                 *found,
-                *_occupied(other.c),
                 *there(every.c, other.c),
             )
         )
