@@ -307,6 +307,29 @@ def test_what_overlaps_on_one_resource_is_a_conflict(site: ApiSite) -> None:
     assert (answer.status_code, answer.json["code"]) == (409, "slot_blocked")
 
 
+def test_a_pool_has_its_places_only_once(site: ApiSite) -> None:
+    """Made, read and changed over HTTP: too little for the party is a full slot, nothing left a blocked one."""
+    body = {"name": "Steam", "rrule": "FREQ=DAILY", "dtstart": "2026-01-06T10:00", "timezone": "UTC"}
+    body |= {"duration_minutes": 60, "resource": "machines", "pool": 4, "capacity": 4}
+    assert (
+        site.call("POST", "/templates", {**body, "setup_minutes": 5, "cleanup_minutes": 10}).status_code
+        == 201
+    )
+    assert site.call("POST", "/templates", {**body, "name": "Class"}).status_code == 201
+    shown = site.get("/templates/1")
+    assert (shown["pool"], shown["setup_minutes"], shown["cleanup_minutes"]) == (4, 5, 10)
+    other = "/slots/2@20260106T1000"
+    assert site.call("POST", "/slots/1@20260106T1000/bookings", {"party": 3}).status_code == 201
+    answer = site.call("POST", f"{other}/bookings", {"party": 2})
+    assert (answer.status_code, answer.json["code"], answer.json["left"]) == (409, "slot_full", 1)
+    assert site.call("POST", f"{other}/bookings", {}).status_code == 201
+    answer = site.call("POST", f"{other}/bookings", {})
+    assert (answer.status_code, answer.json["code"]) == (409, "slot_blocked")
+    assert (site.get(other)["state"], site.get(other)["left"]) == ("blocked", 3)
+    answer = site.call("PATCH", "/templates/2", {"pool": 5})
+    assert (answer.status_code, answer.json["errors"][0]["field"]) == (422, "pool")
+
+
 def test_nothing_of_the_apps_own_session_is_committed(hall: ApiSite) -> None:
     """What a function of the app left in its session is neither committed nor rolled back by a call."""
     cls = hall.slots.Template
