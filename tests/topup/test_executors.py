@@ -142,20 +142,23 @@ def crowded(url: str, folder: Path, executor: str = "inline", **fields: Any) -> 
     return site
 
 
-@pytest.mark.parametrize("executor", ["inline", "after_response"])
+@pytest.mark.parametrize("kind", [InlineExecutor, AfterResponseExecutor])
 def test_a_request_looks_at_a_part_of_a_crowded_window(
-    sqlite_url: str, tmp_path: Path, executor: str, monkeypatch: pytest.MonkeyPatch
+    sqlite_url: str, tmp_path: Path, kind: type[Executor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of 34 days with a slot each minute a request plans a day or two, writes a chunk, and the next one goes on."""
+    """Of 34 days with a slot each minute a request whose time is over plans a day, and writes a chunk at most."""
+    monkeypatch.setattr(kind, "budget", Budget(chunks=1, seconds=0.0))
+    executor = "inline" if kind is InlineExecutor else "after_response"
     site, seen = crowded(sqlite_url, tmp_path, executor, window_days=34), looked_at(monkeypatch)
     counts = [0]
-    for _ in range(8):
+    for _ in range(12):
         seen.clear()
-        site.app.test_client().get("/").close()
-        assert len(seen) < 4 * 1440
+        ask(site)
+        assert len(seen) <= 2 * 1440
         with site.app.app_context():
             counts.append(len(site.rows()))
-    assert all(0 < later - earlier <= 500 for earlier, later in pairwise(counts))
+    assert all(later - earlier <= 500 for earlier, later in pairwise(counts))
+    assert counts[-1] > 2000
 
 
 @pytest.mark.parametrize("seconds", [0.0, 0.15])
@@ -170,7 +173,7 @@ def test_requests_that_go_on_where_the_last_one_stopped_lose_and_double_nothing(
     config = {"ROLLINGSLOTS_ENABLED": True, "ROLLINGSLOTS_EXECUTOR": "inline"}
     other = Site(sqlite_url, tmp_path, site.clock, **config)
     monkeypatch.setattr(InlineExecutor, "budget", Budget(chunks=1, seconds=seconds))
-    for _ in range(15):
+    for _ in range(60):
         ask(site)
         ask(other)
         with site.app.app_context():
@@ -183,7 +186,7 @@ def test_requests_that_go_on_where_the_last_one_stopped_lose_and_double_nothing(
         site.session.execute(text("DELETE FROM rolling_slot WHERE id % 100 = 0"))
         site.session.commit()
     site.clock.turn(hours=2)
-    for _ in range(10):
+    for _ in range(60):
         ask(site)
     with site.app.app_context():
         assert site.slots.health().status == "ok"
@@ -198,15 +201,15 @@ def test_a_request_settles_a_part_of_what_an_app_changed(
         site.slots.generate()
         site.slots.get_template(1).capacity = 3
         site.session.commit()
+    monkeypatch.setattr(InlineExecutor, "budget", Budget(chunks=1, seconds=0.0))
     read, load = [], run.load_slots
     monkeypatch.setattr(
         run, "load_slots", lambda *given, **more: read.append(load(*given, **more)) or read[-1]
     )
-    for _ in range(20):
+    for _ in range(60):
         read.clear()
         ask(site)
-        assert max(map(len, read), default=0) <= 200
-        assert sum(map(len, read)) <= 600
+        assert sum(map(len, read)) <= 200
         with site.app.app_context():
             template = site.slots.get_template(1)
             if template.settled_revision == template.revision:
@@ -226,7 +229,7 @@ def test_what_was_left_out_is_remembered_until_the_end(
         site.session.execute(text("UPDATE rolling_template SET timezone = 'No/Where' WHERE id = 1"))
         site.session.commit()
     monkeypatch.setattr(InlineExecutor, "budget", Budget(chunks=1, seconds=0.0))
-    for _ in range(4):
+    for _ in range(8):
         ask(site)
     with site.app.app_context():
         assert len(site.rows()) == A_WEEK
