@@ -414,7 +414,7 @@ def test_a_savepoint_takes_the_lock_with_it(site: Site) -> None:
 
 
 SHORT = pytest.param(1, id="short")
-FULL = pytest.param(15, id="full", marks=[pytest.mark.faults, pytest.mark.slow])
+FULL = pytest.param(8, id="full", marks=[pytest.mark.faults, pytest.mark.slow])
 
 
 def race(site: Site, folder: Path, way: str, weeks: int, **most: int) -> tuple[Race, dict[str, Counter[Any]]]:
