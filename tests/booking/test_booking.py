@@ -231,7 +231,7 @@ def test_signals_tell_of_bookings(site: Site) -> None:
 
     with signals.slot_booked.connected_to(hear), signals.booking_released.connected_to(hear):
         site.slots.release(site.slots.book(site.week()[0].key))
-    assert heard == [(site.app, ["booking", "override", "slot", "who"])] * 2
+    assert heard == [(site.app, ["booking", "door", "override", "slot", "who"])] * 2
 
 
 def test_capacity_holds_against_a_crowd(site: Site) -> None:

@@ -194,26 +194,20 @@ def test_what_makes_no_sense(site: Site) -> None:
 
 def test_who_waits_keeps_the_place_with_fewer(site: Site) -> None:
     """The queue follows; with more one would overtake oneself."""
-    booking = booked(site, party=4)
-    table: Any = site.slots.Slot.__table__
-    waits = site.slots.book(OTHER, 3, "bob")
-    site.session.commit()
-    queue = [[7, 4], [waits.id, 3], [9, 5]]
-    site.session.execute(
-        text("UPDATE rolling_booking SET status = 'waiting', active_key = NULL WHERE id = 2")
-    )
-    site.session.execute(
-        update(table).where(table.c.id == waits.slot_id).values(queue=queue, waits_for=3, booked=0)
-    )
+    site.add(capacity=5, waiting=20)
+    site.slots.book(KEY, 4, "ada")
+    ann, waits, eve = (site.slots.wait(KEY, party, who) for who, party in (("ann", 4), ("bob", 3), ("eve", 5)))
     site.session.commit()
     site.slots.change_party(waits, 2)
     site.session.commit()
     slot = site.session.get(site.slots.Slot, waits.slot_id)
-    assert (slot.queue, slot.waits_for, slot.booked) == ([[7, 4], [waits.id, 2], [9, 5]], 2, 0)
-    assert (waits.party, waits.status, booking.party) == (2, "waiting", 4)
+    assert (slot.queue, slot.waits_for, slot.booked) == ([[ann.id, 4], [waits.id, 2], [eve.id, 5]], 2, 4)
+    assert (waits.party, waits.status) == (2, "waiting")
     assert site.slots.change_party(waits, 2) is waits
     with pytest.raises(StatusConflict, match="is waiting: it cannot be for more people"):
         site.slots.change_party(waits, 3)
+    site.slots.change_party(waits, 1)
+    assert (waits.status, waits.is_offer, slot.queue) == ("held", True, [[ann.id, 4], [eve.id, 5]])
 
 
 @pytest.mark.parametrize("hold", [False, True])

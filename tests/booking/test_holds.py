@@ -238,10 +238,10 @@ def test_signals_tell_of_holds_and_moves_once(sqlite_site: Site) -> None:
     for _ in range(2):
         site.slots.release(moved)
     assert heard == [
-        "slot_held booking slot who",
-        "slot_booked booking override slot who",
-        "booking_moved booking override replaces_id slot who",
-        "booking_released booking override slot who",
+        "slot_held booking door slot who",
+        "slot_booked booking door override slot who",
+        "booking_moved booking door old_slot override replaces_id slot who",
+        "booking_released booking door override slot who",
     ]
 
 

@@ -510,7 +510,7 @@ def test_a_hold_that_expires_is_offered_by_the_next_top_up(site: Site) -> None:
 def test_a_receiver_that_fails_keeps_nobody_else_waiting(
     sqlite_site: Site, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What a top-up tells is told in its transaction: it is not done, said in the log, and done the next time."""
+    """Who waits is offered places all the same; the log says that nobody was told."""
     site = sqlite_site
     full(site)
     site.session.execute(site.slots.Slot.__table__.update().values(booked=0))
@@ -528,9 +528,7 @@ def test_a_receiver_that_fails_keeps_nobody_else_waiting(
     site.clock.turn(minutes=5)
     with signals.booking_offered.connected_to(fail, sender=site.app):
         assert site.slots.generate().created == 0
-    assert "no mail today" in caplog.text
-    assert [row.waits_for for row in site.rows() if row.waits_for] == [1, 1]
-    site.slots.generate()
+    assert caplog.text.count("a receiver of booking-offered failed") == 2
     site.session.rollback()
     assert [row.waits_for for row in site.rows() if row.waits_for] == []
     check(site)
