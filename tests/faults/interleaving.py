@@ -25,6 +25,7 @@ from interleaving_checks import End, Ends, Met, Outcome, violations
 from sqlalchemy import NullPool, create_engine, event, text
 
 from flask_rollingslots import errors
+from flask_rollingslots.booking import limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -336,6 +337,12 @@ class Stage:
                 statements = ["; ".join(statements)]
             for statement in statements:
                 connection.exec_driver_sql(statement)
+        limits._known.clear()
+        if scene.name == "limited":  # as a process knows of it after its first booking
+            with self.site.app.app_context():
+                self.site.slots.book(scene.key, who="nobody")
+                self.site.session.rollback()
+                self.site.session.remove()
 
     def _keep(self, scene: Scene) -> tuple[Committed, list[str]]:
         """Write a scene, and a copy of each of its tables; return what it holds, and how it is brought back."""
@@ -371,22 +378,21 @@ class Stage:
         words = (scene.name, *names)
         if words not in self._ends:
             self.set(scene)
-            outcomes = tuple(self._call(scene, name) for name in names)
+            outcomes = tuple(self._call(scene, name).outcome for name in names)
             self._ends[words] = End.of(self.committed(), outcomes)
         return self._ends[words]
 
-    def _call(self, scene: Scene, name: str) -> Outcome:
+    def _call(self, scene: Scene, name: str) -> Racer:
         racer = self.racer(name, scene)
         racer.start()
         assert racer.ended.wait(PATIENCE), f"{name} hangs by itself"
-        self._lengths.setdefault((scene.name, name), racer.passed)
-        return racer.outcome
+        return racer
 
     def length(self, scene: Scene, name: str) -> int:
         """Return how many statements a call has when nobody is in its way."""
         if (scene.name, name) not in self._lengths:
             self.set(scene)
-            self._call(scene, name)
+            self._lengths[scene.name, name] = self._call(scene, name).passed
         return self._lengths[scene.name, name]
 
     def play(self, scene: Scene, first: str, second: str, stop_at: int) -> Trial:
@@ -412,7 +418,7 @@ class Stage:
         trial.met = a.stopped_at < b.began < a.ended_at
         trial.at = a.statements[stop_at] if stop_at < len(a.statements) else "?"
         lost = [place for place, racer in enumerate((a, b)) if racer.outcome.error == "LostRace"]
-        again = {place: self._call(scene, (first, second)[place]) for place in lost}
+        again = {place: self._call(scene, (first, second)[place]).outcome for place in lost}
         trial.outcomes = (a.outcome, b.outcome)
         in_order = 1 in again if again else a.committed_at < b.committed_at
         before, after = self._begins[scene.name][0], self.committed()
