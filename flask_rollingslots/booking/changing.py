@@ -12,9 +12,10 @@ from ..models import BookingMixin, table_of
 from ..signals import booking_changed, booking_marked
 from ..values import LIVE, Attendance, BookingStatus
 from . import waiting
+from .counting import change_slot, lock_slots
 from .lifecycle import check_in_time, conflict, find, keep_booking, locked_booking
 from .resources import look_around, slot_to_book
-from .taking import BookingRequest, change_slot, check_limits, lock_first, lock_slots, report, take_more
+from .taking import BookingRequest, check_limits, lock_first, report, take_more
 
 
 def change_party(work: Work, booking: BookingMixin | int, party: int, override: bool = False) -> BookingMixin:

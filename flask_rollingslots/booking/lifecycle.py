@@ -27,17 +27,9 @@ from ..signals import booking_moved, booking_released, slot_booked
 from ..statements import newest, take_write_lock
 from ..values import LIVE, BookingStatus, Person, State, Status, key_of
 from . import waiting
+from .counting import change_slot, end_booking, lock_slots
 from .resources import is_overtaken, lock_exclusive, lock_offer, lock_resource, look_around, slot_to_book
-from .taking import (
-    BookingRequest,
-    change_slot,
-    check_limits,
-    end_booking,
-    lock_first,
-    lock_slots,
-    report,
-    take,
-)
+from .taking import BookingRequest, check_limits, lock_first, report, take
 
 #: Said instead of a state: the slot has not begun, but the time to cancel is over.
 TOO_LATE = "too_late"

@@ -52,8 +52,9 @@ from ..statements import (
     waits_while_it_reads,
     writes_within_a_query,
 )
-from ..values import LIVE, NOBODY, BookingStatus, Hold, Person, SlotKey, State, Status, from_us, key_of, to_us
+from ..values import LIVE, NOBODY, BookingStatus, Hold, Person, SlotKey, State, Status, key_of, to_us
 from . import limits
+from .counting import COUNTED, change_slot, lock_slots, read_again, sweep
 from .resources import is_crowded, is_taken, left_in_pool, look_around, slot_to_book
 
 #: The longest hold: a week.
@@ -68,10 +69,6 @@ _OF_PERSON = {"name": _TEXT, "contact": _TEXT, "note": Text(2000, lines=True)}
 ONLY = "only"
 #: Instead of the id of the first booking of a person's series: this is the first.
 FIRST = 0
-#: What these statements change of a slot behind the ORM's back.
-_COUNTED = ["booked", "holds", "hold_until", "queue", "waits_for"]
-#: Said of a queue that nobody changes.
-UNCHANGED: Any = object()
 #: The ids of the slot in which places were taken, and of the booking; without the second a unique key forbids it.
 _Written = tuple[int | None, int | None]
 
@@ -312,7 +309,7 @@ def book_at_once(work: Work, key: SlotKey, request: BookingRequest) -> BookingMi
         back = {"slot": row["slot_id"], "party": request.party}
         session.execute(models.build_once("give back", _give_back), back)
         return None
-    _read_again(work, models.Slot, row["slot_id"], _COUNTED)
+    read_again(work, models.Slot, row["slot_id"], COUNTED)
     return _instance(work, row)
 
 
@@ -517,7 +514,7 @@ def take_more(work: Work, slot: SlotMixin, request: BookingRequest, holds: Calla
     if not take_places(work, slot, request.party, request.is_beyond, is_swept=True, **more):
         raise _refusal(work, slot, request)
     forget_busy(work.session)
-    work.session.expire(slot, _COUNTED)
+    work.session.expire(slot, COUNTED)
 
 
 def _check_resource(work: Work, slot: SlotMixin, request: BookingRequest) -> None:
@@ -672,7 +669,7 @@ def insert_booking(work: Work, slot: SlotMixin, request: BookingRequest) -> Book
     if (
         not request.waits
     ):  # what was not written is not read again: MariaDB's snapshot may be older than the lock
-        session.expire(slot, _COUNTED)
+        session.expire(slot, COUNTED)
     return made
 
 
@@ -681,7 +678,7 @@ def _instance(work: Work, values: dict[str, Any]) -> BookingMixin:
 
     Reading would not be safe either: MariaDB's snapshot may still hold somebody else's booking under the same key.
     """
-    held: BookingMixin | None = _read_again(work, work.models.Booking, values["id"])
+    held: BookingMixin | None = read_again(work, work.models.Booking, values["id"])
     if held is not None:
         return held
     made: BookingMixin = inspect(work.models.Booking).class_manager.new_instance()
@@ -690,88 +687,3 @@ def _instance(work: Work, values: dict[str, Any]) -> BookingMixin:
     work.session.add(made)
     made_here(work.session, made)
     return made
-
-
-# -- what a slot counts ------------------------------------------------------------------------------------
-
-
-def _read_again(work: Work, cls: type[Any], number: int, names: list[str] | None = None) -> Any:
-    """Let an instance that the session holds be read again when it is used; return it, if there is one."""
-    held = work.session.identity_map.get(work.session.identity_key(cls, number))
-    if held is not None:
-        work.session.expire(held, names)
-    return held
-
-
-def lock_slots(work: Work, *slot_ids: int) -> dict[int, SlotMixin]:
-    """Keep others from changing some slots, and return them as they are now, by id.
-
-    :raises LostRace: if one was removed meanwhile.
-    """
-    cls, table = work.models.Slot, table_of(work.models.Slot)
-    ids = sorted(set(slot_ids))
-    if work.dialect == "sqlite":  # knows no locked rows: any write waits for the others to end
-        work.session.execute(update(table).where(table.c.id.in_(ids)).values(booked=table.c.booked))
-    query: Any = select(cls).where(cls.id.in_(ids)).order_by(cls.id).with_for_update()
-    rows = work.session.scalars(query, execution_options={"populate_existing": True})
-    found = {row.id: row for row in rows}
-    if len(found) < len(ids):
-        raise LostRace
-    if work.dialect in MARIADB and any(row.template is None for row in found.values()):
-        raise LostRace  # cut off since this transaction began to read
-    return found
-
-
-def sweep(work: Work, slot: SlotMixin) -> int:
-    """Release the expired holds of a locked slot; return how many places that freed."""
-    moment = to_us(work.now)
-    over = [hold for hold in slot.holds or () if hold[1] <= moment]
-    freed = 0
-    for booking_id, until, party in over:
-        gone = {"status": BookingStatus.EXPIRED.value, "released_at": from_us(until)}
-        if end_booking(work, booking_id, (BookingStatus.HELD,), **gone):
-            freed += party
-    if over:
-        change_slot(work, slot, -freed, [hold for hold in slot.holds or () if hold not in over])
-    return freed
-
-
-def release_expired(work: Work, slot_ids: Iterable[int]) -> None:
-    """Release the expired holds of some slots that are to be moved: nobody confirms one afterwards.
-
-    The slots are locked, so that whoever is confirming comes first and keeps the place, or comes later and is told.
-    """
-    for slot in lock_slots(work, *slot_ids).values():
-        sweep(work, slot)
-
-
-def end_booking(work: Work, booking_id: int, allowed: tuple[BookingStatus, ...], **values: Any) -> bool:
-    """End a live booking with one conditional UPDATE; return whether it was live."""
-    table = table_of(work.models.Booking)
-    live = table.c.status.in_([status.value for status in allowed])
-    statement = update(table).where(table.c.id == booking_id, live).values(active_key=None, **values)
-    ended = bool(work.session.execute(statement).rowcount == 1)  # type: ignore[attr-defined]
-    _read_again(work, work.models.Booking, booking_id)
-    return ended
-
-
-def change_slot(
-    work: Work,
-    slot: SlotMixin,
-    places: int,
-    holds: list[Hold] | None,
-    queue: list[list[int]] | None = UNCHANGED,
-) -> None:
-    """Add places to what is booked in a locked slot, and write down the holds that it has now, and who waits.
-
-    :param queue: who waits for it, in order: booking id and places.
-    """
-    table = table_of(work.models.Slot)
-    until = from_us(min(hold[1] for hold in holds)) if holds else None
-    values: dict[str, Any] = {"booked": table.c.booked + places, "holds": holds or None, "hold_until": until}
-    if queue is not UNCHANGED:
-        fewest = min((party for _, party in queue or ()), default=None)
-        values |= {"queue": queue or None, "waits_for": fewest}
-    work.session.execute(update(table).where(table.c.id == slot.id).values(values))
-    forget_busy(work.session)
-    work.session.expire(slot, _COUNTED)

@@ -20,21 +20,18 @@ from ..models import BookingMixin, SlotMixin, is_kept_for_waiting, keeps_for_wai
 from ..signals import booking_offered, booking_waiting, slot_booked
 from ..statements import newest, only_if
 from ..values import BookingStatus, State, Status, to_us
+from .counting import change_slot, end_booking, lock_slots, sweep
 from .resources import is_crowded, is_taken, left_in_pool, lock_at_once, lock_offer, look_around, slot_to_book
 from .taking import (
     ONLY,
     BookingRequest,
     active_key_in,
-    change_slot,
     check_limits,
-    end_booking,
     find_known,
     insert_booking,
     lock_again,
     lock_first,
-    lock_slots,
     report,
-    sweep,
 )
 
 #: The id of a booking that waits, and how many places it waits for.

@@ -13,7 +13,7 @@ from typing import Any
 
 from sqlalchemy import ARRAY, ColumnElement, Connection, Dialect, Table, bindparam, delete, select, update
 
-from ..booking.taking import release_expired
+from ..booking.counting import release_expired
 from ..context import Work, row_of
 from ..errors import RowsRefused
 from ..models import table_of

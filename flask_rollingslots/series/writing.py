@@ -16,7 +16,7 @@ from sqlalchemy import bindparam, delete, inspect, update
 from sqlalchemy.orm.attributes import set_committed_value
 
 from .. import planning
-from ..booking.taking import release_expired
+from ..booking.counting import release_expired
 from ..booking.waiting import serve_rows
 from ..context import Work
 from ..models import FIELDS, TemplateMixin, forget_busy, keep_name, plain, table_of

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from helpers import MONDAY, Site, meanwhile
 from marks import DATABASES, quick_databases, quick_on
-from sqlalchemy import text, update
 
 from flask_rollingslots import signals
 from flask_rollingslots.errors import (
@@ -196,7 +195,9 @@ def test_who_waits_keeps_the_place_with_fewer(site: Site) -> None:
     """The queue follows; with more one would overtake oneself."""
     site.add(capacity=5, waiting=20)
     site.slots.book(KEY, 4, "ada")
-    ann, waits, eve = (site.slots.wait(KEY, party, who) for who, party in (("ann", 4), ("bob", 3), ("eve", 5)))
+    ann, waits, eve = (
+        site.slots.wait(KEY, party, who) for who, party in (("ann", 4), ("bob", 3), ("eve", 5))
+    )
     site.session.commit()
     site.slots.change_party(waits, 2)
     site.session.commit()
