@@ -52,11 +52,15 @@ class Span:
     zone: tzinfo | None = None
     floating: bool = False
 
-    @property
-    def instants(self) -> tuple[datetime, datetime]:
-        """Aware bounds that hold the span wherever on earth its clocks are."""
+    def instants(self, zones: Collection[str] = ()) -> tuple[datetime, datetime]:
+        """Return aware bounds that hold the span in some zones; in none: wherever on earth its clocks are."""
         if self.start.tzinfo is not None:
             return self.start, self.end
+        with suppress(LookupError, ValueError, OSError, OverflowError):
+            known = [ZoneInfo(name) for name in zones]
+            if known:
+                ends = (instant_of(self.end, zone) for zone in known)
+                return min(instant_of(self.start, zone) for zone in known), max(ends)
         return _utc(self.start.replace(tzinfo=_AHEAD)), _utc(self.end.replace(tzinfo=_BEHIND))
 
     def holds(self, local: datetime) -> bool:
@@ -99,7 +103,7 @@ def read_span(start: str | None, end: str | None, zone_name: str | None, floatin
         return Span(_utc(begin), _utc(until), zone, floating)
     span = Span(begin, until, None, floating)
     is_days = len(start or "") == len(end or "") == len("2026-11-16")
-    return span if is_days or floating else Span(*span.instants)
+    return span if is_days or floating else Span(*span.instants())
 
 
 def _zone(name: str) -> tzinfo | None:
@@ -151,7 +155,8 @@ def slots_in(
     :raises InvalidRequest: if the rules promise too many slots; nothing was read of them then.
     """
     seen = {each.id: each for each in browsing.templates(work, template_id, group) if sees(each)}
-    windows = _windows(span, {each.reminder_before for each in seen.values()} - {None})
+    bounds = span.instants({each.timezone for each in seen.values()})
+    windows = _windows(bounds, {each.reminder_before for each in seen.values()} - {None})
     specs = [TemplateSpec.of(each, copied=False) for each in seen.values()]
     found = _promises(specs, windows, work.steps)
     most = work.settings.events_max
@@ -173,9 +178,9 @@ def _promises(specs: Iterable[TemplateSpec], windows: Iterable[Window], steps: S
             continue  # only what is stored is shown; reading says so
 
 
-def _windows(span: Span, reminders: Iterable[Any]) -> list[Window]:
+def _windows(bounds: tuple[datetime, datetime], reminders: Iterable[Any]) -> list[Window]:
     """Return where the slots start whose start or reminder is in a span: apart, in order."""
-    start, end = span.instants
+    start, end = bounds
     found: list[Window] = []
     with suppress(OverflowError):
         for before in sorted({timedelta(0), *reminders}):

@@ -22,7 +22,7 @@ from ..values import Health, Plan, RunStatus, Steps, TemplateSpec, Window
 #: Up to so many, one query for all their rows is quicker than one a window and those for what lacks; and so many slots.
 _FEW, _FEW_SLOTS = 50, 2_000
 #: What reading a template and joining its slots costs, in starts that are looked at.
-_STEPS_OF_TEMPLATE = 10
+_STEPS_OF_TEMPLATE = 4
 #: Of templates that keep their history so much of the past is looked at, at most.
 _LOOK_BACK = timedelta(days=92)
 _COUNTS = ("promised", "stored", "missing", "due")

@@ -299,6 +299,21 @@ def test_too_many_events_are_refused_before_they_are_read(site: FeedSite) -> Non
     assert len(slots_of(site.events(**span, template=2))) == 1440
 
 
+def test_days_of_each_zone_cost_no_more_than_those_days(sqlite_url: str, tmp_path: Path) -> None:
+    """A day by the clock of a template is read as that day, not as what may be that day anywhere on earth."""
+    site = FeedSite(sqlite_url, tmp_path, ROLLINGSLOTS_EVENTS_MAX=1500)
+    with site.app.app_context():
+        minute = timedelta(minutes=1)
+        site.add(
+            every=minute,
+            until_time=time(0),
+            duration=minute,
+            dtstart=datetime(2026, 1, 1),
+            timezone="Asia/Tokyo",
+        )
+        assert len(slots_of(site.events("2027-01-01", "2027-01-02"))) == 1440
+
+
 @pytest.mark.parametrize("templates", [1, 30])
 def test_the_queries_do_not_grow_with_the_events(site: FeedSite, templates: int) -> None:
     """One template or thirty, a few events or thousands: the same number of queries."""
