@@ -29,8 +29,8 @@ class Calls(Extension):
         so a session, of its own, whose transaction it commits; the request is still there. An error in it is logged,
         without its text, and reaches nobody else. A process that dies between commit and call loses the event.
 
-        :param names: booked, held, released, moved, cancelled, restored, deleted, completed, edited, ended, closed,
-            reopened, forgotten.
+        :param names: booked, held, waiting, offered, released, moved, party_changed, marked, cancelled, restored,
+            deleted, completed, edited, ended, closed, reopened, forgotten.
         :raises InvalidRequest: for a name that no event has; names the nearest.
         """
         if not names:

@@ -149,7 +149,7 @@ def test_the_report_tells_whom_to_call(hall: Site) -> None:
     assert report.bookings == again.bookings == [ada, bob, eve]
     assert report.booked == ["2@20260106T1100", "1@20260106T1000", "3@20260106T1200"]
     assert (len(report.slots), again.templates, again.unchanged) == (7 + 8 + 1, [], [1, 2, 3])
-    assert heard == [{"report": report, "who": None}]
+    assert heard == [{"report": report, "who": None, "door": "facade"}]
     shown = report.to_dict()
     assert (shown["first"], shown["last"], shown["counts"]["bookings"]) == ("2026-01-06", "2026-01-06", 3)
     assert shown["bookings"][0] == {
@@ -197,7 +197,7 @@ def test_reopening_names_what_comes_back(hall: Site) -> None:
         report = hall.slots.reopen(TUESDAY, WEDNESDAY)
     assert (report.templates, report.unchanged, report.booked) == ([1, 2], [3], ["1@20260106T1000"])
     assert [booking.who for booking in report.bookings] == ["1@20260106T1000"]
-    assert heard == [{"report": report, "who": None}]
+    assert heard == [{"report": report, "who": None, "door": "facade"}]
     assert hall.slots.reopen(TUESDAY).slots == []
 
 
