@@ -11,6 +11,7 @@ from .fields import (
     check_times,
 )
 from .kinds import UtcDateTime, plain, table_of
+from .machinery import FeedAddressMixin, LeaseMixin, ResourceMixin, RunMixin, ShardMixin
 from .making import make_models
 from .noting import DECIDED_FIELDS, has_decisions
 from .own import NO_OWN, OwnColumns, OwnField
@@ -35,12 +36,7 @@ from .places import (
 from .tables import (
     KEEP_IDS,
     BookingMixin,
-    FeedAddressMixin,
-    LeaseMixin,
     Models,
-    ResourceMixin,
-    RunMixin,
-    ShardMixin,
     Shared,
     SlotMixin,
     keep_name,
