@@ -160,6 +160,26 @@ def test_holds_releases_and_moves(site: Site) -> None:
     site.slots.release(moved)
 
 
+def test_more_people_staff_and_who_waits_have_no_more_machines(site: Site) -> None:
+    """A larger party, ``override`` and an offer take what the pool has, and no more."""
+    classes(machines(site, waiting=2, capacity=2))
+    mine = site.slots.book(STEAM.format("1000"))
+    other = site.slots.book(GROUP.format("1000"), party=2)
+    site.slots.change_party(mine, 2)
+    waiting = site.slots.wait(STEAM.format("1000"), who="ada")
+    site.session.commit()
+    for override in (False, True):
+        with pytest.raises((SlotFull, SlotClosed)):
+            site.slots.book(STEAM.format("1015"), override=override)
+        with pytest.raises((SlotFull, SlotClosed)):
+            site.slots.change_party(other, 3, override=override)
+    site.slots.change_party(mine, 1)  # and what became free is offered
+    site.session.commit()
+    assert (waiting.status, waiting.is_offer) == ("held", True)
+    with pytest.raises((SlotFull, SlotClosed)):
+        site.slots.book(GROUP.format("1000"), override=True)
+
+
 def test_an_expired_hold_cannot_be_confirmed(site: Site) -> None:
     """As without a pool."""
     machines(site)
