@@ -211,6 +211,23 @@ def test_who_waits_keeps_the_place_with_fewer(site: Site) -> None:
     assert (waits.status, waits.is_offer, slot.queue) == ("held", True, [[ann.id, 4], [eve.id, 5]])
 
 
+def test_more_places_overtake_nobody(site: Site) -> None:
+    """A booking gets larger only by what nobody waits for."""
+    site.add(capacity=4, waiting=20)
+    booking = site.slots.book(KEY, 2, who="guest")
+    site.slots.hold(KEY, 2, who="gone", minutes=5)
+    site.slots.wait(KEY, 2, who="first")
+    site.session.commit()
+    site.clock.turn(minutes=5)
+    with pytest.raises(SlotFull):
+        site.slots.change_party(booking, 3)
+    site.session.rollback()
+    site.slots.wait(KEY, 1, who="second")
+    site.session.commit()
+    with pytest.raises(SlotFull):
+        site.slots.change_party(booking, 3)
+
+
 @pytest.mark.parametrize("hold", [False, True])
 def test_the_first_request_again(site: Site, hold: bool) -> None:
     """A form that is sent twice gets its booking as it is by now; another one with its key is none of it."""

@@ -14,6 +14,7 @@ from flask_rollingslots.errors import (
     HoldExpired,
     IdempotencyConflict,
     InvalidRequest,
+    LimitReached,
     SlotClosed,
     SlotFull,
     StatusConflict,
@@ -172,6 +173,26 @@ def test_a_key_is_of_one_request(site: Site) -> None:
     assert site.slots.confirm(first).status == "confirmed"
     site.session.commit()
     assert site.slots.wait(KEY, who="ada", idempotency_key="k") is first
+    check(site)
+
+
+def test_to_wait_counts_towards_the_limits(site: Site) -> None:
+    """So an offer never comes above one; staff's booking goes past who waits."""
+    full(site, max_party=2, max_per_person_day=2, capacity=3)
+    site.slots.book("1@20260106T1100", who="ada")
+    with pytest.raises(LimitReached, match="max_per_person_day"):
+        site.slots.wait(KEY, 2, who="ada")
+    with pytest.raises(InvalidRequest, match="who = None"):
+        site.slots.wait(KEY)
+    with pytest.raises(InvalidRequest, match="party = 3"):
+        site.slots.wait(KEY, 3, who="bob")
+    site.session.rollback()
+    site.slots.book("1@20260106T1100", who="ada")
+    assert site.slots.wait(KEY, who="ada").ahead == 0
+    with pytest.raises(LimitReached):
+        site.slots.book("1@20260106T1200", who="ada")
+    assert site.slots.book(KEY, who="friend of the house", override=True).status == "confirmed"
+    site.session.commit()
     check(site)
 
 
