@@ -90,6 +90,14 @@ WORST: dict[str, Worst] = {
     "picked of all minutes": Worst(
         {**_BY_RULE, "rrule": f"FREQ=YEARLY;BYDAY=MO,TU,WE,TH,FR,SA,SU;{_ALL_MINUTES};BYSETPOS=1,-1,366,-366"}
     ),
+    "all minutes by rule, 1,900 excluded days": Worst(
+        {
+            **_BY_RULE,
+            "rrule": f"FREQ=MONTHLY;INTERVAL=7;BYDAY=MO,TU,WE,TH,FR,SA,SU;{_ALL_MINUTES};UNTIL=99901231",
+            "exdates": [date(2031, 1, 2) + n * _DAY for n in range(1900)],
+            "blackouts": [(day - _DAY,) * 2 for day in _ODD],
+        }
+    ),
     "64 KB of data": Worst({**DENSE, "data": _nested(64_000)}),
     "16 KB of data, stored": Worst({**DENSE, "data": _nested(16_000), "window_days": 8}, stored=True),
     "500 templates": Worst({}, 500),

@@ -449,7 +449,9 @@ def components(
     found[0] = replace(found[0], extra=tuple(filter(whole.contains, own)))
     closing = _days_to_look_at(spec, whole, now)
     if steps is not None:  # counted before anything is worked out: what is too much costs nothing
-        steps.take(len(found) * (_STEPS_OF_EVENT + len(whole.exdates) + len(closing)))
+        days_out = sum(not isinstance(each, datetime) for each in whole.exdates)  # with all that they have
+        steps.take(len(found) * (_STEPS_OF_EVENT + len(whole.exdates) - days_out + len(closing)))
+        steps.take(whole.most_a_day() * days_out)
         steps.take(whole.most_a_day() * sum(1 + 2 * slack // _DAY for slack in closing.values()))
     spare, closed = frozenset(shown), list(_closed_days(spec, closing))
     return [replace(part, excluded=frozenset(_excluded(whole, part, closed)) - spare) for part in found]

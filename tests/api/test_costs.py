@@ -299,6 +299,17 @@ def test_known_worst_rules_stay_within_the_bound(site: ApiSite, counted: Counted
     ask_everywhere(site, counted, 60_000)
 
 
+def test_excluded_days_of_a_calendar_count_with_all_that_they_have(site: ApiSite) -> None:
+    """Of a rule that gives each minute, hundreds of excluded days are far more dates than a calendar may say."""
+    minutes = f"BYHOUR={','.join(map(str, range(24)))};BYMINUTE={','.join(map(str, range(60)))}"
+    days = [date(2031, 1, 1) + timedelta(days=number) for number in range(300)]
+    fields = {"every": None, "until_time": None, "duration": timedelta(minutes=1), "exdates": days}
+    site.fill("Room", **DENSE | fields | {"rrule": f"FREQ=DAILY;{minutes}", "window_days": 7})
+    assert site.call("GET", "/feed.ics").status_code == 422
+    site.fill("Hall", exdates=days)
+    assert b"SUMMARY:Hall" in site.call("GET", "/feed.ics").data
+
+
 def test_who_may_see_one_template_of_many_reads_nothing_of_the_others(
     site: ApiSite, counted: Counted
 ) -> None:
