@@ -29,10 +29,12 @@ class View(NamedTuple):
     """What an answer is written for: a moment, and a reader.
 
     :param keys: returns which keys of ``data``, and own columns, of a template are shown; ``None``: all.
+    :param seen: what each slot of the answer was found to be.
     """
 
     now: datetime
     keys: Callable[[Any], Collection[str] | None]
+    seen: dict[int, tuple[State, bool]]
 
 
 class Shown:
@@ -61,6 +63,21 @@ Keys = Annotated[list[str], BeforeValidator(lambda keys: keys[:MANY])]
 Numbers = Annotated[list[int], BeforeValidator(lambda numbers: numbers[:MANY_RESULTS])]
 #: What an object has a method for: what holds at the moment of the answer.
 AtTheMoment = BeforeValidator(lambda method, info: method(info.context.now))
+
+
+def _looked(place: int) -> BeforeValidator:
+    """Return what reads one half of ``seen_at``: a slot is looked at once for an answer."""
+
+    def look(seen_at: Any, info: pydantic.ValidationInfo) -> Any:
+        view: Any = info.context
+        slot = id(seen_at.__self__)
+        if slot not in view.seen:
+            view.seen[slot] = seen_at(view.now)
+        return view.seen[slot][place]
+
+    return BeforeValidator(look)
+
+
 Left = BeforeValidator(lambda booked_at, info: max(0, info.data["capacity"] - booked_at(info.context.now)))
 ListOrNone = BeforeValidator(lambda value: value or [])
 DictOrNone = BeforeValidator(lambda value: value or {})
@@ -159,11 +176,11 @@ class SlotAnswer(_Row, WithOwn):
     opens_at: Instant | None
     closes_at: Instant | None
     status: str
-    state: Annotated[State, AtTheMoment] = _from(
-        "state_at", about="What the slot is now; the first that applies, in this order."
+    state: Annotated[State, _looked(0)] = _from(
+        "seen_at", about="What the slot is now; the first that applies, in this order."
     )
-    is_bookable: Annotated[bool, AtTheMoment] = _from(
-        "is_bookable_at",
+    is_bookable: Annotated[bool, _looked(1)] = _from(
+        "seen_at",
         about="Whether an ordinary booking of one place would be taken now, also while it runs.",
     )
     capacity: int

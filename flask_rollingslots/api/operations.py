@@ -129,7 +129,7 @@ class Call:
         :param said: what the object does not say itself; all, if there is none.
         """
         shown = Shown(found, **{"dry_run": self.dry_run, **said})
-        body = model.model_validate(shown, context=View(self.slots.now(), self.grant.shown_data))
+        body = model.model_validate(shown, context=View(self.slots.now(), self.grant.shown_data, {}))
         text = json.dumps(body.model_dump(by_alias=True, exclude_unset=True))
         response = Response(text, status, mimetype="application/json")
         if revision is not None:

@@ -34,7 +34,7 @@ _SMALLEST_CHUNK, _FIRST_CHUNK, _LARGEST_CHUNK = 20, 500, 20_000
 _VISIBLE_STEPS, _CHUNK_SECONDS = 5, 0.1
 _REPLANS, _RACES = 5, 3
 #: So many slots, and different starts, are planned at once while somebody waits for a page, and so many rows settled.
-_SLOTS_IN_A_REQUEST, _STARTS_IN_A_REQUEST, _ROWS_IN_A_REQUEST = 10_000, 1_000, 200
+_SLOTS_IN_A_REQUEST, _STARTS_IN_A_REQUEST, _ROWS_IN_A_REQUEST = 10_000, 1_000, 120
 #: What a database may say to a chunk.
 _REFUSALS = (DBAPIError, StatementError, RowsRefused)
 #: Up to so many templates a run row keeps the result of each, and never of more than so many.
