@@ -67,9 +67,15 @@ class Work:
     steps: Steps | None = None
 
     @classmethod
-    def reading(cls, session: Session, models: Models, settings: Settings, now: datetime) -> Work:
-        """Return a work that only shows: an app that reads from replicas may serve it from one."""
-        return cls(session, models, settings, now, steps=Steps(settings.expansion_steps_max))
+    def reading(
+        cls, session: Session, models: Models, settings: Settings, now: datetime, most: int | None = None
+    ) -> Work:
+        """Return a work that only shows: an app that reads from replicas may serve it from one.
+
+        :param most: so many starts of slots are looked at, if the app's settings do not allow fewer.
+        """
+        allowed = settings.expansion_steps_max
+        return cls(session, models, settings, now, steps=Steps(min(allowed, most or allowed)))
 
     @classmethod
     def writing(

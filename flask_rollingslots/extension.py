@@ -72,6 +72,8 @@ _CHANGED, _NEW = "rollingslots_changed", "rollingslots_new"
 _WHO, _DOOR = "rollingslots_who", "rollingslots_door"
 #: Where the app context of a door that decides keeps the context around it, and that its session is only to look.
 _AROUND, _LOOKS = "rollingslots_around", "rollingslots_looks"
+#: How many starts of slots a read may look at, if that is bounded.
+_MOST = "rollingslots_most"
 #: What an ``authorize`` callback may be told beside action and template.
 _ABOUT = frozenset(("slot", "booking", "changes"))
 Facade = TypeVar("Facade", bound=type[Any])
@@ -94,7 +96,7 @@ class AppState:
 
     def reading(self) -> Work:
         """Return a work on the app's own session that only shows."""
-        return Work.reading(self.db.session(), self.models, self.settings, self.clock())
+        return Work.reading(self.db.session(), self.models, self.settings, self.clock(), g.get(_MOST))
 
     def writing(self, dry_run: bool = False) -> Work:
         """Return a work on the app's own session that decides; from now on it reads our tables where it writes them."""
@@ -444,6 +446,15 @@ class Extension:
                     if is_lost_race(error):
                         raise LostRace from error
                 raise
+
+    @contextmanager
+    def looking_at_most(self, starts: int) -> Iterator[None]:
+        """Bound how many starts of slots each read within the block looks at: for doors that are open to anybody."""
+        setattr(g, _MOST, starts)
+        try:
+            yield
+        finally:
+            g.pop(_MOST, None)
 
     def read_primary(self) -> None:
         """Let the app's session read our tables where it writes them, from now on: before a decision."""

@@ -19,6 +19,8 @@ MAX_RETENTION_DAYS = 36_600
 MAX_EVENT_DAYS = 92
 #: So many bytes of ``data``, as JSON, one answer may hold.
 MAX_ANSWER_DATA = 1_000_000
+#: So many starts of slots one read over HTTP looks at, or fewer where the setting says so.
+MAX_READ_STEPS = 25_000
 #: So many starts of slots are compared for an answer about health over HTTP.
 MAX_HEALTH_STARTS = 4_000
 #: Where the HTTP API serves the calendar of a secret address.
@@ -100,7 +102,7 @@ class Settings:
     data_bytes_max: int = 65_536
     blackouts_max: int = 1_000
     dates_max: int = 2_000
-    expansion_steps_max: int = 25_000
+    expansion_steps_max: int = 100_000
     events_max: int = 3_000
     enabled: bool = True
     queue_fallback: str = "thread"

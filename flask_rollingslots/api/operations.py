@@ -16,7 +16,7 @@ from pydantic import BaseModel, ValidationError
 from ..errors import TRIES_OF_A_DOOR, RollingSlotsError, SlotNotFound, StaleEdit, again_if_lost, nearest
 from ..facade import RollingSlots, current_slots
 from ..models import OwnField, SlotMixin, TemplateMixin
-from ..settings import MAX_ANSWER_DATA
+from ..settings import MAX_ANSWER_DATA, MAX_READ_STEPS
 from ..values import Scope
 from .access import GUARD, Grant, Guard, Needs
 from .answers import Answered, Shown, View
@@ -204,7 +204,7 @@ class Operation:
         call = Call(slots, grant, path, query, body)
         if self.needs is not Needs.WRITE:
             # What a function of the app left in its session is not ours to write, not even to read past it.
-            with slots.db.session.no_autoflush:
+            with slots.looking_at_most(MAX_READ_STEPS), slots.db.session.no_autoflush:
                 return self.handler(call)
 
         def decide() -> Response:
