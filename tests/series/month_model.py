@@ -166,6 +166,8 @@ class Model:
 
     def _settle(self, key: datetime, row: Row) -> None:
         """Bring a row in line with its segment, field by field, as far as it follows that."""
+        if row.status == "completed" and row.end > self.now:  # it may be in the way of others by now
+            row.displaced = self._is_beside(key, row)
         if row.status != "scheduled" or row.end <= self.now:
             return
         rule, is_ahead = row.segment.times(key), row.start > self.now
@@ -173,7 +175,7 @@ class Model:
         if is_ahead and rule[0] <= self.now and not (row.booked or row.is_moved):
             row.withdrawn = True  # it would have begun: nobody gets into it any more
         if is_ahead and not row.withdrawn:
-            if not row.booked and rule[0] > self.now:
+            if not row.booked and (rule[0] > self.now or "start" in row.custom):
                 row.start, row.end = self.rule_times(key, row)
             self._follow(row)
         row.displaced = self._is_beside(key, row)
