@@ -52,7 +52,7 @@ class _Plain:
 
 
 #: Fields of a slot's view that are not read off the slot.
-_WORKED_OUT = {"group", "timezone", "status", "state", "left", "data"}
+_WORKED_OUT = {"group", "timezone", "status", "state", "is_bookable", "left", "data"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +77,8 @@ class SlotView(_Plain):
     cancel_until: datetime
     status: Status
     state: State
+    is_bookable: bool
+    is_all_day: bool
     capacity: int
     left: int
     cancel_reason: str | None
@@ -91,9 +93,9 @@ class SlotView(_Plain):
         shown |= {name: value for name, value in values.items() if name in shown}
         shown |= {"group": template.group, "timezone": template.timezone, "status": Status(slot.status)}
         left = max(0, shown["capacity"] - slot.booked_at(now))
-        return cls(
-            **shown | {"state": slot.state_at(now), "left": left, "data": _frozen(slot.rolling_data, now)}
-        )
+        state, is_bookable = slot.seen_at(now)
+        shown |= {"state": state, "is_bookable": is_bookable, "left": left}
+        return cls(**shown, data=_frozen(slot.rolling_data, now))
 
     @property
     def is_virtual(self) -> bool:

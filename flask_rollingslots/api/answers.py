@@ -183,6 +183,7 @@ class SlotAnswer(_Row, WithOwn):
         "seen_at",
         about="Whether an ordinary booking of one place would be taken now, also while it runs.",
     )
+    is_all_day: bool = Field(description="Whether it lasts whole local days, from midnight to midnight.")
     capacity: int
     booked: Annotated[int, AtTheMoment] = _from("booked_at")
     left: Annotated[int, Left] = _from("booked_at")
@@ -363,6 +364,9 @@ class Event(BaseModel):
     title: str
     start: str
     end: str
+    allDay: bool = Field(
+        description="Whether it lasts whole local days; then start and end are dates in the template's zone."
+    )
     className: str
     classNames: list[str]
     extendedProps: EventDetails

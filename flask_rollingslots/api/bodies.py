@@ -597,6 +597,7 @@ class EventsQuery(Strict):
     floating: QueryFlag = Field(
         False, description="Write times without offset, for widgets that show them as they stand."
     )
+    reminders: QueryFlag = Field(True, description="Also the reminders, as events of their own.")
     template: OfSeries = None
     group: Group | None = None
 

@@ -559,6 +559,7 @@ def feed_json(call: Call) -> Response:
         query.group,
         call.grant.sees,
         call.grant.shown_data,
+        query.reminders,
     )
     return Response(json.dumps(found), mimetype="application/json")
 

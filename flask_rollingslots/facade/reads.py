@@ -10,6 +10,7 @@ from .. import browsing, feeds
 from ..booking.resources import slot_row
 from ..browsing import BookingsAsked, SeriesEntry
 from ..context import Work, id_of, id_or_none
+from ..events import SlotView
 from ..feeds import Calendar, Exported, SecretFeed
 from ..health import Explanation, explain
 from ..models import BookingMixin, RunMixin, SlotMixin, TemplateMixin
@@ -48,6 +49,18 @@ class Reads(Calls):
         work, number = self._state.reading(), id_or_none(template)
         self.ensure(number)
         return self._healed(work, browsing.between(work, start, end, number, group, overlapping, limit, sees))
+
+    def view(
+        self,
+        start: datetime,
+        end: datetime,
+        template: TemplateOrId | None = None,
+        group: Text = None,
+        overlapping: bool = False,
+    ) -> list[SlotView]:
+        """Return what :meth:`between` does, as frozen values that belong to no session: for pages, feeds and lists."""
+        found, now = self.between(start, end, template, group, overlapping), self.now()
+        return [SlotView.of(slot, now) for slot in found]
 
     def upcoming(self, template: TemplateOrId, n: int = 5, after: datetime | None = None) -> list[SlotMixin]:
         """Return the next ``n`` slots that start after an aware moment (now by default).
@@ -230,6 +243,7 @@ class Reads(Calls):
         group: str | None = None,
         sees: Sees = lambda template: True,
         shows: Shows = lambda template: None,
+        reminders: bool = True,
     ) -> list[dict[str, Any]]:
         """Return slots and reminders as events for FullCalendar or EventCalendar.
 
@@ -238,12 +252,13 @@ class Reads(Calls):
         :param floating: write times without offset.
         :param sees: says of a template whether it may be shown.
         :param shows: returns which keys of its ``data``, and own columns, may be shown; ``None``: all.
+        :param reminders: ``False``: slots alone.
         """
         work, number = self._state.reading(), id_or_none(template)
         span = feeds.read_span(start, end, timezone, floating)
         self.ensure(number)
-        found = self._healed(work, feeds.slots_in(work, span, number, group, sees))
-        return list(feeds.events(found, span, work.now, shows))
+        found = self._healed(work, feeds.slots_in(work, span, number, group, sees, reminders))
+        return list(feeds.events(found, span, work.now, shows, reminders))
 
     def calendar(
         self,

@@ -146,7 +146,12 @@ def _utc(moment: datetime) -> datetime:
 
 
 def slots_in(
-    work: Work, span: Span, template_id: int | None, group: str | None, sees: Callable[[TemplateMixin], bool]
+    work: Work,
+    span: Span,
+    template_id: int | None,
+    group: str | None,
+    sees: Callable[[TemplateMixin], bool],
+    reminders: bool = True,
 ) -> list[SlotMixin]:
     """Return the slots that may be seen in a span, or of which the reminder lies in it, stored and virtual ones.
 
@@ -156,7 +161,8 @@ def slots_in(
     """
     seen = {each.id: each for each in browsing.templates(work, template_id, group) if sees(each)}
     bounds = span.instants({each.timezone for each in seen.values()})
-    windows = _windows(bounds, {each.reminder_before for each in seen.values()} - {None})
+    before = {each.reminder_before for each in seen.values()} if reminders else set[Any]()
+    windows = _windows(bounds, before - {None})
     specs = [TemplateSpec.of(each, copied=False) for each in seen.values()]
     found = _promises(specs, windows, work.steps)
     most = work.settings.events_max
@@ -199,8 +205,11 @@ def events(
     span: Span,
     now: datetime,
     shows: Callable[[TemplateMixin], Collection[str] | None] = lambda template: None,
+    reminders: bool = True,
 ) -> Iterator[dict[str, Any]]:
     """Yield an event for each slot that is seen in the span, and each reminder in it; state and places are of now.
+
+    One that lasts whole local days has dates instead of times, as widgets ask for: those of its template's zone.
 
     :param shows: returns which keys of a template's ``data``, and own columns, are told; ``None``: all.
     """
@@ -219,8 +228,11 @@ def events(
                 "capacity": capacity,
                 "cancel_reason": slot.cancel_reason if state is State.CANCELLED else None,
             }
-            yield _event("slot", slot, span.written(start), span.written(end), details, keys)
-        reminder = slot.reminder_at if slot.status in OCCUPYING else None
+            times = span.written(start), span.written(end)
+            if slot.is_all_day:
+                times = f"{slot.local_start:%Y-%m-%d}", f"{slot.local_end:%Y-%m-%d}"
+            yield _event("slot", slot, *times, details, keys)
+        reminder = slot.reminder_at if reminders and slot.status in OCCUPYING else None
         if reminder is not None and span.holds(reminder.astimezone(zone)):
             # It has no length, and names the slot that it is about.
             moment = span.written(reminder.astimezone(zone))
@@ -245,6 +257,7 @@ def _event(
         "title": title if is_slot else f"Reminder: {title}",
         "start": start,
         "end": end,
+        "allDay": is_slot and slot.is_all_day,
         # FullCalendar 7 knows the one name, EventCalendar the other.
         "className": " ".join(classes),
         "classNames": classes,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime, time, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakKeyDictionary
 from zoneinfo import ZoneInfo
@@ -52,6 +52,9 @@ from .places import (
     keeps_for_waiting,
     used_up_at,
 )
+
+#: Clocks go forward by less than this within a day.
+_SHORTEST_DAY = timedelta(hours=20)
 
 
 class Shared(NamedTuple):
@@ -213,6 +216,14 @@ class SlotMixin:
     def local_end(self) -> datetime:
         """The end in the template's zone, aware."""
         return self.ends_at.astimezone(ZoneInfo(self.template.timezone))
+
+    @property
+    def is_all_day(self) -> bool:
+        """Whether it lasts whole local days, from midnight to midnight in its template's zone."""
+        if self.ends_at - self.starts_at < _SHORTEST_DAY:
+            return False
+        start, end = self.local_start, self.local_end
+        return start.time() == end.time() == time.min and start.date() < end.date()
 
     @hybrid_property
     def left(self) -> int:

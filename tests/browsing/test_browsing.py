@@ -29,6 +29,22 @@ def test_a_fresh_database_shows_the_full_week(site: Site) -> None:
     assert site.rows() == []
 
 
+def test_a_view_is_the_same_as_values(site: Site) -> None:
+    """Frozen, and of no session: stored and virtual slots with what they are now, to be kept and handed on."""
+    site.add(capacity=2)
+    first = site.week()[0]
+    site.slots.book(first.key)
+    site.session.commit()
+    found = site.slots.view(MONDAY, MONDAY + timedelta(days=7))
+    shown = [(each.key, each.starts_at, each.state, each.is_bookable, each.left) for each in site.week()]
+    site.session.remove()
+    assert [(v.key, v.starts_at, v.state, v.is_bookable, v.left) for v in found] == shown
+    assert [each.is_virtual for each in found[:2]] == [False, True]
+    assert found[0].to_dict()["state"] == "open"
+    with pytest.raises(AttributeError):
+        found[0].left = 5  # type: ignore[misc]
+
+
 def test_what_began_before_is_shown_on_request(database_url: str, tmp_path: Path) -> None:
     """With `overlapping` a rental that goes on is found on its last day, stored, moved and lengthened ones too."""
     site = Site(database_url, tmp_path)

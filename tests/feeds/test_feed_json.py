@@ -45,6 +45,7 @@ def test_an_event_holds_what_a_widget_needs(site: FeedSite) -> None:
         "title": "Evening",
         "start": "2026-11-21T19:00:00+01:00",
         "end": "2026-11-21T20:30:00+01:00",
+        "allDay": False,
         "className": "rollingslots-slot rollingslots-full",
         "classNames": ["rollingslots-slot", "rollingslots-full"],
         "extendedProps": {
@@ -343,3 +344,24 @@ def test_a_broken_template_takes_no_other_with_it(site: FeedSite) -> None:
     site.session.expire_all()
     events = slots_of(site.events("2026-11-25T00:00:00Z", "2026-11-26T00:00:00Z"))
     assert [event["title"] for event in events] == ["Evening"]
+
+
+def test_whole_days_are_dates(site: FeedSite) -> None:
+    """A rental of two days from midnight is all day, by the template's own clock; an hour less is not."""
+    day = {"rrule": "FREQ=WEEKLY;BYDAY=SA", "dtstart": datetime(2027, 3, 27), "timezone": MADRID}
+    rental = site.slots.create_template(name="Boat", duration=timedelta(days=2), **day)
+    shorter = site.slots.create_template(name="Van", duration=timedelta(hours=47), **day)
+    site.session.commit()
+    span = {"start": "2027-03-27T00:00:00Z", "end": "2027-03-30T00:00:00Z", "timezone": "America/New_York"}
+    (boat,), (van,) = (slots_of(site.slots.events(**span, template=each)) for each in (rental, shorter))
+    assert (boat["allDay"], boat["start"], boat["end"]) == (True, "2027-03-27", "2027-03-29")
+    assert (van["allDay"], van["start"]) == (False, "2027-03-26T19:00:00-04:00")
+    assert [site.slots.get(each["id"]).is_all_day for each in (boat, van)] == [True, False]
+
+
+def test_reminders_can_be_left_out(site: FeedSite) -> None:
+    """A widget that shows slots alone says so."""
+    span = "start=2026-11-21T00:00:00Z&end=2026-11-23T00:00:00Z"
+    answers = [site.get(f"/feed.json?{span}{more}").json for more in ("", "&reminders=false")]
+    assert [len(reminders_of(each)) for each in answers] == [2, 0]
+    assert slots_of(answers[0]) == answers[1]
