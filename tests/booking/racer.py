@@ -16,7 +16,7 @@ from helpers import Site
 from sqlalchemy import func, insert, select
 from sqlalchemy.exc import OperationalError
 
-from flask_rollingslots.booking import limits, repeating, resources
+from flask_rollingslots.booking import lifecycle, limits, repeating, resources, waiting
 from flask_rollingslots.context import segments
 from flask_rollingslots.errors import LimitReached, LostRace, SlotClosed, SlotFull, TooManyHolds
 from flask_rollingslots.models import table_of
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 #: How often a transaction that the database ended is run again.
 TRIES = 20
+#: How many of a crowd have booked, and how many it has.
+GUESTS, RACERS = 5, 8
+SERVE = waiting.serve
 
 
 def book(site: Site, key: str, who: str) -> int:
@@ -108,6 +111,36 @@ def take_without_lock(site: Site, key: str, who: str) -> int:
     return take_for_one(site, key, who)
 
 
+def crowd(site: Site, key: str, who: str) -> int:
+    """Five give back what they booked, two begin to wait, and one wants to be faster than all who wait."""
+    number = int(who.split()[1])
+    if number < GUESTS:
+        return int(site.slots.release(find(site, key, f"guest {number}")).id)
+    if number < RACERS - 1:
+        return int(site.slots.wait(key, who=who).id)
+    return book(site, key, who)
+
+
+def crowd_without_lock(site: Site, key: str, who: str) -> int:
+    """Give back, and then offer what is free by what one has read, as everybody would do it first."""
+    lifecycle.waiting.serve = lambda *_: []  # type: ignore[assignment]
+    made = crowd(site, key, who)
+    site.session.commit()
+    served = site.slots.Booking
+    slot = site.session.get(served, made).slot
+    SERVE(site.app.extensions["rollingslots"].writing(), slot)
+    return made
+
+
+def find(site: Site, key: str, who: str) -> int:
+    """Return the id of somebody's booking in a slot."""
+    slots, bookings = site.slots.Slot, site.slots.Booking
+    query = select(bookings.id).join(slots, slots.id == bookings.slot_id)
+    of_key = key_of(key)
+    place = (slots.series_id == of_key.series_id, slots.original_start == of_key.original_start)
+    return int(site.session.scalars(query.where(bookings.who == who, *place)).one())
+
+
 WAYS = {
     function.__name__: function
     for function in (
@@ -121,6 +154,8 @@ WAYS = {
         book_weeks_one_by_one,
         take_for_one,
         take_without_lock,
+        crowd,
+        crowd_without_lock,
     )
 }
 
@@ -194,7 +229,9 @@ def rehearse(task: dict[str, Any]) -> None:
     """Book and take it back: the statements that are compiled for that are there in all who are forked from here."""
     site = Site(task["url"], Path(task["folder"]), SQLALCHEMY_ENGINE_OPTIONS=task["options"])
     with site.app.app_context():
-        book(site, task["keys"][-1], task["who"])
+        WAYS[task["way"].partition("_without")[0] if task["way"].startswith("crowd") else "book"](
+            site, task["keys"][-1], task["who"]
+        )
         site.session.rollback()
         site.session.remove()
         site.db.engine.dispose()
