@@ -44,6 +44,7 @@ class Scene:
 
     :param hold: the id of a hold; ``booking``: of a booking; both in the slot itself if it has a row.
     :param mover: the id of a booking in the other slot.
+    :param waiting: the id of the first one that waits.
     :param rows: the rows of each table.
     """
 
@@ -53,6 +54,7 @@ class Scene:
     hold: int = 0
     booking: int = 0
     mover: int = 0
+    waiting: int = 0
     rows: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
     @property
@@ -98,14 +100,15 @@ _MORE = False
 CALLS = {
     call.name: call
     for call in (
-        Call("book", "stored virtual", lambda slots, scene, who: slots.book(scene.key, who=who)),
+        Call("book", "stored virtual queued lapsed", lambda slots, scene, who: slots.book(scene.key, who=who)),
         Call("hold", "full virtual to_share to_join", lambda slots, scene, who: slots.hold(scene.key, who=who)),
         # Its answer names every booking; like book it is to name one, so that the others are looked for.
         Call("book_series", "stored virtual",
              lambda slots, s, who: _first(slots.book_series(s.key, 3, who=who).bookings)),
-        Call("confirm", "stored", lambda slots, scene, who: slots.confirm(scene.hold)),
-        Call("release", "stored", lambda slots, scene, who: slots.release(scene.booking)),
-        Call("move", "stored virtual", lambda slots, scene, who: slots.move(scene.mover, scene.key)),
+        Call("confirm", "stored offered", lambda slots, scene, who: slots.confirm(scene.hold)),
+        Call("release", "stored queued queued_court", lambda slots, scene, who: slots.release(scene.booking)),
+        Call("move", "stored virtual queued", lambda slots, scene, who: slots.move(scene.mover, scene.key)),
+        Call("wait", "queued offered lapsed", lambda slots, scene, who: slots.wait(scene.key, who=who)),
         Call("grow", "stored limited", lambda slots, scene, who: slots.change_party(scene.booking, 3)),
         Call("edit_this_capacity", "", _edit("this", capacity=1)),
         Call("edit_future_time", "", _edit("this_and_future", start=time(14))),
@@ -114,9 +117,10 @@ CALLS = {
         Call("cancel_future", "", lambda slots, scene, who: slots.cancel(scene.key, "this_and_future")),
         Call("cancel_all", "", lambda slots, scene, who: slots.cancel(scene.key, "all")),
         Call("delete_this", "virtual", lambda slots, scene, who: slots.delete(scene.key, "this")),
-        Call("restore_this", "cancelled deleted", lambda slots, scene, who: slots.restore(scene.key, "this")),
+        Call("restore_this", "cancelled deleted cancelled_queue",
+             lambda slots, scene, who: slots.restore(scene.key, "this")),
         Call("close", "", lambda slots, s, who: slots.close(s.start.date(), group="club")),
-        Call("generate", "stored", lambda slots, scene, who: slots.generate()),
+        Call("generate", "stored lapsed", lambda slots, scene, who: slots.generate()),
         Call("prune", "stored", lambda slots, scene, who: slots.prune(timedelta(hours=12))),
         # What is like one of those, or seldom.
         Call("book_keyed", "single", lambda slots, s, who: slots.book(s.key, who="kim", idempotency_key="1"), _MORE),
@@ -126,8 +130,12 @@ CALLS = {
             slots.release(s.booking, following=True)), _MORE),
         Call("book_weeks_back", "stored", lambda slots, s, who: _first(slots.book_series(
             s.rival, 2, every=2, conflicts="skip", who=who).bookings), _MORE),
-        Call("release_hold", "", lambda slots, scene, who: slots.release(scene.hold), _MORE),
-        Call("move_away", "near shared", lambda slots, s, who: slots.move(s.booking, s.rival), _MORE),
+        Call("wait_for_two", "queued", lambda slots, scene, who: slots.wait(scene.key, 2, who=who), _MORE),
+        Call("release_first", "queued", lambda slots, scene, who: slots.release(scene.waiting), _MORE),
+        Call("edit_all_more", "queued queued_court", _edit("all", capacity=4), _MORE),
+        Call("release_hold", "offered", lambda slots, scene, who: slots.release(scene.hold), _MORE),
+        Call("move_away", "near shared queued queued_court",
+             lambda slots, s, who: slots.move(s.booking, s.rival), _MORE),
         Call("shrink", "limited", lambda slots, scene, who: slots.change_party(scene.booking, 1), _MORE),
         Call("book_for_guest", "limited", lambda slots, scene, who: slots.book(scene.key, who="guest"), _MORE),
         Call("hold_for_guest", "limited", lambda slots, scene, who: slots.hold(scene.rival, who="guest"), _MORE),
@@ -303,6 +311,55 @@ def _to_join(site: Site, scene: Scene) -> None:
     _taken(site, scene, exclusive=True, resource="lawn")
 
 
+def _queue(site: Site, scene: Scene, key: str) -> None:
+    """Let two people wait, the second one for two places."""
+    scene.waiting = site.slots.wait(key, who="first in the queue").id
+    site.slots.wait(key, 2, who="second in the queue")
+    site.session.commit()
+
+
+def _queued(site: Site, scene: Scene) -> None:
+    """Let all places be taken: one is held, one is booked."""
+    _hall(site, scene, capacity=2, waiting=8)
+    _queue(site, scene, KEY)
+
+
+def _queued_court(site: Site, scene: Scene) -> None:
+    """As before, on a court that another offer shares."""
+    _courts(site, scene, exclusive=True, capacity=2, waiting=8)
+    scene.booking = site.slots.book(YOGA_KEY, 2, who="guest").id
+    scene.rival = COURT_KEY
+    _queue(site, scene, YOGA_KEY)
+
+
+def _cancelled_queue(site: Site, scene: Scene) -> None:
+    """Let somebody have left while the slot was cancelled."""
+    _queued(site, scene)
+    site.slots.cancel(KEY)
+    site.slots.release(scene.booking)
+    site.session.commit()
+
+
+def _offered(site: Site, scene: Scene) -> None:
+    """Let the first one be offered what a guest gave back."""
+    _queued(site, scene)
+    site.slots.release(scene.booking)
+    scene.booking, scene.hold = scene.hold, scene.waiting
+    site.session.commit()
+
+
+def _lapsed(site: Site, scene: Scene) -> None:
+    """Let the offer have expired, and nobody have noticed."""
+    site.clock.now = SUNDAY
+    _hall(site, scene, capacity=2, waiting=8)
+    site.clock.now = MONDAY - timedelta(hours=2)
+    _queue(site, scene, KEY)
+    site.slots.release(scene.booking)
+    site.slots.release(scene.hold)
+    site.session.commit()
+    site.clock.now = MONDAY
+
+
 SCENES: dict[str, Callable[[Site, Scene], None]] = {
     "stored": _stored,
     "virtual": _virtual,
@@ -318,6 +375,11 @@ SCENES: dict[str, Callable[[Site, Scene], None]] = {
     "shared": _shared,
     "to_share": _to_share,
     "to_join": _to_join,
+    "queued": _queued,
+    "queued_court": _queued_court,
+    "cancelled_queue": _cancelled_queue,
+    "offered": _offered,
+    "lapsed": _lapsed,
 }
 
 

@@ -1,7 +1,7 @@
 """What must hold after two calls met, whatever came of them: worked out from what is committed, not by the library.
 
-``sold`` to ``back`` are the promises; ``raw`` is an error that is none of the library's, ``order`` an end to which the
-calls do not come in either order, one after the other.
+``sold`` to ``back`` are the promises, ``overtaken`` and ``lost`` those to whoever waits; ``raw`` is an error that is
+none of the library's, ``order`` an end to which the calls do not come in either order, one after the other.
 """
 
 from __future__ import annotations
@@ -22,7 +22,19 @@ if TYPE_CHECKING:
 #: What a call may be refused with because somebody else was there first, and not by what it asks for.
 LOST = ("LostRace", "StaleEdit", "TopUpBusy")
 #: The gravest first.
-KINDS = ("sold", "overlap", "capacity", "limit", "counter", "back", "raw", "order", "refused")
+KINDS = (
+    "sold",
+    "overlap",
+    "capacity",
+    "limit",
+    "counter",
+    "overtaken",
+    "lost",
+    "back",
+    "raw",
+    "order",
+    "refused",
+)
 Fault = tuple[str, str]
 #: What is committed, without what differs from one time to the next.
 Shape = tuple[Any, ...]
@@ -70,8 +82,9 @@ def shape_of(state: Committed) -> Shape:
         if touched:
             slot = state.slot_of(row)
             seen = (slot.start, slot.end, slot.capacity, slot.offered, row.status, row.booked, row.own_name)
+            waits = [state.bookings[number].who for number, _ in row.queue]
             rows.append(
-                (row.key, places[row.template], seen, sorted(row.customised), row.with_series, booked)
+                (row.key, places[row.template], seen, sorted(row.customised), row.with_series, booked, waits)
             )
     return repr(templates), repr(sorted(rows))
 
@@ -135,6 +148,7 @@ def violations(met: Met, ends: Ends) -> list[Fault]:
         *_overlaps(met.after),
         *_limits(met.after),
         *_counted(met.after),
+        *_served(met),
         *_back(met),
         *_raw(met),
         *_order(met, ends),
@@ -194,6 +208,35 @@ def _counted(after: Committed) -> Iterator[Fault]:
         check_settled(after, {})
     except (Broken, LookupError) as error:
         yield "counter", f"{type(error).__name__}: {error}"
+
+
+def _served(met: Met) -> Iterator[Fault]:
+    """Who waits is served in order, before others, and whatever gets free is offered."""
+    for row in met.after.rows.values():
+        before = met.before.rows.get(row.key)
+        waited = dict(before.queue) if before is not None else {}
+        waiting = [number for number in waited if met.after.bookings[number].status == "waiting"]
+        for number, party in waited.items():
+            is_served = met.after.bookings[number].status in ("held", "confirmed")
+            first = [n for n in waiting if n < number and waited[n] <= party]
+            if is_served and first:
+                yield "overtaken", f"{text_of(row.key)}: {number} was served before {first[0]}"
+        for booking in met.after.of_slot.get(row.id, ()):
+            is_new = booking.id not in met.before.bookings and booking.lives(met.after.now)
+            if is_new and any(waited[number] <= booking.party for number in waiting):
+                yield "overtaken", f"{text_of(row.key)}: {booking.who} came later, and did not have to wait"
+        slot = met.after.slot_of(row)
+        is_let_go = (
+            row.displaced and not slot.live and not row.moved
+        )  # by the next top-up, which offers it then
+        is_offered = slot.offered and row.status == "scheduled" and row.start > met.after.now
+        if is_offered and not is_let_go and not _is_due(met.before, before) and _is_due(met.after, row):
+            yield "lost", f"{text_of(row.key)}: {slot.left} places are free, and {row.queue} wait"
+
+
+def _is_due(state: Committed, row: Row | None) -> bool:
+    """Whether somebody waits for as many places as are free."""
+    return row is not None and any(party <= state.slot_of(row).left for _, party in row.queue)
 
 
 def _back(met: Met) -> Iterator[Fault]:

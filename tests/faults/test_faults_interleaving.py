@@ -45,6 +45,8 @@ GRAVE = (
     ("stored", "edit_future_time", "cancel_date"),
     ("limited", "grow", "book_for_guest"),
     ("limited", "book_for_guest", "hold_for_guest"),
+    ("queued", "release", "wait"),
+    ("queued", "release", "book"),
 )
 #: In the short form: at how many statements each of these is played, and how many more trials are drawn.
 AT, DRAWN = 3, 6

@@ -76,7 +76,7 @@ def _row(row: Any) -> Row:
         closes_at=_moment(row.closes_at), status=row.status, capacity=row.capacity, booked=row.booked,
         data=_json(row.data) or {}, customised=frozenset(_json(row.customised) or ()), own_name=row.own_name,
         withdrawn=bool(row.withdrawn), displaced=bool(row.displaced), with_series=bool(row.ended_with_series),
-        by_run=row.run_id is not None,
+        by_run=row.run_id is not None, queue=tuple(map(tuple, _json(row.queue) or ())), waits_for=row.waits_for,
     )  # fmt: skip
 
 

@@ -160,6 +160,10 @@ def check_committed(state: Committed) -> None:
     for row in state.rows.values():
         counted = sum(b.party for b in state.of_slot.get(row.id, ()) if b.status in ("confirmed", "held"))
         demand(row.booked == counted, row.key, "counts", row.booked, "and its bookings", counted)
+        waiting = {b.id: b.party for b in state.of_slot.get(row.id, ()) if b.status == "waiting"}
+        demand(dict(row.queue) == waiting, row.key, "has the queue", row.queue, "and there wait", waiting)
+        fewest = min(waiting.values(), default=None)
+        demand(row.waits_for == fewest, row.key, "waits for", row.waits_for, "and the fewest are", fewest)
         segment = state.segments[row.template]
         demand(segment.series == row.key[0], row.key, "belongs to another series")
         if not row.is_history(state.now):

@@ -221,6 +221,8 @@ class Row:
     displaced: bool
     with_series: bool
     by_run: bool
+    queue: tuple[tuple[int, int], ...] = ()
+    waits_for: int | None = None
 
     @property
     def moved(self) -> bool:
