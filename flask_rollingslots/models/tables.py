@@ -473,6 +473,15 @@ class BookingMixin:
         holds = sa.and_(cls.status == BookingStatus.HELD.value, cls.expires_at > now)
         return sa.or_(cls.status == BookingStatus.CONFIRMED.value, holds)
 
+    @classmethod
+    def waits_at(cls, slot: Any, now: Any) -> sa.ColumnElement[bool]:
+        """Return, in SQL, whether it waits for places at a moment (aware), as ``status_at`` says.
+
+        :param slot: the class of its slot, which the query joins.
+        """
+        is_over = sa.or_(slot.status != Status.SCHEDULED.value, slot.starts_at <= now)
+        return sa.and_(cls.status == BookingStatus.WAITING.value, sa.not_(is_over))
+
     @declared_attr.directive
     def __table_args__(cls) -> tuple[Any, ...]:
         # active_key is NULL once released, and NULLs do not collide: a partial unique index on every database.
