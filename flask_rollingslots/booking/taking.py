@@ -230,9 +230,14 @@ def check_limits(work: Work, slot: SlotMixin, request: BookingRequest) -> None:
         limits.check_places(work, slot, request.party, request.who, leaving=request.replaces_id)
 
 
-def report(work: Work, signal: NamedSignal, booking: BookingMixin, **facts: Any) -> None:
-    """Let a signal about a booking be sent once the work is done; its slot is read only for somebody who listens."""
-    work.outbox.add(signal, lambda: {"slot": booking.slot}, booking=booking, **facts)
+def report(
+    work: Work, signal: NamedSignal, booking: BookingMixin, *, follows: bool = False, **facts: Any
+) -> None:
+    """Let a signal about a booking be sent once the work is done; its slot is read only for somebody who listens.
+
+    :param follows: on what the work is about.
+    """
+    work.outbox.add(signal, lambda: {"slot": booking.slot}, follows=follows, booking=booking, **facts)
 
 
 def find_known(

@@ -166,7 +166,7 @@ def serve(work: Work, slot: SlotMixin) -> list[BookingMixin]:
     queue = [waiting for waiting in slot.queue or () if waiting not in chosen]
     change_slot(work, slot, sum(each.party for each in offered), [*(slot.holds or ()), *holds], queue)
     for each in offered:
-        report(work, booking_offered if each.expires_at is not None else slot_booked, each)
+        report(work, booking_offered if each.expires_at is not None else slot_booked, each, follows=True)
     return offered
 
 

@@ -1,0 +1,75 @@
+"""The waiting list where it meets other things: limits for each person, lists, events, pools."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from flask_rollingslots.signals import EVENTS
+
+if TYPE_CHECKING:
+    from helpers import Site
+
+TEN, ELEVEN, NEXT_DAY = "1@20260106T1000", "1@20260106T1100", "1@20260107T1000"
+
+
+def full(site: Site, *keys: str, capacity: int = 1, **fields: Any) -> list[int]:
+    """Let some slots be booked to the last place, and return the ids of the bookings."""
+    site.add(**{"capacity": capacity, "waiting": 10, **fields})
+    site.slots.generate()
+    made = [site.slots.book(key, capacity, who=f"guest {n}").id for n, key in enumerate(keys)]
+    site.session.commit()
+    return made
+
+
+def test_who_waited_in_vain_has_no_place(site: Site) -> None:
+    """From the start of its slot on a place in a queue counts towards no limit, and stands in no list of those."""
+    full(site, TEN, max_per_person_week=1, max_per_person=1)
+    waited = site.slots.wait(TEN, who="ada")
+    site.session.commit()
+    assert site.slots.bookings(who="ada", waiting=True) == [waited]
+    site.clock.turn(days=1, hours=2)
+    assert site.slots.bookings(who="ada", waiting=True) == []
+    assert site.slots.bookings(who="ada", live=False) == [waited]
+    for _ in range(2):  # the second time, the process knows of the limits
+        booking = site.slots.book(NEXT_DAY, who="ada")
+        site.session.commit()
+        site.slots.release(booking)
+        site.session.commit()
+
+
+def test_who_waits_for_what_was_cancelled_is_in_no_list(site: Site) -> None:
+    """It is when the slot comes back."""
+    full(site, TEN)
+    waits = site.slots.wait(TEN, who="ada")
+    site.slots.cancel(TEN)
+    site.session.commit()
+    assert site.slots.bookings(who="ada", waiting=True) == []
+    site.slots.restore(TEN)
+    site.session.commit()
+    assert site.slots.bookings(who="ada", waiting=True) == [waits]
+
+
+def test_an_offer_is_told_after_what_freed_the_places(site: Site) -> None:
+    """Whatever it was: a smaller party, a move, a slot that comes back."""
+    (booked,) = full(site, TEN, capacity=3)
+    for n in range(3):
+        site.slots.wait(TEN, who=f"waits {n}")
+    site.session.commit()
+    found: list[str] = []
+    site.slots.on(*EVENTS.values())(lambda event: found.append(event.name))
+    site.slots.change_party(booked, 2)
+    site.session.commit()
+    site.slots.move(booked, ELEVEN)
+    site.session.commit()
+    assert found == ["party_changed", "offered", "moved", "offered", "offered"]
+    site.slots.cancel(ELEVEN)
+    site.slots.restore(ELEVEN)
+    site.session.commit()
+    found.clear()
+    held = site.slots.hold(ELEVEN, 1, who="bob")
+    site.slots.wait(ELEVEN, who="eve")
+    site.slots.cancel(ELEVEN)
+    site.slots.release(held)
+    site.slots.restore(ELEVEN)
+    site.session.commit()
+    assert found == ["held", "waiting", "cancelled", "released", "restored", "offered"]
