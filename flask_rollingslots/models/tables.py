@@ -50,7 +50,7 @@ from .places import (
     is_kept_for_waiting,
     is_used_up,
     keeps_for_waiting,
-    used_up_at,
+    left_in_pool_at,
 )
 
 
@@ -288,8 +288,10 @@ class SlotMixin:
         left = by_now("capacity") - self.booked_at(now)
         if left <= 0:
             return by_time, State.FULL
-        if may_be_asked and used_up_at(self, now):
+        in_pool = left_in_pool_at(self, now) if may_be_asked else None
+        if in_pool == 0:
             return by_time, State.BLOCKED
+        left = left if in_pool is None else min(left, in_pool)
         is_kept = not self.is_virtual and keeps_for_waiting(self, left, by_now("starts_at"), now)
         return by_time, State.FULL if is_kept else None
 

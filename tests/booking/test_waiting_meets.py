@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import pytest
+from sqlalchemy import select
+
+from flask_rollingslots.errors import SlotFull, StatusConflict
 from flask_rollingslots.signals import EVENTS
 
 if TYPE_CHECKING:
@@ -73,3 +77,51 @@ def test_an_offer_is_told_after_what_freed_the_places(site: Site) -> None:
     site.slots.restore(ELEVEN)
     site.session.commit()
     assert found == ["held", "waiting", "cancelled", "released", "restored", "offered"]
+
+
+#: Two offers of one hour on the same three machines.
+MACHINES: dict[str, Any] = {"every": None, "until_time": None, "resource": "machines", "pool": 3}
+
+
+def states(site: Site, key: str) -> set[str]:
+    """Return what a slot is, in Python and in SQL, and whether it can be booked."""
+    site.session.rollback()
+    cls, row = site.slots.Slot, site.slots.get(key)
+    asked = select(cls.state, cls.is_bookable).where(cls.id == row.id)
+    state, is_bookable = site.session.execute(asked).one()
+    assert (row.state, row.is_bookable) == (state, is_bookable)
+    return {state, "bookable" if is_bookable else "not bookable"}
+
+
+def test_a_party_for_which_the_pool_has_no_room_is_in_nobodys_way(site: Site) -> None:
+    """Where the slot has places for it, but the machines are too few, others book what there is."""
+    first, second = full(site, TEN, **MACHINES), site.add(capacity=3, name="Course", **MACHINES)
+    assert len(first) == 1
+    site.slots.edit(TEN, "this", capacity=2)
+    other = site.slots.book(TEN, who="guest 1").id
+    site.session.commit()
+    waits = site.slots.wait(TEN, 2, who="two").id
+    site.session.commit()
+    site.slots.release(other)
+    elsewhere = site.slots.book(f"{second.id}@20260106T1000", 2, who="course").id
+    site.session.commit()
+    assert states(site, TEN) == {"blocked", "not bookable"}
+    site.slots.release(first[0])
+    site.session.commit()
+    assert states(site, TEN) == {"open", "bookable"}
+    with pytest.raises(StatusConflict, match="has 1 of 2 places left: book them"):
+        site.slots.wait(TEN, who="one")
+    booking = site.slots.book(TEN, who="one").id
+    site.session.commit()
+    assert states(site, TEN) == {"blocked", "not bookable"}
+    site.slots.release(booking)
+    site.slots.release(elsewhere)
+    site.session.commit()
+    assert states(site, TEN) == {"full", "not bookable"}  # until the next top-up offers them
+    with pytest.raises(SlotFull, match="kept for whoever waits"):
+        site.slots.book(TEN, who="one")
+    with pytest.raises(StatusConflict, match="waits for"):
+        site.slots.wait(TEN, who="two")
+    site.session.rollback()
+    site.slots.generate()
+    assert site.slots.get_booking(waits).is_offer
