@@ -73,6 +73,7 @@ def confirm(work: Work, booking: BookingMixin | int) -> BookingMixin:
 
 def release(work: Work, booking: BookingMixin | int, override: bool = False) -> BookingMixin:
     """Give the places of a booking or a hold back; see ``RollingSlots.release``."""
+    BookingRequest(1, None, override=override).check()
     found, slot = locked_booking(work, booking)
     if not override:
         check_in_time(work, found, slot)
@@ -84,6 +85,7 @@ def release(work: Work, booking: BookingMixin | int, override: bool = False) -> 
 
 def release_following(work: Work, booking: BookingMixin | int, override: bool = False) -> list[BookingMixin]:
     """Give back a booking and the later ones of the person's series, all or none; see ``RollingSlots.release``."""
+    BookingRequest(1, None, override=override).check()
     take_write_lock(work.session, table_of(work.models.Slot))
     begun = find(work, booking)
     found = _following(work, begun)
@@ -147,6 +149,7 @@ def move(
     work: Work, booking: BookingMixin | int, key: str | SlotMixin, override: bool = False
 ) -> BookingMixin:
     """Move a live booking, and a hold until the same moment, to another slot; see ``RollingSlots.move``."""
+    BookingRequest(1, None, override=override).check()
     found = find(work, booking)
     made, is_new = again_if_lost(lambda: _moved(work, found, key, override))
     if is_new:

@@ -109,6 +109,8 @@ class BookingRequest:
         party: Any = self.party
         if isinstance(party, bool) or not isinstance(party, int) or not 1 <= party <= MAX_PARTY:
             raise refusal("party", party, f"a whole number from 1 to {MAX_PARTY:,}")
+        if not isinstance(self.override, bool):
+            raise refusal("override", self.override, "True or False")
         for field in ("who", "idempotency_key"):
             value = getattr(self, field)
             if value is not None and not _TEXT.takes(value):
