@@ -77,7 +77,8 @@ def release(work: Work, booking: BookingMixin | int, override: bool = False) -> 
     found, slot = locked_booking(work, booking)
     if not override:
         check_in_time(work, found, slot)
-    if _end(work, found, slot):
+    is_over = found.status_at(work.now) is BookingStatus.EXPIRED
+    if _end(work, found, slot) and not is_over:
         report(work, booking_released, found, override=override)
     waiting.serve(work, slot)
     return found
@@ -104,9 +105,11 @@ def release_following(work: Work, booking: BookingMixin | int, override: bool = 
     if late:
         text = f"{len(late)} of {len(found)} bookings of the series stay, so all do: {late[0]}"
         raise SlotClosed(text, **late[0].details, too_late=[error.details["key"] for error in late])
+    over = {each.id for each in found if each.status_at(work.now) is BookingStatus.EXPIRED}
     ended = [each for each in found if _end(work, each, slots[each.slot_id])]
     for each in ended:
-        report(work, booking_released, each, override=override)
+        if each.id not in over:
+            report(work, booking_released, each, override=override)
         waiting.serve(work, slots[each.slot_id])
     return ended
 

@@ -79,6 +79,21 @@ def test_an_offer_is_told_after_what_freed_the_places(site: Site) -> None:
     assert found == ["held", "waiting", "cancelled", "released", "restored", "offered"]
 
 
+def test_what_was_over_by_the_time_is_not_told_as_given_back(site: Site) -> None:
+    """Who releases a hold that has expired, or a place in the queue of what has begun, gives nothing back."""
+    full(site, TEN)
+    held = site.slots.hold(ELEVEN, who="bob", minutes=5)
+    waits = site.slots.wait(TEN, who="ada")
+    site.session.commit()
+    found: list[str] = []
+    site.slots.on("released")(lambda event: found.append(event.name))
+    site.clock.turn(days=1, hours=2)
+    for booking in (held, waits):
+        assert site.slots.release(booking).status == "expired"
+    site.session.commit()
+    assert found == []
+
+
 #: Two offers of one hour on the same three machines.
 MACHINES: dict[str, Any] = {"every": None, "until_time": None, "resource": "machines", "pool": 3}
 
