@@ -109,8 +109,8 @@ class Notes(Protocol):
         """Take down one event of a piece of work."""
 
 
-class Outbox(list[tuple[NamedSignal, "Callable[[], dict[str, Any]]", dict[str, Any]]]):
-    """Gathers what one piece of work tells; sent once it is done, in the order in which it came.
+class Outbox(list[tuple[NamedSignal, "Callable[[], dict[str, Any]]", dict[str, Any], bool]]):
+    """Gathers what one piece of work tells; sent once it is done, in the order in which it came, what follows last.
 
     :param sender: the app.
     :param who: the person who acts, for all that is told; ``None``: a program, or nobody said.
@@ -130,20 +130,29 @@ class Outbox(list[tuple[NamedSignal, "Callable[[], dict[str, Any]]", dict[str, A
         super().__init__()
         self.sender, self.who, self.door, self._notes, self._is_calm = sender, who, door, notes, is_calm
 
-    def add(self, signal: NamedSignal, late: Callable[[], dict[str, Any]] = dict, **facts: Any) -> None:
+    def add(
+        self,
+        signal: NamedSignal,
+        late: Callable[[], dict[str, Any]] = dict,
+        *,
+        follows: bool = False,
+        **facts: Any,
+    ) -> None:
         """Take in a signal with its arguments.
 
         :param late: returns further arguments; called only if somebody listens, for reading them costs statements.
+        :param follows: it comes of what the work is about, and is told after that: places that got free are offered.
         """
-        self.append((signal, late, facts))
+        self.append((signal, late, facts, follows))
 
     def send(self, work: Any) -> None:
         """Send what was gathered, each once, and take down the events; a receiver's error goes to the caller.
 
         :param work: what this is the outbox of; its transaction goes on.
         """
+        self.sort(key=lambda told: told[-1])
         while self:
-            signal, late, facts = self.pop(0)
+            signal, late, facts, _ = self.pop(0)
             try:
                 self._send(work, signal, late, facts)
             except Exception:  # receivers are the app's code

@@ -20,7 +20,7 @@ from .taking import BookingRequest, check_limits, lock_first, report, take_more
 
 def change_party(work: Work, booking: BookingMixin | int, party: int, override: bool = False) -> BookingMixin:
     """Let a booking be for more or fewer people; see ``RollingSlots.change_party``."""
-    BookingRequest(party, None).check()
+    BookingRequest(party, None, override=override).check()
     found = find(work, booking)
     before = again_if_lost(lambda: _changed(work, found, party, override))
     if before != party:

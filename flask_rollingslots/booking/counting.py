@@ -46,6 +46,14 @@ def lock_slots(work: Work, *slot_ids: int) -> dict[int, SlotMixin]:
     return found
 
 
+def lock_again(work: Work, slot: SlotMixin) -> SlotMixin:
+    """Keep others from changing a slot that was looked at, and return it as it is now, with what was seen around it."""
+    busy, near = slot.rolling_busy, slot.rolling_neighbours
+    slot = lock_slots(work, slot.id)[slot.id]
+    slot.rolling_busy, slot.rolling_neighbours = busy, near
+    return slot
+
+
 def sweep(work: Work, slot: SlotMixin) -> int:
     """Release the expired holds of a locked slot; return how many places that freed."""
     moment = to_us(work.now)

@@ -73,10 +73,12 @@ def confirm(work: Work, booking: BookingMixin | int) -> BookingMixin:
 
 def release(work: Work, booking: BookingMixin | int, override: bool = False) -> BookingMixin:
     """Give the places of a booking or a hold back; see ``RollingSlots.release``."""
+    BookingRequest(1, None, override=override).check()
     found, slot = locked_booking(work, booking)
     if not override:
         check_in_time(work, found, slot)
-    if _end(work, found, slot):
+    is_over = found.status_at(work.now) is BookingStatus.EXPIRED
+    if _end(work, found, slot) and not is_over:
         report(work, booking_released, found, override=override)
     waiting.serve(work, slot)
     return found
@@ -84,6 +86,7 @@ def release(work: Work, booking: BookingMixin | int, override: bool = False) -> 
 
 def release_following(work: Work, booking: BookingMixin | int, override: bool = False) -> list[BookingMixin]:
     """Give back a booking and the later ones of the person's series, all or none; see ``RollingSlots.release``."""
+    BookingRequest(1, None, override=override).check()
     take_write_lock(work.session, table_of(work.models.Slot))
     begun = find(work, booking)
     found = _following(work, begun)
@@ -102,9 +105,11 @@ def release_following(work: Work, booking: BookingMixin | int, override: bool = 
     if late:
         text = f"{len(late)} of {len(found)} bookings of the series stay, so all do: {late[0]}"
         raise SlotClosed(text, **late[0].details, too_late=[error.details["key"] for error in late])
+    over = {each.id for each in found if each.status_at(work.now) is BookingStatus.EXPIRED}
     ended = [each for each in found if _end(work, each, slots[each.slot_id])]
     for each in ended:
-        report(work, booking_released, each, override=override)
+        if each.id not in over:
+            report(work, booking_released, each, override=override)
         waiting.serve(work, slots[each.slot_id])
     return ended
 
@@ -147,6 +152,7 @@ def move(
     work: Work, booking: BookingMixin | int, key: str | SlotMixin, override: bool = False
 ) -> BookingMixin:
     """Move a live booking, and a hold until the same moment, to another slot; see ``RollingSlots.move``."""
+    BookingRequest(1, None, override=override).check()
     found = find(work, booking)
     made, is_new = again_if_lost(lambda: _moved(work, found, key, override))
     if is_new:

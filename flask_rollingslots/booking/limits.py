@@ -24,7 +24,7 @@ from ..planning import grid_day
 from ..recurrence.zones import instant_of
 from ..settings import PREFIX
 from ..statements import MARIADB, insert_or_lock, newest, only_if, take_write_lock
-from ..values import OCCUPYING, BookingStatus, SlotKey, TemplateSpec, local_midnight
+from ..values import OCCUPYING, BookingStatus, SlotKey, Status, TemplateSpec, local_midnight
 
 #: Before the name of a row that is locked: no resource of an app begins so.
 _HOLDS, _PLACES = "\x01holds:", "\x01places:"
@@ -235,7 +235,7 @@ def _taken(work: Work, slot: SlotMixin, who: str, leaving: int | None, newest_on
     day = grid_day(specs[template.id], slot.original_start, slot.starts_at)
     columns = (cls.id, cls.template_id, cls.original_start, cls.starts_at, bookings.party)
     query: Any = select(*columns).join(table_of(work.models.Booking), bookings.slot_id == cls.id)
-    query = query.where(bookings.who == who, _counts(bookings, work.now))
+    query = query.where(bookings.who == who, _counts(bookings, cls, work.now))
     if leaving is not None:
         query = query.where(bookings.id != leaving)
     if template.max_per_person_day is None and template.max_per_person_week is None:
@@ -266,11 +266,18 @@ def _week_of(day: date) -> tuple[date, date]:
     return monday, monday + 7 * _ONE_DAY
 
 
-def _counts(booking: Any, now: Any) -> ColumnElement[bool]:
-    """Return, in SQL, whether a booking counts for its person: it is live, or waits."""
-    certain = (BookingStatus.CONFIRMED.value, BookingStatus.WAITING.value)
+def _counts(booking: Any, slot: Any, now: Any) -> ColumnElement[bool]:
+    """Return, in SQL, whether a booking counts for its person: it is live, or waits.
+
+    :param slot: the columns of its slot.
+    """
     held = and_(booking.status == BookingStatus.HELD.value, booking.expires_at > now)
-    return or_(booking.status.in_(certain), held)
+    waits = and_(
+        booking.status == BookingStatus.WAITING.value,
+        slot.status == Status.SCHEDULED.value,
+        slot.starts_at > now,
+    )
+    return or_(booking.status == BookingStatus.CONFIRMED.value, held, waits)
 
 
 def _limit_reached(slot: SlotMixin, name: str, taken: int, party: int) -> LimitReached:
@@ -381,7 +388,7 @@ def sums(models: Models, slot: Any) -> dict[str, ColumnElement[int]]:
         booking, other = table_of(models.Booking).alias(), table_of(models.Slot).alias()
         now, who = bindparam("now", type_=other.c.starts_at.type), bindparam("who", type_=booking.c.who.type)
         query: Any = select(func.coalesce(func.sum(booking.c.party), 0))
-        query = query.where(booking.c.who == who, _counts(booking.c, now))
+        query = query.where(booking.c.who == who, _counts(booking.c, slot if span is None else other.c, now))
         if span is None:
             query = query.where(booking.c.slot_id == slot.id)
         else:

@@ -30,7 +30,7 @@ from ..errors import (
     no_slot,
     refusal,
 )
-from ..models import BookingMixin, SlotMixin, TemplateMixin, table_of
+from ..models import BookingMixin, SlotMixin, TemplateMixin, left_in_pool_at, table_of
 from ..signals import Outbox
 from ..statements import MARIADB, atomic, exclusive, newest, take_write_lock
 from ..values import LIVE, MICROSECOND, YEARS, SlotKey, State, Steps, key_of
@@ -336,8 +336,11 @@ class _Wanted:
         return tuple(FreeSlot(slot.key, slot.starts_at, slot.left) for slot in found[:_NEAREST])
 
     def _is_free(self, slot: SlotMixin) -> bool:
-        is_tried = SlotKey(slot.series_id, slot.original_start) in self.keys
-        return not is_tried and slot.is_bookable_at(self.work.now) and slot.left >= self.request.party
+        now, party = self.work.now, self.request.party
+        if SlotKey(slot.series_id, slot.original_start) in self.keys or not slot.is_bookable_at(now):
+            return False
+        in_pool = left_in_pool_at(slot, now)
+        return slot.left >= party and (in_pool is None or in_pool >= party)
 
     # -- the same request again
 

@@ -54,7 +54,7 @@ from ..statements import (
 )
 from ..values import LIVE, NOBODY, BookingStatus, Hold, Person, SlotKey, State, Status, key_of, to_us
 from . import limits
-from .counting import COUNTED, change_slot, lock_slots, read_again, sweep
+from .counting import COUNTED, change_slot, lock_again, read_again, sweep
 from .resources import is_crowded, is_taken, left_in_pool, look_around, slot_to_book
 
 #: The longest hold: a week.
@@ -109,6 +109,8 @@ class BookingRequest:
         party: Any = self.party
         if isinstance(party, bool) or not isinstance(party, int) or not 1 <= party <= MAX_PARTY:
             raise refusal("party", party, f"a whole number from 1 to {MAX_PARTY:,}")
+        if not isinstance(self.override, bool):
+            raise refusal("override", self.override, "True or False")
         for field in ("who", "idempotency_key"):
             value = getattr(self, field)
             if value is not None and not _TEXT.takes(value):
@@ -484,13 +486,14 @@ def _give_back(models: Models) -> Any:
 
 def take(work: Work, slot: SlotMixin, request: BookingRequest) -> BookingMixin:
     """Take places in a stored slot whose resource is locked and looked at, or raise why that cannot be."""
-    _check_resource(work, slot, request)
-    if not take_places(work, slot, request.party, request.is_beyond):
+    in_pool = _check_resource(work, slot, request)
+    if not take_places(work, slot, request.party, request.is_beyond, in_pool=in_pool):
         # Only now is it worth a lock to see whether expired holds are in the way.
         slot = lock_again(work, slot)
         may_be_there = not request.is_beyond and (sweep(work, slot) > 0 or slot.waits_for is not None)
-        if not may_be_there or not take_places(work, slot, request.party, is_swept=True):
-            raise _refusal(work, slot, request)
+        swept: Any = {"is_swept": True, "in_pool": in_pool}
+        if not may_be_there or not take_places(work, slot, request.party, **swept):
+            raise _refusal(work, slot, request, in_pool=in_pool)
     made = insert_booking(work, slot, request)
     if made is None and slot.capacity == 1:
         # The capacity may have been 1 when this transaction read it.
@@ -508,30 +511,26 @@ def take_more(work: Work, slot: SlotMixin, request: BookingRequest, holds: Calla
 
     :param holds: returns the holds that the slot has then.
     """
-    _check_resource(work, slot, request)
+    in_pool = _check_resource(work, slot, request)
     sweep(work, slot)
-    more = {"holds": holds() or None}
-    if not take_places(work, slot, request.party, request.is_beyond, is_swept=True, **more):
-        raise _refusal(work, slot, request)
+    more: Any = {"is_swept": True, "in_pool": in_pool, "holds": holds() or None}
+    if not take_places(work, slot, request.party, request.is_beyond, **more):
+        raise _refusal(work, slot, request, in_pool=in_pool)
     forget_busy(work.session)
     work.session.expire(slot, COUNTED)
 
 
-def _check_resource(work: Work, slot: SlotMixin, request: BookingRequest) -> None:
-    """Refuse places for which the resource has no room, or the series no time; staff has no more of either."""
+def _check_resource(work: Work, slot: SlotMixin, request: BookingRequest) -> int | None:
+    """Refuse places for which the resource has no room, or the series no time; staff has no more of either.
+
+    :return: how many places the pool has, if there is one; it is locked.
+    """
     if is_taken(slot, work.now) or is_crowded(work, slot):
         raise _refusal(work, slot, request, is_blocked=True)
     in_pool = left_in_pool(slot, work.now)
     if in_pool is not None and in_pool < request.party:
         raise _refusal(work, slot, request, in_pool=in_pool)
-
-
-def lock_again(work: Work, slot: SlotMixin) -> SlotMixin:
-    """Keep others from changing a slot that was looked at, and return it as it is now, with what was seen around it."""
-    busy, near = slot.rolling_busy, slot.rolling_neighbours
-    slot = lock_slots(work, slot.id)[slot.id]
-    slot.rolling_busy, slot.rolling_neighbours = busy, near
-    return slot
+    return in_pool
 
 
 def _refusal(
@@ -544,7 +543,7 @@ def _refusal(
     """Say why places could not be taken, by what the slot and its template are now.
 
     :param is_blocked: something was found in the way, by a lock: MariaDB's snapshot may not know of it.
-    :param in_pool: how many places the pool was found to have, which are too few.
+    :param in_pool: how many places the pool was found to have, if there is one.
     """
     slot, template = lock_again(work, slot), slot.template
     forget_busy(work.session)
@@ -552,7 +551,7 @@ def _refusal(
     if request.is_beyond and slot.status == Status.SCHEDULED:
         state = State.WITHDRAWN if slot.is_withdrawn_at(work.now) else State.OPEN
     may_join = state is State.RUNNING and (slot.closes_at or slot.starts_at) > work.now
-    is_short = in_pool is not None and (in_pool < left or request.is_beyond)
+    is_short = in_pool is not None and in_pool < request.party and (in_pool < left or request.is_beyond)
     is_blocked = is_blocked or (is_short and in_pool == 0)
     if is_blocked and (may_join or state in (State.OPEN, State.FULL)):
         state = State.BLOCKED
@@ -571,7 +570,8 @@ def _refusal(
         )
         return SlotFull(text, key=slot.key, left=in_pool, party=request.party)
     is_kept = not request.is_beyond and left >= request.party
-    if is_kept and keeps_for_waiting(slot, left, slot.starts_at, work.now):
+    has = left if in_pool is None else min(left, in_pool)
+    if is_kept and keeps_for_waiting(slot, has, slot.starts_at, work.now):
         text = f"slot {slot.key} has {left} of {slot.capacity} places left, kept for whoever waits for them"
         return SlotFull(text, key=slot.key, left=0, party=request.party)
     if left >= request.party or request.is_beyond:
@@ -613,7 +613,13 @@ def _bookable(
 
 
 def take_places(
-    work: Work, slot: SlotMixin, party: int, beyond: bool = False, is_swept: bool = False, **more: Any
+    work: Work,
+    slot: SlotMixin,
+    party: int,
+    beyond: bool = False,
+    is_swept: bool = False,
+    in_pool: int | None = None,
+    **more: Any,
 ) -> bool:
     """Take places with one conditional UPDATE; return whether they were there, and nobody waits who comes first.
 
@@ -621,6 +627,7 @@ def take_places(
 
     :param beyond: staff books: what there is, when, and who waits does not count.
     :param is_swept: the slot is locked and counts no hold that has expired: else whoever waits may come first.
+    :param in_pool: how many places the pool has, if there is one: whoever waits for more does not come first.
     :param more: what else changes with it.
     """
     table, templates = table_of(work.models.Slot), table_of(work.models.Template)
@@ -642,6 +649,8 @@ def take_places(
         comes_first = or_(table.c.waits_for.is_(None), table.c.starts_at <= work.now)
         if is_swept:
             comes_first = or_(comes_first, table.c.waits_for > table.c.capacity - table.c.booked)
+        if in_pool is not None:
+            comes_first = or_(comes_first, table.c.waits_for > in_pool)
         bounds = and_(bounds, only_if(comes_first))
     values = {"booked": table.c.booked + party, **more}
     statement = update(table).where(table.c.id == slot.id, bounds).values(values)

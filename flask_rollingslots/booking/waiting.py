@@ -20,7 +20,7 @@ from ..models import BookingMixin, SlotMixin, is_kept_for_waiting, keeps_for_wai
 from ..signals import booking_offered, booking_waiting, slot_booked
 from ..statements import newest, only_if
 from ..values import BookingStatus, State, Status, to_us
-from .counting import change_slot, end_booking, lock_slots, sweep
+from .counting import change_slot, end_booking, lock_again, lock_slots, sweep
 from .resources import is_crowded, is_taken, left_in_pool, lock_at_once, lock_offer, look_around, slot_to_book
 from .taking import (
     ONLY,
@@ -29,7 +29,6 @@ from .taking import (
     check_limits,
     find_known,
     insert_booking,
-    lock_again,
     lock_first,
     report,
 )
@@ -166,7 +165,7 @@ def serve(work: Work, slot: SlotMixin) -> list[BookingMixin]:
     queue = [waiting for waiting in slot.queue or () if waiting not in chosen]
     change_slot(work, slot, sum(each.party for each in offered), [*(slot.holds or ()), *holds], queue)
     for each in offered:
-        report(work, booking_offered if each.expires_at is not None else slot_booked, each)
+        report(work, booking_offered if each.expires_at is not None else slot_booked, each, follows=True)
     return offered
 
 

@@ -14,7 +14,7 @@ from sqlalchemy.orm import contains_eager
 from ..context import Work
 from ..errors import refusal
 from ..models import BookingMixin, TemplateMixin, table_of
-from ..values import BookingStatus, SlotKey
+from ..values import SlotKey
 from .searching import check_aware, check_group, check_limit, find_booking, find_template, segments_of
 
 
@@ -95,7 +95,7 @@ def _query(work: Work, asked: BookingsAsked) -> Any:
     query = query.options(contains_eager(of_slot).contains_eager(slot.template))
     if asked.live:
         is_live = booking.live_at(work.now)
-        waits = booking.status == BookingStatus.WAITING.value
+        waits = booking.waits_at(slot, work.now)
         query = query.where(or_(is_live, waits) if asked.waiting else is_live)
     if asked.who is not None:
         query = query.where(booking.who == asked.who)

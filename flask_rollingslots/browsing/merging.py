@@ -20,7 +20,15 @@ from sqlalchemy.orm.attributes import set_committed_value
 from .. import planning
 from ..context import Work, load_shown, segments, virtual_slot
 from ..errors import RollingSlotsError, TooCostly, no_slot, refusal
-from ..models import SlotMixin, TemplateMixin, expired_places, keeps_for_waiting, mark_busy, mark_near
+from ..models import (
+    SlotMixin,
+    TemplateMixin,
+    expired_places,
+    keeps_for_waiting,
+    left_in_pool_at,
+    mark_busy,
+    mark_near,
+)
 from ..statements import newest
 from ..values import MICROSECOND, PlannedSlot, SlotKey, Status, Steps, TemplateSpec, Window, key_of
 from .searching import LOOKED_AT, PORTION, check_aware, templates
@@ -259,7 +267,8 @@ def holes(work: Work, slots: Iterable[SlotMixin]) -> set[int]:
 
 
 def _is_due(slot: SlotMixin, now: datetime) -> bool:
-    left = slot.capacity - slot.booked_at(now)
+    left, in_pool = slot.capacity - slot.booked_at(now), left_in_pool_at(slot, now)
+    left = left if in_pool is None else min(left, in_pool)
     return slot.status == Status.SCHEDULED and keeps_for_waiting(slot, left, slot.starts_at, now)
 
 

@@ -138,6 +138,8 @@ def _called(work: Work, query: Select[Any], q: str, column: Any = None) -> list[
 
     Told here, for databases differ in what letters they take for one: SQLite knows the case of ASCII alone.
     """
+    if not isinstance(q, str):
+        raise refusal("q", q, "a text, or None")
     cls, wanted = work.models.Template, _folded(q)
     key = cls.id if column is None else column
     texts = work.session.execute(query.with_only_columns(key, cls.name, cls.group, cls.rrule))

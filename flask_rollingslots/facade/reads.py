@@ -178,7 +178,7 @@ class Reads(Calls):
         :param start: aware, like ``end``: of slots with ``start <= starts_at < end``.
         :param live: only those that take places: booked, or held and not expired. ``False``: all there ever were.
         :param limit: at most so many, 1 to 1,000.
-        :param waiting: those that wait for places too.
+        :param waiting: those that wait for places too, until the slot starts or is cancelled.
         :param after: a booking: only those behind it. The last one of a page gives the next page.
         :param sees: says of a template whether its bookings may be shown.
         """

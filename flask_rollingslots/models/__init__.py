@@ -26,6 +26,7 @@ from .places import (
     is_excluded,
     is_kept_for_waiting,
     keeps_for_waiting,
+    left_in_pool_at,
     load_busy,
     load_neighbours,
     mark_busy,
@@ -47,6 +48,7 @@ __all__ = [
     "Models", "OwnColumns", "OwnField", "ResourceMixin", "RunMixin", "Seen", "ShardMixin", "Shared", "SlotMixin",
     "Stay", "TemplateField", "TemplateMixin", "UtcDateTime", "check_data", "check_limits", "check_template",
     "check_times", "claim_columns", "displaced_near", "expired_places", "forget_busy", "has_claim",
-    "has_decisions", "is_excluded", "is_kept_for_waiting", "keep_name", "keeps_for_waiting", "load_busy",
-    "load_neighbours", "make_models", "mark_busy", "mark_near", "most_taken", "plain", "table_of", "taken_of_pool",
+    "has_decisions", "is_excluded", "is_kept_for_waiting", "keep_name", "keeps_for_waiting", "left_in_pool_at",
+    "load_busy", "load_neighbours", "make_models", "mark_busy", "mark_near", "most_taken", "plain", "table_of",
+    "taken_of_pool",
 ]  # fmt: skip

@@ -85,7 +85,9 @@ def keeps_for_waiting(slot: Any, left: int, starts_at: datetime, now: datetime) 
 def is_kept_for_waiting(models: Any, slot: Any, now: Any) -> ColumnElement[bool]:
     """Return, in SQL, whether what is left in a slot is enough for somebody who waits, and so for nobody else."""
     left = slot.capacity - slot.booked + expired_places(models, slot, now)
-    return and_(slot.waits_for.is_not(None), slot.starts_at > now, slot.waits_for <= left)
+    fits = and_(slot.waits_for.is_not(None), slot.starts_at > now, slot.waits_for <= left)
+    # The pool is asked only about the few slots that are left then.
+    return case((not_(fits), false()), else_=not_(is_used_up(models, slot, now, slot.waits_for)))
 
 
 # -- resources
@@ -128,12 +130,15 @@ def is_blocked(models: Any, slot: Any, now: Any) -> ColumnElement[bool]:
     )
 
 
-def is_used_up(models: Any, slot: Any, now: Any) -> ColumnElement[bool]:
+def is_used_up(models: Any, slot: Any, now: Any, places: Any = None) -> ColumnElement[bool]:
     """Return, in SQL, whether a pool has no place left for a slot at some moment; as ``most_taken`` counts them.
+
+    :param places: so many are asked for, by default one.
 
     The most places are taken when something begins: what is looked at is the beginning and each such moment within the
     slot, and for slots of its own series each moment at which the slot has one of them beside it.
     """
+    places = literal_column("1") if places is None else places
     ours, theirs, parts = (table_of(models.Template).alias() for _ in range(3))
     first, near = (table_of(models.Slot).alias() for _ in range(2))
     later_ones, beside = (_with_and_without() for _ in range(2))
@@ -176,22 +181,22 @@ def is_used_up(models: Any, slot: Any, now: Any) -> ColumnElement[bool]:
             ours.c.pool.is_not(None),
             or_(later_ones.c.is_with == 0, first.c.id.is_not(None)),
             or_(beside.c.is_with == 0, near.c.id.is_not(None)),
-            _taken_places(models, ours.c, slot, now, there) >= ours.c.pool,
+            _taken_places(models, ours.c, slot, now, there) > ours.c.pool - places,
         )
     )
     # One slot after the other, and only where all that it shares the pool with would be too much at once. As a
     # condition PostgreSQL would work it out for all slots first.
-    return case((not_(_may_be_used_up(models, slot, now)), false()), (found, true()), else_=false())
+    return case((not_(_may_be_used_up(models, slot, now, places)), false()), (found, true()), else_=false())
 
 
-def _may_be_used_up(models: Any, slot: Any, now: Any) -> ColumnElement[bool]:
-    """Return, in SQL, whether a slot and all that overlaps it take as many places as its pool has."""
+def _may_be_used_up(models: Any, slot: Any, now: Any, places: Any) -> ColumnElement[bool]:
+    """Return, in SQL, whether its pool has too few places beside all that a slot and what overlaps it take."""
     ours = table_of(models.Template).alias()
     taken = _taken_places(
         models, ours.c, slot, now, lambda every, other: _meanwhile(ours.c, slot, every, other)
     )
     own = (ours.c.id == slot.template_id, ours.c.pool.is_not(None))
-    return exists(select(1).select_from(ours).where(*own, taken >= ours.c.pool))
+    return exists(select(1).select_from(ours).where(*own, taken > ours.c.pool - places))
 
 
 def _with_and_without() -> Any:
@@ -463,13 +468,13 @@ def blocked_at(slot: Any, now: datetime) -> bool:
     return is_taken or is_crowded(slot, now)
 
 
-def used_up_at(slot: Any, now: datetime) -> bool:
-    """Whether the pool of a slot, if there is one, has no place left at some moment of it."""
+def left_in_pool_at(slot: Any, now: datetime) -> int | None:
+    """Return how many places the pool of a slot has at each moment of it; ``None``: it has no pool."""
     claim = slot.template.claim
     if claim is None or claim.pool is None:
-        return False
+        return None
     most: int = claim.pool
-    return taken_of_pool(slot, _busy_around(slot), now) >= most
+    return max(0, most - taken_of_pool(slot, _busy_around(slot), now))
 
 
 def _busy_around(slot: Any) -> Iterable[Busy]:

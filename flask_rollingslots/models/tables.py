@@ -50,7 +50,7 @@ from .places import (
     is_kept_for_waiting,
     is_used_up,
     keeps_for_waiting,
-    used_up_at,
+    left_in_pool_at,
 )
 
 #: Clocks go forward by less than this within a day.
@@ -299,8 +299,10 @@ class SlotMixin:
         left = by_now("capacity") - self.booked_at(now)
         if left <= 0:
             return by_time, State.FULL
-        if may_be_asked and used_up_at(self, now):
+        in_pool = left_in_pool_at(self, now) if may_be_asked else None
+        if in_pool == 0:
             return by_time, State.BLOCKED
+        left = left if in_pool is None else min(left, in_pool)
         is_kept = not self.is_virtual and keeps_for_waiting(self, left, by_now("starts_at"), now)
         return by_time, State.FULL if is_kept else None
 
@@ -483,6 +485,15 @@ class BookingMixin:
         """Return, in SQL, whether it takes places at a moment (aware)."""
         holds = sa.and_(cls.status == BookingStatus.HELD.value, cls.expires_at > now)
         return sa.or_(cls.status == BookingStatus.CONFIRMED.value, holds)
+
+    @classmethod
+    def waits_at(cls, slot: Any, now: Any) -> sa.ColumnElement[bool]:
+        """Return, in SQL, whether it waits for places at a moment (aware), as ``status_at`` says.
+
+        :param slot: the class of its slot, which the query joins.
+        """
+        is_over = sa.or_(slot.status != Status.SCHEDULED.value, slot.starts_at <= now)
+        return sa.and_(cls.status == BookingStatus.WAITING.value, sa.not_(is_over))
 
     @declared_attr.directive
     def __table_args__(cls) -> tuple[Any, ...]:

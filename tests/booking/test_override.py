@@ -201,3 +201,22 @@ def test_only_a_booking_is_marked(site: Site) -> None:
         assert caught.value.status == status  # type: ignore[attr-defined]
         site.session.rollback()
         assert each.attendance is None
+
+
+def test_override_is_said_in_so_many_words(site: Site) -> None:
+    """A text, which is true whatever it says, makes nobody staff."""
+    offer(site, capacity=2)
+    booking = site.slots.book(KEY).id
+    said: Any = "no"
+    calls: list[Callable[[], Any]] = [
+        lambda: site.slots.book(OTHER, override=said),
+        lambda: site.slots.book_series(OTHER, count=2, override=said),
+        lambda: site.slots.change_party(booking, 3, override=said),
+        lambda: site.slots.move(booking, OTHER, override=said),
+        lambda: site.slots.release(booking, override=said),
+        lambda: site.slots.release(booking, override=said, following=True),
+    ]
+    for call in calls:
+        with pytest.raises(InvalidRequest, match="override = 'no': expected True or False"):
+            call()
+    assert site.slots.get_booking(booking).is_live

@@ -437,3 +437,18 @@ def test_until_means_the_day_that_is_shown(site: Site) -> None:
     site.session.commit()
     assert list(site.slots.book_series(KEY, until=date(2026, 1, 21)).keys) == TUESDAYS[:3]
     assert list(site.slots.book_series(KEY, until=date(2026, 1, 20), conflicts="skip").keys) == TUESDAYS[:2]
+
+
+def test_the_nearest_slots_have_machines_for_the_party(site: Site) -> None:
+    """Those for which the pool has too little are passed over, though they have places of their own."""
+    pool = {"resource": "machines", "pool": 3}
+    site.add(capacity=3, **pool)
+    site.add(name="Course", capacity=3, duration=timedelta(hours=3), every=None, until_time=None, **pool)
+    site.slots.book(TUESDAYS[0], party=2)
+    site.slots.book("2@20260106T1000", party=1)
+    site.slots.book("1@20260106T1100", party=1)
+    site.session.commit()
+    report = site.slots.book_series(TUESDAYS[0], 1, party=2, conflicts="skip")
+    assert [each.key for each in report.refused[0].nearest] == [
+        f"1@20260106T{hour}00" for hour in (12, 13, 14)
+    ]

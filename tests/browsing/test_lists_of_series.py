@@ -131,7 +131,7 @@ def test_pages(sqlite_site: Site) -> None:
         found += names(page)
         after = page[-1].series_id
     assert found == [f"Hall {number}" for number in range(5)]
-    for given in ({"limit": 0}, {"limit": 1001}, {"after": -1}, {"after": "1"}, {"group": 7}):
+    for given in ({"limit": 0}, {"limit": 1001}, {"after": -1}, {"after": "1"}, {"group": 7}, {"q": 7}):
         with pytest.raises(InvalidRequest, match=f"^{next(iter(given))} = "):
             site.slots.series(**given)
 
