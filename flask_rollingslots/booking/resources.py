@@ -265,7 +265,7 @@ def _is_still_apart(work: Work, template_id: int) -> bool:
     """Whether that is so now that the template is locked; if not, nobody else books the series meanwhile."""
     if work.dialect == "sqlite":  # has one writer
         return True
-    if _is_apart(work, template_id, lock=work.dialect in MARIADB):
+    if is_apart(work, template_id):
         return True
     _lock_template(work, template_id, exclusive)
     return False
@@ -277,6 +277,11 @@ def _lock_template(work: Work, template_id: int, how: Callable[[Any, str], Any])
     if work.dialect == "sqlite":
         return True
     return work.session.scalar(how(select(cls.id).where(cls.id == template_id), work.dialect)) is not None
+
+
+def is_apart(work: Work, template_id: int) -> bool:
+    """Whether slots of a series cannot overlap each other, by what is committed now; its template is kept as it is."""
+    return _is_apart(work, template_id, lock=work.dialect in MARIADB)
 
 
 def _is_apart(work: Work, template_id: int, lock: bool = False) -> bool:

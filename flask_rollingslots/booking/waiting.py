@@ -21,7 +21,16 @@ from ..signals import booking_offered, booking_waiting, slot_booked
 from ..statements import newest, only_if
 from ..values import BookingStatus, State, Status, to_us
 from .counting import change_slot, end_booking, lock_again, lock_slots, sweep
-from .resources import is_crowded, is_taken, left_in_pool, lock_at_once, lock_offer, look_around, slot_to_book
+from .resources import (
+    is_apart,
+    is_crowded,
+    is_taken,
+    left_in_pool,
+    lock_at_once,
+    lock_offer,
+    look_around,
+    slot_to_book,
+)
 from .taking import (
     ONLY,
     BookingRequest,
@@ -188,7 +197,8 @@ def _places_for(work: Work, slot: SlotMixin) -> int:
         return 0
     if template.claim is not None and not lock_at_once(work, template.claim.resource):
         return 0
-    slot.rolling_neighbours = None
+    # On MariaDB the look at all neighbours would lock the series: those who give back at once would meet there.
+    slot.rolling_neighbours = () if is_apart(work, template.id) else None
     look_around(work, slot)
     return 0 if is_taken(slot, work.now) or is_crowded(work, slot) else _left(work, slot)
 

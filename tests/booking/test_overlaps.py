@@ -170,10 +170,10 @@ def test_no_edit_moves_a_slot_while_somebody_books_it(
     looked, go_on = threading.Event(), threading.Event()
     take_places = taking.take_places
 
-    def take_late(*facts: Any) -> bool:
+    def take_late(*facts: Any, **more: Any) -> bool:
         looked.set()
         assert go_on.wait(60)
-        return take_places(*facts)
+        return take_places(*facts, **more)
 
     with site.app.app_context():
         for name in ("Football", "Party"):

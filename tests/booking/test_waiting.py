@@ -555,6 +555,20 @@ def test_a_receiver_that_fails_keeps_nobody_else_waiting(
     check(site)
 
 
+def test_an_offer_is_confirmed_before_it_moves(site: Site) -> None:
+    """Elsewhere it would be a hold that is longer, and one more, than a person may have."""
+    full(site)
+    offered = site.slots.wait(KEY, who="ada")
+    site.session.commit()
+    site.slots.release(site.slots.bookings(slot=KEY)[0])
+    site.session.commit()
+    assert (offered.is_offer, offered.status) == (True, "held")
+    with pytest.raises(StatusConflict, match="it is an offer, to be confirmed first"):
+        site.slots.move(offered, "1@20260106T1100")
+    site.slots.confirm(offered)
+    assert site.slots.move(offered, "1@20260106T1100").status == "confirmed"
+
+
 # --- not offered: blocked by others -----------------------------------------------------------------------------
 
 
