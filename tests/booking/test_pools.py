@@ -57,7 +57,6 @@ def states(site: Site, template: int) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("stored", [True, False], ids=["stored", "virtual"])
-@quick_on(*DATABASES)
 def test_four_machines_and_a_slot_each_quarter(site: Site, stored: bool) -> None:
     """At most four people at any moment: a slot of an hour counts for all that overlap it, and ``left`` is its own."""
     machines(site)

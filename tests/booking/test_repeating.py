@@ -6,6 +6,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from marks import quick_databases
 
 from flask_rollingslots import signals
 from flask_rollingslots.errors import (
@@ -19,6 +20,8 @@ from flask_rollingslots.errors import (
 
 if TYPE_CHECKING:
     from helpers import Site
+
+database_url = quick_databases("sqlite", "postgresql")
 
 KEY = "1@20260106T1000"
 TUESDAYS = [f"1@2026{day}T1000" for day in ("0106", "0113", "0120", "0127")]

@@ -109,9 +109,9 @@ def test_two_series_on_crossing_courts(site: Site, tmp_path: Path, starts: int) 
     assert {len(keys) for keys in weeks_of(site).values()} == {WEEKS}
 
 
-@pytest.mark.parametrize(
-    "database", ["postgres_url", pytest.param("mariadb_url", marks=[pytest.mark.faults, pytest.mark.slow])]
-)
+@pytest.mark.faults
+@pytest.mark.slow
+@pytest.mark.parametrize("database", ["postgres_url", "mariadb_url"])
 def test_without_the_lock_they_wait_in_a_circle(
     request: pytest.FixtureRequest, tmp_path: Path, database: str
 ) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from helpers import Site, meanwhile
+from marks import quick_databases
 from sqlalchemy import event, select
 
 from flask_rollingslots import browsing, signals
@@ -22,6 +23,8 @@ from flask_rollingslots.errors import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+database_url = quick_databases("sqlite", "mariadb")
 
 KEY = "1@20260106T1000"
 #: An hour that has its own series: nothing of its time is in the way.
