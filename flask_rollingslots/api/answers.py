@@ -251,6 +251,18 @@ class BookingAnswer(_Row):
     released_at: Instant | None
 
 
+class BookingList(Answered):
+    """A booking with those that it replaced and those that replaced it, the oldest first."""
+
+    items: list[BookingAnswer]
+
+
+class Forgotten(Answered):
+    """What is left of a person: bookings that name nobody."""
+
+    count: int = Field(description="How many bookings do not name the person any more.")
+
+
 class BookingPage(Answered):
     """Some bookings, by the start of their slots."""
 
@@ -328,6 +340,24 @@ class TemplateList(Answered):
 class TemplatePage(TemplateList):
     """Some templates, by id."""
 
+    next: str | None = Field(description="The address of the next page.")
+
+
+class SeriesAnswer(Answered):
+    """A series: the segment that holds now, and its last one."""
+
+    series_id: int
+    name: str
+    group: str | None
+    is_over: bool = Field(description="Whether its rules promise nothing any more.")
+    current: TemplateAnswer | None = Field(description="The segment that promises the next slot.")
+    last: TemplateAnswer
+
+
+class SeriesPage(Answered):
+    """Some series, by id."""
+
+    items: list[SeriesAnswer]
     next: str | None = Field(description="The address of the next page.")
 
 

@@ -622,6 +622,12 @@ class DryRunQuery(Strict):
     dry_run: QueryFlag = False
 
 
+class ForgetBody(Strict):
+    """Whom to forget."""
+
+    who: OneLine
+
+
 class ReleaseQuery(Strict):
     """How a booking is given back."""
 
@@ -659,18 +665,23 @@ class ScopeQuery(Strict):
     dry_run: QueryFlag = False
 
 
-class TemplatesQuery(Strict):
-    """Which templates."""
+class SeriesListQuery(Strict):
+    """Which templates, or series by the segment that holds now."""
 
     q: str | None = Field(None, max_length=200, description="Part of the name, the group or the rule.")
     group: Group | None = None
     active: QueryFlag | None = None
+    limit: Annotated[int, Field(ge=1, le=500), _Number] = 100
+    cursor: IdCursor | None = None
+
+
+class TemplatesQuery(SeriesListQuery):
+    """Which templates."""
+
     from_: MomentOrDay | None = Field(
         None, alias="from", description="With to: only series with a slot in this span."
     )
     to: MomentOrDay | None = None
-    limit: Annotated[int, Field(ge=1, le=500), _Number] = 100
-    cursor: IdCursor | None = None
 
 
 class PreviewQuery(Strict):

@@ -230,6 +230,24 @@ def _require_place(call: Call, body: bodies.BookingChange, found: BookingMixin) 
         _require_override(call, body.slot, meant)
 
 
+@booking_call("GET", "/bookings/<booking_id>/history", answers.BookingList, Needs.WRITE)
+def get_history(call: Call) -> Response:
+    """Return a booking with those from which it moved and those to which, the oldest first; all have one token."""
+    found = call.slots.history(_booking(call))
+    return call.answer(answers.BookingList, items=[each for each in found if call.grant.sees_booking(each)])
+
+
+@booking_call("POST", "/forgotten", answers.Forgotten, body=bodies.ForgetBody)
+def forget_person(call: Call) -> Response:
+    """Take a person out of all bookings: name, contact, note and ``who`` go, places and counts stay.
+
+    For staff: with the token, or where ``authorize`` says ``True`` to ``override`` of all templates.
+    """
+    call.grant.require_override(None)
+    with call.transaction() as slots:
+        return call.answer(answers.Forgotten, count=slots.forget(call.body.who))
+
+
 @booking_call("POST", "/bookings/<booking_id>/confirm", answers.BookingAnswer)
 def confirm_booking(call: Call) -> Response:
     """Make a hold, or an offer to who waited, a booking; a second time changes nothing."""

@@ -16,7 +16,7 @@ from flask import Response, request, url_for
 from werkzeug.http import http_date
 
 from .. import errors
-from ..facade import SeriesReport
+from ..facade import SeriesEntry, SeriesReport
 from ..models import RunMixin, SlotMixin, TemplateMixin
 from ..settings import FEED_PATH, MAX_ANSWER_DATA, MAX_HEALTH_STARTS
 from ..values import MICROSECOND, Scope, SlotKey, Window
@@ -63,6 +63,24 @@ def list_templates(call: Call) -> Response:
         after = found[-1].id
     shown = call.fitting(visible[: query.limit])
     return call.page(answers.TemplatePage, shown, shown[-1].id if len(visible) > len(shown) else None)
+
+
+@template_call("GET", "/series", answers.SeriesPage, query=bodies.SeriesListQuery)
+def list_series(call: Call) -> Response:
+    """List or search series, one entry each: the segment that holds now, the last one, and whether it is over."""
+    query, grant = call.query, call.grant
+    visible: list[SeriesEntry] = []
+    after, limit = query.cursor or 0, query.limit + 1
+    while len(visible) < limit:
+        found = call.slots.series(query.q, query.group, query.active, limit, after)
+        for entry in found:
+            if all(grant.sees(each) for each in (entry.last, entry.current) if each is not None):
+                visible.append(entry)
+        if len(found) < limit:
+            break
+        after = found[-1].series_id
+    shown = visible[: query.limit]
+    return call.page(answers.SeriesPage, shown, shown[-1].series_id if len(visible) > len(shown) else None)
 
 
 @template_call("GET", "/templates/<template_id>", answers.TemplateAnswer)

@@ -508,3 +508,45 @@ def test_the_mark_of_who_came(site: ApiSite) -> None:
     for mark in ("arrived", "no_show", None):
         answer = site.call("PATCH", f"/bookings/{booking['id']}", {"attendance": mark})
         assert (answer.status_code, answer.json["attendance"]) == (200, mark)
+
+
+# --- history, series, and who is forgotten -----------------------------------------------------------------------
+
+
+def test_the_history_of_a_booking(site: ApiSite) -> None:
+    """The same list from each end, for its person and staff; somebody else finds nothing."""
+    first = made(as_user(site, "ada", "POST", PATH))
+    moved = as_user(site, "ada", "PATCH", f"/bookings/{first['token']}", {"slot": NEXT}).json
+    for reference in (first["id"], moved["id"], moved["token"]):
+        found = as_user(site, "ada", "GET", f"/bookings/{reference}/history").json["items"]
+        assert [(each["id"], each["status"], each["replaces_id"]) for each in found] == [
+            (first["id"], "released", None),
+            (moved["id"], "confirmed", first["id"]),
+        ]
+    refused(as_user(site, "bob", "GET", f"/bookings/{moved['id']}/history"), 404, "booking_not_found")
+
+
+def test_series_are_listed_once_each(site: ApiSite) -> None:
+    """A series that was cut is one entry; pages follow each other, and what may not be read is left out."""
+    assert site.call("PATCH", f"/slots/{NEXT}?scope=this_and_future", {"capacity": 5}).status_code == 200
+    entries = site.get("/series")["items"]
+    assert [(each["series_id"], each["name"], each["is_over"]) for each in entries] == [
+        (1, "Hall", False),
+        (2, "Court", False),
+    ]
+    assert (entries[0]["current"]["id"], entries[0]["last"]["capacity"]) == (1, 5)
+    page = site.get("/series?limit=1")
+    assert site.get(page["next"].removeprefix("/api"))["items"] == entries[1:]
+    assert [each["name"] for each in site.get("/series?q=court")["items"]] == ["Court"]
+    assert as_user(site, "", "GET", "/series").json["items"] == []
+
+
+def test_staff_forgets_a_person(site: ApiSite) -> None:
+    """Nobody is named any more, the places stay; persons and strangers may not."""
+    booking = made(site.call("POST", PATH, {"party": 2, **ADA}))
+    refused(as_user(site, "ada", "POST", "/forgotten", {"who": "ada"}), 403, "forbidden")
+    assert as_user(site, "staff", "POST", "/forgotten", {"who": "ada"}).json == {"count": 1}
+    after = site.get(f"/bookings/{booking['id']}")
+    assert [after[name] for name in ("name", "contact", "note", "party")] == [None, None, None, 2]
+    assert after["who"] not in ("ada", None)
+    refused(site.call("POST", "/forgotten", {}), 422, "invalid_request", "who")
