@@ -678,9 +678,7 @@ class SeriesListQuery(Strict):
 class TemplatesQuery(SeriesListQuery):
     """Which templates."""
 
-    from_: MomentOrDay | None = Field(
-        None, alias="from", description="With to: only series with a slot in this span."
-    )
+    from_: MomentOrDay | None = Field(None, alias="from", description="With to: with a slot in this span.")
     to: MomentOrDay | None = None
 
 
