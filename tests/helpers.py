@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import contextmanager
 from datetime import UTC, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from sqlalchemy.util import LRUCache
 from flask_rollingslots import LostRace, RollingSlots
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 MONDAY = datetime(2026, 1, 5, 8, 0, tzinfo=UTC)
@@ -96,6 +97,21 @@ def share_statements() -> None:
     event.listen(
         Engine, "engine_connect", lambda connection: connection.execution_options(compiled_cache=compiled)
     )
+
+
+@contextmanager
+def statements(engine: Any) -> Iterator[list[str]]:
+    """Gather the statements that an engine executes meanwhile."""
+    found: list[str] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
+        found.append(statement)
+
+    event.listen(engine, "before_cursor_execute", note)
+    try:
+        yield found
+    finally:
+        event.remove(engine, "before_cursor_execute", note)
 
 
 SHARED = SharedModels()

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from helpers import MONDAY, Site, meanwhile
+from helpers import MONDAY, Site, meanwhile, statements
 from marks import DATABASES, quick_databases, quick_on
 from races import Race
 from sqlalchemy import event, select, text
@@ -302,16 +302,8 @@ def test_other_refusals_come_as_before(site: Site) -> None:
 def counted(site: Site) -> Iterator[list[str]]:
     """Gather the statements that are executed meanwhile, by a session that knows nothing yet."""
     site.session.remove()
-    found: list[str] = []
-
-    def note(_connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
-        found.append(statement)
-
-    event.listen(site.db.engine, "before_cursor_execute", note)
-    try:
+    with statements(site.db.engine) as found:
         yield found
-    finally:
-        event.remove(site.db.engine, "before_cursor_execute", note)
 
 
 @on_each

@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
-import random
 from datetime import date, time, timedelta
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from helpers import MONDAY, Site
+from helpers import Site
+from random_day import SCOPES, RandomDay
 
-from flask_rollingslots.errors import RollingSlotsError
 from flask_rollingslots.values import OCCUPYING
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 STEPS = 150
-SCOPES = ("this", "this_and_future", "all")
 CUTS = ("2026-01-06", "2026-01-07", "2026-01-08")
 
 
-class Day:
+class Day(RandomDay):
     """People who book, move, edit, cancel and bring back slots of three templates on one court."""
 
+    days = 6
+
     def __init__(self, site: Site, seed: int) -> None:
-        self.site, self.choose = site, random.Random(seed)
+        super().__init__(site, seed)
         shapes = ((60, 60, 2), (90, 90, 1), (60, 30, 1))
         for minutes, every, capacity in shapes:
             site.add(
@@ -37,24 +37,13 @@ class Day:
                 until_time=time(15),
                 rrule="FREQ=DAILY;UNTIL=20260109",
             )
-        self.done: set[str] = set()
 
-    def key(self) -> str:
-        """Return the key of any slot, stored or not, shown or cancelled."""
-        found = self.site.slots.between(MONDAY, MONDAY + timedelta(days=6))
-        rows = [row.key for row in self.site.rows()]
-        return str(self.choose.choice([slot.key for slot in found] + rows))
-
-    def booking(self) -> int:
-        """Return the number of any booking there was so far, or might be."""
-        return self.choose.randint(1, 1 + self.site.session.query(self.site.slots.Booking).count())
-
-    def step(self) -> None:
-        """Do something; what is refused is refused."""
+    def acts(self) -> dict[str, Any]:
+        """Return what may be done next, by name."""
         slots, scope, choice = self.site.slots, self.choose.choice(SCOPES), self.choose.choice
         start = time(choice(range(9, 16)), choice((0, 15, 30)))
         length = timedelta(minutes=choice((30, 60, 90, 120)))
-        acts: dict[str, Any] = {
+        return {
             "book": lambda: slots.book(self.key(), party=choice((1, 1, 2))),
             "hold": lambda: slots.hold(self.key(), minutes=choice((30, 300))),
             "confirm": lambda: slots.confirm(self.booking()),
@@ -76,37 +65,14 @@ class Day:
             "wait": lambda: self.site.clock.turn(minutes=45),
             "top_up": lambda: slots.generate(),
         }
-        weights = [5 if name in ("book", "hold", "move", "shift", "restore") else 1 for name in acts]
-        name = self.choose.choices(list(acts), weights)[0]
-        try:
-            acts[name]()
-            self.site.session.commit()
-            self.done.add(name)
-        except RollingSlotsError:
-            self.site.session.rollback()
 
     def claim(self, exclusive: bool) -> None:
         """Let a template claim the court, or give it up, through the ORM."""
-        cls = self.site.slots.Template
-        template = self.choose.choice(self.site.session.query(cls).order_by(cls.id).all())
-        template.exclusive = exclusive
-
-    def by_hand(self, by: timedelta) -> None:
-        """Move a stored slot through the ORM."""
-        rows = self.site.rows()
-        if rows:
-            row = self.choose.choice(rows)
-            row.starts_at, row.ends_at = row.starts_at + by, row.ends_at + by
+        self.template().exclusive = exclusive
 
     def check(self) -> None:
         """No two booked slots of templates that claim the court overlap, unless both are over; the counters agree."""
-        now, cls = self.site.clock.now, self.site.slots.Booking
-        live: dict[int, int] = {}
-        for booking in self.site.session.query(cls):
-            if booking.status_at(now) in ("confirmed", "held"):
-                live[booking.slot_id] = live.get(booking.slot_id, 0) + booking.party
-        for row in self.site.rows():
-            assert row.booked_at(now) == live.get(row.id, 0)
+        now, live = self.site.clock.now, self.live()
         taken = sorted(
             (row.starts_at, row.ends_at, row.key)
             for row in self.site.rows()

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from collections import defaultdict
 from datetime import date, datetime, time, timedelta
-from random import Random
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from helpers import MONDAY, Site
-
-from flask_rollingslots.errors import RollingSlotsError
+from helpers import Site
+from random_day import SCOPES, RandomDay
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
 STEPS, MACHINES = 150, 4
-SCOPES = ("this", "this_and_future", "all")
 #: All times are multiples of it.
 STEP = timedelta(minutes=5)
 WIDTHS = (None, timedelta(0), STEP, 3 * STEP)
@@ -54,11 +51,13 @@ def steps(start: datetime, end: datetime) -> Iterator[datetime]:
         start += STEP
 
 
-class Day:
+class Day(RandomDay):
     """People who book, move, edit, cancel and bring back slots of three templates that share four machines."""
 
+    days = 4
+
     def __init__(self, site: Site, seed: int) -> None:
-        self.site, self.choose = site, Random(seed)
+        super().__init__(site, seed)
         for minutes, every, capacity in ((60, 15, 4), (60, 60, 6), (90, 30, 2)):
             site.add(
                 resource="machines",
@@ -71,23 +70,12 @@ class Day:
                 until_time=time(13),
                 rrule="FREQ=DAILY;UNTIL=20260107",
             )
-        self.done: set[str] = set()
 
-    def key(self) -> str:
-        """Return the key of any slot, stored or not, shown or cancelled."""
-        found = self.site.slots.between(MONDAY, MONDAY + timedelta(days=4))
-        rows = [row.key for row in self.site.rows()]
-        return str(self.choose.choice([slot.key for slot in found] + rows))
-
-    def booking(self) -> int:
-        """Return the number of any booking there was so far, or might be."""
-        return self.choose.randint(1, 1 + self.site.session.query(self.site.slots.Booking).count())
-
-    def step(self) -> None:
-        """Do something; what is refused is refused."""
+    def acts(self) -> dict[str, Any]:
+        """Return what may be done next, by name."""
         slots, scope, choice = self.site.slots, self.choose.choice(SCOPES), self.choose.choice
         start, length = time(choice(range(9, 14)), choice((0, 15, 40))), STEP * choice((6, 12, 17))
-        acts: dict[str, Any] = {
+        return {
             "book": lambda: slots.book(self.key(), party=choice((1, 1, 2, 3))),
             "hold": lambda: slots.hold(self.key(), party=choice((1, 2)), minutes=choice((30, 300))),
             "confirm": lambda: slots.confirm(self.booking()),
@@ -113,38 +101,16 @@ class Day:
             "wait": lambda: self.site.clock.turn(minutes=20),
             "top_up": lambda: slots.generate(),
         }
-        weights = [5 if name in ("book", "hold", "move", "shift", "restore") else 1 for name in acts]
-        name = self.choose.choices(list(acts), weights)[0]
-        try:
-            acts[name]()
-            self.site.session.commit()
-            self.done.add(name)
-        except RollingSlotsError:
-            self.site.session.rollback()
 
     def leave(self, is_back: bool) -> None:
         """Let a template go to another resource, or come back, through the ORM."""
-        cls = self.site.slots.Template
-        template = self.choose.choice(self.site.session.query(cls).order_by(cls.id).all())
-        template.resource = "machines" if is_back else "elsewhere"
-
-    def by_hand(self, by: timedelta) -> None:
-        """Move a stored slot through the ORM."""
-        rows = self.site.rows()
-        if rows:
-            row = self.choose.choice(rows)
-            row.starts_at, row.ends_at = row.starts_at + by, row.ends_at + by
+        self.template().resource = "machines" if is_back else "elsewhere"
 
     def check(self) -> None:
         """No more machines are needed than there are, for what is not over; the counters agree."""
-        now, cls = self.site.clock.now, self.site.slots.Booking
-        live: dict[int, int] = {}
-        for booking in self.site.session.query(cls):
-            if booking.status_at(now) in ("confirmed", "held"):
-                live[booking.slot_id] = live.get(booking.slot_id, 0) + booking.party
+        now, live = self.site.clock.now, self.live()
         taken: dict[str, list[Any]] = {"machines": [], "elsewhere": []}
         for row in self.site.rows():
-            assert row.booked_at(now) == live.get(row.id, 0)
             if row.id in live and row.status in ("scheduled", "completed") and row.ends_at > now:
                 template = row.template
                 widths = (template.setup or timedelta(0), template.cleanup or timedelta(0))

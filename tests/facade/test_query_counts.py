@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from helpers import A_WEEK, Site
+from helpers import A_WEEK, Site, statements
 from sqlalchemy import event, text
 
 if TYPE_CHECKING:
@@ -29,16 +29,8 @@ def site(sqlite_url: str, tmp_path: Path) -> Iterator[Site]:
 def counted(site: Site) -> Iterator[list[str]]:
     """Gather the statements that are executed meanwhile, by a session that knows nothing yet."""
     site.session.remove()
-    found: list[str] = []
-
-    def note(_connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
-        found.append(statement)
-
-    event.listen(site.db.engine, "before_cursor_execute", note)
-    try:
+    with statements(site.db.engine) as found:
         yield found
-    finally:
-        event.remove(site.db.engine, "before_cursor_execute", note)
 
 
 READS: dict[str, tuple[int, Callable[[Site], Any]]] = {

@@ -9,8 +9,7 @@ from zoneinfo import ZoneInfo
 
 import icalendar
 import recurring_ical_events
-from helpers import Clock, Site
-from sqlalchemy import event
+from helpers import Clock, Site, statements
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -70,16 +69,8 @@ class FeedSite(Site):
     @contextmanager
     def queries(self) -> Iterator[list[str]]:
         """Collect the statements that are sent meanwhile."""
-        found: list[str] = []
-
-        def note(connection: Any, cursor: Any, statement: str, *more: Any) -> None:
-            found.append(statement)
-
-        event.listen(self.db.engine, "before_cursor_execute", note)
-        try:
+        with statements(self.db.engine) as found:
             yield found
-        finally:
-            event.remove(self.db.engine, "before_cursor_execute", note)
 
     def shown(self, start: datetime, end: datetime, **filters: Any) -> list[tuple[Any, ...]]:
         """Return when the slots of a span start and end, and whether they are cancelled."""
