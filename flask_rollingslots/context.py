@@ -20,7 +20,7 @@ from sqlalchemy.orm.attributes import set_committed_value
 from .errors import refusal
 from .models import Models, Shared, SlotMixin, TemplateMixin
 from .models.fields import SPEC_FIELDS, SPEC_LISTS
-from .settings import Settings
+from .settings import PREFIX, Settings
 from .signals import Outbox
 from .statements import (
     MARIADB,
@@ -74,8 +74,10 @@ class Work:
 
         :param most: so many starts of slots are looked at, if the app's settings do not allow fewer.
         """
-        allowed = settings.expansion_steps_max
-        return cls(session, models, settings, now, steps=Steps(min(allowed, most or allowed)))
+        steps = Steps(settings.expansion_steps_max, f"{PREFIX}EXPANSION_STEPS_MAX")
+        if most is not None and most < steps.most:
+            steps = Steps(most)
+        return cls(session, models, settings, now, steps=steps)
 
     @classmethod
     def writing(

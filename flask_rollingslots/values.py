@@ -230,11 +230,11 @@ def key_of(key: Any) -> SlotKey:
 class Steps:
     """Counts the starts of slots that one piece of work looks at: no clock, so the same request ends the same way.
 
-    :param most: how many they may be.
+    :param most: how many they may be. ``setting``: the setting that says so, if one does.
     """
 
-    def __init__(self, most: int) -> None:
-        self.most, self.used = most, 0
+    def __init__(self, most: int, setting: str = "") -> None:
+        self.most, self.used, self._setting = most, 0, setting
 
     def take(self, count: int = 1) -> None:
         """Count some.
@@ -243,9 +243,10 @@ class Steps:
         """
         self.used += count
         if self.used > self.most:
+            named = f" ({self._setting})" if self._setting else ""
             text = (
-                f"this would look at more than {self.most:,} starts of slots in one request "
-                "(ROLLINGSLOTS_EXPANSION_STEPS_MAX); expected a shorter span, a group or a template"
+                f"this would look at more than {self.most:,} starts of slots in one request{named}; "
+                "expected a shorter span, a group or a template"
             )
             raise TooCostly(text, limit=self.most)
 

@@ -185,9 +185,8 @@ def _moved(
             ):
                 return follower, False
             raise conflict(found, old, status, "moved")
-        if (
-            found.is_offer and status is BookingStatus.HELD
-        ):  # elsewhere it would be a hold past the limits on those
+        # Elsewhere it would be a hold past the limits on those.
+        if found.is_offer and status is BookingStatus.HELD:
             raise conflict(found, old, status, "moved: it is an offer, to be confirmed first")
         if old is target:
             return found, False

@@ -191,9 +191,8 @@ def slot_to_book(
         lock_exclusive(work, template)
         was_apart = _keep_offer(work, template.id)
         kept[template.id] = _as_locked(work, template), was_apart, template
-        lock_first(
-            template
-        )  # what it has got meanwhile: out of order, and so rare that databases sort it out
+        # What it has got meanwhile: out of order, and so rare that databases sort it out.
+        lock_first(template)
         return kept[template.id][0]
 
     with slot_row(work, key, keep) as slot:
@@ -499,9 +498,8 @@ def check_claim(session: Session, models: Models, template: TemplateMixin, now: 
 def begin_sharing(session: Session, models: Models, template: TemplateMixin) -> None:
     """Before a template is added: nobody else adds or changes one that takes places on its resource."""
     claim = template.claim
-    if (
-        claim is not None and template.continues_id is None
-    ):  # a part of a series: its resource is locked already
+    # A later part of a series has its resource locked already.
+    if claim is not None and template.continues_id is None:
         lock_resource(session, models, claim.resource)
 
 

@@ -675,9 +675,8 @@ def insert_booking(work: Work, slot: SlotMixin, request: BookingRequest) -> Book
     if made.expires_at is not None:
         held = session.scalar(select(models.Slot.holds).where(models.Slot.id == slot.id))
         change_slot(work, slot, 0, [*(held or ()), [made.id, to_us(made.expires_at), made.party]])
-    if (
-        not request.waits
-    ):  # what was not written is not read again: MariaDB's snapshot may be older than the lock
+    # What was not written is not read again: MariaDB's snapshot may be older than the lock.
+    if not request.waits:
         session.expire(slot, COUNTED)
     return made
 

@@ -261,9 +261,8 @@ def find_due(work: Work, *conditions: ColumnElement[bool]) -> list[int]:
         template.active.is_(True),
         *conditions,
     )
-    return sorted(
-        work.session.scalars(query)
-    )  # not by the database, which would read all slots in this order
+    # Not by the database, which would read all slots in this order.
+    return sorted(work.session.scalars(query))
 
 
 def serve_one(work: Work, slot_id: int) -> None:
