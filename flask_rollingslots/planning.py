@@ -5,20 +5,19 @@ The same plan serves a top-up, a dry run, reading and health, so they cannot dis
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
 from operator import attrgetter
-from typing import Any
+from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 from .recurrence import Recurrence
+from .recurrence.days_off import days_off, joined_days
 from .recurrence.overlaps import Overlap, find_overlaps
-from .recurrence.public_holidays import public_holiday
-from .recurrence.recurrence_set import first_of_day
-from .recurrence.zones import instant_of, offset_at, reached_at, steady_until, wall_of
+from .recurrence.recurrence_set import Lattice, first_of_day
+from .recurrence.zones import instant_of, offset_at, reached_at, steady_spans, steady_until, wall_of
 from .values import (
     MICROSECOND,
     YEARS,
@@ -41,6 +40,10 @@ IN_THE_PAST = "in_the_past"
 #: Leaves room for the local times of every zone before the calendar ends.
 _LAST = datetime.max.replace(tzinfo=UTC) - timedelta(days=2)
 _FIRST = datetime.min.replace(tzinfo=UTC)
+#: Where no ordinary length leads beyond the calendar, and how long a window and all lengths may be to be ordinary.
+_ORDINARY = Window(datetime(1000, 1, 1, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC))
+_ORDINARY_LENGTH = timedelta(days=400)
+_DAY = timedelta(days=1)
 #: A zone moves a wall-clock time by less than a day, and a gap by at most a day.
 _ZONE_SLACK = timedelta(days=2)
 #: Starts that are no further apart are looked for in one expansion: a row a month is one, a row in ten years another.
@@ -48,8 +51,6 @@ _NEAR = timedelta(days=35)
 #: How many neighbours that overlap are named.
 _SHOWN_OVERLAPS = 3
 EXCLUDED = "excluded"
-HOLIDAY = "holiday"
-BLACKOUT = "blackout"
 CLOCK_CHANGE = "clock_change"
 CANCELLED = "cancelled"
 DELETED = "deleted"
@@ -138,12 +139,63 @@ def promised_starts(
 
     :param steps: counts what is looked at, what is left out too.
     """
+    left_out = exclusions(spec)
+    for part in promised_parts(spec, window):
+        if isinstance(part, Window):
+            yield from promised_near(spec, part, left_out, steps)
+            continue
+        found = part.lattice.shown(part.ahead)
+        for original_start, starts_at in found if steps is None else steps.counting(found):
+            yield original_start, starts_at, left_out and left_out(original_start, None)
+
+
+class Steady(NamedTuple):
+    """What a template promises while the clocks of its zone do not change, what it leaves out included.
+
+    :param lattice: the original starts. ``ahead``: what is added to them for the start in UTC.
+    """
+
+    lattice: Lattice
+    ahead: timedelta
+
+
+def promised_parts(spec: TemplateSpec, window: Window) -> Iterator[Steady | Window]:
+    """Cut what a template promises in a window: parts in which no clocks change, and around each change the window.
+
+    Of the windows :func:`promised_near` tells more. Of a steady part all follows by addition.
+    """
     if not spec.active:
         return
-    zone, exdates, last = ZoneInfo(spec.timezone), frozenset(spec.exdates), spec.ends_before
-    window, recurrence = life_of(spec, window), _recurrence((), *_rule_of(spec))
+    window = life_of(spec, Window(window.start.astimezone(UTC), window.end.astimezone(UTC)))
+    lengths = (window.end - window.start, spec.duration, spec.opens_before, spec.closes_before, spec.shift)
+    is_ordinary = all(length is None or abs(length) <= _ORDINARY_LENGTH for length in lengths)
+    if not is_ordinary or not _ORDINARY.start <= window.start <= window.end <= _ORDINARY.end:
+        yield window
+        return
+    recurrence = _recurrence((), *_rule_of(spec))
+    reach = spec.duration + _DAY  # until it ends, and a day in which no other name of the time can lie
+    for start, end, offset in steady_spans(ZoneInfo(spec.timezone), window.start, window.end, reach):
+        if offset is None:
+            yield Window(start, end)
+            continue
+        ahead = spec.shift - offset
+        lower, upper = start.replace(tzinfo=None) - ahead, end.replace(tzinfo=None) - ahead
+        lower = max(lower, spec.active_from or lower)
+        upper = min(upper, spec.ends_before or upper)
+        if lower < upper:
+            yield Steady(recurrence.lattice(lower, upper), ahead)
+
+
+def promised_near(
+    spec: TemplateSpec, window: Window, left_out: LeftOut | None, steps: Steps | None = None
+) -> Iterator[tuple[datetime, datetime, str | None]]:
+    """Yield (original start, start, reason) of what a template promises in a window, whatever its clocks do there.
+
+    :param left_out: what :func:`exclusions` gives.
+    """
+    zone, last = ZoneInfo(spec.timezone), spec.ends_before
+    recurrence = _recurrence((), *_rule_of(spec))
     latest = _LAST - spec.duration
-    is_plain, is_off = not (exdates or spec.blackouts or spec.holidays), days_off(spec)
     is_exact = spec.ends_by == "elapsed" and not spec.may_overlap
     found = recurrence.named_between(window.start, window.end)
     for occurrence in found if steps is None else steps.counting(found):
@@ -154,7 +206,7 @@ def promised_starts(
             continue
         if starts_at > latest:
             return  # it would end after the last day of the calendar
-        reason = None if is_plain else _left_out(spec, exdates, is_off, original_start, starts_at, zone)
+        reason = left_out and left_out(original_start, starts_at)
         if reason is None:
             has_room = type(occurrence) is not Shifted or _fits(spec, occurrence, recurrence, zone)
             if not has_room or (is_exact and _is_run_into(spec, occurrence, recurrence, zone)):
@@ -327,17 +379,17 @@ def times_of(
         opens_at = starts_at - spec.opens_before
     elif spec.opens_days_before is not None:
         day = grid_day(spec, original_start, starts_at) - timedelta(days=spec.opens_days_before)
-        opens_at = _at(day, spec.opens_time, zone)
+        opens_at = at_clock(day, spec.opens_time, zone)
     if spec.closes_before:
         closes_at = starts_at - max(spec.closes_before, starts_at - ends_at)
     elif spec.closes_days_before is not None:
         day = grid_day(spec, original_start, starts_at) - timedelta(days=spec.closes_days_before)
-        closes_at = min(_at(day, spec.closes_time, zone), starts_at)
+        closes_at = min(at_clock(day, spec.closes_time, zone), starts_at)
     return Times(original_start, starts_at, ends_at, opens_at, closes_at)
 
 
 @lru_cache(maxsize=1024)
-def _at(day: date, clock: time | None, zone: ZoneInfo) -> datetime:
+def at_clock(day: date, clock: time | None, zone: ZoneInfo) -> datetime:
     """Return when the clocks of a zone show a time of a day, midnight by default; UTC."""
     return reached_at(datetime.combine(day, clock or time()), zone)
 
@@ -403,52 +455,40 @@ def grid_day(spec: TemplateSpec, original_start: datetime, starts_at: datetime |
         return wall_of(starts_at or by_rule, zone).date()
     if starts_at is not None and starts_at != by_rule:
         wall = wall_of(starts_at, zone)
-    return (first_of_day(wall - spec.shift, spec.dtstart, spec.until_time) + spec.shift).date()
+    return steady_day(spec, wall - spec.shift)
 
 
-def _left_out(
-    spec: TemplateSpec,
-    exdates: Collection[datetime | date],
-    is_off: Callable[[date], str | None],
-    original_start: datetime,
-    starts_at: datetime,
-    zone: ZoneInfo,
-) -> str | None:
-    if exdates:
-        first = first_of_day(original_start, spec.dtstart, spec.until_time)
-        if original_start in exdates or first.date() in exdates:
-            return EXCLUDED
-    if not (spec.blackouts or spec.holidays):
+def steady_day(spec: TemplateSpec, original_start: datetime) -> date:
+    """Return the grid day of a slot near which no clocks change, and that nobody moved."""
+    return (first_of_day(original_start, spec.dtstart, spec.until_time) + spec.shift).date()
+
+
+#: (original start, start or ``None``) -> why it is left out, if it is. Without a start: no clocks change near it.
+LeftOut = Callable[[datetime, datetime | None], str | None]
+
+
+def exclusions(spec: TemplateSpec) -> LeftOut | None:
+    """Return a function that says why an occurrence is left out; ``None`` if the template leaves nothing out."""
+    exdates, is_off = frozenset(spec.exdates), days_off(spec)
+    has_days_off = bool(spec.blackouts or spec.holidays)
+    if not exdates and not has_days_off:
         return None
-    return is_off(grid_day(spec, original_start, starts_at))
 
+    def left_out(original_start: datetime, starts_at: datetime | None) -> str | None:
+        if exdates:
+            first = first_of_day(original_start, spec.dtstart, spec.until_time)
+            if original_start in exdates or first.date() in exdates:
+                return EXCLUDED
+        if not has_days_off:
+            return None
+        day = (
+            steady_day(spec, original_start)
+            if starts_at is None
+            else grid_day(spec, original_start, starts_at)
+        )
+        return is_off(day)
 
-def days_off(spec: TemplateSpec) -> Callable[[date], str | None]:
-    """Return a function that says why a grid day is off; what it costs does not grow with the blackouts."""
-    ranges = joined_days(spec.blackouts)
-    firsts = [first for first, _ in ranges]
-    known: dict[date, str | None] = {}
-
-    def is_off(day: date) -> str | None:
-        if day not in known:
-            place = bisect_right(firsts, day) - 1
-            is_closed = place >= 0 and day <= ranges[place][1]
-            is_holiday = not is_closed and spec.holidays and public_holiday(spec.holidays, day)
-            known[day] = BLACKOUT if is_closed else HOLIDAY if is_holiday else None
-        return known[day]
-
-    return is_off
-
-
-def joined_days(ranges: Iterable[Sequence[date]]) -> list[tuple[date, date]]:
-    """Return ranges of days in order, those that overlap or follow each other as one."""
-    found: list[tuple[date, date]] = []
-    for first, last in sorted((days[0], days[1]) for days in ranges):
-        if found and first.toordinal() <= found[-1][1].toordinal() + 1:
-            found[-1] = (found[-1][0], max(found[-1][1], last))
-        else:
-            found.append((first, last))
-    return found
+    return left_out
 
 
 def plan(

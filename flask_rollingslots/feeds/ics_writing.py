@@ -19,6 +19,7 @@ from zoneinfo import ZoneInfo
 from .. import planning
 from ..errors import InvalidRequest, InvalidRule, RollingSlotsError, TooCostly
 from ..recurrence import Recurrence
+from ..recurrence.days_off import days_off
 from ..recurrence.rule import WEEKDAYS, Rule, parse_rrule
 from ..recurrence.zones import instant_of, minus, plus
 from ..values import MINUTE, Status, Steps, TemplateSpec, Window
@@ -488,7 +489,7 @@ def _days_to_look_at(spec: TemplateSpec, whole: Recurrence, now: datetime) -> di
     forward = (each.onset.date() for each in changes if each.after > each.before)
     days = {day + timedelta(days=around) for day in forward for around in (-1, 0, 1)}
     span = 2 if whole.grid is not None else 1  # a closed day of a grid may reach into the next one
-    is_off = planning.days_off(spec)
+    is_off = days_off(spec)
     for number in range(-1, _HORIZON_DAYS) if spec.holidays or spec.blackouts else ():
         day = first + timedelta(days=number)
         if is_off(day) is not None:

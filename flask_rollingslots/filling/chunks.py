@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import UTC, datetime
+from functools import partial
+from itertools import repeat
 from typing import Any
 
 from sqlalchemy import ARRAY, ColumnElement, Connection, Dialect, Table, bindparam, delete, select, update
@@ -19,7 +21,7 @@ from ..errors import RowsRefused
 from ..models import table_of
 from ..statements import MARIADB, as_text, bare_insert, insert_rows, leave_trace, locked, product_insert
 from ..values import Healing, Plan, PlannedSlot, StoredSlot, TemplateSpec, Times
-from .expansion import Expansion, Stretch
+from .expansion import MICROS_OF_DAY, Expansion, Stretch, moment_of
 
 _OF_TEMPLATE = ("series_id", "template_id", "capacity", "data")
 _TIMES = Times._fields
@@ -29,8 +31,9 @@ _OF_CHUNK = ("status", "booked", "customised", "cancel_reason", "run_id", "creat
 _ALL = (*_OF_TEMPLATE, *_TIMES, *_OF_CHUNK)
 
 Values = tuple[Any, ...]
-#: What the times of a chunk are stored as. Gone with the chunk: a process that lives for months remembers no old days.
-Remembered = dict[tuple[str, Any], Any]
+#: The rest of a row says nothing of its times.
+_SAMPLES = (1_790_000_000_000_000, 1_790_000_000_000_070, -1)
+_UNTIMED = Times(*[datetime.min.replace(tzinfo=UTC)] * len(_TIMES))
 
 
 @dataclass(slots=True)
@@ -85,8 +88,7 @@ class Backlog:
     def add(self, spec: TemplateSpec, plan: Plan) -> None:
         """Take in one plan."""
         if plan.create:
-            times = tuple(slot.times for slot in plan.create)
-            self.add_new(spec, Expansion(times, Counter()), 0, len(times))
+            self.add_new(spec, Expansion.of(slot.times for slot in plan.create), 0, len(plan.create))
         self._update.extend(plan.update)
         self._remove.extend((spec, row) for row in plan.remove)
 
@@ -214,6 +216,42 @@ def _undecided(table: Table, row: StoredSlot) -> tuple[ColumnElement[bool], ...]
 # rest. So a row costs joining three tuples, and the driver's bulk path does what remains.
 
 
+class Remembered(dict[Any, Any]):
+    """What was made of a key when it was first asked for: what times are stored as, of ``None`` too.
+
+    Gone with the chunk: a process that lives for months remembers no old days.
+    """
+
+    def __init__(self, make: Callable[[Any], Any]) -> None:
+        super().__init__({None: None})
+        self._make = make
+
+    def __missing__(self, key: Any) -> Any:
+        found = self[key] = self._make(key)
+        return found
+
+
+def texts_of_moments(is_long: bool) -> Remembered:
+    """Return microseconds since 1970 -> the text of the moment, put together from those of its day and its time.
+
+    :param is_long: whether six decimals are written where they are all zero.
+    """
+
+    def clock_of(micros: int) -> str:
+        seconds, rest = divmod(micros, 1_000_000)
+        decimals = f".{rest:06d}" if rest or is_long else ""
+        return f" {seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}{decimals}"
+
+    days = Remembered(lambda day: moment_of(day * MICROS_OF_DAY).date().isoformat())
+    clocks = Remembered(clock_of)
+
+    def text_of(micros: int) -> str:
+        day, clock = divmod(micros, MICROS_OF_DAY)
+        return f"{days[day]}{clocks[clock]}"
+
+    return Remembered(text_of)
+
+
 class Rows:
     """How new rows get into one table of one kind of database.
 
@@ -234,6 +272,7 @@ class Rows:
         product = product_insert(table, self._of_template, _TIMES, _OF_CHUNK, dialect) if plain else None
         self._product = product
         self._forms = {name: _form(table, name, dialect) for name in names}
+        self._ways = {name: self._way_of(name) for name in _TIMES if name in table.c}
 
     def insert(
         self, connection: Connection, stretches: Sequence[Stretch], now: datetime, run_id: int | None
@@ -243,52 +282,63 @@ class Rows:
         if moved or (self._product is None and self._bare is None):
             slots = [PlannedSlot(each.spec, *times) for each in stretches for times in each.times]
             return insert_rows(connection, self._table, [row_of(slot, now, run_id) for slot in slots])
-        samples = [
-            row_of(PlannedSlot(each.spec, *each.expansion.times[each.first]), now, run_id)
-            for each in stretches
-        ]
+        samples = [row_of(PlannedSlot(each.spec, *_UNTIMED), now, run_id) for each in stretches]
         of_chunk = self._formed(samples[0], _OF_CHUNK)
         filled = list(
             zip(stretches, (self._formed(sample, self._of_template) for sample in samples), strict=True)
         )
-        options, remembered = {"preserve_rowcount": True}, Remembered()
+        options, remembered = {"preserve_rowcount": True}, Remembered(self._remember)
         if self._product is not None:
             parameters = self._arrays(filled, of_chunk, remembered)
             return connection.execute(self._product, parameters, execution_options=options).rowcount
-        rows = [
-            of_template + times + of_chunk
-            for each, of_template in filled
-            for times in self._times(each, remembered)
-        ]
+        rows: list[Values] = []
+        for each, of_template in filled:
+            times = self._times(each, remembered)
+            # Not strict: what all rows share is repeated for ever.
+            rows.extend(zip(*map(repeat, of_template), *times, *map(repeat, of_chunk)))  # noqa: B905
         return connection.exec_driver_sql(str(self._bare), rows, execution_options=options).rowcount
+
+    def _way_of(self, name: str) -> bool | str:
+        """Return how a column of times is stored: as text, with six decimals or as few as needed; or in its own way."""
+        for is_long in (True, False):
+            texts = texts_of_moments(is_long)
+            if all(texts[micros] == self._stored(name, micros) for micros in _SAMPLES):
+                return is_long
+        return name
+
+    def _stored(self, name: str, micros: int) -> Any:
+        """Return a moment as the driver takes it, by way of the column's type."""
+        moment = moment_of(micros)
+        return self._forms[name](moment.replace(tzinfo=None) if name == "original_start" else moment)
+
+    def _remember(self, way: bool | str) -> Remembered:
+        return texts_of_moments(way) if isinstance(way, bool) else Remembered(partial(self._stored, way))
 
     def _formed(self, row: dict[str, Any], names: tuple[str, ...]) -> Values:
         return tuple(self._forms[name](row[name]) for name in names)
 
-    def _times(self, stretch: Stretch, remembered: Remembered) -> list[Values]:
-        """Return the times of some new slots as the driver takes them."""
-
-        def form(name: str, moment: Any) -> Any:
-            if (name, moment) not in remembered:
-                remembered[name, moment] = self._forms[name](moment)
-            return remembered[name, moment]
-
+    def _times(self, stretch: Stretch, remembered: Remembered) -> list[list[Any]]:
+        """Return the times of some new slots as the driver takes them, column by column."""
         expansion = stretch.expansion
-        found: list[Values] | None = expansion.forms.get("rows")
+        found: list[list[Any]] | None = expansion.forms.get("columns")
         if found is None:
-            found = expansion.forms["rows"] = [tuple(map(form, _TIMES, times)) for times in expansion.times]
-        return found[stretch.first : stretch.end]
+            columns: Iterable[tuple[str, list[Any]]] = zip(_TIMES, expansion.columns, strict=True)
+            found = expansion.forms["columns"] = [
+                list(map(remembered[self._ways[name]].__getitem__, column)) for name, column in columns
+            ]
+        return [column[stretch.first : stretch.end] for column in found]
 
     def _arrays(
         self, filled: list[tuple[Stretch, Values]], of_chunk: Values, remembered: Remembered
     ) -> dict[str, Any]:
         rules: dict[tuple[int, int, int], int] = {}
-        templates, times = [], []
+        templates: list[Values] = []
+        times: list[Values] = []
         for each, of_template in filled:
             part = (id(each.expansion), each.first, each.end)
             if part not in rules:
                 rules[part] = len(rules)
-                times += [(*row, rules[part]) for row in self._times(each, remembered)]
+                times += zip(*self._times(each, remembered), repeat(rules[part]))
             templates.append((*of_template, rules[part]))
         parameters = _columns("template", (*self._of_template, "rule"), templates)
         parameters |= _columns("time", (*_TIMES, "rule"), times)

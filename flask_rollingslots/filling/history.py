@@ -8,7 +8,6 @@ for only some weeks back.
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -135,7 +134,7 @@ def _fill(work: Work, spec: TemplateSpec, past: Window) -> None:
                     template_id=spec.id,
                 )
             if plan.create:
-                times = tuple(slot.times for slot in plan.create)
-                stretches.append(Stretch(spec, Expansion(times, Counter()), 0, len(times)))
+                new = Expansion.of(slot.times for slot in plan.create)
+                stretches.append(Stretch(spec, new, 0, len(new)))
     for stretch in stretches:
         insert_absent(work, [stretch], _NO_RUN)

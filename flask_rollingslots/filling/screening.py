@@ -66,7 +66,7 @@ class Screened:
 
     def missing(self, backfill: bool) -> tuple[int, int]:
         """Return what a top-up would create, as half-open positions in the expansion."""
-        size = len(self.expansion.times)
+        size = len(self.expansion)
         return (self.part.end if backfill else min(size, max(self.part.end, self.started))), size
 
     def counts(self, backfill: bool) -> Plan:
@@ -100,7 +100,7 @@ def batches(
             raise
         except Exception as error:
             log.debug("planning will say of each template of this rule what is wrong: %s", error)
-        size = 1 + len(expansion.times) if expansion is not None else _UNKNOWN_SIZE
+        size = 1 + len(expansion) if expansion is not None else _UNKNOWN_SIZE
         different += size
         for spec, window in members:
             batch.append(Unit(spec, window, expansion))
@@ -173,8 +173,8 @@ def _screened(
     expansion, part = unit.expansion, Part(0, 0) if joined[0] is None else None
     if expansion is None:
         return None
-    if part is None and expansion.times:
-        part = stored_part(_expected(expansion, dialect), joined, len(expansion.times))
+    if part is None and len(expansion):
+        part = stored_part(_expected(expansion, dialect), joined, len(expansion))
     if part is None:
         return None
     return Screened(unit.spec, unit.window, expansion, part, away, expansion.started(now))
@@ -215,7 +215,7 @@ def _stored(
 def _usual(group: list[Unit], dialect: str) -> tuple[Any, ...]:
     """Return what the database joins for most of the templates, if nothing of them is missing."""
     # By identity: an expansion is not compared.
-    counts = Counter(unit.expansion for unit in group if unit.expansion is not None and unit.expansion.times)
+    counts = Counter(unit.expansion for unit in group if unit.expansion)
     return _expected(max(counts, key=counts.__getitem__), dialect) if counts else (None,) * _JOINED
 
 
@@ -254,7 +254,7 @@ def _elsewhere(work: Work, known: Iterable[Screened]) -> set[int]:
     lacking: dict[tuple[datetime, datetime], dict[int, int]] = {}
     for one in known:
         expansion, (first, end) = one.expansion, one.part
-        if end - first < len(expansion.times):
+        if end - first < len(expansion):
             lacking.setdefault(expansion.bounds(), {})[one.spec.series_id] = end - first
     slot, cls = work.models.Slot, work.models.Template
     found: set[int] = set()

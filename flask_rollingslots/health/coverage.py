@@ -13,7 +13,7 @@ from .. import planning
 from ..context import Work, count_of, fingerprint, load_specs, newest_of
 from ..errors import TooCostly, sentence
 from ..filling import history
-from ..filling.expansion import pattern_of
+from ..filling.expansion import moment_of, pattern_of
 from ..filling.screening import Unit, batches, plan_by_rows, screen
 from ..pruning import held_back
 from ..topup import gate
@@ -230,11 +230,11 @@ def _coverages(
 def _of_batch(
     work: Work, batch: list[Unit], few: bool, backfill: bool, covered: dict[int, datetime | None]
 ) -> Iterator[Coverage]:
-    few = few and sum(len(unit.expansion.times) for unit in batch if unit.expansion) <= _FEW_SLOTS
+    few = few and sum(len(unit.expansion) for unit in batch if unit.expansion) <= _FEW_SLOTS
     known, odd = ([], batch) if few else screen(work, batch, backfill=backfill)
     for each in known:
         first, end = each.missing(backfill)
-        lacking = [times.starts_at for times in each.expansion.times[first:end]]
+        lacking = list(map(moment_of, each.expansion.columns.starts_at[first:end]))
         yield _coverage(each.spec, each.window, each.counts(backfill), lacking, covered[each.spec.id])
     for (spec, window, _), found in plan_by_rows(work, odd, backfill=backfill):
         if isinstance(found, Exception):

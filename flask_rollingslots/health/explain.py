@@ -12,6 +12,7 @@ from .. import planning
 from ..browsing import check_aware, find_template, show_by_now
 from ..context import Work, segments, virtual_slot
 from ..models import SlotMixin, TemplateMixin
+from ..recurrence.days_off import BLACKOUT, HOLIDAY
 from ..values import MICROSECOND, OCCUPYING, PlannedSlot, SlotKey, State, TemplateSpec, Window
 
 #: Code of each state, and what it means for somebody who wants to book.
@@ -30,8 +31,8 @@ _STATES = {
 }
 _LEFT_OUT = {
     planning.EXCLUDED: "the template excludes this date",
-    planning.HOLIDAY: "it is a public holiday",
-    planning.BLACKOUT: "it lies in a blackout of the template",
+    HOLIDAY: "it is a public holiday",
+    BLACKOUT: "it lies in a blackout of the template",
     planning.CLOCK_CHANGE: "the clocks are put forward, and this slot's time is left out that day",
 }
 

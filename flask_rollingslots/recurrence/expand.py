@@ -290,6 +290,8 @@ class Expander:
         self.anchor = self.period_of(dtstart)
         self.picks = rule.bysetpos if rule.freq in ("YEARLY", "MONTHLY", "WEEKLY") else ()
         self.offsets = self._clock_offsets()
+        #: All starts of a day of an HOURLY rule, as distances from midnight, if every day is the same.
+        self.hours_of_day = self._daily_hours()
         self._week = self._week_pattern()
         self.never = self._can_never_match()
 
@@ -478,6 +480,18 @@ class Expander:
         offsets = [timedelta(hours=hour, minutes=minute, seconds=sec) for hour, minute, sec in sorted(clocks)]
         return tuple(
             choose(offsets, self.rule.bysetpos) if self.rule.freq in ("DAILY", "HOURLY") else offsets
+        )
+
+    def _daily_hours(self) -> tuple[timedelta, ...]:
+        if not self.is_hourly or 24 % self.interval or not self.source.is_everything:
+            return ()
+        hours = range(self.dtstart.hour % self.interval, 24, self.interval)
+        allowed = self.rule.byhour
+        return tuple(
+            _HOURS[hour] + offset
+            for hour in hours
+            if not allowed or hour in allowed
+            for offset in self.offsets
         )
 
     def _can_never_match(self) -> bool:

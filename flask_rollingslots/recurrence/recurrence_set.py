@@ -12,7 +12,7 @@ from functools import cached_property, lru_cache
 from heapq import merge
 from itertools import islice
 from math import gcd
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from ..errors import refusal
 from ..values import MICROSECOND, MINUTE, Occurrence
@@ -23,9 +23,35 @@ from .zones import find_zone, instant_of, minus, names_of, plus, shown, wall_of,
 T = TypeVar("T")
 _NONE = timedelta(0)
 _DAY = timedelta(days=1)
+_EPOCH, _EPOCH_UTC = datetime(1970, 1, 1), datetime(1970, 1, 1, tzinfo=UTC)  # noqa: DTZ001 (wall clock)
 _HOURS_OF_ALL_YEARS = 24 * 366 * 10_000
 #: A checked day grid: distances of the day's starts from its first one, nominal; the first is zero.
 Grid = tuple[timedelta, ...]
+
+
+class Lattice(NamedTuple):
+    """Nominal starts, naive: each first plus each distance, in this order, where that lies within the bounds.
+
+    So the many starts of a day cost one addition each.
+
+    :param firsts: to be gone through once.
+    :param lower: included. ``upper``: excluded.
+    """
+
+    firsts: Iterator[datetime]
+    distances: Grid
+    lower: datetime
+    upper: datetime
+
+    def shown(self, ahead: timedelta) -> Iterator[tuple[datetime, datetime]]:
+        """Yield (original start, start) where what is added to an original start gives the start in UTC."""
+        shown = [ahead + distance for distance in self.distances]
+        for first in self.firsts:
+            first_shown = _EPOCH_UTC + (first - _EPOCH)
+            for distance, later in zip(self.distances, shown, strict=True):
+                original_start = first + distance
+                if self.lower <= original_start < self.upper:
+                    yield original_start, first_shown + later
 
 
 @dataclass(frozen=True, init=False)
@@ -145,6 +171,16 @@ class RecurrenceSet:
         extra = self.rdates[bisect_left(self.rdates, start) : bisect_left(self.rdates, end)]
         return self._without_exdates(merge(starts, extra) if extra else starts)
 
+    def lattice(self, start: datetime, end: datetime) -> Lattice:
+        """Return what :meth:`originals` yields in ``[start, end)``, some years from the ends of the calendar."""
+        if not self.rdates and not self.exdates:
+            if self.grid is not None:
+                return Lattice(self.rule_starts(minus(start, self.grid[-1]), end), self.grid, start, end)
+            found = self._hours_of_days(start, end)
+            if found is not None:
+                return found
+        return Lattice(self.originals(start, end), (_NONE,), start, end)
+
     def contains(self, original_start: datetime) -> bool:
         """Whether the rule promises this nominal start (naive wall clock), exclusions taken off."""
         if original_start.microsecond or original_start == datetime.max:
@@ -257,6 +293,21 @@ class RecurrenceSet:
         low, high = walls_around(until, self.zone)
         return low, high, until
 
+    def _hours_of_days(self, start: datetime, end: datetime) -> Lattice | None:
+        """Return the starts of an HOURLY rule of which all days are alike; ``None`` of another one."""
+        expander = self._expander
+        if expander is None or not expander.hours_of_day or expander.never:
+            return None
+        count = expander.rule.count
+        if count is None or end > sure_until(expander, count):
+            low, high, until = self._bound
+            if until is not None and low != high and end > low:
+                return None  # the clocks change there: each start is asked
+            end = min(end, plus(high, MICROSECOND))
+        start = max(start, self.dtstart)
+        days = range(start.toordinal(), end.toordinal() + 1) if start < end else ()
+        return Lattice(map(datetime.fromordinal, days), expander.hours_of_day, start, end)
+
     def _on_grid(self, grid: Grid, start: datetime, end: datetime) -> Iterator[datetime]:
         excluded = self._excluded
         for first in self.rule_starts(minus(start, grid[-1]), end):
@@ -343,11 +394,12 @@ def first_of_day(wall: datetime, dtstart: datetime, until_time: time | None) -> 
     if until_time is None:
         return wall
     since = (wall - dtstart) % _DAY
-    return wall - since if since < _span_of_grid(dtstart, until_time) else wall
+    return wall - since if since < span_of_grid(dtstart, until_time) else wall
 
 
 @lru_cache(maxsize=1024)
-def _span_of_grid(dtstart: datetime, until_time: time) -> timedelta:
+def span_of_grid(dtstart: datetime, until_time: time) -> timedelta:
+    """Return how long a grid day lasts, up to 24 hours."""
     end = datetime.combine(dtstart.date(), until_time.replace(microsecond=0))
     return (end - dtstart) % _DAY or _DAY
 
@@ -375,7 +427,7 @@ def make_grid(
         raise refuse("duration", None, "the length of a slot, because every is given", MISSING)
     if rule is not None:
         _check_rule(rule)
-    length = _span_of_grid(dtstart, until_time)
+    length = span_of_grid(dtstart, until_time)
     if duration > length:
         expected = f"at most the {length} from the start to until_time"
         raise refuse("duration", duration, expected, "does not fit")

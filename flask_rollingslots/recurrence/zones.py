@@ -23,6 +23,8 @@ _STEADY = timedelta(days=3)
 _LATEST = datetime.max - _STEADY
 _FIRST = datetime.min.replace(tzinfo=UTC)
 _STEPS = 16
+#: Changes of offset are looked for in blocks of so many days, a whole number of steady times.
+_BLOCK = 96
 
 
 def find_zone(zone: str | tzinfo) -> tuple[str, tzinfo]:
@@ -66,6 +68,11 @@ def reached_at(wall: datetime, zone: tzinfo) -> datetime:
     if before >= after:
         return (wall - before).replace(tzinfo=UTC)
     early, late = ((wall - offset).replace(microsecond=0, tzinfo=UTC) for offset in (after, before))
+    return _change_between(early, late, before, zone)
+
+
+def _change_between(early: datetime, late: datetime, before: timedelta, zone: tzinfo) -> datetime:
+    """Return when a zone leaves the offset that it has at the earlier of two moments (whole seconds, UTC)."""
     while late - early > _SECOND:  # zones change at whole seconds
         middle = early + (late - early) // _SECOND // 2 * _SECOND
         is_before = middle.astimezone(zone).utcoffset() == before
@@ -90,6 +97,45 @@ def steady_until(zone: tzinfo, week: int) -> datetime:
     except (OverflowError, ValueError):
         return _FIRST  # at the ends of the calendar nothing is sure
     return sure
+
+
+@lru_cache(maxsize=4096)
+def _changes(zone: tzinfo, block: int) -> tuple[datetime, ...]:
+    """Return when a zone changes its offset after the beginning of a block of days, up to its end; aware, UTC."""
+    found: list[datetime] = []
+    moment = datetime.fromordinal(_BLOCK * block).replace(tzinfo=UTC)
+    offset = moment.astimezone(zone).utcoffset() or _NONE
+    for _ in range(_BLOCK // _STEADY.days):
+        later = moment + _STEADY
+        then = later.astimezone(zone).utcoffset() or _NONE
+        while offset != then:
+            moment = _change_between(moment, later, offset, zone)
+            offset = moment.astimezone(zone).utcoffset() or _NONE
+            found.append(moment)
+        moment = later
+    return tuple(found)
+
+
+def steady_spans(
+    zone: tzinfo, start: datetime, end: datetime, reach: timedelta
+) -> Iterator[tuple[datetime, datetime, timedelta | None]]:
+    """Cut a span in parts in which the clocks of a zone do not change, and the rest around each change.
+
+    :param start: aware, UTC, included; ``end`` likewise, excluded. Both some years from the ends of the calendar.
+    :param reach: nothing changes from so long before each moment of a steady part until so long after it.
+    :return: start, end, and the offset of the zone from UTC; ``None`` around a change.
+    """
+    first, last = ((moment.toordinal()) // _BLOCK for moment in (start - reach, end + reach))
+    for change in (each for block in range(first, last + 1) for each in _changes(zone, block)):
+        near, behind = min(change - reach, end), min(change + reach, end)
+        if start < near:
+            yield start, near, start.astimezone(zone).utcoffset() or _NONE
+            start = near
+        if start < behind:
+            yield start, behind, None
+            start = behind
+    if start < end:
+        yield start, end, start.astimezone(zone).utcoffset() or _NONE
 
 
 def wall_of(moment: datetime, zone: tzinfo) -> datetime:

@@ -19,6 +19,7 @@ from ..booking.resources import slot_row
 from ..context import Work, load_slots
 from ..errors import no_group, refusal
 from ..models import BookingMixin, SlotMixin, TemplateMixin
+from ..recurrence.days_off import joined_days
 from ..values import YEARS, Status, StoredSlot, TemplateSpec, Window
 from .endings import cancel_rows, check_reason
 from .storage import bookings_of, in_parts, lock_templates, series_of, shown_booking
@@ -87,13 +88,13 @@ class CancelledKeys(list[str]):
 
 def with_days(ranges: Iterable[Sequence[date]], first: date, last: date) -> list[DayRange]:
     """Return ranges of days with some days more, joined."""
-    return planning.joined_days([*ranges, (first, last)])
+    return joined_days([*ranges, (first, last)])
 
 
 def without_days(ranges: Iterable[Sequence[date]], first: date, last: date) -> list[DayRange]:
     """Return ranges of days without some days, joined."""
     left: list[DayRange] = []
-    for begin, end in planning.joined_days(ranges):
+    for begin, end in joined_days(ranges):
         if begin < first:
             left.append((begin, min(end, first - _DAY)))
         if end > last:
@@ -216,7 +217,7 @@ def _changes(
     for template in templates:
         before = template.blackouts or ()
         after = days_of(before, report.first, report.last)
-        if after == planning.joined_days(before):
+        if after == joined_days(before):
             report.unchanged.append(template.id)
         else:
             report.templates.append(template.id)

@@ -10,7 +10,8 @@ from helpers import A_WEEK, Site
 
 from flask_rollingslots import signals
 from flask_rollingslots.errors import InvalidRequest, SlotClosed, SlotNotFound, TemplateNotFound
-from flask_rollingslots.planning import grid_day, joined_days
+from flask_rollingslots.planning import grid_day
+from flask_rollingslots.recurrence.days_off import joined_days
 from flask_rollingslots.series.closing import with_days, without_days
 
 if TYPE_CHECKING:
