@@ -19,9 +19,18 @@ from ..booking.counting import release_expired
 from ..context import Work, row_of
 from ..errors import RowsRefused
 from ..models import table_of
-from ..statements import MARIADB, as_text, bare_insert, insert_rows, leave_trace, locked, product_insert
+from ..statements import (
+    MARIADB,
+    array_text,
+    as_text,
+    bare_insert,
+    insert_rows,
+    leave_trace,
+    locked,
+    product_insert,
+)
 from ..values import Healing, Plan, PlannedSlot, StoredSlot, TemplateSpec, Times
-from .expansion import MICROS_OF_DAY, Expansion, Stretch, moment_of
+from .expansion import Expansion, Remembered, Stretch, moment_of, texts_of_moments
 
 _OF_TEMPLATE = ("series_id", "template_id", "capacity", "data")
 _TIMES = Times._fields
@@ -216,42 +225,6 @@ def _undecided(table: Table, row: StoredSlot) -> tuple[ColumnElement[bool], ...]
 # rest. So a row costs joining three tuples, and the driver's bulk path does what remains.
 
 
-class Remembered(dict[Any, Any]):
-    """What was made of a key when it was first asked for: what times are stored as, of ``None`` too.
-
-    Gone with the chunk: a process that lives for months remembers no old days.
-    """
-
-    def __init__(self, make: Callable[[Any], Any]) -> None:
-        super().__init__({None: None})
-        self._make = make
-
-    def __missing__(self, key: Any) -> Any:
-        found = self[key] = self._make(key)
-        return found
-
-
-def texts_of_moments(is_long: bool) -> Remembered:
-    """Return microseconds since 1970 -> the text of the moment, put together from those of its day and its time.
-
-    :param is_long: whether six decimals are written where they are all zero.
-    """
-
-    def clock_of(micros: int) -> str:
-        seconds, rest = divmod(micros, 1_000_000)
-        decimals = f".{rest:06d}" if rest or is_long else ""
-        return f" {seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}{decimals}"
-
-    days = Remembered(lambda day: moment_of(day * MICROS_OF_DAY).date().isoformat())
-    clocks = Remembered(clock_of)
-
-    def text_of(micros: int) -> str:
-        day, clock = divmod(micros, MICROS_OF_DAY)
-        return f"{days[day]}{clocks[clock]}"
-
-    return Remembered(text_of)
-
-
 class Rows:
     """How new rows get into one table of one kind of database.
 
@@ -272,7 +245,8 @@ class Rows:
         product = product_insert(table, self._of_template, _TIMES, _OF_CHUNK, dialect) if plain else None
         self._product = product
         self._forms = {name: _form(table, name, dialect) for name in names}
-        self._ways = {name: self._way_of(name) for name in _TIMES if name in table.c}
+        # PostgreSQL reads the texts of whole arrays.
+        self._ways = {name: self._way_of(name) if product is None else False for name in _TIMES}
 
     def insert(
         self, connection: Connection, stretches: Sequence[Stretch], now: datetime, run_id: int | None
@@ -333,15 +307,23 @@ class Rows:
     ) -> dict[str, Any]:
         rules: dict[tuple[int, int, int], int] = {}
         templates: list[Values] = []
-        times: list[Values] = []
+        times: list[list[str | None]] = [[] for _ in (*_TIMES, "rule")]
         for each, of_template in filled:
             part = (id(each.expansion), each.first, each.end)
             if part not in rules:
                 rules[part] = len(rules)
-                times += zip(*self._times(each, remembered), repeat(rules[part]))
+                for column, more in zip(times, self._times(each, remembered), strict=False):
+                    column += more
+                times[-1] += [str(rules[part])] * len(each)
             templates.append((*of_template, rules[part]))
-        parameters = _columns("template", (*self._of_template, "rule"), templates)
-        parameters |= _columns("time", (*_TIMES, "rule"), times)
+        names = (*self._of_template, "rule")
+        parameters: dict[str, Any] = {
+            f"template_{name}": list(column)
+            for name, column in zip(names, zip(*templates, strict=True), strict=True)
+        }
+        parameters |= {
+            f"time_{name}": array_text(column) for name, column in zip((*_TIMES, "rule"), times, strict=True)
+        }
         return parameters | {
             f"constant_{name}": value for name, value in zip(_OF_CHUNK, of_chunk, strict=True)
         }
@@ -378,8 +360,3 @@ def _form(table: Table, name: str, dialect: Dialect) -> Callable[[Any], Any]:
     """Return what turns a value of a column into what the driver takes."""
     process = table.c[name].type.dialect_impl(dialect).bind_processor(dialect) if name in table.c else None
     return lambda value: as_text(process(value) if process is not None else value, dialect)
-
-
-def _columns(kind: str, names: tuple[str, ...], rows: list[Values]) -> dict[str, Any]:
-    columns = map(list, zip(*rows, strict=True))
-    return {f"{kind}_{name}": column for name, column in zip(names, columns, strict=True)}

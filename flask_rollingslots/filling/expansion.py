@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, time, timedelta
 from functools import lru_cache
@@ -22,7 +22,7 @@ from ..values import MICROSECOND, Steps, TemplateSpec, Times, Window
 
 #: More than a zone, a gap, a day grid and the first week of a rule can move anything.
 _FAR = timedelta(days=10)
-MICROS_OF_DAY = timedelta(days=1) // MICROSECOND
+_MICROS_OF_DAY = timedelta(days=1) // MICROSECOND
 _EPOCH, _EPOCH_UTC = datetime(1970, 1, 1), datetime(1970, 1, 1, tzinfo=UTC)  # noqa: DTZ001 (wall clock)
 _of_pattern = attrgetter(
     "active", "rrule", "timezone", "duration", "every", "until_time", "shift", "rdates", "exdates", "holidays",
@@ -71,6 +71,42 @@ def micros_of(moment: datetime) -> int:
 def moment_of(micros: int) -> datetime:
     """Return the aware moment, UTC, so many microseconds after 1970."""
     return _EPOCH_UTC + timedelta(microseconds=micros)
+
+
+class Remembered(dict[Any, Any]):
+    """What was made of a key when it was first asked for: what times are stored as, of ``None`` too.
+
+    Gone with the chunk: a process that lives for months remembers no old days.
+    """
+
+    def __init__(self, make: Callable[[Any], Any]) -> None:
+        super().__init__({None: None})
+        self._make = make
+
+    def __missing__(self, key: Any) -> Any:
+        found = self[key] = self._make(key)
+        return found
+
+
+def texts_of_moments(is_long: bool) -> Remembered:
+    """Return microseconds since 1970 -> the text of the moment, put together from those of its day and its time.
+
+    :param is_long: whether six decimals are written where they are all zero.
+    """
+
+    def clock_of(micros: int) -> str:
+        seconds, rest = divmod(micros, 1_000_000)
+        decimals = f".{rest:06d}" if rest or is_long else ""
+        return f" {seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}{decimals}"
+
+    days = Remembered(lambda day: moment_of(day * _MICROS_OF_DAY).date().isoformat())
+    clocks = Remembered(clock_of)
+
+    def text_of(micros: int) -> str:
+        day, clock = divmod(micros, _MICROS_OF_DAY)
+        return f"{days[day]}{clocks[clock]}"
+
+    return Remembered(text_of)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -222,8 +258,8 @@ def _clock_of_days(spec: TemplateSpec, originals: list[int], before: int, clock:
     anchor, shift = micros_of(spec.dtstart), spec.shift // MICROSECOND
     length = span_of_grid(spec.dtstart, spec.until_time) // MICROSECOND if spec.until_time is not None else 0
     for each in originals:
-        since = (each - anchor) % MICROS_OF_DAY
-        day = ((each - since if since < length else each) + shift) // MICROS_OF_DAY
+        since = (each - anchor) % _MICROS_OF_DAY
+        day = ((each - since if since < length else each) + shift) // _MICROS_OF_DAY
         if day not in moments:
             date = (_EPOCH + timedelta(days=day - before)).date()
             moments[day] = micros_of(planning.at_clock(date, clock, zone))

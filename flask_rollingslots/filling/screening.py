@@ -19,9 +19,9 @@ from .. import planning
 from ..context import Work, load_stored
 from ..errors import TooCostly
 from ..models import Models, UtcDateTime, table_of
-from ..statements import among, joined_times, times_form
+from ..statements import MARIADB, among, joined_times, times_form
 from ..values import Plan, SlotKey, Status, Steps, StoredSlot, TemplateSpec, Window
-from .expansion import Expansion, Part, expand, stored_part
+from .expansion import Expansion, Part, expand, stored_part, texts_of_moments
 
 log = logging.getLogger("flask_rollingslots")
 
@@ -184,8 +184,14 @@ def _expected(expansion: Expansion, dialect: str) -> tuple[Any, ...]:
     """Return what the database joins if all of an expansion is stored, and nothing else."""
     expected: tuple[Any, ...] | None = expansion.forms.get("joined")
     if expected is None:
-        columns = zip(*(times[:_JOINED] for times in expansion.times), strict=True)
-        expected = expansion.forms["joined"] = tuple(times_form(column, dialect) for column in columns)
+        columns, text_of = expansion.columns, texts_of_moments(True).__getitem__
+        # MariaDB keeps wall-clock times to the second.
+        on_wall = texts_of_moments(False).__getitem__ if dialect in MARIADB else text_of
+        expected = expansion.forms["joined"] = (
+            times_form(columns.original_start, dialect, on_wall),
+            times_form(columns.starts_at, dialect, text_of),
+            times_form(columns.ends_at, dialect, text_of),
+        )
     return expected
 
 
@@ -251,20 +257,28 @@ def _in_window(models: Models, dialect: str) -> tuple[ColumnElement[bool], ...]:
 
 def _elsewhere(work: Work, known: Iterable[Screened]) -> set[int]:
     """Return the series with rows, or other segments, that could stand where something is missing."""
-    lacking: dict[tuple[datetime, datetime], dict[int, int]] = {}
+    lacking: dict[Hashable, list[Screened]] = {}
     for one in known:
-        expansion, (first, end) = one.expansion, one.part
-        if end - first < len(expansion):
-            lacking.setdefault(expansion.bounds(), {})[one.spec.series_id] = end - first
-    slot, cls = work.models.Slot, work.models.Template
-    found: set[int] = set()
-    for bounds, expected in lacking.items():
-        here = (slot.series_id.in_(list(expected)), slot.original_start.between(*bounds))
-        query = select(slot.series_id, func.count()).where(*here).group_by(slot.series_id)
-        counts = {row[0]: row[1] for row in work.session.execute(query)}
-        found |= {series_id for series_id, number in expected.items() if counts.get(series_id, 0) != number}
+        if one.part.end - one.part.first < len(one.expansion):
+            lacking.setdefault((one.window, one.spec.shift), []).append(one)
+    # All between the first and the last of many is counted at once, and exactly where that is too much.
+    doubtful: dict[tuple[datetime, datetime], list[Screened]] = {}
+    for some in lacking.values():
+        bounds = [one.expansion.bounds() for one in some]
+        for one in _beside(work, some, (min(first for first, _ in bounds), max(last for _, last in bounds))):
+            doubtful.setdefault(one.expansion.bounds(), []).append(one)
+    found = {one.spec.series_id for around, some in doubtful.items() for one in _beside(work, some, around)}
     if lacking:
-        series_ids = [series_id for expected in lacking.values() for series_id in expected]
-        several = select(cls.series_id).where(cls.series_id.in_(series_ids)).group_by(cls.series_id)
+        cls, ids = work.models.Template, {one.spec.series_id for some in lacking.values() for one in some}
+        several = select(cls.series_id).where(cls.series_id.in_(ids)).group_by(cls.series_id)
         found |= {key for key in work.session.scalars(several.having(func.count() > 1)) if key}
     return found
+
+
+def _beside(work: Work, some: list[Screened], bounds: tuple[datetime, datetime]) -> list[Screened]:
+    """Return those of which not as many rows are stored between two original starts as their stored part has."""
+    slot, ids = work.models.Slot, [one.spec.series_id for one in some]
+    here = (slot.series_id.in_(ids), slot.original_start.between(*bounds))
+    query = select(slot.series_id, func.count()).where(*here).group_by(slot.series_id)
+    counts = {row[0]: row[1] for row in work.session.execute(query)}
+    return [one for one in some if counts.get(one.spec.series_id, 0) != one.part.end - one.part.first]
