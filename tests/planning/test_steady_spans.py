@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from flask_rollingslots import planning
 from flask_rollingslots.errors import TooCostly
 from flask_rollingslots.filling.expansion import Expansion, expand, texts_of_moments
+from flask_rollingslots.recurrence import Recurrence
 from flask_rollingslots.recurrence.zones import steady_spans
 from flask_rollingslots.values import Steps, TemplateSpec, Times, Window
 
@@ -32,6 +33,15 @@ OFTEN = (
     "FREQ=HOURLY", "FREQ=HOURLY;INTERVAL=2;BYMINUTE=10,40", "FREQ=HOURLY;INTERVAL=5", "FREQ=HOURLY;BYHOUR=1,2,3,23",
     "FREQ=HOURLY;BYDAY=SU", "FREQ=HOURLY;COUNT=50", "FREQ=HOURLY;UNTIL={until}",
     "FREQ=HOURLY;BYMINUTE=0,30;BYSETPOS=-1", "FREQ=DAILY;BYHOUR=0,2,3;BYMINUTE=0,30",
+)  # fmt: skip
+#: When slots open, and when they close: some time before the start, or at a local time some grid days before.
+OPENS: tuple[dict[str, Any], ...] = (
+    {}, {"opens_before": HOUR}, {"opens_before": timedelta(days=3, microseconds=5)}, {"opens_days_before": 0},
+    {"opens_days_before": 1, "opens_time": time(2, 30)}, {"opens_days_before": 200, "opens_time": time(23, 59)},
+)  # fmt: skip
+CLOSES: tuple[dict[str, Any], ...] = (
+    {}, {"closes_before": HOUR}, {"closes_before": -HOUR}, {"closes_before": -30 * DAY}, {"closes_days_before": 1},
+    {"closes_days_before": 0, "closes_time": time(12)}, {"closes_days_before": 30, "closes_time": time(2, 30)},
 )  # fmt: skip
 minutes = st.integers(-3000, 3000).map(lambda number: number * MINUTE)
 
@@ -60,6 +70,7 @@ def templates(draw: st.DrawFn) -> tuple[TemplateSpec, Window]:
     )
     fields["rrule"] = rule and rule.format(until=until)
     fields |= draw(st.fixed_dictionaries({}, optional=_options(begin)))
+    fields |= draw(st.sampled_from(OPENS)) | draw(st.sampled_from(CLOSES))
     start = moment - draw(st.integers(0, 5 * 24 * 60)) * MINUTE
     plain = {"id": 1, "series_id": 1, "revision": 1, "name": "Hall", "group": None, "active": True}
     return TemplateSpec(**plain, **fields), Window(start, start + draw(st.integers(1, 8 * 24 * 60)) * MINUTE)
@@ -69,17 +80,10 @@ def _options(begin: datetime) -> dict[str, st.SearchStrategy[Any]]:
     """What else a template may say, around a naive time."""
     days = st.integers(-4, 4).map(lambda number: begin.date() + number * DAY)
     moments = st.integers(-100, 100).map(lambda number: begin.replace(minute=0) + number * HOUR)
-    clocks = st.sampled_from((None, time(2, 30), time(23, 59)))
     return {
         "ends_by": st.just("elapsed"),
         "overlapping": st.booleans(),
         "shift": st.sampled_from((HOUR, -3 * HOUR, 26 * HOUR, timedelta(minutes=-7))),
-        "opens_before": st.sampled_from((HOUR, 3 * DAY, timedelta(seconds=1, microseconds=5))),
-        "opens_days_before": st.sampled_from((0, 1, 7, 200)),
-        "opens_time": clocks,
-        "closes_before": st.sampled_from((HOUR, -HOUR, -30 * DAY, timedelta(0))),
-        "closes_days_before": st.sampled_from((0, 1, 30)),
-        "closes_time": clocks,
         "exdates": st.lists(st.one_of(days, moments), max_size=3).map(tuple),
         "rdates": st.lists(moments, max_size=3).map(tuple),
         "blackouts": st.lists(days.map(lambda day: (day, day + DAY)), max_size=2).map(tuple),
@@ -88,6 +92,29 @@ def _options(begin: datetime) -> dict[str, st.SearchStrategy[Any]]:
         "active_until": moments,
         "cancelled_from": moments,
     }
+
+
+@settings(max_examples=200, deadline=None)
+@given(templates())
+def test_a_lattice_holds_what_its_rule_yields(drawn: tuple[TemplateSpec, Window]) -> None:
+    """Firsts and distances give the original starts of a span on the wall: near a change of the clocks too."""
+    spec, window = drawn
+    recurrence, start, end = (
+        planning.recurrence_of(spec),
+        *(each.replace(tzinfo=None) for each in (window.start, window.end)),
+    )
+    firsts, distances, lower, upper = recurrence.lattice(start, end)
+    found = [first + distance for first in firsts for distance in distances]
+    assert [each for each in found if lower <= each < upper] == list(recurrence.originals(start, end))
+
+
+def test_until_on_the_night_of_a_change() -> None:
+    """An UNTIL that two wall clock times may name ends an hourly rule at its instant, not at the later name."""
+    night = datetime(2026, 10, 25)
+    recurrence = Recurrence("FREQ=HOURLY;UNTIL=20261025T013000Z", night, "Europe/Madrid")
+    lattice = recurrence.lattice(night, night + DAY)
+    starts = [original for original, _ in lattice.shown(timedelta(0))]
+    assert starts == list(recurrence.originals(night, night + DAY)) == [night, night + HOUR, night + 2 * HOUR]
 
 
 def slowly(spec: TemplateSpec, window: Window) -> list[tuple[datetime, datetime, str | None]]:
