@@ -12,11 +12,19 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, literal_column, select, update
+from sqlalchemy import ColumnElement, Select, bindparam, literal_column, select, update
 
 from ..context import Work
 from ..errors import IdempotencyConflict, SlotClosed, SlotFull, StatusConflict, again_if_lost, refusal
-from ..models import BookingMixin, SlotMixin, is_kept_for_waiting, keeps_for_waiting, table_of
+from ..models import (
+    BookingMixin,
+    Models,
+    SlotMixin,
+    UtcDateTime,
+    is_kept_for_waiting,
+    keeps_for_waiting,
+    table_of,
+)
 from ..signals import booking_offered, booking_waiting, slot_booked
 from ..statements import newest, only_if
 from ..values import BookingStatus, State, Status, to_us
@@ -251,18 +259,25 @@ def find_due(work: Work, *conditions: ColumnElement[bool]) -> list[int]:
 
     :param conditions: on their templates.
     """
-    cls, template = work.models.Slot, work.models.Template
-    query = select(cls.id).join(template, template.id == cls.template_id)
-    query = query.where(
-        cls.waits_for >= literal_column("1"),  # written out: what the index is for, without values
-        is_kept_for_waiting(work.models, cls, work.now),
-        cls.status == Status.SCHEDULED.value,
-        cls.withdrawn.is_(None),
-        template.active.is_(True),
-        *conditions,
-    )
+    query = work.models.build_once("slots for who waits", _due_query)
+    query = query.where(*conditions) if conditions else query
     # Not by the database, which would read all slots in this order.
-    return sorted(work.session.scalars(query))
+    return sorted(work.session.scalars(query, {"moment": work.now}))
+
+
+def _due_query(models: Models) -> Select[Any]:
+    cls, template = models.Slot, models.Template
+    return (
+        select(cls.id)
+        .join(template, template.id == cls.template_id)
+        .where(
+            cls.waits_for >= literal_column("1"),  # written out: what the index is for, without values
+            is_kept_for_waiting(models, cls, bindparam("moment", type_=UtcDateTime())),
+            cls.status == Status.SCHEDULED.value,
+            cls.withdrawn.is_(None),
+            template.active.is_(True),
+        )
+    )
 
 
 def serve_one(work: Work, slot_id: int) -> None:
