@@ -246,7 +246,7 @@ class Rows:
         self._product = product
         self._forms = {name: _form(table, name, dialect) for name in names}
         # PostgreSQL reads the texts of whole arrays.
-        self._ways = {name: self._way_of(name) if product is None else False for name in _TIMES}
+        self._ways = {name: self.way_of(name) if product is None else False for name in _TIMES}
 
     def insert(
         self, connection: Connection, stretches: Sequence[Stretch], now: datetime, run_id: int | None
@@ -272,7 +272,7 @@ class Rows:
             rows.extend(zip(*map(repeat, of_template), *times, *map(repeat, of_chunk)))  # noqa: B905
         return connection.exec_driver_sql(str(self._bare), rows, execution_options=options).rowcount
 
-    def _way_of(self, name: str) -> bool | str:
+    def way_of(self, name: str) -> bool | str:
         """Return how a column of times is stored: as text, with six decimals or as few as needed; or in its own way."""
         for is_long in (True, False):
             texts = texts_of_moments(is_long)

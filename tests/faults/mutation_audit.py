@@ -129,8 +129,8 @@ MUTANTS = (
     Mutant(
         "days off by grid days",
         "planning.py",
-        "return (first_of_day(wall - spec.shift, spec.dtstart, spec.until_time) + spec.shift).date()",
-        "return wall.date()",
+        "return (first_of_day(original_start, spec.dtstart, spec.until_time) + spec.shift).date()",
+        "return (original_start + spec.shift).date()",
         DECIDING,
     ),
     Mutant(
