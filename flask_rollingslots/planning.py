@@ -196,7 +196,6 @@ def promised_near(
     zone, last = ZoneInfo(spec.timezone), spec.ends_before
     recurrence = _recurrence((), *_rule_of(spec))
     latest = _LAST - spec.duration
-    is_exact = spec.ends_by == "elapsed" and not spec.may_overlap
     found = recurrence.named_between(window.start, window.end)
     for occurrence in found if steps is None else steps.counting(found):
         original_start, starts_at = occurrence
@@ -207,11 +206,19 @@ def promised_near(
         if starts_at > latest:
             return  # it would end after the last day of the calendar
         reason = left_out and left_out(original_start, starts_at)
-        if reason is None:
-            has_room = type(occurrence) is not Shifted or _fits(spec, occurrence, recurrence, zone)
-            if not has_room or (is_exact and _is_run_into(spec, occurrence, recurrence, zone)):
-                reason = CLOCK_CHANGE
+        if reason is None and _is_left_by_clocks(spec, occurrence, recurrence, zone):
+            reason = CLOCK_CHANGE
         yield original_start, starts_at, reason
+
+
+def _is_left_by_clocks(
+    spec: TemplateSpec, occurrence: Occurrence, recurrence: Recurrence, zone: ZoneInfo
+) -> bool:
+    """Whether a slot has no place of its own on a day on which the clocks are put forward."""
+    if type(occurrence) is Shifted and not _fits(spec, occurrence, recurrence, zone):
+        return True
+    is_exact = spec.ends_by == "elapsed" and not spec.may_overlap
+    return is_exact and _is_run_into(spec, occurrence, recurrence, zone)
 
 
 def _is_run_into(spec: TemplateSpec, occurrence: Occurrence, recurrence: Recurrence, zone: ZoneInfo) -> bool:
@@ -654,12 +661,16 @@ def is_displaced(
     """Whether a slot is at another time than its rule has or would have it: it may stand beside others then.
 
     Also of what is not offered any more, or has begun: its people are there all the same. What a new rule lacks, days
-    off and excluded ones aside, is beside all that it has.
+    off and excluded ones aside, is beside all that it has; so is what the clocks leave out.
     """
-    if not _recurrence((), *_rule_of(spec)).contains(original_start):
+    recurrence, wall = _recurrence((), *_rule_of(spec)), original_start + spec.shift
+    if not recurrence.contains(original_start):
         return True
-    by_rule = instant_of(original_start + spec.shift, zone)
-    return (starts_at, ends_at) != (by_rule, end_of(spec, original_start, by_rule, zone))
+    by_rule = instant_of(wall, zone)
+    if (starts_at, ends_at) != (by_rule, end_of(spec, original_start, by_rule, zone)):
+        return True
+    kind = Occurrence if wall_of(by_rule, zone) == wall else Shifted
+    return _is_left_by_clocks(spec, kind(original_start, by_rule), recurrence, zone)
 
 
 def _is_moved(row: Any) -> bool:

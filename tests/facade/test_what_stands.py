@@ -514,3 +514,37 @@ def test_what_may_be_joined_follows_its_template(
         assert not desk.own_query(NINE).is_bookable
         with pytest.raises((SlotClosed, SlotFull)):
             desk.book(NINE, "eve")
+
+
+# -- a slot whose time the clocks leave out, and that is kept for its booking
+
+HOUR = timedelta(hours=1)
+GAP, AFTER = "1@20260329T0200", "1@20260329T0300"
+
+
+@pytest.mark.parametrize("door", ["edit all", "orm"])
+def test_what_the_clocks_leave_out_blocks_its_place_while_it_is_kept(
+    sqlite_url: str, tmp_path: Path, door: str
+) -> None:
+    """Of 02:00 to 04:00 the clocks leave 03:00 to 04:00: by the hour that is the next slot, until it is given back."""
+    with Desk(sqlite_url, tmp_path, datetime(2026, 3, 27, 7, tzinfo=UTC)).open() as desk:
+        night = {"dtstart": datetime(2026, 1, 1, 22), "until_time": time(4), "timezone": "Europe/Madrid"}
+        desk.add(**COURT | night | {"every": 2 * HOUR, "duration": 2 * HOUR})
+        desk.top_up()
+        desk.book(GAP, "ann")
+        by_the_hour = {"every": HOUR, "duration": HOUR}
+        doors = {
+            "edit all": by_facade("edit", "1@20260328T2200", "all", **by_the_hour),
+            "orm": by_orm(**by_the_hour),
+        }
+        doors[door](desk)
+        for topped_up in (False, True):
+            assert_seen(desk, GAP, "withdrawn", sql=topped_up or door != "orm")
+            assert str(desk.slots.get(AFTER).state) == "blocked"
+            assert_refused(desk, AFTER, "blocked")
+            desk.top_up()
+        assert_seen(desk, AFTER, "blocked")
+        desk.release(ANN)
+        desk.top_up()
+        assert_seen(desk, AFTER, "open", 1)
+        desk.book(AFTER, "eve")
