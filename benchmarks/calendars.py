@@ -105,7 +105,9 @@ class Feeds:
                         **row.data,
                     },
                 }
-                for row in self._rows((slot.starts_at >= MIDNIGHT) & (slot.starts_at < MIDNIGHT + timedelta(days=DAYS)))
+                for row in self._rows(
+                    (slot.starts_at >= MIDNIGHT) & (slot.starts_at < MIDNIGHT + timedelta(days=DAYS))
+                )
             ]
             self.site.db.session.remove()
         return json.dumps(events).count('"id": ')

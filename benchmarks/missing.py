@@ -104,12 +104,18 @@ class Ground:
             )
             return sum(row[1] for row in rows)
 
-
     def read(self) -> int:
         """Read what a comparison needs of every row with one bare query."""
         slot = self.site.slots.Slot
         with self.site.app.app_context():
-            told = slot.series_id, slot.template_id, slot.original_start, slot.starts_at, slot.ends_at, slot.status
+            told = (
+                slot.series_id,
+                slot.template_id,
+                slot.original_start,
+                slot.starts_at,
+                slot.ends_at,
+                slot.status,
+            )
             return len(self.site.db.session.execute(select(*told)).all())
 
     def read_templates(self) -> int:

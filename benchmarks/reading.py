@@ -176,7 +176,9 @@ def virtual_week(bench: Bench, site: Site, template: int) -> Iterator[Row]:
     for name in ("between()", "view()"):
         way = name.removesuffix("()")
         ours, other = (
-            reading_side(f"{name}, {what}", partial(getattr(reader, way), template=template), count, process_time)
+            reading_side(
+                f"{name}, {what}", partial(getattr(reader, way), template=template), count, process_time
+            )
             for what, reader in (("virtual", virtual), ("stored", stored))
         )
         text = f"{name}, a template's week, all of it virtual, each of {count} slots"

@@ -88,7 +88,9 @@ def rolling(bench: Bench) -> Iterator[Row]:
                 clock = clock_of(days.site)
             name = f"{kind}, one more day of {TEMPLATES} templates, {what}"
             ours = Side("top-up", days.roll, days.back, clock=clock)
-            week = Side(f"{BULK[kind]}, {len(days.week):,} rows of a week", days.bare_week, days.clear, clock=clock)
+            week = Side(
+                f"{BULK[kind]}, {len(days.week):,} rows of a week", days.bare_week, days.clear, clock=clock
+            )
             yield bench.compare(name, ours, week, bound, check=None)
             if kind == "sqlite":
                 calls = len(days.day)

@@ -31,9 +31,7 @@ class Visited:
 
     def __init__(self, bench: Bench, templates: int) -> None:
         """Make and fill it."""
-        self.site = Site(
-            bench.database("sqlite"), ROLLINGSLOTS_ENABLED=True, ROLLINGSLOTS_EXECUTOR="inline"
-        )
+        self.site = Site(bench.database("sqlite"), ROLLINGSLOTS_ENABLED=True, ROLLINGSLOTS_EXECUTOR="inline")
         bench.closing(self.site.close)
         self.site.app.add_url_rule("/", "plain", lambda: "plain")
         self.site.now = MIDNIGHT - timedelta(minutes=1)
@@ -96,5 +94,8 @@ def serverless(bench: Bench) -> Iterator[Row]:
     )
     found = many.requests_until_done(), few.requests_until_done()
     yield bench.count(
-        f"inline, due requests until {MANY:,} templates are looked at", found[0], found[1], f"{FEW:,} templates"
+        f"inline, due requests until {MANY:,} templates are looked at",
+        found[0],
+        found[1],
+        f"{FEW:,} templates",
     )
