@@ -130,7 +130,7 @@ def make(bench: Bench, worst: Worst) -> Site:
 
 @benchmark("costs")
 def costs(bench: Bench) -> Iterator[Row]:
-    """What the costliest templates take at every public address, beside an ordinary hall: all that is near the bound."""
+    """What the costliest templates take at public addresses, beside an ordinary hall: all near the bound."""
     hall = make(bench, Worst({}, stored=True))
     for name, worst in WORST.items():
         site = make(bench, worst)

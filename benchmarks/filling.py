@@ -75,11 +75,13 @@ class Ground:
             self.ours()
             self._remember()
 
-    def _remember(self, condition: ColumnElement[bool] = true()) -> None:
+    def _remember(self, condition: ColumnElement[bool] | None = None) -> None:
         """Keep the rows that are stored, as the driver takes them."""
         engine, table = self.site.db.engine, table_of(self.site.slots.Slot)
         columns = [column for column in table.columns if column.name != "id"]
-        wanted = select(*(type_coerce(column, NullType()) for column in columns)).where(condition)
+        wanted = select(*(type_coerce(column, NullType()) for column in columns)).where(
+            true() if condition is None else condition
+        )
         with engine.connect() as connection:
             self.rows = [tuple(row) for row in connection.execute(wanted)]
         if engine.dialect.name == "postgresql":  # the driver read JSON as objects

@@ -1,7 +1,7 @@
 """What a user might pick instead, at the same job: the week of a venue, computed for one request, in Python.
 
 Five offers with twelve slots a day, which began a year before. The others know rules only: neither bookings nor
-capacities, nothing that a person decided, no state of a slot. Ours is ``slots.view()``, on stored slots, with all of it.
+capacities, nothing that a person decided, no state of a slot. Ours is ``slots.view()`` on stored slots: all of it.
 Each of them works as its manual says: recurring-ical-events reads the calendar's text and asks it for a span;
 django-recurrence and django-scheduler ask the database for the offers, and the offers for their slots. Processor time.
 """

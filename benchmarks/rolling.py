@@ -1,4 +1,4 @@
-"""What the next day costs: a window of which all but the last day is stored, beside the bulk path for the rows of a week.
+"""What the next day costs: all but the last day of a window is stored. The bulk path for a week's rows is beside it.
 
 Ours reads the templates, sees that the old part is as the rules say, expands and writes the new day under the lease,
 and records the run.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import timedelta
-from typing import Any
 
 from sqlalchemy import delete
 

@@ -1,4 +1,4 @@
-"""What the package weighs: time and memory of its import and of a first request; the memory of a fill of a million slots."""
+"""What the package weighs: its import and a first request, time and memory; the memory of a fill of a million slots."""
 
 from __future__ import annotations
 
