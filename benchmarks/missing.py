@@ -30,7 +30,7 @@ MANY, FEW = 10_000, 1_000
 #: Templates of which no two share their times.
 OWN = 100
 #: Templates of one slot a day: a million of them, nothing missing, in 20 s and 300 MB.
-DAILY, MORE_DAILY = 12_000, 24_000
+DAILY, MORE_DAILY = 11_000, 22_000
 COUNTED = at_most(3)
 
 

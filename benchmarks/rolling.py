@@ -18,7 +18,7 @@ from .frame import Bench, DifferentWork, Row, Side, Skip, at_most, benchmark
 from .reading import clock_of
 from .site import MIDNIGHT, WEEK
 
-TEMPLATES = 200
+TEMPLATES = 100
 DAY = timedelta(days=1)
 #: At most so many times the bulk path for the whole week, where templates share their times and where each has its own.
 SHARED, OWN = at_most(0.5), at_most(1.5)
