@@ -41,6 +41,7 @@ MODULES = (
     "size",
     "costs",
 )
+#: What runs only when it is named.
 APART = {"costs"}
 
 
@@ -74,6 +75,11 @@ def show(line: str) -> None:
     sys.stdout.flush()
 
 
+def chosen(names: list[str]) -> list[str]:
+    """Return what is to be run: what is named, or all that runs without being named."""
+    return names or [name for name in MODULES if name not in APART]
+
+
 def main() -> int:
     """Run what the arguments ask for."""
     for module in MODULES:
@@ -100,9 +106,7 @@ def main() -> int:
     logging.getLogger("flask_rollingslots").setLevel(logging.ERROR)
     show(text_line(HEADER))
     try:
-        rows, skipped, seconds = run(
-            options.names or [name for name in MODULES if name not in APART], options.pairs
-        )
+        rows, skipped, seconds = run(chosen(options.names), options.pairs)
     except DifferentWork as error:
         show(f"not the same work: {error}")
         return 2
