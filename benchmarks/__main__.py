@@ -1,5 +1,7 @@
 """``python -m benchmarks [NAME…] [--json FILE] [--list]``: all figures, or some, as one table.
 
+All but ``costs``, which takes minutes for a question of its own, and runs when it is named.
+
 The exit code is 1 if a bound does not hold, 2 if both sides of a comparison did not do the same work.
 """
 
@@ -21,19 +23,26 @@ from .frame import BENCHMARKS, Bench, DifferentWork, Row, Skip
 from .machine import describe, servers
 from .table import HEADER, cells, text_line
 
-#: Modules of this folder with benchmarks, in the order of the table.
+#: Modules of this folder with a benchmark of the same name, in the order of the table.
 MODULES = (
     "hook",
     "expansion",
     "filling",
+    "rolling",
     "missing",
+    "serverless",
     "storm",
     "reading",
-    "costs",
+    "calendars",
+    "peers",
     "pages",
+    "deciding",
     "booking",
     "size",
+    "costs",
 )
+#: What runs only when it is named.
+APART = {"costs"}
 
 
 def run(names: list[str], pairs: int) -> tuple[list[Row], dict[str, str], dict[str, float]]:
@@ -66,12 +75,22 @@ def show(line: str) -> None:
     sys.stdout.flush()
 
 
+def chosen(names: list[str]) -> list[str]:
+    """Return what is to be run: what is named, or all that runs without being named."""
+    return names or [name for name in MODULES if name not in APART]
+
+
 def main() -> int:
     """Run what the arguments ask for."""
     for module in MODULES:
         import_module(f"{__package__}.{module}")
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(BENCHMARKS)}; default: all")
+    parser.add_argument(
+        "names",
+        nargs="*",
+        metavar="NAME",
+        help=f"of {', '.join(MODULES)}; default: all but {', '.join(sorted(APART))}",
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures to a file")
     parser.add_argument("--list", action="store_true", help="say what there is, and run nothing")
     parser.add_argument(
@@ -79,15 +98,15 @@ def main() -> int:
     )
     options = parser.parse_args()
     if unknown := [name for name in options.names if name not in BENCHMARKS]:
-        parser.error(f"unknown: {', '.join(unknown)}; expected some of {', '.join(BENCHMARKS)}")
+        parser.error(f"unknown: {', '.join(unknown)}; expected some of {', '.join(MODULES)}")
     if options.list:
-        for name, function in BENCHMARKS.items():
-            show(f"{name:12} {(function.__doc__ or '').splitlines()[0]}")
+        for name in MODULES:
+            show(f"{name:12} {(BENCHMARKS[name].__doc__ or '').splitlines()[0]}")
         return 0
     logging.getLogger("flask_rollingslots").setLevel(logging.ERROR)
     show(text_line(HEADER))
     try:
-        rows, skipped, seconds = run(options.names or list(BENCHMARKS), options.pairs)
+        rows, skipped, seconds = run(chosen(options.names), options.pairs)
     except DifferentWork as error:
         show(f"not the same work: {error}")
         return 2

@@ -1,5 +1,8 @@
 """What a top-up costs when nothing is missing: every template compared with what is stored.
 
+The bare side is one count of the rows of each template. It grows with the rows alone, so it is the other side where
+there are many; a hundred templates are compared with reading their rows, which nothing should do.
+
 ``python -m benchmarks.missing [TEMPLATES [HOURS A DAY]]`` measures one size, such as 100000 templates, once.
 """
 
@@ -7,35 +10,45 @@ from __future__ import annotations
 
 import sys
 import tempfile
-import tracemalloc
 from collections.abc import Iterator
 from datetime import time, timedelta
 from pathlib import Path
 from time import perf_counter, process_time
 from typing import Any
 
-from sqlalchemy import text
+from sqlalchemy import inspect, select, text
 
 from flask_rollingslots.models import table_of
 
+from .calendars import peak
 from .filling import add_templates
-from .frame import Bench, DifferentWork, Row, Side, Skip, Taken, at_most, benchmark, ours_at_most
+from .frame import Bench, DifferentWork, Row, Side, Skip, at_most, benchmark, ours_at_most
 from .site import MIDNIGHT, Site
 
 DATABASES = ("sqlite", "postgresql", "mariadb")
-MANY, FEW, SLOTS = 10_000, 1_000, 168
+MANY, FEW = 10_000, 1_000
+#: Templates of which no two share their times.
+OWN = 100
+#: Templates of one slot a day: a million of them, nothing missing, in 20 s and 300 MB.
+DAILY, MORE_DAILY = 11_000, 22_000
+COUNTED = at_most(3)
+#: Where no slot of any template is (UTC).
+ELSEWHERE = MIDNIGHT + timedelta(days=3, minutes=7, seconds=30)
 
 
 class Ground:
     """A database in which everything is stored, and time to notice that."""
 
-    def __init__(self, url: str, templates: int, hours: int = 24) -> None:
-        """Make and fill it."""
+    def __init__(self, url: str, templates: int, hours: int = 24, *, each_its_own: bool = False) -> None:
+        """Make and fill it.
+
+        :param each_its_own: no two templates share the times of their slots.
+        """
         self.templates, self.rows = templates, templates * hours * 7
         self.site = Site(url)
         self.site.now = MIDNIGHT - timedelta(minutes=1)
         with self.site.app.app_context():
-            add_templates(self.site, templates)
+            add_templates(self.site, templates, each_its_own=each_its_own)
             if hours < 24:
                 self.site.db.session.execute(
                     table_of(self.site.slots.Template).update().values(until_time=time(hours))
@@ -70,14 +83,15 @@ class Ground:
         return int(report.existing)
 
     def check_exact(self) -> None:
-        """Show that one missing row, and one too many, are both noticed among all."""
+        """Show that one missing row, and one too many, are both noticed among all: where one is, none belongs."""
         site = self.site
         with site.app.app_context():
             number = self.templates // 2
             self.execute(
-                "UPDATE rolling_slot SET original_start = :wrong WHERE id = "
+                "UPDATE rolling_slot SET original_start = :wrong, starts_at = :at WHERE id = "
                 "(SELECT id FROM (SELECT max(id) AS id FROM rolling_slot WHERE template_id = :id) AS last)",
-                wrong="2026-03-05 00:07:00.000000",
+                wrong=f"{ELSEWHERE:%Y-%m-%d %H:%M:%S}.000000",
+                at=_text(site, ELSEWHERE),
                 id=number,
             )
             report = site.slots.generate()
@@ -93,6 +107,28 @@ class Ground:
             )
             return sum(row[1] for row in rows)
 
+    def read(self) -> int:
+        """Read what a comparison needs of every row with one bare query."""
+        slot = self.site.slots.Slot
+        with self.site.app.app_context():
+            told = (
+                slot.series_id,
+                slot.template_id,
+                slot.original_start,
+                slot.starts_at,
+                slot.ends_at,
+                slot.status,
+            )
+            return len(self.site.db.session.execute(select(*told)).all())
+
+    def read_templates(self) -> int:
+        """Read the templates as plain rows, and count their slots, with two bare queries."""
+        with self.site.app.app_context():
+            found = self.site.db.session.execute(select(*inspect(self.site.slots.Template).columns))
+            if len(found.all()) != self.templates:
+                raise DifferentWork("other templates")
+        return self.bare()
+
 
 def _text(site: Site, moment: Any) -> Any:
     plain = moment.replace(tzinfo=None)
@@ -101,7 +137,7 @@ def _text(site: Site, moment: Any) -> Any:
 
 @benchmark("missing")
 def missing(bench: Bench) -> Iterator[Row]:
-    """A top-up with nothing missing: 1.68 million stored slots, beside a bare count of them."""
+    """A top-up with nothing missing: 1.68 million stored slots, beside a bare count of them; own times; memory."""
     for kind in DATABASES:
         count = MANY if kind == "sqlite" else MANY // 5
         try:
@@ -115,7 +151,7 @@ def missing(bench: Bench) -> Iterator[Row]:
         # SQLite works in this process: what other programs do meanwhile is not in its processor time.
         clock = process_time if kind == "sqlite" else perf_counter
         sides = Side("top-up", ground.look, clock=clock), Side("bare count", ground.bare, clock=clock)
-        yield bench.compare(what, *sides, ours_at_most(1.0 * count / MANY))
+        yield bench.compare(what, *sides, COUNTED)
         if kind == "sqlite":
             small = Ground(bench.database(kind), FEW)
             bench.closing(small.site.close)
@@ -124,30 +160,46 @@ def missing(bench: Bench) -> Iterator[Row]:
                 Side(f"a template of {FEW:,}", small.look, calls=FEW, clock=process_time),
             )
             yield bench.compare("sqlite, ten times as many templates", *sides, at_most(1.3), check=None)
-            yield memory(bench, small)
+        yield from own_times(bench, kind)
+    yield from daily(bench)
 
 
-def memory(bench: Bench, ground: Ground) -> Row:
-    """Compare the memory for many slots with that for few slots of as many templates."""
-    few = Ground(bench.database("sqlite"), FEW, hours=3)
-    bench.closing(few.site.close)
+def own_times(bench: Bench, kind: str) -> Iterator[Row]:
+    """Compare templates of which each has its own times with reading their rows."""
+    ground = Ground(bench.database(kind), OWN, each_its_own=True)
+    bench.closing(ground.site.close)
+    ground.check_exact()
+    ground.look()
+    what = f"{kind}, {ground.rows:,} slots of {OWN} templates, each its own times"
+    clock = process_time if kind == "sqlite" else perf_counter
+    other = Side("bare query, plain rows", ground.read, clock=clock)
+    yield bench.compare(what, Side("top-up", ground.look, clock=clock), other, at_most(0.25))
+    other = Side("bare count", ground.bare, clock=clock)
+    yield bench.compare(what, Side("top-up", ground.look, clock=clock), other)
 
-    def peak(ground: Ground) -> Taken:
-        tracemalloc.start()
-        found = ground.look()
-        size = tracemalloc.get_traced_memory()[1]
-        tracemalloc.stop()
-        return Taken(size, found)
 
-    return bench.compare(
-        f"sqlite, peak memory, {FEW:,} templates",
-        Side(f"{ground.rows:,} slots", lambda: peak(ground)),
-        Side(f"{few.rows:,} slots", lambda: peak(few)),
-        at_most(4),
-        check=None,
-        unit="B",
-        note=f"{ground.rows / few.rows:.0f} times as many slots",
+def daily(bench: Bench) -> Iterator[Row]:
+    """Compare what a template of one slot a day takes with reading it and counting its rows; and its memory."""
+    grounds = []
+    for count in (DAILY, MORE_DAILY):
+        ground = Ground(bench.database("sqlite"), count, hours=1)
+        bench.closing(ground.site.close)
+        ground.look()
+        grounds.append(ground)
+    few = grounds[0]
+    yield bench.compare(
+        f"sqlite, {DAILY:,} templates of one slot a day, each",
+        Side("top-up", few.look, calls=DAILY, clock=process_time),
+        Side("bare queries of templates, count", few.read_templates, calls=DAILY, clock=process_time),
+        at_most(1),
     )
+    peaks = [peak(ground.look) for ground in grounds]
+    more = (peaks[1] - peaks[0]) / (MORE_DAILY - DAILY)
+    what = "sqlite, memory that each template more takes"
+    yield Row(
+        bench.name, what, f"{MORE_DAILY:,} templates", f"peak of {DAILY:,} templates", "B",
+        max(more, 0.0), peaks[0], more / peaks[0], more / peaks[0], more / peaks[0], more, 1, ours_at_most(250),
+    )  # fmt: skip
 
 
 def main(templates: int = MANY, hours: int = 24) -> None:

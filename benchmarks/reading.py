@@ -1,35 +1,45 @@
-"""What ``between()`` costs over the query that an app would write itself, and how pages and feeds grow."""
+"""What ``between()`` and ``view()`` cost over the queries that an app would write itself for the same slots.
+
+``between()`` returns instances, so its other side is a query that makes instances. ``view()`` returns values, so its
+other side is a query for plain rows of all columns.
+"""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
-from datetime import datetime, timedelta
+from datetime import datetime, time, timedelta
 from functools import partial
+from time import perf_counter, process_time
 from typing import Any
 
 from sqlalchemy import inspect
 
-from flask_rollingslots.feeds import Span, events
-
-from .frame import Bench, DifferentWork, Row, Side, Skip, at_most, benchmark, ours_at_most
+from .frame import Bench, Bound, Row, Side, Skip, at_most, benchmark, ours_at_most
 from .site import MIDNIGHT, WEEK, Site, statements
 
-TWICE = at_most(2)
+DATABASES = ("sqlite", "postgresql", "mariadb")
+#: What ``between()`` may cost over the instances, and ``view()`` over plain rows.
+INSTANCES, PLAIN = at_most(1.25), at_most(1.5)
 WEEKS = 3
 VENUE = 5
-FEED = 10_000
+#: Measured turns: these are short, and a turn that the machine disturbs must not count.
+PAIRS = 21
+#: A slot each hour, day and night: 168 a week.
+HOURLY: dict[str, Any] = {
+    "dtstart": datetime(2026, 1, 1),  # noqa: DTZ001 (wall clock)
+    "until_time": time(0),
+    "timezone": "UTC",
+}
 
 
 @benchmark("reading")
 def reading(bench: Bench) -> Iterator[Row]:
-    """between() beside the bare query, the demo's page with 1 and 1,000 templates, a feed of 10,000 events."""
-    for kind in ("sqlite", "postgresql", "mariadb"):
+    """between() and view() beside the bare queries: the weeks of a template and of a venue, stored and virtual."""
+    for kind in DATABASES:
         try:
             yield from weeks(bench, kind)
         except Skip as reason:
             bench.skip(kind, reason)
-    yield from many_events(bench)
 
 
 class Reader:
@@ -41,11 +51,23 @@ class Reader:
         """Choose templates (the group ``venue``) and a window."""
         self.site, self.ids, self.start, self.end = site, ids, start, end
 
-    def ours(self, **filters: Any) -> list[str]:
+    def between(self, **filters: Any) -> list[str]:
         """Return the keys by ``between``."""
         self.site.db.session.remove()
-        found = self.site.slots.between(self.start, self.end, **filters)
-        return [slot.key for slot in found[:: len(found) - 1]] + [str(len(found))]
+        return ends(self.site.slots.between(self.start, self.end, **filters))
+
+    def view(self, **filters: Any) -> list[str]:
+        """Return the keys by ``view``."""
+        self.site.db.session.remove()
+        return ends(self.site.slots.view(self.start, self.end, **filters))
+
+    def shown(self, **filters: Any) -> list[str]:
+        """Return the keys by ``view``, and ask each slot for what a page shows of it."""
+        self.site.db.session.remove()
+        found = self.site.slots.view(self.start, self.end, **filters)
+        for slot in found:
+            _ = slot.key, slot.name, slot.starts_at, slot.ends_at, slot.state, slot.is_bookable, slot.left
+        return ends(found)
 
     def _query(self, *what: Any) -> Any:
         slot = self.site.slots.Slot
@@ -54,12 +76,11 @@ class Reader:
         )
         return query.where(slot.status != "deleted").order_by(slot.starts_at, slot.series_id)
 
-    def bare(self) -> list[str]:
+    def instances(self) -> list[str]:
         """Return the keys by one query for the same rows, as instances."""
         session = self.site.db.session
         session.remove()
-        found = list(session.scalars(self._query(self.site.slots.Slot)))
-        return [slot.key for slot in found[:: len(found) - 1]] + [str(len(found))]
+        return ends(list(session.scalars(self._query(self.site.slots.Slot))))
 
     def plain(self) -> int:
         """Return the number of the same rows, as plain tuples."""
@@ -68,14 +89,27 @@ class Reader:
         return len(list(session.execute(self._query(*inspect(self.site.slots.Slot).columns))))
 
 
+def ends(found: list[Any]) -> list[str]:
+    """Return the first and the last key of some slots, and how many there are."""
+    return [found[0].key, found[-1].key, str(len(found))]
+
+
+def fill(site: Site, days: int) -> None:
+    """Store all slots of so many days, those before the site's hour too. Inside an app context."""
+    now, site.now = site.now, MIDNIGHT - timedelta(minutes=1)
+    site.slots.generate(days=days + 1)
+    site.now = now
+    site.db.session.remove()
+
+
 def filled(bench: Bench, kind: str) -> tuple[Site, list[int]]:
     """Return an app with 50 templates and three weeks of slots, and the templates of a venue."""
     site = Site(bench.database(kind))
     bench.closing(site.close)
     with site.app.app_context():
-        venue = site.add(VENUE, group="venue")
+        venue = site.add(VENUE, group="venue", **HOURLY)
         site.add(50 - VENUE, group="others")
-        site.slots.generate(days=7 * WEEKS)
+        fill(site, days=7 * WEEKS)
     return site, venue
 
 
@@ -88,71 +122,64 @@ def weeks(bench: Bench, kind: str) -> Iterator[Row]:
             ("a template's week", one, {"template": venue[0]}),
             (f"a venue's week, {VENUE} templates", all_of_it, {"group": "venue"}),
         ):
-            ours = Side("between()", repeated(partial(reader.ours, **filters)), calls=2)
-            bare = Side("bare query, instances", repeated(reader.bare), calls=2)
-            yield bench.compare(
-                f"{kind}, {what}, {reader.ours(**filters)[-1]} slots", ours, bare, TWICE, pairs=21
+            yield from both(bench, f"{kind}, {what}", reader, filters)
+        for name, read in (("between()", all_of_it.between), ("view()", all_of_it.view)):
+            with statements(site.db) as found:
+                read(group="venue")
+            yield bench.count(
+                f"{kind}, queries of {name}, a venue's week", len(found), 1, "bare query", ours_at_most(2)
             )
-            plain = Side("bare query, plain rows", repeated(reader.plain), calls=2)
-            same = lambda mine, theirs: mine[-1] == str(theirs)  # noqa: E731
-            yield bench.compare(f"{kind}, {what}", ours, plain, check=same)
-        with statements(site.db) as found:
-            all_of_it.ours(group="venue")
-        yield bench.count(f"{kind}, queries for a venue's week", len(found), 1, "bare query", ours_at_most(2))
         if kind == "sqlite":
-            yield virtual_week(bench, site, venue[0])
+            yield from virtual_week(bench, site, venue[0])
         site.db.session.remove()
 
 
-def virtual_week(bench: Bench, site: Site, template: int) -> Row:
-    """Compare a week beyond the window, of which nothing is stored, with one that is stored."""
-    week = timedelta(days=7 * WEEKS)
-    stored, virtual = (
-        Reader(site, [template]),
-        Reader(site, [template], MIDNIGHT + week, MIDNIGHT + week + WEEK),
-    )
-    ours = Side("between(), virtual", repeated(partial(virtual.ours, template=template)), calls=2)
-    other = Side("between(), stored", repeated(partial(stored.ours, template=template)), calls=2)
-    same = lambda mine, theirs: mine[-1] == theirs[-1]  # noqa: E731
-    return bench.compare("a template's week, all of it virtual", ours, other, TWICE, check=same)
+def both(bench: Bench, what: str, reader: Reader, filters: dict[str, Any]) -> Iterator[Row]:
+    """Compare ``between()`` with instances and ``view()`` with plain rows; figures are for each slot."""
+    count = len(reader.site.slots.view(reader.start, reader.end, **filters))
+    clock = clock_of(reader.site)
+    instances = reading_side("bare query, instances", reader.instances, count, clock)
+    plain = reading_side("bare query, plain rows", reader.plain, count, clock)
+    same = lambda mine, theirs: mine[-1] == str(theirs)  # noqa: E731
+
+    def row(name: str, read: Callable[..., list[str]], other: Side, bound: Bound | None, **how: Any) -> Row:
+        ours = reading_side(name, partial(read, **filters), count, clock)
+        return bench.compare(f"{name}, {what}, each of {count} slots", ours, other, bound, pairs=PAIRS, **how)
+
+    yield row("between()", reader.between, instances, INSTANCES)
+    yield row("view()", reader.view, plain, PLAIN, check=same)
+    yield row("view() and what a page shows", reader.shown, plain, None, check=same)
 
 
-def repeated(call: Callable[[], Any], times: int = 2) -> Callable[[], Any]:
-    """Return a function that calls another one several times and returns its last answer."""
+def clock_of(site: Site) -> Callable[[], float]:
+    """Return the clock for a site's database: SQLite works in this process, so its processor time says all."""
+    return process_time if site.db.engine.dialect.name == "sqlite" else perf_counter
+
+
+def reading_side(name: str, read: Callable[[], Any], count: int, clock: Callable[[], float]) -> Side:
+    """Return a side that reads so many slots twice, for figures of one slot."""
 
     def run() -> Any:
-        for _ in range(times - 1):
-            call()
-        return call()
+        read()
+        return read()
 
-    return run
+    return Side(name, run, calls=2 * count, clock=clock)
 
 
-def many_events(bench: Bench) -> Iterator[Row]:
-    """Compare the feed of a calendar widget, 10,000 events, with the same from the bare query."""
-    site = Site(bench.database("sqlite"))
-    bench.closing(site.close)
-    days = FEED // (VENUE * 12) + 1
-    with site.app.app_context():
-        venue = site.add(VENUE, group="venue")
-        site.slots.generate(days=days)
-        site.db.session.remove()
-        reader = Reader(site, venue, MIDNIGHT, MIDNIGHT + timedelta(days=days))
-        span = Span(reader.start, reader.end)
-
-        def instances() -> list[Any]:
-            site.db.session.remove()
-            return list(site.db.session.scalars(reader._query(site.slots.Slot)))
-
-        def feed(slots: list[Any]) -> int:
-            return len(json.dumps(list(events(slots[:FEED], span, reader.start))))
-
-        def ours() -> int:
-            site.db.session.remove()
-            return feed(site.slots.between(reader.start, reader.end, group="venue"))
-
-        if len(instances()) < FEED:
-            raise DifferentWork(f"too few events for {FEED}")
-        other = Side("bare query, same feed", lambda: feed(instances()))
-        yield bench.compare(f"calendar feed of {FEED:,} events", Side("between(), feed", ours), other, TWICE)
-        site.db.session.remove()
+def virtual_week(bench: Bench, site: Site, template: int) -> Iterator[Row]:
+    """Compare a week beyond the window, of which nothing is stored, with one that is stored."""
+    week = timedelta(days=7 * WEEKS)
+    stored = Reader(site, [template])
+    virtual = Reader(site, [template], MIDNIGHT + week, MIDNIGHT + week + WEEK)
+    count = int(virtual.view(template=template)[-1])
+    same = lambda mine, theirs: mine[-1] == theirs[-1]  # noqa: E731
+    for name in ("between()", "view()"):
+        way = name.removesuffix("()")
+        ours, other = (
+            reading_side(
+                f"{name}, {what}", partial(getattr(reader, way), template=template), count, process_time
+            )
+            for what, reader in (("virtual", virtual), ("stored", stored))
+        )
+        text = f"{name}, a template's week, all of it virtual, each of {count} slots"
+        yield bench.compare(text, ours, other, at_most(2), check=same, pairs=PAIRS)

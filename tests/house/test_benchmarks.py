@@ -11,13 +11,14 @@ from typing import Any
 
 import pytest
 
-from benchmarks import frame, page
+from benchmarks import __main__, deciding, frame, page, peers
 from benchmarks.frame import (
     Bench,
     Bound,
     DifferentWork,
     Row,
     Side,
+    Skip,
     Taken,
     amount,
     at_least,
@@ -98,10 +99,81 @@ def test_the_command_lists_and_refuses() -> None:
     command = [sys.executable, "-m", "benchmarks"]
     listed = subprocess.run([*command, "--list"], cwd=ROOT, capture_output=True, text=True, check=True)
     names = [line.split()[0] for line in listed.stdout.splitlines()]
-    assert {"hook", "expansion", "reading", "booking"} <= set(names)
+    assert {
+        "hook",
+        "expansion",
+        "filling",
+        "rolling",
+        "missing",
+        "serverless",
+        "reading",
+        "calendars",
+    } <= set(names)
+    assert {"peers", "deciding", "booking", "size", "costs"} <= set(names)
     refused = subprocess.run([*command, "hooks"], cwd=ROOT, capture_output=True, text=True)
     assert refused.returncode == 2
     assert all(name in refused.stderr for name in names)
+
+
+def test_what_takes_long_runs_only_when_it_is_named() -> None:
+    """Without names everything runs but ``costs``; with names, what is named."""
+    everything = __main__.chosen([])
+    assert "costs" not in everything
+    assert {"reading", "peers"} <= set(everything)
+    assert __main__.chosen(["costs"]) == ["costs"]
+
+
+def test_packages_that_cannot_be_had_are_skipped_with_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the environment of the Django packages cannot be made, the last line of what was said is the reason."""
+    monkeypatch.setattr(peers, "ENVIRONMENT", tmp_path / "build" / "peers")
+    said = SimpleNamespace(returncode=1, stderr="looking\nno network\n")
+    monkeypatch.setattr(peers.subprocess, "run", lambda *_command, **_how: said)
+    with pytest.raises(Skip, match=r"Django.*cannot be had.*no network"):
+        peers.environment()
+
+
+def test_an_environment_is_made_once_for_the_same_packages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is made by two commands, used again as it is, and made anew when other packages are asked for."""
+    commands: list[list[str]] = []
+
+    def run(command: list[str], **_how: Any) -> Any:
+        commands.append(command)
+        python = tmp_path / "build" / "peers" / "bin" / "python"
+        python.parent.mkdir(parents=True, exist_ok=True)
+        python.touch()
+        return SimpleNamespace(returncode=0, stderr="")
+
+    monkeypatch.setattr(peers, "ENVIRONMENT", tmp_path / "build" / "peers")
+    monkeypatch.setattr(peers.subprocess, "run", run)
+    assert peers.environment() == peers.environment()
+    assert len(commands) == 2
+    monkeypatch.setattr(peers, "PACKAGES", ("django-recurrence==2",))
+    peers.environment()
+    assert len(commands) == 4
+
+
+def test_calls_are_counted_and_statements_sent_again(bench: Bench) -> None:
+    """Calls are counted; a replay of an edit's statements has the effect of the edit, and both are taken back."""
+    assert deciding.calls(lambda: [str(number) for number in range(3)]) in (1, 2)
+    desk = deciding.Desk(bench, "sqlite")
+    with desk.site.app.app_context():
+        template = desk.site.slots.Template
+        ask = desk.site.db.select(template.capacity).order_by(template.id)
+        with desk.recording() as sent:
+            assert desk.edit({"capacity": 3}) == 84
+        desk.back()
+        assert list(desk.site.db.session.scalars(ask)) == [2]
+        desk.back()
+        desk.replay(sent)
+        assert list(desk.site.db.session.scalars(ask)) == [2, 3]
+        desk.back()
+        assert list(desk.site.db.session.scalars(ask)) == [2]
+        desk.back()
+    bench.close()
 
 
 def test_the_page_in_the_docs_is_written_from_the_figures(tmp_path: Path, bench: Bench) -> None:
