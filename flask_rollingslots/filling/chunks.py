@@ -293,14 +293,15 @@ class Rows:
 
     def _times(self, stretch: Stretch, remembered: Remembered) -> list[list[Any]]:
         """Return the times of some new slots as the driver takes them, column by column."""
-        expansion = stretch.expansion
-        found: list[list[Any]] | None = expansion.forms.get("columns")
+        forms, part = stretch.expansion.forms, slice(stretch.first, stretch.end)
+        key = ("stored", part.start, part.stop)
+        found: list[list[Any]] | None = forms.get(key)
         if found is None:
-            columns: Iterable[tuple[str, list[Any]]] = zip(_TIMES, expansion.columns, strict=True)
-            found = expansion.forms["columns"] = [
-                list(map(remembered[self._ways[name]].__getitem__, column)) for name, column in columns
+            columns: Iterable[tuple[str, list[Any]]] = zip(_TIMES, stretch.expansion.columns, strict=True)
+            found = forms[key] = [
+                list(map(remembered[self._ways[name]].__getitem__, column[part])) for name, column in columns
             ]
-        return [column[stretch.first : stretch.end] for column in found]
+        return found
 
     def _arrays(
         self, filled: list[tuple[Stretch, Values]], of_chunk: Values, remembered: Remembered

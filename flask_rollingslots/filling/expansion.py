@@ -120,7 +120,7 @@ class Expansion:
 
     columns: Columns
     skipped: Counter[str]
-    forms: dict[str, Any] = field(default_factory=dict)
+    forms: dict[Hashable, Any] = field(default_factory=dict)
 
     @classmethod
     def of(cls, times: Iterable[Times]) -> Expansion:
