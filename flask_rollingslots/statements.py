@@ -601,14 +601,16 @@ def joined_times(
     return func.group_concat(value.op("SEPARATOR")(literal_column("''")), type_=String)
 
 
-def times_form(moments: Sequence[int], dialect: str, text_of: Callable[[int], str]) -> bytes | str:
+def times_form(
+    moments: Sequence[int], dialect: str, write: Callable[[Sequence[int]], list[str]]
+) -> bytes | str:
     """Return what ``joined_times`` gives for rows with these times, in microseconds since 1970.
 
-    :param text_of: gives the text of a time where the database keeps texts, or joins them.
+    :param write: gives the texts of times where the database keeps texts, or joins them.
     """
     if dialect == "postgresql":
         return struct.pack(f">{len(moments)}q", *[each - _PG_EPOCH for each in moments])
-    return "".join(map(text_of, moments))
+    return "".join(write(moments))
 
 
 def insert_rows(connection: Connection, table: Table, rows: list[dict[str, Any]]) -> int:

@@ -30,7 +30,7 @@ from ..statements import (
     product_insert,
 )
 from ..values import Healing, Plan, PlannedSlot, StoredSlot, TemplateSpec, Times
-from .expansion import Expansion, Remembered, Stretch, moment_of, texts_of_moments
+from .expansion import Expansion, Remembered, Stretch, Writer, moment_of, text_writer
 
 _OF_TEMPLATE = ("series_id", "template_id", "capacity", "data")
 _TIMES = Times._fields
@@ -261,13 +261,13 @@ class Rows:
         filled = list(
             zip(stretches, (self._formed(sample, self._of_template) for sample in samples), strict=True)
         )
-        options, remembered = {"preserve_rowcount": True}, Remembered(self._remember)
+        options, writers = {"preserve_rowcount": True}, Remembered(self._writer)
         if self._product is not None:
-            parameters = self._arrays(filled, of_chunk, remembered)
+            parameters = self._arrays(filled, of_chunk, writers)
             return connection.execute(self._product, parameters, execution_options=options).rowcount
         rows: list[Values] = []
         for each, of_template in filled:
-            times = self._times(each, remembered)
+            times = self._times(each, writers)
             # Not strict: what all rows share is repeated for ever.
             rows.extend(zip(*map(repeat, of_template), *times, *map(repeat, of_chunk)))  # noqa: B905
         return connection.exec_driver_sql(str(self._bare), rows, execution_options=options).rowcount
@@ -275,8 +275,7 @@ class Rows:
     def way_of(self, name: str) -> bool | str:
         """Return how a column of times is stored: as text, with six decimals or as few as needed; or in its own way."""
         for is_long in (True, False):
-            texts = texts_of_moments(is_long)
-            if all(texts[micros] == self._stored(name, micros) for micros in _SAMPLES):
+            if text_writer(is_long)(_SAMPLES) == [self._stored(name, micros) for micros in _SAMPLES]:
                 return is_long
         return name
 
@@ -285,25 +284,27 @@ class Rows:
         moment = moment_of(micros)
         return self._forms[name](moment.replace(tzinfo=None) if name == "original_start" else moment)
 
-    def _remember(self, way: bool | str) -> Remembered:
-        return texts_of_moments(way) if isinstance(way, bool) else Remembered(partial(self._stored, way))
+    def _writer(self, way: bool | str) -> Writer:
+        if isinstance(way, bool):
+            return text_writer(way)
+        stored = Remembered(partial(self._stored, way))
+        return lambda column: [stored[each] for each in column]
 
     def _formed(self, row: dict[str, Any], names: tuple[str, ...]) -> Values:
         return tuple(self._forms[name](row[name]) for name in names)
 
-    def _times(self, stretch: Stretch, remembered: Remembered) -> list[list[Any]]:
+    def _times(self, stretch: Stretch, writers: Remembered) -> list[list[Any]]:
         """Return the times of some new slots as the driver takes them, column by column."""
-        expansion = stretch.expansion
-        found: list[list[Any]] | None = expansion.forms.get("columns")
+        forms, part = stretch.expansion.forms, slice(stretch.first, stretch.end)
+        key = ("stored", part.start, part.stop)
+        found: list[list[Any]] | None = forms.get(key)
         if found is None:
-            columns: Iterable[tuple[str, list[Any]]] = zip(_TIMES, expansion.columns, strict=True)
-            found = expansion.forms["columns"] = [
-                list(map(remembered[self._ways[name]].__getitem__, column)) for name, column in columns
-            ]
-        return [column[stretch.first : stretch.end] for column in found]
+            columns: Iterable[tuple[str, list[Any]]] = zip(_TIMES, stretch.expansion.columns, strict=True)
+            found = forms[key] = [writers[self._ways[name]](column[part]) for name, column in columns]
+        return found
 
     def _arrays(
-        self, filled: list[tuple[Stretch, Values]], of_chunk: Values, remembered: Remembered
+        self, filled: list[tuple[Stretch, Values]], of_chunk: Values, writers: Remembered
     ) -> dict[str, Any]:
         rules: dict[tuple[int, int, int], int] = {}
         templates: list[Values] = []
@@ -312,7 +313,7 @@ class Rows:
             part = (id(each.expansion), each.first, each.end)
             if part not in rules:
                 rules[part] = len(rules)
-                for column, more in zip(times, self._times(each, remembered), strict=False):
+                for column, more in zip(times, self._times(each, writers), strict=False):
                     column += more
                 times[-1] += [str(rules[part])] * len(each)
             templates.append((*of_template, rules[part]))

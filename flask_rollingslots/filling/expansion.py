@@ -74,9 +74,9 @@ def moment_of(micros: int) -> datetime:
 
 
 class Remembered(dict[Any, Any]):
-    """What was made of a key when it was first asked for: what times are stored as, of ``None`` too.
+    """What was made of a key when it was first asked for; of ``None`` it is ``None``.
 
-    Gone with the chunk: a process that lives for months remembers no old days.
+    Gone with the chunk that it is made for: a process that lives for months remembers no old days.
     """
 
     def __init__(self, make: Callable[[Any], Any]) -> None:
@@ -88,8 +88,12 @@ class Remembered(dict[Any, Any]):
         return found
 
 
-def texts_of_moments(is_long: bool) -> Remembered:
-    """Return microseconds since 1970 -> the text of the moment, put together from those of its day and its time.
+#: Turns a column of times into what a database stores.
+Writer = Callable[[Sequence[int | None]], list[Any]]
+
+
+def text_writer(is_long: bool) -> Writer:
+    """Return what writes times as texts, each put together from the text of its day and that of its time.
 
     :param is_long: whether six decimals are written where they are all zero.
     """
@@ -102,11 +106,13 @@ def texts_of_moments(is_long: bool) -> Remembered:
     days = Remembered(lambda day: moment_of(day * _MICROS_OF_DAY).date().isoformat())
     clocks = Remembered(clock_of)
 
-    def text_of(micros: int) -> str:
-        day, clock = divmod(micros, _MICROS_OF_DAY)
-        return f"{days[day]}{clocks[clock]}"
+    def write(column: Sequence[int | None]) -> list[str | None]:
+        return [
+            None if each is None else days[each // _MICROS_OF_DAY] + clocks[each % _MICROS_OF_DAY]
+            for each in column
+        ]
 
-    return Remembered(text_of)
+    return write
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -120,7 +126,7 @@ class Expansion:
 
     columns: Columns
     skipped: Counter[str]
-    forms: dict[str, Any] = field(default_factory=dict)
+    forms: dict[Hashable, Any] = field(default_factory=dict)
 
     @classmethod
     def of(cls, times: Iterable[Times]) -> Expansion:

@@ -21,7 +21,7 @@ from ..errors import TooCostly
 from ..models import Models, UtcDateTime, table_of
 from ..statements import MARIADB, among, joined_times, times_form
 from ..values import Plan, SlotKey, Status, Steps, StoredSlot, TemplateSpec, Window
-from .expansion import Expansion, Part, expand, stored_part, texts_of_moments
+from .expansion import Expansion, Part, expand, stored_part, text_writer
 
 log = logging.getLogger("flask_rollingslots")
 
@@ -184,13 +184,13 @@ def _expected(expansion: Expansion, dialect: str) -> tuple[Any, ...]:
     """Return what the database joins if all of an expansion is stored, and nothing else."""
     expected: tuple[Any, ...] | None = expansion.forms.get("joined")
     if expected is None:
-        columns, text_of = expansion.columns, texts_of_moments(True).__getitem__
+        columns, write = expansion.columns, text_writer(True)
         # MariaDB keeps wall-clock times to the second.
-        on_wall = texts_of_moments(False).__getitem__ if dialect in MARIADB else text_of
+        on_wall = text_writer(False) if dialect in MARIADB else write
         expected = expansion.forms["joined"] = (
             times_form(columns.original_start, dialect, on_wall),
-            times_form(columns.starts_at, dialect, text_of),
-            times_form(columns.ends_at, dialect, text_of),
+            times_form(columns.starts_at, dialect, write),
+            times_form(columns.ends_at, dialect, write),
         )
     return expected
 

@@ -15,6 +15,7 @@ from flask_rollingslots.filling.chunks import Rows
 from flask_rollingslots.filling.expansion import expand, micros_of
 from flask_rollingslots.models import table_of
 from flask_rollingslots.statements import array_text
+from flask_rollingslots.topup import run
 from flask_rollingslots.values import TemplateSpec, Window
 
 if TYPE_CHECKING:
@@ -49,8 +50,13 @@ def add_templates(site: Site) -> list[TemplateSpec]:
     return made
 
 
-def test_rows_are_as_planned(database_url: str, tmp_path: Path) -> None:
-    """Each time of each row is the planned one, and the next look misses nothing, over a change of the clocks too."""
+@pytest.mark.parametrize("chunk", [37, 20_000])
+def test_rows_are_as_planned(
+    database_url: str, tmp_path: Path, chunk: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each time of each row is planned, over a change of the clocks, cut by chunks too; the next look misses none."""
+    monkeypatch.setattr(run, "_FIRST_CHUNK", chunk)
+    monkeypatch.setattr(run, "_LARGEST_CHUNK", chunk)
     site = Site(database_url, tmp_path, Clock(CHANGE))
     with site.app.app_context():
         specs = add_templates(site)

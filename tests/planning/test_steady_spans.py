@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from flask_rollingslots import planning
 from flask_rollingslots.errors import TooCostly
-from flask_rollingslots.filling.expansion import Expansion, expand, texts_of_moments
+from flask_rollingslots.filling.expansion import Expansion, expand, text_writer
 from flask_rollingslots.recurrence import Recurrence
 from flask_rollingslots.recurrence.zones import steady_spans
 from flask_rollingslots.values import Steps, TemplateSpec, Times, Window
@@ -223,12 +223,12 @@ def test_at_the_ends_of_the_calendar() -> None:
 
 
 @given(st.datetimes(), st.booleans())
-def test_texts_of_moments(moment: datetime, is_long: bool) -> None:
+def test_texts_of_times(moment: datetime, is_long: bool) -> None:
     """A text put together from those of its day and its time is what a datetime writes."""
     slot = Times(moment, *[moment.replace(tzinfo=UTC)] * 4)
     micros = Expansion.of([slot]).columns.original_start[0]
     expected = moment.isoformat(" ", "microseconds" if is_long else "auto")
-    assert texts_of_moments(is_long)[micros] == expected
+    assert text_writer(is_long)([micros, None]) == [expected, None]
     assert Expansion.of([slot]).times == (slot,)
 
 
