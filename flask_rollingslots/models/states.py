@@ -20,7 +20,7 @@ from .places import busy_around, is_excluded, keeps_for_waiting, left_in_pool_at
 #: Clocks go forward by less than this within a day.
 _SHORTEST_DAY = timedelta(hours=20)
 #: What planning knows of a stored slot and finds on it under the same name; it works out the rest.
-_AS_STORED = tuple(name for name in StoredSlot._fields if name not in ("live", "has_history", "own"))
+_AS_STORED = tuple(name for name in StoredSlot._fields if name not in ("live", "has_history", "data", "own"))
 
 
 class SlotFacts:
@@ -44,6 +44,7 @@ class SlotFacts:
         displaced: Any
         template: Any
         rolling_models: Any
+        rolling_data: Any
     else:
         #: What takes the resource, as read together with this slot; ``None``: ask the database.
         rolling_busy = None
@@ -132,7 +133,7 @@ class SlotFacts:
         known = {name: getattr(self, name) for name in _AS_STORED}
         known |= {"customised": tuple(self.customised or ()), "live": self.booked_at(now)}
         known |= {"withdrawn": self.withdrawn or None, "displaced": self.displaced or None}
-        known["own"] = self.rolling_own
+        known |= {"data": self.rolling_data, "own": self.rolling_own}
         return planning.by_now(template.spec(), StoredSlot(**known), now)
 
     def _seen(self, now: datetime) -> tuple[State | None, State | None]:
