@@ -286,7 +286,9 @@ def holes(work: Work, slots: Iterable[SlotMixin | SlotView]) -> set[int]:
             continue
         if slot.template_id not in ends:
             days, align = work.settings.window_days, work.settings.align
-            ends[slot.template_id] = planning.window_of(slot.template.spec(), work.now, days, align).end
+            ends[slot.template_id] = planning.window_of(
+                slot.template.rolling_times, work.now, days, align
+            ).end
         if slot.starts_at < ends[slot.template_id]:
             found.add(slot.template_id)
     return found

@@ -178,6 +178,11 @@ class TemplateFacts:
         return TemplateSpec.of(self)
 
     @property
+    def rolling_times(self) -> TemplateSpec:
+        """What planning needs to know when its slots are: all but their data."""
+        return TemplateSpec.of(self, copied=False, wholly=False)
+
+    @property
     def claim(self) -> Claim | None:
         """What its bookings take of its resource, if they do: all of it (``exclusive``), or places (``pool``)."""
         return Claim.of(self)
