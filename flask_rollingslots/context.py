@@ -326,8 +326,12 @@ def load_shown(
         lambda models: select_shown(sa.select(models.Slot), models.Slot, are_named, overlapping),
     )
     found = [row for row in work.session.scalars(statement, values) if row.template_id in templates]
-    for row in found:
-        set_committed_value(row, "template", templates[row.template_id])  # else one query for each template
+    for row in found:  # else one query for each template
+        template, values = templates[row.template_id], row.__dict__
+        if "template" not in values:
+            values["template"] = template  # as a load would, without its other work
+        elif values["template"] is not template:
+            set_committed_value(row, "template", template)
     return found
 
 

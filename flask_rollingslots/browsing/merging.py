@@ -164,7 +164,8 @@ def merged(
         found.append(kind.virtual(work, templates[spec.id], spec, original_start, starts_at))
     found.sort(key=_PLACE)
     mark_near(work.session, templates.values(), displaced, window)
-    mark_crowd(work.session, work.models, found, window, work.now)
+    if displaced or overlapping or any(t.settled_revision != t.revision for t in templates.values()):
+        mark_crowd(work.session, work.models, found, window, work.now)
     if any(template.claim is not None for template in templates.values()):
         mark_busy(work.session, work.models, found)
     return found
@@ -201,18 +202,20 @@ def _stored(
     span = (min(starts), max(starts)) if starts else _NEVER
     rows = kind.stored(work, templates, window, span, overlapping)
     unsettled = {t.id for t in templates.values() if t.settled_revision != t.revision}
-    for row in rows:
+    shown, displaced = [], []
+    for row in rows:  # each attribute of a row costs a page of thousands some milliseconds
         promises.pop((row.series_id, row.original_start), None)
-        if row.displaced or row.template_id in unsettled:
+        if row.displaced or (unsettled and row.template_id in unsettled):
             kind.follow(row, work.now)
-    shown = [
-        row
-        for row in rows
-        if row.status != Status.DELETED
-        and row.starts_at < window.end
-        and (row.starts_at >= window.start or (overlapping and row.ends_at > window.start))
-    ]
-    return shown, [row for row in rows if row.displaced]
+            if row.displaced:
+                displaced.append(row)
+        starts_at = row.starts_at
+        is_here = starts_at < window.end and (
+            starts_at >= window.start or (overlapping and row.ends_at > window.start)
+        )
+        if is_here and row.status != Status.DELETED:
+            shown.append(row)
+    return shown, displaced
 
 
 def upcoming(work: Work, template_id: int, n: int, after: datetime | None = None) -> list[SlotMixin]:

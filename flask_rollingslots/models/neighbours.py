@@ -10,14 +10,14 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from operator import attrgetter
 from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, String, and_, cast, exists, false, not_, or_, select, true
 from sqlalchemy.orm import Session
 
-from ..values import OCCUPYING, Hold, Status, live_places, to_us
+from ..values import OCCUPYING, Hold, Status, live_places
 from .kinds import table_of
 from .places import BUSY_MARK, NOTHING, expired_places
 
@@ -51,13 +51,13 @@ class Neighbour(NamedTuple):
         return is_other and overlaps and any(mine[:2]) and mine > _rank(slot, now)
 
 
-def _rank(slot: Any, now: datetime) -> tuple[bool, bool, int]:
+def _rank(slot: Any, now: datetime) -> tuple[bool, bool, timedelta]:
     """Return what of two slots stands: the booked one, the one that a person moved, the one that begins earlier."""
     is_booked = live_places(slot.booked, slot.holds, now) > 0
     return (
         is_booked,
         not MOVED.isdisjoint(slot.customised or ()),
-        -to_us(slot.original_start.replace(tzinfo=UTC)),
+        datetime.max - slot.original_start,
     )
 
 
@@ -116,7 +116,7 @@ def is_crowded(slot: Any, now: datetime) -> bool:
     session, known = slot.rolling_session, template.__dict__.get(_NEAR)
     for near in known or ():
         if near.tells(session, slot):
-            return any(other.blocks(slot, now) for other in near.around(slot))
+            return bool(near) and any(other.blocks(slot, now) for other in near.around(slot))
     if session is None:
         return False
     return any(other.blocks(slot, now) for other in load_neighbours(session, slot.rolling_models, slot))

@@ -23,6 +23,17 @@ _SHORTEST_DAY = timedelta(hours=20)
 _AS_STORED = tuple(name for name in StoredSlot._fields if name not in ("live", "has_history", "data", "own"))
 
 
+class _ByNow:
+    """A slot as its template says by now, where no top-up has followed yet."""
+
+    def __init__(self, slot: Any, values: Mapping[str, Any]) -> None:
+        self._slot = slot
+        self.__dict__.update(values)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._slot, name)
+
+
 class SlotFacts:
     """What is true of a slot besides what is stored of it; needs the fields of :class:`~.tables.SlotMixin`."""
 
@@ -139,31 +150,28 @@ class SlotFacts:
     def _seen(self, now: datetime) -> tuple[State | None, State | None]:
         """Return what a slot is by the time alone, and what keeps people from booking it; ``None``: neither."""
         values = self.by_now(now)
-
-        def by_now(name: str) -> Any:
-            return values[name] if name in values else getattr(self, name)
-
-        starts_at, opens_at, closes_at = by_now("starts_at"), by_now("opens_at"), by_now("closes_at")
+        shown: Any = _ByNow(self, values) if values else self
+        starts_at, opens_at, closes_at = shown.starts_at, shown.opens_at, shown.closes_at
         by_time = None
         if starts_at <= now:
-            by_time = State.ENDED if by_now("ends_at") <= now else State.RUNNING
+            by_time = State.ENDED if shown.ends_at <= now else State.RUNNING
         elif opens_at is not None and opens_at > now:
             by_time = State.UPCOMING
-        if by_now("withdrawn"):
+        if shown.withdrawn:
             return by_time, State.WITHDRAWN
         if (starts_at if closes_at is None else closes_at) <= now:
             return by_time, State.CLOSED
         may_be_asked = by_time in (None, State.RUNNING)
         if may_be_asked and _is_blocked(self, now):
             return by_time, State.BLOCKED
-        left = by_now("capacity") - self.booked_at(now)
+        left = shown.capacity - self.booked_at(now)
         if left <= 0:
             return by_time, State.FULL
         in_pool = left_in_pool_at(self, now) if may_be_asked else None
         if in_pool == 0:
             return by_time, State.BLOCKED
         left = left if in_pool is None else min(left, in_pool)
-        is_kept = self.id is not None and keeps_for_waiting(self, left, by_now("starts_at"), now)
+        is_kept = self.id is not None and keeps_for_waiting(self, left, starts_at, now)
         return by_time, State.FULL if is_kept else None
 
     def is_withdrawn_at(self, now: datetime) -> bool:
