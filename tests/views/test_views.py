@@ -20,7 +20,7 @@ from flask_rollingslots.facade import SlotView, TemplateView
 if TYPE_CHECKING:
     from pathlib import Path
 
-WEEK = timedelta(days=7)
+WEEK, HALF = timedelta(days=7), timedelta(minutes=30)
 TUESDAY = "1@20260106T"
 DATA = {"coach": "Ana", "levels": [1, {"of": [2]}]}
 
@@ -51,6 +51,9 @@ def everything(site: Site) -> None:
         f"{TUESDAY}1200", "this", start=datetime(2026, 1, 6, 13, 30), name="Later", data={"coach": "Bo"}
     )
     booked(site, f"{TUESDAY}1500", who="d")
+    row = next(each for each in site.rows() if each.key == f"{TUESDAY}1400")
+    row.starts_at, row.ends_at = row.starts_at + HALF, row.ends_at + HALF  # onto the one that is booked
+    site.session.commit()
     slots.cancel(f"{TUESDAY}1600", reason="rain")
     slots.delete(f"{TUESDAY}1700")
     booked(site, "2@20260106T1000", party=3)
@@ -72,6 +75,7 @@ def test_values_say_what_rows_say(any_site: Site) -> None:
         site.session.rollback()
         assert differences(site.slots, MONDAY, end, **asked) == []
     found = site.slots.view(MONDAY, end)
+    assert next(each.state for each in found if each.key == f"{TUESDAY}1400") == "blocked"
     assert {each.state.value for each in found} >= {
         "open",
         "full",
