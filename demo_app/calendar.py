@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from flask.typing import ResponseReturnValue
 
     from flask_rollingslots import SlotMixin
+    from flask_rollingslots.facade import SlotView
 
 pages = Blueprint("calendar", __name__, url_prefix="/owner")
 
@@ -49,8 +50,8 @@ def week() -> ResponseReturnValue:
     if asked is None:
         flash("That is no day of this calendar. This is the current week.")
         return redirect(url_for(".week", venue=place.slug))
-    found = slots.between(asked.start, asked.end, group=place.slug)
-    days: list[list[SlotMixin]] = [[] for _ in range(DAYS)]
+    found = slots.view(asked.start, asked.end, group=place.slug)
+    days: list[list[SlotView]] = [[] for _ in range(DAYS)]
     for each in found:
         column = asked.column(each)
         if column is not None:
@@ -308,10 +309,10 @@ def _day_page(place: Venue, chosen: date) -> str:
     )
 
 
-def _on_day(place: Venue, chosen: date) -> list[SlotMixin]:
+def _on_day(place: Venue, chosen: date) -> list[SlotView]:
     start = datetime.combine(chosen, time(), place.zone)
     end = datetime.combine(chosen + timedelta(days=1), time(), place.zone)
-    return slots.between(start, end, group=place.slug)
+    return slots.view(start, end, group=place.slug)
 
 
 def _day_of(text: str | None, place: Venue) -> date:

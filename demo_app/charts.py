@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from datetime import date
 
-    from flask_rollingslots import SlotMixin, TemplateMixin
+    from flask_rollingslots import TemplateMixin
+    from flask_rollingslots.facade import SlotView
 
 _BAR, _LINE, _WIDE = 10, 34, 330
 
@@ -98,7 +99,7 @@ class Coverage:
 
 
 def make_coverage(
-    templates: Iterable[TemplateMixin], slots: Iterable[SlotMixin], days: Mapping[str, list[date]]
+    templates: Iterable[TemplateMixin], slots: Iterable[SlotView], days: Mapping[str, list[date]]
 ) -> Coverage:
     """Return how much of each template's days is stored.
 

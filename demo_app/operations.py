@@ -94,7 +94,7 @@ def _coverage() -> charts.Coverage:
     number = current_app.config.get("ROLLINGSLOTS_WINDOW_DAYS", 7)
     zones = {template.timezone for template in templates}
     ends = {zone: Window.rolling(now, number, ZoneInfo(zone)).end for zone in zones}
-    found = slots.between(now, max(ends.values(), default=now))
+    found = slots.view(now, max(ends.values(), default=now))
     inside = [slot for slot in found if slot.starts_at < ends[slot.template.timezone]]
     days = {zone: _days(now, zone, number) for zone in sorted(zones)}
     return charts.make_coverage(templates, inside, days)

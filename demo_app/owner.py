@@ -185,7 +185,7 @@ def _progress(template: TemplateMixin) -> Progress:
     days = template.window_days or current_app.config.get("ROLLINGSLOTS_WINDOW_DAYS", 7)
     now = datetime.now(UTC) + timedelta(microseconds=1)  # what begins right now is no longer written
     week = Window.rolling(now, days, ZoneInfo(template.timezone))
-    found = slots.between(now, week.end, template=template)
+    found = slots.view(now, week.end, template=template)
     stored = sum(not slot.is_virtual for slot in found)
     status = RunStatus.CONFIRMED.value if stored == len(found) else RunStatus.WAITING.value
     return Progress(status, stored, len(found))

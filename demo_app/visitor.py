@@ -40,7 +40,7 @@ def _card(venue: Venue, now: datetime) -> dict[str, Any]:
     offers: dict[str, list[str]] = {}
     for template in filter(words.is_current, own):
         offers.setdefault(template.name, []).append(words.rule_words(template))
-    coming = slots.between(now, now + timedelta(days=DAYS), group=venue.slug)
+    coming = slots.view(now, now + timedelta(days=DAYS), group=venue.slug)
     free = (slot for slot in coming if slot.state == State.OPEN)
     rules = {name: words.distinct(texts) for name, texts in offers.items()}
     return {"venue": venue, "offers": rules, "free": next(free, None) or _free_later(own)}
@@ -67,7 +67,7 @@ def venue(slug: str) -> ResponseReturnValue:
     if week is None:
         flash("That is no day of this calendar. This is the current week.")
         return redirect(url_for(".venue", slug=slug))
-    found = slots.between(week.start, week.end, group=slug)
+    found = slots.view(week.start, week.end, group=slug)
     return render_template(
         "venue.html",
         venue=place,

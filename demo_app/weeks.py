@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from zoneinfo import ZoneInfo
 
-    from flask_rollingslots import SlotMixin, TemplateMixin
+    from flask_rollingslots import TemplateMixin
+    from flask_rollingslots.facade import SlotView
 
 DAYS = 7
 _FIRST, _LAST = date(2000, 1, 1), date(9990, 12, 31)
@@ -82,7 +83,7 @@ class Week:
         """Return how a week is written in an address: the current one not at all."""
         return None if first is None or first == self.today else first.isoformat()
 
-    def shown_day(self, slots: Iterable[SlotMixin]) -> int:
+    def shown_day(self, slots: Iterable[SlotView]) -> int:
         """Return the day (0 to 6) that a small screen shows: the one asked for, else the first with a free slot."""
         if self.asked in self.days:
             return self.days.index(self.asked)
@@ -91,7 +92,7 @@ class Week:
         )
         return self.column(found[0]) or 0 if found else 0
 
-    def column(self, slot: SlotMixin) -> int | None:
+    def column(self, slot: SlotView) -> int | None:
         """Return the day (0 to 6) in which a slot begins, or ``None``."""
         number = (slot.local_start.date() - self.first).days
         return number if 0 <= number < DAYS else None
@@ -150,26 +151,24 @@ class Section:
         return any(row.cells[number] for row in self.rows)
 
 
-def make_sections(
-    templates: Sequence[TemplateMixin], slots: Iterable[SlotMixin], week: Week
-) -> list[Section]:
+def make_sections(templates: Sequence[TemplateMixin], slots: Iterable[SlotView], week: Week) -> list[Section]:
     """Return the grid of a week, offer by offer; templates of one name are one offer. Asks no database."""
     offers: dict[str, list[TemplateMixin]] = {}
     for template in templates:
         offers.setdefault(template.name, []).append(template)
-    found: dict[str, list[SlotMixin]] = {}
+    found: dict[str, list[SlotView]] = {}
     for slot in slots:
         found.setdefault(slot.name, []).append(slot)
     return [_section(name, group, found.get(name, []), week) for name, group in offers.items()]
 
 
-def _section(name: str, templates: list[TemplateMixin], slots: list[SlotMixin], week: Week) -> Section:
+def _section(name: str, templates: list[TemplateMixin], slots: list[SlotView], week: Week) -> Section:
     rules = words.distinct(words.rule_words(template) for template in templates if words.is_current(template))
     note = str((templates[-1].data or {}).get("note", ""))
     return Section(name, rules, note, _rows(slots, week), None if slots else _next_start(templates, week))
 
 
-def _rows(slots: list[SlotMixin], week: Week) -> list[Row]:
+def _rows(slots: list[SlotView], week: Week) -> list[Row]:
     times = sorted({f"{slot.local_start:%H:%M}" for slot in slots})
     rows = {at: Row(at, [[] for _ in range(DAYS)], []) for at in times}
     for slot in slots:
@@ -180,7 +179,7 @@ def _rows(slots: list[SlotMixin], week: Week) -> list[Row]:
     return list(rows.values())
 
 
-def _cell(slot: SlotMixin) -> Cell:
+def _cell(slot: SlotView) -> Cell:
     state, start = slot.state, slot.local_start
     text = f"{slot.left} of {slot.capacity} left" if state == State.OPEN else words.cell_word(state)
     label = f"{text}, {slot.name}, {start:%A} {start.day} {start:%B} {start:%H:%M}"

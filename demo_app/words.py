@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from datetime import date
 
     from flask_rollingslots import SlotMixin, TemplateMixin
+    from flask_rollingslots.facade import SlotView
 
 #: A slot's state as one word for a cell of the week; with the places left where it is open.
 _CELLS = {
@@ -92,7 +93,7 @@ def _near_day(moment: datetime) -> str:
     return f"{short_day(moment)}{year}"
 
 
-def slot_words(slot: SlotMixin) -> str:
+def slot_words(slot: SlotMixin | SlotView) -> str:
     """Return day and hours of a slot, for example ``Fri 2 Jan, 22:00-02:00 (next day)``."""
     return f"{_near_day(slot.local_start)}, {hours_words(slot)}"
 
@@ -128,7 +129,7 @@ def minutes_words(length: timedelta) -> str:
     raise AssertionError("every whole number of minutes is a number of minutes")
 
 
-def hours_words(slot: SlotMixin) -> str:
+def hours_words(slot: SlotMixin | SlotView) -> str:
     """Return from when to when, and whether that is the next day."""
     start, end = slot.local_start, slot.local_end
     days = (end.date() - start.date()).days
@@ -141,7 +142,7 @@ def cell_word(state: State) -> str:
     return _CELLS[state]
 
 
-def state_sentence(slot: SlotMixin) -> str:
+def state_sentence(slot: SlotMixin | SlotView) -> str:
     """Return why a slot cannot be booked, or how many places it has."""
     zone = ZoneInfo(slot.template.timezone)
     if slot.state == State.OPEN:
@@ -155,7 +156,7 @@ def state_sentence(slot: SlotMixin) -> str:
     return _SENTENCES[slot.state]
 
 
-def too_late_sentence(slot: SlotMixin, error: SlotClosed) -> str:
+def too_late_sentence(slot: SlotMixin | SlotView, error: SlotClosed) -> str:
     """Return why a booking can no longer be cancelled."""
     if error.state == State.RUNNING:  # type: ignore[attr-defined]
         return "It has started, so it can no longer be cancelled."
@@ -164,17 +165,17 @@ def too_late_sentence(slot: SlotMixin, error: SlotClosed) -> str:
     return f"It can no longer be cancelled: that was possible until {cancel_words(slot)}."
 
 
-def cancel_words(slot: SlotMixin) -> str:
+def cancel_words(slot: SlotMixin | SlotView) -> str:
     """Return until when a booking may be cancelled, by the clock of the place."""
     return moment_words(slot.cancel_until.astimezone(ZoneInfo(slot.template.timezone)))
 
 
-def unit_of(item: SlotMixin | TemplateMixin) -> str:
+def unit_of(item: SlotMixin | SlotView | TemplateMixin) -> str:
     """Return what a slot has a number of: places, teams, seats, …"""
     return str((item.data or {}).get("unit", "places"))
 
 
-def amount_words(number: int, item: SlotMixin | TemplateMixin) -> str:
+def amount_words(number: int, item: SlotMixin | SlotView | TemplateMixin) -> str:
     """Return for example ``1 team``, ``2 teams``."""
     unit = unit_of(item)
     return f"{number} {unit.removesuffix('s') if number == 1 else unit}"

@@ -142,9 +142,11 @@ class Call:
         """Return the first of some slots or templates, at least one: as many as one answer may hold the data of."""
         sizes, total = dict[tuple[int, Any], int](), 0
         for number, each in enumerate(found):
-            is_slot = hasattr(each, "rolling_data")
-            data = (each.rolling_data if is_slot else each.data) or {}
+            is_slot = hasattr(each, "template")
             keys = self.grant.shown_data(each.template if is_slot else each)
+            if keys is not None and not keys:  # nothing of it is shown, nor read
+                continue
+            data = (each.rolling_data if is_slot else each.data) or {}
             mark = (id(data), keys)  # what slots of a template share is looked at once
             if mark not in sizes:
                 told = data if keys is None else {key: data[key] for key in keys if key in data}

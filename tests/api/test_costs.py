@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from benchmarks import costs
 from flask_rollingslots import planning
-from flask_rollingslots.browsing import merging
+from flask_rollingslots.browsing import viewing
 from flask_rollingslots.errors import RollingSlotsError
 from flask_rollingslots.recurrence.expand import DaySource
 from flask_rollingslots.values import TemplateSpec
@@ -183,8 +183,8 @@ def test_a_page_reads_the_moved_slots_near_it_alone(site: ApiSite, monkeypatch: 
             start = datetime(2026, 1, 6, 10) + timedelta(days=day)
             site.slots.edit(f"1@{start:%Y%m%dT%H%M}", "this", start=start + timedelta(minutes=30))
         site.session.commit()
-    read, load = list[Any](), merging.load_shown
-    monkeypatch.setattr(merging, "load_shown", lambda *given: read.extend(load(*given)) or read)
+    read, load = list[Any](), viewing.VALUES.stored
+    monkeypatch.setattr(viewing.VALUES, "stored", lambda *given: read.extend(load(*given)) or read)
     page = site.get("/slots?start=2026-01-06&end=2026-01-07")
     assert len(read) <= 3
     states = {each["original_start"][11:]: each["state"] for each in page["items"]}

@@ -107,14 +107,14 @@ def test_a_page_of_a_dense_quarter_reads_a_part_of_it(site: ApiSite, monkeypatch
         dtstart=datetime(2026, 1, 1, 0, 0),
     )
     read: list[int] = []
-    between = site.slots.between
+    view = site.slots.view
 
     def count(*args: Any, **options: Any) -> Any:
-        found = between(*args, **options)
+        found = view(*args, **options)
         read.append(len(found))
         return found
 
-    monkeypatch.setattr(site.slots, "between", count)
+    monkeypatch.setattr(site.slots, "view", count)
     answer = site.get("/slots?start=2026-02-01&end=2026-05-04")
     assert (len(answer["items"]), sum(read)) == (1000, 1001)
     second = site.get(answer["next"].removeprefix("/api"))

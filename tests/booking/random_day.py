@@ -7,6 +7,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from helpers import MONDAY, Site
+from same_views import differences
 
 from flask_rollingslots.errors import RollingSlotsError
 
@@ -57,6 +58,15 @@ class RandomDay:
             self.done.add(name)
         except RollingSlotsError:
             self.site.session.rollback()
+
+    def differences(self) -> list[str]:
+        """Return where values say something else than rows, also where no top-up has followed yet."""
+        end = MONDAY + timedelta(days=self.days)
+        return [
+            each
+            for wide in (False, True)
+            for each in differences(self.site.slots, MONDAY, end, overlapping=wide)
+        ]
 
     def by_hand(self, by: timedelta) -> None:
         """Move a stored slot through the ORM."""

@@ -121,7 +121,8 @@ class Day(RandomDay):
             assert in_use(slots) <= MACHINES, (name, slots)
 
     def compare(self) -> None:
-        """What SQL says of the stored slots is what Python says, where rules and rows agree."""
+        """What SQL says of the stored slots is what Python says, where rules and rows agree; values say it too."""
+        assert self.differences() == []
         self.site.slots.generate()
         self.site.session.expire_all()
         cls = self.site.slots.Slot

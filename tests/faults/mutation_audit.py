@@ -156,8 +156,8 @@ MUTANTS = (
     ),
     Mutant(
         "withdrawn is shown",
-        "models/tables.py",
-        '        if by_now("withdrawn"):\n',
+        "models/states.py",
+        "        if shown.withdrawn:\n",
         "        if False:\n",
         DECIDING,
     ),

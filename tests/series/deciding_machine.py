@@ -24,6 +24,7 @@ from deciding_frame import (
     demand,
 )
 from deciding_model import DAY, Committed, Key, Row, Slot
+from same_views import differences
 
 #: On which days runs begin: before the clock is put forward, before it is put back, before Christmas, in summer.
 SEASONS = {
@@ -319,6 +320,7 @@ class Machine:
         shown = self.doors.between(first, end)
         self.compare("between", shown)
         check_overlaps(self.expected, {key: each.state for key, each in shown.items()})
+        self.compare_views(first, end)
         for name in (
             ("GET /slots", "feed.json") if everything else self.rng.sample(["GET /slots", "feed.json"], 1)
         ):
@@ -330,6 +332,13 @@ class Machine:
                 demand(same, key, "between shows", each, name, found[key])
         self.sample(shown)
         self.compare_rows()
+
+    def compare_views(self, first: datetime, end: datetime) -> None:
+        """Compare what values say with what rows say."""
+        overlapping = len(self.log) % 2 == 1
+        found = differences(self.doors.slots, first, end, overlapping=overlapping)
+        self.doors.site.session.rollback()
+        demand(not found, "view and between differ:", found[:6])
 
     def compare(self, door: str, shown: dict[str, Shown]) -> None:
         """Compare what a door shows with what must be."""
