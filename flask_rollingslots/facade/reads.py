@@ -4,21 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from datetime import date, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from .. import browsing, feeds
-from ..booking.resources import slot_row
-from ..browsing import BookingsAsked, SeriesEntry
 from ..context import Work, id_of, id_or_none
 from ..events import SlotView
-from ..feeds import Calendar, Exported, SecretFeed
-from ..health import Explanation, explain
+from ..lazy import lazy
 from ..models import BookingMixin, RunMixin, SlotMixin, TemplateMixin
-from ..recurrence import template_fields
-from ..series import templates
-from ..statistics import Stats, gather
 from ..values import key_of
 from .calls import Calls, Key, TemplateOrId, Text
+
+if TYPE_CHECKING:
+    from .. import browsing, feeds, health, statistics
+    from ..booking import resources
+    from ..browsing import SeriesEntry
+    from ..feeds import Calendar, Exported, SecretFeed
+    from ..health import Explanation
+    from ..recurrence import dialects
+    from ..series import templates
+    from ..statistics import Stats
+else:
+    browsing, feeds, health, statistics, resources, dialects, templates = lazy(
+        ".browsing", ".feeds", ".health", ".statistics", ".booking.resources", ".recurrence.dialects",
+        ".series.templates",
+    )  # fmt: skip
 
 Sees = Callable[[TemplateMixin], bool]
 Shows = Callable[[TemplateMixin], Collection[str] | None]
@@ -93,7 +101,7 @@ class Reads(Calls):
 
         :raises SlotNotFound: if the rule has no such start, or a virtual slot has ended.
         """
-        with slot_row(self._state.writing(), key) as slot:
+        with resources.slot_row(self._state.writing(), key) as slot:
             return slot
 
     def preview_template(self, n: int = 5, after: datetime | None = None, **fields: Any) -> list[SlotMixin]:
@@ -183,7 +191,7 @@ class Reads(Calls):
         :param sees: says of a template whether its bookings may be shown.
         """
         key, number = None if slot is None else key_of(slot), id_or_none(template)
-        asked = BookingsAsked(who, key, number, group, start, end, live, waiting, limit, after)
+        asked = browsing.BookingsAsked(who, key, number, group, start, end, live, waiting, limit, after)
         return browsing.bookings(self._state.reading(), asked, sees)
 
     def reminders(self, since: datetime, until: datetime | None = None) -> list[SlotMixin]:
@@ -200,7 +208,9 @@ class Reads(Calls):
 
         :param dtstart: naive, or a day; by default the ``start_date`` in it. The default zone is the app's.
         """
-        return template_fields(recurrence, dtstart=dtstart, timezone=timezone or self.settings.timezone)
+        return dialects.template_fields(
+            recurrence, dtstart=dtstart, timezone=timezone or self.settings.timezone
+        )
 
     def get_run(self, run: int) -> RunMixin:
         """Return a recorded top-up by its id; ``RunNotFound`` if there is none."""
@@ -227,11 +237,11 @@ class Reads(Calls):
         :param template: its whole series.
         :param start: aware, like ``end``; only slots that start within.
         """
-        return gather(self._state.reading(), id_or_none(template), group, start, end)
+        return statistics.gather(self._state.reading(), id_or_none(template), group, start, end)
 
     def explain(self, template: TemplateOrId, moment: datetime) -> Explanation:
         """Say why a slot of a template's series starts, or does not, at an aware moment: a code and a sentence."""
-        return explain(self._state.reading(), id_of(template), moment)
+        return health.explain(self._state.reading(), id_of(template), moment)
 
     def events(
         self,
