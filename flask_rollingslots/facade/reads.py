@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Collection
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
@@ -264,11 +265,32 @@ class Reads(Calls):
         :param shows: returns which keys of its ``data``, and own columns, may be shown; ``None``: all.
         :param reminders: ``False``: slots alone.
         """
+        found: list[dict[str, Any]] = json.loads(
+            "".join(self.events_json(start, end, timezone, floating, template, group, sees, shows, reminders))
+        )
+        return found
+
+    def events_json(
+        self,
+        start: str,
+        end: str,
+        timezone: str | None = None,
+        floating: bool = False,
+        template: TemplateOrId | None = None,
+        group: str | None = None,
+        sees: Sees = lambda template: True,
+        shows: Shows = lambda template: None,
+        reminders: bool = True,
+    ) -> list[str]:
+        """Return what :meth:`events` does, as JSON in pieces: for an answer, which may send them one by one.
+
+        The parameters are those of :meth:`events`. The pieces need neither session nor app.
+        """
         work, number = self._state.reading(), id_or_none(template)
         span = feeds.read_span(start, end, timezone, floating)
         self.ensure(number)
         found = self._healed(work, feeds.slots_in(work, span, number, group, sees, reminders))
-        return list(feeds.events(found, span, work.now, shows, reminders))
+        return feeds.event_texts(found, span, work.now, shows, reminders)
 
     def calendar(
         self,

@@ -7,6 +7,7 @@ is wrong for half of the year, it can be left out.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import suppress
@@ -31,6 +32,15 @@ _TIME = re.compile(
     r"(Z|(?P<sign>[-+ ])[0-9]{2}:?[0-9]{2})?)?"
 )
 _OFFSET = re.compile(r"[-+ ][0-9]{2}:[0-9]{2}")
+#: Returns which keys of a template's ``data``, and own columns, are told; ``None``: all.
+Shows = Callable[[TemplateMixin], Collection[str] | None]
+#: How many events are one piece of an answer; of a template, how many titles are kept that slots have in common.
+_IN_A_PIECE, _KEPT = 100, 1000
+#: What an event says of itself; no column of the app's own stands in the way.
+_SAID = {
+    "slot": ("state", "is_bookable", "left", "capacity", "cancel_reason"),
+    "reminder": ("slot", "slot_start"),
+}
 #: Clocks that are as far ahead of UTC, and behind it, as any on earth.
 _AHEAD, _BEHIND = timezone(timedelta(hours=14)), timezone(timedelta(hours=-12))
 
@@ -198,77 +208,149 @@ def _windows(bounds: tuple[datetime, datetime], reminders: Iterable[Any]) -> lis
 
 
 # -- events
+#
+# They are written as text at once: a dict for each, which JSON then writes, takes three times as long. Whatever all
+# slots of a template have in common is written once.
+
+_BOOLEAN = {True: "true", False: "false"}
 
 
 def events(
-    slots: Iterable[SlotMixin],
+    slots: list[SlotMixin],
     span: Span,
     now: datetime,
-    shows: Callable[[TemplateMixin], Collection[str] | None] = lambda template: None,
+    shows: Shows = lambda template: None,
     reminders: bool = True,
-) -> Iterator[dict[str, Any]]:
-    """Yield an event for each slot that is seen in the span, and each reminder in it; state and places are of now.
+) -> list[dict[str, Any]]:
+    """Return what :func:`event_texts` writes, as plain data."""
+    found: list[dict[str, Any]] = json.loads("".join(event_texts(slots, span, now, shows, reminders)))
+    return found
 
-    One that lasts whole local days has dates instead of times, as widgets ask for: those of its template's zone.
 
+def event_texts(
+    slots: list[SlotMixin],
+    span: Span,
+    now: datetime,
+    shows: Shows = lambda template: None,
+    reminders: bool = True,
+) -> list[str]:
+    """Return an event for each slot that is seen in the span, and each reminder in it, as a JSON array in pieces.
+
+    State and places are of now. A slot that lasts whole local days has dates instead of times, as widgets ask for:
+    those of its template's zone. All is written before the first piece is sent: what fails fails whole, and nobody who
+    reads slowly keeps the database waiting. It takes no more memory than the slots did, for each is let go when it is
+    written.
+
+    :param slots: is empty afterwards.
     :param shows: returns which keys of a template's ``data``, and own columns, are told; ``None``: all.
     """
-    told: dict[int, Collection[str] | None] = {}
-    for slot in slots:
-        if slot.template_id not in told:
-            told[slot.template_id] = shows(slot.template)
-        zone, keys = span.zone or ZoneInfo(slot.template.timezone), told[slot.template_id]
-        start, end = slot.starts_at.astimezone(zone), slot.ends_at.astimezone(zone)
-        if span.meets(start, end):
-            (state, is_bookable), capacity = slot.seen_at(now), slot.capacity
-            details = {
-                "state": state.value,
-                "is_bookable": is_bookable,
-                "left": max(0, capacity - slot.booked_at(now)),
-                "capacity": capacity,
-                "cancel_reason": slot.cancel_reason if state is State.CANCELLED else None,
-            }
-            times = span.written(start), span.written(end)
-            if slot.is_all_day:
-                times = f"{slot.local_start:%Y-%m-%d}", f"{slot.local_end:%Y-%m-%d}"
-            yield _event("slot", slot, *times, details, keys)
-        reminder = slot.reminder_at if reminders and slot.status in OCCUPYING else None
-        if reminder is not None and span.holds(reminder.astimezone(zone)):
-            # It has no length, and names the slot that it is about.
-            moment = span.written(reminder.astimezone(zone))
-            details = {"slot": slot.key, "slot_start": span.written(start)}
-            yield _event("reminder", slot, moment, moment, details, keys)
+    looks: dict[int, _Look] = {}
+    pieces, found = ["["], list[str]()
+    slots.reverse()
+    while slots:
+        slot = slots.pop()
+        look = looks.get(slot.template_id)
+        if look is None:
+            look = looks[slot.template_id] = _Look(slot.template, span, shows(slot.template), reminders)
+        look.write(slot, now, found)
+        if len(found) >= _IN_A_PIECE:
+            pieces.append(", ".join(found))
+            pieces.append(", ")
+            found.clear()
+    if not found and len(pieces) > 1:
+        pieces.pop()  # nothing follows
+    return [*pieces, ", ".join(found), "]"]
 
 
-def _event(
-    kind: str,
-    slot: SlotMixin,
-    start: str,
-    end: str,
-    details: dict[str, Any],
-    keys: Collection[str] | None,
-) -> dict[str, Any]:
-    is_slot, template, key, title = kind == "slot", slot.template, slot.key, slot.name
-    if keys is None or "summary" in keys:
-        title = title_of(title, template.data or {}, slot.rolling_data)
-    classes = [f"rollingslots-{name}" for name in (kind, details.get("state")) if name]
-    return {
-        "id": key if is_slot else f"{key}/{kind}",
-        "title": title if is_slot else f"Reminder: {title}",
-        "start": start,
-        "end": end,
-        "allDay": is_slot and slot.is_all_day,
+class _Look:
+    """How the events of one template look, and what all of them say."""
+
+    def __init__(
+        self, template: TemplateMixin, span: Span, keys: Collection[str] | None, reminders: bool
+    ) -> None:
+        self._span, self._keys, self._data = span, keys, template.data or {}
+        self._zone = span.zone or ZoneInfo(template.timezone)
+        self._shows_titles = keys is None or "summary" in keys
+        self._reminds = reminders and template.reminder_before is not None
+        self._titles: dict[tuple[str, str | None], str] = {}
+        self._classes: dict[str, str] = {}
+        own = (field.key for field in template.rolling_models.own.slot.values())
+        self._own = frozenset(name for name in own if keys is None or name in keys)
+        self._about = {"template_id": template.id, "group": template.group}
+        self._said = {kind: self._common(kind) for kind in ("slot", "reminder")}
+
+    def _common(self, kind: str) -> str:
+        said = {"type": kind, **self._about}
+        # A column of the app's own may have such a name, and then that is what is told.
+        return json.dumps({name: value for name, value in said.items() if name not in self._own})[1:-1]
+
+    def write(self, slot: SlotMixin, now: datetime, found: list[str]) -> None:
+        """Add the events of a slot."""
+        start, end = slot.starts_at.astimezone(self._zone), slot.ends_at.astimezone(self._zone)
+        if self._span.meets(start, end):
+            found.append(self._slot(slot, start, end, now))
+        if self._reminds and slot.status in OCCUPYING:
+            reminder = slot.reminder_at
+            if reminder is not None and self._span.holds(moment := reminder.astimezone(self._zone)):
+                found.append(self._reminder(slot, moment, start))
+
+    def _slot(self, slot: SlotMixin, start: datetime, end: datetime, now: datetime) -> str:
+        (state, is_bookable), capacity = slot.seen_at(now), slot.capacity
+        left = max(0, capacity - slot.booked_at(now))
+        reason = json.dumps(slot.cancel_reason) if state is State.CANCELLED else "null"
+        details = (
+            f'"state": "{state.value}", "is_bookable": {_BOOLEAN[is_bookable]}, "left": {left}, '
+            f'"capacity": {capacity}, "cancel_reason": {reason}'
+        )
+        is_all_day, key = slot.is_all_day, slot.key
+        if is_all_day:
+            times = f"{slot.local_start:%Y-%m-%d}", f"{slot.local_end:%Y-%m-%d}"
+        else:
+            times = self._span.written(start), self._span.written(end)
+        classes = self._classes.get(state) or self._class(state, "slot", state.value)
+        return (
+            f'{{"id": "{key}", "title": {self._title(slot)}, "start": "{times[0]}", "end": "{times[1]}", '
+            f'"allDay": {_BOOLEAN[is_all_day]}, {classes}, {self._props("slot", slot, details)}}}'
+        )
+
+    def _reminder(self, slot: SlotMixin, moment: datetime, start: datetime) -> str:
+        # It has no length, and names the slot that it is about.
+        key, at = slot.key, self._span.written(moment)
+        details = f'"slot": "{key}", "slot_start": "{self._span.written(start)}"'
+        classes = self._classes.get("reminder") or self._class("reminder", "reminder")
+        return (
+            f'{{"id": "{key}/reminder", "title": {self._title(slot, "Reminder: ")}, "start": "{at}", "end": "{at}", '
+            f'"allDay": false, {classes}, {self._props("reminder", slot, details)}}}'
+        )
+
+    def _title(self, slot: SlotMixin, prefix: str = "") -> str:
+        name, summary = slot.name, None
+        if self._shows_titles:
+            data = slot.rolling_data
+            summary = data.get("summary")
+            summary = title_of(name, self._data, data) if isinstance(summary, str) else None
+        place = (prefix + name, summary)
+        known = self._titles.get(place)
+        if known is None:
+            known = json.dumps(prefix + (summary or name))
+            if len(self._titles) < _KEPT:
+                self._titles[place] = known
+        return known
+
+    def _class(self, place: str, *names: str) -> str:
         # FullCalendar 7 knows the one name, EventCalendar the other.
-        "className": " ".join(classes),
-        "classNames": classes,
-        "extendedProps": {
-            "type": kind,
-            "is_virtual": slot.is_virtual,
-            "series_id": slot.series_id,
-            "original_start": slot.original_start.isoformat(),
-            "template_id": template.id,
-            "group": template.group,
-            **some(slot.rolling_shown, keys),
-            **details,
-        },
-    }
+        classes = [f"rollingslots-{name}" for name in names]
+        self._classes[place] = json.dumps({"className": " ".join(classes), "classNames": classes})[1:-1]
+        return self._classes[place]
+
+    def _props(self, kind: str, slot: SlotMixin, details: str) -> str:
+        own = self._own_columns(kind, slot) if self._own else ""
+        return (
+            f'"extendedProps": {{{self._said[kind]}, "is_virtual": {_BOOLEAN[slot.is_virtual]}, '
+            f'"series_id": {slot.series_id}, "original_start": "{slot.original_start.isoformat()}", {own}{details}}}'
+        )
+
+    def _own_columns(self, kind: str, slot: SlotMixin) -> str:
+        shown = some(slot.rolling_shown, self._keys)
+        told = json.dumps({name: value for name, value in shown.items() if name not in _SAID[kind]})[1:-1]
+        return f"{told}, " if told else ""
