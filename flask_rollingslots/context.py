@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.orm.attributes import set_committed_value
 
 from .errors import refusal
-from .models import Models, Shared, SlotMixin, TemplateMixin
+from .models import Models, Shared, SlotMixin, TemplateFacts, TemplateMixin
 from .models.fields import SPEC_FIELDS, SPEC_LISTS
 from .settings import PREFIX, Settings
 from .signals import Outbox
@@ -320,6 +320,21 @@ def load_shown(
     :param originals: first and last original start (naive), both included.
     :param overlapping: also rows that began before the window and are not over when it begins.
     """
+    are_named, values = parameters_of_shown(templates, window, originals)
+    statement = work.models.build_once(
+        ("shown", are_named, overlapping),
+        lambda models: select_shown(sa.select(models.Slot), models.Slot, are_named, overlapping),
+    )
+    found = [row for row in work.session.scalars(statement, values) if row.template_id in templates]
+    for row in found:
+        set_committed_value(row, "template", templates[row.template_id])  # else one query for each template
+    return found
+
+
+def parameters_of_shown(
+    templates: Mapping[int, Any], window: Window, originals: tuple[datetime, datetime]
+) -> tuple[bool, dict[str, Any]]:
+    """Return whether the query for the slots of a page names the templates, and its parameters."""
     first, last = originals
     longest = max((template.duration for template in templates.values()), default=timedelta(0))
     values: dict[str, Any] = {"start": window.start, "end": window.end, "first": first, "last": last}
@@ -328,13 +343,7 @@ def load_shown(
     if are_named:
         values["templates"] = list(templates)
         values["series"] = list({template.series_id for template in templates.values()})
-    statement = work.models.build_once(
-        ("shown", are_named, overlapping), lambda models: _query_for_shown(models, are_named, overlapping)
-    )
-    found = [row for row in work.session.scalars(statement, values) if row.template_id in templates]
-    for row in found:
-        set_committed_value(row, "template", templates[row.template_id])  # else one query for each template
-    return found
+    return are_named, values
 
 
 def _after(moment: datetime, span: timedelta) -> datetime:
@@ -342,8 +351,11 @@ def _after(moment: datetime, span: timedelta) -> datetime:
     return moment + span if last - moment > span else last
 
 
-def _query_for_shown(models: Models, are_named: bool, overlapping: bool) -> sa.Select[Any]:
-    slot = models.Slot
+def select_shown(query: sa.Select[Any], slot: Any, are_named: bool, overlapping: bool) -> sa.Select[Any]:
+    """Return a query for the slots of a page; see :func:`load_shown`.
+
+    :param slot: the slot class, or its columns by attribute.
+    """
     edge = slot.ends_at > sa.bindparam("start") if overlapping else slot.starts_at >= sa.bindparam("start")
     here: sa.ColumnElement[bool] = sa.and_(edge, slot.starts_at < sa.bindparam("end"))
     meant: sa.ColumnElement[bool] = slot.original_start.between(sa.bindparam("first"), sa.bindparam("last"))
@@ -354,7 +366,7 @@ def _query_for_shown(models: Models, are_named: bool, overlapping: bool) -> sa.S
         here = sa.and_(slot.template_id.in_(sa.bindparam("templates", expanding=True)), here)
         series = slot.series_id.in_(sa.bindparam("series", expanding=True))
         meant, near = sa.and_(series, meant), sa.and_(series, near)
-    return sa.select(slot).where(sa.or_(here, meant, near))
+    return query.where(sa.or_(here, meant, near))
 
 
 def id_of(template: TemplateMixin | int) -> int:
@@ -362,6 +374,8 @@ def id_of(template: TemplateMixin | int) -> int:
 
     :raises InvalidRequest: if it is neither a template nor an id.
     """
+    if isinstance(template, TemplateFacts) and not isinstance(template, TemplateMixin):
+        return template.id  # a value
     if isinstance(template, TemplateMixin):
         identity = sa.inspect(template).identity
         return int(identity[0]) if identity else template.id

@@ -13,11 +13,9 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field, fields
-from datetime import UTC, date, datetime
-from enum import StrEnum
+from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any, TypeVar
-from zoneinfo import ZoneInfo
 
 from sqlalchemy import event as sa_event
 from sqlalchemy.orm import Session, SessionTransaction
@@ -26,7 +24,8 @@ from .context import Work
 from .errors import nearest, refusal
 from .models import BookingMixin, SlotMixin
 from .signals import EVENTS
-from .values import BookingStatus, State, Status
+from .values import BookingStatus
+from .views import SlotView, thawed
 
 log = logging.getLogger("flask_rollingslots")
 Function = TypeVar("Function", bound="Callable[[Event], object]")
@@ -48,69 +47,7 @@ class _Plain:
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON; moments as ISO 8601."""
         found: tuple[Any, ...] = fields(self)  # type: ignore[arg-type]  # the classes below are dataclasses
-        return {each.name: _thawed(getattr(self, each.name)) for each in found}
-
-
-#: Fields of a slot's view that are not read off the slot.
-_WORKED_OUT = {"group", "timezone", "status", "state", "is_bookable", "left", "data"}
-
-
-@dataclass(frozen=True, slots=True)
-class SlotView(_Plain):
-    """A slot as it was at a moment: plain values, which belong to no session.
-
-    The fields are those of a slot; ``group`` and ``timezone`` are its template's. ``id`` is ``None`` without a row.
-    """
-
-    key: str
-    id: int | None
-    series_id: int
-    template_id: int
-    name: str
-    group: str | None
-    timezone: str
-    original_start: datetime
-    starts_at: datetime
-    ends_at: datetime
-    opens_at: datetime | None
-    closes_at: datetime | None
-    cancel_until: datetime
-    status: Status
-    state: State
-    is_bookable: bool
-    is_all_day: bool
-    capacity: int
-    left: int
-    cancel_reason: str | None
-    data: Mapping[str, Any]
-
-    @classmethod
-    def of(cls, slot: SlotMixin, now: datetime) -> SlotView:
-        """Return a slot as it is at a moment (aware)."""
-        template, values = slot.template, slot.by_now(now)
-        names = {each.name for each in fields(cls)}
-        shown = {name: getattr(slot, name) for name in names - _WORKED_OUT}
-        shown |= {name: value for name, value in values.items() if name in shown}
-        shown |= {"group": template.group, "timezone": template.timezone, "status": Status(slot.status)}
-        left = max(0, shown["capacity"] - slot.booked_at(now))
-        state, is_bookable = slot.seen_at(now)
-        shown |= {"state": state, "is_bookable": is_bookable, "left": left}
-        return cls(**shown, data=_frozen(slot.rolling_data, now))
-
-    @property
-    def is_virtual(self) -> bool:
-        """Whether there is no row for this slot (yet)."""
-        return self.id is None
-
-    @property
-    def local_start(self) -> datetime:
-        """The start in the template's zone, aware."""
-        return self.starts_at.astimezone(ZoneInfo(self.timezone))
-
-    @property
-    def local_end(self) -> datetime:
-        """The end in the template's zone, aware."""
-        return self.ends_at.astimezone(ZoneInfo(self.timezone))
+        return {each.name: thawed(getattr(self, each.name)) for each in found}
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,18 +115,6 @@ def _frozen(value: Any, now: datetime) -> Any:
     if isinstance(value, list | tuple):
         return tuple(_frozen(each, now) for each in value)
     return value
-
-
-def _thawed(value: Any) -> Any:
-    if isinstance(value, _Plain):
-        return value.to_dict()
-    if isinstance(value, Mapping):
-        return {key: _thawed(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_thawed(each) for each in value]
-    if isinstance(value, StrEnum):
-        return value.value
-    return value.isoformat() if isinstance(value, date) else value
 
 
 def _details(facts: Mapping[str, Any]) -> dict[str, Any]:

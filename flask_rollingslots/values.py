@@ -379,13 +379,17 @@ class TemplateSpec:
     own: dict[str, Any] = field(default_factory=dict, hash=False)
 
     @classmethod
-    def of(cls, template: Any, copied: bool = True) -> TemplateSpec:
+    def of(cls, template: Any, copied: bool = True, wholly: bool = True) -> TemplateSpec:
         """Return a template's row as plain data, independent of any session.
 
         :param copied: also what is deep within ``data``: for who changes templates; not for who only reads.
+        :param wholly: ``False``: without ``data`` and own columns: for who asks when slots are.
         """
-        values: dict[str, Any] = {"own": deepcopy(template.rolling_own)}
+        values: dict[str, Any] = {"own": deepcopy(template.rolling_own) if wholly else {}}
         for name, default in _defaults(cls):  # type: ignore[arg-type]
+            if name == "data" and not wholly:
+                values[name] = {}
+                continue
             value = getattr(template, name)
             if default == ():  # a list in the row, or nothing yet
                 value = tuple(value or ())

@@ -12,8 +12,8 @@ from .merging import (
     promised_at,
     promised_by,
     row_at,
-    show_by_now,
     upcoming,
+    view,
 )
 from .searching import (
     SeriesEntry,
@@ -29,10 +29,11 @@ from .searching import (
     templates,
     templates_in,
 )
+from .viewing import show_by_now
 
 __all__ = [
     "BookingsAsked", "SeriesEntry", "between", "bookings", "check_aware", "check_group", "complain", "due_reminders",
     "find_booking", "find_run", "find_template", "get", "history", "holes", "merged", "preview", "promised_at",
     "promised_by", "row_at", "runs", "search", "segments_of", "series", "show_by_now", "templates", "templates_in",
-    "upcoming",
+    "upcoming", "view",
 ]  # fmt: skip

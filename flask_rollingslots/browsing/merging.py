@@ -11,14 +11,13 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from heapq import merge
 from itertools import islice
+from operator import attrgetter
 from typing import Any
-from zoneinfo import ZoneInfo
 
-from sqlalchemy import and_, inspect, or_, select
-from sqlalchemy.orm.attributes import set_committed_value
+from sqlalchemy import and_, or_, select
 
 from .. import planning
-from ..context import Work, load_shown, segments, virtual_slot
+from ..context import Work, segments, virtual_slot
 from ..errors import RollingSlotsError, TooCostly, no_slot, refusal
 from ..models import (
     SlotMixin,
@@ -27,11 +26,14 @@ from ..models import (
     keeps_for_waiting,
     left_in_pool_at,
     mark_busy,
+    mark_crowd,
     mark_near,
 )
 from ..statements import newest
 from ..values import MICROSECOND, PlannedSlot, SlotKey, Status, Steps, TemplateSpec, Window, key_of
+from ..views import SlotView
 from .searching import LOOKED_AT, PORTION, check_aware, templates
+from .viewing import ROWS, VALUES, Kind
 
 log = logging.getLogger("flask_rollingslots")
 
@@ -42,6 +44,8 @@ _COMPLAINTS = 1000
 _NEVER = (datetime(2000, 1, 2), datetime(2000, 1, 1))  # noqa: DTZ001 (wall clock)
 #: What a template promises at one occurrence: its plain data, the original start (naive) and the start (UTC).
 _Promise = tuple[TemplateSpec, datetime, datetime]
+#: The order of slots.
+_PLACE = attrgetter("starts_at", "series_id", "original_start")
 #: How far ahead ``upcoming`` looks for a rule that seldom or never matches.
 _HORIZON = timedelta(days=366 * 60)
 
@@ -57,7 +61,7 @@ def between(
     group: str | None = None,
     overlapping: bool = False,
     limit: int | None = None,
-    sees: Callable[[TemplateMixin], bool] = lambda template: True,
+    sees: Callable[[Any], bool] = lambda template: True,
 ) -> list[SlotMixin]:
     """Return the slots with ``start <= starts_at < end``, by start: stored and virtual, never deleted ones.
 
@@ -67,18 +71,46 @@ def between(
     :raises TooCostly: if the rules promise more than one request may look at.
     :raises InvalidRequest: if a bound is naive, or the end is before the start.
     """
+    return _read(work, ROWS, start, end, template_id, group, overlapping, limit, sees)
+
+
+def view(
+    work: Work,
+    start: datetime,
+    end: datetime,
+    template_id: int | None = None,
+    group: str | None = None,
+    overlapping: bool = False,
+    limit: int | None = None,
+    sees: Callable[[Any], bool] = lambda template: True,
+) -> list[SlotView]:
+    """Return what :func:`between` does as values, which belong to no session; the templates too."""
+    return _read(work, VALUES, start, end, template_id, group, overlapping, limit, sees)
+
+
+def _read(
+    work: Work,
+    kind: Kind,
+    start: datetime,
+    end: datetime,
+    template_id: int | None,
+    group: str | None,
+    overlapping: bool,
+    limit: int | None,
+    sees: Callable[[Any], bool],
+) -> list[Any]:
     check_aware(start=start, end=end)
     if end < start:
         raise refusal("end", end, f"a moment not before start = {start}")
-    found = list(filter(sees, templates(work, template_id, group)))
+    found = list(filter(sees, kind.templates(work, template_id, group)))
     window, named = Window(_utc(start), _utc(end)), {template.id: template for template in found}
-    specs = [TemplateSpec.of(template, copied=False) for template in found]
+    specs = list(map(kind.spec, found))
     if limit is None:
-        return merged(work, named, specs, window, overlapping)
-    slots: list[SlotMixin] = []
+        return merged(work, named, specs, window, overlapping, kind)
+    slots: list[Any] = []
     while window.start < window.end and len(slots) < limit:
         until = _reach(work, named, specs, window, limit - len(slots))
-        slots += merged(work, named, specs, Window(window.start, until), overlapping)
+        slots += merged(work, named, specs, Window(window.start, until), overlapping, kind)
         window, overlapping = Window(until, window.end), False
     return slots
 
@@ -111,26 +143,28 @@ def _starts(work: Work, spec: TemplateSpec, window: Window) -> Iterator[datetime
 
 def merged(
     work: Work,
-    templates: dict[int, TemplateMixin],
+    templates: dict[int, Any],
     specs: Iterable[TemplateSpec],
     window: Window,
     overlapping: bool = False,
-) -> list[SlotMixin]:
+    kind: Kind = ROWS,
+) -> list[Any]:
     """Return the slots of some templates, by start: stored and virtual, never deleted ones.
 
     :param specs: what the templates promise.
+    :param kind: what the templates are, and the slots.
     """
     if not templates:
         return []
     promises = {
         (p[0].series_id, p[1]): p for spec in specs for p in _promised(work, spec, window, overlapping)
     }
-    found, displaced = _stored(work, templates, window, promises, overlapping)
+    found, displaced = _stored(work, templates, window, promises, overlapping, kind)
     for spec, original_start, starts_at in promises.values():
-        planned = planning.planned_slot(spec, original_start, starts_at, ZoneInfo(spec.timezone))
-        found.append(virtual_slot(work.models, planned, templates[spec.id], work.now))
-    found.sort(key=lambda slot: (slot.starts_at, slot.series_id, slot.original_start))
+        found.append(kind.virtual(work, templates[spec.id], spec, original_start, starts_at))
+    found.sort(key=_PLACE)
     mark_near(work.session, templates.values(), displaced, window)
+    mark_crowd(work.session, work.models, found, window, work.now)
     if any(template.claim is not None for template in templates.values()):
         mark_busy(work.session, work.models, found)
     return found
@@ -155,21 +189,22 @@ def _promised(work: Work, spec: TemplateSpec, window: Window, overlapping: bool)
 
 def _stored(
     work: Work,
-    templates: dict[int, TemplateMixin],
+    templates: dict[int, Any],
     window: Window,
     promises: dict[tuple[int, datetime], _Promise],
     overlapping: bool,
-) -> tuple[list[SlotMixin], list[SlotMixin]]:
+    kind: Kind,
+) -> tuple[list[Any], list[Any]]:
     """Return the stored slots of the window, and the displaced ones near it; drop the promises that rows stand for."""
     # A row stands for its original start even if it was moved out of the window, or deleted.
     starts = [original_start for _, original_start in promises]
     span = (min(starts), max(starts)) if starts else _NEVER
-    rows = load_shown(work, templates, window, span, overlapping)
+    rows = kind.stored(work, templates, window, span, overlapping)
     unsettled = {t.id for t in templates.values() if t.settled_revision != t.revision}
     for row in rows:
         promises.pop((row.series_id, row.original_start), None)
         if row.displaced or row.template_id in unsettled:
-            show_by_now(row, work.now)
+            kind.follow(row, work.now)
     shown = [
         row
         for row in rows
@@ -178,13 +213,6 @@ def _stored(
         and (row.starts_at >= window.start or (overlapping and row.ends_at > window.start))
     ]
     return shown, [row for row in rows if row.displaced]
-
-
-def show_by_now(row: SlotMixin, now: datetime) -> None:
-    """Let a stored slot show what its template says by now, where no top-up has followed yet; nothing is written."""
-    for name, value in row.by_now(now).items():
-        if not inspect(row).attrs[name].history.has_changes():
-            set_committed_value(row, name, value)
 
 
 def upcoming(work: Work, template_id: int, n: int, after: datetime | None = None) -> list[SlotMixin]:
@@ -242,7 +270,7 @@ def _following(spec: TemplateSpec, start: datetime, n: int) -> Iterable[datetime
         yield from (starts_at for _, starts_at in found if starts_at < life.end)
 
 
-def holes(work: Work, slots: Iterable[SlotMixin]) -> set[int]:
+def holes(work: Work, slots: Iterable[SlotMixin | SlotView]) -> set[int]:
     """Return the templates of which a slot is virtual although its window should hold a row by now.
 
     And those of which a slot has places for somebody who waits, and nobody has offered them yet.
@@ -258,15 +286,13 @@ def holes(work: Work, slots: Iterable[SlotMixin]) -> set[int]:
             continue
         if slot.template_id not in ends:
             days, align = work.settings.window_days, work.settings.align
-            ends[slot.template_id] = planning.window_of(
-                TemplateSpec.of(slot.template), work.now, days, align
-            ).end
+            ends[slot.template_id] = planning.window_of(slot.template.spec(), work.now, days, align).end
         if slot.starts_at < ends[slot.template_id]:
             found.add(slot.template_id)
     return found
 
 
-def _is_due(slot: SlotMixin, now: datetime) -> bool:
+def _is_due(slot: SlotMixin | SlotView, now: datetime) -> bool:
     left, in_pool = slot.capacity - slot.booked_at(now), left_in_pool_at(slot, now)
     left = left if in_pool is None else min(left, in_pool)
     return slot.status == Status.SCHEDULED and keeps_for_waiting(slot, left, slot.starts_at, now)
@@ -312,7 +338,7 @@ def get(work: Work, key: str | SlotKey | SlotMixin) -> SlotMixin:
         if row.status == Status.DELETED or not row.template.active:
             raise no_slot(slot_key)
         row.rolling_busy = None
-        show_by_now(row, work.now)
+        ROWS.follow(row, work.now)
         return row
     return virtual_slot(work.models, *promised_at(work, slot_key), work.now)
 

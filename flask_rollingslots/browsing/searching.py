@@ -55,13 +55,20 @@ def templates(work: Work, template_id: int | None = None, group: str | None = No
 
 
 def _query_for_templates(models: Models, of_series: bool, of_group: bool) -> Select[Any]:
-    cls = models.Template
-    query = select(cls).where(cls.active.is_(True)).order_by(cls.id)
+    return active_templates(select(models.Template), models.Template, of_series, of_group)
+
+
+def active_templates(query: Select[Any], template: Any, of_series: bool, of_group: bool) -> Select[Any]:
+    """Return a query for active templates, by id; it takes the parameters ``template_id`` and ``group``.
+
+    :param template: the template class, or its columns by attribute.
+    """
+    query = query.where(template.active.is_(True)).order_by(template.id)
     if of_series:
-        series = select(cls.series_id).where(cls.id == bindparam("template_id"))
-        query = query.where(cls.series_id.in_(series))
+        series = select(template.series_id).where(template.id == bindparam("template_id"))
+        query = query.where(template.series_id.in_(series))
     if of_group:
-        query = query.where(cls.group == bindparam("group"))
+        query = query.where(template.group == bindparam("group"))
     return query
 
 

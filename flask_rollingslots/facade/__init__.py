@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from ..events import BookingView, Event, SlotView
+from ..events import BookingView, Event
 from ..extension import Authorizer
 from ..lazy import lazy_names
 from .rolling_slots import RollingSlots, current_slots
@@ -17,12 +17,13 @@ if TYPE_CHECKING:
     from ..series.endings import SeriesReport
     from ..series.templates import SwitchReport, TemplateChange
     from ..statistics import Figures, Stats
+    from ..views import SlotView, TemplateView
 
 __all__ = [
     "LONGEST_STEP", "MOST_WEEKS", "Authorizer", "BookingView", "Calendar", "CancelledKeys", "ClosingReport",
     "EditPlan", "Event", "Explanation", "Exported", "Figures", "Finding", "FreeSlot", "HealthReport", "Imported",
     "RefusedWeek", "RepeatReport", "RollingSlots", "SecretFeed", "SeriesEntry", "SeriesReport", "SlotView", "Stats",
-    "SwitchReport", "TemplateChange", "current_slots",
+    "SwitchReport", "TemplateChange", "TemplateView", "current_slots",
 ]  # fmt: skip
 
 __getattr__ = lazy_names(
@@ -37,5 +38,6 @@ __getattr__ = lazy_names(
         ".series.endings": "SeriesReport",
         ".series.templates": "SwitchReport TemplateChange",
         ".statistics": "Figures Stats",
+        ".views": "SlotView TemplateView",
     },
 )

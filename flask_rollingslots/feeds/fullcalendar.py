@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
@@ -17,14 +17,15 @@ from itertools import islice
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from .. import browsing
+from .. import browsing, planning
+from ..browsing.viewing import VALUES
 from ..context import Work
 from ..errors import InvalidRequest, InvalidRule, RollingSlotsError, TooCostly, refusal
-from ..models import SlotMixin, TemplateMixin
-from ..planning import promised_after
+from ..models import TemplateMixin
 from ..recurrence.zones import find_zone, instant_of, wall_of
 from ..settings import MAX_EVENT_DAYS
 from ..values import OCCUPYING, State, Steps, TemplateSpec, Window
+from ..views import SlotView, TemplateView
 from .entries import some, title_of
 
 _TIME = re.compile(
@@ -33,7 +34,7 @@ _TIME = re.compile(
 )
 _OFFSET = re.compile(r"[-+ ][0-9]{2}:[0-9]{2}")
 #: Returns which keys of a template's ``data``, and own columns, are told; ``None``: all.
-Shows = Callable[[TemplateMixin], Collection[str] | None]
+Shows = Callable[[TemplateView], Collection[str] | None]
 #: How many events are one piece of an answer; of a template, how many titles are kept that slots have in common.
 _IN_A_PIECE, _KEPT = 100, 1000
 #: What an event says of itself; no column of the app's own stands in the way.
@@ -162,32 +163,49 @@ def slots_in(
     group: str | None,
     sees: Callable[[TemplateMixin], bool],
     reminders: bool = True,
-) -> list[SlotMixin]:
+) -> tuple[list[SlotView], dict[int, TemplateMixin]]:
     """Return the slots that may be seen in a span, or of which the reminder lies in it, stored and virtual ones.
+
+    The slots are values. With them come the rows of the templates that may be seen, by id: for callbacks of an app.
 
     :param group: only the templates of this group; none is no error.
     :raises TemplateNotFound: if there is no such template.
     :raises InvalidRequest: if the rules promise too many slots; nothing was read of them then.
     """
-    seen = {each.id: each for each in browsing.templates(work, template_id, group) if sees(each)}
-    bounds = span.instants({each.timezone for each in seen.values()})
-    before = {each.reminder_before for each in seen.values()} if reminders else set[Any]()
+    rows = {each.id: each for each in browsing.templates(work, template_id, group) if sees(each)}
+    bounds = span.instants({each.timezone for each in rows.values()})
+    before = {each.reminder_before for each in rows.values()} if reminders else set[Any]()
     windows = _windows(bounds, before - {None})
-    specs = [TemplateSpec.of(each, copied=False) for each in seen.values()]
-    found = _promises(specs, windows, work.steps)
+    seen = {number: TemplateView.of(each) for number, each in rows.items()}
+    specs = list(map(VALUES.spec, seen.values()))
     most = work.settings.events_max
-    if next(islice(found, most, None), None) is not None:
+    if _may_exceed(specs, windows, most) and any(islice(_promises(specs, windows, work.steps), most, None)):
         expected = f"at most {most:,} events (ROLLINGSLOTS_EVENTS_MAX): ask for a shorter span, a template or a group"
         raise InvalidRequest(f"end: expected {expected}", field="end", expected=expected)
-    slots = (each for window in windows for each in browsing.merged(work, seen, specs, window, True))
-    return list({slot.key: slot for slot in slots}.values())
+    slots = (each for window in windows for each in browsing.merged(work, seen, specs, window, True, VALUES))
+    if len(windows) == 1:
+        return list(slots), rows
+    return list({slot.key: slot for slot in slots}.values()), rows
+
+
+def _may_exceed(specs: Iterable[TemplateSpec], windows: Sequence[Window], most: int) -> bool:
+    """Whether some templates might promise more than so many slots, by what a day has at most: mostly they cannot."""
+    bound = 0
+    for spec in specs:
+        try:
+            a_day = planning.recurrence_of(spec).most_a_day()
+        except (RollingSlotsError, ValueError, LookupError, OSError, ArithmeticError):
+            continue  # only what is stored is shown
+        # What lasts longer began before; and by the clocks of the zone, past midnight, there are some days more.
+        bound += sum(a_day * ((each.end - each.start + spec.duration).days + 4) for each in windows)
+    return bound > most
 
 
 def _promises(specs: Iterable[TemplateSpec], windows: Iterable[Window], steps: Steps | None) -> Iterator[Any]:
     for spec in specs:
         try:
             for window in windows:
-                yield from promised_after(spec, window.start, window.end, steps=steps)
+                yield from planning.promised_after(spec, window.start, window.end, steps=steps)
         except TooCostly:
             raise
         except (RollingSlotsError, ValueError, LookupError, OSError, ArithmeticError):
@@ -216,7 +234,7 @@ _BOOLEAN = {True: "true", False: "false"}
 
 
 def events(
-    slots: list[SlotMixin],
+    slots: list[SlotView],
     span: Span,
     now: datetime,
     shows: Shows = lambda template: None,
@@ -228,7 +246,7 @@ def events(
 
 
 def event_texts(
-    slots: list[SlotMixin],
+    slots: list[SlotView],
     span: Span,
     now: datetime,
     shows: Shows = lambda template: None,
@@ -266,9 +284,9 @@ class _Look:
     """How the events of one template look, and what all of them say."""
 
     def __init__(
-        self, template: TemplateMixin, span: Span, keys: Collection[str] | None, reminders: bool
+        self, template: TemplateView, span: Span, keys: Collection[str] | None, reminders: bool
     ) -> None:
-        self._span, self._keys, self._data = span, keys, template.data or {}
+        self._span, self._keys, self._data = span, keys, template.rolling_data
         self._zone = span.zone or ZoneInfo(template.timezone)
         self._shows_titles = keys is None or "summary" in keys
         self._reminds = reminders and template.reminder_before is not None
@@ -284,7 +302,7 @@ class _Look:
         # A column of the app's own may have such a name, and then that is what is told.
         return json.dumps({name: value for name, value in said.items() if name not in self._own})[1:-1]
 
-    def write(self, slot: SlotMixin, now: datetime, found: list[str]) -> None:
+    def write(self, slot: SlotView, now: datetime, found: list[str]) -> None:
         """Add the events of a slot."""
         start, end = slot.starts_at.astimezone(self._zone), slot.ends_at.astimezone(self._zone)
         if self._span.meets(start, end):
@@ -294,7 +312,7 @@ class _Look:
             if reminder is not None and self._span.holds(moment := reminder.astimezone(self._zone)):
                 found.append(self._reminder(slot, moment, start))
 
-    def _slot(self, slot: SlotMixin, start: datetime, end: datetime, now: datetime) -> str:
+    def _slot(self, slot: SlotView, start: datetime, end: datetime, now: datetime) -> str:
         (state, is_bookable), capacity = slot.seen_at(now), slot.capacity
         left = max(0, capacity - slot.booked_at(now))
         reason = json.dumps(slot.cancel_reason) if state is State.CANCELLED else "null"
@@ -313,7 +331,7 @@ class _Look:
             f'"allDay": {_BOOLEAN[is_all_day]}, {classes}, {self._props("slot", slot, details)}}}'
         )
 
-    def _reminder(self, slot: SlotMixin, moment: datetime, start: datetime) -> str:
+    def _reminder(self, slot: SlotView, moment: datetime, start: datetime) -> str:
         # It has no length, and names the slot that it is about.
         key, at = slot.key, self._span.written(moment)
         details = f'"slot": "{key}", "slot_start": "{self._span.written(start)}"'
@@ -323,7 +341,7 @@ class _Look:
             f'"allDay": false, {classes}, {self._props("reminder", slot, details)}}}'
         )
 
-    def _title(self, slot: SlotMixin, prefix: str = "") -> str:
+    def _title(self, slot: SlotView, prefix: str = "") -> str:
         name, summary = slot.name, None
         if self._shows_titles:
             data = slot.rolling_data
@@ -343,14 +361,14 @@ class _Look:
         self._classes[place] = json.dumps({"className": " ".join(classes), "classNames": classes})[1:-1]
         return self._classes[place]
 
-    def _props(self, kind: str, slot: SlotMixin, details: str) -> str:
+    def _props(self, kind: str, slot: SlotView, details: str) -> str:
         own = self._own_columns(kind, slot) if self._own else ""
         return (
             f'"extendedProps": {{{self._said[kind]}, "is_virtual": {_BOOLEAN[slot.is_virtual]}, '
             f'"series_id": {slot.series_id}, "original_start": "{slot.original_start.isoformat()}", {own}{details}}}'
         )
 
-    def _own_columns(self, kind: str, slot: SlotMixin) -> str:
+    def _own_columns(self, kind: str, slot: SlotView) -> str:
         shown = some(slot.rolling_shown, self._keys)
         told = json.dumps({name: value for name, value in shown.items() if name not in _SAID[kind]})[1:-1]
         return f"{told}, " if told else ""

@@ -3,6 +3,7 @@
 from .fields import (
     FIELDS,
     Change,
+    TemplateFacts,
     TemplateField,
     TemplateMixin,
     check_data,
@@ -13,13 +14,13 @@ from .fields import (
 from .kinds import UtcDateTime, plain, table_of
 from .machinery import FeedAddressMixin, LeaseMixin, ResourceMixin, RunMixin, ShardMixin
 from .making import make_models
+from .neighbours import displaced_near, load_neighbours, mark_crowd, mark_near
 from .noting import DECIDED_FIELDS, has_decisions
 from .own import NO_OWN, OwnColumns, OwnField
 from .places import (
     Seen,
     Stay,
     claim_columns,
-    displaced_near,
     expired_places,
     forget_busy,
     has_claim,
@@ -28,12 +29,11 @@ from .places import (
     keeps_for_waiting,
     left_in_pool_at,
     load_busy,
-    load_neighbours,
     mark_busy,
-    mark_near,
     most_taken,
     taken_of_pool,
 )
+from .states import SlotFacts
 from .tables import (
     KEEP_IDS,
     BookingMixin,
@@ -45,10 +45,10 @@ from .tables import (
 
 __all__ = [
     "DECIDED_FIELDS", "FIELDS", "KEEP_IDS", "NO_OWN", "BookingMixin", "Change", "FeedAddressMixin", "LeaseMixin",
-    "Models", "OwnColumns", "OwnField", "ResourceMixin", "RunMixin", "Seen", "ShardMixin", "Shared", "SlotMixin",
-    "Stay", "TemplateField", "TemplateMixin", "UtcDateTime", "check_data", "check_limits", "check_template",
-    "check_times", "claim_columns", "displaced_near", "expired_places", "forget_busy", "has_claim",
-    "has_decisions", "is_excluded", "is_kept_for_waiting", "keep_name", "keeps_for_waiting", "left_in_pool_at",
-    "load_busy", "load_neighbours", "make_models", "mark_busy", "mark_near", "most_taken", "plain", "table_of",
-    "taken_of_pool",
+    "Models", "OwnColumns", "OwnField", "ResourceMixin", "RunMixin", "Seen", "ShardMixin", "Shared", "SlotFacts",
+    "SlotMixin", "Stay", "TemplateFacts", "TemplateField", "TemplateMixin", "UtcDateTime", "check_data",
+    "check_limits", "check_template", "check_times", "claim_columns", "displaced_near", "expired_places",
+    "forget_busy", "has_claim", "has_decisions", "is_excluded", "is_kept_for_waiting", "keep_name",
+    "keeps_for_waiting", "left_in_pool_at", "load_busy", "load_neighbours", "make_models", "mark_busy",
+    "mark_crowd", "mark_near", "most_taken", "plain", "table_of", "taken_of_pool",
 ]  # fmt: skip

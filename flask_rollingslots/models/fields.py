@@ -153,7 +153,51 @@ _KEPT, _ONCE, _EDIT = Change.KEPT, Change.ONCE, Change.EDIT
 _noted = partial(_field, change=_KEPT, in_files=False, copied=False, is_decision=False)
 
 
-class TemplateMixin:
+class TemplateFacts:
+    """What is true of a template besides what is stored of it; needs the fields of :class:`TemplateMixin`.
+
+    A mapped row has them, and so has a value that was read for a page.
+    """
+
+    if TYPE_CHECKING:
+        rolling_models: ClassVar[Any]
+        overlapping: Any
+        exclusive: Any
+        pool: Any
+
+    @property
+    def rolling_own(self) -> dict[str, Any]:
+        """The values of the app's own columns that its slots have too, by name."""
+        models = self.rolling_models
+        return {name: getattr(self, name) for name in models.own.shared} if models is not None else {}
+
+    @property
+    def rolling_shown(self) -> dict[str, Any]:
+        """The values of all of the app's own columns as JSON has them, by the name that they have there."""
+        models = self.rolling_models
+        return models.own.shown(self, models.own.template) if models is not None else {}
+
+    def spec(self) -> TemplateSpec:
+        """Return the template as plain data, independent of any session."""
+        return TemplateSpec.of(self)
+
+    @property
+    def claim(self) -> Claim | None:
+        """What its bookings take of its resource, if they do: all of it (``exclusive``), or places (``pool``)."""
+        return Claim.of(self)
+
+    @property
+    def may_overlap(self) -> bool:
+        """Whether its slots may overlap each other: it says so, or its resource bounds their bookings."""
+        return bool(self.overlapping or self.exclusive or self.pool is not None)
+
+    @property
+    def recurrence(self) -> Recurrence:
+        """The template's rule."""
+        return planning.recurrence_of(self.spec())
+
+
+class TemplateMixin(TemplateFacts):
     """A recurring offer: rule, wall-clock time, zone, duration, capacity, and the app's own fields."""
 
     __tablename__ = "rolling_template"
@@ -331,18 +375,6 @@ class TemplateMixin:
     def __mapper_args__(cls) -> dict[str, Any]:
         return {"version_id_col": cls.revision}
 
-    @property
-    def rolling_own(self) -> dict[str, Any]:
-        """The values of the app's own columns that its slots have too, by name."""
-        models = self.rolling_models
-        return {name: getattr(self, name) for name in models.own.shared} if models is not None else {}
-
-    @property
-    def rolling_shown(self) -> dict[str, Any]:
-        """The values of all of the app's own columns as JSON has them, by the name that they have there."""
-        models = self.rolling_models
-        return models.own.shown(self, models.own.template) if models is not None else {}
-
     def rolling_with(self, changes: Mapping[str, Any]) -> Self:
         """Return it as it would be with other values, outside of any session; what is no field is left out."""
         own = self.rolling_models.own.template if self.rolling_models is not None else ()
@@ -351,25 +383,6 @@ class TemplateMixin:
         if isinstance(given.get("data"), dict):  # which an edit merges
             given["data"] = {**(values["data"] or {}), **given["data"]}
         return type(self)(**{**values, **given})
-
-    def spec(self) -> TemplateSpec:
-        """Return the template as plain data, independent of any session."""
-        return TemplateSpec.of(self)
-
-    @property
-    def claim(self) -> Claim | None:
-        """What its bookings take of its resource, if they do: all of it (``exclusive``), or places (``pool``)."""
-        return Claim.of(self)
-
-    @property
-    def may_overlap(self) -> bool:
-        """Whether its slots may overlap each other: it says so, or its resource bounds their bookings."""
-        return bool(self.overlapping or self.exclusive or self.pool is not None)
-
-    @property
-    def recurrence(self) -> Recurrence:
-        """The template's rule."""
-        return planning.recurrence_of(self.spec())
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.id} {self.name!r}>"

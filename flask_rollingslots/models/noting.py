@@ -13,7 +13,7 @@ from sqlalchemy.orm.attributes import set_committed_value
 
 from .fields import FIELDS, TO_SLOTS, TemplateMixin, check_data, check_times
 from .kinds import table_of
-from .places import MOVED
+from .neighbours import MOVED
 from .tables import Models, SlotMixin
 
 #: Fields of a slot that a person may change; what was changed is remembered in ``customised``.

@@ -8,58 +8,40 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
-from datetime import datetime, time, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakKeyDictionary
-from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
 from sqlalchemy.ext.hybrid import hybrid_property
 from sqlalchemy.ext.mutable import MutableDict
 from sqlalchemy.orm import (
     Mapped,
+    Session,
     declared_attr,
     mapped_column,
+    object_session,
 )
 from sqlalchemy.orm.base import ATTR_WAS_SET
 from sqlalchemy.types import JSON
 
-from ..lazy import lazy
 from ..settings import Settings
 from ..values import (
     LIVE,
     BookingStatus,
     Hold,
     Person,
-    SlotKey,
     State,
     Status,
-    StoredSlot,
-    live_places,
     utc_now,
 )
 from .fields import FIELDS, TemplateMixin, check_limits, check_template
 from .kinds import Exact, Id, PartialIndex, UtcDateTime, WallDateTime, plain, table_of
 from .machinery import FeedAddressMixin, LeaseMixin, ResourceMixin, RunMixin, ShardMixin
+from .neighbours import is_crowded_in_sql
 from .own import OwnColumns
-from .places import (
-    blocked_at,
-    expired_places,
-    is_blocked,
-    is_crowded_in_sql,
-    is_kept_for_waiting,
-    is_used_up,
-    keeps_for_waiting,
-    left_in_pool_at,
-)
-
-if TYPE_CHECKING:
-    from .. import planning
-else:
-    (planning,) = lazy(".planning")
-
-#: Clocks go forward by less than this within a day.
-_SHORTEST_DAY = timedelta(hours=20)
+from .places import expired_places, is_blocked, is_kept_for_waiting, is_used_up
+from .states import SlotFacts
 
 
 class Shared(NamedTuple):
@@ -83,7 +65,7 @@ def _late_now(cls: Any) -> Any:
     return sa.bindparam("rolling_now", callable_=cls.rolling_clock, type_=UtcDateTime(), unique=False)
 
 
-class SlotMixin:
+class SlotMixin(SlotFacts):
     """A bookable thing at one occurrence: a row, or virtual (no row yet).
 
     ``booked`` counts holds, also expired ones that nobody was in the way of yet; ``left`` and ``state`` do not count
@@ -129,12 +111,9 @@ class SlotMixin:
         template: Any
         run: Any
         rolling_models: Any
-        rolling_busy: Any
         rolling_neighbours: Any
         affected_bookings: Any
     else:
-        #: What takes the resource, as read together with this slot; ``None``: ask the database.
-        rolling_busy = None
         #: What may be in its way in its series, as found when it was locked to be booked; ``None``: ask.
         rolling_neighbours = None
         #: The live bookings that were in the slot when it was cancelled: whom to tell.
@@ -162,16 +141,6 @@ class SlotMixin:
             ),
         )
 
-    @property
-    def key(self) -> str:
-        """The slot's identity, ``<series id>@<YYYYMMDDTHHMM>``: the same for row and virtual slot."""
-        return str(SlotKey(self.series_id, self.original_start))
-
-    @property
-    def is_virtual(self) -> bool:
-        """Whether there is no row for this slot (yet)."""
-        return self.id is None
-
     @hybrid_property
     def name(self) -> str:
         """What it is called: its template's name, unless a person renamed it, or it is history; in SQL too."""
@@ -187,10 +156,9 @@ class SlotMixin:
         return sa.func.coalesce(cls.own_name, of_template)
 
     @property
-    def rolling_shown(self) -> dict[str, Any]:
-        """The values of the app's own columns as JSON has them, by the name that they have there."""
-        own: OwnColumns = self.rolling_models.own
-        return own.shown(self, own.slot)
+    def rolling_session(self) -> Session | None:
+        """The session that can be asked what is around this slot."""
+        return object_session(self) or object_session(self.template)
 
     @property
     def rolling_data(self) -> Mapping[str, Any]:
@@ -199,30 +167,10 @@ class SlotMixin:
         found: Mapping[str, Any] = shared.value if isinstance(shared, Shared) else self.data
         return found or {}
 
-    @property
-    def local_start(self) -> datetime:
-        """The start in the template's zone, aware."""
-        return self.starts_at.astimezone(ZoneInfo(self.template.timezone))
-
-    @property
-    def local_end(self) -> datetime:
-        """The end in the template's zone, aware."""
-        return self.ends_at.astimezone(ZoneInfo(self.template.timezone))
-
-    @property
-    def is_all_day(self) -> bool:
-        """Whether it lasts whole local days, from midnight to midnight in its template's zone."""
-        if self.ends_at - self.starts_at < _SHORTEST_DAY:
-            return False
-        start, end = self.local_start, self.local_end
-        return start.time() == end.time() == time.min and start.date() < end.date()
-
     @hybrid_property
     def left(self) -> int:
         """Places that are free now; in SQL too, by what is stored."""
-        now = self.rolling_clock()
-        capacity: int = self.by_now(now).get("capacity", self.capacity)
-        return max(0, capacity - self.booked_at(now))
+        return self.left_at(self.rolling_clock())
 
     @left.inplace.expression
     @classmethod
@@ -233,89 +181,6 @@ class SlotMixin:
     @classmethod
     def _now(cls) -> Any:
         return _late_now(cls)
-
-    @property
-    def reminder_at(self) -> datetime | None:
-        """When to remind those who booked: ``reminder_before`` ahead of the start, UTC; ``None``: never."""
-        before: timedelta | None = self.template.reminder_before
-        return self.starts_at - before if before is not None else None
-
-    @property
-    def cancel_until(self) -> datetime:
-        """Until when a person may give places back or move, UTC: ``cancel_before`` ahead of the start."""
-        return self.starts_at - (self.template.cancel_before or timedelta(0))
-
-    def booked_at(self, now: datetime) -> int:
-        """Return how many places are taken at a moment (aware): holds that have expired are free."""
-        return live_places(self.booked, self.holds, now)
-
-    def by_now(self, now: datetime) -> dict[str, Any]:
-        """Return the values in which a stored slot is not yet as its template says at a moment (aware).
-
-        There are some until a top-up follows what an app changed through the ORM, and where a slot that was kept for
-        its bookings has none any more. All others are as they are stored.
-        """
-        template = self.template
-        if self.is_virtual or self.status != Status.SCHEDULED or template is None:
-            return {}
-        if template.settled_revision == template.revision:
-            is_let_go = self.displaced and "starts_at" not in self.customised and not self.booked_at(now)
-            if not is_let_go:
-                return {}
-        known = {name: getattr(self, name) for name in StoredSlot._fields if hasattr(type(self), name)}
-        known |= {"customised": tuple(self.customised or ()), "live": self.booked_at(now)}
-        known |= {"withdrawn": self.withdrawn or None, "displaced": self.displaced or None}
-        known["own"] = {name: getattr(self, name) for name in self.rolling_models.own.slot}
-        return planning.by_now(template.spec(), StoredSlot(**known), now)
-
-    def _seen(self, now: datetime) -> tuple[State | None, State | None]:
-        """Return what a slot is by the time alone, and what keeps people from booking it; ``None``: neither."""
-        values = self.by_now(now)
-
-        def by_now(name: str) -> Any:
-            return values[name] if name in values else getattr(self, name)
-
-        starts_at, opens_at, closes_at = by_now("starts_at"), by_now("opens_at"), by_now("closes_at")
-        by_time = None
-        if starts_at <= now:
-            by_time = State.ENDED if by_now("ends_at") <= now else State.RUNNING
-        elif opens_at is not None and opens_at > now:
-            by_time = State.UPCOMING
-        if by_now("withdrawn"):
-            return by_time, State.WITHDRAWN
-        if (starts_at if closes_at is None else closes_at) <= now:
-            return by_time, State.CLOSED
-        may_be_asked = by_time in (None, State.RUNNING)
-        if may_be_asked and blocked_at(self, now):
-            return by_time, State.BLOCKED
-        left = by_now("capacity") - self.booked_at(now)
-        if left <= 0:
-            return by_time, State.FULL
-        in_pool = left_in_pool_at(self, now) if may_be_asked else None
-        if in_pool == 0:
-            return by_time, State.BLOCKED
-        left = left if in_pool is None else min(left, in_pool)
-        is_kept = not self.is_virtual and keeps_for_waiting(self, left, by_now("starts_at"), now)
-        return by_time, State.FULL if is_kept else None
-
-    def is_withdrawn_at(self, now: datetime) -> bool:
-        """Whether its template does not offer the slot any more at a moment (aware)."""
-        return bool(self.by_now(now).get("withdrawn", self.withdrawn))
-
-    def seen_at(self, now: datetime) -> tuple[State, bool]:
-        """Return what :meth:`state_at` and :meth:`is_bookable_at` say, in one look."""
-        if self.status != Status.SCHEDULED:
-            return State(self.status), False
-        by_time, hindrance = self._seen(now)
-        return by_time or hindrance or State.OPEN, hindrance is None and by_time in (None, State.RUNNING)
-
-    def state_at(self, now: datetime) -> State:
-        """Return what the slot is at a moment (aware), exact to the second."""
-        return self.seen_at(now)[0]
-
-    def is_bookable_at(self, now: datetime) -> bool:
-        """Whether an ordinary booking of one place would be taken at a moment (aware)."""
-        return self.seen_at(now)[1]
 
     @hybrid_property
     def is_bookable(self) -> bool:

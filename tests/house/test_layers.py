@@ -26,7 +26,7 @@ MAX_FUNCTION = 60
 # The rooms, each a file or a folder, from the ground up.
 ROOMS = (
     "errors", "lazy", "values", "settings", "signals",
-    "recurrence", "planning", "models", "statements", "context", "events",
+    "recurrence", "planning", "models", "statements", "context", "views", "events",
     "browsing", "booking", "series", "filling", "topup", "queue",
     "pruning", "statistics", "health", "feeds",
     "extension", "facade",
