@@ -18,12 +18,17 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from sqlalchemy import Dialect, inspect, type_coerce
 from sqlalchemy.types import NullType
 
-from . import planning
+from .lazy import lazy
 from .models import FIELDS, Models, SlotFacts, SlotMixin, TemplateFacts, TemplateMixin, UtcDateTime, plain
 from .models.fields import SPEC_LISTS
-from .recurrence import Recurrence
 from .statements import stored_text
 from .values import Claim, State, Status, TemplateSpec, Times
+
+if TYPE_CHECKING:
+    from . import planning
+    from .recurrence import Recurrence
+else:
+    (planning,) = lazy(".planning")
 
 #: What a page may ask of a slot, and seldom does: times, and texts of JSON.
 _LATE_TIMES = ("opens_at", "closes_at", "hold_until", "created_at", "changed_at")

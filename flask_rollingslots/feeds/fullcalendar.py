@@ -37,11 +37,6 @@ _OFFSET = re.compile(r"[-+ ][0-9]{2}:[0-9]{2}")
 Shows = Callable[[TemplateView], Collection[str] | None]
 #: How many events are one piece of an answer; of a template, how many titles are kept that slots have in common.
 _IN_A_PIECE, _KEPT = 100, 1000
-#: What an event says of itself; no column of the app's own stands in the way.
-_SAID = {
-    "slot": ("state", "is_bookable", "left", "capacity", "cancel_reason"),
-    "reminder": ("slot", "slot_start"),
-}
 #: Clocks that are as far ahead of UTC, and behind it, as any on earth.
 _AHEAD, _BEHIND = timezone(timedelta(hours=14)), timezone(timedelta(hours=-12))
 
@@ -292,15 +287,8 @@ class _Look:
         self._reminds = reminders and template.reminder_before is not None
         self._titles: dict[tuple[str, str | None], str] = {}
         self._classes: dict[str, str] = {}
-        own = (field.key for field in template.rolling_models.own.slot.values())
-        self._own = frozenset(name for name in own if keys is None or name in keys)
-        self._about = {"template_id": template.id, "group": template.group}
-        self._said = {kind: self._common(kind) for kind in ("slot", "reminder")}
-
-    def _common(self, kind: str) -> str:
-        said = {"type": kind, **self._about}
-        # A column of the app's own may have such a name, and then that is what is told.
-        return json.dumps({name: value for name, value in said.items() if name not in self._own})[1:-1]
+        self._has_own = bool(template.rolling_models.own.slot)
+        self._about = json.dumps({"template_id": template.id, "group": template.group})[1:-1]
 
     def write(self, slot: SlotView, now: datetime, found: list[str]) -> None:
         """Add the events of a slot."""
@@ -362,13 +350,11 @@ class _Look:
         return self._classes[place]
 
     def _props(self, kind: str, slot: SlotView, details: str) -> str:
-        own = self._own_columns(kind, slot) if self._own else ""
+        # None of them is called like what stands beside it.
+        own = json.dumps(some(slot.rolling_shown, self._keys))[1:-1] if self._has_own else ""
+        if own:
+            own += ", "
         return (
-            f'"extendedProps": {{{self._said[kind]}, "is_virtual": {_BOOLEAN[slot.is_virtual]}, '
+            f'"extendedProps": {{"type": "{kind}", {self._about}, "is_virtual": {_BOOLEAN[slot.is_virtual]}, '
             f'"series_id": {slot.series_id}, "original_start": "{slot.original_start.isoformat()}", {own}{details}}}'
         )
-
-    def _own_columns(self, kind: str, slot: SlotView) -> str:
-        shown = some(slot.rolling_shown, self._keys)
-        told = json.dumps({name: value for name, value in shown.items() if name not in _SAID[kind]})[1:-1]
-        return f"{told}, " if told else ""

@@ -27,6 +27,9 @@ from sqlalchemy import (
     TypeDecorator,
 )
 from sqlalchemy import Text as LongText
+
+# Not lazily, on any database: migrations that were written with these types say `sa.dialects.mysql`.
+from sqlalchemy.dialects import mysql
 from sqlalchemy.engine import Dialect
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.ext.mutable import MutableDict, MutableList
@@ -39,11 +42,9 @@ from ..settings import MAX_DAYS
 from ..values import YEARS
 
 if TYPE_CHECKING:
-    from sqlalchemy.dialects import mysql
-
     from ..recurrence import dialects
 else:
-    mysql, dialects = lazy("sqlalchemy.dialects.mysql", ".recurrence.dialects")
+    (dialects,) = lazy(".recurrence.dialects")
 
 T = TypeVar("T")
 #: 64-bit ids; SQLite only counts up by itself in a column that is called INTEGER.

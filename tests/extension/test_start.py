@@ -8,12 +8,6 @@ import sys
 import textwrap
 from typing import Any
 
-import sqlalchemy as sa
-from sqlalchemy.dialects import mysql, postgresql, sqlite
-from sqlalchemy.schema import CreateIndex
-
-from flask_rollingslots.models.kinds import PartialIndex
-
 #: What a page without slots does not need: rooms, doors and libraries.
 LATER = {
     *("flask_rollingslots." + name for name in (
@@ -22,7 +16,7 @@ LATER = {
         "statistics", "health", "feeds", "api", "pages", "cli.generating", "cli.keeping", "cli.looking",
     )),
     "dateutil", "icalendar", "holidays", "pydantic", "itsdangerous.url_safe", "cachelib", "celery",
-    "sqlalchemy.dialects.postgresql", "sqlalchemy.dialects.mysql",
+    "sqlalchemy.dialects.postgresql",
 }  # fmt: skip
 APP = """
     import json, sys
@@ -153,20 +147,3 @@ def test_a_fork_waits_for_an_import(tmp_path: Any) -> None:
     print(json.dumps([os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), slowly.whole]))
     """
     assert loaded(code, str(tmp_path)) == [0, True]
-
-
-def test_an_index_of_some_rows_says_so_to_each_dialect_that_asks() -> None:
-    """A partial index is one on SQLite and PostgreSQL, and a whole one on MariaDB; a copy of the table keeps that."""
-    partial = PartialIndex("ix_some", "number", where=sa.text("number > 0"))
-    table = sa.Table("things", sa.MetaData(), sa.Column("number", sa.Integer), partial)
-    (copied,) = table.to_metadata(sa.MetaData()).indexes
-    whole = "CREATE INDEX ix_some ON things (number)"
-    for index in (partial, copied):
-        assert str(CreateIndex(index).compile(dialect=mysql.dialect())) == whole
-        for dialect in (sqlite.dialect(), postgresql.dialect()):
-            assert str(CreateIndex(index).compile(dialect=dialect)) == f"{whole} WHERE number > 0"
-        assert {name: str(value) for name, value in index.dialect_kwargs.items()} == {
-            "sqlite_where": "number > 0",
-            "postgresql_where": "number > 0",
-        }
-        assert len(index.dialect_kwargs) == 2
