@@ -493,3 +493,16 @@ def test_own_columns_are_told_by_their_names(tmp_path: Path) -> None:
     }
     assert {each["extendedProps"]["teacher"] for each in shown} == {'Ms "A"'}
     assert all("own_type" not in each["extendedProps"] for each in shown)
+
+
+def test_what_a_template_says_by_now_decides_the_state(site: FeedSite) -> None:
+    """A row that no top-up has brought in line yet shows the state that its template gives it by now."""
+    site.slots.generate()
+    template = site.slots.get_template(1)
+    template.closes_before = timedelta(days=2)  # past the facade, as Flask-Admin does it
+    site.session.commit()
+    row = site.session.scalars(site.db.select(site.slots.Slot).order_by(site.slots.Slot.starts_at)).first()
+    assert row.closes_at > NOW  # as it is stored
+    assert (row.state, row.is_bookable) == ("closed", False)
+    (event,) = site.events("2026-11-20T00:00:00Z", "2026-11-21T00:00:00Z", reminders="false")
+    assert event["extendedProps"]["state"] == "closed"
