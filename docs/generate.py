@@ -70,7 +70,11 @@ def template_fields() -> str:
 
 def commands() -> str:
     """Return one section for each ``flask slots`` command, with its options."""
-    return "\n".join(_command(name, each) for name, each in sorted(slots_group.commands.items()))
+    context = click.Context(slots_group)
+    names = slots_group.list_commands(context)
+    return "\n".join(
+        _command(name, each) for name in names if (each := slots_group.get_command(context, name))
+    )
 
 
 def _command(name: str, command: click.Command) -> str:

@@ -1,7 +1,6 @@
 """Bookable slots that are always there: a rolling window, filled by your own visitors, with no cron."""
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .errors import (
     ConfigError,
@@ -14,12 +13,13 @@ from .errors import (
     StaleEdit,
     TopUpBusy,
 )
-from .recurrence import Recurrence
+from .lazy import lazy_names
 from .values import Occurrence, Report, Scope, State, Window
 
 if TYPE_CHECKING:
     from .facade import RollingSlots
     from .models import BookingMixin, SlotMixin, TemplateMixin, make_models
+    from .recurrence import Recurrence
 
 __all__ = [
     "BookingMixin",
@@ -44,17 +44,12 @@ __all__ = [
     "make_models",
 ]
 
-# What stands on Flask and SQLAlchemy is imported when it is asked for, so that the pure rooms stay pure.
-_LATER = {
-    "RollingSlots": "facade",
-    "BookingMixin": "models",
-    "SlotMixin": "models",
-    "TemplateMixin": "models",
-    "make_models": "models",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _LATER:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f".{_LATER[name]}", __name__), name)
+# What stands on Flask and SQLAlchemy, or costs time, is imported when it is asked for.
+__getattr__ = lazy_names(
+    __name__,
+    {
+        ".facade": "RollingSlots",
+        ".models": "BookingMixin SlotMixin TemplateMixin make_models",
+        ".recurrence": "Recurrence",
+    },
+)

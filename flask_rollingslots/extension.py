@@ -12,13 +12,12 @@ from contextlib import contextmanager
 from contextvars import Context, copy_context
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from importlib import import_module
 from json import JSONDecodeError
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from cachelib import SimpleCache
 from flask import Blueprint, Flask, Response, current_app, g, request
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import event, inspect
@@ -28,18 +27,11 @@ from sqlalchemy.orm.exc import ObjectDeletedError
 from sqlalchemy.schema import CreateIndex, CreateTable
 from werkzeug.wsgi import get_host
 
-from .booking import resources
 from .context import Work
 from .errors import ConfigError, Discreet, LostRace, NotRegistered
 from .events import Listeners
-from .filling import history
-from .health import Finding, examine
-from .health.doctor import missing_columns, unreadable_row, what_lacks
+from .lazy import lazy
 from .models import BookingMixin, Models, RunMixin, SlotMixin, TemplateMixin, make_models, table_of
-from .pruning import Archive, tidy
-from .queue import connect
-from .series import guards
-from .series.storage import check_unchanged
 from .settings import FEED_PATH, Settings
 from .signals import Outbox
 from .statements import (
@@ -56,8 +48,22 @@ from .topup.executors import AfterResponseExecutor, make_executor
 from .values import utc_now
 
 if TYPE_CHECKING:
+    import cachelib
+
+    from . import pruning, queue
+    from .booking import resources
+    from .filling import history
+    from .health import Finding, doctor
+    from .pruning import Archive
+    from .series import guards, storage
+
     #: Decides about a request: an action, a template or ``None``, perhaps more -> yes, no, or a person's name.
     Authorize = Callable[..., bool | str]
+else:
+    cachelib, pruning, queue, resources, history, doctor, guards, storage = lazy(
+        "cachelib", ".pruning", ".queue", ".booking.resources", ".filling.history", ".health.doctor",
+        ".series.guards", ".series.storage",
+    )  # fmt: skip
 
 log = logging.getLogger("flask_rollingslots")
 log.addFilter(Discreet())  # all rooms write to this one
@@ -146,7 +152,7 @@ class AppState:
             bind = write_engine(session, models.Slot)
             _, columns = models.lacking(bind)
             if columns:  # before an index on one of them fails
-                raise missing_columns(bind, columns, migrates=not wal)
+                raise doctor.missing_columns(bind, columns, migrates=not wal)
             if wal and bind.dialect.name == "sqlite":
                 # Readers and the top-up then do not wait for each other; the mode stays with the file, so it is
                 # for one of our own only.
@@ -179,7 +185,7 @@ class AppState:
         """Return the doctor's findings; in a session of its own, for the checks end its transaction."""
         refusals, experience = self.probe(), self.topup.experience
         with self.app.app_context():
-            return examine(
+            return doctor.examine(
                 self.writing(),
                 self._look_at_cache,
                 self.app.debug,
@@ -294,10 +300,12 @@ class Extension:
         settings = Settings.from_mapping(app.config)
         db, is_ours = (self._db, False) if self._db is not None else find_db(app)
         models = self._make_models(db)
+        tidy = lambda *about: pruning.tidy(*about)  # noqa: E731 (loaded when it is time to tidy)
         runner = Runner(app, db, models, settings, self._clock, tidy, self._archive, self.listeners)
         topup = TopUp(runner, make_executor(settings.executor), find_cache(app, self._cache))
         topup.executor.bind(app)
-        connect(topup)
+        if topup.executor.is_queue:
+            queue.connect(topup)
         state = AppState(app, db, models, settings, topup, self._clock, self)
         app.extensions[EXTENSION] = state
         listen_for_changes(db, models)
@@ -541,7 +549,7 @@ def find_cache(app: Flask, given: Any) -> Callable[[], Any]:
 
     An app without a cache gets a private one in memory. Of several caches none is guessed.
     """
-    own = SimpleCache()
+    own = cache(lambda: cachelib.SimpleCache())
 
     def find() -> Any:
         caches = app.extensions.get("cache") or {}
@@ -549,7 +557,7 @@ def find_cache(app: Flask, given: Any) -> Callable[[], Any]:
             return caches.get(given)
         if len(caches) > 1:
             return None
-        return next(iter(caches.values()), own)
+        return next(iter(caches.values())) if caches else own()
 
     return find
 
@@ -579,7 +587,7 @@ def _naming(method: Callable[..., Any]) -> Callable[..., Any]:
                 raise LostRace from error
             if not current_app:  # nothing to look into; in `init_app`, or a call outside of any app
                 raise
-            look = what_lacks if isinstance(error, DatabaseError) else unreadable_row
+            look = doctor.what_lacks if isinstance(error, DatabaseError) else doctor.unreadable_row
             found = look(self._state.db.session(), self._state.models)
             if found is None:
                 raise
@@ -653,7 +661,7 @@ def _guard(models: Models) -> None:
 
     def before(session: Any, row: TemplateMixin) -> None:
         if session.is_modified(row, include_collections=False):
-            check_unchanged(session, models, row)
+            storage.check_unchanged(session, models, row)
             guards.check_neighbours(session, models, row)
             now = get_state().clock() if _is_registered() else clock()
             history.before_change(Work.writing(session, models, current_settings(), now), row)

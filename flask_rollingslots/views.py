@@ -18,12 +18,17 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from sqlalchemy import Dialect, inspect, type_coerce
 from sqlalchemy.types import NullType
 
-from . import planning
+from .lazy import lazy
 from .models import FIELDS, Models, SlotFacts, SlotMixin, TemplateFacts, TemplateMixin, UtcDateTime, plain
 from .models.fields import SPEC_LISTS
-from .recurrence import Recurrence
 from .statements import stored_text
 from .values import Claim, State, Status, TemplateSpec, Times
+
+if TYPE_CHECKING:
+    from . import planning
+    from .recurrence import Recurrence
+else:
+    (planning,) = lazy(".planning")
 
 #: What a page may ask of a slot, and seldom does: times, and texts of JSON.
 _LATE_TIMES = ("opens_at", "closes_at", "hold_until", "created_at", "changed_at")
@@ -303,8 +308,12 @@ class SlotView(_Frozen, SlotFacts):
         """``data`` as JSON has it, to be read only."""
         if self.id is None:
             return self.template.rolling_data
-        stored = self.__dict__["_data"]
-        return (json.loads(stored) if stored else None) or {}
+        stored, of_template = self.__dict__["_data"], self.template.__dict__
+        # Most slots have what the one before has: the last text of a template is understood once.
+        last = of_template.get("_understood")
+        if last is None or last[0] != stored:
+            last = of_template["_understood"] = stored, (json.loads(stored) if stored else None) or {}
+        return last[1]
 
     @late
     def data(self) -> Mapping[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import date, timedelta
@@ -582,7 +581,7 @@ def feed_json(call: Call) -> Response:
     query = call.query
     if query.template is not None:
         call.template(query.template)
-    found = call.slots.events(
+    found = call.slots.events_json(
         query.start,
         query.end,
         query.timeZone,
@@ -593,7 +592,7 @@ def feed_json(call: Call) -> Response:
         call.grant.shown_data,
         query.reminders,
     )
-    return Response(json.dumps(found), mimetype="application/json")
+    return Response(found, mimetype="application/json")
 
 
 @feed_call("/feed.ics", {200: _CALENDAR, 304: None}, query=bodies.GroupQuery, refusals=(404,))

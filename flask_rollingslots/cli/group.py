@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable
 from datetime import datetime
+from importlib import import_module
 from typing import Any, TypeVar
 
 import click
@@ -27,6 +28,8 @@ from ..errors import (
 from ..facade import RollingSlots, current_slots
 
 Done = TypeVar("Done")
+#: The files of the commands. They import this one, so they are known by name only.
+_FILES = ("generating", "keeping", "looking")
 #: The exit code of wrong input; of everything else that is refused: 1.
 WRONG_INPUT = 2
 
@@ -43,7 +46,22 @@ class Failure(click.ClickException):
 
 
 class SlotsGroup(AppGroup):
-    """Runs a command, and says what the library refuses."""
+    """Runs a command, and says what the library refuses; loads the commands when somebody asks for one."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of all commands."""
+        self._load()
+        return super().list_commands(ctx)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return the command of a name, if there is one."""
+        self._load()
+        return super().get_command(ctx, cmd_name)
+
+    @staticmethod
+    def _load() -> None:
+        for name in _FILES:
+            import_module(f"{__package__}.{name}")
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command that was asked for; errors of the library and the database become a ``Failure``."""

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from ..context import Work, id_of
 from ..errors import refusal
 from ..events import Function, check_names
 from ..extension import Extension
+from ..lazy import lazy
 from ..models import SlotMixin, TemplateMixin
-from ..series import templates
 from ..values import key_of
+
+if TYPE_CHECKING:
+    from ..series import templates
+else:
+    (templates,) = lazy(".series.templates")
 
 Key = str | SlotMixin
 TemplateOrId = TemplateMixin | int

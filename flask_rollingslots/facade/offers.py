@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 from datetime import date, datetime
-from typing import Any, Literal, TypedDict, Unpack, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, Unpack, overload
 
-from .. import feeds
 from ..context import id_of, id_or_none
-from ..feeds import Imported
+from ..lazy import lazy
 from ..models import SlotMixin, TemplateMixin
-from ..series import closing, edits, endings, templates
-from ..series.closing import CancelledKeys, ClosingReport
-from ..series.edits import EditPlan
-from ..series.endings import SeriesReport
-from ..series.templates import SwitchReport, TemplateChange
 from ..values import check_scope, key_of
 from .calls import Calls, Key, TemplateOrId, Text
 
+if TYPE_CHECKING:
+    from .. import feeds
+    from ..feeds import Imported
+    from ..series import closing, edits, endings, templates
+    from ..series.closing import CancelledKeys, ClosingReport
+    from ..series.edits import EditPlan
+    from ..series.endings import SeriesReport
+    from ..series.templates import SwitchReport, TemplateChange
+
+    Ended: TypeAlias = SlotMixin | SeriesReport
+else:
+    feeds, closing, edits, endings, templates = lazy(
+        ".feeds", ".series.closing", ".series.edits", ".series.endings", ".series.templates"
+    )
+
 This = Literal["this", "this_only"]
 Wide = Literal["this_and_future", "all"]
-Ended = SlotMixin | SeriesReport
 
 
 class How(TypedDict, total=False):

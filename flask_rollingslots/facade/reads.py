@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Collection
 from datetime import date, datetime
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from .. import browsing, feeds
-from ..booking.resources import slot_row
-from ..browsing import BookingsAsked, SeriesEntry
 from ..context import Work, id_of, id_or_none
-from ..feeds import Calendar, Exported, SecretFeed
-from ..health import Explanation, explain
+from ..lazy import lazy
 from ..models import BookingMixin, RunMixin, SlotMixin, TemplateMixin
-from ..recurrence import template_fields
-from ..series import templates
-from ..statistics import Stats, gather
 from ..values import key_of
-from ..views import SlotView, TemplateView
 from .calls import Calls, Key, TemplateOrId, Text
 
-AnySlot = TypeVar("AnySlot", SlotMixin, SlotView)
+if TYPE_CHECKING:
+    from .. import browsing, feeds, health, statistics
+    from ..booking import resources
+    from ..browsing import SeriesEntry
+    from ..feeds import Calendar, Exported, SecretFeed
+    from ..health import Explanation
+    from ..recurrence import dialects
+    from ..series import templates
+    from ..statistics import Stats
+    from ..views import SlotView, TemplateView
+
+    AnySlot = TypeVar("AnySlot", SlotMixin, SlotView)
+else:
+    browsing, feeds, health, statistics, resources, dialects, templates = lazy(
+        ".browsing", ".feeds", ".health", ".statistics", ".booking.resources", ".recurrence.dialects",
+        ".series.templates",
+    )  # fmt: skip
+
 Sees = Callable[[TemplateMixin], bool]
 Shows = Callable[[TemplateMixin], Collection[str] | None]
 
@@ -104,7 +114,7 @@ class Reads(Calls):
 
         :raises SlotNotFound: if the rule has no such start, or a virtual slot has ended.
         """
-        with slot_row(self._state.writing(), key) as slot:
+        with resources.slot_row(self._state.writing(), key) as slot:
             return slot
 
     def preview_template(self, n: int = 5, after: datetime | None = None, **fields: Any) -> list[SlotMixin]:
@@ -194,7 +204,7 @@ class Reads(Calls):
         :param sees: says of a template whether its bookings may be shown.
         """
         key, number = None if slot is None else key_of(slot), id_or_none(template)
-        asked = BookingsAsked(who, key, number, group, start, end, live, waiting, limit, after)
+        asked = browsing.BookingsAsked(who, key, number, group, start, end, live, waiting, limit, after)
         return browsing.bookings(self._state.reading(), asked, sees)
 
     def reminders(self, since: datetime, until: datetime | None = None) -> list[SlotMixin]:
@@ -211,7 +221,9 @@ class Reads(Calls):
 
         :param dtstart: naive, or a day; by default the ``start_date`` in it. The default zone is the app's.
         """
-        return template_fields(recurrence, dtstart=dtstart, timezone=timezone or self.settings.timezone)
+        return dialects.template_fields(
+            recurrence, dtstart=dtstart, timezone=timezone or self.settings.timezone
+        )
 
     def get_run(self, run: int) -> RunMixin:
         """Return a recorded top-up by its id; ``RunNotFound`` if there is none."""
@@ -238,11 +250,11 @@ class Reads(Calls):
         :param template: its whole series.
         :param start: aware, like ``end``; only slots that start within.
         """
-        return gather(self._state.reading(), id_or_none(template), group, start, end)
+        return statistics.gather(self._state.reading(), id_or_none(template), group, start, end)
 
     def explain(self, template: TemplateOrId, moment: datetime) -> Explanation:
         """Say why a slot of a template's series starts, or does not, at an aware moment: a code and a sentence."""
-        return explain(self._state.reading(), id_of(template), moment)
+        return health.explain(self._state.reading(), id_of(template), moment)
 
     def events(
         self,
@@ -265,11 +277,33 @@ class Reads(Calls):
         :param shows: returns which keys of its ``data``, and own columns, may be shown; ``None``: all.
         :param reminders: ``False``: slots alone.
         """
+        found: list[dict[str, Any]] = json.loads(
+            "".join(self.events_json(start, end, timezone, floating, template, group, sees, shows, reminders))
+        )
+        return found
+
+    def events_json(
+        self,
+        start: str,
+        end: str,
+        timezone: str | None = None,
+        floating: bool = False,
+        template: TemplateOrId | None = None,
+        group: str | None = None,
+        sees: Sees = lambda template: True,
+        shows: Shows = lambda template: None,
+        reminders: bool = True,
+    ) -> list[str]:
+        """Return what :meth:`events` does, as JSON in pieces: for an answer, which may send them one by one.
+
+        The parameters are those of :meth:`events`. The pieces need neither session nor app.
+        """
         work, number = self._state.reading(), id_or_none(template)
         span = feeds.read_span(start, end, timezone, floating)
         self.ensure(number)
-        found = self._healed(work, feeds.slots_in(work, span, number, group, sees, reminders))
-        return list(feeds.events(found, span, work.now, shows, reminders))
+        found, rows = feeds.slots_in(work, span, number, group, sees, reminders)
+        told = lambda template: shows(rows[template.id])  # noqa: E731 (a callback of the app gets the row)
+        return feeds.event_texts(self._healed(work, found), span, work.now, told, reminders)
 
     def calendar(
         self,

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from datetime import date
-from typing import Literal, overload
+from typing import TYPE_CHECKING, Literal, overload
 
-from ..booking import changing, forgetting, lifecycle, repeating, taking, waiting
-from ..booking.repeating import RepeatReport, Repeats
-from ..booking.taking import BookingRequest
+from ..lazy import lazy
 from ..models import BookingMixin
 from ..values import Person
 from .calls import Calls, Key, Text
+
+if TYPE_CHECKING:
+    from ..booking import changing, forgetting, lifecycle, repeating, taking, waiting
+    from ..booking.repeating import RepeatReport
+else:
+    changing, forgetting, lifecycle, repeating, taking, waiting = lazy(
+        ".booking.changing", ".booking.forgetting", ".booking.lifecycle", ".booking.repeating", ".booking.taking",
+        ".booking.waiting",
+    )  # fmt: skip
 
 
 class Reservations(Calls):
@@ -44,7 +51,7 @@ class Reservations(Calls):
         """
         with self._deciding(who=who) as work:
             person = Person(name, contact, note)
-            request = BookingRequest(party, who, idempotency_key, override=override, person=person)
+            request = taking.BookingRequest(party, who, idempotency_key, override=override, person=person)
             return taking.book(work, key, request)
 
     def hold(
@@ -73,7 +80,9 @@ class Reservations(Calls):
         with self._deciding(who=who) as work:
             is_person = who is not None if is_person is None else is_person
             person = Person(name, contact, note)
-            request = BookingRequest(party, who, idempotency_key, minutes, is_person=is_person, person=person)
+            request = taking.BookingRequest(
+                party, who, idempotency_key, minutes, is_person=is_person, person=person
+            )
             return taking.hold(work, key, request)
 
     def book_series(
@@ -107,8 +116,10 @@ class Reservations(Calls):
         """
         with self._deciding(who=who) as work:
             person = Person(name, contact, note)
-            request = BookingRequest(party, who, idempotency_key, override=override, person=person)
-            return repeating.book_series(work, key, Repeats(count, until, every, conflicts), request)
+            request = taking.BookingRequest(party, who, idempotency_key, override=override, person=person)
+            return repeating.book_series(
+                work, key, repeating.Repeats(count, until, every, conflicts), request
+            )
 
     def wait(
         self,
@@ -137,7 +148,7 @@ class Reservations(Calls):
         """
         with self._deciding(who=who) as work:
             person = Person(name, contact, note)
-            request = BookingRequest(party, who, idempotency_key, person=person, waits=True)
+            request = taking.BookingRequest(party, who, idempotency_key, person=person, waits=True)
             return waiting.wait(work, key, request)
 
     def confirm(self, booking: BookingMixin | int) -> BookingMixin:

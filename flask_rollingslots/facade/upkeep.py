@@ -5,15 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import date, datetime, timedelta
 from threading import Event
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..context import id_or_none
-from ..health import Finding, HealthReport, check_health
-from ..pruning import Archive, PruneRequest, prune
-from ..queue import Distributor, order
+from ..lazy import lazy
 from ..topup import TopUpRequest
 from ..values import PruneReport, Report
 from .calls import Calls, TemplateOrId
+
+if TYPE_CHECKING:
+    from .. import health, pruning, queue
+    from ..health import Finding, HealthReport
+    from ..pruning import Archive
+else:
+    health, pruning, queue = lazy(".health", ".pruning", ".queue")
 
 
 class Upkeep(Calls):
@@ -51,7 +56,7 @@ class Upkeep(Calls):
             week, since, days=days, start=start, end=end, template_id=number, group=group, dry_run=dry_run,
             progress=progress,
         )  # fmt: skip
-        return (Distributor(topup) if distributed else topup.runner).generate(request, stop)
+        return (queue.Distributor(topup) if distributed else topup.runner).generate(request, stop)
 
     def start_topup(
         self,
@@ -69,11 +74,11 @@ class Upkeep(Calls):
         """
         number = id_or_none(template)
         request = TopUpRequest.manual(week, since, days=days, template_id=number, group=group)
-        return order(self._state.topup, request, asked_at)
+        return queue.order(self._state.topup, request, asked_at)
 
     def work(self, message: dict[str, Any]) -> None:
         """Do what a message of the queue asks for, as it was given to ``send``: for workers, see ``QueueExecutor``."""
-        Distributor(self._state.topup).work(message)
+        queue.Distributor(self._state.topup).work(message)
 
     def prune(
         self,
@@ -97,7 +102,8 @@ class Upkeep(Calls):
         """
         runner, now = self._state.topup.runner, self._state.clock()
         archive = runner.archive if archive is None else archive
-        return prune(runner, PruneRequest.make(older_than, now, archive, include_booked, batch, dry_run))
+        request = pruning.PruneRequest.make(older_than, now, archive, include_booked, batch, dry_run)
+        return pruning.prune(runner, request)
 
     def health(self, probe: bool = False, known: bool = False, most: int | None = None) -> HealthReport:
         """Return the coverage of the window: is every promised slot stored?
@@ -110,7 +116,7 @@ class Upkeep(Calls):
         state = self._state
         refusals = state.probe() if probe else None
         # By what is missing somebody decides: a replica that lags would cry wolf.
-        return check_health(state.writing(), state.topup.experience, refusals, known, most)
+        return health.check_health(state.writing(), state.topup.experience, refusals, known, most)
 
     def doctor(self) -> list[Finding]:
         """Return what is wrong with the deployment and what to do about it, the gravest first."""

@@ -7,8 +7,9 @@ is wrong for half of the year, it can be left out.
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
@@ -16,14 +17,15 @@ from itertools import islice
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from .. import browsing
+from .. import browsing, planning
+from ..browsing.viewing import VALUES
 from ..context import Work
 from ..errors import InvalidRequest, InvalidRule, RollingSlotsError, TooCostly, refusal
-from ..models import SlotMixin, TemplateMixin
-from ..planning import promised_after
+from ..models import TemplateMixin
 from ..recurrence.zones import find_zone, instant_of, wall_of
 from ..settings import MAX_EVENT_DAYS
 from ..values import OCCUPYING, State, Steps, TemplateSpec, Window
+from ..views import SlotView, TemplateView
 from .entries import some, title_of
 
 _TIME = re.compile(
@@ -31,6 +33,10 @@ _TIME = re.compile(
     r"(Z|(?P<sign>[-+ ])[0-9]{2}:?[0-9]{2})?)?"
 )
 _OFFSET = re.compile(r"[-+ ][0-9]{2}:[0-9]{2}")
+#: Returns which keys of a template's ``data``, and own columns, are told; ``None``: all.
+Shows = Callable[[TemplateView], Collection[str] | None]
+#: How many events are one piece of an answer; of a template, how many titles are kept that slots have in common.
+_IN_A_PIECE, _KEPT = 100, 1000
 #: Clocks that are as far ahead of UTC, and behind it, as any on earth.
 _AHEAD, _BEHIND = timezone(timedelta(hours=14)), timezone(timedelta(hours=-12))
 
@@ -152,32 +158,49 @@ def slots_in(
     group: str | None,
     sees: Callable[[TemplateMixin], bool],
     reminders: bool = True,
-) -> list[SlotMixin]:
+) -> tuple[list[SlotView], dict[int, TemplateMixin]]:
     """Return the slots that may be seen in a span, or of which the reminder lies in it, stored and virtual ones.
+
+    The slots are values. With them come the rows of the templates that may be seen, by id: for callbacks of an app.
 
     :param group: only the templates of this group; none is no error.
     :raises TemplateNotFound: if there is no such template.
     :raises InvalidRequest: if the rules promise too many slots; nothing was read of them then.
     """
-    seen = {each.id: each for each in browsing.templates(work, template_id, group) if sees(each)}
-    bounds = span.instants({each.timezone for each in seen.values()})
-    before = {each.reminder_before for each in seen.values()} if reminders else set[Any]()
+    rows = {each.id: each for each in browsing.templates(work, template_id, group) if sees(each)}
+    bounds = span.instants({each.timezone for each in rows.values()})
+    before = {each.reminder_before for each in rows.values()} if reminders else set[Any]()
     windows = _windows(bounds, before - {None})
-    specs = [TemplateSpec.of(each, copied=False) for each in seen.values()]
-    found = _promises(specs, windows, work.steps)
+    seen = {number: TemplateView.of(each) for number, each in rows.items()}
+    specs = list(map(VALUES.spec, seen.values()))
     most = work.settings.events_max
-    if next(islice(found, most, None), None) is not None:
+    if _may_exceed(specs, windows, most) and any(islice(_promises(specs, windows, work.steps), most, None)):
         expected = f"at most {most:,} events (ROLLINGSLOTS_EVENTS_MAX): ask for a shorter span, a template or a group"
         raise InvalidRequest(f"end: expected {expected}", field="end", expected=expected)
-    slots = (each for window in windows for each in browsing.merged(work, seen, specs, window, True))
-    return list({slot.key: slot for slot in slots}.values())
+    slots = (each for window in windows for each in browsing.merged(work, seen, specs, window, True, VALUES))
+    if len(windows) == 1:
+        return list(slots), rows
+    return list({slot.key: slot for slot in slots}.values()), rows
+
+
+def _may_exceed(specs: Iterable[TemplateSpec], windows: Sequence[Window], most: int) -> bool:
+    """Whether some templates might promise more than so many slots, by what a day has at most: mostly they cannot."""
+    bound = 0
+    for spec in specs:
+        try:
+            a_day = planning.recurrence_of(spec).most_a_day()
+        except (RollingSlotsError, ValueError, LookupError, OSError, ArithmeticError):
+            continue  # only what is stored is shown
+        # What lasts longer began before; and by the clocks of the zone, past midnight, there are some days more.
+        bound += sum(a_day * ((each.end - each.start + spec.duration).days + 4) for each in windows)
+    return bound > most
 
 
 def _promises(specs: Iterable[TemplateSpec], windows: Iterable[Window], steps: Steps | None) -> Iterator[Any]:
     for spec in specs:
         try:
             for window in windows:
-                yield from promised_after(spec, window.start, window.end, steps=steps)
+                yield from planning.promised_after(spec, window.start, window.end, steps=steps)
         except TooCostly:
             raise
         except (RollingSlotsError, ValueError, LookupError, OSError, ArithmeticError):
@@ -198,77 +221,140 @@ def _windows(bounds: tuple[datetime, datetime], reminders: Iterable[Any]) -> lis
 
 
 # -- events
+#
+# They are written as text at once: a dict for each, which JSON then writes, takes three times as long. Whatever all
+# slots of a template have in common is written once.
+
+_BOOLEAN = {True: "true", False: "false"}
 
 
 def events(
-    slots: Iterable[SlotMixin],
+    slots: list[SlotView],
     span: Span,
     now: datetime,
-    shows: Callable[[TemplateMixin], Collection[str] | None] = lambda template: None,
+    shows: Shows = lambda template: None,
     reminders: bool = True,
-) -> Iterator[dict[str, Any]]:
-    """Yield an event for each slot that is seen in the span, and each reminder in it; state and places are of now.
+) -> list[dict[str, Any]]:
+    """Return what :func:`event_texts` writes, as plain data."""
+    found: list[dict[str, Any]] = json.loads("".join(event_texts(slots, span, now, shows, reminders)))
+    return found
 
-    One that lasts whole local days has dates instead of times, as widgets ask for: those of its template's zone.
 
+def event_texts(
+    slots: list[SlotView],
+    span: Span,
+    now: datetime,
+    shows: Shows = lambda template: None,
+    reminders: bool = True,
+) -> list[str]:
+    """Return an event for each slot that is seen in the span, and each reminder in it, as a JSON array in pieces.
+
+    State and places are of now. A slot that lasts whole local days has dates instead of times, as widgets ask for:
+    those of its template's zone. All is written before the first piece is sent: what fails fails whole, and nobody who
+    reads slowly keeps the database waiting. It takes no more memory than the slots did, for each is let go when it is
+    written.
+
+    :param slots: is empty afterwards.
     :param shows: returns which keys of a template's ``data``, and own columns, are told; ``None``: all.
     """
-    told: dict[int, Collection[str] | None] = {}
-    for slot in slots:
-        if slot.template_id not in told:
-            told[slot.template_id] = shows(slot.template)
-        zone, keys = span.zone or ZoneInfo(slot.template.timezone), told[slot.template_id]
-        start, end = slot.starts_at.astimezone(zone), slot.ends_at.astimezone(zone)
-        if span.meets(start, end):
-            (state, is_bookable), capacity = slot.seen_at(now), slot.capacity
-            details = {
-                "state": state.value,
-                "is_bookable": is_bookable,
-                "left": max(0, capacity - slot.booked_at(now)),
-                "capacity": capacity,
-                "cancel_reason": slot.cancel_reason if state is State.CANCELLED else None,
-            }
-            times = span.written(start), span.written(end)
-            if slot.is_all_day:
-                times = f"{slot.local_start:%Y-%m-%d}", f"{slot.local_end:%Y-%m-%d}"
-            yield _event("slot", slot, *times, details, keys)
-        reminder = slot.reminder_at if reminders and slot.status in OCCUPYING else None
-        if reminder is not None and span.holds(reminder.astimezone(zone)):
-            # It has no length, and names the slot that it is about.
-            moment = span.written(reminder.astimezone(zone))
-            details = {"slot": slot.key, "slot_start": span.written(start)}
-            yield _event("reminder", slot, moment, moment, details, keys)
+    looks: dict[int, _Look] = {}
+    pieces, found = ["["], list[str]()
+    slots.reverse()
+    while slots:
+        slot = slots.pop()
+        look = looks.get(slot.template_id)
+        if look is None:
+            look = looks[slot.template_id] = _Look(slot.template, span, shows(slot.template), reminders)
+        look.write(slot, now, found)
+        if len(found) >= _IN_A_PIECE:
+            pieces.append(", ".join(found))
+            pieces.append(", ")
+            found.clear()
+    if not found and len(pieces) > 1:
+        pieces.pop()  # nothing follows
+    return [*pieces, ", ".join(found), "]"]
 
 
-def _event(
-    kind: str,
-    slot: SlotMixin,
-    start: str,
-    end: str,
-    details: dict[str, Any],
-    keys: Collection[str] | None,
-) -> dict[str, Any]:
-    is_slot, template, key, title = kind == "slot", slot.template, slot.key, slot.name
-    if keys is None or "summary" in keys:
-        title = title_of(title, template.data or {}, slot.rolling_data)
-    classes = [f"rollingslots-{name}" for name in (kind, details.get("state")) if name]
-    return {
-        "id": key if is_slot else f"{key}/{kind}",
-        "title": title if is_slot else f"Reminder: {title}",
-        "start": start,
-        "end": end,
-        "allDay": is_slot and slot.is_all_day,
+class _Look:
+    """How the events of one template look, and what all of them say."""
+
+    def __init__(
+        self, template: TemplateView, span: Span, keys: Collection[str] | None, reminders: bool
+    ) -> None:
+        self._span, self._keys, self._data = span, keys, template.rolling_data
+        self._zone = span.zone or ZoneInfo(template.timezone)
+        self._shows_titles = keys is None or "summary" in keys
+        self._reminds = reminders and template.reminder_before is not None
+        self._titles: dict[tuple[str, str | None], str] = {}
+        self._classes: dict[str, str] = {}
+        self._has_own = bool(template.rolling_models.own.slot)
+        self._about = json.dumps({"template_id": template.id, "group": template.group})[1:-1]
+
+    def write(self, slot: SlotView, now: datetime, found: list[str]) -> None:
+        """Add the events of a slot."""
+        start, end = slot.starts_at.astimezone(self._zone), slot.ends_at.astimezone(self._zone)
+        if self._span.meets(start, end):
+            found.append(self._slot(slot, start, end, now))
+        if self._reminds and slot.status in OCCUPYING:
+            reminder = slot.reminder_at
+            if reminder is not None and self._span.holds(moment := reminder.astimezone(self._zone)):
+                found.append(self._reminder(slot, moment, start))
+
+    def _slot(self, slot: SlotView, start: datetime, end: datetime, now: datetime) -> str:
+        (state, is_bookable), capacity = slot.seen_at(now), slot.capacity
+        left = max(0, capacity - slot.booked_at(now))
+        reason = json.dumps(slot.cancel_reason) if state is State.CANCELLED else "null"
+        details = (
+            f'"state": "{state.value}", "is_bookable": {_BOOLEAN[is_bookable]}, "left": {left}, '
+            f'"capacity": {capacity}, "cancel_reason": {reason}'
+        )
+        is_all_day, key = slot.is_all_day, slot.key
+        if is_all_day:
+            times = f"{slot.local_start:%Y-%m-%d}", f"{slot.local_end:%Y-%m-%d}"
+        else:
+            times = self._span.written(start), self._span.written(end)
+        classes = self._classes.get(state) or self._class(state, "slot", state.value)
+        return (
+            f'{{"id": "{key}", "title": {self._title(slot)}, "start": "{times[0]}", "end": "{times[1]}", '
+            f'"allDay": {_BOOLEAN[is_all_day]}, {classes}, {self._props("slot", slot, details)}}}'
+        )
+
+    def _reminder(self, slot: SlotView, moment: datetime, start: datetime) -> str:
+        # It has no length, and names the slot that it is about.
+        key, at = slot.key, self._span.written(moment)
+        details = f'"slot": "{key}", "slot_start": "{self._span.written(start)}"'
+        classes = self._classes.get("reminder") or self._class("reminder", "reminder")
+        return (
+            f'{{"id": "{key}/reminder", "title": {self._title(slot, "Reminder: ")}, "start": "{at}", "end": "{at}", '
+            f'"allDay": false, {classes}, {self._props("reminder", slot, details)}}}'
+        )
+
+    def _title(self, slot: SlotView, prefix: str = "") -> str:
+        name, summary = slot.name, None
+        if self._shows_titles:
+            data = slot.rolling_data
+            summary = data.get("summary")
+            summary = title_of(name, self._data, data) if isinstance(summary, str) else None
+        place = (prefix + name, summary)
+        known = self._titles.get(place)
+        if known is None:
+            known = json.dumps(prefix + (summary or name))
+            if len(self._titles) < _KEPT:
+                self._titles[place] = known
+        return known
+
+    def _class(self, place: str, *names: str) -> str:
         # FullCalendar 7 knows the one name, EventCalendar the other.
-        "className": " ".join(classes),
-        "classNames": classes,
-        "extendedProps": {
-            "type": kind,
-            "is_virtual": slot.is_virtual,
-            "series_id": slot.series_id,
-            "original_start": slot.original_start.isoformat(),
-            "template_id": template.id,
-            "group": template.group,
-            **some(slot.rolling_shown, keys),
-            **details,
-        },
-    }
+        classes = [f"rollingslots-{name}" for name in names]
+        self._classes[place] = json.dumps({"className": " ".join(classes), "classNames": classes})[1:-1]
+        return self._classes[place]
+
+    def _props(self, kind: str, slot: SlotView, details: str) -> str:
+        # None of them is called like what stands beside it.
+        own = json.dumps(some(slot.rolling_shown, self._keys))[1:-1] if self._has_own else ""
+        if own:
+            own += ", "
+        return (
+            f'"extendedProps": {{"type": "{kind}", {self._about}, "is_virtual": {_BOOLEAN[slot.is_virtual]}, '
+            f'"series_id": {slot.series_id}, "original_start": "{slot.original_start.isoformat()}", {own}{details}}}'
+        )

@@ -35,6 +35,7 @@ from .entries import (
     naming,
     short,
     title_of,
+    written,
 )
 
 _PRODID = "-//Flask-RollingSlots//Flask-RollingSlots//EN"
@@ -269,7 +270,7 @@ def _calendar(events: Iterable[Event], refresh: str | None = None, **names: str)
     return b"".join([head.removesuffix(end), *zones, "".join(texts).encode(), end])
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _Writer:
     """Writes the events of one template; UIDs name the host, for they are unique on earth, ids only within an app."""
 
@@ -338,12 +339,12 @@ class _Writer:
 
     def _differs(self, nominal: datetime, override: Override) -> bool:
         spec = self.template.spec
+        own = spec.data if override.data is None else override.data
+        if override.status == Status.CANCELLED or self._texts(own, override.name) != self._usual:
+            return True
         start, duration = self._times(nominal, override)
         rule_time = instant_of(nominal.replace(tzinfo=None), ZoneInfo(spec.timezone))
-        is_moved = (start.astimezone(UTC), duration) != (rule_time, spec.duration)
-        own = spec.data if override.data is None else override.data
-        is_renamed = self._texts(own, override.name) != self._texts(spec.data)
-        return is_moved or is_renamed or override.status == Status.CANCELLED
+        return (start.astimezone(UTC), duration) != (rule_time, spec.duration)
 
     def _event(self, uid: str, nominal: datetime, override: Override | None = None) -> Event:
         spec, stamp, start = self.template.spec, self.template.stamp, nominal
@@ -358,7 +359,7 @@ class _Writer:
         event, texts = Event(spec.timezone), self._texts(data, name)
         event.add_moments("DTSTART", [start])
         # Without METHOD both say when it last changed (RFC 5545 section 3.8.7.2).
-        changed = f"{stamp.astimezone(UTC):%Y%m%dT%H%M%SZ}"
+        changed = _stamp(stamp)
         event.add(uid=uid, sequence=spec.revision, dtstamp=changed, last_modified=changed)
         event.add(**{name: escaped(text) for name, text in texts.items()}, duration=_period(duration))
         if before is not None:
@@ -366,6 +367,11 @@ class _Writer:
             lines = ("BEGIN:VALARM", "ACTION:DISPLAY", about, f"TRIGGER:-{_period(before)}", "END:VALARM")
             event.alarm = "\r\n".join(lines)
         return event
+
+    @cached_property
+    def _usual(self) -> dict[str, str]:
+        """What people read of a slot that is as its template says."""
+        return self._texts(self.template.spec.data)
 
     def _texts(self, data: Mapping[str, Any], name: str | None = None) -> dict[str, str]:
         """Return what people read of a slot with some data, and perhaps a name of its own, by property."""
@@ -375,10 +381,17 @@ class _Writer:
         return {"summary": title_of(name or spec.name, spec.data, data), **found}
 
 
+@lru_cache(maxsize=256)
 def _period(span: timedelta) -> str:
     # In hours and minutes: a slot lasts so long by the stopwatch, a "day" of RFC 5545 section 3.3.6 does not.
     hours, minutes = divmod(int(span.total_seconds() // 60), 60)
     return "PT" + (f"{hours}H" if hours else "") + (f"{minutes}M" if minutes or not hours else "")
+
+
+@lru_cache(maxsize=256)
+def _stamp(moment: datetime) -> str:
+    """Return a moment (aware) in UTC: of one template it is mostly the same."""
+    return f"{written(moment.astimezone(UTC))}Z"
 
 
 # -- a template as calendar programs understand it: one rule for each time of day, at the times that are shown

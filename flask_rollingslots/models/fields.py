@@ -17,10 +17,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from sqlalchemy import Integer, false, inspect, text, true
 from sqlalchemy.orm import Mapped, MappedColumn, declared_attr, mapped_column
 
-from .. import planning
 from ..errors import CONTROLS, InvalidTemplate, RollingSlotsError, limit_refusal, overlap_refusal, refusal
-from ..recurrence import Recurrence
-from ..recurrence.public_holidays import check_holidays
+from ..lazy import lazy
 from ..settings import MAX_DAYS, Settings
 from ..values import YEARS, Claim, TemplateSpec, utc_now
 from .kinds import (
@@ -40,6 +38,12 @@ from .kinds import (
     Text,
     WallClock,
 )
+
+if TYPE_CHECKING:
+    from .. import planning
+    from ..recurrence import Recurrence, public_holidays
+else:
+    planning, public_holidays = lazy(".planning", ".recurrence.public_holidays")
 
 
 class Change(Enum):
@@ -438,7 +442,7 @@ def check_template(template: Any) -> None:
             raise refusal(f"{name}_time", clock, expected, InvalidTemplate)
     _check_resource(template)
     if template.holidays is not None:
-        check_holidays(template.holidays)
+        public_holidays.check_holidays(template.holidays)
     rule = template.recurrence.rule  # raises InvalidRule
     if rule is not None and any(rule.bysecond):
         expected = "a rule without BYSECOND: slot keys have no seconds"

@@ -8,12 +8,27 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Any, TypeVar
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from sqlalchemy import JSON, BigInteger, Boolean, DateTime, Integer, String, Table, Time, TypeDecorator
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    DateTime,
+    Index,
+    Integer,
+    String,
+    Table,
+    TextClause,
+    Time,
+    TypeDecorator,
+)
 from sqlalchemy import Text as LongText
+
+# Not lazily, on any database: migrations that were written with these types say `sa.dialects.mysql`.
 from sqlalchemy.dialects import mysql
 from sqlalchemy.engine import Dialect
 from sqlalchemy.ext.compiler import compiles
@@ -22,9 +37,14 @@ from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import TypeEngine
 
 from ..errors import CONTROLS, InvalidTemplate, refusal
-from ..recurrence.dialects import read_clock, read_date, read_flag, read_moments
+from ..lazy import lazy
 from ..settings import MAX_DAYS
 from ..values import YEARS
+
+if TYPE_CHECKING:
+    from ..recurrence import dialects
+else:
+    (dialects,) = lazy(".recurrence.dialects")
 
 T = TypeVar("T")
 #: 64-bit ids; SQLite only counts up by itself in a column that is called INTEGER.
@@ -42,6 +62,8 @@ _MOMENT = re.compile(
 _LONGEST_VARCHAR = 255
 #: What texts that are printed must be, besides their length.
 ONE_LINE = " on one line, without control characters"
+#: The dialects of databases with indexes of some rows alone.
+_PARTIAL = ("sqlite", "postgresql")
 #: The names of dialects that MariaDB is spoken to by.
 MARIADB = ("mysql", "mariadb")
 #: The collations under which a text equals itself alone, blanks at its end included; by whether it is MariaDB.
@@ -123,6 +145,48 @@ class UtcDateTime(_Plain[datetime]):
             return None
         # A sum takes a ninth of what replace() takes: a page reads thousands of times.
         return _EPOCH + (value - _ZERO) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class _Told(dict[str, Any]):
+    """What each dialect is told about an index; who asks for one loads that one alone, who asks for all loads all."""
+
+    def __init__(self, options: Mapping[str, Any], where: TextClause) -> None:
+        super().__init__()
+        self._options, self._where = options, where
+
+    def __missing__(self, dialect: str) -> Any:
+        found = self[dialect] = self._options[dialect]
+        if dialect in _PARTIAL:
+            found["where"] = self._where
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        for dialect in _PARTIAL:
+            _ = self[dialect]
+        return super().__iter__()
+
+    def values(self) -> Any:
+        """Return what all dialects are told."""
+        return [self[dialect] for dialect in self]
+
+
+class PartialIndex(Index):
+    """An index of some rows alone, on a database that can do that; on others of all.
+
+    SQLAlchemy loads the dialect of each database that an index says something about, when the index is made; this one
+    says it to who asks for it.
+
+    :param where: which rows, in SQL.
+    """
+
+    def __init__(self, name: str, *columns: str, where: TextClause) -> None:
+        super().__init__(name, *columns)
+        self._where = where
+
+    @cached_property
+    def dialect_options(self) -> Any:
+        """What dialects are told, by their names."""
+        return _Told(super().dialect_options, self._where)
 
 
 class later(FunctionElement[datetime]):
@@ -344,7 +408,7 @@ class Flag(Kind):
         return isinstance(value, bool)
 
     def read(self, key: str, value: Any) -> bool:
-        return read_flag(key, value)
+        return dialects.read_flag(key, value)
 
 
 class Length(Kind):
@@ -426,7 +490,7 @@ class Clock(Kind):
         return isinstance(value, time)
 
     def read(self, key: str, value: Any) -> time:
-        return read_clock(key, value)
+        return dialects.read_clock(key, value)
 
     def write(self, value: time) -> str:
         return value.isoformat("seconds" if value.second else "minutes")
@@ -465,7 +529,7 @@ class Starts(Listed):
     def read(self, key: str, value: Any) -> list[Any]:
         if isinstance(value, list) and len(value) > MAX_ENTRIES:
             raise ValueError(f"at most {MAX_ENTRIES} dates")
-        return list(read_moments(key, value))
+        return list(dialects.read_moments(key, value))
 
     def write(self, value: Any) -> list[str]:
         return [write_moment(moment) for moment in value]
@@ -492,7 +556,7 @@ class DayRanges(Listed):
             raise ValueError(self.in_json)
         if len(value) > MAX_ENTRIES:
             raise ValueError(f"at most {MAX_ENTRIES} pairs of days")
-        return [(read_date(key, first), read_date(key, last)) for first, last in value]
+        return [(dialects.read_date(key, first), dialects.read_date(key, last)) for first, last in value]
 
     def write(self, value: Any) -> list[list[str]]:
         return [[day.isoformat() for day in pair] for pair in value]

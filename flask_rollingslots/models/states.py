@@ -11,11 +11,16 @@ from datetime import datetime, time, timedelta
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
-from .. import planning
+from ..lazy import lazy
 from ..values import SlotKey, State, Status, StoredSlot, live_places
 from .neighbours import is_crowded
 from .own import OwnColumns
 from .places import busy_around, is_excluded, keeps_for_waiting, left_in_pool_at
+
+if TYPE_CHECKING:
+    from .. import planning
+else:
+    (planning,) = lazy(".planning")
 
 #: Clocks go forward by less than this within a day.
 _SHORTEST_DAY = timedelta(hours=20)

@@ -36,7 +36,7 @@ from ..values import (
     utc_now,
 )
 from .fields import FIELDS, TemplateMixin, check_limits, check_template
-from .kinds import Exact, Id, UtcDateTime, WallDateTime, plain, table_of
+from .kinds import Exact, Id, PartialIndex, UtcDateTime, WallDateTime, plain, table_of
 from .machinery import FeedAddressMixin, LeaseMixin, ResourceMixin, RunMixin, ShardMixin
 from .neighbours import is_crowded_in_sql
 from .own import OwnColumns
@@ -128,26 +128,13 @@ class SlotMixin(SlotFacts):
             # A template's week out of years that are stored.
             sa.Index(f"ix_{table}_template_id_starts_at", "template_id", "starts_at"),
             # What opened since the last top-up: few rows, or none where slots open at once.
-            sa.Index(f"ix_{table}_opens_at", "opens_at", sqlite_where=opens, postgresql_where=opens),
+            PartialIndex(f"ix_{table}_opens_at", "opens_at", where=opens),
             # The few that may stand in the way of others of their series.
-            sa.Index(
-                f"ix_{table}_displaced",
-                "displaced",
-                "series_id",
-                "ends_at",
-                sqlite_where=displaced,
-                postgresql_where=displaced,
-            ),
+            PartialIndex(f"ix_{table}_displaced", "displaced", "series_id", "ends_at", where=displaced),
             # The few for which somebody waits: a top-up looks whether places are free there.
-            sa.Index(
-                f"ix_{table}_waits_for",
-                "waits_for",
-                "starts_at",
-                sqlite_where=waited_for,
-                postgresql_where=waited_for,
-            ),
+            PartialIndex(f"ix_{table}_waits_for", "waits_for", "starts_at", where=waited_for),
             # What takes an exclusive resource is found among the booked slots alone, where the database can do that.
-            sa.Index(f"ix_{table}_busy", "template_id", "ends_at", sqlite_where=busy, postgresql_where=busy),
+            PartialIndex(f"ix_{table}_busy", "template_id", "ends_at", where=busy),
             sa.CheckConstraint("booked >= 0", name=f"ck_{table}_booked"),
             sa.CheckConstraint(
                 f"status IN ({', '.join(repr(s.value) for s in Status)})", name=f"ck_{table}_status"

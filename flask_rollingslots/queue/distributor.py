@@ -57,9 +57,8 @@ _LOOK_SECONDS = 0.2
 
 
 def connect(topup: TopUp) -> None:
-    """Let the job of an app hand the filling to workers, if its executor is a queue."""
-    if topup.executor.is_queue:
-        topup.workers = Distributor(topup)
+    """Let the job of an app, whose executor is a queue, hand the filling to workers."""
+    topup.workers = Distributor(topup)
 
 
 @dataclass(eq=False)

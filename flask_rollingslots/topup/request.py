@@ -5,16 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import ColumnElement, select
 
-from .. import planning
 from ..context import Unreadable, Work, load_specs
 from ..errors import no_group, no_template, refusal
+from ..lazy import lazy
 from ..settings import MAX_DAYS, Settings
 from ..values import TemplateSpec, Window
+
+if TYPE_CHECKING:
+    from .. import planning
+else:
+    (planning,) = lazy(".planning")
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,22 +13,29 @@ from datetime import datetime, timedelta
 from functools import cached_property
 from threading import Event
 from time import monotonic
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import Engine, func, select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, scoped_session
 
-from .. import planning, signals, statements
+from .. import signals, statements
 from ..context import Work, fingerprint, pruned_until
 from ..errors import Interrupted, LeaseLost, TopUpBusy, UncommittedChanges, refusal, sentence
+from ..lazy import lazy
 from ..models import Models, table_of
 from ..settings import Settings
 from ..values import Report, RunStatus, Status, TemplateSpec, utc_now
 from . import gate, pending
 from .executors import reset_after_fork
 from .request import TopUpRequest
-from .run import Outcome, Recorder, Run
+
+if TYPE_CHECKING:
+    from .. import planning
+    from . import run as doing
+    from .run import Outcome, Run
+else:
+    planning, doing = lazy(".planning", ".topup.run")
 
 log = logging.getLogger("flask_rollingslots")
 
@@ -279,7 +286,8 @@ class Runner:
         joins: bool = False,
     ) -> Report:
         current, work = self.fingerprint(), self.work()
-        run = Run(Recorder(work, request, lease, request.run_id), self.clock, must_stop, joins, current)
+        recorder = doing.Recorder(work, request, lease, request.run_id)
+        run = doing.Run(recorder, self.clock, must_stop, joins, current)
         specs = request.specs(work, run.leave_out)
         signals.announce(signals.topup_started, self.app, trigger=request.trigger)
         try:

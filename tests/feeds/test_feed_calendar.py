@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from recurrence.strategies import difficult_rules, rules, starts
 
 from flask_rollingslots.errors import InvalidRequest
-from flask_rollingslots.feeds.entries import Override, StoredTemplate, clean
+from flask_rollingslots.feeds.entries import Event, Override, StoredTemplate, clean
 from flask_rollingslots.feeds.ics_writing import Feed, feed_bytes, last_change
 from flask_rollingslots.values import TemplateSpec, Window
 
@@ -217,3 +217,11 @@ def test_too_large_a_calendar_is_refused() -> None:
     outs = [out(id=number, series_id=number) for number in range(1, 8)]
     with pytest.raises(InvalidRequest, match="at most 6 events: ask for a template or a group"):
         text(*outs, most=6)
+
+
+def test_properties_stand_in_one_order() -> None:
+    """Whatever was added first: the properties that icalendar puts first, then the others by name."""
+    event = Event("UTC")
+    event.add(location="hall", comment="none", rrule="FREQ=DAILY", uid="1", summary="Evening")
+    names = [line.partition(":")[0] for line in event.text().splitlines()]
+    assert names == ["BEGIN", "SUMMARY", "UID", "RRULE", "COMMENT", "LOCATION", "END"]

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from datetime import datetime, time, timedelta
+import json
+from datetime import UTC, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
 import pytest
-from feed_site import FeedSite, local
+from feed_site import EVENING, NOW, FeedSite, local
+from flask import Flask
+from flask_sqlalchemy import SQLAlchemy
+
+from flask_rollingslots import RollingSlots, SlotMixin
+from flask_rollingslots.facade import SlotView
+from flask_rollingslots.feeds import Span, event_texts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -365,3 +373,136 @@ def test_reminders_can_be_left_out(site: FeedSite) -> None:
     answers = [site.get(f"/feed.json?{span}{more}").json for more in ("", "&reminders=false")]
     assert [len(reminders_of(each)) for each in answers] == [2, 0]
     assert slots_of(answers[0]) == answers[1]
+
+
+def told(slot: Any, now: datetime, zone: Any) -> dict[str, Any]:
+    """Return the event of a slot, out of what the slot says itself."""
+    is_cancelled = slot.state_at(now) == "cancelled"
+    return {
+        "id": slot.key,
+        "title": slot.data.get("summary") or slot.name,
+        "start": slot.starts_at.astimezone(zone).isoformat(),
+        "end": slot.ends_at.astimezone(zone).isoformat(),
+        "allDay": False,
+        "className": f"rollingslots-slot rollingslots-{slot.state_at(now)}",
+        "classNames": ["rollingslots-slot", f"rollingslots-{slot.state_at(now)}"],
+        "extendedProps": {
+            "type": "slot",
+            "is_virtual": slot.is_virtual,
+            "series_id": slot.series_id,
+            "original_start": slot.original_start.isoformat(),
+            "template_id": slot.template_id,
+            "group": slot.template.group,
+            "state": str(slot.state_at(now)),
+            "is_bookable": slot.is_bookable_at(now),
+            "left": slot.left,
+            "capacity": slot.capacity,
+            "cancel_reason": slot.cancel_reason if is_cancelled else None,
+        },
+    }
+
+
+def test_hundreds_of_events_say_what_their_slots_say(site: FeedSite) -> None:
+    """Stored and virtual, renamed, booked, cancelled, with quotes and signs in their texts: each event is its slot."""
+    hard = 'A "hall", \\ <b> Ünïcode 🎉'
+    site.evening(name=hard, group='"club"', capacity=3, data={"summary": hard})
+    site.evening(name="Hourly", every=timedelta(hours=1), until_time=time(22), duration=timedelta(hours=1))
+    site.slots.generate(days=9)
+    for number, key in enumerate(["2@20261121T1900", "2@20261122T1900", "2@20261230T1900"]):
+        site.slots.edit(key, "this", data={"summary": f'Other "{number}"'})
+    site.slots.cancel("1@20261123T1900", "this", reason='with "quotes" \\')
+    site.slots.book("2@20261124T1900", party=2)
+    site.slots.edit("1@20261125T1900", "this", start=datetime(2026, 11, 25, 21))
+    site.session.commit()
+    first, last = datetime(2026, 11, 20, tzinfo=UTC), datetime(2027, 2, 15, tzinfo=UTC)
+    slots = site.slots.between(first, last)
+    assert len(slots) > 300  # several pieces
+    zone = ZoneInfo(MADRID)
+    span = {"start": first.isoformat(), "end": last.isoformat(), "timezone": MADRID}
+    expected = [told(slot, site.slots.now(), zone) for slot in slots]
+    assert site.slots.events(**span, reminders=False) == expected
+    pieces = site.slots.events_json(**span, reminders=False)
+    assert max(map(len, pieces)) < len("".join(pieces)) / 3
+
+
+@pytest.mark.parametrize("days", [0, 1, 9, 10, 11, 20, 25])
+def test_pieces_make_one_answer(site: FeedSite, monkeypatch: pytest.MonkeyPatch, days: int) -> None:
+    """However many events there are, none included, the pieces are one array, and the answer says its length."""
+    monkeypatch.setattr("flask_rollingslots.feeds.fullcalendar._IN_A_PIECE", 10)
+    start = datetime(2026, 11, 21, tzinfo=UTC)
+    end = start + (timedelta(days=days) or timedelta(hours=1))
+    query = {"start": start.isoformat(), "end": end.isoformat(), "reminders": "false"}
+    response = site.get("/feed.json", query_string=query)
+    assert len(response.get_json()) == days
+    assert response.content_length == len(response.data)
+
+
+def test_an_answer_fails_before_it_begins(site: FeedSite, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What goes wrong with the last slot is an error, not an answer that breaks off."""
+
+    def fail(self: Any, now: datetime) -> Any:
+        if self.key == "1@20270210T1900":
+            raise ArithmeticError("broken")
+        return seen_at(self, now)
+
+    seen_at = SlotView.seen_at
+    monkeypatch.setattr(SlotView, "seen_at", fail)
+    site.app.config["PROPAGATE_EXCEPTIONS"] = False
+    query = {"start": "2026-11-21T00:00:00Z", "end": "2027-02-11T00:00:00Z", "reminders": "false"}
+    assert "broken" not in site.get("/feed.json", status=500, query_string=query).text
+
+
+def test_the_slots_are_let_go_while_they_are_written(site: FeedSite) -> None:
+    """An answer never holds all slots and all of its text: each slot is let go when it is written."""
+    start, end = datetime(2026, 11, 21, tzinfo=UTC), datetime(2027, 1, 21, tzinfo=UTC)
+    slots = site.slots.view(start, end)
+    alive, left = len(slots), list[int]()
+    assert event_texts(slots, Span(start, end), site.slots.now(), lambda _: left.append(len(slots))) != []
+    assert left == [alive - 1]  # the first is out of the list when its template is looked at
+    assert slots == []
+
+
+def test_own_columns_are_told_by_their_names(tmp_path: Path) -> None:
+    """A column of the app's own named as what an event says of itself does not make a name stand there twice."""
+    app = Flask("own", instance_path=str(tmp_path))
+    app.config.update(SQLALCHEMY_DATABASE_URI=f"sqlite:///{tmp_path}/own.db", ROLLINGSLOTS_ENABLED=False)
+    db = SQLAlchemy(app)
+
+    class Lesson(SlotMixin, db.Model):  # type: ignore[name-defined,misc]
+        type: Any = db.Column(db.String(20))
+        slot_start: Any = db.Column(db.String(20))
+        teacher: Any = db.Column(db.String(20))
+
+    slots = RollingSlots(app, db=db, models={"Slot": Lesson}, clock=lambda: NOW)
+    with app.app_context():
+        db.create_all()
+        slots.create_template(**{**EVENING, "reminder_before": timedelta(hours=1)})
+        db.session.commit()
+        slots.generate(days=2)
+        for slot in db.session.scalars(db.select(Lesson)):
+            slot.type, slot.teacher, slot.slot_start = "lesson", 'Ms "A"', "mine"
+        db.session.commit()
+        texts = "".join(slots.events_json("2026-11-20", "2026-11-22"))
+        shown = slots.events("2026-11-20", "2026-11-22", shows=lambda template: ("teacher",))
+    found = json.loads(texts, object_pairs_hook=lambda pairs: (len(pairs), dict(pairs)))
+    assert all(number == len(each) for number, each in found)
+    details = [each["extendedProps"][1] for _, each in found]
+    assert {each["type"] for each in details} == {"slot", "reminder"}
+    assert {(each["own_type"], each["teacher"], each["own_slot_start"]) for each in details} == {
+        ("lesson", 'Ms "A"', "mine")
+    }
+    assert {each["extendedProps"]["teacher"] for each in shown} == {'Ms "A"'}
+    assert all("own_type" not in each["extendedProps"] for each in shown)
+
+
+def test_what_a_template_says_by_now_decides_the_state(site: FeedSite) -> None:
+    """A row that no top-up has brought in line yet shows the state that its template gives it by now."""
+    site.slots.generate()
+    template = site.slots.get_template(1)
+    template.closes_before = timedelta(days=2)  # past the facade, as Flask-Admin does it
+    site.session.commit()
+    row = site.session.scalars(site.db.select(site.slots.Slot).order_by(site.slots.Slot.starts_at)).first()
+    assert row.closes_at > NOW  # as it is stored
+    assert (row.state, row.is_bookable) == ("closed", False)
+    (event,) = site.events("2026-11-20T00:00:00Z", "2026-11-21T00:00:00Z", reminders="false")
+    assert event["extendedProps"]["state"] == "closed"

@@ -25,7 +25,7 @@ MAX_FUNCTION = 60
 
 # The rooms, each a file or a folder, from the ground up.
 ROOMS = (
-    "errors", "values", "settings", "signals",
+    "errors", "lazy", "values", "settings", "signals",
     "recurrence", "planning", "models", "statements", "context", "views", "events",
     "browsing", "booking", "series", "filling", "topup", "queue",
     "pruning", "statistics", "health", "feeds",
@@ -36,11 +36,14 @@ DOORS = ("api", "pages", "cli")
 # All that a door may import; of the models: the classes and the table of fields.
 FOR_DOORS = ("errors", "values", "settings", "models", "facade")
 LEVEL = {room: number for number, room in enumerate(ROOMS)} | dict.fromkeys(DOORS, len(ROOMS))
+# Who may import a module by a name that is made at run time: what makes imports lazy; who loads doors, or files that
+# import it in turn, and so knows them by name only; who loads what an app names in its settings.
+BY_NAME = {"lazy", "extension", "cli.group", "topup.executors"}
 # What the demo and the examples may import, for they show what a stranger would write.
 FOR_APPS = ("", "errors", "values", "signals", "models", "recurrence", "facade")
 
 # Which room may use which library. A room below all these is pure: no Flask, and no SQLAlchemy.
-PURE = {"errors", "values", "settings", "signals", "recurrence", "planning"}
+PURE = {"errors", "lazy", "values", "settings", "signals", "recurrence", "planning"}
 USES = {
     "flask": {"extension", "facade", *DOORS},
     "werkzeug": {"extension", *DOORS},
@@ -113,6 +116,75 @@ def hints_of(tree: ast.Module) -> set[int]:
     }
 
 
+def lazies_of(
+    tree: ast.Module, module: str, is_package: bool
+) -> tuple[dict[str, str], dict[str, str], list[int]]:
+    """Return what is imported lazily, what type checkers read instead, and in which lines of code.
+
+    Both by the name under which the module has it: the module, or the module and the name in it.
+    """
+    late, said, lines = dict[str, str](), dict[str, str](), list[int]()
+    for block in tree.body:
+        if not (isinstance(block, ast.If) and is_type_checking(block)):
+            continue
+        for node in block.body:
+            if isinstance(node, ast.Import):
+                said |= {alias.asname or alias.name: alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                whence = resolve(
+                    ast.ImportFrom(node.module, [ast.alias("*")], node.level), module, is_package
+                )[0]
+                said |= {alias.asname or alias.name: f"{whence}.{alias.name}" for alias in node.names}
+        for call, targets in calls_of(block.orelse, "lazy"):
+            lines.append(call.lineno)
+            names = [each.id for each in ast.walk(targets) if isinstance(each, ast.Name)]
+            late |= dict(zip(names, map(absolute, texts_of(call)), strict=True))
+    for call, _ in calls_of(tree.body, "lazy_names"):
+        lines.append(call.lineno)
+        places = call.args[1]
+        assert isinstance(places, ast.Dict)
+        for whence, names in zip(places.keys, places.values, strict=True):
+            found = absolute(ast.literal_eval(whence or names))
+            late |= {name: f"{found}.{name}" for name in ast.literal_eval(names).split()}
+    return late, said, lines
+
+
+def calls_of(body: list[ast.stmt], name: str) -> list[tuple[ast.Call, ast.expr]]:
+    """Return the calls of a function whose values are given names, with the names."""
+    return [
+        (node.value, node.targets[0])
+        for node in body
+        if isinstance(node, ast.Assign)
+        and isinstance(node.value, ast.Call)
+        and ast.unparse(node.value.func) == name
+    ]
+
+
+def texts_of(call: ast.Call) -> list[str]:
+    """Return the arguments of a call, all of them texts."""
+    return [ast.literal_eval(each) for each in call.args]
+
+
+def absolute(name: str) -> str:
+    """Return a module's full name: one that begins with a dot is ours."""
+    return f"{PACKAGE}{name}" if name.startswith(".") else name
+
+
+def lazy_complaints(source: str, module: str, is_package: bool = False) -> list[str]:
+    """Return which lazy imports hide something from the rules: each needs the plain one beside it, for hints."""
+    tree = ast.parse(source)
+    late, said, lines = lazies_of(tree, module, is_package)
+    found = [f"{module}: {name} is {place}, but for hints {said.get(name)}" for name, place in late.items()
+             if said.get(name) != place]  # fmt: skip
+    for node in ast.walk(tree):
+        called = ast.unparse(node.func) if isinstance(node, ast.Call) else ""
+        if called in ("lazy", "lazy_names") and node.lineno not in lines:  # type: ignore[attr-defined]
+            found.append(f"{module}:{node.lineno}: belongs into the else of TYPE_CHECKING")  # type: ignore[attr-defined]
+        if called.endswith(("import_module", "__import__")) and module not in BY_NAME:
+            found.append(f"{module}:{node.lineno}: an import by a name that no rule sees")  # type: ignore[attr-defined]
+    return found
+
+
 def complaint(room: str, found: Import, for_hints: bool) -> str | None:
     """Say what is wrong with an import of a room, if anything."""
     top, _, rest = found.target.partition(".")
@@ -138,10 +210,9 @@ def import_complaints(source: str, module: str, is_package: bool = False) -> lis
     """Return what is wrong with the imports of a module."""
     room, tree = module.partition(".")[0], ast.parse(source)
     hints = hints_of(tree)
-    found = [
-        (item.line, complaint(room, item, item.line in hints))
-        for item in imports_of(tree, module, is_package)
-    ]
+    late, _, _ = lazies_of(tree, module, is_package)
+    items = [*imports_of(tree, module, is_package), *(Import(name, 0) for name in late.values())]
+    found = [(item.line, complaint(room, item, item.line in hints)) for item in items]
     return [f"{module}:{line}: {text}" for line, text in found if text]
 
 
@@ -162,16 +233,14 @@ def size_complaints(source: str, module: str) -> list[str]:
 def logic_complaints(source: str, module: str) -> list[str]:
     """Return what an `__init__` holds beside its docstring, imports and `__all__`.
 
-    The package's own may import some of its names late, so that the pure rooms can be used without Flask.
+    It may import some of its names lazily.
     """
 
     def plain(node: ast.stmt) -> bool:
-        if not module and is_type_checking(node):
+        if is_type_checking(node):
             return True
-        if not module and isinstance(node, ast.FunctionDef):
-            return node.name == "__getattr__"
-        if not module and isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "_LATER":
-            return True
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__getattr__":
+            return isinstance(node.value, ast.Call) and ast.unparse(node.value.func) == "lazy_names"
         if isinstance(node, ast.Assign):
             return [ast.unparse(target) for target in node.targets] == ["__all__"]
         return isinstance(node, ast.ImportFrom) or (
@@ -234,6 +303,13 @@ def test_a_module_imports_only_from_below(module: str) -> None:
     """Imports go down, and each library is used only where it belongs."""
     path = MODULES[module]
     assert import_complaints(path.read_text(), module, path.name == "__init__.py") == []
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_lazy_import_is_seen_by_all_rules(module: str) -> None:
+    """What is imported late is imported for type hints too, so that direction and circles are checked."""
+    path = MODULES[module]
+    assert lazy_complaints(path.read_text(), module, path.name == "__init__.py") == []
 
 
 @pytest.mark.parametrize("module", MODULES)
@@ -307,6 +383,34 @@ def test_a_wrong_import_is_noticed(module: str, source: str) -> None:
 def test_a_right_import_passes(module: str, source: str) -> None:
     """The check has nothing against what the plan allows."""
     assert import_complaints(source, module) == []
+
+
+HINTS = "if TYPE_CHECKING:\n    from .. import feeds\nelse:\n    (feeds,) = lazy('.feeds')"
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("facade.reads", HINTS.replace("'.feeds'", "'.health'")),
+        ("facade.reads", "(feeds,) = lazy('.feeds')"),
+        ("facade.reads", "def f():\n    (feeds,) = lazy('.feeds')"),
+        ("facade.reads", "def f():\n    return import_module('flask_rollingslots.feeds')"),
+        ("facade.reads", "found = importlib.import_module('flask_rollingslots.feeds')"),
+        ("facade", "__getattr__ = lazy_names(__name__, {'.feeds': 'Calendar'})"),
+    ],
+)
+def test_a_hidden_import_is_noticed(module: str, source: str) -> None:
+    """A lazy import that hints do not show, or that is made elsewhere, is seen."""
+    assert lazy_complaints(source, module, module == "facade")
+
+
+def test_a_lazy_import_passes() -> None:
+    """The check has nothing against a lazy import that stands where it belongs, but it keeps to the order of rooms."""
+    assert lazy_complaints(HINTS, "facade.reads") == []
+    assert import_complaints(HINTS, "facade.reads") == []
+    assert import_complaints(HINTS, "filling.chunks")
+    library = HINTS.replace("from .. import feeds", "import icalendar").replace("(feeds,)", "(icalendar,)")
+    assert import_complaints(library.replace("'.feeds'", "'icalendar'"), "facade.reads")
 
 
 def test_the_other_checks_notice_too() -> None:
