@@ -7,7 +7,7 @@ from typing import Literal, overload
 
 from ..booking import changing, forgetting, lifecycle, repeating, taking, waiting
 from ..booking.repeating import RepeatReport, Repeats
-from ..booking.taking import BookingRequest
+from ..booking.wanted import BookingRequest
 from ..models import BookingMixin
 from ..values import Person
 from .calls import Calls, Key, Text

@@ -666,11 +666,15 @@ def is_crowded_in_sql(models: Any, slot: Any, now: Any) -> ColumnElement[bool]:
     )
 
 
+#: As texts: parameters of a list are put into the statement anew each time.
+_OCCUPYING: list[ColumnElement[str]] = [literal_column(f"'{status.value}'") for status in OCCUPYING]
+
+
 def _overlapping(other: Any, slot: Any) -> tuple[ColumnElement[bool], ...]:
     return (
         other.series_id == slot.series_id,
         other.id != slot.id,
-        other.status.in_(OCCUPYING),
+        other.status.in_(_OCCUPYING),
         other.starts_at < slot.ends_at,
         other.ends_at > slot.starts_at,
     )
