@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -40,7 +41,8 @@ CHANGES = {
     "not in line yet": "UPDATE rolling_template SET revision = revision + 1",
     "exclusive": "UPDATE rolling_template SET exclusive = true, resource = 'court'",
     "a pool": "UPDATE rolling_template SET pool = 2, resource = 'lanes'",
-    "may not overlap": "UPDATE rolling_template SET overlapping = false",
+    "may not overlap": "UPDATE rolling_template AS t, rolling_slot AS s SET t.overlapping = false, s.booked = 1, "
+    "s.starts_at = s.starts_at - INTERVAL 30 MINUTE, s.displaced = true WHERE s.id = {1}",
 }
 
 
@@ -66,8 +68,8 @@ def outcome(site: Site, key: str, party: int, who: str) -> Any:
 @pytest.mark.parametrize("overlapping", [False, True])
 def test_whatever_is_changed_the_answer_is_that_of_a_new_process(site: Site, overlapping: bool) -> None:
     """A slot was booked; then each of its facts changes behind the process, which answers as one that knows nothing."""
-    for _ in range(2):
-        site.add(capacity=3, overlapping=overlapping)
+    for most in (None, 1):
+        site.add(capacity=3, overlapping=overlapping, max_party=most)
     site.slots.generate()
     site.session.commit()
     slots = [slot for slot in site.week() if slot.series_id == 1][:2]
@@ -90,6 +92,20 @@ def answer(site: Site, change: Any, memory: dict[Any, Any], key: str, party: int
     known.update(memory)
     site.session.execute(change)
     return outcome(site, key, party, "ada")
+
+
+def test_a_series_that_moved_its_slot_beside_a_booked_one(site: Site) -> None:
+    """All slots go to later times but one that is booked: the one that comes to lie beside it is refused."""
+    site.add(capacity=3)
+    site.slots.generate()
+    site.session.commit()
+    first, second = (slot.key for slot in site.week()[:2])
+    site.session.rollback()
+    assert outcome(site, first, 1, "bob")[1] == "confirmed"  # remembered where it was
+    site.slots.book(second)
+    site.slots.edit(first, "all", start=time(11, 15))
+    site.session.commit()
+    assert outcome(site, first, 1, "bob")[0] == "SlotClosed"
 
 
 def test_the_second_booking_does_not_look_for_the_slot(site: Site) -> None:
