@@ -37,6 +37,8 @@ Unreadable = Callable[[int, str, Exception], None]
 
 _SLOT_COLUMNS = StoredSlot._fields[: StoredSlot._fields.index("data")]
 _BOOKED = _SLOT_COLUMNS.index("booked")
+#: Nothing customised, as a database holds it.
+_NO_NAMES = (None, "[]", "null")
 _ID, _SERIES_ID = SPEC_FIELDS.index("id"), SPEC_FIELDS.index("series_id")
 # A zone is at most 14 hours from UTC, and a gap at most a day wide.
 _ZONE_SLACK = timedelta(days=2)
@@ -214,7 +216,9 @@ def load_slots(
     columns = [getattr(cls, name) for name in _SLOT_COLUMNS]
     data = cls.data if wholly else sa.null()  # a top-up has no use for it, and it may be large
     own_name, own = (cls.own_name, work.models.own.slot) if wholly else (sa.null(), ())
-    more = (cls.customised, cls.ended_with_series, cls.holds, cls.withdrawn, cls.displaced, cls.changed_at)
+    kept: Any = cls.customised
+    customised = stored_text(kept, work.dialect)  # nearly always empty, as the lists of a template
+    more = (customised, cls.ended_with_series, cls.holds, cls.withdrawn, cls.displaced, cls.changed_at)
     query: Any = sa.select(
         *columns, data, own_name, *more, cls.waits_for, *(getattr(cls, name) for name in own)
     )
@@ -229,7 +233,8 @@ def load_slots(
         plain = row[:size]
         data, name, customised, ended, holds, withdrawn, displaced, changed_at, waits_for, *owned = row[size:]
         live, is_pointed_to = live_places(plain[_BOOKED], holds, work.now), plain[0] in history
-        known = (data or {}, tuple(customised or ()), bool(ended), live, is_pointed_to)
+        names = () if customised in _NO_NAMES else tuple(json.loads(customised))
+        known = (data or {}, names, bool(ended), live, is_pointed_to)
         marks = (withdrawn or None, displaced or None, changed_at)
         slots.append((*plain, *known, *marks, name, dict(zip(own, owned, strict=True)), waits_for))
     return list(map(StoredSlot._make, slots))

@@ -481,7 +481,8 @@ def only_if(*conditions: ColumnElement[bool]) -> ColumnElement[bool]:
 
     MariaDB may otherwise come from the index of another column, and lock rows and gaps that others hold: a deadlock.
     """
-    return case((and_(*conditions), 1), else_=0) == 1
+    one: ColumnElement[int] = literal_column("1")  # a parameter would be escaped, sent and parsed each time
+    return case((and_(*conditions), one), else_=literal_column("0")) == one
 
 
 def newest(select: Select[Any], dialect: str) -> Select[Any]:

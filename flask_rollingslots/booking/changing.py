@@ -15,7 +15,8 @@ from . import waiting
 from .counting import change_slot, lock_slots
 from .lifecycle import check_in_time, conflict, find, keep_booking, locked_booking
 from .resources import look_around, slot_to_book
-from .taking import BookingRequest, check_limits, lock_first, report, take_more
+from .taking import check_limits, lock_first, report, take_more
+from .wanted import BookingRequest
 
 
 def change_party(work: Work, booking: BookingMixin | int, party: int, override: bool = False) -> BookingMixin:

@@ -29,7 +29,8 @@ from ..values import LIVE, BookingStatus, Person, State, Status, key_of
 from . import waiting
 from .counting import change_slot, end_booking, lock_slots
 from .resources import is_overtaken, lock_exclusive, lock_offer, lock_resource, look_around, slot_to_book
-from .taking import BookingRequest, check_limits, lock_first, report, take
+from .taking import check_limits, lock_first, report, take
+from .wanted import BookingRequest
 
 #: Said instead of a state: the slot has not begun, but the time to cancel is over.
 TOO_LATE = "too_late"

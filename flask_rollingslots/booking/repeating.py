@@ -35,7 +35,8 @@ from ..signals import Outbox
 from ..statements import MARIADB, atomic, exclusive, newest, take_write_lock
 from ..values import LIVE, MICROSECOND, YEARS, SlotKey, State, Steps, key_of
 from .resources import lock_exclusive
-from .taking import FIRST, BookingRequest, book, lock_first
+from .taking import book, lock_first
+from .wanted import FIRST, BookingRequest
 
 #: The most weeks that one call tries, and the longest step between two of them.
 MOST_WEEKS, LONGEST_STEP = 104, 52

@@ -39,16 +39,8 @@ from .resources import (
     look_around,
     slot_to_book,
 )
-from .taking import (
-    ONLY,
-    BookingRequest,
-    active_key_in,
-    check_limits,
-    find_known,
-    insert_booking,
-    lock_first,
-    report,
-)
+from .taking import active_key_in, check_limits, find_known, insert_booking, lock_first, report
+from .wanted import ONLY, BookingRequest
 
 #: The id of a booking that waits, and how many places it waits for.
 _Waiting = list[int]

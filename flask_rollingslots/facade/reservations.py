@@ -11,12 +11,12 @@ from ..values import Person
 from .calls import Calls, Key, Text
 
 if TYPE_CHECKING:
-    from ..booking import changing, forgetting, lifecycle, repeating, taking, waiting
+    from ..booking import changing, forgetting, lifecycle, repeating, taking, waiting, wanted
     from ..booking.repeating import RepeatReport
 else:
-    changing, forgetting, lifecycle, repeating, taking, waiting = lazy(
+    changing, forgetting, lifecycle, repeating, taking, waiting, wanted = lazy(
         ".booking.changing", ".booking.forgetting", ".booking.lifecycle", ".booking.repeating", ".booking.taking",
-        ".booking.waiting",
+        ".booking.waiting", ".booking.wanted",
     )  # fmt: skip
 
 
@@ -51,7 +51,7 @@ class Reservations(Calls):
         """
         with self._deciding(who=who) as work:
             person = Person(name, contact, note)
-            request = taking.BookingRequest(party, who, idempotency_key, override=override, person=person)
+            request = wanted.BookingRequest(party, who, idempotency_key, override=override, person=person)
             return taking.book(work, key, request)
 
     def hold(
@@ -80,7 +80,7 @@ class Reservations(Calls):
         with self._deciding(who=who) as work:
             is_person = who is not None if is_person is None else is_person
             person = Person(name, contact, note)
-            request = taking.BookingRequest(
+            request = wanted.BookingRequest(
                 party, who, idempotency_key, minutes, is_person=is_person, person=person
             )
             return taking.hold(work, key, request)
@@ -116,7 +116,7 @@ class Reservations(Calls):
         """
         with self._deciding(who=who) as work:
             person = Person(name, contact, note)
-            request = taking.BookingRequest(party, who, idempotency_key, override=override, person=person)
+            request = wanted.BookingRequest(party, who, idempotency_key, override=override, person=person)
             return repeating.book_series(
                 work, key, repeating.Repeats(count, until, every, conflicts), request
             )
@@ -148,7 +148,7 @@ class Reservations(Calls):
         """
         with self._deciding(who=who) as work:
             person = Person(name, contact, note)
-            request = taking.BookingRequest(party, who, idempotency_key, person=person, waits=True)
+            request = wanted.BookingRequest(party, who, idempotency_key, person=person, waits=True)
             return waiting.wait(work, key, request)
 
     def confirm(self, booking: BookingMixin | int) -> BookingMixin:

@@ -11,7 +11,7 @@ from .fields import (
     check_template,
     check_times,
 )
-from .kinds import UtcDateTime, plain, table_of
+from .kinds import UtcDateTime, copy_of_value, plain, table_of
 from .machinery import FeedAddressMixin, LeaseMixin, ResourceMixin, RunMixin, ShardMixin
 from .making import make_models
 from .neighbours import displaced_near, load_neighbours, mark_crowd, mark_near
@@ -47,8 +47,8 @@ __all__ = [
     "DECIDED_FIELDS", "FIELDS", "KEEP_IDS", "NO_OWN", "BookingMixin", "Change", "FeedAddressMixin", "LeaseMixin",
     "Models", "OwnColumns", "OwnField", "ResourceMixin", "RunMixin", "Seen", "ShardMixin", "Shared", "SlotFacts",
     "SlotMixin", "Stay", "TemplateFacts", "TemplateField", "TemplateMixin", "UtcDateTime", "check_data",
-    "check_limits", "check_template", "check_times", "claim_columns", "displaced_near", "expired_places",
-    "forget_busy", "has_claim", "has_decisions", "is_excluded", "is_kept_for_waiting", "keep_name",
-    "keeps_for_waiting", "left_in_pool_at", "load_busy", "load_neighbours", "make_models", "mark_busy",
-    "mark_crowd", "mark_near", "most_taken", "plain", "table_of", "taken_of_pool",
+    "check_limits", "check_template", "check_times", "claim_columns", "copy_of_value", "displaced_near",
+    "expired_places", "forget_busy", "has_claim", "has_decisions", "is_excluded", "is_kept_for_waiting", "keep_name",
+    "keeps_for_waiting", "left_in_pool_at", "load_busy", "load_neighbours", "make_models", "mark_busy", "mark_crowd",
+    "mark_near", "most_taken", "plain", "table_of", "taken_of_pool",
 ]  # fmt: skip

@@ -14,7 +14,19 @@ from datetime import datetime, timedelta
 from operator import attrgetter
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, String, and_, cast, exists, false, not_, or_, select, true
+from sqlalchemy import (
+    ColumnElement,
+    String,
+    and_,
+    cast,
+    exists,
+    false,
+    literal_column,
+    not_,
+    or_,
+    select,
+    true,
+)
 from sqlalchemy.orm import Session
 
 from ..values import OCCUPYING, Hold, Status, live_places
@@ -29,6 +41,8 @@ _NEAR = "rolling_near"
 _STRETCHES = 100
 #: Beyond so many series they are not listed in a query.
 _MANY_SERIES = 500
+#: As texts: parameters of a list are put into the statement anew each time.
+_OCCUPYING: list[ColumnElement[str]] = [literal_column(f"'{status.value}'") for status in OCCUPYING]
 
 
 class Neighbour(NamedTuple):
@@ -252,7 +266,7 @@ def _overlapping(other: Any, slot: Any) -> tuple[ColumnElement[bool], ...]:
     return (
         other.series_id == slot.series_id,
         other.id != slot.id,
-        other.status.in_(OCCUPYING),
+        other.status.in_(_OCCUPYING),
         other.starts_at < slot.ends_at,
         other.ends_at > slot.starts_at,
     )

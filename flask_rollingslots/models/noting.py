@@ -93,7 +93,8 @@ def has_decisions(changed: SlotMixin | TemplateMixin) -> bool:
     is_slot = isinstance(changed, SlotMixin)
     shown = (*_SHOWN_FIELDS, *changed.rolling_models.own.shared)
     names = shown if is_slot else {*state.mapper.column_attrs.keys()} - _NOT_DECIDED
-    return any(state.attrs[name].history.has_changes() for name in names)
+    touched = state.committed_state.keys() & names  # to ask each of fifty fields costs more than to write two
+    return any(state.attrs[name].history.has_changes() for name in touched)
 
 
 def _note_decisions(mapper: Mapper[Any], connection: Connection, slot: SlotMixin) -> None:

@@ -36,7 +36,7 @@ from ..values import (
     utc_now,
 )
 from .fields import FIELDS, TemplateMixin, check_limits, check_template
-from .kinds import Exact, Id, PartialIndex, UtcDateTime, WallDateTime, plain, table_of
+from .kinds import Exact, Id, PartialIndex, UtcDateTime, WallDateTime, copy_of_value, table_of
 from .machinery import FeedAddressMixin, LeaseMixin, ResourceMixin, RunMixin, ShardMixin
 from .neighbours import is_crowded_in_sql
 from .own import OwnColumns
@@ -438,12 +438,12 @@ class Models:
             if before is None and state.has_identity:
                 changed = {name for name in names if state.attrs[name].history.has_changes()}
             check_limits(template, self.settings(), changed)
-            template.__dict__[_CHECKED] = {name: deepcopy(plain(value)) for name, value in values.items()}
+            template.__dict__[_CHECKED] = {name: copy_of_value(value) for name, value in values.items()}
 
     def as_checked(self, copied: TemplateMixin, template: TemplateMixin) -> TemplateMixin:
         """Let a copy of a template know what that held: only what is changed of it is checked against limits."""
         names = (*FIELDS, *self.own.template)
-        copied.__dict__[_CHECKED] = {name: deepcopy(plain(getattr(template, name))) for name in names}
+        copied.__dict__[_CHECKED] = {name: copy_of_value(getattr(template, name)) for name in names}
         return copied
 
     @property

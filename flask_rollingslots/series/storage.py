@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType, SimpleNamespace
@@ -33,8 +32,8 @@ from ..models import (
     Stay,
     TemplateMixin,
     claim_columns,
+    copy_of_value,
     has_claim,
-    plain,
     table_of,
 )
 from ..models.fields import SPEC_FIELDS
@@ -590,7 +589,7 @@ def copy_of(instance: Any, **values: Any) -> Any:
     mapper = inspect(type(instance))
     copied = mapper.class_manager.new_instance()
     names = [attribute.key for attribute in mapper.column_attrs]
-    copied.__dict__.update({name: deepcopy(plain(getattr(instance, name))) for name in names}, **values)
+    copied.__dict__.update({name: copy_of_value(getattr(instance, name)) for name in names}, **values)
     return copied
 
 

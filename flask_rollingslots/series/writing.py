@@ -7,7 +7,6 @@ their template says by now.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from copy import deepcopy
 from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -19,7 +18,7 @@ from .. import planning
 from ..booking.counting import release_expired
 from ..booking.waiting import serve_rows
 from ..context import Work
-from ..models import FIELDS, TemplateMixin, forget_busy, keep_name, plain, table_of
+from ..models import FIELDS, TemplateMixin, copy_of_value, forget_busy, keep_name, table_of
 from ..values import MARKS, OCCUPYING, Status, StoredSlot, TemplateSpec
 from .storage import Expanded, RowChange, SeriesPlan, StoredSeries, in_parts
 
@@ -158,7 +157,7 @@ def _note_settled(work: Work, templates: Iterable[TemplateMixin]) -> None:
 def _cut(work: Work, template: TemplateMixin, cut: datetime, values: dict[str, Any]) -> TemplateMixin:
     """End a segment, let a copy with the changes take over, and hand the later rows to it."""
     names = [a.key for a in inspect(type(template)).column_attrs if a.key not in _NOT_COPIED]
-    kept = {name: deepcopy(plain(getattr(template, name))) for name in names}
+    kept = {name: copy_of_value(getattr(template, name)) for name in names}
     later = work.models.as_checked(type(template)(**{**kept, "active_from": cut, **values}), template)
     later.continues_id = template.id
     later.series_id = template.series_id or template.id

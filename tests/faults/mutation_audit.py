@@ -114,8 +114,8 @@ MUTANTS = (
     ),
     Mutant(
         "conditional booking",
-        "booking/taking.py",
-        "c.booked + party <= c.capacity,",
+        "booking/wanted.py",
+        "slot.booked + party <= slot.capacity,",
         "",
         ("tests/faults/test_faults_bookings.py::test_booking_race_with_kills[sqlite-3]",),
     ),
@@ -135,8 +135,8 @@ MUTANTS = (
     ),
     Mutant(
         "withdrawn is not sold",
-        "booking/taking.py",
-        "        c.withdrawn.is_(None),\n",
+        "booking/wanted.py",
+        "slot.withdrawn.is_(None), ",
         "",
         DECIDING,
     ),

@@ -1,0 +1,84 @@
+"""What a wide edit works out: its rule once, each of its stored slots once, whatever it changes."""
+
+from __future__ import annotations
+
+from datetime import time, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from helpers import statements
+from sqlalchemy import text
+
+from flask_rollingslots import planning
+from flask_rollingslots.recurrence.recurrence_set import RecurrenceSet
+
+if TYPE_CHECKING:
+    from helpers import Site
+
+#: Stored slots of the week, twelve a day; the first day stays before the edit.
+A_WEEK, A_DAY = 84, 12
+KEY = "1@20260106T1000"
+EDITS: dict[str, dict[str, Any]] = {
+    "capacity": {"capacity": 5},
+    "start": {"start": time(10, 30)},
+    "length": {"duration": timedelta(minutes=30)},
+    "rule": {"rrule": "FREQ=WEEKLY;BYDAY=MO,WE,FR"},
+}
+
+
+@pytest.fixture
+def costs(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
+    """How often a rule was expanded, how many starts that gave, and how many stored slots were brought in line."""
+    found = {"expanded": 0, "starts": 0, "settled": 0}
+    expand, settle = RecurrenceSet.named_between, planning.settled
+
+    def named_between(*given: Any) -> Any:
+        found["expanded"] += 1
+        for each in expand(*given):
+            found["starts"] += 1
+            yield each
+
+    def settled(*given: Any, **more: Any) -> Any:
+        found["settled"] += 1
+        return settle(*given, **more)
+
+    monkeypatch.setattr(RecurrenceSet, "named_between", named_between)
+    monkeypatch.setattr(planning, "settled", settled)
+    return found
+
+
+def stored(site: Site) -> None:
+    """Add a template of twelve slots a day, and store its week."""
+    site.add(every=timedelta(hours=1), until_time=time(22))
+    site.slots.generate(days=7)
+    site.session.commit()
+    assert site.session.scalar(text("SELECT count(*) FROM rolling_slot")) >= A_WEEK - A_DAY
+    site.session.remove()
+
+
+@pytest.mark.parametrize("scope", ["this_and_future", "all"])
+@pytest.mark.parametrize("what", EDITS)
+def test_an_edit_expands_its_rule_once(site: Site, costs: dict[str, int], what: str, scope: str) -> None:
+    """The window and what lies near its edges are expanded once; each stored slot is brought in line at most once."""
+    stored(site)
+    costs.update(dict.fromkeys(costs, 0))
+    changes = {name: value for name, value in EDITS[what].items() if name != "rrule" or scope != "all"}
+    plan = site.slots.edit(KEY, scope, **(changes or {"start": time(11)}))
+    assert len(plan.changed) + len(plan.removed) >= A_WEEK - 3 * A_DAY
+    assert costs["expanded"] == (0 if what == "capacity" else 1)
+    assert costs["starts"] <= 2 * A_WEEK
+    assert costs["settled"] <= A_WEEK + A_DAY
+
+
+def test_more_rows_take_no_more_statements(site: Site) -> None:
+    """An edit of one stored day and one of a month send the same number of statements."""
+    found: list[int] = []
+    for days in (2, 30):
+        stored(site)
+        site.slots.generate(days=days)
+        number = site.session.scalar(text("SELECT max(id) FROM rolling_template"))
+        site.session.commit()
+        with statements(site.db.engine) as sent:
+            site.slots.edit(KEY.replace("1@", f"{number}@"), "this_and_future", start=time(10, 30))
+        found.append(len(sent))
+    assert found[0] == found[1]
