@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import struct
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,6 +15,7 @@ from sqlalchemy import (
     Dialect,
     Engine,
     Insert,
+    Integer,
     Select,
     Table,
     TextClause,
@@ -72,6 +74,8 @@ _POSTGRES_LIMITS = text(
 _STOCK = ("sqlalchemy", "flask_sqlalchemy")
 #: The names of dialects that MariaDB is spoken to by.
 MARIADB = kinds.MARIADB
+#: A longer one is kept as its digest.
+_LONGEST_CHECKSUM = 64
 _MARIADB_LOCKS = "innodb_lock_wait_timeout"
 _MARIADB_LIMITS = {_MARIADB_LOCKS: 2, "idle_write_transaction_timeout": 10}
 
@@ -610,6 +614,29 @@ def times_form(moments: Iterable[datetime], dialect: str) -> bytes | str:
     wall = "seconds" if dialect in MARIADB else "microseconds"
     forms = (m.replace(tzinfo=None).isoformat(" ", "microseconds" if m.tzinfo else wall) for m in moments)
     return "".join(forms)
+
+
+def checksum_of(column: ColumnElement[Any], order: ColumnElement[Any], dialect: str) -> ColumnElement[Any]:
+    """Return an aggregate of an instant of all rows of a group that changes when one of them does: ``checksum_form``.
+
+    It reads the index alone where that has the column. SQLite has no digest of its own, so it gives the whole text.
+    """
+    if dialect == "sqlite":
+        return joined_times(column, order, dialect)
+    if dialect == "postgresql":
+        # A hash that is not linear: two rows that move by the same time do not cancel out each other.
+        sums = [func.sum(func.timestamp_hash_extended(func.timezone("UTC", column), 0))]
+    else:
+        # A CRC is linear, and so is a number: what one of them does not see, the other one does.
+        sums = [func.sum(func.crc32(column)), func.sum(type_coerce(column, Integer) + literal_column("0"))]
+    return func.concat_ws(literal_column("':'"), func.count(), *sums, type_=String)
+
+
+def checksum_form(value: str | None) -> str:
+    """Return a value of ``checksum_of`` as it is kept: at most 64 characters; empty where there were no rows."""
+    if value is None or len(value) <= _LONGEST_CHECKSUM:
+        return value or ""
+    return hashlib.blake2b(value.encode(), digest_size=16).hexdigest()
 
 
 def insert_rows(connection: Connection, table: Table, rows: list[dict[str, Any]]) -> int:

@@ -96,6 +96,7 @@ def _day(text: str) -> date | str:
 @click.option(
     "--distributed", is_flag=True, help="Let the workers of the queue do it, and show how far they are."
 )
+@click.option("--full", is_flag=True, help="Compare each slot with its rule: after a repair by hand, in SQL.")
 @click.option(
     "--retries",
     type=click.IntRange(0, 100),
@@ -118,6 +119,7 @@ def generate(
     group: str | None,
     dry_run: bool,
     distributed: bool,
+    full: bool,
     retries: int,
     timeout: float | None,
     as_json: bool,
@@ -139,7 +141,7 @@ def generate(
     with stopping_cleanly(timeout) as stop, _Bar(hidden=as_json) as bar:
         fill = partial(
             slots.generate, days, template=template, group=group, dry_run=dry_run, progress=bar.move,
-            week=week_of, since=first, distributed=distributed, stop=stop,
+            week=week_of, since=first, distributed=distributed, full=full, stop=stop,
         )  # fmt: skip
         report = _try(fill, retries, stop, bar)
     _print(report, week_of, as_json)

@@ -11,7 +11,7 @@ from .fields import (
     check_times,
 )
 from .kinds import UtcDateTime, plain, table_of
-from .machinery import FeedAddressMixin, LeaseMixin, ResourceMixin, RunMixin, ShardMixin
+from .machinery import CheckMixin, FeedAddressMixin, LeaseMixin, ResourceMixin, RunMixin, ShardMixin
 from .making import make_models
 from .noting import DECIDED_FIELDS, has_decisions
 from .own import NO_OWN, OwnColumns, OwnField
@@ -40,15 +40,16 @@ from .tables import (
     Models,
     Shared,
     SlotMixin,
+    is_away,
     keep_name,
 )
 
 __all__ = [
-    "DECIDED_FIELDS", "FIELDS", "KEEP_IDS", "NO_OWN", "BookingMixin", "Change", "FeedAddressMixin", "LeaseMixin",
-    "Models", "OwnColumns", "OwnField", "ResourceMixin", "RunMixin", "Seen", "ShardMixin", "Shared", "SlotMixin",
-    "Stay", "TemplateField", "TemplateMixin", "UtcDateTime", "check_data", "check_limits", "check_template",
-    "check_times", "claim_columns", "displaced_near", "expired_places", "forget_busy", "has_claim",
-    "has_decisions", "is_excluded", "is_kept_for_waiting", "keep_name", "keeps_for_waiting", "left_in_pool_at",
-    "load_busy", "load_neighbours", "make_models", "mark_busy", "mark_near", "most_taken", "plain", "table_of",
-    "taken_of_pool",
+    "DECIDED_FIELDS", "FIELDS", "KEEP_IDS", "NO_OWN", "BookingMixin", "Change", "CheckMixin", "FeedAddressMixin",
+    "LeaseMixin", "Models", "OwnColumns", "OwnField", "ResourceMixin", "RunMixin", "Seen", "ShardMixin", "Shared",
+    "SlotMixin", "Stay", "TemplateField", "TemplateMixin", "UtcDateTime", "check_data", "check_limits",
+    "check_template", "check_times", "claim_columns", "displaced_near", "expired_places", "forget_busy", "has_claim",
+    "has_decisions", "is_away", "is_excluded", "is_kept_for_waiting", "keep_name", "keeps_for_waiting",
+    "left_in_pool_at", "load_busy", "load_neighbours", "make_models", "mark_busy", "mark_near", "most_taken", "plain",
+    "table_of", "taken_of_pool",
 ]  # fmt: skip
