@@ -75,9 +75,10 @@ class Ground:
         with site.app.app_context():
             number = self.templates // 2
             self.execute(
-                "UPDATE rolling_slot SET original_start = :wrong WHERE id = "
+                "UPDATE rolling_slot SET original_start = :wrong, starts_at = :start WHERE id = "
                 "(SELECT id FROM (SELECT max(id) AS id FROM rolling_slot WHERE template_id = :id) AS last)",
                 wrong="2026-03-05 00:07:00.000000",
+                start=_text(site, MIDNIGHT + timedelta(days=3, minutes=7)),
                 id=number,
             )
             report = site.slots.generate()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import struct
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
@@ -74,8 +73,6 @@ _POSTGRES_LIMITS = text(
 _STOCK = ("sqlalchemy", "flask_sqlalchemy")
 #: The names of dialects that MariaDB is spoken to by.
 MARIADB = kinds.MARIADB
-#: A longer one is kept as its digest.
-_LONGEST_CHECKSUM = 64
 _MARIADB_LOCKS = "innodb_lock_wait_timeout"
 _MARIADB_LIMITS = {_MARIADB_LOCKS: 2, "idle_write_transaction_timeout": 10}
 
@@ -578,6 +575,11 @@ def among(column: ColumnElement[Any], name: str, dialect: str) -> ColumnElement[
     return column.in_(bindparam(name, expanding=True))
 
 
+def ids_at_once(dialect: str) -> int:
+    """Return how many ids ``among`` should get at most: of 1,000 or more, MariaDB makes a table, and sorts all rows."""
+    return 900 if dialect in MARIADB else 10_000
+
+
 def stored_text(column: ColumnElement[Any], dialect: str) -> ColumnElement[Any]:
     """Return a column of JSON as the text that is stored, which neither SQLAlchemy nor the driver reads."""
     return cast(column, Text) if dialect == "postgresql" else type_coerce(column, NullType())
@@ -617,7 +619,7 @@ def times_form(moments: Iterable[datetime], dialect: str) -> bytes | str:
 
 
 def checksum_of(column: ColumnElement[Any], order: ColumnElement[Any], dialect: str) -> ColumnElement[Any]:
-    """Return an aggregate of an instant of all rows of a group that changes when one of them does: ``checksum_form``.
+    """Return an aggregate of an instant of all rows of a group that changes when one of them does.
 
     It reads the index alone where that has the column. SQLite has no digest of its own, so it gives the whole text.
     """
@@ -630,13 +632,6 @@ def checksum_of(column: ColumnElement[Any], order: ColumnElement[Any], dialect: 
         # A CRC is linear, and so is a number: what one of them does not see, the other one does.
         sums = [func.sum(func.crc32(column)), func.sum(type_coerce(column, Integer) + literal_column("0"))]
     return func.concat_ws(literal_column("':'"), func.count(), *sums, type_=String)
-
-
-def checksum_form(value: str | None) -> str:
-    """Return a value of ``checksum_of`` as it is kept: at most 64 characters; empty where there were no rows."""
-    if value is None or len(value) <= _LONGEST_CHECKSUM:
-        return value or ""
-    return hashlib.blake2b(value.encode(), digest_size=16).hexdigest()
 
 
 def insert_rows(connection: Connection, table: Table, rows: list[dict[str, Any]]) -> int:

@@ -40,14 +40,15 @@ from .. import planning
 from ..context import Work
 from ..models import Models, UtcDateTime, is_away, table_of
 from ..recurrence.public_holidays import public_holiday
-from ..statements import among, checksum_form, checksum_of, insert_rows
+from ..statements import among, checksum_of, ids_at_once, insert_rows
 from ..values import Window
 from .screening import Screened
 
 log = logging.getLogger("flask_rollingslots")
 
-#: Of templates, at once: a statement takes so many ids on every database.
-ROWS_AT_ONCE = 5_000
+#: Checks that are written at once.
+_ROWS_AT_ONCE = 5_000
+_LONGEST_CHECKSUM = 64
 #: Raised when the same rule comes to mean other times.
 _MEANING = 1
 #: A check is of today's window or of yesterday's, and a window grows by a day at a time; zones have days of 26 hours.
@@ -146,8 +147,9 @@ def agreeing(
             spans.setdefault((brief.checked, window.start), []).append(brief)
     found: dict[int, Agreed] = {}
     for (checked, since), some in spans.items():
-        for position in range(0, len(some), ROWS_AT_ONCE):
-            found |= _compared(work, some[position : position + ROWS_AT_ONCE], checked, since)
+        size = ids_at_once(work.dialect)
+        for position in range(0, len(some), size):
+            found |= _compared(work, some[position : position + size], checked, since)
     return found
 
 
@@ -197,7 +199,7 @@ def _compared(work: Work, briefs: list[Brief], checked: Window, since: datetime)
     for brief in briefs:
         row = stored.get(brief.id, nothing)
         if row[1] != last:  # neighbours are often alike
-            last, form = row[1], checksum_form(row[1])
+            last, form = row[1], _form_of(row[1])
         if (form if row[1] else "") == brief.checksum:
             skipped = {} if is_old or not brief.skipped else json.loads(brief.skipped)
             found[brief.id] = Agreed(brief, row[2] if is_old else brief.number, skipped, until)
@@ -227,6 +229,13 @@ def _away(work: Work, briefs: list[Brief], window: Window) -> Iterable[Any]:
     return work.session.execute(query.group_by(slot.template_id, slot.status))
 
 
+def _form_of(checksum: str | None) -> str:
+    """Return a checksum as it is kept, of a long one its digest; empty where there were no rows."""
+    if checksum is None or len(checksum) <= _LONGEST_CHECKSUM:
+        return checksum or ""
+    return hashlib.blake2b(checksum.encode(), digest_size=16).hexdigest()
+
+
 def row_of_check(screened: Screened) -> dict[str, Any] | None:
     """Return the check of a template that was found complete, as a row; ``None`` if it can have none."""
     spec, window, part = screened.spec, screened.window, screened.part
@@ -247,7 +256,7 @@ def row_of_check(screened: Screened) -> dict[str, Any] | None:
         "from_ms": _milliseconds(complete_from),
         "basis": basis_of(spec.timezone, spec.holidays, start, end),
         "number": part.end - part.first,
-        "checksum": checksum_form(screened.checksum),
+        "checksum": _form_of(screened.checksum),
         "skipped": json.dumps(skipped) if skipped else "",
     }
 
@@ -255,8 +264,8 @@ def row_of_check(screened: Screened) -> dict[str, Any] | None:
 def record(work: Work, rows: list[dict[str, Any]]) -> None:
     """Write checks, each in the place of an older one of its template."""
     table = table_of(work.models.Check)
-    for position in range(0, len(rows), ROWS_AT_ONCE):
-        some = rows[position : position + ROWS_AT_ONCE]
+    for position in range(0, len(rows), _ROWS_AT_ONCE):
+        some = rows[position : position + _ROWS_AT_ONCE]
         gone = delete(table).where(table.c.template_id.in_([row["template_id"] for row in some]))
         work.session.execute(gone)
         insert_rows(work.session.connection(), table, some)

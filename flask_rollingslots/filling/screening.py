@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import chain
 from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Select, bindparam, func, null, select
@@ -19,7 +20,7 @@ from .. import planning
 from ..context import Work, load_stored
 from ..errors import TooCostly
 from ..models import Models, UtcDateTime, is_away, table_of
-from ..statements import among, checksum_of, joined_times, times_form
+from ..statements import among, checksum_of, ids_at_once, joined_times, times_form
 from ..values import Plan, SlotKey, Status, Steps, StoredSlot, TemplateSpec, Window
 from .expansion import Expansion, Part, expand, stored_part
 
@@ -206,10 +207,12 @@ def _stored(
     query = models.build_once(
         ("stored times", dialect, checks), lambda models: _stored_query(models, dialect, checks)
     )
-    values = {"templates": template_ids, "window_start": window.start, "window_end": window.end}
-    texts_of_most = {f"usual_{place}": text for place, text in enumerate(usual)}
-    found, special = {}, []
-    for template_id, *joined, checksum, unusual in session.execute(query, {**values, **texts_of_most}):
+    values = {"window_start": window.start, "window_end": window.end}
+    values |= {f"usual_{place}": text for place, text in enumerate(usual)}
+    found, special, size = {}, [], ids_at_once(dialect)
+    parts = (template_ids[position : position + size] for position in range(0, len(template_ids), size))
+    rows = chain.from_iterable(session.execute(query, {**values, "templates": part}) for part in parts)
+    for template_id, *joined, checksum, unusual in rows:
         # NULL: the same as usual, which the database tells without sending it.
         texts = tuple(text if sent is None else sent for sent, text in zip(joined, usual, strict=True))
         found[template_id] = texts, dict[str, int](), checksum

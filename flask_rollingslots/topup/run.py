@@ -286,7 +286,8 @@ class Run:
         rest = [number for number in ids if number not in agreed or number in self._rolled]
         which = cls.id.in_(rest) if agreed else cls.id.between(ids[0], ids[-1])
         specs = self._load(which, *asked) if rest else []
-        self._end_reading()
+        if not specs:
+            self._end_reading()
         for number in range(_REPLANS):
             self._fill_once(specs, len(briefs), goes_on=not number and self.request.until is not None)
             again = self._stale | self._unrolled
