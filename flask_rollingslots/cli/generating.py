@@ -200,7 +200,7 @@ def _print(report: Report, week: date | None, as_json: bool) -> None:
     if week is not None:
         monday = week - timedelta(days=week.weekday())
         about = {"week_start": monday.isoformat(), "week_end": (monday + timedelta(days=6)).isoformat()}
-        about["templates_processed"] = len(report.templates)
+        about["templates_processed"] = len(report.templates) + report.unnamed
     if as_json:
         print_json({**report.to_dict(), **about})
         return
@@ -222,5 +222,7 @@ def _print_report(report: Report) -> None:
     for key, tally in report.templates.items():
         note = f"  error: {tally.error}" if tally.error else ""
         say(f"  {key:>5}  {tally.created:>6}  {tally.name}{note}")
-    if not report.templates:
+    if report.unnamed:
+        say(f"  and {report.unnamed} more templates.")
+    elif not report.templates:
         say(NO_TEMPLATE)

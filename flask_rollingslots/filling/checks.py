@@ -72,7 +72,7 @@ class Brief(NamedTuple):
     timezone: str
     holidays: str | None
     window_days: int | None
-    keep_history: bool
+    keep_history: int
     revision: int
     proven: int | None
     start_ms: int
@@ -116,6 +116,8 @@ def load_briefs(
     """
     cls, check = work.models.Template, work.models.Check
     columns: list[Any] = [getattr(cls, name) for name in _OF_TEMPLATE]
+    # Whatever somebody wrote there by hand: only reading the whole template says what is wrong with it.
+    columns[_OF_TEMPLATE.index("keep_history")] = case((cls.keep_history.is_(True), 1), else_=0)
     if has_checks:
         columns += [check.revision, *(getattr(check, name) for name in _OF_CHECK)]
     else:
@@ -135,7 +137,7 @@ def agreeing(
     :param rolls: also those whose check is of the window of the day before, up to the end of that.
     """
     alike: dict[Any, Window | None] = {}
-    spans: dict[tuple[Window, datetime], list[Brief]] = {}
+    spans: dict[tuple[int, int, datetime], list[Brief]] = {}
     for brief in briefs:
         if brief.proven != brief.revision or brief.keep_history:
             continue
@@ -144,12 +146,12 @@ def agreeing(
             alike[kind] = _window_today(brief, window_of, work.now, rolls)
         window = alike[kind]
         if window is not None and _may_be_plain(brief, window):
-            spans.setdefault((brief.checked, window.start), []).append(brief)
+            spans.setdefault((brief.start_ms, brief.end_ms, window.start), []).append(brief)
     found: dict[int, Agreed] = {}
-    for (checked, since), some in spans.items():
+    for (_, _, since), some in spans.items():
         size = ids_at_once(work.dialect)
         for position in range(0, len(some), size):
-            found |= _compared(work, some[position : position + size], checked, since)
+            found |= _compared(work, some[position : position + size], since)
     return found
 
 
@@ -183,12 +185,13 @@ def _may_be_plain(brief: Brief, window: Window) -> bool:
     return set(json.loads(brief.skipped)) == {planning.IN_THE_PAST}
 
 
-def _compared(work: Work, briefs: list[Brief], checked: Window, since: datetime) -> dict[int, Agreed]:
-    """Compare what is stored in the window that checks are of with what they say.
+def _compared(work: Work, briefs: list[Brief], since: datetime) -> dict[int, Agreed]:
+    """Compare what is stored in the window that all these checks are of with what they say.
 
     :param since: when the window of today begins.
     """
-    dialect, is_old, models = work.dialect, checked.start < since, work.models
+    checked, dialect, models = briefs[0].checked, work.dialect, work.models
+    is_old = checked.start < since
     query = models.build_once(("stored starts", dialect, is_old), lambda m: _query(m, dialect, is_old))
     values: dict[str, Any] = {"templates": [brief.id for brief in briefs]}
     values |= {"window_start": checked.start, "window_end": checked.end}
