@@ -314,7 +314,8 @@ class Run:
 
     def _keep_lease(self) -> None:
         """Renew the lease where nothing was written for long."""
-        if monotonic() - self._renewed > self.work.settings.lease_seconds / 3:
+        lasted = monotonic() - self._renewed
+        if self.recorder.lease is not None and lasted > self.work.settings.lease_seconds / 3:
             with self._fenced():
                 self._renewed = monotonic()
 
