@@ -173,7 +173,7 @@ def _window_today(
     if brief.basis != basis:
         return None
     if (brief.start_ms, brief.end_ms) == (start, end):
-        return window if brief.from_ms <= max(start, _milliseconds(now)) else None
+        return window if brief.from_ms <= max(start, _milliseconds(now) + 1) else None
     is_yesterday = 0 < start - brief.start_ms <= _A_DAY_MS and 0 < end - brief.end_ms <= _A_DAY_MS
     return window if rolls and is_yesterday and brief.from_ms <= start < brief.end_ms else None
 
@@ -248,7 +248,6 @@ def row_of_check(screened: Screened) -> dict[str, Any] | None:
         or screened.missing(backfill=False)[0] < len(screened.expansion.times)
     ):
         return None
-    complete_from = screened.expansion.times[part.first].starts_at if part.first else window.start
     start, end = _milliseconds(window.start), _milliseconds(window.end)
     skipped = {**screened.expansion.skipped} | ({planning.IN_THE_PAST: part.first} if part.first else {})
     return {
@@ -256,7 +255,9 @@ def row_of_check(screened: Screened) -> dict[str, Any] | None:
         "revision": spec.revision,
         "start_ms": start,
         "end_ms": end,
-        "from_ms": _milliseconds(complete_from),
+        "from_ms": _milliseconds(screened.expansion.times[part.first - 1].starts_at) + 1
+        if part.first
+        else start,
         "basis": basis_of(spec.timezone, spec.holidays, start, end),
         "number": part.end - part.first,
         "checksum": _form_of(screened.checksum),

@@ -120,7 +120,7 @@ class CheckMixin:
     is no foreign key: a row whose template is gone is deleted by a later top-up.
 
     :ivar start_ms: the window that was compared, in milliseconds of Unix time; ``end_ms`` is excluded.
-    :ivar from_ms: from when on all was stored; what the rule has before it had started by then.
+    :ivar from_ms: from when on all was stored: just behind the last slot that was missing, for it had started by then.
     :ivar basis: what else the slots follow from: offsets of the zone, holidays, versions of libraries.
     :ivar skipped: what a report says was left out, as JSON; empty: nothing.
     """

@@ -183,6 +183,14 @@ def test_after_two_days_nothing_is_taken_for_known(whole: Site, looked: Looked) 
     assert looked.spans == {timedelta(days=7)}
 
 
+def test_an_old_check_of_a_window_that_was_longer(whole: Site, looked: Looked) -> None:
+    """A check whose window ended yesterday, but began days ago, says nothing: it was never compared in full since."""
+    whole.clock.turn(days=5)
+    widen(whole, 3)
+    assert whole.slots.generate().created == 3 * 8
+    assert looked.spans == {timedelta(days=3)}
+
+
 def test_a_new_day_with_a_slot_that_was_moved_away(whole: Site) -> None:
     """A slot of the new day that stands elsewhere is no new one, and the template is counted once."""
     whole.slots.edit("1@20260112T1000", "this", start=datetime(2026, 1, 14, 9, 30))
@@ -297,6 +305,20 @@ def test_a_clock_that_is_set_back(sqlite_url: str, tmp_path: Path) -> None:
         assert (report.existing, report.skipped) == (A_WEEK - 3, {"in_the_past": 3})
         site.clock.turn(hours=-2)
         assert site.slots.generate().created == 2
+
+
+def test_a_day_after_one_that_had_begun(sqlite_url: str, tmp_path: Path, looked: Looked) -> None:
+    """What had started when a template was made does not keep the next day from being planned alone."""
+    site = Site(sqlite_url, tmp_path, Clock(MONDAY.replace(hour=20)))
+    with site.app.app_context():
+        site.add(dtstart=datetime(2026, 1, 1, 10, 7), until_time=time(18, 7))
+        site.slots.generate()
+        site.slots.generate()
+        site.clock.turn(days=1)
+        looked.forget()
+        report = site.slots.generate()
+        assert (report.created, report.existing, report.skipped) == (8, 48, {})
+    assert looked.spans == {timedelta(days=1)}
 
 
 def test_a_moved_slot_is_read_each_time(whole: Site, looked: Looked) -> None:
