@@ -273,17 +273,26 @@ def _in_window(models: Models, dialect: str) -> tuple[ColumnElement[bool], ...]:
 
 def _elsewhere(work: Work, known: Iterable[Screened]) -> set[int]:
     """Return the series with rows, or other segments, that could stand where something is missing."""
-    lacking: dict[tuple[datetime, datetime], dict[int, int]] = {}
+    lacking: dict[tuple[Any, ...], dict[int, int]] = {}
+    bounds: dict[tuple[Any, ...], tuple[datetime, datetime]] = {}
     for one in known:
-        expansion, (first, end) = one.expansion, one.part
+        expansion, (first, end), spec = one.expansion, one.part, one.spec
         if end - first < len(expansion.times):
-            lacking.setdefault(expansion.bounds(), {})[one.spec.series_id] = end - first
-    slot, cls = work.models.Slot, work.models.Template
+            # All of one window and zone at once, in wider bounds: at worst rows are read that need not be.
+            kind, (low, high) = (one.window, spec.timezone, spec.shift), expansion.bounds()
+            lacking.setdefault(kind, {})[spec.series_id] = end - first
+            lowest, highest = bounds.get(kind, (low, high))
+            bounds[kind] = min(low, lowest), max(high, highest)
+    slot, cls, size = work.models.Slot, work.models.Template, ids_at_once(work.dialect)
     found: set[int] = set()
-    for bounds, expected in lacking.items():
-        here = (slot.series_id.in_(list(expected)), slot.original_start.between(*bounds))
-        query = select(slot.series_id, func.count()).where(*here).group_by(slot.series_id)
-        counts = {row[0]: row[1] for row in work.session.execute(query)}
+    for kind, expected in lacking.items():
+        ids, counts = list(expected), dict[int, int]()
+        for position in range(0, len(ids), size):
+            mine = slot.series_id.in_(ids[position : position + size])
+            query = select(slot.series_id, func.count()).where(
+                mine, slot.original_start.between(*bounds[kind])
+            )
+            counts |= {row[0]: row[1] for row in work.session.execute(query.group_by(slot.series_id))}
         found |= {series_id for series_id, number in expected.items() if counts.get(series_id, 0) != number}
     if lacking:
         series_ids = [series_id for expected in lacking.values() for series_id in expected]
