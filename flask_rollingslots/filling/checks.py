@@ -220,7 +220,13 @@ def _query(models: Models, dialect: str, is_old: bool) -> Select[Any]:
     here = [func.count(case((slot.starts_at >= since, 1)))] if is_old else []
     query = select(slot.template_id, checksum_of(slot.starts_at, slot.starts_at, dialect), *here)
     mine = (among(slot.template_id, "templates", dialect), slot.starts_at >= start, slot.starts_at < end)
-    return query.where(*mine).group_by(slot.template_id)
+    query, table = query.where(*mine).group_by(slot.template_id), table_of(models.Slot)
+    for index in table.indexes:
+        if [column.name for column in index.columns] == ["template_id", "starts_at"]:
+            # MariaDB takes any index that begins with the template, and then reads the rows.
+            query = query.with_hint(table, f"FORCE INDEX ({index.name})", "mysql")
+            query = query.with_hint(table, f"FORCE INDEX ({index.name})", "mariadb")
+    return query
 
 
 def _away(work: Work, briefs: list[Brief], window: Window) -> Iterable[Any]:

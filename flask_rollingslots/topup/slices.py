@@ -83,7 +83,14 @@ class Slices:
         if self.request.full or not self.has_checks:
             return {}
         # While somebody waits, a new day is planned like any other work, which can stop and go on.
-        return agreeing(self.work, briefs, window_of, rolls=self.request.until is None)
+        try:
+            return agreeing(self.work, briefs, window_of, rolls=self.request.until is None)
+        except DBAPIError as error:
+            if error.connection_invalidated:
+                raise
+            log.debug("nothing is told by checks: %s", sentence(error))  # such as an index that is not there
+            self.work.session.rollback()
+            return {}
 
     def note(self, screened: Screened) -> None:
         """Note a template of which everything was compared; it gets a check if it is complete."""
