@@ -14,6 +14,7 @@ from sqlalchemy import (
     Dialect,
     Engine,
     Insert,
+    Integer,
     Select,
     Table,
     TextClause,
@@ -582,6 +583,11 @@ def among(column: ColumnElement[Any], name: str, dialect: str) -> ColumnElement[
     return column.in_(bindparam(name, expanding=True))
 
 
+def ids_at_once(dialect: str) -> int:
+    """Return how many ids ``among`` should get at most: of 1,000 or more, MariaDB makes a table, and sorts all rows."""
+    return 900 if dialect in MARIADB else 10_000
+
+
 def stored_text(column: ColumnElement[Any], dialect: str) -> ColumnElement[Any]:
     """Return a column of JSON as the text that is stored, which neither SQLAlchemy nor the driver reads."""
     return cast(column, Text) if dialect == "postgresql" else type_coerce(column, NullType())
@@ -619,6 +625,22 @@ def times_form(
     if dialect == "postgresql":
         return struct.pack(f">{len(moments)}q", *[each - _PG_EPOCH for each in moments])
     return "".join(write(moments))
+
+
+def checksum_of(column: ColumnElement[Any], order: ColumnElement[Any], dialect: str) -> ColumnElement[Any]:
+    """Return an aggregate of an instant of all rows of a group that changes when one of them does.
+
+    It reads the index alone where that has the column. SQLite has no digest of its own, so it gives the whole text.
+    """
+    if dialect == "sqlite":
+        return joined_times(column, order, dialect)
+    if dialect == "postgresql":
+        # A hash that is not linear: two rows that move by the same time do not cancel out each other.
+        sums = [func.sum(func.timestamp_hash_extended(func.timezone("UTC", column), 0))]
+    else:
+        # A CRC is linear, and so is a number: what one of them does not see, the other one does.
+        sums = [func.sum(func.crc32(column)), func.sum(type_coerce(column, Integer) + literal_column("0"))]
+    return func.concat_ws(literal_column("':'"), func.count(), *sums, type_=String)
 
 
 def insert_rows(connection: Connection, table: Table, rows: list[dict[str, Any]]) -> int:

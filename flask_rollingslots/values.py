@@ -603,7 +603,9 @@ class Report:
     """What a top-up did, or would do.
 
     :param window: the earliest start and the latest end over all templates, UTC.
-    :param templates: template id -> its counts.
+    :param templates: template id -> its counts. Of more than 10,000 templates, those in which nothing happened are left
+        out, and the last of the others; no error is. All of them count in the sums.
+    :param unnamed: how many templates are left out there.
     :param groups: group -> its counts (templates without a group are not in it).
     :param opened: slots that became bookable since the last confirmed run.
     :param closed: slots that ended since the last confirmed run.
@@ -620,6 +622,7 @@ class Report:
     closed: int = 0
     skipped: dict[str, int] = field(default_factory=dict)
     templates: dict[int, Tally] = field(default_factory=dict)
+    unnamed: int = 0
     groups: dict[str, Tally] = field(default_factory=dict)
     window: Window | None = None
     seconds: float = 0.0

@@ -96,6 +96,7 @@ def _day(text: str) -> date | str:
 @click.option(
     "--distributed", is_flag=True, help="Let the workers of the queue do it, and show how far they are."
 )
+@click.option("--full", is_flag=True, help="Compare each slot with its rule: after a repair by hand, in SQL.")
 @click.option(
     "--retries",
     type=click.IntRange(0, 100),
@@ -118,6 +119,7 @@ def generate(
     group: str | None,
     dry_run: bool,
     distributed: bool,
+    full: bool,
     retries: int,
     timeout: float | None,
     as_json: bool,
@@ -139,7 +141,7 @@ def generate(
     with stopping_cleanly(timeout) as stop, _Bar(hidden=as_json) as bar:
         fill = partial(
             slots.generate, days, template=template, group=group, dry_run=dry_run, progress=bar.move,
-            week=week_of, since=first, distributed=distributed, stop=stop,
+            week=week_of, since=first, distributed=distributed, full=full, stop=stop,
         )  # fmt: skip
         report = _try(fill, retries, stop, bar)
     _print(report, week_of, as_json)
@@ -198,7 +200,7 @@ def _print(report: Report, week: date | None, as_json: bool) -> None:
     if week is not None:
         monday = week - timedelta(days=week.weekday())
         about = {"week_start": monday.isoformat(), "week_end": (monday + timedelta(days=6)).isoformat()}
-        about["templates_processed"] = len(report.templates)
+        about["templates_processed"] = len(report.templates) + report.unnamed
     if as_json:
         print_json({**report.to_dict(), **about})
         return
@@ -220,5 +222,7 @@ def _print_report(report: Report) -> None:
     for key, tally in report.templates.items():
         note = f"  error: {tally.error}" if tally.error else ""
         say(f"  {key:>5}  {tally.created:>6}  {tally.name}{note}")
-    if not report.templates:
+    if report.unnamed:
+        say(f"  and {report.unnamed} more templates.")
+    elif not report.templates:
         say(NO_TEMPLATE)

@@ -37,6 +37,7 @@ class Upkeep(Calls):
         week: date | None = None,
         since: date | None = None,
         distributed: bool = False,
+        full: bool = False,
         stop: Event | None = None,
     ) -> Report:
         """Fill now, in this thread and in a session of its own.
@@ -47,6 +48,7 @@ class Upkeep(Calls):
         :param week: a day of the week to fill, Monday to Sunday; past slots are created too.
         :param since: the first of the days up to today to fill; past slots are created too.
         :param distributed: let the workers of the queue do it, and wait for them.
+        :param full: compare each slot with its rule, as happens once a day by itself: after a repair by hand, in SQL.
         :param stop: once set, the call ends with the chunk that is being written, with ``Interrupted``.
         :raises TopUpBusy: if another top-up does not end within twice the lease.
         :raises UncommittedChanges: on SQLite, if the app's session holds uncommitted changes.
@@ -54,7 +56,7 @@ class Upkeep(Calls):
         topup, number = self._state.topup, id_or_none(template)
         request = TopUpRequest.manual(
             week, since, days=days, start=start, end=end, template_id=number, group=group, dry_run=dry_run,
-            progress=progress,
+            progress=progress, full=full,
         )  # fmt: skip
         return (queue.Distributor(topup) if distributed else topup.runner).generate(request, stop)
 

@@ -11,15 +11,16 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import chain
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Select, bindparam, func, select
+from sqlalchemy import ColumnElement, Select, bindparam, func, null, select
 
 from .. import planning
 from ..context import Work, load_stored
 from ..errors import TooCostly
-from ..models import Models, UtcDateTime, table_of
-from ..statements import MARIADB, among, joined_times, times_form
+from ..models import Models, UtcDateTime, is_away, table_of
+from ..statements import MARIADB, among, checksum_of, ids_at_once, joined_times, times_form
 from ..values import Plan, SlotKey, Status, Steps, StoredSlot, TemplateSpec, Window
 from .expansion import Expansion, Part, expand, stored_part, text_writer
 
@@ -33,8 +34,6 @@ UNITS_AT_ONCE = 200
 _TEMPLATES_AT_ONCE = 10_000
 #: Original start, start and end are compared: as many texts of each template.
 _JOINED = 3
-#: Statuses that a report counts as left out although there is a row.
-_STAY_AWAY = (Status.CANCELLED.value, Status.DELETED.value)
 
 
 class Unit(NamedTuple):
@@ -51,6 +50,7 @@ class Screened:
 
     :param away: status -> number of rows with it.
     :param started: how many of the expanded slots have started.
+    :param checksum: of the starts that are stored, if it was asked for.
     """
 
     spec: TemplateSpec
@@ -59,6 +59,7 @@ class Screened:
     part: Part
     away: dict[str, int]
     started: int
+    checksum: str | None = None
 
     def is_sound(self, backfill: bool) -> bool:
         """Whether what is missing before the stored part had started anyway, so that nothing lacks in between."""
@@ -113,10 +114,13 @@ def batches(
         yield batch
 
 
-def screen(work: Work, units: Sequence[Unit], *, backfill: bool = False) -> tuple[list[Screened], list[Unit]]:
+def screen(
+    work: Work, units: Sequence[Unit], *, backfill: bool = False, checks: bool = False
+) -> tuple[list[Screened], list[Unit]]:
     """Sort units into those of which everything is known, and those whose rows must be read and planned.
 
     :param backfill: what has started by now must be there too.
+    :param checks: let the same statement give a checksum of what is stored.
     """
     dialect = work.dialect
     known: list[Screened] = []
@@ -125,10 +129,10 @@ def screen(work: Work, units: Sequence[Unit], *, backfill: bool = False) -> tupl
     for unit in units:
         by_window.setdefault(unit.window, []).append(unit)
     for window, group in by_window.items():
-        stored = _stored(work, group, window, dialect)
+        stored = _stored(work, group, window, dialect, checks)
         for unit in group:
-            joined, away = stored.get(unit.spec.id, ((None,) * _JOINED, {}))
-            screened = _screened(unit, joined, away, work.now, dialect)
+            joined, away, checksum = stored.get(unit.spec.id, ((None,) * _JOINED, {}, None))
+            screened = _screened(unit, joined, away, checksum, work.now, dialect)
             if screened is None or not screened.is_sound(backfill):
                 odd.append(unit)
             else:
@@ -168,7 +172,12 @@ def plan_by_rows(
 
 
 def _screened(
-    unit: Unit, joined: tuple[Any, ...], away: dict[str, int], now: datetime, dialect: str
+    unit: Unit,
+    joined: tuple[Any, ...],
+    away: dict[str, int],
+    checksum: str | None,
+    now: datetime,
+    dialect: str,
 ) -> Screened | None:
     expansion, part = unit.expansion, Part(0, 0) if joined[0] is None else None
     if expansion is None:
@@ -177,7 +186,7 @@ def _screened(
         part = stored_part(_expected(expansion, dialect), joined, len(expansion))
     if part is None:
         return None
-    return Screened(unit.spec, unit.window, expansion, part, away, expansion.started(now))
+    return Screened(unit.spec, unit.window, expansion, part, away, expansion.started(now), checksum)
 
 
 def _expected(expansion: Expansion, dialect: str) -> tuple[Any, ...]:
@@ -196,26 +205,38 @@ def _expected(expansion: Expansion, dialect: str) -> tuple[Any, ...]:
 
 
 def _stored(
-    work: Work, group: list[Unit], window: Window, dialect: str
-) -> dict[int, tuple[tuple[Any, ...], dict[str, int]]]:
-    """Return the rows of each template: a joined text for each of three times, and how many stay away, by status."""
+    work: Work, group: list[Unit], window: Window, dialect: str, checks: bool
+) -> dict[int, tuple[tuple[Any, ...], dict[str, int], str | None]]:
+    """Return the rows of each template: a joined text for each of three times, how many stay away, and a checksum."""
     session, models = work.session, work.models
     template_ids, usual = [unit.spec.id for unit in group], _usual(group, dialect)
-    query = models.build_once(("stored times", dialect), lambda m: _stored_query(m, dialect))
-    values = {"templates": template_ids, "window_start": window.start, "window_end": window.end}
-    texts_of_most = {f"usual_{place}": text for place, text in enumerate(usual)}
-    found, special = {}, []
-    for template_id, *joined, unusual in session.execute(query, {**values, **texts_of_most}):
+    query = models.build_once(
+        ("stored times", dialect, checks), lambda models: _stored_query(models, dialect, checks)
+    )
+    values = {"window_start": window.start, "window_end": window.end}
+    values |= {f"usual_{place}": text for place, text in enumerate(usual)}
+    found, special, size = {}, [], ids_at_once(dialect)
+    parts = (template_ids[position : position + size] for position in range(0, len(template_ids), size))
+    rows = chain.from_iterable(session.execute(query, {**values, "templates": part}) for part in parts)
+    for template_id, *joined, checksum, unusual in rows:
         # NULL: the same as usual, which the database tells without sending it.
         texts = tuple(text if sent is None else sent for sent, text in zip(joined, usual, strict=True))
-        found[template_id] = texts, dict[str, int]()
+        found[template_id] = texts, dict[str, int](), checksum
         if unusual:
             special.append(template_id)
     if special:
-        query = models.build_once(("rows that stay away", dialect), lambda m: _away_query(m, dialect))
-        for template_id, status, number in session.execute(query, {**values, "templates": special}):
+        for template_id, status, number in load_away(work, special, window):
             found[template_id][1][status] = number
     return found
+
+
+def load_away(work: Work, template_ids: list[int], window: Window) -> Iterable[tuple[int, str, int]]:
+    """Return (template id, status, number) of the rows that are cancelled or deleted, of some templates."""
+    dialect = work.dialect
+    query = work.models.build_once(("rows that stay away", dialect), lambda m: _away_query(m, dialect))
+    values = {"templates": template_ids, "window_start": window.start, "window_end": window.end}
+    found = work.session.execute(query, values)
+    return [(template_id, status, number) for template_id, status, number in found]
 
 
 def _usual(group: list[Unit], dialect: str) -> tuple[Any, ...]:
@@ -225,7 +246,7 @@ def _usual(group: list[Unit], dialect: str) -> tuple[Any, ...]:
     return _expected(max(counts, key=counts.__getitem__), dialect) if counts else (None,) * _JOINED
 
 
-def _stored_query(models: Models, dialect: str) -> Select[Any]:
+def _stored_query(models: Models, dialect: str, checks: bool) -> Select[Any]:
     slot = table_of(models.Slot).c
     joined = (
         joined_times(slot.original_start, slot.starts_at, dialect, naive=True),
@@ -235,14 +256,15 @@ def _stored_query(models: Models, dialect: str) -> Select[Any]:
     usual = (bindparam(f"usual_{place}", type_=text.type) for place, text in enumerate(joined))
     sent = map(func.nullif, joined, usual)
     special = func.count(func.nullif(slot.status, Status.SCHEDULED.value))
-    query = select(slot.template_id, *sent, special)
+    checksum = checksum_of(slot.starts_at, slot.starts_at, dialect) if checks else null()
+    query = select(slot.template_id, *sent, checksum, special)
     return query.where(*_in_window(models, dialect)).group_by(slot.template_id)
 
 
 def _away_query(models: Models, dialect: str) -> Select[Any]:
     slot = table_of(models.Slot).c
     query = select(slot.template_id, slot.status, func.count())
-    query = query.where(*_in_window(models, dialect), slot.status.in_(_STAY_AWAY))
+    query = query.where(*_in_window(models, dialect), is_away(models))
     return query.group_by(slot.template_id, slot.status)
 
 
@@ -277,8 +299,10 @@ def _elsewhere(work: Work, known: Iterable[Screened]) -> set[int]:
 
 def _beside(work: Work, some: list[Screened], bounds: tuple[datetime, datetime]) -> list[Screened]:
     """Return those of which not as many rows are stored between two original starts as their stored part has."""
-    slot, ids = work.models.Slot, [one.spec.series_id for one in some]
-    here = (slot.series_id.in_(ids), slot.original_start.between(*bounds))
-    query = select(slot.series_id, func.count()).where(*here).group_by(slot.series_id)
-    counts = {row[0]: row[1] for row in work.session.execute(query)}
+    slot, ids, size = work.models.Slot, [one.spec.series_id for one in some], ids_at_once(work.dialect)
+    counts: dict[int, int] = {}
+    for position in range(0, len(ids), size):
+        here = (slot.series_id.in_(ids[position : position + size]), slot.original_start.between(*bounds))
+        query = select(slot.series_id, func.count()).where(*here).group_by(slot.series_id)
+        counts |= {row[0]: row[1] for row in work.session.execute(query)}
     return [one for one in some if counts.get(one.spec.series_id, 0) != one.part.end - one.part.first]

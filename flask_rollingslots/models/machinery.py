@@ -1,4 +1,4 @@
-"""The tables that the machinery keeps: resources to lock, runs, leases, shards of a run, and addresses of feeds."""
+"""The tables that the machinery keeps: resources to lock, runs, leases, shards of a run, checks, feeds' addresses."""
 
 from __future__ import annotations
 
@@ -111,6 +111,31 @@ class ShardMixin:
             sa.UniqueConstraint("run_id", "first_id", "template_id", name=f"uq_{table}_run_id_first_id"),
             sa.Index(f"ix_{table}_next", "run_id", "status", "priority"),
         )
+
+
+class CheckMixin:
+    """What one template was last found complete with: so many stored slots, and a checksum of their starts.
+
+    It only saves work. Without it, or where anything differs, a template is compared with its rule slot by slot. There
+    is no foreign key: a row whose template is gone is deleted by a later top-up.
+
+    :ivar start_ms: the window that was compared, in milliseconds of Unix time; ``end_ms`` is excluded.
+    :ivar from_ms: from when on all was stored: just behind the last slot that was missing, for it had started by then.
+    :ivar basis: what else the slots follow from: offsets of the zone, holidays, versions of libraries.
+    :ivar skipped: what a report says was left out, as JSON; empty: nothing.
+    """
+
+    __tablename__ = "rolling_check"
+
+    template_id: Mapped[int] = mapped_column(Id, primary_key=True, autoincrement=False)
+    revision: Mapped[int] = mapped_column(sa.Integer)
+    start_ms: Mapped[int] = mapped_column(Id)
+    end_ms: Mapped[int] = mapped_column(Id)
+    from_ms: Mapped[int] = mapped_column(Id)
+    basis: Mapped[str] = mapped_column(sa.String(32))
+    number: Mapped[int] = mapped_column(sa.Integer)
+    checksum: Mapped[str] = mapped_column(sa.String(64))
+    skipped: Mapped[str] = mapped_column(sa.Text)
 
 
 class FeedAddressMixin:

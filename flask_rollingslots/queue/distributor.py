@@ -275,19 +275,18 @@ class Distributor:
         # It renews the lease at the end of each chunk: nothing does at the beginning.
         recorder = ShardRecorder(work, claim.request(job), None, job=job, claim=claim, clock=self.clock)
         run = Run(recorder, self.clock, recorder.limit(_SHARD_ROWS, 2 * _TURN_SECONDS))
-        specs = claim.specs(work, job, run.leave_out)
-        before = sharding.created_before(work, job, specs) if claim.begun else {}
+        asked = claim.asked_for(work, job)
+        before = sharding.created_before(work, job, asked) if claim.begun else {}
         work.session.rollback()
-        run.settle(*claim.asked_for(work, job))
-        run.fill(specs)
-        run.serve_waiting(*claim.asked_for(work, job))
-        run.note_history()
+        run.settle(*asked)
+        run.fill(*asked)
+        run.serve_waiting(*asked)
         for template_id, number in before.items():
             tally = run.report.templates.get(template_id)
             if tally is not None:
                 tally.created += number
                 tally.existing -= number
-        run.finish(specs)
+        run.finish()
         with self._deciding(job) as work:
             ours = sharding.end(work, job, claim, run.outcome)
             if ours and job.shards <= _FEW_SHARDS:

@@ -9,7 +9,7 @@ changes no row, and its transaction is rolled back.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
 from datetime import date, datetime
@@ -20,14 +20,14 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import ColumnElement, Table, and_, case, delete, func, insert, or_, select, update
 
-from ..context import Unreadable, Work, load_specs
+from ..context import Work
 from ..errors import LeaseLost
 from ..models import table_of
 from ..settings import MAX_DAYS
 from ..topup import TopUpRequest
 from ..topup.gate import Lease, Target, to_ms
 from ..topup.run import Outcome, Recorder, results_of
-from ..values import COUNTS, TALLIED, Report, RunStatus, ShardStatus, Tally, TemplateSpec, Window
+from ..values import COUNTS, TALLIED, Report, RunStatus, ShardStatus, Tally, Window
 
 #: A shard that was begun so often and never ended is given up: something in it ends its workers.
 MAX_ATTEMPTS = 5
@@ -84,6 +84,7 @@ def fill(job: Job) -> dict[str, Any]:
     """Return the message that lets a worker take part in a run."""
     wanted = {name: getattr(job.request, name) for name in (*_PLAIN, *_READERS)}
     wanted |= {name: wanted[name] and wanted[name].isoformat() for name in _READERS}
+    wanted |= {"full": True} if job.request.full else {}
     return {"do": "fill", **{name: getattr(job, name) for name in _OF_JOB}, "request": wanted}
 
 
@@ -122,13 +123,6 @@ class Claim:
         """Return what to fill."""
         edited = self.template_id
         return job.request if edited is None else TopUpRequest("edit", template_id=edited)
-
-    def specs(self, work: Work, job: Job, unreadable: Unreadable) -> list[TemplateSpec]:
-        """Return the active templates of this shard; ``unreadable`` is told of others, as in ``load_specs``."""
-        if self.template_id is not None:
-            return self.request(job).specs(work, unreadable)
-        is_active = work.models.Template.active.is_(True)
-        return load_specs(work, is_active, *self.asked_for(work, job), unreadable=unreadable)
 
     def asked_for(self, work: Work, job: Job) -> list[ColumnElement[bool]]:
         """Return, in SQL, which templates this shard is about, active or not."""
@@ -306,11 +300,14 @@ class ShardRecorder(Recorder):
         return lambda: self.done >= rows or monotonic() >= end
 
 
-def created_before(work: Work, job: Job, specs: list[TemplateSpec]) -> dict[int, int]:
-    """Return how many slots earlier attempts at a shard created, by template: the rows themselves tell."""
-    cls = work.models.Slot
-    mine = (cls.template_id.in_([spec.id for spec in specs]), cls.run_id == job.run_id)
-    query = select(cls.template_id, func.count()).where(*mine).group_by(cls.template_id)
+def created_before(work: Work, job: Job, asked: Sequence[ColumnElement[bool]]) -> dict[int, int]:
+    """Return how many slots earlier attempts at a shard created, by template: the rows themselves tell.
+
+    :param asked: the templates of the shard, in SQL.
+    """
+    cls, template = work.models.Slot, work.models.Template
+    query = select(cls.template_id, func.count()).join(template, template.id == cls.template_id)
+    query = query.where(cls.run_id == job.run_id, *asked).group_by(cls.template_id)
     return {row[0]: row[1] for row in work.session.execute(query)}
 
 

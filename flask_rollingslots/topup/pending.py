@@ -36,6 +36,13 @@ def adopt(work: Work, template_id: int, values: dict[str, Any]) -> int | None:
     return run_id if work.session.execute(adopted).rowcount == 1 else None  # type: ignore[attr-defined]
 
 
+def waiting_for(work: Work) -> set[int]:
+    """Return the templates, by id, for which runs wait."""
+    runs = work.models.Run
+    found = work.session.scalars(select(runs.template_id).where(runs.status == _WAITING))
+    return {number for number in found if number is not None}
+
+
 def close(work: Work, report: Report, busy: Collection[int] = (), covers_all: bool = False) -> None:
     """Confirm the runs that wait for templates which another run has filled, or has nothing to fill of.
 

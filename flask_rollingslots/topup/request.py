@@ -36,6 +36,7 @@ class TopUpRequest:
     :param end_day: the local day at which it ends (excluded); ``None``: after today.
     :param run_id: the run row, if it is written already.
     :param until: of ``monotonic()``: somebody waits: plan little at a time, and stop then for the next run to go on.
+    :param full: compare each slot, also where a check says that nothing is missing.
     :param watched: somebody may look at the run row: begin with chunks so small that its progress can be seen.
     """
 
@@ -52,6 +53,7 @@ class TopUpRequest:
     end_day: date | None = None
     run_id: int | None = None
     until: float | None = None
+    full: bool = False
 
     @classmethod
     def manual(cls, week: date | None = None, since: date | None = None, **options: Any) -> TopUpRequest:
@@ -104,6 +106,12 @@ class TopUpRequest:
             return False
         return self.days is None or all(self.days >= (own or settings.window_days) for own in own_windows)
 
+    @property
+    def is_rolling(self) -> bool:
+        """Whether it is about all templates, in the windows that they have by themselves."""
+        named = (self.days, self.start, self.end, self.template_id, self.group, self.first_day)
+        return named == (None,) * 6
+
     def backfills(self, now: datetime) -> bool:
         """Whether past slots are wanted too."""
         return self.first_day is not None or (self.start is not None and self.start < now)
@@ -140,12 +148,17 @@ class TopUpRequest:
         :raises TemplateNotFound: if a person asks for a template or group that does not exist. One that was deleted
             before its top-up began is nothing to do.
         """
+        self.check_names(work)
         specs = load_specs(work, *self.asked_for(work), unreadable=unreadable)
-        if not specs and self.template_id is not None and self.trigger == "manual":
-            raise no_template(self.template_id)
-        if not specs and self.group is not None:
-            raise no_group(self.group)
         return [spec for spec in specs if spec.active]
+
+    def check_names(self, work: Work) -> None:
+        """Refuse a template or group of a person that does not exist, with ``TemplateNotFound``."""
+        named = self.template_id is not None and self.trigger == "manual"
+        if not named and self.group is None:
+            return
+        if work.session.scalar(select(work.models.Template.id).where(*self.asked_for(work)).limit(1)) is None:
+            raise no_group(self.group) if self.group is not None else no_template(self.template_id)
 
     def asked_for(self, work: Work) -> list[ColumnElement[bool]]:
         """Return, in SQL, which templates are asked for, active or not."""

@@ -3,30 +3,35 @@
 from __future__ import annotations
 
 import logging
+import zlib
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from time import monotonic
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from sqlalchemy import ColumnElement, insert, select, update
 from sqlalchemy.exc import DBAPIError, OperationalError, StatementError
 
 from .. import planning
 from ..booking import waiting
-from ..context import Work, load_slots, load_specs
+from ..context import Work, count_of, load_slots, load_specs
 from ..errors import Interrupted, LeaseLost, LostRace, RowsRefused, sentence
 from ..filling import history
+from ..filling.checks import Agreed, Brief
 from ..filling.chunks import Backlog, Chunk, Written, write_chunk
 from ..filling.expansion import pattern_of
 from ..filling.screening import UNITS_AT_ONCE, Unit, batches, plan_by_rows, screen
 from ..models import table_of
 from ..statements import is_lost_race, own_transaction
-from ..values import COUNTS, TALLIED, Plan, Report, RunStatus, StoredSlot, Tally, TemplateSpec, Window
+from ..values import COUNTS, Plan, Report, RunStatus, StoredSlot, Tally, TemplateSpec, Window
 from . import pending
 from .gate import Lease, from_ms, read_state
 from .request import TopUpRequest
+from .slices import Place, Slices
+from .tallies import MOST_NAMED, Tallies, is_eventful
 
 log = logging.getLogger("flask_rollingslots")
 
@@ -38,7 +43,7 @@ _SLOTS_IN_A_REQUEST, _STARTS_IN_A_REQUEST, _ROWS_IN_A_REQUEST = 10_000, 1_000, 1
 #: What a database may say to a chunk.
 _REFUSALS = (DBAPIError, StatementError, RowsRefused)
 #: Up to so many templates a run row keeps the result of each, and never of more than so many.
-_FEW, _MOST = 100, 10_000
+_FEW, _MOST = 100, MOST_NAMED
 
 
 #: Templates to be settled, which of their rows, and whether those are the last.
@@ -167,27 +172,31 @@ def results_of(report: Report) -> dict[str, Any]:
 
     Of a great many the first, those with an error before all others: no database takes a row of any size.
     """
-    plain = report.to_dict()
-    kept = {kind: _kept(plain[kind]) for kind in ("templates", "groups")}
-    return {**kept, "processed": len(report.templates)}
+    templates = {str(key): tally for key, tally in report.templates.items()}
+    kept = {"templates": _kept(templates), "groups": _kept(report.groups)}
+    return {**kept, "processed": len(report.templates) + report.unnamed}
 
 
-def _kept(tallies: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    if len(tallies) <= _FEW:
-        return tallies
-    eventful = ("created", "updated", "removed", "kept_booked", "error")
-    found = [item for item in tallies.items() if any(item[1].get(name) for name in eventful)]
-    return dict(sorted(found, key=lambda item: not item[1].get("error"))[:_MOST])
+def _kept(tallies: dict[str, Tally]) -> dict[str, dict[str, Any]]:
+    found = list(tallies.items())
+    if len(found) > _FEW:
+        found = [item for item in found if is_eventful(item[1])]
+        found = sorted(found, key=lambda item: not item[1].error)[:_MOST]
+    return {key: tally.to_dict() for key, tally in found}
 
 
 @dataclass
 class Run:
     """The working state of one top-up.
 
+    Templates are seen to in slices, by id: nothing is kept of a slice that is done but a few counts.
+
     :param recorder: keeps the run row; knows what is asked for, and the lease that each chunk renews.
     :param joins: all is written into the session's own transaction.
     :param fingerprint: of the templates, for a run that goes on where another one stopped.
     :param busy: templates that somebody was editing all the time: left out, to be looked at again soon.
+    :ivar zones: of all templates that are asked for, as far as this machine knows them.
+    :ivar own_windows: their ``window_days``.
     """
 
     recorder: Recorder
@@ -197,21 +206,30 @@ class Run:
     fingerprint: str = ""
     report: Report = field(init=False)
     busy: set[int] = field(default_factory=set)
+    zones: set[str] = field(default_factory=set)
+    own_windows: set[int | None] = field(default_factory=set)
     _chunk_size: int = 0
     _stale: set[int] = field(default_factory=set)
     _windows: dict[tuple[str, int | None], Window] = field(default_factory=dict)
     _wrote: bool = False
     _planned: bool = False
     _kept: dict[int, TemplateSpec] = field(default_factory=dict)
-    #: Of the spans of all templates, in their order, how many an earlier run saw to, and how many are seen to by now.
+    #: Templates of this slice whose window was complete the day before; and those of them that are to be compared.
+    _rolled: dict[int, Agreed] = field(default_factory=dict)
+    _unrolled: set[int] = field(default_factory=set)
+    #: How many templates the slices before had.
+    _before: int = 0
+    #: Where an earlier run stopped, and this one goes on; where this one is by now.
     began_at: int = 0
-    _seen: int = 0
+    _place: Place = field(default_factory=Place)
     _key: str = ""
 
     def __post_init__(self) -> None:
         self.work, self.request, self._began = self.recorder.work, self.recorder.request, monotonic()
-        self.now = self.work.now
+        self.now, self._renewed = self.work.now, self._began
         self.report = Report(dry_run=self.request.dry_run)
+        self._tallies = Tallies(self.report)
+        self._slices = Slices(self.work, self.request, self._fenced, self.joins)
 
     @property
     def outcome(self) -> Outcome:
@@ -224,26 +242,100 @@ class Run:
         began, self._wrote = self._wrote, True
         return began and self.must_stop()
 
-    def fill(self, specs: list[TemplateSpec]) -> None:
-        """Fill the windows of some templates; those edited meanwhile are read and planned again."""
-        for number in range(_REPLANS):
-            self._fill_once(specs, goes_on=not number and self.request.until is not None)
-            if not self._stale:
-                return
-            ids, self._stale = self._stale, set()
-            found = load_specs(self.work, self.work.models.Template.id.in_(ids))
-            specs = [spec for spec in found if spec.active]
+    def fill(self, *asked: ColumnElement[bool]) -> None:
+        """Fill the windows of active templates, slice by slice.
 
-    def _fill_once(self, specs: list[TemplateSpec], goes_on: bool) -> None:
+        :param asked: which, in SQL; all if nothing is said.
+        """
+        self._survey(asked)
+        self._go_on()
+        while briefs := self._slices.load(asked, self._place.after):
+            self._fill_slice(briefs, asked)
+            self._place = Place(after=briefs[-1].id)
+            self._before += len(briefs)
+            if len(briefs) < self._slices.size:
+                break
+            if self.request.until is not None and monotonic() >= self.request.until:
+                raise Interrupted
+            self._keep_lease()
+        self._slices.end()
+
+    def _survey(self, asked: Sequence[ColumnElement[bool]]) -> None:
+        """Look which zones and windows the templates have."""
+        cls = self.work.models.Template
+        query = select(cls.timezone, cls.window_days).where(cls.active.is_(True), *asked).distinct()
+        for zone, days in self.work.session.execute(query):
+            self.own_windows.add(days)
+            with suppress(ValueError, OSError, LookupError):  # a zone that this machine does not know
+                self.zones.add(ZoneInfo(zone).key)
+
+    @property
+    def complete_until(self) -> datetime:
+        """When the next day begins in the zone of a template, or of the settings."""
+        return planning.next_midnight(self.zones | {self.work.settings.timezone}, self.now)
+
+    def _fill_slice(self, briefs: list[Brief], asked: Sequence[ColumnElement[bool]]) -> None:
+        """Fill some templates; those edited meanwhile are read and planned again."""
+        cls, ids = self.work.models.Template, [brief.id for brief in briefs]
+        agreed = self._slices.agreeing(briefs, self._window)
+        self._tallies.belong({brief.id: brief.group for brief in briefs})
+        self._rolled = {number: one for number, one in agreed.items() if one.until is not None}
+        for one in agreed.values():
+            if one.until is None:
+                self._count_agreed(one)
+        rest = [number for number in ids if number not in agreed or number in self._rolled]
+        which = cls.id.in_(rest) if agreed else cls.id.between(ids[0], ids[-1])
+        specs = self._load(which, *asked) if rest else []
+        if not specs:
+            self._end_reading()
+        for number in range(_REPLANS):
+            self._fill_once(specs, len(briefs), goes_on=not number and self.request.until is not None)
+            again = self._stale | self._unrolled
+            if not again:
+                break
+            self._stale, self._unrolled, self._rolled = set(), set(), {}
+            specs = self._load(cls.id.in_(again))
+        self._slices.record()
+        self.note_history()
+        if len(self.report.templates) > MOST_NAMED:
+            self._tallies.thin_out(pending.waiting_for(self.work))
+            self._end_reading()
+
+    def _load(self, *which: ColumnElement[bool]) -> list[TemplateSpec]:
+        specs = load_specs(self.work, *which, unreadable=self.leave_out)
+        return [spec for spec in specs if spec.active]
+
+    def _count_agreed(self, agreed: Agreed) -> None:
+        """Count what a check says is there."""
+        tally = self._tallies.of(agreed.brief.id, agreed.brief.name)
+        tally.existing += agreed.existing
+        tally.expected += agreed.existing
+        self._tallies.skip(agreed.skipped)
+
+    def _keep_lease(self) -> None:
+        """Renew the lease where nothing was written for long."""
+        lasted = monotonic() - self._renewed
+        if self.recorder.lease is not None and lasted > self.work.settings.lease_seconds / 3:
+            with self._fenced():
+                self._renewed = monotonic()
+
+    @contextmanager
+    def _fenced(self) -> Iterator[Work]:
+        """Begin a short transaction in which the lease was renewed, at this moment."""
+        with self._transaction():
+            work = replace(self.work, now=self.clock())
+            if self.recorder.lease is not None:
+                self.recorder.lease.renew(work)
+            yield work
+
+    def _fill_once(self, specs: list[TemplateSpec], size: int, goes_on: bool) -> None:
         # What has the same expansion is put together, in the order in which it comes first.
         backfills, past = self.request.backfills(self.now), self._past_starts(specs)
         groups: dict[bool, dict[Hashable, list[tuple[TemplateSpec, Window]]]] = {False: {}, True: {}}
         for spec in specs:
             start = past.get(spec.id)
             try:
-                window = self._window(spec)
-                window = window if start is None else Window(start, window.end)
-                spans = history.spans(window, *self._length(spec))
+                spans = history.spans(self._missing_in(spec, start), *self._length(spec))
                 mine = [(pattern_of(spec, span), span) for span in spans]
             except Exception as error:  # such as a zone that this machine does not know
                 self.leave_out(spec.id, spec.name, error)
@@ -251,16 +343,32 @@ class Run:
             for pattern, span in mine:
                 groups[backfills or start is not None].setdefault(pattern, []).append((spec, span))
         total = sum(len(members) for each in groups.values() for members in each.values())
-        done = self._go_on(groups.values(), total) if goes_on else 0
+        done = self._leave_out_seen(groups.values(), [spec.id for spec in specs], total) if goes_on else 0
         bounds = () if self.request.until is None else (_SLOTS_IN_A_REQUEST, _STARTS_IN_A_REQUEST)
         for backfill, some in groups.items():
             for batch in batches(some, *bounds):
                 self._stop_in_time()
                 backlog = self._plan_batch(batch, backfill)
                 done += len(batch)
-                self.recorder.expect(len(backlog), done / total)
+                self.recorder.expect(len(backlog), self._share(done / total, size))
                 self._write_all(backlog)
-                self._seen = done if goes_on else self._seen
+                self._place = self._place._replace(seen=done) if goes_on else self._place
+
+    def _missing_in(self, spec: TemplateSpec, past: datetime | None) -> Window:
+        """Return where something of a template may be missing.
+
+        :param past: from where on one that keeps its history is looked at.
+        """
+        window, rolled = self._window(spec), self._rolled.get(spec.id)
+        if rolled is not None and rolled.brief.revision == spec.revision:
+            return Window(rolled.until or window.start, window.end)
+        self._rolled.pop(spec.id, None)
+        return window if past is None else Window(past, window.end)
+
+    def _share(self, part: float, size: int) -> float:
+        """Return how much of everything is planned, given how much of a slice is."""
+        known = count_of(self.fingerprint) if self.fingerprint and size == self._slices.size else 0
+        return (self._before + part * size) / max(known, self._before + size)
 
     def _length(self, spec: TemplateSpec) -> tuple[timedelta, ...]:
         """Return how much of a template's window is planned at once while somebody waits; nothing: as usual."""
@@ -268,21 +376,32 @@ class Run:
             return ()
         return (timedelta(days=max(1, _STARTS_IN_A_REQUEST // planning.recurrence_of(spec).most_a_day())),)
 
-    def _go_on(self, groups: Iterable[dict[Hashable, list[Any]]], total: int) -> int:
-        """Leave out what a run that had to stop saw to already; return how much that is."""
-        span = self.report.window
-        self._key = f"{self.fingerprint} {span and (span.start, span.end)} {total}"
+    def _go_on(self) -> None:
+        """Find where a run that had to stop was, if somebody waits for this one, too."""
+        if self.request.until is None:
+            return
+        # Since no day began anywhere meanwhile, what that run saw to is as complete as what this one will.
+        self._key = f"{self.fingerprint} {self.complete_until}"
         place, self.recorder.place = self.recorder.find_place(self._key), None
         self._end_reading()
         for number, name, error in place.get("left_out", ()):
             self.report.templates[number] = Tally(name, error=error)
         self.busy |= set(place.get("busy", ()))
-        self.began_at = self._seen = done = place.get("seen", 0)
+        self._place = Place(
+            *(place.get(name, usual) for name, usual in zip(Place._fields, Place(), strict=True))
+        )
+        self.began_at = self._place.after or self._place.seen
+
+    def _leave_out_seen(self, groups: Iterable[dict[Hashable, list[Any]]], ids: list[int], total: int) -> int:
+        """Leave out what of a slice a run that had to stop saw to already; return how much that is."""
+        part = f"{zlib.crc32(repr(ids).encode())} {total}"
+        seen = done = self._place.seen if self._place.part == part else 0
+        self._place = self._place._replace(part=part, seen=seen)
         for members in (each for some in groups for each in some.values()):
-            seen = min(done, len(members))
-            del members[:seen]
-            done -= seen
-        return self._seen
+            left_out = min(done, len(members))
+            del members[:left_out]
+            done -= left_out
+        return seen
 
     def keep_place(self) -> None:
         """Let the run row say where the next run is to go on, if this is one of those that do."""
@@ -291,7 +410,7 @@ class Run:
         left_out = [(number, tally.name, tally.error) for number, tally in self.report.templates.items()]
         self.recorder.place = {
             "key": self._key,
-            "seen": self._seen,
+            **self._place._asdict(),
             "left_out": [each for each in left_out if each[2]][:_MOST],
             "busy": sorted(self.busy | self._stale)[:_MOST],
         }
@@ -319,11 +438,10 @@ class Run:
 
     def note_history(self) -> None:
         """Note up to where templates that keep their history are complete: all that they promise is committed."""
+        kept, self._kept = self._kept, {}
         if self.request.dry_run:
             return
-        whole = [
-            spec for spec in self._kept.values() if spec.id not in self.busy and not self._tally(spec).error
-        ]
+        whole = [spec for spec in kept.values() if spec.id not in self.busy and not self._tally(spec).error]
         ends = [(spec, self._window(spec).end) for spec in whole]
         ends = [(spec, end) for spec, end in ends if spec.history_until is None or spec.history_until < end]
         for position in range(0, len(ends), UNITS_AT_ONCE):
@@ -423,10 +541,7 @@ class Run:
             if self.stops():
                 raise Interrupted
             try:
-                with self._transaction():
-                    work = replace(self.work, now=self.clock())
-                    if self.recorder.lease is not None:
-                        self.recorder.lease.renew(work)
+                with self._fenced() as work:
                     waiting.serve_one(work, slot_id)
             except LeaseLost:
                 raise
@@ -461,7 +576,8 @@ class Run:
         tally.error = sentence(error)
         log.warning("template %s (%s) left out: %s", template_id, name, tally.error)
 
-    def _window(self, spec: TemplateSpec) -> Window:
+    def _window(self, spec: Any) -> Window:
+        """Return the window of a template, of which zone and number of days are known."""
         key = (spec.timezone, spec.window_days)
         window = self._windows.get(key)
         if window is None:
@@ -473,15 +589,26 @@ class Run:
     def _plan_batch(self, batch: list[Unit], backfill: bool) -> Backlog:
         """Plan what is not simply there, or simply missing, row by row; the rest without reading it."""
         backlog = Backlog()
-        known, odd = screen(self.work, batch, backfill=backfill)
+        known, odd = screen(self.work, batch, backfill=backfill, checks=self._slices.has_checks)
         self._end_reading()
+        # A day that is there, or is not simply missing: such a template is compared in full after all.
+        there = {each.spec.id for each in known if len(set(each.missing(backfill))) == 1}
+        self._unrolled |= self._rolled.keys() & (there | {unit.spec.id for unit in odd})
         for screened in known:
+            rolled = self._rolled.get(screened.spec.id)
+            if screened.spec.id in self._unrolled:
+                continue
+            if rolled is not None:
+                self._count_agreed(rolled)
+            elif screened.window == self._window(screened.spec) and not backfill:
+                self._slices.note(screened)
             tally, (first, end) = self._tally(screened.spec), screened.missing(backfill)
             self._count(tally, screened.counts(backfill))
             if self.request.dry_run:
                 tally.created += end - first
             else:
                 backlog.add_new(screened.spec, screened.expansion, first, end)
+        odd = [unit for unit in odd if unit.spec.id not in self._rolled]
         for unit, plan in plan_by_rows(self.work, odd, self._end_reading, backfill=backfill):
             self._take_in(backlog, unit.spec, plan)
         return backlog
@@ -495,14 +622,13 @@ class Run:
             backlog.add(spec, plan)
 
     def _tally(self, spec: TemplateSpec) -> Tally:
-        return self.report.templates.setdefault(spec.id, Tally(spec.name))
+        return self._tallies.of(spec.id, spec.name)
 
     def _count(self, tally: Tally, plan: Plan) -> None:
         tally.expected += plan.expected
         tally.existing += plan.existing
         tally.kept_booked += len(plan.kept_booked)
-        for reason, number in plan.skipped.items():
-            self.report.skipped[reason] = self.report.skipped.get(reason, 0) + number
+        self._tallies.skip(plan.skipped)
         if self.request.dry_run:
             tally.created += len(plan.create)
             tally.updated += sum(each.shows for each in plan.update)
@@ -538,14 +664,11 @@ class Run:
         if self._wrote and self.must_stop():
             raise Interrupted
         began = monotonic()
-        with self._transaction():
-            work = replace(self.work, now=self.clock())
-            if self.recorder.lease is not None:
-                self.recorder.lease.renew(work)
+        with self._fenced() as work:
             self.recorder.start()
             written = write_chunk(work, chunk, self.recorder.run_id)
             self.recorder.advance(len(chunk), written.created.total())
-        self._wrote = True
+        self._wrote, self._renewed = True, began
         self._note(written)
         self._adapt(len(chunk), monotonic() - began)
         if self.request.progress is not None:
@@ -564,18 +687,9 @@ class Run:
                 tally = self.report.templates[template_id]
                 setattr(tally, name, getattr(tally, name) + number)
 
-    def finish(self, specs: Iterable[TemplateSpec]) -> Report:
+    def finish(self) -> Report:
         """Sum up what was done so far; may be called again."""
-        report, groups = self.report, {spec.id: spec.group for spec in specs}
-        report.groups = {}
-        for name in TALLIED:
-            setattr(report, name, sum(getattr(tally, name) for tally in report.templates.values()))
-        for template_id, tally in report.templates.items():
-            group = groups.get(template_id)
-            if group is not None:
-                total = report.groups.setdefault(group, Tally(group))
-                for name in TALLIED:
-                    setattr(total, name, getattr(total, name) + getattr(tally, name))
-        report.run_id = self.recorder.run_id
-        report.seconds = monotonic() - self._began
-        return report
+        self._tallies.sum_up()
+        self.report.run_id = self.recorder.run_id
+        self.report.seconds = monotonic() - self._began
+        return self.report

@@ -25,7 +25,7 @@ from ..errors import Interrupted, LeaseLost, TopUpBusy, UncommittedChanges, refu
 from ..lazy import lazy
 from ..models import Models, table_of
 from ..settings import Settings
-from ..values import Report, RunStatus, Status, TemplateSpec, utc_now
+from ..values import Report, RunStatus, Status, utc_now
 from . import gate, pending
 from .executors import reset_after_fork
 from .request import TopUpRequest
@@ -288,49 +288,44 @@ class Runner:
         current, work = self.fingerprint(), self.work()
         recorder = doing.Recorder(work, request, lease, request.run_id)
         run = doing.Run(recorder, self.clock, must_stop, joins, current)
-        specs = request.specs(work, run.leave_out)
+        request.check_names(work)
         signals.announce(signals.topup_started, self.app, trigger=request.trigger)
         try:
-            run.settle(*request.asked_for(work))
-            run.fill(specs)
-            run.serve_waiting(*request.asked_for(work))
-            run.note_history()
-            report = run.finish(specs)
-            covers_all = request.covers_all((spec.window_days for spec in specs), self.settings)
+            asked = request.asked_for(work)
+            run.settle(*asked)
+            run.fill(*asked)
+            run.serve_waiting(*asked)
+            report = run.finish()
+            covers_all = request.covers_all(run.own_windows, self.settings)
             # Before anything is pruned: what ended long ago ended too.
             edges = count_edges(work) if covers_all and (lease or request.dry_run) else None
             if lease is not None and covers_all:
                 work.session.rollback()
                 self.upkeep(self, lease, run.stops)
             if not request.dry_run:
-                edges = self._confirm(run, specs if covers_all else None, current, edges)
+                edges = self._confirm(run, covers_all, current, edges)
             elif edges is not None:
                 edges.note(report)
         except BaseException as error:
             if lease is not None:
-                self._end_row(run, specs, error)
+                self._end_row(run, error)
             raise
         if not request.dry_run:
             announce_end(self.app, request, run.outcome, edges)
         return report
 
-    def _confirm(
-        self, run: Run, all_specs: list[TemplateSpec] | None, current: str, edges: Edges | None
-    ) -> Edges | None:
+    def _confirm(self, run: Run, covers_all: bool, current: str, edges: Edges | None) -> Edges | None:
         """Write down that it is done: the run row and the state, in one transaction after all others.
 
-        :param all_specs: what was covered; ``None``: not everything.
         :return: what opened and ended, if that is told now; else the next run tells it.
         """
         lease = run.recorder.lease
         if lease is None:  # the app's own transaction
             self._close_row(run)
-            pending.close(self.work(), run.report, run.busy, all_specs is not None)
+            pending.close(self.work(), run.report, run.busy, covers_all)
             return None
-        complete_until = None
-        if all_specs is not None and not run.outcome.errors:  # no zone is unknown
-            zones = {self.settings.timezone, *(spec.timezone for spec in all_specs)}
-            complete_until = planning.next_midnight(zones, run.now)
+        is_known = covers_all and not run.outcome.errors  # no zone is unknown
+        complete_until = run.complete_until if is_known else None
         with self.transaction() as work:
             run.recorder.close_dead_runs()
             if not settle(work, lease, run.outcome, run.now, complete_until, current):
@@ -338,7 +333,7 @@ class Runner:
             if edges is not None:
                 edges.note(run.report)
             self._close_row(run)
-            pending.close(work, run.report, run.busy, all_specs is not None)
+            pending.close(work, run.report, run.busy, covers_all)
         return edges
 
     def _close_row(self, run: Run) -> None:
@@ -348,11 +343,11 @@ class Runner:
         run.report.run_id = recorder.run_id
         recorder.end(outcome.status, run.report, self.clock(), outcome.error)
 
-    def _end_row(self, run: Run, specs: list[TemplateSpec], error: BaseException) -> None:
+    def _end_row(self, run: Run, error: BaseException) -> None:
         abandon(self.session(), error)
         calm = isinstance(error, _CALM) or not isinstance(error, Exception)
         status, text = (RunStatus.INTERRUPTED, None) if calm else (RunStatus.FAILED, sentence(error))
-        report = run.finish(specs)
+        report = run.finish()
         if isinstance(error, Interrupted):
             run.keep_place()
         self._write_calmly(lambda work: run.recorder.end(status, report, work.now, text))

@@ -63,12 +63,12 @@ MUTANTS = (
     Mutant(
         "confirm after the work",
         "topup/runner.py",
-        "            run.fill(specs)\n",
+        "            run.fill(*asked)\n",
         "            if lease is not None:\n"
         "                with statements.own_transaction(work.session):\n"
         "                    end = planning.next_midnight({self.settings.timezone}, run.now)\n"
         "                    lease.confirm(self.work(), end, current)\n"
-        "            run.fill(specs)\n",
+        "            run.fill(*asked)\n",
         ("tests/faults/test_faults_sweep.py::test_crash_at_every_named_point[sqlite]",),
     ),
     Mutant(

@@ -122,7 +122,7 @@ def test_every_damage_is_noticed(database_url: str, tmp_path: Path, odd: list[in
             row = next(row for row in site.rows()[20:] if row.template_id == hurt and row.starts_at > MONDAY)
             damage(site, row)
             site.session.commit()
-            report = site.slots.generate()
+            report = site.slots.generate(full=True)
             assert (report.created, report.updated, report.removed) == expected, name
             assert odd == [hurt], name
             odd.clear()

@@ -181,12 +181,12 @@ def test_a_shard_is_ended_once(site: QueueSite, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(distributor, "_TURN_SECONDS", 0.0)
     finish, slept = run.Run.finish, []
 
-    def sleep(self: Any, specs: Any) -> Any:
+    def sleep(self: Any) -> Any:
         if not slept:
             slept.append(1)
             site.clock.turn(seconds=31)
             site.work(site.take())
-        return finish(self, specs)
+        return finish(self)
 
     monkeypatch.setattr(run.Run, "finish", sleep)
     site.visit()

@@ -371,14 +371,14 @@ def test_a_shard_that_kills_its_workers_is_given_up(
     site.fill_with(6)
     site.visit()
     messages = [site.take()]
-    load = sharding.Claim.specs
+    load = sharding.Claim.asked_for
 
     def deadly(self: Any, *args: Any) -> Any:
         if self.first_id <= 3 <= self.last_id:
             raise Killed
         return load(self, *args)
 
-    monkeypatch.setattr(sharding.Claim, "specs", deadly)
+    monkeypatch.setattr(sharding.Claim, "asked_for", deadly)
     for _ in range(20):
         messages += [site.take() for _ in list(site.queue.messages)]
         try:

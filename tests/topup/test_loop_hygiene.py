@@ -31,13 +31,13 @@ def test_many_top_ups_leave_nothing(
     site.add_quietly()
     original, fills, contexts, threads = run.Run.fill, [], set(), []
 
-    def fill(filler: Any, specs: Any) -> None:
+    def fill(filler: Any, *asked: Any) -> None:
         fills.append(1)
         contexts.add(flask.globals.app_ctx._get_current_object() is not None)  # type: ignore[attr-defined]
         threads.append([t for t in threading.enumerate() if t.name.startswith("rollingslots")])
         if len(fills) % 10 == 0:
             raise RuntimeError("each tenth")
-        original(filler, specs)
+        original(filler, *asked)
 
     monkeypatch.setattr(run.Run, "fill", fill)
     site.visit("/plain")
@@ -68,9 +68,9 @@ def test_top_up_has_its_own_context_and_session(
     seen: dict[str, Any] = {}
     original = run.Run.fill
 
-    def fill(filler: Any, specs: Any) -> None:
+    def fill(filler: Any, *asked: Any) -> None:
         seen["job"] = (flask.globals.app_ctx._get_current_object(), filler.work.session)  # type: ignore[attr-defined]
-        original(filler, specs)
+        original(filler, *asked)
 
     def remember() -> None:
         seen["request"] = (flask.globals.app_ctx._get_current_object(), site.db.session())  # type: ignore[attr-defined]
