@@ -57,7 +57,6 @@ DELETED = "deleted"
 #: Stands in ``customised`` of a slot that a person brought back although its series has ended.
 STAYS_ON = "status"
 
-
 #: What makes a template's rule, beside its exclusions.
 _RULE = ("rrule", "dtstart", "timezone", "rdates", "duration", "every", "until_time", "shift")
 _rule_of = attrgetter(*_RULE)
@@ -699,12 +698,3 @@ def _times_by_now(
         "closes_at": times.closes_at,
         "displaced": (start, end) != (rule.starts_at, rule.ends_at) or None,
     }
-
-
-def next_midnight(zones: Iterable[str], now: datetime) -> datetime:
-    """Return the next moment at which a new day begins in any of the zones (at least one), UTC."""
-    midnights = []
-    for name in set(zones):
-        zone = ZoneInfo(name)
-        midnights.append(local_midnight(now.astimezone(zone).date() + timedelta(days=1), zone))
-    return min(midnights)

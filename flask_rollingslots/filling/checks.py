@@ -40,8 +40,9 @@ from .. import planning
 from ..context import Work
 from ..models import Models, UtcDateTime, is_away, table_of
 from ..recurrence.public_holidays import public_holiday
-from ..statements import among, checksum_of, ids_at_once, insert_rows
+from ..statements import among, checksum_of, ids_at_once
 from ..values import Window
+from .bulk import insert_rows
 from .screening import Screened
 
 log = logging.getLogger("flask_rollingslots")

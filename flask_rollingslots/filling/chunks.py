@@ -19,17 +19,9 @@ from ..booking.counting import release_expired
 from ..context import Work, row_of
 from ..errors import RowsRefused
 from ..models import table_of
-from ..statements import (
-    MARIADB,
-    array_text,
-    as_text,
-    bare_insert,
-    insert_rows,
-    leave_trace,
-    locked,
-    product_insert,
-)
+from ..statements import MARIADB, leave_trace, locked
 from ..values import Healing, Plan, PlannedSlot, StoredSlot, TemplateSpec, Times
+from .bulk import array_text, as_text, bare_insert, insert_rows, product_insert
 from .expansion import Expansion, Remembered, Stretch, Writer, moment_of, text_writer
 
 _OF_TEMPLATE = ("series_id", "template_id", "capacity", "data")

@@ -28,9 +28,10 @@ from typing import Any
 
 from sqlalchemy import select
 
-from .. import planning, signals
+from .. import signals
 from ..context import Work
 from ..errors import Interrupted, LeaseLost, QueueUnavailable, TopUpBusy, refusal, sentence
+from ..recurrence.zones import next_midnight
 from ..statements import is_lost_race
 from ..topup import TopUp, TopUpRequest, pending
 from ..topup.executors import QueueExecutor
@@ -311,7 +312,7 @@ class Distributor:
             report.run_id, report.seconds = job.run_id, (work.now - started).total_seconds()
             if covers_all and not outcome.errors and not outcome.busy:
                 zones = sharding.zones_of(work) | {self.settings.timezone}
-                until, edges = planning.next_midnight(zones, started), count_edges(began)
+                until, edges = next_midnight(zones, started), count_edges(began)
             settle(work, job.lease, outcome, started, until, job.fingerprint)
             if edges is not None:
                 edges.note(report)

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
-from ..values import Occurrence, Shifted
+from ..values import Occurrence, Shifted, local_midnight
 from .rule import refuse
 
 _NONE = timedelta(0)
@@ -217,3 +217,12 @@ def plus(moment: datetime, length: timedelta) -> datetime:
 def minus(moment: datetime, length: timedelta) -> datetime:
     """Return ``moment - length``, clamped like :func:`plus`."""
     return plus(moment, -length)
+
+
+def next_midnight(zones: Iterable[str], now: datetime) -> datetime:
+    """Return the next moment at which a new day begins in any of the zones (at least one), UTC."""
+    midnights = []
+    for name in set(zones):
+        zone = ZoneInfo(name)
+        midnights.append(local_midnight(now.astimezone(zone).date() + timedelta(days=1), zone))
+    return min(midnights)

@@ -25,6 +25,7 @@ from ..filling.chunks import Backlog, Chunk, Written, write_chunk
 from ..filling.expansion import pattern_of
 from ..filling.screening import UNITS_AT_ONCE, Unit, batches, plan_by_rows, screen
 from ..models import table_of
+from ..recurrence.zones import next_midnight
 from ..statements import is_lost_race, own_transaction
 from ..values import COUNTS, Plan, Report, RunStatus, StoredSlot, Tally, TemplateSpec, Window
 from . import pending
@@ -272,7 +273,7 @@ class Run:
     @property
     def complete_until(self) -> datetime:
         """When the next day begins in the zone of a template, or of the settings."""
-        return planning.next_midnight(self.zones | {self.work.settings.timezone}, self.now)
+        return next_midnight(self.zones | {self.work.settings.timezone}, self.now)
 
     def _fill_slice(self, briefs: list[Brief], asked: Sequence[ColumnElement[bool]]) -> None:
         """Fill some templates; those edited meanwhile are read and planned again."""

@@ -31,11 +31,10 @@ from .executors import reset_after_fork
 from .request import TopUpRequest
 
 if TYPE_CHECKING:
-    from .. import planning
     from . import run as doing
     from .run import Outcome, Run
 else:
-    planning, doing = lazy(".planning", ".topup.run")
+    (doing,) = lazy(".topup.run")
 
 log = logging.getLogger("flask_rollingslots")
 

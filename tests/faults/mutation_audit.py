@@ -66,7 +66,7 @@ MUTANTS = (
         "            run.fill(*asked)\n",
         "            if lease is not None:\n"
         "                with statements.own_transaction(work.session):\n"
-        "                    end = planning.next_midnight({self.settings.timezone}, run.now)\n"
+        "                    end = run.complete_until\n"
         "                    lease.confirm(self.work(), end, current)\n"
         "            run.fill(*asked)\n",
         ("tests/faults/test_faults_sweep.py::test_crash_at_every_named_point[sqlite]",),
@@ -92,7 +92,7 @@ MUTANTS = (
     ),
     Mutant(
         "sorted writing",
-        "statements.py",
+        "filling/bulk.py",
         'KEY_ORDER = "template.series_id, time.original_start"\n',
         'KEY_ORDER = "random()"\n',
         ("tests/faults/test_faults_writers.py::test_writers_of_the_same_days[postgresql]",),

@@ -12,8 +12,7 @@ from forks import FINISHED, ended, forked
 from loop_site import PLAIN, SHARED, WAIT, Clock, before_chunks, chunks_of, make_site, week
 from sqlalchemy import event
 
-from flask_rollingslots import statements
-from flask_rollingslots.filling import chunks
+from flask_rollingslots.filling import bulk, chunks
 from flask_rollingslots.topup import gate, run
 
 if TYPE_CHECKING:
@@ -84,7 +83,7 @@ def slow_down(site: Any) -> None:
 def shuffle() -> None:
     """Take the sorting away."""
     chunks.sorted = lambda values, key=None: random.sample(values, len(values))  # type: ignore[attr-defined]
-    statements.KEY_ORDER = "random()"
+    bulk.KEY_ORDER = "random()"
     SHARED.forget()
 
 
