@@ -623,6 +623,14 @@ def times_form(
     return "".join(write(moments))
 
 
+def row_text(columns: Sequence[ColumnElement[Any]], dialect: str) -> ColumnElement[str]:
+    """Return some columns of a row as one text that changes when one of them does."""
+    if dialect == "sqlite":  # has no other way that takes one call
+        return func.printf(" ".join(["%s"] * len(columns)), *columns, type_=String)
+    texts = (func.coalesce(cast(column, Text), literal_column("'-'")) for column in columns)
+    return func.concat_ws(literal_column("' '"), *texts, type_=String)
+
+
 def checksum_of(column: ColumnElement[Any], order: ColumnElement[Any], dialect: str) -> ColumnElement[Any]:
     """Return an aggregate of an instant of all rows of a group that changes when one of them does.
 

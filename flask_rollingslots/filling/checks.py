@@ -10,9 +10,10 @@ What a look by checks cannot hide, for each reason why a top-up changes rows:
 - Missing, added and moved rows change the number or the checksum. Where a person has moved a row, or one is withdrawn,
   displaced or kept for its booking at another time, the starts are not those of the rule: such a template never gets a
   check, and its rows are read each time.
-- An edited template has another revision. What an edit means for rows wherever they are (times of opening, capacity,
-  data, marks) is brought in line by ``settled_revision`` before, whatever a check says; so are both parts of a series
-  that was cut, for a cut is an edit of both.
+- An edited template has another revision. One that a bulk UPDATE changed has not, but its columns say something else
+  about times, and a check knows what they said. What an edit means for rows wherever they are (times of opening,
+  capacity, data, marks) is brought in line by ``settled_revision`` before, whatever a check says; so are both parts of
+  a series that was cut, for a cut is an edit of both.
 - Time goes on: what has started is not made any more, so what was complete stays complete. Where the past was missing,
   the check says from when on it is complete, also for a clock that is set back.
 - A hold that expires frees a row that stands elsewhere than its rule says, and that has no check; a free place is
@@ -34,13 +35,22 @@ from operator import attrgetter
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import ColumnElement, Select, bindparam, case, delete, func, literal, select
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    bindparam,
+    case,
+    delete,
+    func,
+    literal,
+    select,
+)
 
 from .. import planning
 from ..context import Work
 from ..models import Models, UtcDateTime, is_away, table_of
 from ..recurrence.public_holidays import public_holiday
-from ..statements import among, checksum_of, ids_at_once
+from ..statements import among, checksum_of, ids_at_once, row_text
 from ..values import Window
 from .bulk import insert_rows
 from .screening import Screened
@@ -64,6 +74,7 @@ _STEP = timedelta(hours=6)
 class Brief(NamedTuple):
     """One template as a look by checks needs it, with its check, if it has one.
 
+    :param rule: what its columns say that its times follow from.
     :param proven: the revision that the check is of; ``None``: there is no check.
     """
 
@@ -75,7 +86,9 @@ class Brief(NamedTuple):
     window_days: int | None
     keep_history: int
     revision: int
+    rule: str
     proven: int | None
+    said: str
     start_ms: int
     end_ms: int
     from_ms: int
@@ -103,7 +116,12 @@ class Agreed(NamedTuple):
     until: datetime | None
 
 
-_OF_TEMPLATE, _OF_CHECK = Brief._fields[:8], Brief._fields[9:]
+_OF_TEMPLATE, _OF_CHECK = Brief._fields[:8], Brief._fields[11:]
+#: The columns of a template that the times of its slots follow from.
+_OF_RULE = (
+    "rrule", "dtstart", "timezone", "duration", "ends_by", "every", "until_time", "rdates", "exdates", "holidays",
+    "blackouts", "overlapping", "exclusive", "pool", "active_from", "active_until", "cancelled_from", "shift",
+)  # fmt: skip
 
 
 def load_briefs(
@@ -120,13 +138,20 @@ def load_briefs(
     # Whatever somebody wrote there by hand: only reading the whole template says what is wrong with it.
     columns[_OF_TEMPLATE.index("keep_history")] = case((cls.keep_history.is_(True), 1), else_=0)
     if has_checks:
-        columns += [check.revision, *(getattr(check, name) for name in _OF_CHECK)]
+        said = table_of(cls).c
+        columns += [row_text([said[name] for name in _OF_RULE], work.dialect), check.revision, check.rule]
+        columns += [getattr(check, name) for name in _OF_CHECK]
     else:
-        columns += [literal(None)] * (1 + len(_OF_CHECK))
+        columns += [literal("")] + [literal(None)] * (2 + len(_OF_CHECK))
     query = select(*columns).where(cls.active.is_(True), cls.id > after, *asked)
     if has_checks:
         query = query.outerjoin(check, check.template_id == cls.id)
     return list(map(Brief._make, work.session.execute(query.order_by(cls.id).limit(limit))))
+
+
+def digest_of(rule: str) -> str:
+    """Return what a check keeps of what a template said."""
+    return hashlib.blake2b(rule.encode(), digest_size=16).hexdigest()
 
 
 def agreeing(
@@ -140,7 +165,7 @@ def agreeing(
     alike: dict[Any, Window | None] = {}
     spans: dict[tuple[int, int, datetime], list[Brief]] = {}
     for brief in briefs:
-        if brief.proven != brief.revision or brief.keep_history:
+        if brief.proven != brief.revision or brief.keep_history or brief.said != digest_of(brief.rule):
             continue
         kind = _kind_of(brief)
         if kind not in alike:
@@ -246,8 +271,11 @@ def _form_of(checksum: str | None) -> str:
     return hashlib.blake2b(checksum.encode(), digest_size=16).hexdigest()
 
 
-def row_of_check(screened: Screened) -> dict[str, Any] | None:
-    """Return the check of a template that was found complete, as a row; ``None`` if it can have none."""
+def row_of_check(screened: Screened, rule: str) -> dict[str, Any] | None:
+    """Return the check of a template that was found complete, as a row; ``None`` if it can have none.
+
+    :param rule: what the template said before it was read to be compared.
+    """
     spec, window, part = screened.spec, screened.window, screened.part
     if (
         spec.keep_history
@@ -260,6 +288,7 @@ def row_of_check(screened: Screened) -> dict[str, Any] | None:
     return {
         "template_id": spec.id,
         "revision": spec.revision,
+        "rule": digest_of(rule),
         "start_ms": start,
         "end_ms": end,
         "from_ms": screened.expansion.columns.starts_at[part.first - 1] // 1000 + 1 if part.first else start,

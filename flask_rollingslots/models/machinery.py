@@ -119,6 +119,7 @@ class CheckMixin:
     It only saves work. Without it, or where anything differs, a template is compared with its rule slot by slot. There
     is no foreign key: a row whose template is gone is deleted by a later top-up.
 
+    :ivar rule: a digest of what the template said: a bulk UPDATE raises no revision.
     :ivar start_ms: the window that was compared, in milliseconds of Unix time; ``end_ms`` is excluded.
     :ivar from_ms: from when on all was stored: just behind the last slot that was missing, for it had started by then.
     :ivar basis: what else the slots follow from: offsets of the zone, holidays, versions of libraries.
@@ -129,6 +130,7 @@ class CheckMixin:
 
     template_id: Mapped[int] = mapped_column(Id, primary_key=True, autoincrement=False)
     revision: Mapped[int] = mapped_column(sa.Integer)
+    rule: Mapped[str] = mapped_column(sa.String(32))
     start_ms: Mapped[int] = mapped_column(Id)
     end_ms: Mapped[int] = mapped_column(Id)
     from_ms: Mapped[int] = mapped_column(Id)

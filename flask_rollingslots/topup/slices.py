@@ -52,6 +52,8 @@ class Slices:
     joins: bool = False
     _has_table: bool = True
     _rows: list[dict[str, Any]] = field(default_factory=list)
+    #: What the templates of this slice said when it was loaded.
+    _rules: dict[int, str] = field(default_factory=dict)
     _wrote: bool = False
 
     @property
@@ -66,6 +68,11 @@ class Slices:
 
     def load(self, asked: Sequence[ColumnElement[bool]], after: int) -> list[Brief]:
         """Return the next slice."""
+        briefs = self._load(asked, after)
+        self._rules = {brief.id: brief.rule for brief in briefs}
+        return briefs
+
+    def _load(self, asked: Sequence[ColumnElement[bool]], after: int) -> list[Brief]:
         try:
             return load_briefs(self.work, asked, after, self.size, self.has_checks)
         except (OperationalError, ProgrammingError):
@@ -94,7 +101,10 @@ class Slices:
 
     def note(self, screened: Screened) -> None:
         """Note a template of which everything was compared; it gets a check if it is complete."""
-        row = row_of_check(screened) if self.has_checks and not self.request.dry_run else None
+        rule = self._rules.get(screened.spec.id)
+        if rule is None or not self.has_checks or self.request.dry_run:
+            return
+        row = row_of_check(screened, rule)
         if row is not None:
             self._rows.append(row)
 

@@ -226,6 +226,12 @@ VOID: dict[str, Callable[[Site, pytest.MonkeyPatch], object]] = {
     "a kept history": lambda site, _: site.session.execute(
         text("UPDATE rolling_template SET keep_history = 1")
     ),
+    "a bulk UPDATE of templates": lambda site, _: site.session.query(site.slots.Template).update(
+        {"duration": timedelta(minutes=30)}
+    ),
+    "excluded dates of a bulk UPDATE": lambda site, _: site.session.query(site.slots.Template).update(
+        {"exdates": [date(2026, 1, 7)]}
+    ),
     "a lost check": lambda site, _: site.session.execute(text("DELETE FROM rolling_check")),
 }
 
@@ -254,6 +260,18 @@ def test_what_makes_checks_void(
         assert looked.ids == []
     monkeypatch.undo()
     checks._basis.cache_clear()
+
+
+def test_a_bulk_update_makes_a_check_void(database_url: str, tmp_path: Path, looked: Looked) -> None:
+    """What a bulk UPDATE changed of a rule, which raises no revision, is followed by the next look."""
+    site = make(database_url, tmp_path)
+    with site.app.app_context():
+        looked.forget()
+        mine = site.session.query(site.slots.Template).filter_by(id=2)
+        mine.update({"exdates": [date(2026, 1, 7)]})
+        site.session.commit()
+        assert site.slots.generate().removed == 8
+        assert set(looked.ids) == {2}
 
 
 def test_holidays_make_checks_void(
