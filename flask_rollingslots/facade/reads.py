@@ -74,10 +74,11 @@ class Reads(Calls):
         """Return what :meth:`between` does, as frozen values that belong to no session: for pages, feeds and lists.
 
         One query for the slots and one for the templates, and a fraction of the time that rows take. ``state``,
-        ``is_bookable`` and ``left`` are those of the moment of the call. What the session has read or changed without
-        a flush is not asked: this is what the database says.
+        ``is_bookable`` and ``left`` are those of the moment of the call. This is what the database says: what the
+        session changed is flushed first, as by any query, and what it has read is not asked.
 
-        :param sees: gets the template as a value, too.
+        :param limit: about so many are enough: all up to the start of the last one, so that none is torn off beside it.
+        :param sees: says of each template, as a value too, whether its slots are wanted.
         """
         work, number = self._state.reading(), id_or_none(template)
         self.ensure(number)

@@ -9,7 +9,9 @@ import pytest
 from sqlalchemy import event, text
 
 from flask_rollingslots.booking import quick_way
+from flask_rollingslots.booking.wanted import BookingRequest
 from flask_rollingslots.errors import RollingSlotsError
+from flask_rollingslots.values import key_of
 
 if TYPE_CHECKING:
     from helpers import Site
@@ -106,6 +108,28 @@ def test_a_series_that_moved_its_slot_beside_a_booked_one(site: Site) -> None:
     site.slots.edit(first, "all", start=time(11, 15))
     site.session.commit()
     assert outcome(site, first, 1, "bob")[0] == "SlotClosed"
+
+
+@pytest.mark.parametrize("name", ["moved", "one beside it displaced"])
+def test_what_goes_the_long_way_locks_no_template_before(site: Site, name: str) -> None:
+    """Beside a slot that was moved a booking wants its template alone: two that shared it would end in a deadlock."""
+    site.add(capacity=3)
+    site.slots.generate()
+    site.session.commit()
+    slots = site.week()[:2]
+    key, ids = slots[0].key, [slot.id for slot in slots]
+    site.session.rollback()
+    assert outcome(site, key, 1, "bob")[1] == "confirmed"  # remembered
+    change = (
+        "UPDATE rolling_slot SET starts_at = starts_at - INTERVAL 30 MINUTE, displaced = true WHERE id = {1}"
+    )
+    site.session.execute(text({"moved": CHANGES["moved"]}.get(name, change).format(*ids)))
+    site.session.commit()
+    request = BookingRequest(party=1, who=None)
+    assert quick_way.book_at_once(site.topup.runner.work(), key_of(key), request) is None
+    with site.db.engine.connect() as other:
+        wanted = text("SELECT id FROM rolling_template WHERE id = 1 FOR UPDATE NOWAIT")
+        assert other.scalar(wanted) == 1
 
 
 def test_the_second_booking_does_not_look_for_the_slot(site: Site) -> None:
