@@ -78,17 +78,21 @@ def lazy(*names: str) -> Iterator[ModuleType]:
 def lazy_names(package: str, modules: Mapping[str, str]) -> Callable[[str], Any]:
     """Return the ``__getattr__`` of a package's front: it imports a name when it is asked for, and keeps it.
 
+    ``dir()`` of the front names them all, for who looks around in a shell.
+
     :param package: the ``__name__`` of the front.
     :param modules: a module, as of :func:`lazy` -> the names that it has, with blanks between them.
     """
     places = {name: module for module, names in modules.items() for name in names.split()}
+    front = vars(import_module(package))
+    front["__dir__"] = lambda: sorted({*front, *places})
 
     def find(name: str) -> Any:
         if name not in places:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         with _alone():
             found = getattr(import_module(_absolute(places[name])), name)
-        vars(import_module(package))[name] = found
+        front[name] = found
         return found
 
     return find

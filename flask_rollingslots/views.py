@@ -449,8 +449,8 @@ def shape_of_slots(models: Models, dialect: Dialect) -> Shape:
 
 
 def shape_of_templates(models: Models, dialect: Dialect) -> Shape:
-    """Return how templates are read."""
-    source = _columns_of(models.Template)
+    """Return how templates are read: by the ORM, so that what an app asks of all templates holds for values too."""
+    source = models.Template
     columns: dict[str, Any] = {}
     for name in (*FIELDS, *models.own.template):
         column = getattr(source, name)

@@ -102,6 +102,18 @@ def test_no_module_needs_a_lazy_one_while_it_is_imported() -> None:
     assert loaded(code) > 100
 
 
+def test_who_looks_around_sees_what_is_not_loaded() -> None:
+    """``dir()`` of a package has all that can be imported from it, and loads none of that."""
+    code = """
+    import json, sys
+    import flask_rollingslots, flask_rollingslots.facade
+    packages = (flask_rollingslots, flask_rollingslots.facade)
+    missing = [name for package in packages for name in package.__all__ if name not in dir(package)]
+    print(json.dumps([missing, "flask_rollingslots.health" in sys.modules]))
+    """
+    assert loaded(code) == [[], False]
+
+
 def test_an_unknown_name_is_named() -> None:
     """A name that a package does not have is missed in it, not in the module that it might come from."""
     code = """

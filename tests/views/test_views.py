@@ -12,7 +12,7 @@ from flask import Flask
 from flask_sqlalchemy import SQLAlchemy
 from helpers import A_WEEK, MONDAY, Clock, Site, statements
 from same_views import differences, plain
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm import Mapped, ORMExecuteState, mapped_column, with_loader_criteria
 
 from flask_rollingslots import RollingSlots, SlotMixin, TemplateMixin
 from flask_rollingslots.facade import SlotView, TemplateView
@@ -64,6 +64,30 @@ def everything(site: Site) -> None:
     site.session.commit()
     booked(site, "1@20260115T1000", override=True)
     clock.turn(minutes=30)
+
+
+def test_criteria_for_all_templates_hold_for_values(sqlite_url: str, tmp_path: Path) -> None:
+    """Where an app asks each query for one tenant's templates, values and feeds show no other's slots."""
+    site = Site(sqlite_url, tmp_path, ROLLINGSLOTS_API_PREFIX="/s", ROLLINGSLOTS_PUBLIC_READS=True)
+    with site.app.app_context():
+        for group in ("mine", "theirs"):
+            site.add(group=group)
+        site.slots.generate()
+        template = site.slots.Template
+
+        def keep_apart(state: ORMExecuteState) -> None:
+            mine = with_loader_criteria(template, template.group == "mine")
+            state.statement = state.statement.options(mine) if state.is_select else state.statement
+
+        sa.event.listen(site.session, "do_orm_execute", keep_apart)
+        try:
+            days = MONDAY, MONDAY + 2 * WEEK
+            assert {each.group for each in site.slots.view(*days)} == {"mine"}
+            asked = {"start": "2026-01-05", "end": "2026-01-08"}
+            events = site.app.test_client().get("/s/feed.json", query_string=asked).json
+            assert {each["extendedProps"]["group"] for each in events or ()} == {"mine"}
+        finally:
+            sa.event.remove(site.session, "do_orm_execute", keep_apart)
 
 
 def test_values_say_what_rows_say(any_site: Site) -> None:
