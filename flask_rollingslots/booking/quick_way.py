@@ -12,7 +12,6 @@ from datetime import datetime
 from functools import partial
 from types import SimpleNamespace
 from typing import Any, NamedTuple
-from weakref import WeakKeyDictionary
 
 from sqlalchemy import (
     ColumnElement,
@@ -129,35 +128,19 @@ def _take(work: Work, dialect: Dialect, values: dict[str, Any]) -> tuple[int, in
         return (found.id, found.capacity) if found is not None else None
     # MariaDB would lock what its condition then excludes, and the place where a row is missing, and the slot before
     # its template: this locks the template alone.
-    known = _known_places.setdefault(session.connection().engine, {})
-    key = values["series"], values["original"]
-    seen = known.get(key) if "who" not in values else None
-    if seen is not None:
-        offered = {"template": seen.template, "party": values["party"]}
-        kept = session.scalar(work.models.build_once("template to keep", _template_to_keep), offered)
-        if kept is not seen.may_overlap:
-            known.pop(key, None)
-            return None
-    else:
-        found = session.execute(_built(work, values, _slot_to_take), values).one_or_none()
-        if found is None:
-            return None
-        seen = _Seen._make(found)
-        if len(known) >= _MOST_KNOWN:
-            known.clear()
-        known[key] = seen
+    found = session.execute(_built(work, values, _slot_to_take), values).one_or_none()
+    if found is None:
+        return None
+    seen = _Seen._make(found)
     statement = work.models.build_once(
         ("take by id", seen.may_overlap), partial(_take_by_id, seen.may_overlap)
     )
     taken: Any = session.execute(statement, {**values, **seen._asdict()})
-    if taken.rowcount == 1:
-        return seen.slot, seen.places
-    known.pop(key, None)
-    return None
+    return (seen.slot, seen.places) if taken.rowcount == 1 else None
 
 
 class _Seen(NamedTuple):
-    """What a booking saw of a stored slot; what uses it later asks again whether it is so."""
+    """What is read of a stored slot whose template is locked; who uses it asks again whether it is so."""
 
     slot: int
     places: int
@@ -165,13 +148,6 @@ class _Seen(NamedTuple):
     ends: datetime
     template: int
     may_overlap: bool
-
-
-#: How many slots of a database a process remembers. Without that, MariaDB is asked for each booking where the slot is;
-#: which takes as long as to take the places.
-_MOST_KNOWN = 5_000
-#: Engine -> series and original start -> what the last booking there saw.
-_known_places: WeakKeyDictionary[Any, dict[tuple[int, datetime], _Seen]] = WeakKeyDictionary()
 
 
 # -- the statements for that, built once: with limits for each person, or without
@@ -257,21 +233,6 @@ def _slot_to_take(models: Models, limited: bool) -> Any:
     # What is locked is read as it is by now, what led to it perhaps as it was: so all is asked again.
     bounds = limits.within(c, slot.c) if limited else limits.unlimited(c)
     return locked(query.where(c.active.is_(True), *_ordinary(c, bounds)), MARIADB[0])
-
-
-def _template_to_keep(models: Models) -> Any:
-    """Return what locks a template about which nothing is special, and no other: as ``_slot_to_take`` does."""
-    templates = table_of(models.Template)
-    c, seen = templates.c, templates.alias().c
-
-    def asked(each: Any) -> list[ColumnElement[bool]]:
-        return [each.active.is_(True), *_ordinary(each, limits.unlimited(each))]
-
-    # A row that the condition of a locking statement excludes would stay locked.
-    known = select(seen.id).where(seen.id == bindparam("template"), *asked(seen))
-    found = known.limit(literal_column("1")).subquery("known")
-    query = select(c.overlapping).join_from(found, templates, c.id == found.c.id)
-    return locked(query.where(*asked(c)), MARIADB[0])
 
 
 def _keep_offer(models: Models, limited: bool) -> Any:
