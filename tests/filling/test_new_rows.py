@@ -11,10 +11,10 @@ from helpers import MONDAY, Clock, Site, statements
 from sqlalchemy import DateTime, TypeDecorator
 
 from flask_rollingslots import planning
+from flask_rollingslots.filling.bulk import array_text
 from flask_rollingslots.filling.chunks import Rows
 from flask_rollingslots.filling.expansion import expand, micros_of
 from flask_rollingslots.models import table_of
-from flask_rollingslots.statements import array_text
 from flask_rollingslots.topup import run
 from flask_rollingslots.values import TemplateSpec, Window
 
