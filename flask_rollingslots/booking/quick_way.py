@@ -12,7 +12,6 @@ from datetime import datetime
 from functools import partial
 from types import SimpleNamespace
 from typing import Any, NamedTuple
-from weakref import WeakKeyDictionary
 
 from sqlalchemy import (
     ColumnElement,
@@ -129,38 +128,19 @@ def _take(work: Work, dialect: Dialect, values: dict[str, Any]) -> tuple[int, in
         return (found.id, found.capacity) if found is not None else None
     # MariaDB would lock what its condition then excludes, and the place where a row is missing, and the slot before
     # its template: this locks the template alone.
-    known = _known_places.setdefault(session.connection().engine, {})
-    key = values["series"], values["original"]
-    seen = known.get(key) if "who" not in values else None
-    if seen is not None:
-        offered = {"party": values["party"], "series": values["series"], **seen._asdict()}
-        to_keep = work.models.build_once(
-            ("template to keep", seen.may_overlap), partial(_template_to_keep, seen.may_overlap)
-        )
-        kept = session.scalar(to_keep, offered)
-        if kept is not seen.may_overlap:
-            known.pop(key, None)
-            return None
-    else:
-        found = session.execute(_built(work, values, _slot_to_take), values).one_or_none()
-        if found is None:
-            return None
-        seen = _Seen._make(found)
-        if len(known) >= _MOST_KNOWN:
-            known.clear()
-        known[key] = seen
+    found = session.execute(_built(work, values, _slot_to_take), values).one_or_none()
+    if found is None:
+        return None
+    seen = _Seen._make(found)
     statement = work.models.build_once(
         ("take by id", seen.may_overlap), partial(_take_by_id, seen.may_overlap)
     )
     taken: Any = session.execute(statement, {**values, **seen._asdict()})
-    if taken.rowcount == 1:
-        return seen.slot, seen.places
-    known.pop(key, None)
-    return None
+    return (seen.slot, seen.places) if taken.rowcount == 1 else None
 
 
 class _Seen(NamedTuple):
-    """What a booking saw of a stored slot; what uses it later asks again whether it is so."""
+    """What is read of a stored slot whose template is locked; who uses it asks again whether it is so."""
 
     slot: int
     places: int
@@ -168,13 +148,6 @@ class _Seen(NamedTuple):
     ends: datetime
     template: int
     may_overlap: bool
-
-
-#: How many slots of a database a process remembers. Without that, MariaDB is asked for each booking where the slot is;
-#: which takes as long as to take the places.
-_MOST_KNOWN = 5_000
-#: Engine -> series and original start -> what the last booking there saw.
-_known_places: WeakKeyDictionary[Any, dict[tuple[int, datetime], _Seen]] = WeakKeyDictionary()
 
 
 # -- the statements for that, built once: with limits for each person, or without
@@ -201,30 +174,23 @@ def _take_by_key(models: Models, limited: bool) -> Any:
     return _taking(models, *_of_key(models), bounds=bounds).returning(c.id, c.capacity)
 
 
-def _place_of(models: Models) -> Any:
-    """Return where a remembered slot is: what asks nothing of the row itself is planned and run once."""
-    c = table_of(models.Slot).c
-    return SimpleNamespace(
+def _take_by_id(may_overlap: bool, models: Models) -> Any:
+    """Return the UPDATE that follows what keeps the template: what that asked holds, for it is locked."""
+    slots = table_of(models.Slot)
+    c = slots.c
+    now, party = bindparam("now", type_=c.starts_at.type), bindparam("party", type_=c.booked.type)
+    place = SimpleNamespace(
         id=bindparam("slot"),
         series_id=bindparam("series"),
         starts_at=bindparam("starts", type_=c.starts_at.type),
         ends_at=bindparam("ends", type_=c.ends_at.type),
     )
-
-
-def _as_seen(slot: Any, place: Any) -> list[ColumnElement[bool]]:
-    return [slot.starts_at == place.starts_at, slot.ends_at == place.ends_at, slot.displaced.is_(None)]
-
-
-def _take_by_id(may_overlap: bool, models: Models) -> Any:
-    """Return the UPDATE that follows what keeps the template: what that asked holds, for it is locked."""
-    slots = table_of(models.Slot)
-    c, place = slots.c, _place_of(models)
-    now, party = bindparam("now", type_=c.starts_at.type), bindparam("party", type_=c.booked.type)
     as_seen = [*_of_key(models), c.template_id == bindparam("template"), c.capacity == bindparam("places")]
     as_seen += [c.waits_for.is_(None)]
     if not may_overlap:
-        as_seen += [*_as_seen(c, place), ~displaced_near(models, place, only_if)]
+        # Where the slot is is known: a subquery that asks nothing of the row itself is planned and run once.
+        as_seen += [c.starts_at == place.starts_at, c.ends_at == place.ends_at, c.displaced.is_(None)]
+        as_seen += [~displaced_near(models, place, only_if)]
     is_open = only_if(*open_for(c, now, party), *as_seen)
     return update(slots).where(c.id == place.id, is_open).values(booked=c.booked + party)
 
@@ -267,29 +233,6 @@ def _slot_to_take(models: Models, limited: bool) -> Any:
     # What is locked is read as it is by now, what led to it perhaps as it was: so all is asked again.
     bounds = limits.within(c, slot.c) if limited else limits.unlimited(c)
     return locked(query.where(c.active.is_(True), *_ordinary(c, bounds)), MARIADB[0])
-
-
-def _template_to_keep(may_overlap: bool, models: Models) -> Any:
-    """Return what locks a template about which nothing is special, and no other: as ``_slot_to_take`` does.
-
-    Where slots may not overlap, nothing is locked either if the slot was moved, or another one beside it: the long way
-    wants the template for itself then, and two that share it could not both have it.
-    """
-    templates = table_of(models.Template)
-    c, seen = templates.c, templates.alias().c
-
-    def asked(each: Any) -> list[ColumnElement[bool]]:
-        return [each.active.is_(True), *_ordinary(each, limits.unlimited(each))]
-
-    # A row that the condition of a locking statement excludes would stay locked.
-    known = select(seen.id).where(seen.id == bindparam("template"), *asked(seen))
-    if not may_overlap:
-        slot, place = table_of(models.Slot).alias().c, _place_of(models)
-        is_there = select(slot.id).where(slot.id == place.id, *_as_seen(slot, place)).exists()
-        known = known.where(is_there, ~displaced_near(models, place))
-    found = known.limit(literal_column("1")).subquery("known")
-    query = select(c.overlapping).join_from(found, templates, c.id == found.c.id)
-    return locked(query.where(*asked(c)), MARIADB[0])
 
 
 def _keep_offer(models: Models, limited: bool) -> Any:

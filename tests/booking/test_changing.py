@@ -30,7 +30,7 @@ KEY, OTHER = "1@20260106T1000", "1@20260106T1100"
 A_MOMENT = 0.3
 START = MONDAY + timedelta(days=1, hours=2)
 
-database_url = quick_databases("sqlite", "postgresql")
+database_url = quick_databases("sqlite")
 
 
 def booked(site: Site, party: int = 2, hold: bool = False, **fields: Any) -> Any:

@@ -19,7 +19,7 @@ TRAINING = "3@20260105T{}"
 DAY = (MONDAY.replace(hour=0), MONDAY.replace(day=6, hour=0))
 
 # On PostgreSQL a court is raced for in test_races.py.
-database_url = quick_databases("sqlite", "mariadb")
+database_url = quick_databases("sqlite")
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ WAYS: dict[str, Callable[..., Any]] = {
     "move": lambda site, booking, **more: site.slots.move(booking, LATER, **more),
 }
 
-database_url = quick_databases("sqlite", "postgresql")
+database_url = quick_databases("sqlite")
 by_both_ways = pytest.mark.parametrize("way", WAYS)
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 A_SECOND = timedelta(seconds=1)
 
 # That a booking is stored and counted right on the third is shown by test_booking.py and test_races.py.
-database_url = quick_databases("sqlite", "postgresql")
+database_url = quick_databases("sqlite")
 
 
 def in_sql(site: Site, key: str) -> tuple[str, int]:

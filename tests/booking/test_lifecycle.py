@@ -29,7 +29,7 @@ EDGES = [
 ]
 
 # PostgreSQL sorts and compares the same columns in test_booking.py.
-database_url = quick_databases("sqlite", "mariadb")
+database_url = quick_databases("sqlite")
 
 
 def both(site: Site, key: str = KEY) -> str:

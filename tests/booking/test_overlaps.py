@@ -29,7 +29,7 @@ A_MOMENT = 0.5
 TEN, ELEVEN = FOOTBALL.format("1000"), PARTY.format("1100")
 
 # What is only counted is the same on the third; what two do at once is tried there, too.
-database_url = quick_databases("sqlite", "mariadb")
+database_url = quick_databases("sqlite")
 
 
 @pytest.fixture

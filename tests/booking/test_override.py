@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from helpers import MONDAY, Site
-from marks import quick_databases
+from marks import DATABASES, quick_databases, quick_on
 
 from flask_rollingslots import signals
 from flask_rollingslots.errors import InvalidRequest, SlotClosed, SlotFull, SlotNotFound, StatusConflict
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 KEY, OTHER = "1@20260105T1000", "1@20260105T1100"
 
-database_url = quick_databases("sqlite", "postgresql")
+database_url = quick_databases("sqlite")
 
 
 def offer(site: Site, **fields: Any) -> None:
@@ -59,6 +59,7 @@ def ended(site: Site) -> None:
 
 
 @pytest.mark.parametrize("scene", [full, upcoming, closed, running, ended])
+@quick_on(*DATABASES)
 def test_staff_books_what_others_cannot(site: Site, scene: Callable[[Site], None]) -> None:
     """It is refused without ``override``, and recorded with it, on the booking and in the signal."""
     scene(site)
@@ -121,6 +122,7 @@ def test_what_is_not_offered_stays_so(site: Site, what: str) -> None:
         site.session.rollback()
 
 
+@quick_on(*DATABASES)
 def test_a_court_is_never_booked_twice(site: Site) -> None:
     """Neither on an exclusive resource, nor beside a slot of its series that stands; whatever the hour."""
     court = {"resource": "court", "exclusive": True, "capacity": 2}

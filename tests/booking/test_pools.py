@@ -15,7 +15,7 @@ from flask_rollingslots.errors import HoldExpired, InvalidRequest, InvalidTempla
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-database_url = quick_databases("sqlite", "mariadb")
+database_url = quick_databases("sqlite")
 
 #: 1@…T1000 is Monday 10:00 to 11:00, 1@…T1015 a quarter of an hour later; 2@…T1000 is Monday 10:00 to 11:00.
 STEAM = "1@20260105T{}"

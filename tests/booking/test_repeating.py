@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from marks import quick_databases
+from marks import DATABASES, quick_databases, quick_on
 
 from flask_rollingslots import signals
 from flask_rollingslots.errors import (
@@ -21,7 +21,7 @@ from flask_rollingslots.errors import (
 if TYPE_CHECKING:
     from helpers import Site
 
-database_url = quick_databases("sqlite", "postgresql")
+database_url = quick_databases("sqlite")
 
 KEY = "1@20260106T1000"
 TUESDAYS = [f"1@2026{day}T1000" for day in ("0106", "0113", "0120", "0127")]
@@ -52,6 +52,7 @@ def refused(site: Site, kind: type[Exception], *args: Any, **named: Any) -> Any:
     return caught.value.report  # type: ignore[attr-defined]
 
 
+@quick_on(*DATABASES)
 def test_the_same_slot_every_week(site: Site) -> None:
     """Stored and virtual ones, in order; each knows the first one, has its own token and the same person."""
     site.add(capacity=3)
@@ -142,6 +143,7 @@ def spoil(site: Site) -> None:
     site.session.commit()
 
 
+@quick_on(*DATABASES)
 def test_all_or_nothing(site: Site) -> None:
     """One week that cannot be: nothing is written, no row either, nobody is told; the report names every such week."""
     spoil(site)
@@ -352,6 +354,7 @@ def series_of(site: Site, **fields: Any) -> Any:
     return report
 
 
+@quick_on(*DATABASES)
 def test_given_back_one_by_one_or_from_one_on(site: Site) -> None:
     """One; or this one and all later ones, with one signal each; what is gone already is passed over."""
     report = series_of(site)

@@ -18,7 +18,7 @@ from flask_rollingslots.values import Claim
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-database_url = quick_databases("sqlite", "mariadb")
+database_url = quick_databases("sqlite")
 
 #: By the hour from 10:00 on; 2 and 3 are in the same room as 1.
 MASSAGE, SAUNA = "1@20260105T{}", "2@20260105T{}"

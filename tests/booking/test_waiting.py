@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from helpers import Site, meanwhile
-from marks import quick_databases
+from marks import DATABASES, quick_databases, quick_on
 from sqlalchemy import event, select
 
 from flask_rollingslots import browsing, signals
@@ -24,7 +24,7 @@ from flask_rollingslots.errors import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-database_url = quick_databases("sqlite", "mariadb")
+database_url = quick_databases("sqlite")
 
 KEY = "1@20260106T1000"
 #: An hour that has its own series: nothing of its time is in the way.
@@ -78,6 +78,7 @@ def check_states(site: Site) -> None:
 # --- who may wait -----------------------------------------------------------------------------------------------
 
 
+@quick_on(*DATABASES)
 def test_to_wait_takes_no_places_and_keeps_the_order(site: Site) -> None:
     """Whoever waits knows how many are before; released, they are out of the queue."""
     full(site)
@@ -359,6 +360,7 @@ def test_an_offer_that_is_not_taken_goes_on(site: Site) -> None:
 # --- nobody overtakes -------------------------------------------------------------------------------------------
 
 
+@quick_on(*DATABASES)
 def test_nobody_overtakes(site: Site) -> None:
     """As long as somebody who fits waits, the slot is full for others, who leave nothing behind."""
     full(site, capacity=3, closes_before=-timedelta(minutes=30))
@@ -508,6 +510,7 @@ def test_waiting_ends_with_the_start(site: Site) -> None:
     check(site)
 
 
+@quick_on(*DATABASES)
 def test_a_hold_that_expires_is_offered_by_the_next_top_up(site: Site) -> None:
     """Or by a page that shows the slot, which asks for a top-up; with nothing to do a top-up writes nothing."""
     full(site, capacity=2)
@@ -642,6 +645,7 @@ def test_a_slot_that_does_not_follow_yet_waits_for_the_top_up(site: Site) -> Non
 # --- at the same time, and what becomes of the rows ---------------------------------------------------------------
 
 
+@quick_on(*DATABASES)
 def test_two_give_back_at_once(site: Site) -> None:
     """The second one waits for the first, and sees who is served by then."""
     booked = full(site, capacity=2)

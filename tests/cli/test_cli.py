@@ -155,7 +155,7 @@ def test_init_db_creates_our_tables_only(site: Terminal) -> None:
     for _ in range(2):
         assert site.run("init-db").exit_code == 0
     with site.app.app_context():
-        assert len(inspect(site.db.engine).get_table_names()) == 8
+        assert len(inspect(site.db.engine).get_table_names()) == 9
         site.slots.create_template(**HALL)
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from helpers import A_WEEK, Clock, Site
+from marks import DATABASES, quick_databases, quick_on
 
 from flask_rollingslots.errors import StatusConflict
 from flask_rollingslots.filling import history
@@ -26,6 +27,7 @@ LESSON: dict[str, Any] = {
 }
 DAILY = {"rrule": "FREQ=DAILY"}
 TOKEN = "t" * 40
+database_url = quick_databases("sqlite")
 
 
 @pytest.fixture
@@ -47,6 +49,7 @@ def the_days(first: date, last: date) -> list[date]:
     return [first + timedelta(days=number) for number in range((last - first).days + 1)]
 
 
+@quick_on(*DATABASES)
 def test_a_lesson_that_was_held_has_a_row(database_url: str, tmp_path: Path) -> None:
     """Nobody came between 20 March and 1 April: Monday the 30th is due until somebody comes, and then has its row."""
     clock = Clock(datetime(2026, 3, 20, 9, tzinfo=UTC))
