@@ -14,7 +14,7 @@ from types import MappingProxyType, SimpleNamespace
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import inspect, or_, select, true
+from sqlalchemy import bindparam, inspect, select, true
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.attributes import set_committed_value
 from sqlalchemy.orm.exc import StaleDataError
@@ -22,7 +22,7 @@ from sqlalchemy.orm.exc import StaleDataError
 from .. import planning
 from ..booking.lifecycle import live_bookings
 from ..booking.resources import CLAIMED, find_clashes, lock_at_once, lock_resource, slot_row
-from ..context import Work, load_slots, load_specs, segments
+from ..context import Work, load_series_slots, load_specs, segments
 from ..errors import LostRace, SlotClosed, SlotNotFound, StaleEdit, no_slot, no_template
 from ..models import (
     FIELDS,
@@ -430,7 +430,6 @@ def load_series(
     :raises StaleEdit: if this session has read a template that somebody else changed since.
     :raises LostRace: if the series got another resource meanwhile.
     """
-    slot = work.models.Slot
     templates: dict[int, TemplateMixin] = {}
     # Before anything else: whoever books locks in this order too.
     held = {}
@@ -447,11 +446,9 @@ def load_series(
         held = claims
     if not specs:
         raise SlotNotFound(f"series {series_id}: there is no such series", key=str(key or series_id))
-    place = slot.starts_at > work.now - max(_LOOK_BACK, *(spec.duration + _DAY for spec in specs))
-    if key is not None:
-        place = or_(place, slot.original_start == key.original_start)
-    mine = (slot.series_id == series_id, place)
-    rows = load_slots(work, *mine, wholly=True, lock=not work.dry_run)
+    after = work.now - max(_LOOK_BACK, *(spec.duration + _DAY for spec in specs))
+    at = key.original_start if key is not None else None
+    rows = load_series_slots(work, series_id, after, at, lock=not work.dry_run)
     days, align = work.settings.window_days, work.settings.align
     horizon = max(planning.window_of(spec, work.now, days, align).end for spec in specs)
     settings = _settings(work, series_id, templates)
@@ -494,11 +491,17 @@ def _lock_resources(work: Work, series_ids: Iterable[int], are_all_wanted: bool 
 
     :param are_all_wanted: else only of segments with a waiting list: whoever waits may be offered places.
     """
-    cls, found = work.models.Template, dict[int, Claim]()
-    wanted = true() if are_all_wanted else cls.waiting > 0
+    found = dict[int, Claim]()
+
+    def build(models: Models) -> Any:
+        cls = models.Template
+        wanted = true() if are_all_wanted else cls.waiting > 0
+        mine = cls.series_id.in_(bindparam("series", expanding=True))
+        return select(cls.id, *claim_columns(cls)).where(mine, has_claim(cls), wanted)
+
+    query = work.models.build_once(("claims of series", are_all_wanted), build)
     for part in in_parts(sorted(series_ids)):
-        query = select(cls.id, *claim_columns(cls)).where(cls.series_id.in_(part), has_claim(cls), wanted)
-        found |= {row[0]: Claim._make(row[1:]) for row in work.session.execute(query)}
+        found |= {row[0]: Claim._make(row[1:]) for row in work.session.execute(query, {"series": part})}
     for name in sorted({claim.resource for claim in found.values()}) if not work.dry_run else ():
         lock_resource(work.session, work.models, name)
     return found
@@ -528,11 +531,20 @@ def _lock_templates(work: Work, series_id: int, *, was_read: bool = True) -> lis
     held = [inspect(each) for each in session.identity_map.values() if isinstance(each, cls)]
     known = [state.dict for state in held if not state.expired and "id" in state.dict]
     seen = {each["id"]: each.get("revision") for each in known if each.get("series_id") == series_id}
+    dialect = work.dialect
+
+    def build(models: Models) -> tuple[Any, Any]:
+        cls, number = models.Template, bindparam("series")
+        query = select(cls).where(cls.series_id == number).order_by(cls.id)
+        return exclusive(select(cls.id).where(cls.id == number), dialect), exclusive(query, dialect)
+
+    first, query = work.models.build_once(("segments of a series", dialect), build)
     # The first segment stands for the series: whoever waited for it also sees the segments that were cut meanwhile.
-    session.execute(exclusive(select(cls.id).where(cls.id == series_id), work.dialect))
-    query: Any = select(cls).where(cls.series_id == series_id).order_by(cls.id)
-    query = exclusive(query, work.dialect).execution_options(populate_existing=True)
-    templates: list[TemplateMixin] = list(session.scalars(query))
+    session.execute(first, {"series": series_id})
+    fresh = {"populate_existing": True}
+    templates: list[TemplateMixin] = list(
+        session.scalars(query, {"series": series_id}, execution_options=fresh)
+    )
     current = {template.id: template.revision for template in templates}
     if was_read and any(
         revision is not None and current.get(number) != revision for number, revision in seen.items()

@@ -6,7 +6,7 @@ their template says by now.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -18,7 +18,7 @@ from .. import planning
 from ..booking.counting import release_expired
 from ..booking.waiting import serve_rows
 from ..context import Work
-from ..models import FIELDS, TemplateMixin, copy_of_value, forget_busy, keep_name, table_of
+from ..models import FIELDS, Models, TemplateMixin, copy_of_value, forget_busy, keep_name, table_of
 from ..values import MARKS, OCCUPYING, Status, StoredSlot, TemplateSpec
 from .storage import Expanded, RowChange, SeriesPlan, StoredSeries, in_parts
 
@@ -145,12 +145,12 @@ def _starts_by_now(
     return starts | planning.offered_starts(spec, [row for row in known if row.id in asked_for])
 
 
-def _note_settled(work: Work, templates: Iterable[TemplateMixin]) -> None:
+def _note_settled(work: Work, templates: Collection[TemplateMixin]) -> None:
     # Past the ORM: this is nobody's decision, and must not raise the revision.
-    table = table_of(work.models.Template)
+    found = [{"row_id": template.id, "new_settled_revision": template.revision} for template in templates]
+    if found:
+        work.session.execute(_update(work.models.Template, work, ("settled_revision",)), found)
     for template in templates:
-        mine = update(table).where(table.c.id == template.id)
-        work.session.execute(mine.values(settled_revision=template.revision))
         set_committed_value(template, "settled_revision", template.revision)
 
 
@@ -170,14 +170,31 @@ def _cut(work: Work, template: TemplateMixin, cut: datetime, values: dict[str, A
     work.session.add(later)
     work.session.flush()
     # The later part goes on counting: whoever saw its slots before the cut must be told, and a new row begins at 1.
-    templates = table_of(work.models.Template)
     revision = template.revision + 1
-    work.session.execute(update(templates).where(templates.c.id == later.id).values(revision=revision))
+    values = {"row_id": later.id, "new_revision": revision}
+    work.session.execute(_update(work.models.Template, work, ("revision",)), values)
     set_committed_value(later, "revision", revision)
-    table = table_of(work.models.Slot)
-    rows = (table.c.template_id == template.id, table.c.original_start >= cut)
-    work.session.execute(update(table).where(*rows).values(template_id=later.id))
+    handed = {"before": template.id, "cut": cut, "later": later.id}
+    work.session.execute(work.models.build_once("later rows handed over", _hand_over), handed)
     return later
+
+
+def _hand_over(models: Models) -> Any:
+    table = table_of(models.Slot)
+    rows = (table.c.template_id == bindparam("before"), table.c.original_start >= bindparam("cut"))
+    return update(table).where(*rows).values(template_id=bindparam("later"))
+
+
+def _update(cls: type[Any], work: Work, names: tuple[str, ...]) -> Any:
+    """Return the UPDATE of some columns of a row, by attribute name: ``row_id``, and ``new_…`` for each."""
+
+    def build(models: Models) -> Any:
+        table, attributes = table_of(cls), inspect(cls).column_attrs
+        columns = {name: attributes[name].columns[0] for name in names}
+        values = {each: bindparam(f"new_{name}", type_=each.type) for name, each in columns.items()}
+        return update(table).where(table.c.id == bindparam("row_id")).values(values)
+
+    return work.models.build_once(("update of a row", cls, names), build)
 
 
 def _write_rows(work: Work, changed: Sequence[RowChange], removed: list[int]) -> None:
@@ -186,16 +203,13 @@ def _write_rows(work: Work, changed: Sequence[RowChange], removed: list[int]) ->
     lapsed = [change.row.id for change in changed if change.row.lapsed]
     if lapsed:
         release_expired(work, lapsed)
-    attributes = inspect(work.models.Slot).column_attrs
     by_columns: dict[tuple[str, ...], list[dict[str, Any]]] = {}
     for row, values in changed:
         noted = {} if values.keys() <= MARKS else {"changed_at": work.now}  # a mark is nobody's decision
         given = {f"new_{name}": value for name, value in (values | noted).items()}
         by_columns.setdefault(tuple(sorted(values | noted)), []).append({"row_id": row.id, **given})
     for names, rows in by_columns.items():
-        columns = {name: attributes[name].columns[0] for name in names}
-        values = {each: bindparam(f"new_{name}", type_=each.type) for name, each in columns.items()}
-        session.execute(update(table).where(table.c.id == bindparam("row_id")).values(values), rows)
+        session.execute(_update(work.models.Slot, work, names), rows)
     for part in in_parts(removed):
         session.execute(delete(table).where(table.c.id.in_(part)))
     forget_slots(work)
