@@ -234,9 +234,9 @@ def load_series_slots(
         mine = cls.series_id == sa.bindparam("series")
         return _queries_of(models, dialect, (mine, place), wholly=True, lock=lock)
 
-    queries = work.models.build_once(("slots of a series", is_one_named, lock, dialect), build)
+    query, pointed = work.models.build_once(("slots of a series", is_one_named, lock, dialect), build)
     values = {"series": series_id, "after": after} | ({"at": at} if is_one_named else {})
-    return _read_slots(work, *queries, values)
+    return _read_slots(work, query, pointed, values)
 
 
 def _queries_of(

@@ -14,13 +14,11 @@ from types import MappingProxyType, SimpleNamespace
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import bindparam, inspect, select, true
+from sqlalchemy import BindParameter, bindparam, inspect, select, true
 from sqlalchemy.orm import Session
-from sqlalchemy.orm.attributes import set_committed_value
 from sqlalchemy.orm.exc import StaleDataError
 
 from .. import planning
-from ..booking.lifecycle import live_bookings
 from ..booking.resources import CLAIMED, find_clashes, lock_at_once, lock_resource, slot_row
 from ..context import Work, load_series_slots, load_specs, segments
 from ..errors import LostRace, SlotClosed, SlotNotFound, StaleEdit, no_slot, no_template
@@ -38,13 +36,23 @@ from ..models import (
 )
 from ..models.fields import SPEC_FIELDS
 from ..settings import Settings
-from ..statements import atomic, dialect_of, exclusive, leave_trace, newest, take_write_lock
-from ..values import MICROSECOND, MINUTE, OCCUPYING, Claim, SlotKey, State, Status, StoredSlot, TemplateSpec
+from ..statements import atomic, dialect_of, exclusive, in_parts, leave_trace, take_write_lock
+from ..values import (
+    MICROSECOND,
+    MINUTE,
+    OCCUPYING,
+    Claim,
+    SlotKey,
+    State,
+    Status,
+    StoredSlot,
+    TemplateSpec,
+    Times,
+)
 
 #: A slot that has started may still last; nothing older can matter to a change.
 _LOOK_BACK, _DAY = timedelta(days=2), timedelta(days=1)
 _NOT_COPIED = {name for name, field in FIELDS.items() if not field.copied}
-_AT_ONCE = 500
 _SPAN = ("starts_at", "ends_at")
 #: Where a session keeps that a call decides: it has looked at all segments, and writes them one by one.
 DECIDING = "rollingslots_deciding"
@@ -240,11 +248,13 @@ class Expanded(NamedTuple):
     :param template_id: the segment, as it was before a cut.
     :param asked: the original starts (naive) that were asked for.
     :param starts: original start (naive) -> start (UTC).
+    :param times: the same, with all times by the new rule, as far as they were worked out.
     """
 
     template_id: int
     asked: frozenset[datetime]
     starts: Mapping[datetime, datetime]
+    times: Mapping[datetime, Times]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -272,16 +282,23 @@ def changed_times(
     spec: TemplateSpec, row: StoredSlot, starts_at: datetime, ends_at: datetime
 ) -> dict[str, Any]:
     """Return what changes of a row's times when it is moved; opening and closing follow unless a person set them."""
-    planned = planning.times_of(spec, row.original_start, starts_at, ZoneInfo(spec.timezone), ends_at)
-    values: dict[str, Any] = {"starts_at": starts_at, "ends_at": ends_at}
-    for name in ("opens_at", "closes_at"):
-        if name not in row.customised:
-            values[name] = getattr(planned, name)
-    return {name: value for name, value in values.items() if value != getattr(row, name)}
+    zone = ZoneInfo(spec.timezone)
+    return _differing(row, planning.times_of(spec, row.original_start, starts_at, zone, ends_at))
+
+
+def _differing(row: StoredSlot, times: Times) -> dict[str, Any]:
+    found = zip(Times._fields[1:], times[1:], strict=True)
+    values = {name: value for name, value in found if value != getattr(row, name)}
+    for name in {"opens_at", "closes_at"}.intersection(row.customised):
+        values.pop(name, None)
+    return values
 
 
 def planned_times(
-    spec: TemplateSpec, row: StoredSlot, starts: Mapping[datetime, datetime]
+    spec: TemplateSpec,
+    row: StoredSlot,
+    starts: Mapping[datetime, datetime],
+    known: dict[datetime, Times] | None = None,
 ) -> dict[str, Any] | None:
     """Return what changes of a row's times when it goes where its rule says; ``None`` if the rule lacks it.
 
@@ -289,20 +306,28 @@ def planned_times(
     length that a person gave to the slot stays.
 
     :param starts: what the rule alone promises around the row.
+    :param known: original start (naive) -> times by the rule; those of a row that follows it wholly are added.
     """
     starts_at = starts.get(row.original_start)
     if starts_at is None:
         return None
+    if not row.customised:
+        times = planning.times_of(spec, row.original_start, starts_at, ZoneInfo(spec.timezone))
+        if known is not None:
+            known[row.original_start] = times
+        return _differing(row, times)
     starts_at = row.starts_at if "starts_at" in row.customised else starts_at
     return changed_times(spec, row, starts_at, planning.end_for(spec, row, starts_at))
 
 
-def marks(spec: TemplateSpec, row: StoredSlot, times: Mapping[str, Any]) -> dict[str, Any]:
+def marks(
+    spec: TemplateSpec, row: StoredSlot, times: Mapping[str, Any], starts: Mapping[datetime, datetime]
+) -> dict[str, Any]:
     """Return what changes of the marks of one slot.
 
-    :param times: what changes of its times.
+    :param times: what changes of its times. ``starts``: what the template offers of it.
     """
-    by_rule = planning.offered_starts(spec, [row]).get(row.original_start)
+    by_rule = starts.get(row.original_start)
     start, end = (times.get(name, getattr(row, name)) for name in _SPAN)
     is_displaced = planning.is_displaced(spec, row.original_start, start, end, ZoneInfo(spec.timezone))
     found: dict[str, Any] = {"withdrawn": by_rule is None or None, "displaced": is_displaced or None}
@@ -381,10 +406,13 @@ def deciding(work: Work) -> Iterator[None]:
 def check_unchanged(session: Session, models: Models, template: TemplateMixin) -> None:
     """Before a template is written through the ORM: refuse it if somebody else changed it since it was read.
 
-    SQLAlchemy would find out too, by the version that its UPDATE does not meet, and raise a StaleDataError.
+    SQLAlchemy would find out too, by the version that its UPDATE does not meet, and raise a StaleDataError. A call that
+    decides locked it before it was read.
 
     :raises StaleEdit: if it was changed or deleted.
     """
+    if DECIDING in session.info:
+        return
     state, templates = inspect(template), table_of(models.Template)
     seen = state.committed_state.get("revision", state.dict.get("revision"))
     if seen is None:  # what was not read cannot be stale
@@ -534,17 +562,16 @@ def _lock_templates(work: Work, series_id: int, *, was_read: bool = True) -> lis
     dialect = work.dialect
 
     def build(models: Models) -> tuple[Any, Any]:
-        cls, number = models.Template, bindparam("series")
+        cls = models.Template
+        number: BindParameter[int] = bindparam("series")
         query = select(cls).where(cls.series_id == number).order_by(cls.id)
         return exclusive(select(cls.id).where(cls.id == number), dialect), exclusive(query, dialect)
 
     first, query = work.models.build_once(("segments of a series", dialect), build)
     # The first segment stands for the series: whoever waited for it also sees the segments that were cut meanwhile.
     session.execute(first, {"series": series_id})
-    fresh = {"populate_existing": True}
-    templates: list[TemplateMixin] = list(
-        session.scalars(query, {"series": series_id}, execution_options=fresh)
-    )
+    found = session.scalars(query, {"series": series_id}, execution_options={"populate_existing": True})
+    templates: list[TemplateMixin] = list(found)
     current = {template.id: template.revision for template in templates}
     if was_read and any(
         revision is not None and current.get(number) != revision for number, revision in seen.items()
@@ -669,30 +696,3 @@ def refuse_blocked(work: Work, series: StoredSeries, changes: Iterable[RowChange
         f"{first.starts_at:%Y-%m-%d %H:%M} UTC: release or move one of both first"
     )
     raise SlotClosed(text, key=keys[0], keys=keys, state=State.BLOCKED.value)
-
-
-def bookings_of(work: Work, slot_ids: Iterable[int]) -> list[BookingMixin]:
-    """Return the live bookings in some stored slots, by id, each with its slot: whom to tell."""
-    cls, found = work.models.Slot, list[BookingMixin]()
-    for part in in_parts(sorted(set(slot_ids))):
-        here = live_bookings(work, part)
-        inside = {booking.slot_id for booking in here}
-        query: Any = select(cls).where(cls.id.in_(inside))
-        query = query if work.dry_run else newest(query, work.dialect)
-        slots = {slot.id: slot for slot in work.session.scalars(query)} if inside else {}
-        for booking in here:
-            set_committed_value(booking, "slot", slots[booking.slot_id])  # else a query for each
-        found += here
-    return sorted(found, key=lambda booking: booking.id)
-
-
-def shown_booking(booking: BookingMixin) -> dict[str, Any]:
-    """Return what a report says of a booking as plain data for JSON."""
-    slot = booking.slot
-    times = {"key": slot.key, "starts_at": slot.starts_at.isoformat()}
-    return {"id": booking.id, **times, "who": booking.who, "party": booking.party, "status": booking.status}
-
-
-def in_parts(ids: list[int]) -> list[list[int]]:
-    """Return ids in parts that a statement may list."""
-    return [ids[first : first + _AT_ONCE] for first in range(0, len(ids), _AT_ONCE)]

@@ -10,7 +10,6 @@ from helpers import statements
 from sqlalchemy import text
 
 from flask_rollingslots import planning
-from flask_rollingslots.recurrence.recurrence_set import RecurrenceSet
 
 if TYPE_CHECKING:
     from helpers import Site
@@ -28,22 +27,28 @@ EDITS: dict[str, dict[str, Any]] = {
 
 @pytest.fixture
 def costs(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
-    """How often a rule was expanded, how many starts that gave, and how many stored slots were brought in line."""
-    found = {"expanded": 0, "starts": 0, "settled": 0}
-    expand, settle = RecurrenceSet.named_between, planning.settled
+    """How often a rule was expanded, how many starts that gave, and what was worked out of slots, stored or not."""
+    found = {"expanded": 0, "starts": 0, "settled": 0, "times_of": 0}
+    expand = planning.promised_starts
 
-    def named_between(*given: Any) -> Any:
+    def promised_starts(*given: Any, **more: Any) -> Any:
         found["expanded"] += 1
-        for each in expand(*given):
+        for each in expand(*given, **more):
             found["starts"] += 1
             yield each
 
-    def settled(*given: Any, **more: Any) -> Any:
-        found["settled"] += 1
-        return settle(*given, **more)
+    def count(name: str) -> None:
+        act = getattr(planning, name)
 
-    monkeypatch.setattr(RecurrenceSet, "named_between", named_between)
-    monkeypatch.setattr(planning, "settled", settled)
+        def counted(*given: Any, **more: Any) -> Any:
+            found[name] += 1
+            return act(*given, **more)
+
+        monkeypatch.setattr(planning, name, counted)
+
+    monkeypatch.setattr(planning, "promised_starts", promised_starts)
+    for name in ("settled", "times_of"):
+        count(name)
     return found
 
 
@@ -68,6 +73,7 @@ def test_an_edit_expands_its_rule_once(site: Site, costs: dict[str, int], what: 
     assert costs["expanded"] == (0 if what == "capacity" else 1)
     assert costs["starts"] <= 2 * A_WEEK
     assert costs["settled"] <= A_WEEK + A_DAY
+    assert costs["times_of"] <= A_WEEK + A_DAY
 
 
 def test_more_rows_take_no_more_statements(site: Site) -> None:
