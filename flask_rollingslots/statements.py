@@ -293,7 +293,12 @@ def exclusive(select: Select[Any], dialect: str, skips: bool = False) -> Select[
 
     :param skips: wait for nobody: rows that others hold are left out.
     """
-    return select if dialect == "sqlite" else select.with_for_update(key_share=True, skip_locked=skips)
+    return select.with_for_update(key_share=True, skip_locked=skips) if locks_rows(dialect) else select
+
+
+def locks_rows(dialect: str) -> bool:
+    """Whether a query can lock rows: SQLite has one writer."""
+    return dialect != "sqlite"
 
 
 def be_patient(session: Session, seconds: float | None) -> None:

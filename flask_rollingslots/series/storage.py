@@ -36,7 +36,7 @@ from ..models import (
 )
 from ..models.fields import SPEC_FIELDS
 from ..settings import Settings
-from ..statements import atomic, dialect_of, exclusive, in_parts, leave_trace, take_write_lock
+from ..statements import atomic, dialect_of, exclusive, in_parts, leave_trace, locks_rows, take_write_lock
 from ..values import (
     MICROSECOND,
     MINUTE,
@@ -569,7 +569,8 @@ def _lock_templates(work: Work, series_id: int, *, was_read: bool = True) -> lis
 
     first, query = work.models.build_once(("segments of a series", dialect), build)
     # The first segment stands for the series: whoever waited for it also sees the segments that were cut meanwhile.
-    session.execute(first, {"series": series_id})
+    if locks_rows(dialect):
+        session.execute(first, {"series": series_id})
     found = session.scalars(query, {"series": series_id}, execution_options={"populate_existing": True})
     templates: list[TemplateMixin] = list(found)
     current = {template.id: template.revision for template in templates}

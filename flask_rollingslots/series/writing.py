@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from operator import attrgetter
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -20,9 +21,13 @@ from ..booking.waiting import serve_rows
 from ..context import Work
 from ..models import FIELDS, Models, TemplateMixin, copy_of_value, forget_busy, keep_name, table_of
 from ..statements import in_parts
-from ..values import MARKS, OCCUPYING, Status, StoredSlot, TemplateSpec
+from ..values import MARKS, OCCUPYING, Status, StoredSlot, TemplateSpec, Times
 from .storage import Expanded, RowChange, SeriesPlan, StoredSeries
 
+#: What it follows from when a slot is offered, beside its start.
+_offer = attrgetter(
+    "opens_before", "opens_days_before", "opens_time", "closes_before", "closes_days_before", "closes_time"
+)
 #: Columns of a slot whose values are the same if they are equal: 1 and True are not, in JSON.
 _ALIKE = MARKS | {"capacity", "changed_at"}
 _NOT_COPIED = {name for name, field in FIELDS.items() if not field.copied}
@@ -109,8 +114,13 @@ def _settled(
     known = [_as_planned(row, planned[row.id]) for row in rows]
     zone, starts = ZoneInfo(spec.timezone), _starts_by_now(before, spec, rows, known, expanded)
     times = next((each.times for each in expanded if each.template_id == before.id), {})
+    # What was settled tells by itself, here too: a slot that only follows its rule has the times of that.
+    are_told = before.is_settled and planning.starts_alike(before, spec) and _offer(before) == _offer(spec)
     for row, by_then in zip(rows, known, strict=True):
         at, rule = starts.get(row.original_start), times.get(row.original_start)
+        follows = at == row.starts_at and not (row.customised or row.live or row.displaced)
+        if are_told and follows and row.closes_at is not None:
+            rule = Times(row.original_start, row.starts_at, row.ends_at, row.opens_at, row.closes_at)
         values = planned[row.id] | planning.settled(spec, by_then, at, series.now, zone, rule=rule)
         if values:
             yield RowChange(row, values)
