@@ -10,6 +10,9 @@ from helpers import statements
 from sqlalchemy import text
 
 from flask_rollingslots import planning
+from flask_rollingslots.context import Work, load_slots
+from flask_rollingslots.series.storage import RowChange
+from flask_rollingslots.series.writing import _write_rows
 
 if TYPE_CHECKING:
     from helpers import Site
@@ -107,7 +110,9 @@ def test_what_is_alike_is_written_at_once(site: Site) -> None:
     with statements(site.db.engine) as sent:
         plan = site.slots.edit(KEY, "this_and_future", capacity=5)
     assert len(plan.changed) >= A_WEEK - 3 * A_DAY
-    assert len([each for each in sent if each.startswith("UPDATE rolling_slot SET capacity")]) == 1
+    written = [each for each in sent if each.startswith("UPDATE rolling_slot SET capacity")]
+    assert len(written) == 1
+    assert "rolling_slot.id IN (" in written[0]
     assert (
         len([each for each in sent if each.startswith("UPDATE rolling_template SET settled_revision")]) == 1
     )
@@ -115,13 +120,18 @@ def test_what_is_alike_is_written_at_once(site: Site) -> None:
 
 
 def test_what_is_not_alike_is_written_apart(site: Site) -> None:
-    """Of slots of which some have a capacity of their own, only the others get the new one."""
+    """Slots of which the same columns change get each its own values, also where those of two are equal."""
     stored(site)
-    site.slots.edit("1@20260106T1100", "this", capacity=9)
-    site.session.commit()
-    site.slots.edit(KEY, "this_and_future", capacity=5)
-    site.session.commit()
-    found = dict(
-        site.session.execute(text("SELECT capacity, count(*) FROM rolling_slot GROUP BY capacity")).all()
-    )
-    assert (found[9], sorted(found)) == (1, [1, 5, 9])
+    state = site.app.extensions["rollingslots"]
+    with site.app.app_context():
+        work = Work.writing(site.db.session(), state.models, state.settings, site.clock())
+        rows = load_slots(work, wholly=True)[:3]
+        changes = [
+            RowChange(row, {"withdrawn": mark}) for row, mark in zip(rows, (True, True, None), strict=True)
+        ]
+        changes += [RowChange(row, {"data": {"n": n}}) for row, n in zip(rows, (1, True, 2), strict=True)]
+        _write_rows(work, changes, [])
+        by_id = {row.id: row for row in load_slots(work, wholly=True)}
+    found = [by_id[row.id] for row in rows]
+    assert [each.withdrawn for each in found] == [True, True, None]
+    assert [repr(each.data["n"]) for each in found] == ["1", "True", "2"]
