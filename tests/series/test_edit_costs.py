@@ -129,9 +129,9 @@ def test_what_is_not_alike_is_written_apart(site: Site) -> None:
         changes = [
             RowChange(row, {"withdrawn": mark}) for row, mark in zip(rows, (True, True, None), strict=True)
         ]
-        changes += [RowChange(row, {"data": {"n": n}}) for row, n in zip(rows, (1, True, 2), strict=True)]
+        changes += [RowChange(row, {"data": {"n": n}}) for row, n in zip(rows[1:], (1, True), strict=True)]
         _write_rows(work, changes, [])
         by_id = {row.id: row for row in load_slots(work, wholly=True)}
     found = [by_id[row.id] for row in rows]
     assert [each.withdrawn for each in found] == [True, True, None]
-    assert [repr(each.data["n"]) for each in found] == ["1", "True", "2"]
+    assert [repr(each.data["n"]) for each in found[1:]] == ["1", "True"]
