@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
 from typing import Any
 
 import sqlalchemy as sa
@@ -212,27 +213,65 @@ def load_slots(
     :param wholly: also read the app's own fields, and whether bookings point to a slot: what decisions need.
     :param lock: keep others from changing them until the app commits.
     """
-    cls, bookings = work.models.Slot, work.models.Booking
+    return _read_slots(work, *_queries_of(work.models, work.dialect, conditions, wholly, lock))
+
+
+def load_series_slots(
+    work: Work, series_id: int, after: datetime, at: datetime | None = None, *, lock: bool = False
+) -> list[StoredSlot]:
+    """Return the stored slots of a series that start after a moment, wholly, by original start.
+
+    :param after: aware. ``at``: an original start (naive) whose slot is read wherever it is.
+    :param lock: keep others from changing them until the app commits.
+    """
+    dialect, is_one_named = work.dialect, at is not None
+
+    def build(models: Models) -> tuple[Any, Any]:
+        cls = models.Slot
+        place: sa.ColumnElement[bool] = cls.starts_at > sa.bindparam("after")
+        if is_one_named:
+            place = sa.or_(place, cls.original_start == sa.bindparam("at"))
+        mine = cls.series_id == sa.bindparam("series")
+        return _queries_of(models, dialect, (mine, place), wholly=True, lock=lock)
+
+    query, pointed = work.models.build_once(("slots of a series", is_one_named, lock, dialect), build)
+    values = {"series": series_id, "after": after} | ({"at": at} if is_one_named else {})
+    return _read_slots(work, query, pointed, values)
+
+
+def _queries_of(
+    models: Models, dialect: str, conditions: Sequence[sa.ColumnElement[bool]], wholly: bool, lock: bool
+) -> tuple[Any, Any]:
+    """Return the query for stored slots, and the one for those of them to which bookings point, if that is asked."""
+    cls, bookings = models.Slot, models.Booking
     columns = [getattr(cls, name) for name in _SLOT_COLUMNS]
     data = cls.data if wholly else sa.null()  # a top-up has no use for it, and it may be large
-    own_name, own = (cls.own_name, work.models.own.slot) if wholly else (sa.null(), ())
+    own_name, own = (cls.own_name, models.own.slot) if wholly else (sa.null(), ())
     kept: Any = cls.customised
-    customised = stored_text(kept, work.dialect)  # nearly always empty, as the lists of a template
+    customised = stored_text(kept, dialect)  # nearly always empty, as the lists of a template
     more = (customised, cls.ended_with_series, cls.holds, cls.withdrawn, cls.displaced, cls.changed_at)
     query: Any = sa.select(
         *columns, data, own_name, *more, cls.waits_for, *(getattr(cls, name) for name in own)
     )
     query = query.where(*conditions).order_by(cls.series_id, cls.original_start)
-    found = work.session.execute(exclusive(query, work.dialect) if lock else query).all()
+    pointed = sa.select(bookings.slot_id).join(cls, cls.id == bookings.slot_id).where(*conditions)
+    return exclusive(query, dialect) if lock else query, pointed.distinct() if wholly else None
+
+
+def _read_slots(
+    work: Work, query: Any, pointed: Any, values: Mapping[str, Any] = MappingProxyType({})
+) -> list[StoredSlot]:
+    found = work.session.execute(query, values).all()
     history: frozenset[int] = frozenset()
-    if wholly and found:
-        pointed = sa.select(bookings.slot_id).join(cls, cls.id == bookings.slot_id).where(*conditions)
-        history = frozenset(work.session.scalars(pointed.distinct()))
+    own = work.models.own.slot if pointed is not None else ()
+    if pointed is not None and found:
+        history = frozenset(work.session.scalars(pointed, values))
     slots, size = [], len(_SLOT_COLUMNS)
     for row in found:
         plain = row[:size]
         data, name, customised, ended, holds, withdrawn, displaced, changed_at, waits_for, *owned = row[size:]
-        live, is_pointed_to = live_places(plain[_BOOKED], holds, work.now), plain[0] in history
+        live = live_places(plain[_BOOKED], holds, work.now) if holds else plain[_BOOKED]
+        is_pointed_to = plain[0] in history
         names = () if customised in _NO_NAMES else tuple(json.loads(customised))
         known = (data or {}, names, bool(ended), live, is_pointed_to)
         marks = (withdrawn or None, displaced or None, changed_at)
@@ -400,7 +439,9 @@ def id_or_none(template: TemplateMixin | int | None) -> int | None:
 
 def pruned_until(work: Work) -> datetime | None:
     """Return the moment up to which slots were pruned, aware, UTC; ``None``: never."""
-    latest = work.session.scalar(sa.select(sa.func.max(work.models.Lease.pruned_until_ms)))
+    latest = work.session.scalar(
+        work.models.build_once("pruned until", lambda m: sa.select(sa.func.max(m.Lease.pruned_until_ms)))
+    )
     return datetime.fromtimestamp(latest / 1000, UTC) if latest else None
 
 

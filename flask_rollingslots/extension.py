@@ -660,7 +660,7 @@ def _guard(models: Models) -> None:
     template, slot, booking, clock = models.Template, models.Slot, models.Booking, models.Slot.rolling_clock
 
     def before(session: Any, row: TemplateMixin) -> None:
-        if session.is_modified(row, include_collections=False):
+        if guards.is_changed(row):
             storage.check_unchanged(session, models, row)
             guards.check_neighbours(session, models, row)
             now = get_state().clock() if _is_registered() else clock()

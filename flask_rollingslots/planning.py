@@ -487,12 +487,9 @@ def exclusions(spec: TemplateSpec) -> LeftOut | None:
                 return EXCLUDED
         if not has_days_off:
             return None
-        day = (
-            steady_day(spec, original_start)
-            if starts_at is None
-            else grid_day(spec, original_start, starts_at)
-        )
-        return is_off(day)
+        if starts_at is None:
+            return is_off(steady_day(spec, original_start))
+        return is_off(grid_day(spec, original_start, starts_at))
 
     return left_out
 
@@ -562,10 +559,12 @@ def offered_starts(spec: TemplateSpec, rows: Iterable[StoredSlot]) -> dict[datet
     return starts
 
 
-def by_now(spec: TemplateSpec, row: StoredSlot, now: datetime) -> dict[str, Any]:
-    """Return the column values in which one stored slot, read wholly, is not as its template says by now."""
-    starts_at = offered_starts(spec, [row]).get(row.original_start)
-    return settled(spec, row, starts_at, now, ZoneInfo(spec.timezone))
+def by_now(
+    spec: TemplateSpec, row: StoredSlot, now: datetime, starts: Mapping[datetime, datetime] | None = None
+) -> dict[str, Any]:
+    """Return in which column values one stored slot, read wholly, is not as its template (``starts``) has it by now."""
+    starts = offered_starts(spec, [row]) if starts is None else starts
+    return settled(spec, row, starts.get(row.original_start), now, ZoneInfo(spec.timezone))
 
 
 def starts_alike(one: TemplateSpec, other: TemplateSpec) -> bool:
@@ -609,6 +608,7 @@ def settled(
     now: datetime,
     zone: ZoneInfo,
     wholly: bool = True,
+    rule: Times | None = None,
 ) -> dict[str, Any]:
     """Return the column values in which a stored slot is not as its template says by now.
 
@@ -618,12 +618,11 @@ def settled(
     :param row: a :class:`StoredSlot`, or anything with its fields.
     :param starts_at: when the rule has it; ``None``: the template does not offer it.
     :param wholly: compare the app's own fields too.
+    :param rule: the times by its rule, if they are known.
     """
     if not row.stands or row.ends_at <= now:
         return {}
-    if (
-        row.status == Status.COMPLETED
-    ):  # nothing of it changes any more, but it may be in the way of others now
+    if row.status == Status.COMPLETED:  # it may be in the way of others by now; nothing else of it changes
         is_beside = is_displaced(spec, row.original_start, row.starts_at, row.ends_at, zone) or None
         return {} if is_beside == row.displaced else {"displaced": is_beside}
     is_ahead = row.starts_at > now
@@ -631,7 +630,10 @@ def settled(
         starts_at = None  # by its rule it has started already, and what has started is not made any more
     values: dict[str, Any] = {"withdrawn": starts_at is None or None}
     if starts_at is not None and is_ahead:
-        values |= _times_by_now(spec, row, starts_at, now, zone)
+        rule = rule or times_of(spec, row.original_start, starts_at, zone)
+        if _is_as_ruled(spec, row, rule, wholly):
+            return {}
+        values |= _times_by_now(spec, row, rule, now, zone)
         values["capacity"] = spec.capacity
         if wholly:
             values |= {"data": spec.data, **spec.own}
@@ -643,6 +645,15 @@ def settled(
         values["displaced"] = is_displaced(spec, row.original_start, row.starts_at, row.ends_at, zone) or None
     stored = {name: row.own[name] if name in row.own else getattr(row, name) for name in values}
     return {name: value for name, value in values.items() if value != stored[name]}
+
+
+def _is_as_ruled(spec: TemplateSpec, row: Any, rule: Times, wholly: bool) -> bool:
+    """Whether a slot ahead that nobody booked or changed is in all as its template says: most are, told soon."""
+    if row.live or row.customised or row.withdrawn or row.displaced or row.capacity != spec.capacity:
+        return False
+    if rule != (row.original_start, row.starts_at, row.ends_at, row.opens_at, row.closes_at):
+        return False
+    return not wholly or (row.data == spec.data and all(row.own[name] == spec.own[name] for name in spec.own))
 
 
 def _while_it_may_be_joined(spec: TemplateSpec, row: Any, now: datetime, zone: ZoneInfo) -> dict[str, Any]:
@@ -676,25 +687,13 @@ def _is_moved(row: Any) -> bool:
     return "starts_at" in row.customised or "ends_at" in row.customised
 
 
-def _times_by_now(
-    spec: TemplateSpec, row: Any, starts_at: datetime, now: datetime, zone: ZoneInfo
-) -> dict[str, Any]:
+def _times_by_now(spec: TemplateSpec, row: Any, rule: Times, now: datetime, zone: ZoneInfo) -> dict[str, Any]:
     """Return when a slot that is offered takes place: by its rule, unless it is booked or a person moved it."""
-    rule = times_of(spec, row.original_start, starts_at, zone)
-    if row.live or (starts_at <= now and "starts_at" not in row.customised):
-        start, end = row.starts_at, row.ends_at
-    else:
-        start = row.starts_at if "starts_at" in row.customised else starts_at
+    is_moved, start, end = "starts_at" in row.customised, row.starts_at, row.ends_at
+    if not row.live and (rule.starts_at > now or is_moved):
+        start = start if is_moved else rule.starts_at
         end = end_for(spec, row, start)
-    times = (
-        rule
-        if (start, end) == (rule.starts_at, rule.ends_at)
-        else times_of(spec, row.original_start, start, zone, end)
-    )
-    return {
-        "starts_at": start,
-        "ends_at": end,
-        "opens_at": times.opens_at,
-        "closes_at": times.closes_at,
-        "displaced": (start, end) != (rule.starts_at, rule.ends_at) or None,
-    }
+    is_displaced = (start, end) != (rule.starts_at, rule.ends_at)
+    times = times_of(spec, row.original_start, start, zone, end) if is_displaced else rule
+    values = dict(zip(Times._fields[1:], times[1:], strict=True))
+    return values | {"displaced": is_displaced or None}

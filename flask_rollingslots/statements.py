@@ -72,6 +72,8 @@ _POSTGRES_LIMITS = text(
     "SELECT set_config('lock_timeout', '2s', true), "
     "set_config('idle_in_transaction_session_timeout', '10s', true)"
 )
+#: How many ids a statement lists at most, where they are no parameter of their own.
+_IDS_AT_ONCE = 500
 #: Packages whose sessions do not choose between engines by what is done.
 _STOCK = ("sqlalchemy", "flask_sqlalchemy")
 #: The names of dialects that MariaDB is spoken to by.
@@ -291,7 +293,12 @@ def exclusive(select: Select[Any], dialect: str, skips: bool = False) -> Select[
 
     :param skips: wait for nobody: rows that others hold are left out.
     """
-    return select if dialect == "sqlite" else select.with_for_update(key_share=True, skip_locked=skips)
+    return select.with_for_update(key_share=True, skip_locked=skips) if locks_rows(dialect) else select
+
+
+def locks_rows(dialect: str) -> bool:
+    """Whether a query can lock rows: SQLite has one writer."""
+    return dialect != "sqlite"
 
 
 def be_patient(session: Session, seconds: float | None) -> None:
@@ -582,6 +589,11 @@ def among(column: ColumnElement[Any], name: str, dialect: str) -> ColumnElement[
 def ids_at_once(dialect: str) -> int:
     """Return how many ids ``among`` should get at most: of 1,000 or more, MariaDB makes a table, and sorts all rows."""
     return 900 if dialect in MARIADB else 10_000
+
+
+def in_parts(ids: list[int]) -> list[list[int]]:
+    """Return ids in parts that a statement may list."""
+    return [ids[first : first + _IDS_AT_ONCE] for first in range(0, len(ids), _IDS_AT_ONCE)]
 
 
 def stored_text(column: ColumnElement[Any], dialect: str) -> ColumnElement[Any]:

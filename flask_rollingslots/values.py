@@ -404,11 +404,10 @@ class TemplateSpec:
 
     def changed(self, values: Mapping[str, Any]) -> TemplateSpec:
         """Return it with other values, by name; what a spec has not is left out."""
-        known = {each.name for each in fields(self)} - {"own"}
-        lists = {each.name for each in fields(self) if each.default == ()}
+        known = dict(_defaults(type(self)))  # type: ignore[arg-type]
         own = {name: value for name, value in values.items() if name in self.own}
         given = {name: value for name, value in values.items() if name in known}
-        given |= {name: tuple(value or ()) for name, value in given.items() if name in lists}
+        given |= {name: tuple(value or ()) for name, value in given.items() if known[name] == ()}
         return replace(self, **given, own={**self.own, **own})
 
     @property

@@ -24,7 +24,7 @@ from ..errors import (
 )
 from ..models import BookingMixin, SlotMixin, TemplateMixin, table_of
 from ..signals import booking_moved, booking_released, slot_booked
-from ..statements import newest, take_write_lock
+from ..statements import in_parts, newest, take_write_lock
 from ..values import LIVE, BookingStatus, Person, State, Status, key_of
 from . import waiting
 from .counting import change_slot, end_booking, lock_slots
@@ -285,6 +285,28 @@ def live_bookings(work: Work, slot_ids: Iterable[int]) -> list[BookingMixin]:
     cls = work.models.Booking
     query: Any = select(cls).where(cls.slot_id.in_(sorted(slot_ids)), cls.live_at(work.now)).order_by(cls.id)
     return list(work.session.scalars(query if work.dry_run else newest(query, work.dialect)))
+
+
+def bookings_of(work: Work, slot_ids: Iterable[int]) -> list[BookingMixin]:
+    """Return the live bookings in some stored slots, by id, each with its slot: whom to tell."""
+    cls, found = work.models.Slot, list[BookingMixin]()
+    for part in in_parts(sorted(set(slot_ids))):
+        here = live_bookings(work, part)
+        inside = {booking.slot_id for booking in here}
+        query: Any = select(cls).where(cls.id.in_(inside))
+        query = query if work.dry_run else newest(query, work.dialect)
+        slots = {slot.id: slot for slot in work.session.scalars(query)} if inside else {}
+        for booking in here:
+            set_committed_value(booking, "slot", slots[booking.slot_id])  # else a query for each
+        found += here
+    return sorted(found, key=lambda booking: booking.id)
+
+
+def shown_booking(booking: BookingMixin) -> dict[str, Any]:
+    """Return what a report says of a booking as plain data for JSON."""
+    slot = booking.slot
+    times = {"key": slot.key, "starts_at": slot.starts_at.isoformat()}
+    return {"id": booking.id, **times, "who": booking.who, "party": booking.party, "status": booking.status}
 
 
 def find(work: Work, booking: BookingMixin | int) -> BookingMixin:

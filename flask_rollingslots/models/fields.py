@@ -199,7 +199,7 @@ class TemplateFacts:
     @property
     def recurrence(self) -> Recurrence:
         """The template's rule."""
-        return planning.recurrence_of(self.spec())
+        return planning.recurrence_of(self.rolling_times)
 
 
 class TemplateMixin(TemplateFacts):

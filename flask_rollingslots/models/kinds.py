@@ -119,6 +119,10 @@ class Exact(_Plain[str]):
         return dialect.type_descriptor(mysql.VARCHAR(self.length, collation=collation))
 
 
+#: How long the text of a moment is before its offset.
+_WITHOUT_OFFSET = 26
+
+
 class UtcDateTime(_Plain[datetime]):
     """An instant: aware in Python, UTC in the database, to the microsecond."""
 
@@ -133,6 +137,18 @@ class UtcDateTime(_Plain[datetime]):
             return dialect.type_descriptor(mysql.DATETIME(fsp=6))
         return dialect.type_descriptor(DateTime(timezone=dialect.name == "postgresql"))
 
+    def bind_processor(self, dialect: Dialect) -> Any:
+        if dialect.name != "sqlite":
+            return super().bind_processor(dialect)
+
+        def process(value: datetime | None) -> str | None:
+            # SQLAlchemy's own text, in a fifth of its time: an edit writes hundreds of times.
+            is_utc = value is not None and value.tzinfo is UTC
+            moment = value if is_utc else self.process_bind_param(value, dialect)
+            return None if moment is None else moment.isoformat(" ", "microseconds")[:_WITHOUT_OFFSET]
+
+        return process
+
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
         if value is None:
             return None
@@ -141,11 +157,20 @@ class UtcDateTime(_Plain[datetime]):
         value = value.astimezone(UTC)
         return value if dialect.name == "postgresql" else value.replace(tzinfo=None)
 
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        if value is None:
-            return None
-        # A sum takes a ninth of what replace() takes: a page reads thousands of times.
-        return _EPOCH + (value - _ZERO) if value.tzinfo is None else value.astimezone(UTC)
+    def result_processor(self, dialect: Dialect, coltype: object) -> Any:
+        read = self.impl_instance.result_processor(dialect, coltype)
+
+        def process(
+            value: Any,
+        ) -> datetime | None:  # one call for each of thousands of times that a page reads
+            if value is None:
+                return None
+            moment: Any = value if read is None else read(value)
+            # A sum takes a ninth of what replace() takes.
+            aware: datetime = _EPOCH + (moment - _ZERO) if moment.tzinfo is None else moment.astimezone(UTC)
+            return aware
+
+        return process
 
 
 class _Told(dict[str, Any]):

@@ -443,7 +443,8 @@ class Models:
             changed = {name for name in names if before is None or before[name] != values[name]}
             state = sa.inspect(template)
             if before is None and state.has_identity:
-                changed = {name for name in names if state.attrs[name].history.has_changes()}
+                touched = state.committed_state.keys() & set(names)
+                changed = {name for name in touched if state.attrs[name].history.has_changes()}
             check_limits(template, self.settings(), changed)
             template.__dict__[_CHECKED] = {name: copy_of_value(value) for name, value in values.items()}
 

@@ -15,14 +15,16 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import and_, func, or_, select
 
 from .. import browsing, planning, signals
+from ..booking.lifecycle import bookings_of, shown_booking
 from ..booking.resources import slot_row
 from ..context import Work, load_slots
 from ..errors import no_group, refusal
 from ..models import BookingMixin, SlotMixin, TemplateMixin
 from ..recurrence.days_off import joined_days
+from ..statements import in_parts
 from ..values import YEARS, Status, StoredSlot, TemplateSpec, Window
 from .endings import cancel_rows, check_reason
-from .storage import bookings_of, in_parts, lock_templates, series_of, shown_booking
+from .storage import lock_templates, series_of
 from .templates import set_fields
 
 #: A slot of a day grid starts within a day after the grid does, and a zone moves a wall-clock time by less than one.

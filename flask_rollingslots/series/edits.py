@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from functools import cached_property
 from itertools import pairwise
@@ -17,6 +17,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from .. import planning
+from ..booking.lifecycle import bookings_of, shown_booking
 from ..context import Work, pruned_until
 from ..errors import (
     InvalidRequest,
@@ -40,6 +41,7 @@ from ..values import (
     Status,
     StoredSlot,
     TemplateSpec,
+    Times,
     Window,
 )
 from . import storage
@@ -109,7 +111,7 @@ class EditPlan(SeriesPlan):
             **found,
             "overlaps": [[str(key) for key in pair] for pair in self.overlaps],
             "changes": [_difference(change) for change in sorted(self.changed, key=lambda each: each.key)],
-            "bookings": [storage.shown_booking(booking) for booking in self.bookings],
+            "bookings": [shown_booking(booking) for booking in self.bookings],
         }
 
 
@@ -177,8 +179,9 @@ def _edited(work: Work, asked: EditPlan, check: Check, segments: Sequence[Templa
         # Whatever is refused is refused before a virtual slot becomes a row.
         plan = _foreseen(replace(work, dry_run=True), asked, check)
         if plan.changed:
+            known = replace(asked, expanded=plan.expanded, revisions=plan.revisions)
             with storage.decided_slot(work, asked.key):
-                plan = _decide(work, asked, check)
+                plan = _decide(work, known, check)
     else:
         plan = (_foreseen if work.dry_run else _decide)(work, asked, check, segments)
     work.outbox.add(series_edited, plan=plan)
@@ -209,7 +212,7 @@ def _decide(work: Work, asked: EditPlan, check: Check, segments: Sequence[Templa
         check(plan)
         moved = [each.row for each in plan.changed if not _TIMES.isdisjoint(each.values)]
         concerned = (*plan.kept_booked, *plan.overbooked, *moved)
-        told = storage.bookings_of(work, (row.id for row in concerned if row.live))
+        told = bookings_of(work, (row.id for row in concerned if row.live))
         plan = replace(plan, bookings=tuple(told))
         if work.dry_run:
             planned = {change.template_id: change.values for change in plan.segments}
@@ -245,7 +248,8 @@ def plan_this(series: StoredSeries, asked: EditPlan) -> EditPlan:
     key, changes = asked.key, asked.changes
     row = series.row_at(key) or series.virtual_at(key)
     spec = series.specs[series.place_of(key, row)]
-    followed = planning.by_now(spec, row, series.now)  # it is shown so, and that is what is edited
+    expanded = _expanded_for(series, spec, row, asked)
+    followed = planning.by_now(spec, row, series.now, expanded.starts)  # it is shown so, and that is edited
     row = row.following(followed)
     # What it was like may still be corrected, whatever became of it.
     is_over = row.ends_at <= series.now or row.status == Status.COMPLETED
@@ -263,7 +267,7 @@ def plan_this(series: StoredSeries, asked: EditPlan) -> EditPlan:
         text = f"slot {key} is booked ({row.live} places): expected move_booked=True to give it other times"
         raise SlotBooked(text, key=str(key), booked=row.live)
     if names:
-        values |= storage.marks(spec, row, values)
+        values |= storage.marks(spec, row, values, expanded.starts)
     values |= storage.changed_values(row._replace(customised=()), changes.capacity, changes.data)
     names |= {name for name in ("capacity", "data", "name") if getattr(changes, name) is not None}
     names |= changes.settings.keys()
@@ -283,7 +287,15 @@ def plan_this(series: StoredSeries, asked: EditPlan) -> EditPlan:
         revisions=series.revisions,
         changed=changed,
         overbooked=(row,) if is_over_full else (),
+        expanded=(expanded,),
     )
+
+
+def _expanded_for(series: StoredSeries, spec: TemplateSpec, row: StoredSlot, asked: EditPlan) -> Expanded:
+    """Return what a template offers of a slot; what was foreseen of it holds if nobody changed the series since."""
+    if asked.revisions == series.revisions and spec.cancelled_from is None and asked.expanded:
+        return asked.expanded[0]
+    return Expanded(spec.id, frozenset((row.original_start,)), planning.offered_starts(spec, [row]), {})
 
 
 def _times_of_one(
@@ -354,7 +366,7 @@ def plan_edit(series: StoredSeries, asked: EditPlan) -> EditPlan:
     if not asked.changes.touch_times:
         return plan
     expanded = [
-        Expanded(each.old.id, frozenset(row.original_start for row in each.rows), each.starts)
+        Expanded(each.old.id, frozenset(row.original_start for row in each.rows), each.starts, each.times)
         for each in segments
         if each.rows
     ]
@@ -370,6 +382,7 @@ class _EditedSegment:
     :param first: the first original start (naive) that it may show again.
     :param rows: its stored slots from a bound on, as far as an edit may change them.
     :param window: in which slots are stored.
+    :param times: original start (naive) -> times by its new rule, of those rows that follow it wholly.
     """
 
     old: TemplateSpec
@@ -378,6 +391,7 @@ class _EditedSegment:
     change: SegmentChange | None
     rows: list[StoredSlot]
     window: Window
+    times: dict[datetime, Times] = field(default_factory=dict)
 
     @property
     def is_other_rule(self) -> bool:
@@ -539,12 +553,18 @@ def _reconciled(series: StoredSeries, segments: list[_EditedSegment], asked: Edi
     changes = asked.changes
     rows = [(row, segment) for segment in segments for row in segment.rows]
     rows.sort(key=lambda pair: pair[0].original_start)
-    found = {row.id: _new_times(series, segment, row, asked) for row, segment in rows}
-    going = [RowChange(row, found[row.id][0] or {}) for row, segment in rows if not segment.new.may_overlap]
-    stuck = storage.stuck(series, going) if asked.move_booked else set()
+    found: dict[int, tuple[dict[str, Any] | None, bool]] = {}
+    if changes.touch_times:
+        found = {row.id: _new_times(series, segment, row, asked.move_booked) for row, segment in rows}
+    stuck: set[int] = set()
+    if asked.move_booked and found:
+        going = [
+            RowChange(row, found[row.id][0] or {}) for row, segment in rows if not segment.new.may_overlap
+        ]
+        stuck = storage.stuck(series, going)
     removed, changed, kept, overbooked = [], [], [], []
     for row, _ in rows:
-        times, is_kept = ({}, True) if row.id in stuck else found[row.id]
+        times, is_kept = ({}, True) if row.id in stuck else found.get(row.id, ({}, False))
         if times is None:
             removed.append(row)
             continue
@@ -566,15 +586,13 @@ def _reconciled(series: StoredSeries, segments: list[_EditedSegment], asked: Edi
 
 
 def _new_times(
-    series: StoredSeries, segment: _EditedSegment, row: StoredSlot, asked: EditPlan
+    series: StoredSeries, segment: _EditedSegment, row: StoredSlot, move_booked: bool
 ) -> tuple[dict[str, Any] | None, bool]:
     """Return a row's new times (``None``: the slot goes), and whether it stays although it should not."""
-    if not asked.changes.touch_times:
-        return {}, False
-    times = storage.planned_times(segment.new, row, segment.starts)
+    times = storage.planned_times(segment.new, row, segment.starts, segment.times)
     if times is None:
         return (None, False) if row.is_untouched else ({}, row.original_start in segment.starts_before)
-    if row.live and not asked.move_booked and not times.keys().isdisjoint(("starts_at", "ends_at")):
+    if row.live and not move_booked and not times.keys().isdisjoint(("starts_at", "ends_at")):
         return {}, True
     if times and times.get("starts_at", row.starts_at) <= series.now:
         # By the new rule it has started already, and what has started is not made any more.

@@ -15,12 +15,13 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import select, update
 
 from .. import planning, signals
+from ..booking.lifecycle import bookings_of, shown_booking
 from ..booking.waiting import serve_rows
 from ..context import Work, load_slots
 from ..errors import LostRace, SlotBooked, StatusConflict, refusal
 from ..models import BookingMixin, SlotMixin, expired_places, table_of
 from ..models.kinds import Text
-from ..statements import MARIADB, newest
+from ..statements import MARIADB, in_parts, newest
 from ..values import OCCUPYING, Scope, SlotKey, Status, StoredSlot, TemplateSpec, local_midnight
 from . import storage
 from .storage import RowChange, SegmentChange, SeriesPlan, StoredSeries
@@ -70,7 +71,7 @@ class SeriesReport:
         lists = {name: list(getattr(self, name)) for name in names}
         counts = {name: len(keys) for name, keys in lists.items()}
         return {"scope": self.scope.value, "counts": counts, **lists, "segments": list(self.segments)} | {
-            "bookings": [storage.shown_booking(booking) for booking in self.bookings]
+            "bookings": [shown_booking(booking) for booking in self.bookings]
         }
 
 
@@ -86,7 +87,7 @@ def cancel(work: Work, key: SlotKey, scope: Scope, reason: str | None = None) ->
         was = slot.status
         values = {"status": Status.CANCELLED.value, "ended_with_series": None, "cancel_reason": reason}
         _change(work, slot, _UNDECIDED, values)
-    slot.affected_bookings = bookings = storage.bookings_of(work, [] if slot.is_virtual else [slot.id])
+    slot.affected_bookings = bookings = bookings_of(work, [] if slot.is_virtual else [slot.id])
     if slot.status != was:
         work.outbox.add(signals.slot_cancelled, slot=slot, reason=reason, bookings=bookings)
     return slot
@@ -235,7 +236,7 @@ def _restored_alone(work: Work, key: SlotKey, status: str) -> dict[str, Any]:
         if spec.cancelled_from is not None and row.original_start >= spec.cancelled_from:
             row = row._replace(customised=tuple(sorted({*row.customised, planning.STAYS_ON})))
             values["customised"] = list(row.customised)
-        values |= storage.marks(spec, row, values)
+        values |= storage.marks(spec, row, values, planning.offered_starts(spec, [row]))
     if _is_taken(work, series, row, values):
         text = f"slot {key} cannot come back: another slot of its series is at its time"
         raise StatusConflict(text, key=str(key), status=row.status)
@@ -260,7 +261,7 @@ def cancel_rows(work: Work, slots: Sequence[SlotMixin], reason: str | None) -> l
     cls, table = work.models.Slot, table_of(work.models.Slot)
     values = {"status": Status.CANCELLED.value, "ended_with_series": None, "cancel_reason": reason}
     cancelled: list[list[int]] = []
-    for part in storage.in_parts([slot.id for slot in slots]):
+    for part in in_parts([slot.id for slot in slots]):
         scheduled = (table.c.status == Status.SCHEDULED.value, table.c.ends_at > work.now)
         query: Any = select(table.c.id).where(table.c.id.in_(part), *scheduled)
         ids = list(work.session.scalars(newest(query, work.dialect)))
@@ -308,7 +309,7 @@ def _decide(
             plan = replace(plan, changed=changed, kept_booked=(*plan.kept_booked, *kept))
         else:
             plan = plan_end(series, extent, status, reason)
-        told = storage.bookings_of(
+        told = bookings_of(
             work, (row.id for row in (*(each.row for each in plan.changed), *plan.kept_booked) if row.live)
         )
         touched = write_plan(work, series, plan)

@@ -36,6 +36,13 @@ _OF_SLOTS = {
 }
 
 
+def is_changed(row: Any) -> bool:
+    """Whether a column of a row of the session is to get another value; one that was only touched is not written."""
+    state = inspect(row)
+    touched = state.committed_state.keys() & state.mapper.column_attrs.keys()
+    return any(state.attrs[name].history.has_changes() for name in touched)
+
+
 def keep_names(session: Session, models: Models, template: TemplateMixin, now: datetime) -> None:
     """Before a template with another name is written: let its history keep the name that it had.
 
@@ -58,9 +65,11 @@ def check_neighbours(session: Session, models: Models, template: TemplateMixin) 
 
     :raises InvalidTemplate: names the field that changed, and the slots.
     """
+    if DECIDING in session.info:
+        return
     attributes = inspect(template).attrs
     changed = [name for name in OF_SEGMENTS if attributes[name].history.has_changes()]
-    if not changed or DECIDING in session.info or template.spec().may_overlap:
+    if not changed or template.spec().may_overlap:
         return
     segments = session.scalars(select(models.Template).where(models.Template.series_id == template.series_id))
     for earlier, later in pairwise(in_order(each.spec() for each in segments)):

@@ -14,15 +14,13 @@ from types import MappingProxyType, SimpleNamespace
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import inspect, or_, select, true
+from sqlalchemy import BindParameter, bindparam, inspect, select, true
 from sqlalchemy.orm import Session
-from sqlalchemy.orm.attributes import set_committed_value
 from sqlalchemy.orm.exc import StaleDataError
 
 from .. import planning
-from ..booking.lifecycle import live_bookings
 from ..booking.resources import CLAIMED, find_clashes, lock_at_once, lock_resource, slot_row
-from ..context import Work, load_slots, load_specs, segments
+from ..context import Work, load_series_slots, load_specs, segments
 from ..errors import LostRace, SlotClosed, SlotNotFound, StaleEdit, no_slot, no_template
 from ..models import (
     FIELDS,
@@ -38,13 +36,23 @@ from ..models import (
 )
 from ..models.fields import SPEC_FIELDS
 from ..settings import Settings
-from ..statements import atomic, dialect_of, exclusive, leave_trace, newest, take_write_lock
-from ..values import MICROSECOND, MINUTE, OCCUPYING, Claim, SlotKey, State, Status, StoredSlot, TemplateSpec
+from ..statements import atomic, dialect_of, exclusive, in_parts, leave_trace, locks_rows, take_write_lock
+from ..values import (
+    MICROSECOND,
+    MINUTE,
+    OCCUPYING,
+    Claim,
+    SlotKey,
+    State,
+    Status,
+    StoredSlot,
+    TemplateSpec,
+    Times,
+)
 
 #: A slot that has started may still last; nothing older can matter to a change.
 _LOOK_BACK, _DAY = timedelta(days=2), timedelta(days=1)
 _NOT_COPIED = {name for name, field in FIELDS.items() if not field.copied}
-_AT_ONCE = 500
 _SPAN = ("starts_at", "ends_at")
 #: Where a session keeps that a call decides: it has looked at all segments, and writes them one by one.
 DECIDING = "rollingslots_deciding"
@@ -240,11 +248,13 @@ class Expanded(NamedTuple):
     :param template_id: the segment, as it was before a cut.
     :param asked: the original starts (naive) that were asked for.
     :param starts: original start (naive) -> start (UTC).
+    :param times: the same, with all times by the new rule, as far as they were worked out.
     """
 
     template_id: int
     asked: frozenset[datetime]
     starts: Mapping[datetime, datetime]
+    times: Mapping[datetime, Times]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -272,16 +282,23 @@ def changed_times(
     spec: TemplateSpec, row: StoredSlot, starts_at: datetime, ends_at: datetime
 ) -> dict[str, Any]:
     """Return what changes of a row's times when it is moved; opening and closing follow unless a person set them."""
-    planned = planning.times_of(spec, row.original_start, starts_at, ZoneInfo(spec.timezone), ends_at)
-    values: dict[str, Any] = {"starts_at": starts_at, "ends_at": ends_at}
-    for name in ("opens_at", "closes_at"):
-        if name not in row.customised:
-            values[name] = getattr(planned, name)
-    return {name: value for name, value in values.items() if value != getattr(row, name)}
+    zone = ZoneInfo(spec.timezone)
+    return _differing(row, planning.times_of(spec, row.original_start, starts_at, zone, ends_at))
+
+
+def _differing(row: StoredSlot, times: Times) -> dict[str, Any]:
+    found = zip(Times._fields[1:], times[1:], strict=True)
+    values = {name: value for name, value in found if value != getattr(row, name)}
+    for name in {"opens_at", "closes_at"}.intersection(row.customised):
+        values.pop(name, None)
+    return values
 
 
 def planned_times(
-    spec: TemplateSpec, row: StoredSlot, starts: Mapping[datetime, datetime]
+    spec: TemplateSpec,
+    row: StoredSlot,
+    starts: Mapping[datetime, datetime],
+    known: dict[datetime, Times] | None = None,
 ) -> dict[str, Any] | None:
     """Return what changes of a row's times when it goes where its rule says; ``None`` if the rule lacks it.
 
@@ -289,20 +306,28 @@ def planned_times(
     length that a person gave to the slot stays.
 
     :param starts: what the rule alone promises around the row.
+    :param known: original start (naive) -> times by the rule; those of a row that follows it wholly are added.
     """
     starts_at = starts.get(row.original_start)
     if starts_at is None:
         return None
+    if not row.customised:
+        times = planning.times_of(spec, row.original_start, starts_at, ZoneInfo(spec.timezone))
+        if known is not None:
+            known[row.original_start] = times
+        return _differing(row, times)
     starts_at = row.starts_at if "starts_at" in row.customised else starts_at
     return changed_times(spec, row, starts_at, planning.end_for(spec, row, starts_at))
 
 
-def marks(spec: TemplateSpec, row: StoredSlot, times: Mapping[str, Any]) -> dict[str, Any]:
+def marks(
+    spec: TemplateSpec, row: StoredSlot, times: Mapping[str, Any], starts: Mapping[datetime, datetime]
+) -> dict[str, Any]:
     """Return what changes of the marks of one slot.
 
-    :param times: what changes of its times.
+    :param times: what changes of its times. ``starts``: what the template offers of it.
     """
-    by_rule = planning.offered_starts(spec, [row]).get(row.original_start)
+    by_rule = starts.get(row.original_start)
     start, end = (times.get(name, getattr(row, name)) for name in _SPAN)
     is_displaced = planning.is_displaced(spec, row.original_start, start, end, ZoneInfo(spec.timezone))
     found: dict[str, Any] = {"withdrawn": by_rule is None or None, "displaced": is_displaced or None}
@@ -381,10 +406,13 @@ def deciding(work: Work) -> Iterator[None]:
 def check_unchanged(session: Session, models: Models, template: TemplateMixin) -> None:
     """Before a template is written through the ORM: refuse it if somebody else changed it since it was read.
 
-    SQLAlchemy would find out too, by the version that its UPDATE does not meet, and raise a StaleDataError.
+    SQLAlchemy would find out too, by the version that its UPDATE does not meet, and raise a StaleDataError. A call that
+    decides locked it before it was read.
 
     :raises StaleEdit: if it was changed or deleted.
     """
+    if DECIDING in session.info:
+        return
     state, templates = inspect(template), table_of(models.Template)
     seen = state.committed_state.get("revision", state.dict.get("revision"))
     if seen is None:  # what was not read cannot be stale
@@ -430,7 +458,6 @@ def load_series(
     :raises StaleEdit: if this session has read a template that somebody else changed since.
     :raises LostRace: if the series got another resource meanwhile.
     """
-    slot = work.models.Slot
     templates: dict[int, TemplateMixin] = {}
     # Before anything else: whoever books locks in this order too.
     held = {}
@@ -447,11 +474,9 @@ def load_series(
         held = claims
     if not specs:
         raise SlotNotFound(f"series {series_id}: there is no such series", key=str(key or series_id))
-    place = slot.starts_at > work.now - max(_LOOK_BACK, *(spec.duration + _DAY for spec in specs))
-    if key is not None:
-        place = or_(place, slot.original_start == key.original_start)
-    mine = (slot.series_id == series_id, place)
-    rows = load_slots(work, *mine, wholly=True, lock=not work.dry_run)
+    after = work.now - max(_LOOK_BACK, *(spec.duration + _DAY for spec in specs))
+    at = key.original_start if key is not None else None
+    rows = load_series_slots(work, series_id, after, at, lock=not work.dry_run)
     days, align = work.settings.window_days, work.settings.align
     horizon = max(planning.window_of(spec, work.now, days, align).end for spec in specs)
     settings = _settings(work, series_id, templates)
@@ -494,11 +519,17 @@ def _lock_resources(work: Work, series_ids: Iterable[int], are_all_wanted: bool 
 
     :param are_all_wanted: else only of segments with a waiting list: whoever waits may be offered places.
     """
-    cls, found = work.models.Template, dict[int, Claim]()
-    wanted = true() if are_all_wanted else cls.waiting > 0
+    found = dict[int, Claim]()
+
+    def build(models: Models) -> Any:
+        cls = models.Template
+        wanted = true() if are_all_wanted else cls.waiting > 0
+        mine = cls.series_id.in_(bindparam("series", expanding=True))
+        return select(cls.id, *claim_columns(cls)).where(mine, has_claim(cls), wanted)
+
+    query = work.models.build_once(("claims of series", are_all_wanted), build)
     for part in in_parts(sorted(series_ids)):
-        query = select(cls.id, *claim_columns(cls)).where(cls.series_id.in_(part), has_claim(cls), wanted)
-        found |= {row[0]: Claim._make(row[1:]) for row in work.session.execute(query)}
+        found |= {row[0]: Claim._make(row[1:]) for row in work.session.execute(query, {"series": part})}
     for name in sorted({claim.resource for claim in found.values()}) if not work.dry_run else ():
         lock_resource(work.session, work.models, name)
     return found
@@ -528,11 +559,20 @@ def _lock_templates(work: Work, series_id: int, *, was_read: bool = True) -> lis
     held = [inspect(each) for each in session.identity_map.values() if isinstance(each, cls)]
     known = [state.dict for state in held if not state.expired and "id" in state.dict]
     seen = {each["id"]: each.get("revision") for each in known if each.get("series_id") == series_id}
+    dialect = work.dialect
+
+    def build(models: Models) -> tuple[Any, Any]:
+        cls = models.Template
+        number: BindParameter[int] = bindparam("series")
+        query = select(cls).where(cls.series_id == number).order_by(cls.id)
+        return exclusive(select(cls.id).where(cls.id == number), dialect), exclusive(query, dialect)
+
+    first, query = work.models.build_once(("segments of a series", dialect), build)
     # The first segment stands for the series: whoever waited for it also sees the segments that were cut meanwhile.
-    session.execute(exclusive(select(cls.id).where(cls.id == series_id), work.dialect))
-    query: Any = select(cls).where(cls.series_id == series_id).order_by(cls.id)
-    query = exclusive(query, work.dialect).execution_options(populate_existing=True)
-    templates: list[TemplateMixin] = list(session.scalars(query))
+    if locks_rows(dialect):
+        session.execute(first, {"series": series_id})
+    found = session.scalars(query, {"series": series_id}, execution_options={"populate_existing": True})
+    templates: list[TemplateMixin] = list(found)
     current = {template.id: template.revision for template in templates}
     if was_read and any(
         revision is not None and current.get(number) != revision for number, revision in seen.items()
@@ -657,30 +697,3 @@ def refuse_blocked(work: Work, series: StoredSeries, changes: Iterable[RowChange
         f"{first.starts_at:%Y-%m-%d %H:%M} UTC: release or move one of both first"
     )
     raise SlotClosed(text, key=keys[0], keys=keys, state=State.BLOCKED.value)
-
-
-def bookings_of(work: Work, slot_ids: Iterable[int]) -> list[BookingMixin]:
-    """Return the live bookings in some stored slots, by id, each with its slot: whom to tell."""
-    cls, found = work.models.Slot, list[BookingMixin]()
-    for part in in_parts(sorted(set(slot_ids))):
-        here = live_bookings(work, part)
-        inside = {booking.slot_id for booking in here}
-        query: Any = select(cls).where(cls.id.in_(inside))
-        query = query if work.dry_run else newest(query, work.dialect)
-        slots = {slot.id: slot for slot in work.session.scalars(query)} if inside else {}
-        for booking in here:
-            set_committed_value(booking, "slot", slots[booking.slot_id])  # else a query for each
-        found += here
-    return sorted(found, key=lambda booking: booking.id)
-
-
-def shown_booking(booking: BookingMixin) -> dict[str, Any]:
-    """Return what a report says of a booking as plain data for JSON."""
-    slot = booking.slot
-    times = {"key": slot.key, "starts_at": slot.starts_at.isoformat()}
-    return {"id": booking.id, **times, "who": booking.who, "party": booking.party, "status": booking.status}
-
-
-def in_parts(ids: list[int]) -> list[list[int]]:
-    """Return ids in parts that a statement may list."""
-    return [ids[first : first + _AT_ONCE] for first in range(0, len(ids), _AT_ONCE)]

@@ -12,25 +12,24 @@ from typing import Any, NamedTuple
 from sqlalchemy import func, inspect, select
 
 from .. import planning
+from ..booking.lifecycle import bookings_of, shown_booking
 from ..context import Work, load_slots, segments
 from ..errors import InvalidTemplate, SlotNotFound, nearest, no_group, refusal
 from ..models import FIELDS, BookingMixin, TemplateMixin
+from ..statements import in_parts
 from ..values import Scope, SlotKey, Status
 from .changes import EDITED, concerns_slots
 from .edits import EditPlan, edit
 from .storage import (
     StoredSeries,
-    bookings_of,
     bound_at,
     copy_of,
     deciding,
-    in_parts,
     load_series,
     lock_claims,
     lock_templates,
     refuse_stale,
     series_of,
-    shown_booking,
 )
 from .writing import settle
 

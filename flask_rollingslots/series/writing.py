@@ -6,8 +6,9 @@ their template says by now.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from operator import attrgetter
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -18,10 +19,17 @@ from .. import planning
 from ..booking.counting import release_expired
 from ..booking.waiting import serve_rows
 from ..context import Work
-from ..models import FIELDS, TemplateMixin, copy_of_value, forget_busy, keep_name, table_of
-from ..values import MARKS, OCCUPYING, Status, StoredSlot, TemplateSpec
-from .storage import Expanded, RowChange, SeriesPlan, StoredSeries, in_parts
+from ..models import FIELDS, Models, TemplateMixin, copy_of_value, forget_busy, keep_name, table_of
+from ..statements import in_parts
+from ..values import MARKS, OCCUPYING, Status, StoredSlot, TemplateSpec, Times
+from .storage import Expanded, RowChange, SeriesPlan, StoredSeries
 
+#: What it follows from when a slot is offered, beside its start.
+_offer = attrgetter(
+    "opens_before", "opens_days_before", "opens_time", "closes_before", "closes_days_before", "closes_time"
+)
+#: Columns of a slot whose values are the same if they are equal: 1 and True are not, in JSON.
+_ALIKE = MARKS | {"capacity", "changed_at"}
 _NOT_COPIED = {name for name, field in FIELDS.items() if not field.copied}
 
 
@@ -103,16 +111,25 @@ def _settled(
     """Yield what changes of a segment's stored slots, with what was planned of them."""
     planned = {row.id: changed[row.id].values if row.id in changed else {} for row in rows}
     # As they will be: also of a slot that a person brought back it may be decided by now that it goes.
-    known = [
-        row._replace(**{name: value for name, value in planned[row.id].items() if name in row._fields})
-        for row in rows
-    ]
+    known = [_as_planned(row, planned[row.id]) for row in rows]
     zone, starts = ZoneInfo(spec.timezone), _starts_by_now(before, spec, rows, known, expanded)
+    times = next((each.times for each in expanded if each.template_id == before.id), {})
+    # What was settled tells by itself, here too: a slot that only follows its rule has the times of that.
+    are_told = before.is_settled and planning.starts_alike(before, spec) and _offer(before) == _offer(spec)
     for row, by_then in zip(rows, known, strict=True):
-        at = starts.get(row.original_start)
-        values = planned[row.id] | planning.settled(spec, by_then, at, series.now, zone)
+        at, rule = starts.get(row.original_start), times.get(row.original_start)
+        follows = at == row.starts_at and not (row.customised or row.live or row.displaced)
+        if are_told and follows and row.closes_at is not None:
+            rule = Times(row.original_start, row.starts_at, row.ends_at, row.opens_at, row.closes_at)
+        values = planned[row.id] | planning.settled(spec, by_then, at, series.now, zone, rule=rule)
         if values:
             yield RowChange(row, values)
+
+
+def _as_planned(row: StoredSlot, values: Mapping[str, Any]) -> StoredSlot:
+    if not values:
+        return row
+    return row._replace(**{name: value for name, value in values.items() if name in StoredSlot._fields})
 
 
 def _starts_by_now(
@@ -136,7 +153,7 @@ def _starts_by_now(
             is_told = row.status == Status.SCHEDULED and not row.displaced
             (told if is_told and row.customised == by_then.customised else unknown).append(row)
         starts = {row.original_start: row.starts_at for row in told if not row.withdrawn}
-    for template_id, asked, found in expanded:
+    for template_id, asked, found, _ in expanded:
         if template_id == before.id and spec.active and spec.cancelled_from is None:
             mine = [row.original_start for row in unknown if row.original_start in asked]
             starts |= {original: found[original] for original in mine if original in found}
@@ -145,12 +162,12 @@ def _starts_by_now(
     return starts | planning.offered_starts(spec, [row for row in known if row.id in asked_for])
 
 
-def _note_settled(work: Work, templates: Iterable[TemplateMixin]) -> None:
+def _note_settled(work: Work, templates: Collection[TemplateMixin]) -> None:
     # Past the ORM: this is nobody's decision, and must not raise the revision.
-    table = table_of(work.models.Template)
+    found = [{"row_id": template.id, "new_settled_revision": template.revision} for template in templates]
+    if found:
+        work.session.execute(_update(work, work.models.Template, ("settled_revision",)), found)
     for template in templates:
-        mine = update(table).where(table.c.id == template.id)
-        work.session.execute(mine.values(settled_revision=template.revision))
         set_committed_value(template, "settled_revision", template.revision)
 
 
@@ -164,20 +181,42 @@ def _cut(work: Work, template: TemplateMixin, cut: datetime, values: dict[str, A
     template.active_until = cut
     if template.cancelled_from is not None and template.cancelled_from >= cut:
         template.cancelled_from = None  # the later part has it
+    work.models.as_checked(template, template)  # a part of what is checked now: only its end is another
     if values.get("name", template.name) != template.name:
         taken_over = table_of(work.models.Slot).c.original_start >= cut
         work.session.execute(keep_name(work.models, template.id, work.now, taken_over))
     work.session.add(later)
     work.session.flush()
     # The later part goes on counting: whoever saw its slots before the cut must be told, and a new row begins at 1.
-    templates = table_of(work.models.Template)
     revision = template.revision + 1
-    work.session.execute(update(templates).where(templates.c.id == later.id).values(revision=revision))
+    values = {"row_id": later.id, "new_revision": revision}
+    work.session.execute(_update(work, work.models.Template, ("revision",)), values)
     set_committed_value(later, "revision", revision)
-    table = table_of(work.models.Slot)
-    rows = (table.c.template_id == template.id, table.c.original_start >= cut)
-    work.session.execute(update(table).where(*rows).values(template_id=later.id))
+    handed = {"before": template.id, "cut": cut, "later": later.id}
+    work.session.execute(work.models.build_once("later rows handed over", _hand_over), handed)
     return later
+
+
+def _hand_over(models: Models) -> Any:
+    table = table_of(models.Slot)
+    rows = (table.c.template_id == bindparam("before"), table.c.original_start >= bindparam("cut"))
+    return update(table).where(*rows).values(template_id=bindparam("later"))
+
+
+def _update(work: Work, cls: type[Any], names: tuple[str, ...], are_many: bool = False) -> Any:
+    """Return the UPDATE of some columns of a row, by attribute name: ``row_id``, and ``new_…`` for each.
+
+    :param are_many: of several rows, ``row_ids``, which get the same.
+    """
+
+    def build(models: Models) -> Any:
+        table, attributes = table_of(cls), inspect(cls).column_attrs
+        columns = {name: attributes[name].columns[0] for name in names}
+        values = {each: bindparam(f"new_{name}", type_=each.type) for name, each in columns.items()}
+        meant = table.c.id.in_(bindparam("row_ids", expanding=True))
+        return update(table).where(meant if are_many else table.c.id == bindparam("row_id")).values(values)
+
+    return work.models.build_once(("update of rows", cls, names, are_many), build)
 
 
 def _write_rows(work: Work, changed: Sequence[RowChange], removed: list[int]) -> None:
@@ -186,16 +225,20 @@ def _write_rows(work: Work, changed: Sequence[RowChange], removed: list[int]) ->
     lapsed = [change.row.id for change in changed if change.row.lapsed]
     if lapsed:
         release_expired(work, lapsed)
-    attributes = inspect(work.models.Slot).column_attrs
     by_columns: dict[tuple[str, ...], list[dict[str, Any]]] = {}
     for row, values in changed:
         noted = {} if values.keys() <= MARKS else {"changed_at": work.now}  # a mark is nobody's decision
         given = {f"new_{name}": value for name, value in (values | noted).items()}
         by_columns.setdefault(tuple(sorted(values | noted)), []).append({"row_id": row.id, **given})
     for names, rows in by_columns.items():
-        columns = {name: attributes[name].columns[0] for name in names}
-        values = {each: bindparam(f"new_{name}", type_=each.type) for name, each in columns.items()}
-        session.execute(update(table).where(table.c.id == bindparam("row_id")).values(values), rows)
+        same = {name: value for name, value in rows[0].items() if name != "row_id"}
+        if rows[1:] and _ALIKE.issuperset(names) and all(row | same == row for row in rows):
+            for part in in_parts([row["row_id"] for row in rows]):
+                session.execute(
+                    _update(work, work.models.Slot, names, are_many=True), {**same, "row_ids": part}
+                )
+        else:
+            session.execute(_update(work, work.models.Slot, names), rows)
     for part in in_parts(removed):
         session.execute(delete(table).where(table.c.id.in_(part)))
     forget_slots(work)

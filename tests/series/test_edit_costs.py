@@ -10,7 +10,9 @@ from helpers import statements
 from sqlalchemy import text
 
 from flask_rollingslots import planning
-from flask_rollingslots.recurrence.recurrence_set import RecurrenceSet
+from flask_rollingslots.context import Work, load_slots
+from flask_rollingslots.series.storage import RowChange
+from flask_rollingslots.series.writing import _write_rows
 
 if TYPE_CHECKING:
     from helpers import Site
@@ -28,22 +30,28 @@ EDITS: dict[str, dict[str, Any]] = {
 
 @pytest.fixture
 def costs(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
-    """How often a rule was expanded, how many starts that gave, and how many stored slots were brought in line."""
-    found = {"expanded": 0, "starts": 0, "settled": 0}
-    expand, settle = RecurrenceSet.named_between, planning.settled
+    """How often a rule was expanded, how many starts that gave, and what was worked out of slots, stored or not."""
+    found = {"expanded": 0, "starts": 0, "settled": 0, "times_of": 0}
+    expand = planning.promised_starts
 
-    def named_between(*given: Any) -> Any:
+    def promised_starts(*given: Any, **more: Any) -> Any:
         found["expanded"] += 1
-        for each in expand(*given):
+        for each in expand(*given, **more):
             found["starts"] += 1
             yield each
 
-    def settled(*given: Any, **more: Any) -> Any:
-        found["settled"] += 1
-        return settle(*given, **more)
+    def count(name: str) -> None:
+        act = getattr(planning, name)
 
-    monkeypatch.setattr(RecurrenceSet, "named_between", named_between)
-    monkeypatch.setattr(planning, "settled", settled)
+        def counted(*given: Any, **more: Any) -> Any:
+            found[name] += 1
+            return act(*given, **more)
+
+        monkeypatch.setattr(planning, name, counted)
+
+    monkeypatch.setattr(planning, "promised_starts", promised_starts)
+    for name in ("settled", "times_of"):
+        count(name)
     return found
 
 
@@ -68,6 +76,7 @@ def test_an_edit_expands_its_rule_once(site: Site, costs: dict[str, int], what: 
     assert costs["expanded"] == (0 if what == "capacity" else 1)
     assert costs["starts"] <= 2 * A_WEEK
     assert costs["settled"] <= A_WEEK + A_DAY
+    assert costs["times_of"] <= (0 if what == "capacity" else A_WEEK + A_DAY)
 
 
 def test_more_rows_take_no_more_statements(site: Site) -> None:
@@ -82,3 +91,47 @@ def test_more_rows_take_no_more_statements(site: Site) -> None:
             site.slots.edit(KEY.replace("1@", f"{number}@"), "this_and_future", start=time(10, 30))
         found.append(len(sent))
     assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("changes", [{"capacity": 7}, {"start": time(10, 5)}, {"data": {"room": 2}}])
+def test_an_edit_of_one_slot_expands_its_rule_once(
+    site: Site, costs: dict[str, int], changes: dict[str, Any]
+) -> None:
+    """What was foreseen of its start holds while it is locked, decided again, and brought in line."""
+    stored(site)
+    costs.update(dict.fromkeys(costs, 0))
+    site.slots.edit(KEY, "this", **changes)
+    assert costs["expanded"] == 1
+
+
+def test_what_is_alike_is_written_at_once(site: Site) -> None:
+    """Slots that all get the same capacity are named in one UPDATE; the notes on both segments are one, too."""
+    stored(site)
+    with statements(site.db.engine) as sent:
+        plan = site.slots.edit(KEY, "this_and_future", capacity=5)
+    assert len(plan.changed) >= A_WEEK - 3 * A_DAY
+    written = [each for each in sent if each.startswith("UPDATE rolling_slot SET capacity")]
+    assert len(written) == 1
+    assert "rolling_slot.id IN (" in written[0]
+    assert (
+        len([each for each in sent if each.startswith("UPDATE rolling_template SET settled_revision")]) == 1
+    )
+    assert not [each for each in sent if each.startswith("SELECT rolling_template.revision")]
+
+
+def test_what_is_not_alike_is_written_apart(site: Site) -> None:
+    """Slots of which the same columns change get each its own values, also where those of two are equal."""
+    stored(site)
+    state = site.app.extensions["rollingslots"]
+    with site.app.app_context():
+        work = Work.writing(site.db.session(), state.models, state.settings, site.clock())
+        rows = load_slots(work, wholly=True)[:3]
+        changes = [
+            RowChange(row, {"withdrawn": mark}) for row, mark in zip(rows, (True, True, None), strict=True)
+        ]
+        changes += [RowChange(row, {"data": {"n": n}}) for row, n in zip(rows[1:], (1, True), strict=True)]
+        _write_rows(work, changes, [])
+        by_id = {row.id: row for row in load_slots(work, wholly=True)}
+    found = [by_id[row.id] for row in rows]
+    assert [each.withdrawn for each in found] == [True, True, None]
+    assert [repr(each.data["n"]) for each in found[1:]] == ["1", "True"]
