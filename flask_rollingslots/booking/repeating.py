@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import select, update
@@ -48,7 +48,6 @@ _AROUND = (timedelta(days=1), timedelta(days=7), timedelta(days=28))
 _LOOKED_AT = 5_000
 #: What keeps one week from being booked, and none of the others.
 _REFUSALS = (SlotFull, SlotClosed, SlotNotFound, LimitReached)
-Conflicts = Literal["refuse", "skip"]
 
 
 class FreeSlot(NamedTuple):

@@ -20,7 +20,7 @@ MAX_ROOMS = 26
 MAX_FILES = 118
 # Before decisions were kept through every door it was 20,500, before waiting lists, limits and pools 26,500,
 # before values for pages, checks of what is complete and late imports 30,500.
-MAX_LINES = 33_100
+MAX_LINES = 33_300
 MAX_FILE = 700
 MAX_FUNCTION = 60
 
