@@ -22,7 +22,7 @@ from .lazy import lazy
 from .models import FIELDS, Models, SlotFacts, SlotMixin, TemplateFacts, TemplateMixin, UtcDateTime, plain
 from .models.fields import SPEC_LISTS
 from .statements import stored_text
-from .values import Claim, State, Status, TemplateSpec, Times
+from .values import State, Status, TemplateSpec, Times
 
 if TYPE_CHECKING:
     from . import planning
@@ -133,6 +133,8 @@ class _Frozen:
     if TYPE_CHECKING:
         id: Any
 
+        def to_dict(self) -> dict[str, Any]: ...
+
     def __init__(self, **values: Any) -> None:
         self.__dict__.update(values)
 
@@ -141,10 +143,6 @@ class _Frozen:
 
     def __delattr__(self, name: str) -> NoReturn:
         raise FrozenInstanceError(f"cannot delete field {name!r}")
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain data for JSON; moments as ISO 8601."""
-        raise NotImplementedError
 
     def __eq__(self, other: object) -> bool:
         return type(other) is type(self) and other.to_dict() == self.to_dict()
@@ -208,20 +206,10 @@ class TemplateView(_Frozen, TemplateFacts):
         """The app's own fields, to be read only."""
         return frozen(self.rolling_data)  # type: ignore[no-any-return]
 
-    @late
-    def claim(self) -> Claim | None:
-        """What its bookings take of its resource, if they do."""
-        return Claim.of(self)
-
-    @late
-    def may_overlap(self) -> bool:
-        """Whether its slots may overlap each other."""
-        return bool(self.overlapping or self.exclusive or self.pool is not None)
-
-    @late
-    def rolling_times(self) -> TemplateSpec:
-        """What planning needs to know when its slots are: all but their data."""
-        return TemplateSpec.of(self, copied=False, wholly=False)
+    if not TYPE_CHECKING:  # what is true of a row too, worked out once, for nothing of a value changes
+        claim, may_overlap, rolling_times = (
+            late(vars(TemplateFacts)[name].fget) for name in ("claim", "may_overlap", "rolling_times")
+        )
 
     def spec(self) -> TemplateSpec:
         """Return the template as plain data."""
